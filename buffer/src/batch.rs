@@ -1,0 +1,117 @@
+//! Records on their way to the database, many at a time.
+//!
+//! All keys, values and headers of a batch lie in one buffer, so that receiving a record costs a copy but
+//! no allocation, and a batch's size in memory is known.
+
+use std::ops::Range;
+
+use crate::{Header, Offset, Origin, Partition, Topic};
+
+/// Records of one topic, in partition order. Given back whole to [`crate::Subscription::commit`].
+#[derive(Debug)]
+pub struct Batch {
+    topic: Topic,
+    bytes: Vec<u8>,
+    records: Vec<Placed>,
+}
+
+#[derive(Debug)]
+struct Placed {
+    partition: Partition,
+    offset: Offset,
+    appended_at_ms: i64,
+    key: Option<Range<usize>>,
+    value: Option<Range<usize>>,
+    // records of ours carry no headers: the box stays empty and costs nothing
+    headers: Box<[PlacedHeader]>,
+}
+
+type PlacedHeader = (Range<usize>, Option<Range<usize>>);
+
+/// One record of a batch.
+#[derive(Debug)]
+pub struct Received<'a> {
+    /// Where it stood.
+    pub origin: Origin,
+    /// When the strategy took it, in milliseconds since the Unix epoch.
+    pub appended_at_ms: i64,
+    /// Its key.
+    pub key: Option<&'a [u8]>,
+    /// Its value.
+    pub value: Option<&'a [u8]>,
+    /// Its headers, in order.
+    pub headers: Vec<Header<'a>>,
+}
+
+impl Batch {
+    pub(crate) fn new(topic: Topic) -> Self {
+        Self { topic, bytes: Vec::new(), records: Vec::new() }
+    }
+
+    pub(crate) fn push<'a>(
+        &mut self,
+        partition: Partition,
+        offset: Offset,
+        appended_at_ms: i64,
+        (key, value): (Option<&[u8]>, Option<&[u8]>),
+        headers: impl Iterator<Item = Header<'a>>,
+    ) {
+        let key = key.map(|key| self.keep(key));
+        let value = value.map(|value| self.keep(value));
+        let headers =
+            headers.map(|(name, value)| (self.keep(name), value.map(|value| self.keep(value)))).collect();
+        self.records.push(Placed { partition, offset, appended_at_ms, key, value, headers });
+    }
+
+    fn keep(&mut self, part: &[u8]) -> Range<usize> {
+        let start = self.bytes.len();
+        self.bytes.extend_from_slice(part);
+        start..self.bytes.len()
+    }
+
+    /// Forgets the records of partitions for which `keep` is false.
+    pub(crate) fn retain_partitions(&mut self, keep: impl Fn(Partition) -> bool) {
+        self.records.retain(|record| keep(record.partition));
+        if self.records.is_empty() {
+            self.bytes.clear();
+        }
+    }
+
+    /// The number of records.
+    pub fn len(&self) -> usize {
+        self.records.len()
+    }
+
+    /// Whether there is no record.
+    pub fn is_empty(&self) -> bool {
+        self.records.is_empty()
+    }
+
+    /// Keys, values and headers, in bytes.
+    pub fn bytes(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// The records, in the order they were read: partition order within each partition.
+    pub fn iter(&self) -> impl Iterator<Item = Received<'_>> {
+        self.records.iter().map(|record| Received {
+            origin: Origin { topic: self.topic, partition: record.partition, offset: record.offset },
+            appended_at_ms: record.appended_at_ms,
+            key: record.key.clone().map(|range| &self.bytes[range]),
+            value: record.value.clone().map(|range| &self.bytes[range]),
+            headers: record
+                .headers
+                .iter()
+                .map(|(name, value)| {
+                    (&self.bytes[name.clone()], value.clone().map(|range| &self.bytes[range]))
+                })
+                .collect(),
+        })
+    }
+
+    /// For every partition in the batch, the offset that is committed once the batch is done.
+    pub(crate) fn progress(&self) -> impl Iterator<Item = (Partition, Offset)> + '_ {
+        // records stand in offset order within a partition: a later one overrides an earlier one
+        self.records.iter().map(|record| (record.partition, record.offset.next()))
+    }
+}

@@ -1,0 +1,81 @@
+//! The `[buffer]` and `[topics]` sections. Every key is required: the binary's compiled-in configuration
+//! supplies the defaults, and says beside each what it means.
+
+use serde::Deserialize;
+use toml::Table;
+
+/// The strategies there are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum StrategyKind {
+    /// In this process only.
+    InMemory,
+    /// On a Kafka cluster.
+    Kafka,
+}
+
+/// `[buffer]`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BufferConfig {
+    /// Which strategy runs.
+    pub strategy: StrategyKind,
+    /// `[buffer.in_memory]`.
+    pub in_memory: InMemoryConfig,
+    /// `[buffer.kafka]`.
+    pub kafka: KafkaConfig,
+}
+
+/// `[buffer.in_memory]`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct InMemoryConfig {
+    /// Events waiting over all topics; more are refused.
+    pub max_events: usize,
+    /// Keys and values waiting over all topics, in bytes; more are refused.
+    pub max_bytes: usize,
+    /// Dead letters kept; the oldest go first (each was logged when it came).
+    pub dead_letters_max: usize,
+}
+
+/// `[buffer.kafka]`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KafkaConfig {
+    /// Bootstrap brokers, `host:port`, comma-separated.
+    pub brokers: String,
+    /// How long the publisher waits for more records before it sends a request.
+    pub linger_ms: u64,
+    /// How long the publisher tries to deliver a record before it reports a failure.
+    pub message_timeout_ms: u64,
+    /// Records unacknowledged at once; more are refused.
+    pub queue_max_events: usize,
+    /// Keys and values unacknowledged at once, in bytes; more are refused.
+    pub queue_max_bytes: usize,
+    /// What one group member fetches ahead of its batches, in KiB.
+    pub prefetch_max_kb: usize,
+    /// How long a member may be silent before its partitions go to others.
+    pub session_timeout_ms: u64,
+    /// How long a member may go without polling before its partitions go to others.
+    pub max_poll_interval_ms: u64,
+    /// How often committed offsets are sent at most.
+    pub commit_interval_ms: u64,
+    /// `[buffer.kafka.client]`: librdkafka properties passed through, dots nested or quoted.
+    pub client: Table,
+}
+
+/// `[topics]`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TopicsConfig {
+    /// Partitions of each event topic.
+    pub partitions: u32,
+    /// Copies of each partition.
+    pub replication_factor: u32,
+    /// Put before every topic and group name.
+    pub prefix: String,
+    /// How long event topics keep records, in hours.
+    pub retention_hours: u64,
+    /// How long the dead-letter topic keeps records, in hours.
+    pub dead_letter_retention_hours: u64,
+}

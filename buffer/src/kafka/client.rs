@@ -1,0 +1,230 @@
+//! librdkafka's configuration for each kind of client.
+
+use rdkafka::ClientConfig;
+use toml::{Table, Value};
+
+use crate::{BatchLimits, KafkaConfig, OpenError};
+
+/// Properties that decide about the promises (acknowledgement, order, manual commits, limits) or that have a
+/// key of their own in the configuration, and which key or reason that is.
+const REFUSED: &[(&str, &str)] = &[
+    ("bootstrap.servers", "use buffer.kafka.brokers"),
+    ("metadata.broker.list", "use buffer.kafka.brokers"),
+    ("acks", "a 202 needs acks=all"),
+    ("request.required.acks", "a 202 needs acks=all"),
+    ("enable.idempotence", "without it a retry inside the client could double an event"),
+    ("enable.gapless.guarantee", "it turns one timeout into a fatal error"),
+    ("max.in.flight", "order and idempotence depend on it"),
+    ("max.in.flight.requests.per.connection", "order and idempotence depend on it"),
+    ("retries", "bounded by buffer.kafka.message_timeout_ms"),
+    ("message.send.max.retries", "bounded by buffer.kafka.message_timeout_ms"),
+    ("message.timeout.ms", "use buffer.kafka.message_timeout_ms"),
+    ("delivery.timeout.ms", "use buffer.kafka.message_timeout_ms"),
+    ("transactional.id", "events are not sent in transactions"),
+    ("partitioner", "Java clients must place keys alike: murmur2_random"),
+    ("sticky.partitioning.linger.ms", "events are keyed"),
+    ("linger.ms", "use buffer.kafka.linger_ms"),
+    ("queue.buffering.max.ms", "use buffer.kafka.linger_ms"),
+    ("queue.buffering.max.messages", "use buffer.kafka.queue_max_events"),
+    ("queue.buffering.max.kbytes", "use buffer.kafka.queue_max_bytes"),
+    ("delivery.report.only.error", "a 202 waits for the report"),
+    ("group.id", "group names are part of the contract; use topics.prefix"),
+    ("group.instance.id", "every member must have its own"),
+    ("group.protocol", "drains on revoke are built on the classic protocol"),
+    ("partition.assignment.strategy", "members hand partitions over cooperatively"),
+    ("enable.auto.commit", "an offset is committed only after the database"),
+    ("enable.auto.offset.store", "an offset is committed only after the database"),
+    ("auto.commit.interval.ms", "an offset is committed only after the database"),
+    ("auto.offset.reset", "positions are never reset silently"),
+    ("session.timeout.ms", "use buffer.kafka.session_timeout_ms"),
+    ("max.poll.interval.ms", "use buffer.kafka.max_poll_interval_ms"),
+    ("queued.max.messages.kbytes", "use buffer.kafka.prefetch_max_kb"),
+    ("enable.partition.eof", "it is read by the lag reader only"),
+    ("allow.auto.create.topics", "topics come from `floodgate topics create`"),
+];
+
+/// How much larger a dead letter may be than the event it carries: its headers.
+const DEAD_LETTER_HEADROOM_BYTES: usize = 64 * 1024;
+
+/// The largest event a topic takes, in bytes: Kafka's own default limit, so that existing clusters fit.
+pub(super) const EVENT_MAX_BYTES: usize = 1_000_000;
+
+/// The largest dead letter its topic takes.
+pub(super) const DEAD_LETTER_MAX_BYTES: usize = EVENT_MAX_BYTES + DEAD_LETTER_HEADROOM_BYTES;
+
+/// What every client of the cluster needs to know.
+pub(super) struct ClientSettings {
+    pub(super) kafka: KafkaConfig,
+    passed_through: Vec<(String, String)>,
+}
+
+impl ClientSettings {
+    pub(super) fn new(kafka: &KafkaConfig) -> Result<Self, OpenError> {
+        if kafka.brokers.trim().is_empty() {
+            return Err(OpenError(
+                "buffer.kafka.brokers is empty: name at least one broker, such as 127.0.0.1:9092".into(),
+            ));
+        }
+        let mut passed_through = Vec::new();
+        flatten("", &kafka.client, &mut passed_through)?;
+        for (name, _) in &passed_through {
+            if let Some((_, reason)) = REFUSED.iter().find(|(refused, _)| refused == name) {
+                return Err(OpenError(format!("buffer.kafka.client: `{name}` cannot be set: {reason}")));
+            }
+        }
+        let settings = Self { kafka: kafka.clone(), passed_through };
+        // librdkafka checks names and values when a client is made; better at start than at first use
+        settings
+            .base()
+            .create_native_config()
+            .map_err(|error| OpenError(format!("buffer.kafka.client: {error}")))?;
+        Ok(settings)
+    }
+
+    /// For asking only: metadata, offsets, topics.
+    pub(super) fn base(&self) -> ClientConfig {
+        let mut config = ClientConfig::new();
+        config
+            .set("bootstrap.servers", &self.kafka.brokers)
+            .set("client.id", "floodgate")
+            // a broker that is back is found within a second
+            .set("reconnect.backoff.ms", "50")
+            .set("reconnect.backoff.max.ms", "1000")
+            .set("socket.keepalive.enable", "true")
+            .set("topic.metadata.refresh.interval.ms", "30000");
+        for (name, value) in &self.passed_through {
+            config.set(name, value);
+        }
+        config
+    }
+
+    /// For the publisher.
+    pub(super) fn producer(&self) -> ClientConfig {
+        let kafka = &self.kafka;
+        // librdkafka's own queue is larger than ours: admission refuses before it would
+        let queue_kb = kafka.queue_max_bytes / 1024 * 2 + kafka.queue_max_events + 1024;
+        let mut config = self.base();
+        config
+            .set("acks", "all")
+            .set("enable.idempotence", "true")
+            .set("partitioner", "murmur2_random")
+            .set("linger.ms", kafka.linger_ms.to_string())
+            .set("message.timeout.ms", kafka.message_timeout_ms.to_string())
+            .set("message.max.bytes", DEAD_LETTER_MAX_BYTES.to_string())
+            .set("queue.buffering.max.messages", (kafka.queue_max_events + 1000).to_string())
+            .set("queue.buffering.max.kbytes", queue_kb.to_string());
+        config
+    }
+
+    /// For a member of `group`.
+    pub(super) fn member(&self, group: &str, limits: &BatchLimits) -> ClientConfig {
+        let kafka = &self.kafka;
+        let mut config = self.base();
+        config
+            .set("group.id", group)
+            .set("enable.auto.commit", "false")
+            .set("enable.auto.offset.store", "false")
+            // positions are set explicitly at assignment; a surprise is an error, not a jump
+            .set("auto.offset.reset", "error")
+            .set("partition.assignment.strategy", "cooperative-sticky")
+            .set("session.timeout.ms", kafka.session_timeout_ms.to_string())
+            .set("heartbeat.interval.ms", (kafka.session_timeout_ms / 5).clamp(100, 3000).to_string())
+            .set("max.poll.interval.ms", kafka.max_poll_interval_ms.to_string())
+            .set("queued.max.messages.kbytes", kafka.prefetch_max_kb.to_string())
+            // at least the next batch is fetched while this one is applied
+            .set("queued.min.messages", (limits.events * 4).max(1000).to_string())
+            // the default second of backoff, once the prefetch is full, stalls a fast consumer
+            .set("fetch.queue.backoff.ms", "10")
+            .set("fetch.wait.max.ms", "100")
+            .set("allow.auto.create.topics", "false");
+        config
+    }
+
+    /// For looking into `group` without ever joining it.
+    pub(super) fn onlooker(&self, group: &str) -> ClientConfig {
+        let mut config = self.base();
+        config
+            .set("group.id", group)
+            .set("enable.auto.commit", "false")
+            .set("enable.auto.offset.store", "false")
+            .set("auto.offset.reset", "error")
+            .set("queued.min.messages", "1")
+            .set("queued.max.messages.kbytes", "1024")
+            .set("max.partition.fetch.bytes", "1024")
+            .set("fetch.wait.max.ms", "100")
+            .set("enable.partition.eof", "true");
+        config
+    }
+}
+
+/// `security.protocol = "ssl"` may be written quoted, or nested as TOML's dotted keys are.
+fn flatten(prefix: &str, table: &Table, into: &mut Vec<(String, String)>) -> Result<(), OpenError> {
+    for (key, value) in table {
+        let name = if prefix.is_empty() { key.clone() } else { format!("{prefix}.{key}") };
+        let text = match value {
+            Value::Table(inner) => {
+                flatten(&name, inner, into)?;
+                continue;
+            }
+            Value::String(text) => text.clone(),
+            Value::Integer(number) => number.to_string(),
+            Value::Float(number) => number.to_string(),
+            Value::Boolean(flag) => flag.to_string(),
+            Value::Datetime(_) | Value::Array(_) => {
+                return Err(OpenError(format!(
+                    "buffer.kafka.client: `{name}` must be a text, a number, true or false"
+                )));
+            }
+        };
+        into.push((name, text));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings(client: &str) -> Result<ClientSettings, OpenError> {
+        let client: Table = client.parse().unwrap_or_default();
+        ClientSettings::new(&KafkaConfig {
+            brokers: "127.0.0.1:9".into(),
+            linger_ms: 0,
+            message_timeout_ms: 4000,
+            queue_max_events: 10,
+            queue_max_bytes: 1024,
+            prefetch_max_kb: 1024,
+            session_timeout_ms: 10_000,
+            max_poll_interval_ms: 300_000,
+            commit_interval_ms: 50,
+            client,
+        })
+    }
+
+    #[test]
+    fn properties_pass_through_nested_or_quoted() {
+        for text in
+            ["\"compression.type\" = \"lz4\"", "compression.type = \"lz4\"", "[compression]\ntype = 'lz4'"]
+        {
+            let config = settings(text).map(|settings| settings.producer());
+            assert_eq!(
+                config.ok().and_then(|c| c.get("compression.type").map(str::to_owned)).as_deref(),
+                Some("lz4")
+            );
+        }
+    }
+
+    #[test]
+    fn what_breaks_a_promise_or_is_unknown_is_refused_by_name() {
+        for (text, told) in [
+            ("acks = \"1\"", "`acks` cannot be set"),
+            ("enable.auto.commit = true", "`enable.auto.commit` cannot be set"),
+            ("compresion.type = \"lz4\"", "compresion.type"),
+            ("compression.type = \"lz5\"", "lz5"),
+            ("brokers = [1]", "`brokers` must be a text"),
+        ] {
+            let error = settings(text).err().map(|error| error.0).unwrap_or_default();
+            assert!(error.contains(told), "{text}: {error}");
+        }
+    }
+}

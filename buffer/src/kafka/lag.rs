@@ -1,0 +1,204 @@
+//! Offsets and ages of every group, read by consumers that never join one.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use floodgate_schemas::EventType;
+use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
+use rdkafka::error::{KafkaError, KafkaResult};
+use rdkafka::message::Message;
+use rdkafka::topic_partition_list::{TopicPartitionList, TopicPartitionListElem};
+
+use super::client::ClientSettings;
+use super::{ASK_TIMEOUT, Names};
+use crate::{GroupLag, LagError, LagSnapshot, Offset, Partition, PartitionLag, Topic};
+
+/// How long the oldest records may take to arrive before their age is left unknown.
+const READ_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// One end of a partition.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Bound {
+    /// The oldest record's offset.
+    Start,
+    /// The next record's offset.
+    End,
+}
+
+/// One bound of many partitions, with one request per broker.
+pub(super) fn bounds<C: ConsumerContext>(
+    consumer: &BaseConsumer<C>,
+    topic: &str,
+    partitions: &[Partition],
+    bound: Bound,
+) -> KafkaResult<HashMap<Partition, Offset>> {
+    // the protocol's two special timestamps, which rust-rdkafka writes for these offsets
+    let timestamp = match bound {
+        Bound::Start => rdkafka::Offset::Beginning,
+        Bound::End => rdkafka::Offset::End,
+    };
+    let mut asked = TopicPartitionList::with_capacity(partitions.len());
+    for partition in partitions {
+        asked.add_partition_offset(topic, partition.0, timestamp)?;
+    }
+    let found = consumer.offsets_for_times(asked, ASK_TIMEOUT)?;
+    let offset = |element: &TopicPartitionListElem<'_>| {
+        element.error()?;
+        match element.offset() {
+            rdkafka::Offset::Offset(offset) => Ok((Partition(element.partition()), Offset(offset))),
+            _ => Err(KafkaError::SetPartitionOffset(rdkafka::types::RDKafkaErrorCode::NoOffset)),
+        }
+    };
+    found.elements().iter().map(offset).collect()
+}
+
+pub(super) struct LagReader {
+    groups: Vec<Onlooker>,
+}
+
+/// Looks into one group.
+struct Onlooker {
+    of: EventType,
+    group: String,
+    topic: String,
+    consumer: BaseConsumer,
+    /// The age's record of each partition, so that it is read once per position.
+    oldest: HashMap<Partition, (Offset, i64)>,
+}
+
+impl LagReader {
+    pub(super) fn new(settings: &ClientSettings, names: &Arc<Names>) -> Result<Self, LagError> {
+        let onlooker = |of: EventType| {
+            let group = names.group(of);
+            let consumer = settings
+                .onlooker(&group)
+                .create()
+                .map_err(|error| LagError(format!("no Kafka client for group {group}: {error}")))?;
+            let topic = names.topic(Topic::Events(of)).to_owned();
+            Ok(Onlooker { of, group, topic, consumer, oldest: HashMap::new() })
+        };
+        Ok(Self { groups: EventType::ALL.into_iter().map(onlooker).collect::<Result<_, LagError>>()? })
+    }
+
+    pub(super) fn snapshot(&mut self) -> Result<LagSnapshot, LagError> {
+        let groups = self.groups.iter_mut().map(Onlooker::look).collect::<Result<_, _>>()?;
+        Ok(LagSnapshot { groups })
+    }
+}
+
+impl Onlooker {
+    fn look(&mut self) -> Result<GroupLag, LagError> {
+        let unanswered =
+            |error: KafkaError| LagError(format!("Kafka does not tell about {}: {error}", self.topic));
+        let partitions = self.partitions()?;
+        let committed = self.committed(&partitions).map_err(unanswered)?;
+        // committed first, then start, then end: what moves meanwhile never makes the lag negative
+        let starts = bounds(&self.consumer, &self.topic, &partitions, Bound::Start).map_err(unanswered)?;
+        let ends = bounds(&self.consumer, &self.topic, &partitions, Bound::End).map_err(unanswered)?;
+        let members = self.members();
+        let lag = |partition: &Partition| {
+            let start = starts.get(partition).copied().unwrap_or(Offset(0));
+            PartitionLag {
+                partition: *partition,
+                start,
+                end: ends.get(partition).copied().unwrap_or(start),
+                committed: committed.get(partition).copied(),
+                oldest_unapplied_ms: None,
+            }
+        };
+        let mut lags: Vec<PartitionLag> = partitions.iter().map(lag).collect();
+        if let Err(error) = self.read_ages(&mut lags) {
+            tracing::debug!(group = self.group, %error, "ages of the oldest records not read");
+        }
+        let (group, topic) = (self.group.clone(), self.topic.clone());
+        Ok(GroupLag { of: self.of, group, topic, members, partitions: lags })
+    }
+
+    fn partitions(&self) -> Result<Vec<Partition>, LagError> {
+        let topic = &self.topic;
+        // asking by name never creates the topic: a consumer's metadata request does not allow it
+        let metadata = self
+            .consumer
+            .fetch_metadata(Some(topic), ASK_TIMEOUT)
+            .map_err(|error| LagError(format!("Kafka does not answer: {error}")))?;
+        let found = metadata.topics().iter().find(|found| found.name() == topic && found.error().is_none());
+        let found = found.ok_or_else(|| {
+            LagError(format!("topic {topic} is missing in Kafka; run `floodgate topics create`"))
+        })?;
+        let mut partitions: Vec<_> = found.partitions().iter().map(|p| Partition(p.id())).collect();
+        partitions.sort();
+        Ok(partitions)
+    }
+
+    fn committed(&self, partitions: &[Partition]) -> KafkaResult<HashMap<Partition, Offset>> {
+        let mut asked = TopicPartitionList::with_capacity(partitions.len());
+        for partition in partitions {
+            asked.add_partition(&self.topic, partition.0);
+        }
+        let found = self.consumer.committed_offsets(asked, ASK_TIMEOUT)?;
+        let offset = |element: &TopicPartitionListElem<'_>| match element.offset() {
+            rdkafka::Offset::Offset(offset) => Some((Partition(element.partition()), Offset(offset))),
+            _ => None,
+        };
+        Ok(found.elements().iter().filter_map(offset).collect())
+    }
+
+    fn members(&self) -> Option<usize> {
+        let groups = self.consumer.fetch_group_list(Some(&self.group), ASK_TIMEOUT).ok()?;
+        let found = groups.groups().iter().find(|group| group.name() == self.group);
+        Some(found.map_or(0, |group| group.members().len()))
+    }
+
+    /// Reads one record per lagging partition whose position moved since the last look.
+    fn read_ages(&mut self, lags: &mut [PartitionLag]) -> KafkaResult<()> {
+        self.oldest.retain(|partition, (offset, _)| {
+            lags.iter()
+                .any(|lag| lag.partition == *partition && lag.lag() > 0 && next_unapplied(lag) == *offset)
+        });
+        let mut wanted = TopicPartitionList::new();
+        for lag in lags.iter().filter(|lag| lag.lag() > 0 && !self.oldest.contains_key(&lag.partition)) {
+            let from = rdkafka::Offset::Offset(next_unapplied(lag).0);
+            wanted.add_partition_offset(&self.topic, lag.partition.0, from)?;
+        }
+        if wanted.count() > 0 {
+            self.consumer.assign(&wanted)?;
+            let read = self.read_first_of_each(wanted.count(), lags);
+            self.consumer.unassign()?;
+            read?;
+        }
+        for lag in lags {
+            lag.oldest_unapplied_ms =
+                self.oldest.get(&lag.partition).map(|(_, appended_at_ms)| *appended_at_ms);
+        }
+        Ok(())
+    }
+
+    fn read_first_of_each(&mut self, mut wanted: usize, lags: &[PartitionLag]) -> KafkaResult<()> {
+        let until = Instant::now() + READ_TIMEOUT;
+        while wanted > 0 && Instant::now() < until {
+            let message = match self.consumer.poll(Duration::from_millis(100)) {
+                Some(Ok(message)) => message,
+                Some(Err(KafkaError::PartitionEOF(_))) | None => continue,
+                Some(Err(error)) => return Err(error),
+            };
+            let partition = Partition(message.partition());
+            let Some(lag) = lags.iter().find(|lag| lag.partition == partition) else {
+                continue;
+            };
+            let appended_at_ms = message.timestamp().to_millis().unwrap_or(0);
+            if self.oldest.insert(partition, (next_unapplied(lag), appended_at_ms)).is_none() {
+                wanted -= 1;
+            } else if let Some(first) = self.oldest.get_mut(&partition) {
+                // a later record of a partition already answered: the first one's time stands
+                first.1 = first.1.min(appended_at_ms);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The first offset that counts as lag.
+fn next_unapplied(lag: &PartitionLag) -> Offset {
+    lag.committed.map_or(lag.start, |committed| committed.max(lag.start))
+}

@@ -1,0 +1,391 @@
+//! The thread that owns one consumer.
+//!
+//! It polls, fills the batch that the pipeline takes next, and commits what the pipeline gave back. Three
+//! rules keep offsets and membership honest:
+//!
+//! * **A position is never left to chance.** At assignment the committed offset and the log's bounds are
+//!   read. Without a commit reading starts at the log's start. A commit outside the log (records expired
+//!   unread, or the topic was made anew) is an error in the log that names the missing range, and reading
+//!   goes on at the start. librdkafka itself never resets a position: `auto.offset.reset` is `error`.
+//! * **A partition leaves in order.** When it is revoked, its records not yet in work are forgotten, the
+//!   batch in work gets time to finish, what is done is committed synchronously, and only then it goes. If
+//!   the batch takes too long, or the partition was lost already, its later commit is ignored here.
+//! * **A stalled database costs no membership.** While the batch is full and nobody takes it, the thread
+//!   waits; if that lasts, it pauses its partitions and goes on polling, so that the group sees it alive.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rdkafka::client::ClientContext;
+use rdkafka::config::{FromClientConfigAndContext, RDKafkaLogLevel};
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext};
+use rdkafka::error::{KafkaError, KafkaResult};
+use rdkafka::message::{BorrowedMessage, Message};
+use rdkafka::topic_partition_list::{TopicPartitionList, TopicPartitionListElem};
+use rdkafka::types::{RDKafkaErrorCode, RDKafkaRespErr};
+
+use super::client::ClientSettings;
+use super::lag::{Bound, bounds};
+use super::subscription::{Phase, Shared};
+use super::{ASK_TIMEOUT, native};
+use crate::{Offset, OpenError, Partition, SubscribeError};
+
+/// How long a full batch may wait for the pipeline before the partitions are paused.
+const PAUSE_AFTER: Duration = Duration::from_millis(500);
+
+/// The longest the thread sits in one poll or wait: how fast it notices that it should end.
+const TICK: Duration = Duration::from_millis(100);
+
+/// How long the cluster is asked for positions at an assignment before the member gives up. Partitions
+/// that change leaders, or were made a moment ago, answer after a few tries.
+const ASSIGN_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Between two such tries.
+const ASSIGN_RETRY: Duration = Duration::from_millis(100);
+
+/// A consumer and what it shares with its pipeline.
+pub(super) struct Owner {
+    consumer: BaseConsumer<MemberContext>,
+    shared: Arc<Shared>,
+    commit_interval: Duration,
+    committed_at: Instant,
+    /// Since when the full batch has not been taken.
+    full_since: Option<Instant>,
+    paused: bool,
+}
+
+pub(super) struct MemberContext {
+    shared: Arc<Shared>,
+    name: String,
+    group: String,
+}
+
+impl Owner {
+    pub(super) fn subscribe(
+        settings: &ClientSettings,
+        shared: &Arc<Shared>,
+        name: String,
+        group: &str,
+    ) -> Result<Self, OpenError> {
+        let context =
+            MemberContext { shared: Arc::clone(shared), name: name.clone(), group: group.to_owned() };
+        let config = settings.member(group, &shared.limits);
+        let consumer = BaseConsumer::from_config_and_context(&config, context)
+            .and_then(|consumer: BaseConsumer<MemberContext>| {
+                consumer.subscribe(&[&name])?;
+                Ok(consumer)
+            })
+            .map_err(|error| OpenError(format!("no Kafka consumer for group {group}: {error}")))?;
+        Ok(Self {
+            consumer,
+            shared: Arc::clone(shared),
+            commit_interval: Duration::from_millis(settings.kafka.commit_interval_ms),
+            committed_at: Instant::now(),
+            full_since: None,
+            paused: false,
+        })
+    }
+
+    /// Until the handle closes or is dropped. Then commits what is done and leaves the group.
+    pub(super) fn run(mut self) -> Result<(), SubscribeError> {
+        loop {
+            let phase = self.shared.state.lock().phase;
+            if phase == Phase::Closing {
+                break;
+            }
+            self.commit_if_due();
+            if self.wait_while_full() {
+                continue;
+            }
+            match self.consumer.poll(TICK.min(self.commit_interval)) {
+                Some(Ok(message)) if phase == Phase::Running => self.keep(&message),
+                Some(Err(error)) => self.meet(&error),
+                Some(Ok(_)) | None => {}
+            }
+        }
+        let committed = self.commit(CommitMode::Sync);
+        // dropping the consumer leaves the group, which revokes what it still owns
+        drop(self.consumer);
+        committed.map_err(|error| SubscribeError(format!("the last offsets were not committed: {error}")))
+    }
+
+    fn keep(&self, message: &BorrowedMessage<'_>) {
+        let headers = native::headers(message);
+        let partition = Partition(message.partition());
+        let mut state = self.shared.state.lock();
+        // revoked or stopped between the poll and here
+        if state.phase != Phase::Running || !state.owned.contains_key(&partition) {
+            return;
+        }
+        let content = (message.key(), message.payload());
+        let appended_at_ms = message.timestamp().to_millis().unwrap_or(0);
+        let begins = state.filling.is_empty();
+        state.filling.push(partition, Offset(message.offset()), appended_at_ms, content, headers.into_iter());
+        if begins {
+            state.hand_out_at = Some(tokio::time::Instant::now() + self.shared.limits.wait);
+        }
+        let tell = begins || self.shared.is_full(&state.filling);
+        drop(state);
+        if tell {
+            self.shared.news.notify_one();
+        }
+    }
+
+    /// Waits a moment if the batch is full. Returns whether it was, and there is nothing to poll for.
+    fn wait_while_full(&mut self) -> bool {
+        let mut state = self.shared.state.lock();
+        if !self.shared.is_full(&state.filling) {
+            drop(state);
+            self.full_since = None;
+            if self.paused {
+                self.pause(false);
+            }
+            return false;
+        }
+        let since = *self.full_since.get_or_insert_with(Instant::now);
+        if since.elapsed() < PAUSE_AFTER {
+            self.shared.changed.wait_for(&mut state, TICK.min(self.commit_interval));
+            return true;
+        }
+        drop(state);
+        if !self.paused {
+            self.pause(true);
+        }
+        // paused: the poll below only keeps the membership
+        false
+    }
+
+    fn pause(&mut self, pause: bool) {
+        let done = self.consumer.assignment().and_then(|assigned| match pause {
+            true => self.consumer.pause(&assigned),
+            false => self.consumer.resume(&assigned),
+        });
+        match done {
+            Ok(()) => self.paused = pause,
+            Err(error) => {
+                tracing::warn!(%error, pause, "partitions not paused or resumed; trying again")
+            }
+        }
+    }
+
+    fn meet(&self, error: &KafkaError) {
+        let context = self.consumer.context();
+        match error {
+            KafkaError::MessageConsumption(code) => match code {
+                RDKafkaErrorCode::UnknownTopic
+                | RDKafkaErrorCode::UnknownTopicOrPartition
+                | RDKafkaErrorCode::UnknownPartition => self.shared.fail(format!(
+                    "topic {} is missing in Kafka; run `floodgate topics create`",
+                    context.name
+                )),
+                // the log moved under the position: subscribing anew reads bounds and commits again
+                RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange => {
+                    self.shared.fail(format!("a position in {} is outside the log", context.name));
+                }
+                RDKafkaErrorCode::TopicAuthorizationFailed | RDKafkaErrorCode::GroupAuthorizationFailed => {
+                    self.shared.fail(format!(
+                        "Kafka denies group {} to read {}: {code}",
+                        context.group, context.name
+                    ));
+                }
+                // brokers that come and go, polls that came late: librdkafka recovers by itself
+                _ => tracing::debug!(group = context.group, %error, "the consumer met an error"),
+            },
+            _ => self.shared.fail(format!("the consumer of group {} cannot go on: {error}", context.group)),
+        }
+    }
+
+    fn commit_if_due(&mut self) {
+        if self.committed_at.elapsed() < self.commit_interval {
+            return;
+        }
+        if let Err(error) = self.commit(CommitMode::Async) {
+            tracing::warn!(%error, "offsets not committed; trying again");
+        }
+    }
+
+    fn commit(&mut self, mode: CommitMode) -> KafkaResult<()> {
+        self.committed_at = Instant::now();
+        let context = self.consumer.context();
+        let done = std::mem::take(&mut self.shared.state.lock().done);
+        context.commit(&self.consumer, done, mode)
+    }
+}
+
+impl MemberContext {
+    fn commit(
+        &self,
+        consumer: &BaseConsumer<Self>,
+        done: HashMap<Partition, Offset>,
+        mode: CommitMode,
+    ) -> KafkaResult<()> {
+        if done.is_empty() {
+            return Ok(());
+        }
+        let mut list = TopicPartitionList::with_capacity(done.len());
+        for (partition, next) in &done {
+            list.add_partition_offset(&self.name, partition.0, rdkafka::Offset::Offset(next.0))?;
+        }
+        consumer.commit(&list, mode).inspect_err(|_| self.not_committed(&done))
+    }
+
+    /// Keeps offsets for the next commit, unless newer ones are done by then.
+    fn not_committed(&self, offsets: &HashMap<Partition, Offset>) {
+        let mut state = self.shared.state.lock();
+        for (partition, next) in offsets {
+            if state.owned.contains_key(partition) {
+                state.done.entry(*partition).or_insert(*next);
+            }
+        }
+    }
+
+    fn assign(&self, consumer: &BaseConsumer<Self>, assigned: &TopicPartitionList) -> KafkaResult<()> {
+        let partitions: Vec<Partition> =
+            assigned.elements().iter().map(|element| Partition(element.partition())).collect();
+        let until = Instant::now() + ASSIGN_TIMEOUT;
+        let positions = loop {
+            match self.positions(consumer, &partitions) {
+                Ok(positions) => break positions,
+                Err(error) if Instant::now() < until => {
+                    tracing::debug!(group = self.group, %error, "positions not read; trying again");
+                    thread::sleep(ASSIGN_RETRY);
+                }
+                Err(error) => {
+                    self.shared.fail(format!("positions of group {} cannot be read: {error}", self.group));
+                    return consumer.incremental_assign(assigned);
+                }
+            }
+        };
+        let mut list = TopicPartitionList::with_capacity(positions.len());
+        for (partition, from) in &positions {
+            list.add_partition_offset(&self.name, partition.0, rdkafka::Offset::Offset(from.0))?;
+        }
+        let owned = {
+            let mut state = self.shared.state.lock();
+            state.owned.extend(positions);
+            state.owned.len()
+        };
+        tracing::info!(group = self.group, partitions = ?partitions.iter().map(|p| p.0).collect::<Vec<_>>(), owned, "partitions assigned");
+        consumer.incremental_assign(&list)
+    }
+
+    /// Where to read on in each partition.
+    fn positions(
+        &self,
+        consumer: &BaseConsumer<Self>,
+        partitions: &[Partition],
+    ) -> KafkaResult<Vec<(Partition, Offset)>> {
+        let mut asked = TopicPartitionList::with_capacity(partitions.len());
+        for partition in partitions {
+            asked.add_partition(&self.name, partition.0);
+        }
+        let committed = consumer.committed_offsets(asked, ASK_TIMEOUT)?;
+        let starts = bounds(consumer, &self.name, partitions, Bound::Start)?;
+        let ends = bounds(consumer, &self.name, partitions, Bound::End)?;
+        let position = |partition: &Partition| {
+            let found = committed.find_partition(&self.name, partition.0).map(|element| element.offset());
+            let committed = match found {
+                Some(rdkafka::Offset::Offset(next)) => Some(Offset(next)),
+                _ => None,
+            };
+            let start = starts.get(partition).copied().unwrap_or(Offset(0));
+            let end = ends.get(partition).copied().unwrap_or(start);
+            (*partition, self.position(*partition, committed, start, end))
+        };
+        Ok(partitions.iter().map(position).collect())
+    }
+
+    fn position(
+        &self,
+        partition: Partition,
+        committed: Option<Offset>,
+        start: Offset,
+        end: Offset,
+    ) -> Offset {
+        let (group, topic) = (&self.group, &self.name);
+        match committed {
+            None => {
+                tracing::info!(%group, %topic, %partition, from = %start, "nothing committed yet: reading from the log's start");
+                start
+            }
+            Some(next) if next < start => {
+                tracing::error!(
+                    %group, %topic, %partition, missing_from = %next, missing_until = %start, missing = start.0 - next.0,
+                    "records expired before they were read: offsets {next} up to {start} are missing"
+                );
+                start
+            }
+            Some(next) if next > end => {
+                tracing::error!(
+                    %group, %topic, %partition, committed = %next, %end,
+                    "the committed offset lies beyond the log's end (was the topic made anew?): reading from its start, {start}"
+                );
+                start
+            }
+            Some(next) => next,
+        }
+    }
+
+    fn revoke(&self, consumer: &BaseConsumer<Self>, revoked: &TopicPartitionList) -> KafkaResult<()> {
+        let leaving: Vec<Partition> =
+            revoked.elements().iter().map(|element| Partition(element.partition())).collect();
+        let is_leaving = |partition: &Partition| leaving.contains(partition);
+        let lost = consumer.assignment_lost();
+        let until = Instant::now() + self.shared.limits.drain;
+        let mut state = self.shared.state.lock();
+        state.filling.retain_partitions(|partition| !is_leaving(&partition));
+        let mut drained = true;
+        // a lost partition has a new owner already: waiting would only let more records go twice
+        while !lost && drained && state.in_work.iter().any(is_leaving) {
+            drained = !self.shared.changed.wait_until(&mut state, until).timed_out();
+        }
+        state.owned.retain(|partition, _| !is_leaving(partition));
+        let (done, kept) = std::mem::take(&mut state.done).into_iter().partition(|(p, _)| is_leaving(p));
+        state.done = kept;
+        drop(state);
+        tracing::info!(group = self.group, partitions = ?leaving.iter().map(|p| p.0).collect::<Vec<_>>(), lost, drained, "partitions revoked");
+        if !lost && let Err(error) = self.commit(consumer, done, CommitMode::Sync) {
+            tracing::warn!(group = self.group, %error, "offsets of revoked partitions not committed: their last batch will be delivered again");
+        }
+        consumer.incremental_unassign(revoked)
+    }
+}
+
+impl ClientContext for MemberContext {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        super::log(level as i32, facility, message);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        tracing::debug!(target: "librdkafka", group = self.group, %error, "{reason}");
+    }
+}
+
+impl ConsumerContext for MemberContext {
+    fn rebalance(&self, consumer: &BaseConsumer<Self>, event: RDKafkaRespErr, list: &mut TopicPartitionList) {
+        let outcome = match event {
+            RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS => self.assign(consumer, list),
+            _ => self.revoke(consumer, list),
+        };
+        if let Err(error) = outcome {
+            self.shared.fail(format!("group {} could not be rebalanced: {error}", self.group));
+        }
+    }
+
+    fn commit_callback(&self, result: KafkaResult<()>, offsets: &TopicPartitionList) {
+        let Err(error) = result else { return };
+        tracing::warn!(group = self.group, %error, "offsets not committed; trying again");
+        let elements = offsets.elements();
+        let offset = |element: &TopicPartitionListElem<'_>| match element.offset() {
+            rdkafka::Offset::Offset(next) => Some((Partition(element.partition()), Offset(next))),
+            _ => None,
+        };
+        self.not_committed(&elements.iter().filter_map(offset).collect());
+    }
+
+    fn main_queue_min_poll_interval(&self) -> rdkafka::util::Timeout {
+        rdkafka::util::Timeout::After(TICK)
+    }
+}

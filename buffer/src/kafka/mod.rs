@@ -1,0 +1,146 @@
+//! The `kafka` strategy: topics on a Kafka cluster.
+//!
+//! * [`client`]: librdkafka's configuration, and which of its properties may not be touched.
+//! * [`native`]: what rust-rdkafka does not offer of the producer; the only `unsafe`.
+//! * [`publisher`]: admission, delivery reports, rebuilding after a fatal error.
+//! * [`member`] and [`subscription`]: one group member, its thread and its handle.
+//! * [`lag`] and [`topics`]: what operators ask.
+
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+mod client;
+mod lag;
+mod member;
+mod native;
+mod publisher;
+mod subscription;
+mod topics;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use floodgate_schemas::EventType;
+use parking_lot::Mutex;
+use rdkafka::error::KafkaError;
+
+use crate::{
+    BatchLimits, KafkaConfig, LagError, LagSnapshot, OpenError, Publish, Strategy, Subscription, Topic,
+    TopicDescription, TopicReport, TopicsConfig, TopicsError,
+};
+use client::ClientSettings;
+
+/// How long one question to the cluster may take before it counts as unanswered.
+const ASK_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// See the [module's documentation](self).
+pub(crate) struct Kafka {
+    settings: Arc<ClientSettings>,
+    names: Arc<Names>,
+    topics: TopicsConfig,
+    publisher: Mutex<Option<Arc<publisher::KafkaPublisher>>>,
+    lag: Mutex<Option<lag::LagReader>>,
+}
+
+/// Full names of topics and groups.
+struct Names {
+    prefix: String,
+    topics: Vec<String>,
+}
+
+impl Names {
+    fn topic(&self, topic: Topic) -> &str {
+        &self.topics[topic.index()]
+    }
+
+    fn group(&self, of: EventType) -> String {
+        format!("{}{}", self.prefix, of.group())
+    }
+}
+
+impl Kafka {
+    pub(crate) fn new(config: &KafkaConfig, topics: &TopicsConfig) -> Result<Self, OpenError> {
+        let names = Names {
+            prefix: topics.prefix.clone(),
+            topics: Topic::ALL.map(|topic| format!("{}{}", topics.prefix, topic.base_name())).into(),
+        };
+        Ok(Self {
+            settings: Arc::new(ClientSettings::new(config)?),
+            names: Arc::new(names),
+            topics: topics.clone(),
+            publisher: Mutex::new(None),
+            lag: Mutex::new(None),
+        })
+    }
+}
+
+impl Strategy for Kafka {
+    fn name(&self) -> &'static str {
+        "kafka"
+    }
+
+    fn promise(&self) -> String {
+        let copies = self.topics.replication_factor;
+        let durable = match copies {
+            0 | 1 => "on its only replica; at replication factor 1 the loss of that broker's disk loses it",
+            2 => "on every in-sync replica; at replication factor 2 that may be a single one",
+            _ => "on at least 2 replicas",
+        };
+        format!("a 202 means: acknowledged by Kafka with acks=all from an idempotent producer, {durable}")
+    }
+
+    fn is_shared(&self) -> bool {
+        true
+    }
+
+    fn publisher(&self) -> Result<Arc<dyn Publish>, OpenError> {
+        let mut slot = self.publisher.lock();
+        if let Some(publisher) = &*slot {
+            return Ok(Arc::clone(publisher) as Arc<dyn Publish>);
+        }
+        let publisher = publisher::KafkaPublisher::start(&self.settings, &self.names)?;
+        Ok(Arc::clone(slot.insert(publisher)) as Arc<dyn Publish>)
+    }
+
+    fn subscribe(&self, of: EventType, limits: BatchLimits) -> Result<Box<dyn Subscription>, OpenError> {
+        let group = self.names.group(of);
+        let topic = Topic::Events(of);
+        let name = self.names.topic(topic).to_owned();
+        let subscription =
+            subscription::KafkaSubscription::start(&self.settings, topic, name, group, limits)?;
+        Ok(Box::new(subscription))
+    }
+
+    fn lag(&self) -> Result<LagSnapshot, LagError> {
+        let mut slot = self.lag.lock();
+        let mut reader = match slot.take() {
+            Some(reader) => reader,
+            None => lag::LagReader::new(&self.settings, &self.names).map_err(|e| LagError(e.0))?,
+        };
+        let snapshot = reader.snapshot();
+        *slot = Some(reader);
+        snapshot
+    }
+
+    fn create_topics(&self) -> Result<Vec<TopicReport>, TopicsError> {
+        topics::create(&self.settings, &self.names, &self.topics)
+    }
+
+    fn describe_topics(&self) -> Result<Vec<TopicDescription>, TopicsError> {
+        topics::describe(&self.settings, &self.names)
+    }
+}
+
+/// What librdkafka logs, in our log; `level` is syslog's.
+fn log(level: i32, facility: &str, message: &str) {
+    match level {
+        0..=2 => tracing::error!(target: "librdkafka", facility, "{message}"),
+        // connections that come and go are told by the readiness probe, once and in plain words
+        3..=5 => tracing::debug!(target: "librdkafka", facility, "{message}"),
+        _ => tracing::trace!(target: "librdkafka", facility, "{message}"),
+    }
+}
+
+/// An error librdkafka met on its own, outside any call.
+fn log_error(error: &KafkaError, reason: &str) {
+    tracing::warn!(target: "librdkafka", %error, "{reason}");
+}

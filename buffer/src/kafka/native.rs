@@ -1,0 +1,372 @@
+//! The parts of librdkafka's producer that rust-rdkafka does not offer; all `unsafe` of this crate is here.
+//!
+//! Three things are needed that `BaseProducer` and `FutureProducer` hide: the *persistence status* of a
+//! failed message (which tells "certainly not stored" from "perhaps stored"), the end of a delivery-report
+//! event (so that requests are woken after it, not in its midst), and topic handles that are looked up once
+//! instead of for every record. Creation, TLS, logging and configuration stay rust-rdkafka's.
+//!
+//! Ownership across the C boundary: every queued record carries a `Box<InFlight>` as its opaque pointer.
+//! librdkafka hands it back in exactly one delivery report, also when the queue is purged or the message
+//! times out; it is freed there. If queuing fails, no report comes and the box is taken back at once.
+
+use std::ffi::{CStr, CString, c_char, c_void};
+use std::ptr;
+
+use rdkafka::ClientConfig;
+use rdkafka::client::{Client, ClientContext};
+use rdkafka::error::{KafkaError, KafkaResult};
+use rdkafka::types::{RDKafkaErrorCode, RDKafkaRespErr, RDKafkaTopic, RDKafkaType};
+use rdkafka_sys as sys;
+
+use crate::{Outcome, Receipt, Record};
+
+/// What goes through librdkafka with a record and comes back in its delivery report.
+pub(super) struct InFlight {
+    pub(super) receipt: Receipt,
+    pub(super) bytes: usize,
+}
+
+/// One record's delivery report.
+pub(super) struct Report {
+    pub(super) in_flight: Box<InFlight>,
+    pub(super) outcome: Outcome,
+    /// `None` for a stored record.
+    pub(super) error: Option<RDKafkaErrorCode>,
+}
+
+/// What one look at the producer's queue brought.
+pub(super) enum Event {
+    /// Nothing came in time.
+    Nothing,
+    /// Something that is no report, already handled.
+    Handled,
+    /// The producer can never send again: the idempotent sequence is broken.
+    Fatal(String),
+}
+
+/// Lets the partitioner choose (`RD_KAFKA_PARTITION_UA`, a macro the bindings leave out).
+const PARTITION_ANY: i32 = -1;
+
+/// Logs what librdkafka says, through `tracing`.
+pub(super) struct Context;
+
+impl ClientContext for Context {
+    fn log(&self, level: rdkafka::config::RDKafkaLogLevel, facility: &str, message: &str) {
+        super::log(level as i32, facility, message);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        super::log_error(&error, reason);
+    }
+}
+
+/// An idempotent producer with its topic handles and its event queue.
+pub(super) struct Producer {
+    // fields drop in this order: handles and queue before the client they belong to
+    topics: Vec<TopicHandle>,
+    queue: QueueHandle,
+    client: Client<Context>,
+}
+
+struct TopicHandle(*mut RDKafkaTopic);
+struct QueueHandle(*mut sys::rd_kafka_queue_t);
+
+// SAFETY: librdkafka's objects are thread-safe by its documentation; the handles are only freed on drop.
+unsafe impl Send for TopicHandle {}
+// SAFETY: as above.
+unsafe impl Sync for TopicHandle {}
+// SAFETY: as above.
+unsafe impl Send for QueueHandle {}
+// SAFETY: as above.
+unsafe impl Sync for QueueHandle {}
+
+impl Drop for TopicHandle {
+    fn drop(&mut self) {
+        // SAFETY: the handle came from rd_kafka_topic_new and is released once, before its client.
+        unsafe { sys::rd_kafka_topic_destroy(self.0) }
+    }
+}
+
+impl Drop for QueueHandle {
+    fn drop(&mut self) {
+        // SAFETY: the reference came from rd_kafka_queue_get_main and is released once, before its client.
+        unsafe { sys::rd_kafka_queue_destroy(self.0) }
+    }
+}
+
+impl Producer {
+    /// `topics` are the full names in the order of [`crate::Topic::ALL`].
+    pub(super) fn new(config: &ClientConfig, topics: &[String]) -> KafkaResult<Self> {
+        let native_config = config.create_native_config()?;
+        // SAFETY: the configuration object is valid and not yet given to a client.
+        unsafe {
+            sys::rd_kafka_conf_set_events(
+                native_config.ptr(),
+                sys::RD_KAFKA_EVENT_DR | sys::RD_KAFKA_EVENT_ERROR,
+            );
+        }
+        let client = Client::new(config, native_config, RDKafkaType::RD_KAFKA_PRODUCER, Context)?;
+        let handles = topics.iter().map(|name| {
+            let name = CString::new(name.as_str())?;
+            // SAFETY: client and name are valid; a null topic configuration means the client's own.
+            let handle =
+                unsafe { sys::rd_kafka_topic_new(client.native_ptr(), name.as_ptr(), ptr::null_mut()) };
+            if handle.is_null() {
+                return Err(KafkaError::ClientCreation(format!("no handle for topic {name:?}")));
+            }
+            Ok(TopicHandle(handle))
+        });
+        let topics = handles.collect::<KafkaResult<Vec<_>>>()?;
+        // SAFETY: the client is valid; the queue reference is released in QueueHandle's drop.
+        let queue = QueueHandle(unsafe { sys::rd_kafka_queue_get_main(client.native_ptr()) });
+        Ok(Self { topics, queue, client })
+    }
+
+    pub(super) fn client(&self) -> &Client<Context> {
+        &self.client
+    }
+
+    /// Queues one record. On error no report will come.
+    pub(super) fn produce(
+        &self,
+        record: &Record<'_>,
+        in_flight: Box<InFlight>,
+    ) -> Result<(), RDKafkaErrorCode> {
+        let opaque = Box::into_raw(in_flight);
+        let error = if record.headers.is_empty() {
+            self.produce_plain(record, opaque.cast())
+        } else {
+            self.produce_with_headers(record, opaque.cast())
+        };
+        if error == RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR {
+            return Ok(());
+        }
+        // SAFETY: queuing failed, so librdkafka has not kept the pointer made above.
+        drop(unsafe { Box::from_raw(opaque) });
+        Err(error.into())
+    }
+
+    fn produce_plain(&self, record: &Record<'_>, opaque: *mut c_void) -> RDKafkaRespErr {
+        let (key, key_len) = raw(record.key);
+        let (value, value_len) = raw(record.value);
+        // SAFETY: handle and slices are valid for the call; F_COPY makes librdkafka copy the value, and it
+        // always copies the key.
+        let result = unsafe {
+            sys::rd_kafka_produce(
+                self.topics[record.topic.index()].0,
+                PARTITION_ANY,
+                sys::RD_KAFKA_MSG_F_COPY,
+                value.cast_mut(),
+                value_len,
+                key,
+                key_len,
+                opaque,
+            )
+        };
+        if result == 0 {
+            return RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR;
+        }
+        // SAFETY: reads a thread-local value.
+        unsafe { sys::rd_kafka_last_error() }
+    }
+
+    /// The slower way that takes headers: only dead letters have them.
+    fn produce_with_headers(&self, record: &Record<'_>, opaque: *mut c_void) -> RDKafkaRespErr {
+        // SAFETY: every pointer given stays valid for the call: F_COPY and the header list copy what they
+        // are given. The header list is owned by librdkafka if, and only if, producing succeeds.
+        unsafe {
+            let headers = sys::rd_kafka_headers_new(record.headers.len());
+            for (name, value) in record.headers {
+                let (bytes, length) = raw(*value);
+                let added = sys::rd_kafka_header_add(
+                    headers,
+                    name.as_ptr().cast::<c_char>(),
+                    name.len() as isize,
+                    bytes,
+                    length as isize,
+                );
+                if added != RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR {
+                    sys::rd_kafka_headers_destroy(headers);
+                    return added;
+                }
+            }
+            let (key, key_len) = raw(record.key);
+            let (value, value_len) = raw(record.value);
+            let vus = [
+                vu(sys::rd_kafka_vtype_t::RD_KAFKA_VTYPE_RKT, |u| {
+                    u.rkt = self.topics[record.topic.index()].0
+                }),
+                vu(sys::rd_kafka_vtype_t::RD_KAFKA_VTYPE_MSGFLAGS, |u| u.i = sys::RD_KAFKA_MSG_F_COPY),
+                vu(sys::rd_kafka_vtype_t::RD_KAFKA_VTYPE_KEY, |u| {
+                    u.mem =
+                        sys::rd_kafka_vu_s__bindgen_ty_1__bindgen_ty_1 { ptr: key.cast_mut(), size: key_len };
+                }),
+                vu(sys::rd_kafka_vtype_t::RD_KAFKA_VTYPE_VALUE, |u| {
+                    u.mem = sys::rd_kafka_vu_s__bindgen_ty_1__bindgen_ty_1 {
+                        ptr: value.cast_mut(),
+                        size: value_len,
+                    };
+                }),
+                vu(sys::rd_kafka_vtype_t::RD_KAFKA_VTYPE_HEADERS, |u| u.headers = headers),
+                vu(sys::rd_kafka_vtype_t::RD_KAFKA_VTYPE_OPAQUE, |u| u.ptr = opaque),
+            ];
+            let error = sys::rd_kafka_produceva(self.client.native_ptr(), vus.as_ptr(), vus.len());
+            if error.is_null() {
+                return RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR;
+            }
+            let code = sys::rd_kafka_error_code(error);
+            sys::rd_kafka_error_destroy(error);
+            sys::rd_kafka_headers_destroy(headers);
+            code
+        }
+    }
+
+    /// Waits for one event at most `timeout_ms`; gives every report in it to `reports`.
+    pub(super) fn poll(&self, timeout_ms: i32, mut reports: impl FnMut(Report)) -> Event {
+        // SAFETY: the queue is valid; the event is freed at the end of this function and nothing borrowed
+        // from it leaves.
+        unsafe {
+            let event = sys::rd_kafka_queue_poll(self.queue.0, timeout_ms);
+            if event.is_null() {
+                return Event::Nothing;
+            }
+            let result = match sys::rd_kafka_event_type(event) {
+                sys::RD_KAFKA_EVENT_DR => {
+                    loop {
+                        let message = sys::rd_kafka_event_message_next(event);
+                        if message.is_null() {
+                            break;
+                        }
+                        reports(report(&*message));
+                    }
+                    Event::Handled
+                }
+                sys::RD_KAFKA_EVENT_ERROR => self.error_event(event),
+                sys::RD_KAFKA_EVENT_LOG => {
+                    let (mut facility, mut text, mut level) = (ptr::null(), ptr::null(), 0);
+                    if sys::rd_kafka_event_log(event, &mut facility, &mut text, &mut level) == 0 {
+                        super::log(level, &text_of(facility), &text_of(text));
+                    }
+                    Event::Handled
+                }
+                _ => Event::Handled,
+            };
+            sys::rd_kafka_event_destroy(event);
+            result
+        }
+    }
+
+    /// # Safety
+    /// `event` is a valid error event.
+    unsafe fn error_event(&self, event: *mut sys::rd_kafka_event_t) -> Event {
+        // SAFETY: the caller's promise.
+        let (code, reason) =
+            unsafe { (sys::rd_kafka_event_error(event), text_of(sys::rd_kafka_event_error_string(event))) };
+        match self.client.fatal_error() {
+            Some((_, fatal)) => Event::Fatal(fatal),
+            None => {
+                super::log_error(&KafkaError::Global(code.into()), &reason);
+                Event::Handled
+            }
+        }
+    }
+
+    /// Records queued or sent and not yet reported.
+    pub(super) fn unreported(&self) -> usize {
+        // SAFETY: the client is valid.
+        usize::try_from(unsafe { sys::rd_kafka_outq_len(self.client.native_ptr()) }).unwrap_or(0)
+    }
+
+    /// Gives up on everything queued or in flight; reports follow for all of it.
+    pub(super) fn purge(&self) {
+        // SAFETY: the client is valid.
+        unsafe {
+            sys::rd_kafka_purge(
+                self.client.native_ptr(),
+                sys::RD_KAFKA_PURGE_F_QUEUE | sys::RD_KAFKA_PURGE_F_INFLIGHT,
+            );
+        }
+    }
+
+    /// Puts the producer into the state a broken sequence would: for tests of the recovery.
+    #[cfg(test)]
+    pub(super) fn raise_fatal_error(&self) {
+        // SAFETY: the client is valid and the text is a C string.
+        unsafe {
+            sys::rd_kafka_test_fatal_error(
+                self.client.native_ptr(),
+                RDKafkaRespErr::RD_KAFKA_RESP_ERR_OUT_OF_ORDER_SEQUENCE_NUMBER,
+                c"raised by a test".as_ptr(),
+            );
+        }
+    }
+}
+
+/// # Safety
+/// The message is that of a delivery report, seen for the first time.
+unsafe fn report(message: &sys::rd_kafka_message_t) -> Report {
+    // SAFETY: every record was queued with a Box<InFlight> as its opaque, and is reported once.
+    let in_flight = unsafe { Box::from_raw(message._private.cast::<InFlight>()) };
+    if message.err == RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR {
+        return Report { in_flight, outcome: Outcome::Stored, error: None };
+    }
+    // the status, not the error code, says whether the record may be in the log: a timed-out message can be
+    // either
+    // SAFETY: the message is valid.
+    let outcome = match unsafe { sys::rd_kafka_message_status(message) } {
+        sys::rd_kafka_msg_status_t::RD_KAFKA_MSG_STATUS_NOT_PERSISTED => Outcome::NotStored,
+        sys::rd_kafka_msg_status_t::RD_KAFKA_MSG_STATUS_PERSISTED => Outcome::Stored,
+        _ => Outcome::Unknown,
+    };
+    Report { in_flight, outcome, error: Some(message.err.into()) }
+}
+
+fn raw(part: Option<&[u8]>) -> (*const c_void, usize) {
+    part.map_or((ptr::null(), 0), |part| (part.as_ptr().cast(), part.len()))
+}
+
+/// # Safety
+/// `set` writes the union member that belongs to `vtype`.
+unsafe fn vu(
+    vtype: sys::rd_kafka_vtype_t,
+    set: impl FnOnce(&mut sys::rd_kafka_vu_s__bindgen_ty_1),
+) -> sys::rd_kafka_vu_t {
+    // SAFETY: all-zero bytes are a valid value of this plain C struct.
+    let mut vu: sys::rd_kafka_vu_t = unsafe { std::mem::zeroed() };
+    vu.vtype = vtype;
+    set(&mut vu.u);
+    vu
+}
+
+/// # Safety
+/// `text` is null or a C string.
+unsafe fn text_of(text: *const c_char) -> String {
+    if text.is_null() {
+        return String::new();
+    }
+    // SAFETY: the caller's promise.
+    unsafe { CStr::from_ptr(text) }.to_string_lossy().trim().to_owned()
+}
+
+/// A consumed message's headers, byte for byte, also where names are no UTF-8.
+pub(super) fn headers<'m>(message: &'m rdkafka::message::BorrowedMessage<'_>) -> Vec<crate::Header<'m>> {
+    let mut found = Vec::new();
+    let mut headers = ptr::null_mut();
+    // SAFETY: the message is valid while borrowed, and its headers live as long as it does.
+    unsafe {
+        let error = sys::rd_kafka_message_headers(message.ptr(), &mut headers);
+        if error != RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR {
+            return found;
+        }
+        loop {
+            let (mut name, mut value, mut size) = (ptr::null(), ptr::null(), 0);
+            let index = found.len();
+            let error = sys::rd_kafka_header_get_all(headers, index, &mut name, &mut value, &mut size);
+            if error != RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR {
+                return found;
+            }
+            let value = (!value.is_null()).then(|| std::slice::from_raw_parts(value.cast::<u8>(), size));
+            found.push((CStr::from_ptr(name).to_bytes(), value));
+        }
+    }
+}

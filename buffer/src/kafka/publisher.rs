@@ -1,0 +1,302 @@
+//! Publishing to Kafka: admission, delivery reports, and starting over after a fatal error.
+//!
+//! librdkafka refuses records only when its queue overflows, which is too late for a bounded service; so
+//! what is unacknowledged is counted here and refused at the configured cap. A thread of its own waits for
+//! delivery-report events, completes the receipts in each, and wakes the requests afterwards.
+//!
+//! An idempotent producer can meet an error after which it can never send again without risking a doubled
+//! or reordered record. It is then *retired*: a new one takes its place for new records, the old one gives
+//! up what it holds, and every record in it is reported as what it was, certainly not stored or unknown.
+
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
+use std::task::Waker;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use parking_lot::{Mutex, RwLock};
+use rdkafka::types::RDKafkaErrorCode;
+
+use super::native::{Event, InFlight, Producer};
+use super::{ASK_TIMEOUT, ClientSettings, Names};
+use crate::{BoxFuture, OpenError, Publish, Receipt, Record, Refused, Topic, Waiting};
+
+/// How often readiness is asked of the cluster while it is good, and while it is not.
+const PROBE_INTERVAL_READY: Duration = Duration::from_secs(5);
+const PROBE_INTERVAL_UNREADY: Duration = Duration::from_millis(500);
+
+pub(super) struct KafkaPublisher {
+    settings: Arc<ClientSettings>,
+    names: Arc<Names>,
+    current: RwLock<Arc<Generation>>,
+    counts: Arc<Counts>,
+    health: Mutex<Result<(), String>>,
+    closed: AtomicBool,
+}
+
+/// One producer from its start to its retirement.
+struct Generation {
+    producer: Producer,
+    retired: AtomicBool,
+}
+
+#[derive(Default)]
+struct Counts {
+    events: AtomicUsize,
+    bytes: AtomicUsize,
+}
+
+impl Counts {
+    fn release(&self, bytes: usize) {
+        self.events.fetch_sub(1, Ordering::AcqRel);
+        self.bytes.fetch_sub(bytes, Ordering::AcqRel);
+    }
+}
+
+impl KafkaPublisher {
+    pub(super) fn start(settings: &Arc<ClientSettings>, names: &Arc<Names>) -> Result<Arc<Self>, OpenError> {
+        let publisher = Arc::new(Self {
+            settings: Arc::clone(settings),
+            names: Arc::clone(names),
+            current: RwLock::new(Arc::new(Generation::new(settings, names)?)),
+            counts: Arc::default(),
+            health: Mutex::new(Err(format!("not yet connected to Kafka at {}", settings.kafka.brokers))),
+            closed: AtomicBool::new(false),
+        });
+        publisher.spawn_delivery(Arc::clone(&publisher.current.read()))?;
+        let weak = Arc::downgrade(&publisher);
+        spawn("kafka-probe", move || probe_while_alive(&weak))?;
+        Ok(publisher)
+    }
+
+    fn spawn_delivery(self: &Arc<Self>, generation: Arc<Generation>) -> Result<(), OpenError> {
+        let publisher = Arc::downgrade(self);
+        let counts = Arc::clone(&self.counts);
+        spawn("kafka-delivery", move || deliver_until_retired(&generation, &counts, &publisher))
+    }
+
+    /// Replaces a producer that can never send again.
+    fn replace(self: &Arc<Self>, broken: &Arc<Generation>, reason: &str) {
+        tracing::error!(reason, "the Kafka producer met a fatal error; a new one takes its place");
+        // under the write lock no record can be offered to the broken producer any more
+        let mut current = self.current.write();
+        match Generation::new(&self.settings, &self.names) {
+            Ok(fresh) => {
+                let fresh = Arc::new(fresh);
+                if let Err(error) = self.spawn_delivery(Arc::clone(&fresh)) {
+                    tracing::error!(%error, "no new Kafka producer; trying again");
+                    return;
+                }
+                *current = fresh;
+                broken.retired.store(true, Ordering::Release);
+                broken.producer.purge();
+            }
+            Err(error) => tracing::error!(%error, "no new Kafka producer; trying again"),
+        }
+    }
+
+    fn admit(&self, bytes: usize) -> Result<(), Refused> {
+        let (max_events, max_bytes) =
+            (self.settings.kafka.queue_max_events, self.settings.kafka.queue_max_bytes);
+        let events = self.counts.events.fetch_add(1, Ordering::AcqRel);
+        let queued = self.counts.bytes.fetch_add(bytes, Ordering::AcqRel);
+        if events >= max_events || queued + bytes > max_bytes {
+            self.counts.release(bytes);
+            return Err(Refused::Full);
+        }
+        Ok(())
+    }
+
+    fn probe(&self) -> Result<(), String> {
+        let client = Arc::clone(&self.current.read());
+        let brokers = &self.settings.kafka.brokers;
+        // all topics, not ours by name: naming a missing topic may create it on a lenient cluster
+        let metadata = client
+            .producer
+            .client()
+            .fetch_metadata(None, ASK_TIMEOUT)
+            .map_err(|error| format!("Kafka at {brokers} does not answer: {error}"))?;
+        let is_there = |name: &String| {
+            metadata.topics().iter().any(|topic| topic.name() == name && topic.error().is_none())
+        };
+        let missing: Vec<_> = self.names.topics.iter().filter(|name| !is_there(name)).cloned().collect();
+        if missing.is_empty() {
+            return Ok(());
+        }
+        Err(format!("topics missing in Kafka: {}; run `floodgate topics create`", missing.join(", ")))
+    }
+}
+
+impl Generation {
+    fn new(settings: &ClientSettings, names: &Names) -> Result<Self, OpenError> {
+        let producer = Producer::new(&settings.producer(), &names.topics)
+            .map_err(|error| OpenError(format!("no Kafka producer: {error}")))?;
+        Ok(Self { producer, retired: AtomicBool::new(false) })
+    }
+}
+
+fn spawn(name: &str, body: impl FnOnce() + Send + 'static) -> Result<(), OpenError> {
+    let spawned = thread::Builder::new().name(name.to_owned()).spawn(body);
+    spawned.map(drop).map_err(|error| OpenError(format!("no thread {name}: {error}")))
+}
+
+/// Completes receipts until the producer is retired and holds nothing more.
+fn deliver_until_retired(generation: &Arc<Generation>, counts: &Counts, publisher: &Weak<KafkaPublisher>) {
+    let mut wakers: Vec<Waker> = Vec::new();
+    loop {
+        let event = generation.producer.poll(100, |report| {
+            if let Some(error) = report.error {
+                tracing::debug!(%error, outcome = ?report.outcome, "a record was not acknowledged");
+            }
+            counts.release(report.in_flight.bytes);
+            wakers.extend(report.in_flight.receipt.complete(report.outcome));
+        });
+        // after the whole event: a request with many records is woken once, and none runs in between
+        wakers.drain(..).for_each(Waker::wake);
+        let retired = generation.retired.load(Ordering::Acquire);
+        match (event, publisher.upgrade()) {
+            (Event::Fatal(reason), Some(publisher)) if !retired => publisher.replace(generation, &reason),
+            (_, None) => generation.retired.store(true, Ordering::Release),
+            _ => {}
+        }
+        if retired && generation.producer.unreported() == 0 {
+            return;
+        }
+    }
+}
+
+fn probe_while_alive(publisher: &Weak<KafkaPublisher>) {
+    loop {
+        let Some(alive) = publisher.upgrade() else {
+            return;
+        };
+        let found = alive.probe();
+        let mut health = alive.health.lock();
+        if *health != found {
+            match &found {
+                Ok(()) => {
+                    tracing::info!(brokers = %alive.settings.kafka.brokers, "Kafka can take events")
+                }
+                Err(reason) => tracing::warn!("cannot take events: {reason}"),
+            }
+        }
+        let interval = if found.is_ok() { PROBE_INTERVAL_READY } else { PROBE_INTERVAL_UNREADY };
+        *health = found;
+        drop(health);
+        drop(alive);
+        thread::sleep(interval);
+    }
+}
+
+impl Publish for KafkaPublisher {
+    fn offer(&self, record: &Record<'_>, receipt: Receipt) -> Result<(), Refused> {
+        // dead letters come from consumers, which still finish their batches while the ingress is closed
+        if self.closed.load(Ordering::Acquire) && record.topic != Topic::DeadLetters {
+            return Err(Refused::Closed);
+        }
+        let bytes = record.bytes();
+        self.admit(bytes)?;
+        let queued = self.current.read().producer.produce(record, Box::new(InFlight { receipt, bytes }));
+        queued.map_err(|error| {
+            self.counts.release(bytes);
+            match error {
+                RDKafkaErrorCode::QueueFull => Refused::Full,
+                RDKafkaErrorCode::MessageSizeTooLarge => Refused::TooLarge,
+                RDKafkaErrorCode::UnknownTopic | RDKafkaErrorCode::UnknownPartition => Refused::Unavailable(
+                    "the topic is missing in Kafka; run `floodgate topics create`".to_owned(),
+                ),
+                other => Refused::Unavailable(format!("Kafka cannot take records now: {other}")),
+            }
+        })
+    }
+
+    fn ready(&self) -> Result<(), String> {
+        if self.closed.load(Ordering::Acquire) {
+            return Err("shutting down".to_owned());
+        }
+        self.health.lock().clone()
+    }
+
+    fn waiting(&self) -> Waiting {
+        Waiting {
+            events: self.counts.events.load(Ordering::Acquire),
+            bytes: self.counts.bytes.load(Ordering::Acquire),
+        }
+    }
+
+    fn close(&self, deadline: Duration) -> BoxFuture<'_, usize> {
+        self.closed.store(true, Ordering::Release);
+        Box::pin(async move {
+            let until = Instant::now() + deadline;
+            // the delivery thread goes on reporting; there is no call that waits for it without blocking
+            while self.waiting().events > 0 && Instant::now() < until {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            self.waiting().events
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use floodgate_schemas::EventType;
+    use floodgate_testkit::{Kafka, KafkaOptions, wait};
+
+    use super::*;
+    use crate::{KafkaConfig, Outcome, Receipts, TopicsConfig};
+
+    fn publisher(bootstrap: String) -> Arc<KafkaPublisher> {
+        let kafka = KafkaConfig {
+            brokers: bootstrap,
+            linger_ms: 0,
+            message_timeout_ms: 4000,
+            queue_max_events: 1000,
+            queue_max_bytes: 1 << 20,
+            prefetch_max_kb: 1024,
+            session_timeout_ms: 6000,
+            max_poll_interval_ms: 30_000,
+            commit_interval_ms: 20,
+            client: toml::Table::new(),
+        };
+        let topics = TopicsConfig {
+            partitions: 2,
+            replication_factor: 1,
+            prefix: String::new(),
+            retention_hours: 1,
+            dead_letter_retention_hours: 1,
+        };
+        let strategy = super::super::Kafka::new(&kafka, &topics).unwrap();
+        crate::Strategy::create_topics(&strategy).unwrap();
+        KafkaPublisher::start(&strategy.settings, &strategy.names).unwrap()
+    }
+
+    fn outcome_of_one(publisher: &KafkaPublisher) -> Result<Outcome, Refused> {
+        let receipts = Receipts::new(1);
+        let topic = Topic::Events(EventType::Like);
+        let record = Record { topic, key: Some(b"k"), value: Some(b"v"), headers: &[] };
+        publisher.offer(&record, receipts.receipt(0))?;
+        futures_executor::block_on(receipts.all());
+        Ok(receipts.outcome(0))
+    }
+
+    /// After a fatal error a new producer takes over; nothing is acknowledged that was not stored.
+    #[test]
+    fn a_fatal_error_rebuilds_the_producer() {
+        let kafka = Kafka::start(KafkaOptions::default()).unwrap();
+        let publisher = publisher(kafka.bootstrap());
+        wait::until("readiness", Duration::from_secs(30), || publisher.ready().ok()).unwrap();
+        assert_eq!(outcome_of_one(&publisher), Ok(Outcome::Stored));
+
+        let broken = Arc::clone(&publisher.current.read());
+        broken.producer.raise_fatal_error();
+        let recovered = wait::until("a new producer to store", Duration::from_secs(30), || {
+            // until it is there: refused, or taken and certainly not stored
+            outcome_of_one(&publisher).ok().filter(|outcome| *outcome == Outcome::Stored)
+        });
+        assert_eq!(recovered.ok(), Some(Outcome::Stored));
+        assert!(!Arc::ptr_eq(&broken, &publisher.current.read()), "the broken producer still serves");
+        assert_eq!(publisher.waiting(), Waiting::default());
+    }
+}

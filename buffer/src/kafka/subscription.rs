@@ -1,0 +1,206 @@
+//! One group member as its pipeline sees it, and what it shares with the thread that owns the consumer.
+//!
+//! librdkafka runs rebalance callbacks inside `poll`, so one thread owns the consumer and never does
+//! anything slow (see [`super::member`]). Pipeline and thread meet in [`Shared`]: the thread *fills* a batch
+//! while the pipeline *works* on the one before, which it took whole; given back, its offsets are *done* and
+//! the thread commits them. At most these two batches are in memory, whatever the backlog.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::thread;
+
+use parking_lot::{Condvar, Mutex};
+use tokio::sync::{Notify, oneshot};
+use tokio::time::Instant;
+
+use super::client::ClientSettings;
+use super::member::Owner;
+use crate::{
+    Batch, BatchLimits, BoxFuture, Offset, OpenError, Partition, SubscribeError, Subscription, Topic,
+};
+
+/// What pipeline and thread share.
+pub(super) struct Shared {
+    pub(super) topic: Topic,
+    pub(super) limits: BatchLimits,
+    pub(super) state: Mutex<State>,
+    /// Tells the pipeline that a batch began, is full, or will never come.
+    pub(super) news: Notify,
+    /// Tells the thread that a batch was taken or given back, or that it should end.
+    pub(super) changed: Condvar,
+}
+
+pub(super) struct State {
+    pub(super) filling: Batch,
+    /// When the batch being filled is handed out though not full.
+    pub(super) hand_out_at: Option<Instant>,
+    /// Partitions of the batch in work.
+    pub(super) in_work: HashSet<Partition>,
+    /// Partitions this member owns, with the offset it began at or has committed since.
+    pub(super) owned: HashMap<Partition, Offset>,
+    /// What was given back and is not yet committed.
+    pub(super) done: HashMap<Partition, Offset>,
+    pub(super) phase: Phase,
+    /// Why this member is of no more use.
+    pub(super) failed: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Phase {
+    Running,
+    /// No new records; the batch in work may still be given back.
+    Stopping,
+    /// Commit, leave and end.
+    Closing,
+}
+
+impl Shared {
+    pub(super) fn is_full(&self, batch: &Batch) -> bool {
+        batch.len() >= self.limits.events || batch.bytes() >= self.limits.bytes
+    }
+
+    /// This member can go on no longer; the pipeline learns why.
+    pub(super) fn fail(&self, reason: String) {
+        self.state.lock().failed.get_or_insert(reason);
+        self.news.notify_one();
+    }
+}
+
+pub(super) struct KafkaSubscription {
+    shared: Arc<Shared>,
+    ended: Option<oneshot::Receiver<Result<(), SubscribeError>>>,
+}
+
+impl KafkaSubscription {
+    pub(super) fn start(
+        settings: &Arc<ClientSettings>,
+        topic: Topic,
+        name: String,
+        group: String,
+        limits: BatchLimits,
+    ) -> Result<Self, OpenError> {
+        let shared = Arc::new(Shared {
+            topic,
+            limits,
+            state: Mutex::new(State {
+                filling: Batch::new(topic),
+                hand_out_at: None,
+                in_work: HashSet::new(),
+                owned: HashMap::new(),
+                done: HashMap::new(),
+                phase: Phase::Running,
+                failed: None,
+            }),
+            news: Notify::new(),
+            changed: Condvar::new(),
+        });
+        let owner = Owner::subscribe(settings, &shared, name, &group)?;
+        let (tell, ended) = oneshot::channel();
+        thread::Builder::new()
+            .name(format!("kafka-{group}"))
+            // nobody may be listening any more: the handle was dropped
+            .spawn(move || drop(tell.send(owner.run())))
+            .map_err(|error| OpenError(format!("no thread for group {group}: {error}")))?;
+        Ok(Self { shared, ended: Some(ended) })
+    }
+
+    fn enter(&self, phase: Phase) {
+        let mut state = self.shared.state.lock();
+        state.phase = phase;
+        // what is not in work goes to whoever reads the partition next
+        state.filling.retain_partitions(|_| false);
+        drop(state);
+        self.shared.changed.notify_all();
+        self.shared.news.notify_one();
+    }
+}
+
+/// What the pipeline finds when it asks for a batch.
+enum Look {
+    Take(Batch),
+    Ended,
+    Failed(String),
+    Wait(Option<Instant>),
+}
+
+impl Shared {
+    fn look(&self) -> Look {
+        let mut state = self.state.lock();
+        if state.phase != Phase::Running {
+            return Look::Ended;
+        }
+        if let Some(reason) = &state.failed {
+            return Look::Failed(reason.clone());
+        }
+        if state.filling.is_empty() {
+            return Look::Wait(None);
+        }
+        match state.hand_out_at {
+            Some(at) if at > Instant::now() && !self.is_full(&state.filling) => Look::Wait(Some(at)),
+            _ => {
+                let batch = std::mem::replace(&mut state.filling, Batch::new(self.topic));
+                state.hand_out_at = None;
+                state.in_work.extend(batch.progress().map(|(partition, _)| partition));
+                drop(state);
+                self.changed.notify_all();
+                Look::Take(batch)
+            }
+        }
+    }
+}
+
+impl Subscription for KafkaSubscription {
+    fn next(&mut self) -> BoxFuture<'_, Result<Option<Batch>, SubscribeError>> {
+        Box::pin(async move {
+            loop {
+                match self.shared.look() {
+                    Look::Take(batch) => return Ok(Some(batch)),
+                    Look::Ended => return Ok(None),
+                    Look::Failed(reason) => return Err(SubscribeError(reason)),
+                    Look::Wait(None) => self.shared.news.notified().await,
+                    Look::Wait(Some(until)) => {
+                        // either way, the next look tells
+                        let _ = tokio::time::timeout_at(until, self.shared.news.notified()).await;
+                    }
+                }
+            }
+        })
+    }
+
+    fn commit(&mut self, batch: Batch) {
+        let mut state = self.shared.state.lock();
+        for (partition, next) in batch.progress() {
+            state.in_work.remove(&partition);
+            // lost meanwhile, or behind what another owner committed before it came back: not ours to say
+            let begun = state.owned.get(&partition).copied();
+            if begun.is_some_and(|begun| next > begun) {
+                state.done.insert(partition, next);
+            }
+        }
+        drop(state);
+        self.shared.changed.notify_all();
+    }
+
+    fn stop(&mut self) {
+        self.enter(Phase::Stopping);
+    }
+
+    fn close(mut self: Box<Self>) -> BoxFuture<'static, Result<(), SubscribeError>> {
+        self.enter(Phase::Closing);
+        let ended = self.ended.take();
+        Box::pin(async move {
+            match ended {
+                Some(ended) => ended
+                    .await
+                    .unwrap_or_else(|_| Err(SubscribeError("the consumer's thread ended early".to_owned()))),
+                None => Ok(()),
+            }
+        })
+    }
+}
+
+impl Drop for KafkaSubscription {
+    fn drop(&mut self) {
+        self.enter(Phase::Closing);
+    }
+}

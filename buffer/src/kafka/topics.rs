@@ -1,0 +1,161 @@
+//! Creating and describing topics.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::metadata::Metadata;
+use rdkafka::types::RDKafkaErrorCode;
+
+use super::client::{ClientSettings, DEAD_LETTER_MAX_BYTES, EVENT_MAX_BYTES};
+use super::{ASK_TIMEOUT, Names};
+use crate::{
+    PartitionDescription, Topic, TopicDescription, TopicReport, TopicState, TopicsConfig, TopicsError,
+};
+
+/// How long the cluster may take to create topics.
+const CREATE_TIMEOUT: Duration = Duration::from_secs(30);
+
+fn connect(settings: &ClientSettings) -> Result<(AdminClient<DefaultClientContext>, Metadata), TopicsError> {
+    let brokers = &settings.kafka.brokers;
+    let admin: AdminClient<_> =
+        settings.base().create().map_err(|error| TopicsError(format!("no Kafka client: {error}")))?;
+    let metadata = admin.inner().fetch_metadata(None, ASK_TIMEOUT).map_err(|error| {
+        TopicsError(format!(
+            "Kafka at {brokers} does not answer ({error}); is it up, and is buffer.kafka.brokers right?"
+        ))
+    })?;
+    Ok((admin, metadata))
+}
+
+pub(super) fn create(
+    settings: &ClientSettings,
+    names: &Names,
+    config: &TopicsConfig,
+) -> Result<Vec<TopicReport>, TopicsError> {
+    let (admin, metadata) = connect(settings)?;
+    let mut created = HashMap::new();
+    let there = |name: &str| metadata.topics().iter().find(|topic| topic.name() == name);
+    let missing: Vec<_> =
+        Topic::ALL.into_iter().filter(|topic| there(names.topic(*topic)).is_none()).collect();
+    if !missing.is_empty() {
+        let properties: Vec<_> = missing.iter().map(|topic| properties(*topic, config)).collect();
+        let wanted: Vec<_> = missing
+            .iter()
+            .zip(&properties)
+            .map(|(topic, properties)| new_topic(names.topic(*topic), config, properties))
+            .collect();
+        let options =
+            AdminOptions::new().operation_timeout(Some(CREATE_TIMEOUT)).request_timeout(Some(CREATE_TIMEOUT));
+        let outcome = futures_executor::block_on(admin.create_topics(&wanted, &options))
+            .map_err(|error| TopicsError(format!("topics not created: {error}")))?;
+        for result in outcome {
+            match result {
+                Ok(name) => created.insert(name, TopicState::Created),
+                // somebody else was faster, which is as good
+                Err((name, RDKafkaErrorCode::TopicAlreadyExists)) => {
+                    created.insert(name, TopicState::Existed)
+                }
+                Err((name, code)) => {
+                    return Err(TopicsError(format!("topic {name} not created: {code}")));
+                }
+            };
+        }
+        wait_until_led(&admin, names)?;
+    }
+    let report = |topic: Topic| {
+        let name = names.topic(topic).to_owned();
+        let wanted = config.partitions as usize;
+        let state = match (created.remove(&name), there(&name).map(|topic| topic.partitions().len())) {
+            (Some(state), _) => state,
+            (None, Some(has)) if has != wanted => TopicState::Differs { has, wanted },
+            (None, _) => TopicState::Existed,
+        };
+        TopicReport { name, state }
+    };
+    Ok(Topic::ALL.into_iter().map(report).collect())
+}
+
+/// The controller answers before the brokers know: waits until every topic can be used.
+fn wait_until_led(admin: &AdminClient<DefaultClientContext>, names: &Names) -> Result<(), TopicsError> {
+    let until = Instant::now() + CREATE_TIMEOUT;
+    loop {
+        let metadata = admin
+            .inner()
+            .fetch_metadata(None, ASK_TIMEOUT)
+            .map_err(|error| TopicsError(format!("topics created, but Kafka no longer answers: {error}")))?;
+        let is_led = |name: &String| {
+            let found =
+                metadata.topics().iter().find(|topic| topic.name() == name && topic.error().is_none());
+            found.is_some_and(|topic| topic.partitions().iter().all(|partition| partition.leader() >= 0))
+        };
+        if names.topics.iter().all(is_led) {
+            return Ok(());
+        }
+        if Instant::now() > until {
+            return Err(TopicsError(
+                "topics created, but some partitions got no leader; is every broker up?".into(),
+            ));
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+/// Durable defaults, spelled out so that a cluster's own defaults do not decide.
+fn properties(topic: Topic, config: &TopicsConfig) -> Vec<(&'static str, String)> {
+    let (retention_hours, max_bytes) = match topic {
+        Topic::Events(_) => (config.retention_hours, EVENT_MAX_BYTES),
+        Topic::DeadLetters => (config.dead_letter_retention_hours, DEAD_LETTER_MAX_BYTES),
+    };
+    // with three copies two must have a record before it is acknowledged; with fewer, one more loss of a
+    // broker would stop all writes
+    let min_in_sync = if config.replication_factor >= 3 { 2 } else { 1 };
+    vec![
+        ("min.insync.replicas", min_in_sync.to_string()),
+        ("unclean.leader.election.enable", "false".to_owned()),
+        ("cleanup.policy", "delete".to_owned()),
+        ("retention.ms", (retention_hours * 3_600_000).to_string()),
+        ("retention.bytes", "-1".to_owned()),
+        ("max.message.bytes", max_bytes.to_string()),
+        ("message.timestamp.type", "CreateTime".to_owned()),
+    ]
+}
+
+fn new_topic<'a>(
+    name: &'a str,
+    config: &TopicsConfig,
+    properties: &'a [(&'static str, String)],
+) -> NewTopic<'a> {
+    let partitions = i32::try_from(config.partitions).unwrap_or(i32::MAX);
+    let replication = i32::try_from(config.replication_factor).unwrap_or(i32::MAX);
+    let topic = NewTopic::new(name, partitions, TopicReplication::Fixed(replication));
+    properties.iter().fold(topic, |topic, (key, value)| topic.set(key, value))
+}
+
+pub(super) fn describe(
+    settings: &ClientSettings,
+    names: &Names,
+) -> Result<Vec<TopicDescription>, TopicsError> {
+    let (_, metadata) = connect(settings)?;
+    let describe = |topic: Topic| {
+        let name = names.topic(topic);
+        let found = metadata.topics().iter().find(|topic| topic.name() == name && topic.error().is_none());
+        let partitions = found.map(|topic| {
+            let mut partitions: Vec<_> = topic
+                .partitions()
+                .iter()
+                .map(|partition| PartitionDescription {
+                    partition: partition.id(),
+                    leader: partition.leader(),
+                    replicas: partition.replicas().to_vec(),
+                    in_sync: partition.isr().to_vec(),
+                })
+                .collect();
+            partitions.sort_by_key(|partition| partition.partition);
+            partitions
+        });
+        TopicDescription { name: name.to_owned(), partitions }
+    };
+    Ok(Topic::ALL.into_iter().map(describe).collect())
+}

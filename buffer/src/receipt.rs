@@ -1,0 +1,139 @@
+//! How a publisher tells the waiting request what became of its records.
+//!
+//! One request offers one record or thousands. It makes one [`Receipts`] for all of them and hands a
+//! [`Receipt`] with each; the request sleeps until the last one is completed and is woken once. The
+//! publisher completes receipts one by one but gets the wakers back ([`Receipt::complete`]), so that it
+//! can go through a whole report before it wakes anybody.
+
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
+use std::task::{Poll, Waker};
+
+use futures_util::task::AtomicWaker;
+use smallvec::SmallVec;
+
+/// What became of an accepted record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Outcome {
+    /// It may or may not be, or become, stored.
+    Unknown = 0,
+    /// The strategy acknowledged it.
+    Stored = 1,
+    /// It certainly is not and will not be stored.
+    NotStored = 2,
+}
+
+struct Shared {
+    outstanding: AtomicUsize,
+    waker: AtomicWaker,
+    // one record is by far the most frequent case, and then needs no second allocation
+    outcomes: SmallVec<[AtomicU8; 8]>,
+}
+
+/// The waiting side of one or more receipts.
+pub struct Receipts(Arc<Shared>);
+
+impl Receipts {
+    /// For `count` records.
+    pub fn new(count: usize) -> Self {
+        Self(Arc::new(Shared {
+            outstanding: AtomicUsize::new(count),
+            waker: AtomicWaker::new(),
+            outcomes: (0..count).map(|_| AtomicU8::new(Outcome::Unknown as u8)).collect(),
+        }))
+    }
+
+    /// The receipt for record number `index`, below the count; each is to be taken once.
+    pub fn receipt(&self, index: usize) -> Receipt {
+        Receipt { shared: Some(Arc::clone(&self.0)), index }
+    }
+
+    /// Waits until every receipt is completed or dropped. Cancel-safe.
+    pub async fn all(&self) {
+        poll_fn(|context| {
+            if self.0.outstanding.load(Ordering::Acquire) == 0 {
+                return Poll::Ready(());
+            }
+            self.0.waker.register(context.waker());
+            // the last receipt may have come between the look and the registration
+            match self.0.outstanding.load(Ordering::Acquire) {
+                0 => Poll::Ready(()),
+                _ => Poll::Pending,
+            }
+        })
+        .await;
+    }
+
+    /// What is known of record number `index`: `Unknown` until its receipt says more.
+    pub fn outcome(&self, index: usize) -> Outcome {
+        match self.0.outcomes.get(index).map(|outcome| outcome.load(Ordering::Acquire)) {
+            Some(1) => Outcome::Stored,
+            Some(2) => Outcome::NotStored,
+            _ => Outcome::Unknown,
+        }
+    }
+}
+
+/// The right, and the duty, to say what became of one record. Dropped unused it says `Unknown`.
+pub struct Receipt {
+    // taken when completed, so that dropping the rest says nothing twice
+    shared: Option<Arc<Shared>>,
+    index: usize,
+}
+
+impl Receipt {
+    /// Says what became of the record. Returns the waker of the request if this was its last record;
+    /// whoever gets it must wake it.
+    #[must_use = "the request sleeps until it is woken"]
+    pub fn complete(mut self, outcome: Outcome) -> Option<Waker> {
+        let shared = self.shared.take()?;
+        if let Some(slot) = shared.outcomes.get(self.index) {
+            slot.store(outcome as u8, Ordering::Release);
+        }
+        shared.count_down()
+    }
+}
+
+impl Shared {
+    fn count_down(&self) -> Option<Waker> {
+        match self.outstanding.fetch_sub(1, Ordering::AcqRel) {
+            1 => self.waker.take(),
+            _ => None,
+        }
+    }
+}
+
+impl Drop for Receipt {
+    fn drop(&mut self) {
+        if let Some(waker) = self.shared.take().and_then(|shared| shared.count_down()) {
+            waker.wake();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn the_last_receipt_wakes_and_a_dropped_one_reads_unknown() {
+        let receipts = Receipts::new(3);
+        let [first, second, third] = [0, 1, 2].map(|index| receipts.receipt(index));
+        assert!(first.complete(Outcome::Stored).is_none());
+        drop(second);
+        let reporter = tokio::spawn(async move {
+            if let Some(waker) = third.complete(Outcome::NotStored) {
+                waker.wake();
+            }
+        });
+        let waited = tokio::time::timeout(Duration::from_secs(5), receipts.all()).await;
+        assert!(waited.is_ok());
+        assert!(reporter.await.is_ok());
+        let outcomes = [0, 1, 2].map(|index| receipts.outcome(index));
+        assert_eq!(outcomes, [Outcome::Stored, Outcome::Unknown, Outcome::NotStored]);
+    }
+}

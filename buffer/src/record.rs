@@ -1,0 +1,103 @@
+//! Records as they cross this crate: raw bytes, and where they come from.
+
+use std::fmt;
+
+use floodgate_schemas::{DEAD_LETTER_TOPIC, EventType};
+
+/// A topic of ours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Topic {
+    /// The events of one type.
+    Events(EventType),
+    /// Events that can never be applied, with their reasons.
+    DeadLetters,
+}
+
+impl Topic {
+    /// Every topic, in the order lists show them.
+    pub const ALL: [Topic; 4] = [
+        Topic::Events(EventType::Expectation),
+        Topic::Events(EventType::Coupon),
+        Topic::Events(EventType::Like),
+        Topic::DeadLetters,
+    ];
+
+    /// Its name before any configured prefix.
+    pub const fn base_name(self) -> &'static str {
+        match self {
+            Topic::Events(of) => of.topic(),
+            Topic::DeadLetters => DEAD_LETTER_TOPIC,
+        }
+    }
+
+    /// Its place in [`Topic::ALL`].
+    pub(crate) const fn index(self) -> usize {
+        match self {
+            Topic::Events(EventType::Expectation) => 0,
+            Topic::Events(EventType::Coupon) => 1,
+            Topic::Events(EventType::Like) => 2,
+            Topic::DeadLetters => 3,
+        }
+    }
+}
+
+/// One header of a record. Names and values are kept byte for byte.
+pub type Header<'a> = (&'a [u8], Option<&'a [u8]>);
+
+/// A record to publish.
+#[derive(Debug, Clone, Copy)]
+pub struct Record<'a> {
+    /// Where to.
+    pub topic: Topic,
+    /// Decides the partition; a record without one goes to any.
+    pub key: Option<&'a [u8]>,
+    /// The content.
+    pub value: Option<&'a [u8]>,
+    /// Headers, in order.
+    pub headers: &'a [Header<'a>],
+}
+
+impl Record<'_> {
+    /// Key and value, in bytes: what limits count.
+    pub fn bytes(&self) -> usize {
+        self.key.map_or(0, <[u8]>::len) + self.value.map_or(0, <[u8]>::len)
+    }
+}
+
+/// A partition of a topic, counted from 0.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Partition(pub i32);
+
+impl fmt::Display for Partition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// A record's place in its partition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Offset(pub i64);
+
+impl Offset {
+    /// The offset after this one: what is committed when this record is done.
+    pub const fn next(self) -> Offset {
+        Offset(self.0 + 1)
+    }
+}
+
+impl fmt::Display for Offset {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// Where a record stood: names it for ever.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Origin {
+    /// The topic.
+    pub topic: Topic,
+    /// The partition.
+    pub partition: Partition,
+    /// The offset.
+    pub offset: Offset,
+}

@@ -1,0 +1,130 @@
+//! The contract suite over the Kafka strategy, on a real broker.
+#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used)]
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use floodgate_buffer::{
+    BufferConfig, InMemoryConfig, KafkaConfig, Outcome, Receipts, Record, Strategy, StrategyKind, Topic,
+    TopicState, TopicsConfig, contract, open,
+};
+use floodgate_schemas::EventType;
+use floodgate_testkit::{Kafka, KafkaOptions};
+
+/// One broker for all tests of this file; every test has topics of its own.
+fn bootstrap() -> String {
+    static KAFKA: OnceLock<Kafka> = OnceLock::new();
+    KAFKA.get_or_init(|| Kafka::start(KafkaOptions::default()).expect("a broker starts")).bootstrap()
+}
+
+fn without_topics(brokers: String, adapt: impl FnOnce(&mut KafkaConfig)) -> Arc<dyn Strategy> {
+    static TESTS: AtomicUsize = AtomicUsize::new(0);
+    let mut kafka = KafkaConfig {
+        brokers,
+        linger_ms: 0,
+        message_timeout_ms: 4000,
+        queue_max_events: 100_000,
+        queue_max_bytes: 64 << 20,
+        prefetch_max_kb: 8192,
+        session_timeout_ms: 6000,
+        max_poll_interval_ms: 30_000,
+        commit_interval_ms: 20,
+        client: toml::Table::new(),
+    };
+    adapt(&mut kafka);
+    let topics = TopicsConfig {
+        partitions: 10,
+        replication_factor: 1,
+        prefix: format!("test-{}.", TESTS.fetch_add(1, Ordering::Relaxed)),
+        retention_hours: 24,
+        dead_letter_retention_hours: 24,
+    };
+    let in_memory = InMemoryConfig { max_events: 0, max_bytes: 0, dead_letters_max: 0 };
+    open(&BufferConfig { strategy: StrategyKind::Kafka, in_memory, kafka }, &topics).unwrap()
+}
+
+fn strategy() -> Arc<dyn Strategy> {
+    let strategy = without_topics(bootstrap(), |_| {});
+    let reports = strategy.create_topics().unwrap();
+    assert!(reports.iter().all(|report| report.state == TopicState::Created), "{reports:?}");
+    strategy
+}
+
+macro_rules! contract {
+    ($($name:ident),*) => {$(
+        #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+        async fn $name() {
+            contract::$name(strategy()).await;
+        }
+    )*};
+}
+
+contract!(
+    records_arrive_in_key_order,
+    batches_keep_their_limits,
+    uncommitted_records_come_again,
+    members_share_and_take_over,
+    a_stopped_member_ends,
+    a_closed_publisher_is_empty_and_refuses,
+    bytes_arrive_unchanged
+);
+
+/// With no broker nothing is acknowledged: the queue fills, and is relieved when messages time out.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_queue_refuses() {
+    let port = floodgate_testkit::ports::free_port().unwrap();
+    let strategy = without_topics(format!("127.0.0.1:{port}"), |kafka| {
+        kafka.queue_max_events = 100;
+        kafka.message_timeout_ms = 1500;
+    });
+    contract::a_full_queue_refuses(strategy, 100, async || {}).await;
+}
+
+/// What never left the process is reported as certainly not stored.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_unreachable_broker_stores_nothing_for_certain() {
+    let port = floodgate_testkit::ports::free_port().unwrap();
+    let strategy = without_topics(format!("127.0.0.1:{port}"), |kafka| kafka.message_timeout_ms = 1000);
+    let publisher = strategy.publisher().unwrap();
+    let receipts = Receipts::new(1);
+    let record = Record { topic: Topic::DeadLetters, key: None, value: Some(b"x"), headers: &[] };
+    publisher.offer(&record, receipts.receipt(0)).unwrap();
+    receipts.all().await;
+    assert_eq!(receipts.outcome(0), Outcome::NotStored);
+    assert!(publisher.ready().unwrap_err().contains("127.0.0.1"));
+    assert_eq!(publisher.waiting().events, 0);
+}
+
+/// Missing topics are told with the command that makes them, to publishers, members and lag readers.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn missing_topics_name_the_command() {
+    let strategy = without_topics(bootstrap(), |_| {});
+    let publisher = strategy.publisher().unwrap();
+    let told = floodgate_testkit::wait::until(
+        "readiness to name the command",
+        std::time::Duration::from_secs(30),
+        || publisher.ready().err().filter(|reason| reason.contains("floodgate topics create")),
+    );
+    assert!(told.unwrap().contains("floodgate.like.v1"));
+    let limits = floodgate_buffer::BatchLimits {
+        events: 1,
+        bytes: 1,
+        wait: std::time::Duration::ZERO,
+        drain: std::time::Duration::ZERO,
+    };
+    let mut member = strategy.subscribe(EventType::Like, limits).unwrap();
+    assert!(member.next().await.unwrap_err().0.contains("floodgate topics create"));
+    assert!(strategy.lag().unwrap_err().0.contains("floodgate topics create"));
+    let missing = strategy.describe_topics().unwrap();
+    assert!(missing.iter().all(|topic| topic.partitions.is_none()));
+}
+
+/// Creating twice changes nothing; another partition count is told, not changed.
+#[test]
+fn creating_topics_is_idempotent() {
+    let strategy = strategy();
+    let again = strategy.create_topics().unwrap();
+    assert!(again.iter().all(|report| report.state == TopicState::Existed), "{again:?}");
+    let described = strategy.describe_topics().unwrap();
+    assert!(described.iter().all(|topic| topic.partitions.as_ref().is_some_and(|p| p.len() == 10)));
+}

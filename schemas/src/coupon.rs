@@ -1,0 +1,68 @@
+//! Coupon issues: one user asks for one coupon, first come, first served.
+
+use std::sync::LazyLock;
+
+use serde::{Deserialize, Serialize};
+
+use crate::codec::Codec;
+use crate::event::KEY_SEPARATOR;
+use crate::{Accept, CouponId, Event, EventId, EventType, Keying, Timestamp, UserId};
+
+/// By what coupon issues are partitioned, hence what "first" means.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CouponKey {
+    /// By coupon: all requests for it stand in one line, strictly first come, first served.
+    #[default]
+    Coupon,
+    /// By user: one coupon spreads over all partitions; the order holds within each.
+    User,
+}
+
+/// A request for one coupon. Its [`event_id`](Self::event_id) is the request's id, under which the
+/// decision is kept; the first decision on an id is final.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CouponIssue {
+    /// Names this event and the request.
+    pub event_id: EventId,
+    /// When the ingress took it; what a coupon's opening hours are compared with.
+    pub accepted_at: Timestamp,
+    /// The coupon.
+    pub coupon_id: CouponId,
+    /// Who asks.
+    pub user_id: UserId,
+}
+
+impl CouponIssue {
+    /// A request by `user_id` for `coupon_id`.
+    pub fn new(coupon_id: CouponId, user_id: UserId, accept: &Accept<'_>) -> Self {
+        let event_id = accept.event_id(EventType::Coupon, || format!("{coupon_id}{KEY_SEPARATOR}{user_id}"));
+        Self { event_id, accepted_at: accept.accepted_at, coupon_id, user_id }
+    }
+}
+
+impl Event for CouponIssue {
+    const TYPE: EventType = EventType::Coupon;
+
+    fn codec() -> &'static Codec {
+        static CODEC: LazyLock<Codec> =
+            LazyLock::new(|| Codec::of(&[include_str!("../avro/coupon_issue.avsc")]));
+        &CODEC
+    }
+
+    fn event_id(&self) -> EventId {
+        self.event_id
+    }
+
+    fn accepted_at(&self) -> Timestamp {
+        self.accepted_at
+    }
+
+    fn write_partition_key(&self, keying: Keying, key: &mut String) {
+        key.push_str(match keying.coupon {
+            CouponKey::Coupon => self.coupon_id.as_str(),
+            CouponKey::User => self.user_id.as_str(),
+        });
+    }
+}

@@ -1,0 +1,219 @@
+//! What the three event types have in common: type, id, keys, and what acceptance adds to a client's words.
+
+use std::fmt;
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::codec::Codec;
+use crate::{CouponKey, Timestamp};
+
+/// Separates the parts of a composed key. Ids hold no control characters, so no two keys collide.
+pub(crate) const KEY_SEPARATOR: char = '\u{1f}';
+
+/// One write that a client asked for.
+pub trait Event: Serialize + DeserializeOwned + Clone + fmt::Debug + Send + Sync + 'static {
+    /// Which of the types this is.
+    const TYPE: EventType;
+
+    /// The schemas this type was ever published with, the newest first.
+    fn codec() -> &'static Codec;
+
+    /// The id under which the event takes effect once.
+    fn event_id(&self) -> EventId;
+
+    /// When the ingress took it.
+    fn accepted_at(&self) -> Timestamp;
+
+    /// Writes the partition key: events with the same key keep their order.
+    fn write_partition_key(&self, keying: Keying, key: &mut String);
+}
+
+/// The configured choices that partition keys depend on.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Keying {
+    /// By what coupon issues are partitioned.
+    pub coupon: CouponKey,
+}
+
+/// The types of events.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum EventType {
+    /// [`crate::ExpectationWrite`].
+    Expectation,
+    /// [`crate::CouponIssue`].
+    Coupon,
+    /// [`crate::Like`].
+    Like,
+}
+
+impl EventType {
+    /// Every type, in the order lists show them.
+    pub const ALL: [EventType; 3] = [EventType::Expectation, EventType::Coupon, EventType::Like];
+
+    /// The word for it in JSON, metrics and configuration.
+    pub const fn name(self) -> &'static str {
+        match self {
+            EventType::Expectation => "expectation",
+            EventType::Coupon => "coupon",
+            EventType::Like => "like",
+        }
+    }
+
+    /// Its topic, before any configured prefix.
+    pub const fn topic(self) -> &'static str {
+        match self {
+            EventType::Expectation => "floodgate.expectation.v1",
+            EventType::Coupon => "floodgate.coupon.v1",
+            EventType::Like => "floodgate.like.v1",
+        }
+    }
+
+    /// The consumer group that applies it.
+    pub const fn group(self) -> &'static str {
+        match self {
+            EventType::Expectation => "floodgate.expectation",
+            EventType::Coupon => "floodgate.coupon",
+            EventType::Like => "floodgate.like",
+        }
+    }
+}
+
+impl fmt::Display for EventType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// The topic of dead letters, before any configured prefix.
+pub const DEAD_LETTER_TOPIC: &str = "floodgate.dlq.v1";
+
+/// Names one event for ever. The order of ids breaks ties, as bytes compare.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct EventId(Uuid);
+
+/// Namespace of the name-based ids: the UUIDv5 of the URL namespace and the text `floodgate:event`. Part
+/// of the contract with clients that retry: never changed.
+const NAMESPACE: Uuid = Uuid::from_u128(0xcc65_2746_3b09_5df9_8fae_5088_0845_ac37);
+
+impl EventId {
+    /// A new id (UUIDv7), for an event without an idempotency key.
+    pub fn fresh() -> Self {
+        Self(Uuid::now_v7())
+    }
+
+    /// The id that an idempotency key fixes: a name-based UUID (v5) of type, natural key and key, the
+    /// same on every instance.
+    pub fn from_idempotency_key(of: EventType, natural_key: &str, key: &IdempotencyKey) -> Self {
+        let mut name = String::with_capacity(16 + natural_key.len() + key.0.len());
+        name.push_str(of.name());
+        name.push(KEY_SEPARATOR);
+        name.push_str(natural_key);
+        name.push(KEY_SEPARATOR);
+        name.push_str(&key.0);
+        Self(Uuid::new_v5(&NAMESPACE, name.as_bytes()))
+    }
+
+    /// The id as a UUID.
+    pub const fn as_uuid(self) -> Uuid {
+        self.0
+    }
+}
+
+impl From<Uuid> for EventId {
+    fn from(uuid: Uuid) -> Self {
+        Self(uuid)
+    }
+}
+
+impl fmt::Display for EventId {
+    /// Lower-case, hyphenated.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.0, f)
+    }
+}
+
+impl fmt::Debug for EventId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.0, f)
+    }
+}
+
+/// What a client sends along to make a retry the same event: 8..=128 visible ASCII characters.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IdempotencyKey(Box<str>);
+
+impl IdempotencyKey {
+    /// The key, or `None` when it is shorter than 8, longer than 128, or holds anything but visible ASCII.
+    pub fn new(text: &str) -> Option<Self> {
+        let fits = (8..=128).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic());
+        fits.then(|| Self(text.into()))
+    }
+}
+
+/// Where an event's id comes from.
+#[derive(Debug, Clone, Copy)]
+pub enum EventIdSource<'a> {
+    /// No key was sent: this id, made for the occasion.
+    Fresh(EventId),
+    /// The client's key fixes it.
+    Key(&'a IdempotencyKey),
+}
+
+/// What the ingress adds to a client's words: the id, the time of acceptance, and how far ahead of it a
+/// client's clock may be.
+#[derive(Debug, Clone, Copy)]
+pub struct Accept<'a> {
+    /// Where the id comes from.
+    pub id: EventIdSource<'a>,
+    /// When the ingress took the event; strictly increasing within a process.
+    pub accepted_at: Timestamp,
+    /// The latest time a client may name: one bad clock must not freeze a key.
+    pub latest: Timestamp,
+}
+
+impl Accept<'_> {
+    /// The event's id; `natural_key` is asked for only where a key fixes it.
+    pub(crate) fn event_id(&self, of: EventType, natural_key: impl FnOnce() -> String) -> EventId {
+        match self.id {
+            EventIdSource::Fresh(id) => id,
+            EventIdSource::Key(key) => EventId::from_idempotency_key(of, &natural_key(), key),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn namespace_is_what_its_docs_say() {
+        assert_eq!(NAMESPACE, Uuid::new_v5(&Uuid::NAMESPACE_URL, b"floodgate:event"));
+    }
+
+    #[test]
+    fn an_idempotency_key_fixes_the_id_per_natural_key() {
+        let key = IdempotencyKey::new("order-4711").unwrap();
+        let id = |of, natural| EventId::from_idempotency_key(of, natural, &key);
+        assert_eq!(id(EventType::Coupon, "c\u{1f}u"), id(EventType::Coupon, "c\u{1f}u"));
+        assert_ne!(id(EventType::Coupon, "c\u{1f}u"), id(EventType::Coupon, "c\u{1f}v"));
+        assert_ne!(id(EventType::Coupon, "c\u{1f}u"), id(EventType::Like, "c\u{1f}u"));
+        // retries reach instances of other builds: the value itself is pinned
+        assert_eq!(
+            id(EventType::Coupon, "summer\u{1f}ann").to_string(),
+            "e93641c4-3915-527e-8007-ed73382f0647"
+        );
+    }
+
+    #[test]
+    fn idempotency_keys_have_their_limits() {
+        assert!(IdempotencyKey::new("12345678").is_some());
+        assert!(IdempotencyKey::new("1234567").is_none());
+        assert!(IdempotencyKey::new(&"x".repeat(128)).is_some());
+        assert!(IdempotencyKey::new(&"x".repeat(129)).is_none());
+        assert!(IdempotencyKey::new("with space").is_none());
+        assert!(IdempotencyKey::new("schlüssel").is_none());
+    }
+}

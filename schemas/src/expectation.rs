@@ -1,0 +1,153 @@
+//! Expectation writes: what upgrading one preset of a character is expected to cost.
+
+use std::fmt::Write;
+use std::sync::LazyLock;
+
+use serde::{Deserialize, Serialize};
+
+use crate::codec::Codec;
+use crate::event::KEY_SEPARATOR;
+use crate::{Accept, CharacterId, Cost, Event, EventId, EventType, Fields, Invalid, Keying, Timestamp};
+
+/// One of a character's presets: 1, 2 or 3.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "i32", into = "i32")]
+pub struct PresetNo(u8);
+
+impl PresetNo {
+    /// The preset as a number.
+    pub const fn get(self) -> u8 {
+        self.0
+    }
+}
+
+impl TryFrom<i64> for PresetNo {
+    type Error = &'static str;
+    fn try_from(number: i64) -> Result<Self, Self::Error> {
+        match u8::try_from(number) {
+            Ok(number @ 1..=3) => Ok(Self(number)),
+            _ => Err("must be 1, 2 or 3"),
+        }
+    }
+}
+
+impl TryFrom<i32> for PresetNo {
+    type Error = &'static str;
+    fn try_from(number: i32) -> Result<Self, Self::Error> {
+        Self::try_from(i64::from(number))
+    }
+}
+
+impl From<PresetNo> for i32 {
+    fn from(preset: PresetNo) -> i32 {
+        i32::from(preset.0)
+    }
+}
+
+/// An expectation write. State per ([`character_id`](Self::character_id), [`preset_no`](Self::preset_no)):
+/// the write with the greatest ([`version`](Self::version), [`event_id`](Self::event_id)) stands, the
+/// others are superseded.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ExpectationWrite {
+    /// Names this event.
+    pub event_id: EventId,
+    /// When the ingress took it.
+    pub accepted_at: Timestamp,
+    /// The character.
+    pub character_id: CharacterId,
+    /// The preset.
+    pub preset_no: PresetNo,
+    /// The sum the client computed.
+    pub total_expected_cost: Cost,
+    /// Share of black cubes.
+    pub black_cube_cost: Cost,
+    /// Share of red cubes.
+    pub red_cube_cost: Cost,
+    /// Share of additional cubes.
+    pub additional_cube_cost: Cost,
+    /// Share of star force.
+    pub starforce_cost: Cost,
+    /// When the client computed it.
+    pub calculated_at: Timestamp,
+    /// Orders writes to one preset; `calculated_at` in microseconds unless the client says otherwise.
+    pub version: i64,
+}
+
+impl ExpectationWrite {
+    /// The names of the fields in JSON.
+    pub const FIELDS: [&str; 9] = [
+        "characterId",
+        "presetNo",
+        "totalExpectedCost",
+        "blackCubeCost",
+        "redCubeCost",
+        "additionalCubeCost",
+        "starforceCost",
+        "calculatedAt",
+        "version",
+    ];
+
+    /// Reads and checks a client's JSON object.
+    ///
+    /// # Errors
+    /// [`Invalid`] names the field at fault.
+    pub fn from_json(json: &[u8], accept: &Accept<'_>) -> Result<Self, Invalid> {
+        let fields = Fields::parse(&Self::FIELDS, json)?;
+        let character_id: CharacterId = fields.required("characterId")?.number()?;
+        let preset_no: PresetNo = fields.required("presetNo")?.number()?;
+        let calculated_at = fields.required("calculatedAt")?.time_until(accept.latest)?;
+        let version = match fields.optional("version") {
+            Some(version) => version.integer()?,
+            None => calculated_at.as_micros(),
+        };
+        Ok(Self {
+            event_id: accept.event_id(EventType::Expectation, || {
+                format!("{character_id}{KEY_SEPARATOR}{}", preset_no.get())
+            }),
+            accepted_at: accept.accepted_at,
+            character_id,
+            preset_no,
+            total_expected_cost: fields.required("totalExpectedCost")?.cost()?,
+            black_cube_cost: fields.required("blackCubeCost")?.cost()?,
+            red_cube_cost: fields.required("redCubeCost")?.cost()?,
+            additional_cube_cost: fields.required("additionalCubeCost")?.cost()?,
+            starforce_cost: fields.required("starforceCost")?.cost()?,
+            calculated_at,
+            version,
+        })
+    }
+
+    /// The row this event writes: its idempotent key.
+    pub fn row_key(&self) -> (CharacterId, PresetNo) {
+        (self.character_id, self.preset_no)
+    }
+
+    /// What decides between writes to one row: the greatest stands.
+    pub fn rank(&self) -> (i64, EventId) {
+        (self.version, self.event_id)
+    }
+}
+
+impl Event for ExpectationWrite {
+    const TYPE: EventType = EventType::Expectation;
+
+    fn codec() -> &'static Codec {
+        static CODEC: LazyLock<Codec> =
+            LazyLock::new(|| Codec::of(&[include_str!("../avro/expectation_write.avsc")]));
+        &CODEC
+    }
+
+    fn event_id(&self) -> EventId {
+        self.event_id
+    }
+
+    fn accepted_at(&self) -> Timestamp {
+        self.accepted_at
+    }
+
+    fn write_partition_key(&self, _: Keying, key: &mut String) {
+        // writing to a String cannot fail
+        let _ = write!(key, "{}", self.character_id);
+    }
+}

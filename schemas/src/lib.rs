@@ -1,0 +1,37 @@
+//! What an event is.
+//!
+//! An *event* is one write that a client asked for. This crate says, for each of the three types,
+//! which fields it has and which values they take ([`ExpectationWrite`], [`CouponIssue`], [`Like`]),
+//! under which key it is partitioned, how its id comes about ([`EventId`]), on which topic it travels
+//! and which bytes stand for it there ([`codec`]). It depends on no other crate of the workspace, so
+//! that the ingress, the consumers and any tool mean the same thing by the same bytes.
+//!
+//! Values are valid by construction: an id, a cost or an event that exists has passed its checks,
+//! whether it came from JSON or from the wire. Undecodable and out-of-range bytes therefore fail in
+//! one place, [`codec::decode`], before they reach any SQL.
+//!
+//! Adding an event: one schema under `avro/`, one file here that implements [`Event`], one more line
+//! in [`EventType`].
+
+pub mod codec;
+mod cost;
+mod coupon;
+mod event;
+#[cfg(feature = "examples")]
+pub mod examples;
+mod expectation;
+mod fields;
+mod ids;
+mod like;
+mod time;
+
+pub use cost::{Cost, InvalidCost};
+pub use coupon::{CouponIssue, CouponKey};
+pub use event::{
+    Accept, DEAD_LETTER_TOPIC, Event, EventId, EventIdSource, EventType, IdempotencyKey, Keying,
+};
+pub use expectation::{ExpectationWrite, PresetNo};
+pub use fields::{Field, Fields, Invalid, InvalidKind};
+pub use ids::{CharacterId, CouponId, InvalidId, LikerAccountId, TargetOcid, UserId};
+pub use like::{Like, LikeAction};
+pub use time::{InvalidTime, Timestamp};

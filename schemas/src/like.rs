@@ -1,0 +1,132 @@
+//! Likes: an account likes a character, or takes it back.
+
+use std::sync::LazyLock;
+
+use serde::{Deserialize, Serialize};
+
+use crate::codec::Codec;
+use crate::event::KEY_SEPARATOR;
+use crate::{
+    Accept, Event, EventId, EventIdSource, EventType, Invalid, InvalidKind, Keying, LikerAccountId,
+    TargetOcid, Timestamp,
+};
+
+/// What happens to the like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum LikeAction {
+    /// It begins.
+    Like,
+    /// It ends.
+    Unlike,
+}
+
+impl LikeAction {
+    /// The word for it in JSON and Avro.
+    pub const fn name(self) -> &'static str {
+        match self {
+            LikeAction::Like => "LIKE",
+            LikeAction::Unlike => "UNLIKE",
+        }
+    }
+}
+
+/// A like or unlike. State per ([`target_ocid`](Self::target_ocid),
+/// [`liker_account_id`](Self::liker_account_id)): the event with the greatest
+/// ([`occurred_at`](Self::occurred_at), [`event_id`](Self::event_id)) stands.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Like {
+    /// Names this event.
+    pub event_id: EventId,
+    /// When the ingress took it.
+    pub accepted_at: Timestamp,
+    /// Who is liked.
+    pub target_ocid: TargetOcid,
+    /// Who likes.
+    pub liker_account_id: LikerAccountId,
+    /// Like or unlike.
+    pub action: LikeAction,
+    /// When it happened; `accepted_at` unless the client says otherwise.
+    pub occurred_at: Timestamp,
+}
+
+impl Like {
+    /// Checks a client's words.
+    ///
+    /// # Errors
+    /// [`InvalidKind::Value`] when an account likes itself, or when an idempotency key comes without
+    /// `occurredAt`: its late retry would count as newer than an unlike sent in between.
+    pub fn new(
+        target_ocid: TargetOcid,
+        liker_account_id: LikerAccountId,
+        action: LikeAction,
+        occurred_at: Option<Timestamp>,
+        accept: &Accept<'_>,
+    ) -> Result<Self, Invalid> {
+        if target_ocid.as_str() == liker_account_id.as_str() {
+            return Err(Invalid::field(
+                InvalidKind::Value,
+                "likerAccountId",
+                "equals targetOcid: nobody likes oneself",
+            ));
+        }
+        if occurred_at.is_none() && matches!(accept.id, EventIdSource::Key(_)) {
+            return Err(Invalid::field(
+                InvalidKind::Value,
+                "occurredAt",
+                "is required with an idempotency key: a late retry must not undo a newer change",
+            ));
+        }
+        let event_id = accept.event_id(EventType::Like, || {
+            let action = action.name();
+            format!("{target_ocid}{KEY_SEPARATOR}{liker_account_id}{KEY_SEPARATOR}{action}")
+        });
+        Ok(Self {
+            event_id,
+            accepted_at: accept.accepted_at,
+            target_ocid,
+            liker_account_id,
+            action,
+            occurred_at: occurred_at.unwrap_or(accept.accepted_at),
+        })
+    }
+
+    /// The row this event writes: its idempotent key.
+    pub fn row_key(&self) -> (&TargetOcid, &LikerAccountId) {
+        (&self.target_ocid, &self.liker_account_id)
+    }
+
+    /// What decides between events on one row: the greatest stands.
+    pub fn rank(&self) -> (Timestamp, EventId) {
+        (self.occurred_at, self.event_id)
+    }
+
+    /// The state this event asks for.
+    pub fn liked(&self) -> bool {
+        self.action == LikeAction::Like
+    }
+}
+
+impl Event for Like {
+    const TYPE: EventType = EventType::Like;
+
+    fn codec() -> &'static Codec {
+        static CODEC: LazyLock<Codec> = LazyLock::new(|| Codec::of(&[include_str!("../avro/like.avsc")]));
+        &CODEC
+    }
+
+    fn event_id(&self) -> EventId {
+        self.event_id
+    }
+
+    fn accepted_at(&self) -> Timestamp {
+        self.accepted_at
+    }
+
+    fn write_partition_key(&self, _: Keying, key: &mut String) {
+        key.push_str(self.target_ocid.as_str());
+        key.push(KEY_SEPARATOR);
+        key.push_str(self.liker_account_id.as_str());
+    }
+}

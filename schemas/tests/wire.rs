@@ -1,0 +1,167 @@
+//! The bytes on the topics: pinned, round-tripped, and hostile.
+#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
+
+use floodgate_schemas::codec::{DecodeError, decode, encode};
+use floodgate_schemas::examples::{coupon_issue, event_id, expectation, like};
+use floodgate_schemas::{
+    CharacterId, Cost, CouponId, CouponIssue, Event, EventId, ExpectationWrite, Like, LikeAction,
+    LikerAccountId, PresetNo, TargetOcid, Timestamp, UserId,
+};
+use proptest::prelude::*;
+use uuid::Uuid;
+
+fn bytes_of<E: Event>(event: &E) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    encode(event, &mut bytes).unwrap();
+    bytes
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|b| format!("{b:02x}")).collect()
+}
+
+/// Golden bytes: what is on topics today must be readable for ever, so these constants never change.
+/// A changed schema gets new constants beside them.
+#[test]
+fn golden_bytes() {
+    let golden = include_str!("golden.txt");
+    let mut lines = golden.lines().filter(|line| !line.starts_with('#'));
+    let mut check = |name: &str, bytes: Vec<u8>| {
+        assert_eq!(lines.next(), Some(format!("{name} {}", hex(&bytes)).as_str()));
+    };
+    check("ExpectationWrite", bytes_of(&expectation(1, 4711, 2, 77)));
+    check("CouponIssue", bytes_of(&coupon_issue(2, "summer-가", "ann")));
+    check("Like", bytes_of(&like(3, "target", "liker", LikeAction::Unlike, -5)));
+    assert_eq!(lines.next(), None);
+}
+
+fn timestamp() -> impl Strategy<Value = Timestamp> {
+    (Timestamp::MIN.as_micros()..=Timestamp::MAX.as_micros())
+        .prop_map(|micros| Timestamp::from_micros(micros).unwrap())
+}
+
+fn id() -> impl Strategy<Value = EventId> {
+    any::<u128>().prop_map(|bits| EventId::from(Uuid::from_u128(bits)))
+}
+
+fn cost() -> impl Strategy<Value = Cost> {
+    let small = 0..=70_000u128;
+    let any = 0..=Cost::MAX.as_hundredths();
+    prop_oneof![small, any].prop_map(|hundredths| Cost::from_hundredths(hundredths).unwrap())
+}
+
+fn text() -> impl Strategy<Value = String> {
+    proptest::collection::vec(any::<char>().prop_filter("control", |c| !c.is_control()), 1..=128)
+        .prop_map(String::from_iter)
+}
+
+prop_compose! {
+    fn any_expectation()(
+        event_id in id(), accepted_at in timestamp(), character in 1..=i64::MAX, preset in 1..=3i64,
+        costs in proptest::array::uniform5(cost()), calculated_at in timestamp(), version: i64,
+    ) -> ExpectationWrite {
+        let [total_expected_cost, black_cube_cost, red_cube_cost, additional_cube_cost, starforce_cost] = costs;
+        ExpectationWrite {
+            event_id, accepted_at,
+            character_id: CharacterId::try_from(character).unwrap(),
+            preset_no: PresetNo::try_from(preset).unwrap(),
+            total_expected_cost, black_cube_cost, red_cube_cost, additional_cube_cost, starforce_cost,
+            calculated_at, version,
+        }
+    }
+}
+
+prop_compose! {
+    fn any_coupon_issue()(event_id in id(), accepted_at in timestamp(), coupon in text(), user in text()) -> CouponIssue {
+        CouponIssue {
+            event_id, accepted_at,
+            coupon_id: CouponId::try_from(coupon).unwrap(),
+            user_id: UserId::try_from(user).unwrap(),
+        }
+    }
+}
+
+prop_compose! {
+    fn any_like()(
+        event_id in id(), accepted_at in timestamp(), target in text(), liker in text(),
+        liked: bool, occurred_at in timestamp(),
+    ) -> Like {
+        Like {
+            event_id, accepted_at,
+            target_ocid: TargetOcid::try_from(target).unwrap(),
+            liker_account_id: LikerAccountId::try_from(liker).unwrap(),
+            action: if liked { LikeAction::Like } else { LikeAction::Unlike },
+            occurred_at,
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn expectations_round_trip(event in any_expectation()) {
+        prop_assert_eq!(decode::<ExpectationWrite>(&bytes_of(&event)).unwrap(), event);
+    }
+
+    #[test]
+    fn coupon_issues_round_trip(event in any_coupon_issue()) {
+        prop_assert_eq!(decode::<CouponIssue>(&bytes_of(&event)).unwrap(), event);
+    }
+
+    #[test]
+    fn likes_round_trip(event in any_like()) {
+        prop_assert_eq!(decode::<Like>(&bytes_of(&event)).unwrap(), event);
+    }
+
+    /// Whatever stands on a topic is read or refused, never a panic; what is read writes back the same.
+    #[test]
+    fn damaged_bytes_never_panic(event in any_expectation(), at in any::<prop::sample::Index>(), to: u8, keep in any::<prop::sample::Index>()) {
+        let mut bytes = bytes_of(&event);
+        let at = at.index(bytes.len());
+        bytes[at] = to;
+        bytes.truncate(keep.index(bytes.len()) + 1);
+        if let Ok(read) = decode::<ExpectationWrite>(&bytes) {
+            prop_assert_eq!(decode::<ExpectationWrite>(&bytes_of(&read)).unwrap(), read);
+        }
+    }
+}
+
+#[test]
+fn refuses_what_is_no_event_of_the_type() {
+    let bytes = bytes_of(&coupon_issue(1, "c", "u"));
+    assert!(matches!(decode::<Like>(&bytes), Err(DecodeError::UnknownSchema(_))));
+    assert!(matches!(decode::<CouponIssue>(b"{}"), Err(DecodeError::NotSingleObject)));
+    assert!(matches!(decode::<CouponIssue>(b"{\"couponId\":1}"), Err(DecodeError::NotSingleObject)));
+    let longer = [bytes.as_slice(), b"x"].concat();
+    assert!(matches!(decode::<CouponIssue>(&longer), Err(DecodeError::TrailingBytes(1))));
+    assert!(matches!(decode::<CouponIssue>(&bytes[..bytes.len() - 1]), Err(DecodeError::Invalid(_))));
+}
+
+/// Producers other than ours may write anything their schema allows: values are checked on reading too.
+#[test]
+fn values_are_checked_on_reading() {
+    let id = event_id(1).to_string();
+    let bytes = bytes_of(&coupon_issue(1, "c", "u"));
+    let with_nul = [&bytes[..bytes.len() - 1], &[0]].concat();
+    let refused = decode::<CouponIssue>(&with_nul).unwrap_err();
+    assert!(refused.to_string().contains("control character"), "{refused}");
+
+    let like_bytes = bytes_of(&like(1, "t", "l", LikeAction::Like, 0));
+    let at = like_bytes.windows(id.len()).position(|w| w == id.as_bytes()).unwrap();
+    let mut bad_id = like_bytes;
+    bad_id[at] = b'x';
+    assert!(matches!(decode::<Like>(&bad_id), Err(DecodeError::Invalid(_))));
+}
+
+#[test]
+fn partition_keys_follow_the_contract() {
+    use floodgate_schemas::{CouponKey, Keying};
+    fn key<E: Event>(event: &E, coupon: CouponKey) -> String {
+        let mut key = String::new();
+        event.write_partition_key(Keying { coupon }, &mut key);
+        key
+    }
+    assert_eq!(key(&expectation(1, 42, 1, 1), CouponKey::Coupon), "42");
+    assert_eq!(key(&coupon_issue(1, "c", "u"), CouponKey::Coupon), "c");
+    assert_eq!(key(&coupon_issue(1, "c", "u"), CouponKey::User), "u");
+    assert_eq!(key(&like(1, "t", "l", LikeAction::Like, 0), CouponKey::Coupon), "t\u{1f}l");
+}
