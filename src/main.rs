@@ -1,1 +1,120 @@
-fn main(){}
+//! The command line: reads the configuration, wires the crates together, decides nothing else.
+
+#![allow(missing_docs, reason = "a binary has no public interface but its command line")]
+
+mod consume;
+mod lag;
+mod migrate;
+mod roles;
+mod run;
+mod serve;
+mod settings;
+mod signals;
+mod topics;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use settings::Settings;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+const AFTER_HELP: &str = "\
+Without a command it is `run`: every role in this process, events in memory, rows in ./floodgate.db.
+Every configuration key can be set in the environment: FLOODGATE__BUFFER__STRATEGY=kafka.
+Results go to stdout, logs to stderr. Exit codes: 0 done, 1 failed, 2 usage or configuration.";
+
+/// Takes bursts of writes over HTTP, lays them on partitioned Kafka topics, and lets consumer groups batch them
+/// into a database exactly once.
+#[derive(Parser)]
+#[command(version, after_help = AFTER_HELP)]
+struct Cli {
+    /// A TOML file with the keys that differ from the default (see `floodgate config`)
+    #[arg(long, value_name = "FILE", global = true)]
+    config: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run every role in one process (the default)
+    Run,
+    /// Run the ingress: HTTP in, events out
+    Serve,
+    /// Run consumers: events in, rows out
+    Consume(consume::ConsumeArgs),
+    /// Show how far each consumer group is behind
+    Lag(lag::LagArgs),
+    /// Create or describe the topics
+    #[command(subcommand)]
+    Topics(topics::TopicsCommand),
+    /// Bring the database's schema up to date
+    Migrate,
+    /// Print the effective configuration as TOML, secrets masked
+    Config(ConfigArgs),
+}
+
+#[derive(Args)]
+struct ConfigArgs {
+    /// Only check it: print nothing when it is valid
+    #[arg(long)]
+    check: bool,
+}
+
+/// Why the program ends with another code than 0.
+enum Exit {
+    /// 1: it could not do its work.
+    Failed(String),
+    /// 2: it was called or configured wrongly.
+    Usage(String),
+}
+
+impl Exit {
+    fn failed(reason: impl std::fmt::Display) -> Self {
+        Self::Failed(reason.to_string())
+    }
+
+    fn usage(reason: impl std::fmt::Display) -> Self {
+        Self::Usage(reason.to_string())
+    }
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let (code, reason) = match execute(cli) {
+        Ok(()) => return ExitCode::SUCCESS,
+        Err(Exit::Failed(reason)) => (1, reason),
+        Err(Exit::Usage(reason)) => (2, reason),
+    };
+    eprintln!("floodgate: {reason}");
+    ExitCode::from(code)
+}
+
+fn execute(cli: Cli) -> Result<(), Exit> {
+    let settings = Settings::load(cli.config.as_deref())?;
+    let command = cli.command.unwrap_or(Command::Run);
+    if let Command::Config(args) = command {
+        if !args.check {
+            print!("{}", settings.masked()?);
+        }
+        return Ok(());
+    }
+    floodgate_observe::logs::start(&settings.log).map_err(Exit::usage)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(Exit::failed)?;
+    let ended = match command {
+        Command::Run => runtime.block_on(run::run(&settings)),
+        Command::Serve => runtime.block_on(serve::serve(&settings)),
+        Command::Consume(args) => runtime.block_on(consume::consume(&settings, &args)),
+        Command::Lag(args) => lag::lag(&settings, &args),
+        Command::Topics(command) => topics::topics(&settings, &command),
+        Command::Migrate => runtime.block_on(migrate::migrate(&settings)),
+        Command::Config(_) => Ok(()),
+    };
+    // whatever is still blocked on the network must not keep a finished process alive
+    runtime.shutdown_background();
+    ended
+}

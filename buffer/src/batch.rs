@@ -94,19 +94,27 @@ impl Batch {
 
     /// The records, in the order they were read: partition order within each partition.
     pub fn iter(&self) -> impl Iterator<Item = Received<'_>> {
-        self.records.iter().map(|record| Received {
+        self.records.iter().map(|record| self.received(record))
+    }
+
+    /// Record number `index`, counted as [`Batch::iter`] does.
+    pub fn get(&self, index: usize) -> Option<Received<'_>> {
+        self.records.get(index).map(|record| self.received(record))
+    }
+
+    fn received(&self, record: &Placed) -> Received<'_> {
+        let part = |range: &Range<usize>| &self.bytes[range.clone()];
+        Received {
             origin: Origin { topic: self.topic, partition: record.partition, offset: record.offset },
             appended_at_ms: record.appended_at_ms,
-            key: record.key.clone().map(|range| &self.bytes[range]),
-            value: record.value.clone().map(|range| &self.bytes[range]),
+            key: record.key.as_ref().map(part),
+            value: record.value.as_ref().map(part),
             headers: record
                 .headers
                 .iter()
-                .map(|(name, value)| {
-                    (&self.bytes[name.clone()], value.clone().map(|range| &self.bytes[range]))
-                })
+                .map(|(name, value)| (part(name), value.as_ref().map(part)))
                 .collect(),
-        })
+        }
     }
 
     /// For every partition in the batch, the offset that is committed once the batch is done.

@@ -58,6 +58,12 @@ pub trait Strategy: Send + Sync {
     /// Whether other processes see the same records. If not, every role must run in one process.
     fn is_shared(&self) -> bool;
 
+    /// A topic's full name, prefix included.
+    fn topic_name(&self, topic: Topic) -> String;
+
+    /// The full name of the group that applies `of`, prefix included.
+    fn group_name(&self, of: EventType) -> String;
+
     /// The publishing half. Starts its background threads, at most once: later calls give the same one.
     ///
     /// # Errors

@@ -125,6 +125,14 @@ impl Strategy for InMemory {
         false
     }
 
+    fn topic_name(&self, topic: Topic) -> String {
+        self.state.topic_name(topic)
+    }
+
+    fn group_name(&self, of: EventType) -> String {
+        self.state.group_name(of)
+    }
+
     fn publisher(&self) -> Result<Arc<dyn Publish>, OpenError> {
         Ok(Arc::clone(&self.state) as Arc<dyn Publish>)
     }
@@ -150,7 +158,7 @@ impl Strategy for InMemory {
     }
 
     fn create_topics(&self) -> Result<Vec<TopicReport>, TopicsError> {
-        let report = |topic| TopicReport { name: self.state.name(topic), state: TopicState::NotNeeded };
+        let report = |topic| TopicReport { name: self.state.topic_name(topic), state: TopicState::NotNeeded };
         Ok(Topic::ALL.map(report).into())
     }
 
@@ -164,15 +172,19 @@ impl Strategy for InMemory {
                 in_sync: vec![0],
             };
             let partitions = (0..i32::try_from(count).unwrap_or(i32::MAX)).map(partition).collect();
-            TopicDescription { name: self.state.name(topic), partitions: Some(partitions) }
+            TopicDescription { name: self.state.topic_name(topic), partitions: Some(partitions) }
         };
         Ok(Topic::ALL.map(describe).into())
     }
 }
 
 impl State {
-    fn name(&self, topic: Topic) -> String {
+    fn topic_name(&self, topic: Topic) -> String {
         format!("{}{}", self.prefix, topic.base_name())
+    }
+
+    fn group_name(&self, of: EventType) -> String {
+        format!("{}{}", self.prefix, of.group())
     }
 
     fn admit(&self, bytes: usize) -> Result<(), Refused> {
@@ -214,8 +226,8 @@ impl State {
         });
         GroupLag {
             of,
-            group: format!("{}{}", self.prefix, of.group()),
-            topic: self.name(topic),
+            group: self.group_name(of),
+            topic: self.topic_name(topic),
             members: Some(log.members),
             partitions: partitions.collect(),
         }

@@ -1,1 +1,87 @@
+//! Events in, rows out: one consumer group per event type, several members per process.
+//!
+//! A member is a loop that reads as a sentence: receive a batch, decode it, apply it, dead-letter what can
+//! never be applied, commit. [`pipeline`] is that loop. The order is the promise: an offset is committed only
+//! after everything before it is in the database or safely in the dead-letter topic.
+//!
+//! Two kinds of failure must not be confused. What *passes* (a database that is away, busy or denies access)
+//! is tried again for as long as it takes, with the partition held, and never reaches the dead letters. What
+//! *never passes* (bytes that are no event, a row the database will not have) is taken out of the batch, alone,
+//! and the rest goes on: [`apply`] finds bad rows by halving the batch.
 
+mod apply;
+mod backoff;
+mod config;
+mod dead_letter;
+mod health;
+mod metrics;
+mod pipeline;
+
+use std::marker::PhantomData;
+use std::sync::Arc;
+
+use floodgate_buffer::{Publish, Strategy};
+use floodgate_observe::Metrics;
+use floodgate_schemas::{Event, EventType};
+use floodgate_store::{Apply, Store};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+pub use config::ConsumersConfig;
+pub use health::Health;
+
+use metrics::PipelineMetrics;
+use pipeline::Pipeline;
+
+/// What all members of a process share.
+pub struct Consumers {
+    /// Where events come from.
+    pub strategy: Arc<dyn Strategy>,
+    /// Where dead letters go.
+    pub publisher: Arc<dyn Publish>,
+    /// Where events are applied.
+    pub store: Arc<dyn Store>,
+    /// What operators see.
+    pub metrics: Metrics,
+    /// The `[consumers]` section.
+    pub config: ConsumersConfig,
+    /// How many members each group gets here.
+    pub instances: usize,
+    /// Whether all goes well.
+    pub health: Health,
+    /// Tells every member to finish what is in its hands and leave.
+    pub stop: CancellationToken,
+}
+
+impl Consumers {
+    /// Starts the members of the group that applies `of`. Each ends after `stop`; a group is left in order
+    /// when all of its members have.
+    pub fn start(&self, of: EventType, members: &mut JoinSet<()>) {
+        match of {
+            EventType::Expectation => {
+                self.start_group::<floodgate_schemas::ExpectationWrite>(self.store.clone(), members)
+            }
+            EventType::Coupon => {
+                self.start_group::<floodgate_schemas::CouponIssue>(self.store.clone(), members)
+            }
+            EventType::Like => self.start_group::<floodgate_schemas::Like>(self.store.clone(), members),
+        }
+    }
+
+    fn start_group<E: Event>(&self, store: Arc<dyn Apply<E>>, members: &mut JoinSet<()>) {
+        let metrics = Arc::new(PipelineMetrics::new(&self.metrics, E::TYPE));
+        for _ in 0..self.instances {
+            let pipeline = Pipeline::<E> {
+                strategy: Arc::clone(&self.strategy),
+                publisher: Arc::clone(&self.publisher),
+                store: Arc::clone(&store),
+                metrics: Arc::clone(&metrics),
+                config: self.config.clone(),
+                health: self.health.member(),
+                stop: self.stop.clone(),
+                event: PhantomData,
+            };
+            members.spawn(pipeline.run());
+        }
+    }
+}

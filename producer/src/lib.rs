@@ -1,1 +1,87 @@
+//! HTTP in, events out: the ingress.
+//!
+//! A write is read, checked and encoded ([`routes`]), offered to the buffer and answered only when the buffer
+//! has said what became of it ([`publish`]). What the buffer says decides the answer, and nothing else does:
+//!
+//! | the record is | answer |
+//! |---|---|
+//! | acknowledged | 202 |
+//! | certainly not stored | 503 with `Retry-After` |
+//! | perhaps stored, or nothing was heard by the deadline | 504 |
+//!
+//! Writes never touch the database; the reads and the creation of coupons do. Every error of every route
+//! becomes an answer in one place, [`problem`].
 
+mod clock;
+mod config;
+mod extract;
+pub mod problem;
+mod publish;
+mod routes;
+mod server;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use floodgate_buffer::Publish;
+use floodgate_observe::Metrics;
+use floodgate_schemas::Keying;
+use floodgate_store::Reads;
+
+pub use config::HttpConfig;
+pub use server::{Server, ServerError};
+
+/// What every route shares.
+pub struct Ingress {
+    publisher: Arc<dyn Publish>,
+    reads: Arc<dyn Reads>,
+    keying: Keying,
+    clock: clock::Clock,
+    limits: config::Limits,
+    metrics: publish::PublishMetrics,
+    draining: AtomicBool,
+}
+
+impl Ingress {
+    /// An ingress over a buffer and a database.
+    pub fn new(
+        config: &HttpConfig,
+        keying: Keying,
+        publisher: Arc<dyn Publish>,
+        reads: Arc<dyn Reads>,
+        metrics: &Metrics,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            publisher,
+            reads,
+            keying,
+            clock: clock::Clock::default(),
+            limits: config.limits(),
+            metrics: publish::PublishMetrics::new(metrics),
+            draining: AtomicBool::new(false),
+        })
+    }
+
+    /// From here on `/readyz` says 503, so that load balancers look elsewhere; requests are still served.
+    pub fn drain(&self) {
+        self.draining.store(true, Ordering::Release);
+    }
+
+    /// Whether this ingress can take events.
+    ///
+    /// # Errors
+    /// One sentence that says why not and what to do.
+    pub fn ready(&self) -> Result<(), String> {
+        if self.draining.load(Ordering::Acquire) {
+            return Err("shutting down".to_owned());
+        }
+        self.publisher.ready()
+    }
+
+    /// Takes no more events and waits until those taken are acknowledged, at most `deadline`. Returns how many
+    /// are not.
+    pub async fn flush(&self, deadline: Duration) -> usize {
+        self.publisher.close(deadline).await
+    }
+}

@@ -92,6 +92,14 @@ impl Strategy for Kafka {
         true
     }
 
+    fn topic_name(&self, topic: Topic) -> String {
+        self.names.topic(topic).to_owned()
+    }
+
+    fn group_name(&self, of: EventType) -> String {
+        self.names.group(of)
+    }
+
     fn publisher(&self) -> Result<Arc<dyn Publish>, OpenError> {
         let mut slot = self.publisher.lock();
         if let Some(publisher) = &*slot {

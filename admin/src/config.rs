@@ -1,0 +1,35 @@
+//! The `[admin]` and `[lag]` sections.
+
+use std::net::SocketAddr;
+
+use serde::Deserialize;
+
+/// `[admin]`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AdminConfig {
+    /// Where operators connect.
+    pub listen: SocketAddr,
+}
+
+/// `[lag]`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LagConfig {
+    /// Whether this process exports the groups' gauges.
+    pub export: LagExport,
+    /// How often positions are read.
+    pub refresh_ms: u64,
+}
+
+/// Which process exports the gauges of a group, which are the same whoever reads them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LagExport {
+    /// `run` and `serve` do, `consume` does not.
+    Auto,
+    /// This process does.
+    On,
+    /// This process does not.
+    Off,
+}

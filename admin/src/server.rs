@@ -1,0 +1,127 @@
+//! The listener itself.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum::{Json, Router};
+use floodgate_buffer::{Publish, Strategy};
+use floodgate_observe::Metrics;
+use serde_json::json;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use crate::{AdminConfig, LagWatch};
+
+/// Whether the roles of this process can do their work; if not, why and what to do.
+pub type Readiness = Arc<dyn Fn() -> Result<(), String> + Send + Sync>;
+
+/// The listener cannot be opened, or broke.
+#[derive(Debug)]
+pub struct AdminError {
+    listen: SocketAddr,
+    source: std::io::Error,
+}
+
+impl std::fmt::Display for AdminError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { listen, source } = self;
+        write!(f, "admin.listen: cannot listen on {listen}: {source}")
+    }
+}
+
+impl std::error::Error for AdminError {}
+
+struct Shared {
+    metrics: Metrics,
+    lag: Arc<LagWatch>,
+    readiness: Readiness,
+    buffer: &'static str,
+    publisher: Option<Arc<dyn Publish>>,
+}
+
+/// A listener that is open; [`AdminServer::run`] serves it.
+pub struct AdminServer {
+    listener: TcpListener,
+    router: Router,
+}
+
+impl AdminServer {
+    /// Opens the listener.
+    ///
+    /// # Errors
+    /// [`AdminError`] with the address and the system's reason.
+    pub async fn bind(
+        config: &AdminConfig,
+        metrics: Metrics,
+        lag: Arc<LagWatch>,
+        readiness: Readiness,
+        strategy: &Arc<dyn Strategy>,
+        publisher: Option<Arc<dyn Publish>>,
+    ) -> Result<Self, AdminError> {
+        let listener = TcpListener::bind(config.listen)
+            .await
+            .map_err(|source| AdminError { listen: config.listen, source })?;
+        let shared = Arc::new(Shared { metrics, lag, readiness, buffer: strategy.name(), publisher });
+        let router = Router::new()
+            .route("/metrics", get(metrics_text))
+            .route("/healthz", get(healthz))
+            .route("/readyz", get(readyz))
+            .route("/lag", get(lag_report))
+            .with_state(shared);
+        Ok(Self { listener, router })
+    }
+
+    /// Where it listens.
+    ///
+    /// # Errors
+    /// The system's, when it cannot say.
+    pub fn local_addr(&self) -> std::io::Result<SocketAddr> {
+        self.listener.local_addr()
+    }
+
+    /// Serves until `stop`. Requests being served then are cut off: nothing here is worth waiting for.
+    pub async fn run(self, stop: CancellationToken) {
+        tokio::select! {
+            served = axum::serve(self.listener, self.router).into_future() => {
+                if let Err(error) = served {
+                    tracing::error!(%error, "the admin listener ended");
+                }
+            }
+            () = stop.cancelled() => {}
+        }
+    }
+}
+
+async fn metrics_text(State(shared): State<Arc<Shared>>) -> Response {
+    if let Some(publisher) = &shared.publisher {
+        let waiting = publisher.waiting();
+        let gauge = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
+        let buffer = &[shared.buffer];
+        shared.metrics.buffer_size.with_label_values(buffer).set(gauge(waiting.events));
+        shared.metrics.buffer_size_bytes.with_label_values(buffer).set(gauge(waiting.bytes));
+    }
+    ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], shared.metrics.render()).into_response()
+}
+
+async fn healthz() -> Response {
+    Json(json!({"status": "ok"})).into_response()
+}
+
+async fn readyz(State(shared): State<Arc<Shared>>) -> Response {
+    match (shared.readiness)() {
+        Ok(()) => Json(json!({"status": "ready"})).into_response(),
+        Err(detail) => {
+            let body = Json(json!({"status": "unready", "detail": detail}));
+            (StatusCode::SERVICE_UNAVAILABLE, body).into_response()
+        }
+    }
+}
+
+async fn lag_report(State(shared): State<Arc<Shared>>) -> Response {
+    Json(&*shared.lag.latest()).into_response()
+}

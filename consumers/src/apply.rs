@@ -1,0 +1,80 @@
+//! Applying a batch: for as long as it takes, and without the rows the database will never take.
+//!
+//! The database says that *some* row of a batch is bad, not which. The batch is halved until the bad row
+//! stands alone. Halves are applied in order, each in a transaction of its own, so that what depends on order
+//! (who was first for a coupon) stays as it was; a batch of n events with one bad row costs about 2·log₂ n
+//! transactions, once.
+
+use std::ops::Range;
+use std::time::Instant;
+
+use floodgate_schemas::{Event, Timestamp};
+use floodgate_store::{ApplyError, Outcome};
+
+use crate::backoff::Backoff;
+use crate::dead_letter::DeadLetter;
+use crate::pipeline::{Decoded, GaveUp, Pipeline};
+
+/// Why a row is in the dead letters.
+const BAD_ROW: &str = "bad-row";
+
+/// The database will not have (one of) these rows.
+struct BadRow(String);
+
+impl<E: Event> Pipeline<E> {
+    /// Applies all events but those that can never be; returns these.
+    pub(crate) async fn apply(&self, decoded: &Decoded<E>) -> Result<Vec<DeadLetter>, GaveUp> {
+        let mut bad_rows = Vec::new();
+        // a stack of what is still to be applied, the earliest on top
+        let all = 0..decoded.events.len();
+        let mut ranges = vec![all];
+        while let Some(range) = ranges.pop() {
+            if range.is_empty() {
+                continue;
+            }
+            let Err(BadRow(message)) = self.apply_until_done(&decoded.events[range.clone()]).await? else {
+                continue;
+            };
+            if range.len() == 1 {
+                let record = decoded.records[range.start];
+                bad_rows.push(DeadLetter { record, reason: BAD_ROW, message });
+            } else {
+                let (first, second) = halves(range);
+                ranges.extend([second, first]);
+            }
+        }
+        Ok(bad_rows)
+    }
+
+    /// Tries until the transaction is committed, or the database says that it never will be.
+    async fn apply_until_done(&self, events: &[E]) -> Result<Result<(), BadRow>, GaveUp> {
+        let mut backoff = Backoff::new(&self.config);
+        loop {
+            let began = Instant::now();
+            match self.store.apply(events, Timestamp::now()).await {
+                Ok(outcomes) => {
+                    self.recovered();
+                    self.count(events, &outcomes, began);
+                    return Ok(Ok(()));
+                }
+                Err(ApplyError::BadRow(message)) => return Ok(Err(BadRow(message))),
+                Err(ApplyError::Retry(reason)) => {
+                    self.metrics.retries.inc();
+                    if self.health.troubled(reason.clone()) {
+                        tracing::warn!(of = %E::TYPE, events = events.len(), "not applied, trying again: {reason}");
+                    }
+                    self.pause(backoff.pause()).await?;
+                }
+            }
+        }
+    }
+
+    fn count(&self, events: &[E], outcomes: &[Outcome], began: Instant) {
+        self.metrics.applied(events, outcomes, began.elapsed().as_secs_f64(), Timestamp::now());
+    }
+}
+
+fn halves(range: Range<usize>) -> (Range<usize>, Range<usize>) {
+    let middle = range.start + range.len() / 2;
+    (range.start..middle, middle..range.end)
+}

@@ -1,0 +1,45 @@
+//! The `[consumers]` section.
+
+use std::time::Duration;
+
+use floodgate_buffer::BatchLimits;
+use serde::Deserialize;
+
+/// `[consumers]`. Every key is required: the binary's compiled-in configuration supplies the defaults.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ConsumersConfig {
+    /// Events in one transaction at most.
+    pub batch_max_events: usize,
+    /// Keys and values in one transaction at most, in bytes.
+    pub batch_max_bytes: usize,
+    /// How long an event waits for company before its batch goes, full or not.
+    pub batch_max_wait_ms: u64,
+    /// Members of each group in this process; 0 means one per core, at most the partitions.
+    pub instances: usize,
+    /// How long a partition that moves to another member waits for its batch in work.
+    pub drain_ms: u64,
+    /// The first pause after a failed transaction; it doubles up to the longest.
+    pub retry_min_ms: u64,
+    /// The longest pause between two tries.
+    pub retry_max_ms: u64,
+}
+
+impl ConsumersConfig {
+    /// Members of each group in a process with so many cores, over topics with so many partitions.
+    pub fn instances_for(&self, cores: usize, partitions: usize) -> usize {
+        match self.instances {
+            0 => cores.clamp(1, partitions.max(1)),
+            configured => configured,
+        }
+    }
+
+    pub(crate) fn limits(&self) -> BatchLimits {
+        BatchLimits {
+            events: self.batch_max_events.max(1),
+            bytes: self.batch_max_bytes.max(1),
+            wait: Duration::from_millis(self.batch_max_wait_ms),
+            drain: Duration::from_millis(self.drain_ms),
+        }
+    }
+}

@@ -1,0 +1,83 @@
+//! The metrics of one group's members, looked up once.
+
+use floodgate_observe::Metrics;
+use floodgate_schemas::{Event, EventType, Timestamp};
+use floodgate_store::Outcome;
+use prometheus::{Histogram, IntCounter, IntCounterVec};
+
+pub(crate) struct PipelineMetrics {
+    of: EventType,
+    applied: IntCounterVec,
+    batch_events: Histogram,
+    apply_seconds: Histogram,
+    accept_to_apply_seconds: Histogram,
+    pub(crate) retries: IntCounter,
+    dead_letters: IntCounterVec,
+    processed: IntCounter,
+    processed_failed: IntCounter,
+}
+
+impl PipelineMetrics {
+    pub(crate) fn new(metrics: &Metrics, of: EventType) -> Self {
+        let of_type = &[of.name()];
+        Self {
+            of,
+            applied: metrics.events_applied.clone(),
+            batch_events: metrics.batch_events.with_label_values(of_type),
+            apply_seconds: metrics.apply_seconds.with_label_values(of_type),
+            accept_to_apply_seconds: metrics.accept_to_apply_seconds.with_label_values(of_type),
+            retries: metrics.apply_retries.with_label_values(of_type),
+            dead_letters: metrics.dead_letters.clone(),
+            processed: metrics.processed_tasks.clone(),
+            processed_failed: metrics.processed_tasks_failed.clone(),
+        }
+    }
+
+    /// A transaction committed at `now`.
+    pub(crate) fn applied<E: Event>(&self, events: &[E], outcomes: &[Outcome], seconds: f64, now: Timestamp) {
+        self.batch_events.observe(events.len() as f64);
+        self.apply_seconds.observe(seconds);
+        for event in events {
+            self.accept_to_apply_seconds.observe(now.seconds_since(event.accepted_at()).max(0.0));
+        }
+        // few outcomes, many events: one look-up per outcome
+        for outcome in OUTCOMES {
+            let count = outcomes.iter().filter(|found| **found == outcome).count();
+            if count > 0 {
+                self.applied.with_label_values(&[self.of.name(), label(outcome)]).inc_by(count as u64);
+            }
+        }
+        self.processed.inc_by(events.len() as u64);
+    }
+
+    pub(crate) fn dead_lettered(&self, group: &str, reason: &str) {
+        self.dead_letters.with_label_values(&[group, reason]).inc();
+        self.processed_failed.inc();
+    }
+}
+
+const OUTCOMES: [Outcome; 8] = [
+    Outcome::Applied,
+    Outcome::Superseded,
+    Outcome::Duplicate,
+    Outcome::Issued,
+    Outcome::AlreadyIssued,
+    Outcome::NotOpen,
+    Outcome::SoldOut,
+    Outcome::UnknownCoupon,
+];
+
+/// Decisions on coupons are labelled as clients see them, in capitals: `DUPLICATE` is the decision that the
+/// user already holds the coupon, `duplicate` an event that had taken effect before.
+fn label(outcome: Outcome) -> &'static str {
+    match outcome {
+        Outcome::Applied => "applied",
+        Outcome::Superseded => "superseded",
+        Outcome::Duplicate => "duplicate",
+        Outcome::Issued => "ISSUED",
+        Outcome::AlreadyIssued => "DUPLICATE",
+        Outcome::NotOpen => "NOT_OPEN",
+        Outcome::SoldOut => "SOLD_OUT",
+        Outcome::UnknownCoupon => "UNKNOWN_COUPON",
+    }
+}

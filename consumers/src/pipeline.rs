@@ -1,0 +1,135 @@
+//! One member's life.
+
+use std::marker::PhantomData;
+use std::sync::Arc;
+use std::time::Duration;
+
+use floodgate_buffer::{Batch, Publish, Strategy, SubscribeError, Subscription};
+use floodgate_schemas::Event;
+use floodgate_schemas::codec::{DecodeError, decode};
+use floodgate_store::Apply;
+use tokio_util::sync::CancellationToken;
+
+use crate::ConsumersConfig;
+use crate::backoff::Backoff;
+use crate::dead_letter::DeadLetter;
+use crate::health::MemberHealth;
+use crate::metrics::PipelineMetrics;
+
+/// One member of the group that applies `E`.
+pub(crate) struct Pipeline<E: Event> {
+    pub(crate) strategy: Arc<dyn Strategy>,
+    pub(crate) publisher: Arc<dyn Publish>,
+    pub(crate) store: Arc<dyn Apply<E>>,
+    pub(crate) metrics: Arc<PipelineMetrics>,
+    pub(crate) config: ConsumersConfig,
+    pub(crate) health: MemberHealth,
+    pub(crate) stop: CancellationToken,
+    pub(crate) event: PhantomData<fn() -> E>,
+}
+
+/// Stopped in the middle of something that does not get done: the batch is not committed, and comes again.
+pub(crate) struct GaveUp;
+
+/// A batch, decoded.
+pub(crate) struct Decoded<E> {
+    /// The events, in order.
+    pub(crate) events: Vec<E>,
+    /// For each event, the number of its record in the batch.
+    pub(crate) records: Vec<usize>,
+    /// Records that are no events.
+    undecodable: Vec<(usize, DecodeError)>,
+}
+
+impl<E: Event> Pipeline<E> {
+    /// Until told to stop. Subscribes anew, after a pause, whenever the strategy says that it must.
+    pub(crate) async fn run(self) {
+        let mut backoff = Backoff::new(&self.config);
+        loop {
+            let Err(error) = self.work(&mut backoff).await else { return };
+            if self.health.troubled(error.to_string()) {
+                tracing::warn!(group = self.strategy.group_name(E::TYPE), %error, "subscribing anew");
+            }
+            if self.stop.is_cancelled() || self.pause(backoff.pause()).await.is_err() {
+                return;
+            }
+        }
+    }
+
+    async fn work(&self, backoff: &mut Backoff) -> Result<(), SubscribeError> {
+        let subscribed = self.strategy.subscribe(E::TYPE, self.config.limits());
+        let mut subscription = subscribed.map_err(|error| SubscribeError(error.to_string()))?;
+        while let Some(batch) = self.receive(&mut *subscription).await? {
+            match self.finish(&batch).await {
+                Ok(()) => subscription.commit(batch),
+                Err(GaveUp) => break,
+            }
+            backoff.reset();
+            self.recovered();
+        }
+        subscription.close().await
+    }
+
+    async fn receive(&self, subscription: &mut dyn Subscription) -> Result<Option<Batch>, SubscribeError> {
+        if !self.stop.is_cancelled() {
+            tokio::select! {
+                biased;
+                () = self.stop.cancelled() => {}
+                batch = subscription.next() => return batch,
+            }
+        }
+        subscription.stop();
+        subscription.next().await
+    }
+
+    /// Decodes, applies, dead-letters: when it returns `Ok`, every record of the batch is done.
+    async fn finish(&self, batch: &Batch) -> Result<(), GaveUp> {
+        let decoded = decode_all::<E>(batch);
+        let letters = decoded.undecodable.iter().map(|(record, error)| DeadLetter {
+            record: *record,
+            reason: error.reason(),
+            message: error.to_string(),
+        });
+        self.dead_letter(batch, letters.collect()).await?;
+        let bad_rows = self.apply(&decoded).await?;
+        self.dead_letter(batch, bad_rows).await
+    }
+
+    /// Waits, unless the process is told to stop and somebody else can do the work.
+    pub(crate) async fn pause(&self, pause: Duration) -> Result<(), GaveUp> {
+        if !self.strategy.is_shared() {
+            // what only this process holds is tried until the process itself is out of time
+            tokio::time::sleep(pause).await;
+            return Ok(());
+        }
+        tokio::select! {
+            () = self.stop.cancelled() => Err(GaveUp),
+            () = tokio::time::sleep(pause) => Ok(()),
+        }
+    }
+
+    /// Something went well that may have been in trouble before.
+    pub(crate) fn recovered(&self) {
+        if self.health.well() {
+            tracing::info!(group = self.strategy.group_name(E::TYPE), "working again");
+        }
+    }
+}
+
+fn decode_all<E: Event>(batch: &Batch) -> Decoded<E> {
+    let mut decoded = Decoded {
+        events: Vec::with_capacity(batch.len()),
+        records: Vec::with_capacity(batch.len()),
+        undecodable: Vec::new(),
+    };
+    for (number, record) in batch.iter().enumerate() {
+        match decode(record.value.unwrap_or_default()) {
+            Ok(event) => {
+                decoded.events.push(event);
+                decoded.records.push(number);
+            }
+            Err(error) => decoded.undecodable.push((number, error)),
+        }
+    }
+    decoded
+}

@@ -1,0 +1,235 @@
+//! Every metric, by the name dashboards query.
+
+use prometheus::{
+    Encoder, Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGaugeVec,
+    Opts, Registry, TextEncoder,
+};
+
+/// Seconds from a tenth of a millisecond to a minute: publishing, applying.
+const SECONDS: [f64; 18] = [
+    0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
+    30.0, 60.0,
+];
+
+/// Seconds from acceptance to the database, backlogs of an hour included.
+const ACCEPT_TO_APPLY: [f64; 17] =
+    [0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0, 3600.0];
+
+/// Events in one batch.
+const BATCH_EVENTS: [f64; 11] = [1.0, 5.0, 10.0, 50.0, 100.0, 250.0, 500.0, 1000.0, 2500.0, 5000.0, 10_000.0];
+
+/// The metrics of one process.
+#[derive(Debug, Clone)]
+pub struct Metrics {
+    registry: Registry,
+    /// `floodgate_events_accepted_total{type}`: answered 202.
+    pub events_accepted: IntCounterVec,
+    /// `floodgate_events_refused_total{type,reason}`: answered otherwise; the reason is the problem's name.
+    pub events_refused: IntCounterVec,
+    /// `floodgate_publish_seconds`: from the offer to the strategy's acknowledgement.
+    pub publish_seconds: Histogram,
+    /// `floodgate_events_applied_total{type,outcome}`.
+    pub events_applied: IntCounterVec,
+    /// `floodgate_batch_events{type}`: events in one database transaction.
+    pub batch_events: HistogramVec,
+    /// `floodgate_apply_seconds{type}`: one database transaction.
+    pub apply_seconds: HistogramVec,
+    /// `floodgate_accept_to_apply_seconds{type}`: from `acceptedAt` to the database commit.
+    pub accept_to_apply_seconds: HistogramVec,
+    /// `floodgate_apply_retries_total{type}`: transactions that failed and were tried again.
+    pub apply_retries: IntCounterVec,
+    /// `floodgate_dead_letters_total{group,reason}`.
+    pub dead_letters: IntCounterVec,
+    /// `buffer_size{buffer}`: events waiting in this process's publisher.
+    pub buffer_size: IntGaugeVec,
+    /// `buffer_size_bytes{buffer}`: the same in bytes.
+    pub buffer_size_bytes: IntGaugeVec,
+    /// `processed_tasks_total`: events applied, whatever their outcome.
+    pub processed_tasks: IntCounter,
+    /// `processed_tasks_failed_total`: events dead-lettered.
+    pub processed_tasks_failed: IntCounter,
+    /// The groups' positions.
+    pub lag: LagGauges,
+}
+
+/// The groups' positions, under our names and under those Kafka dashboards query already.
+#[derive(Debug, Clone)]
+pub struct LagGauges {
+    /// `floodgate_lag_records{group,topic,partition}`.
+    pub records: IntGaugeVec,
+    /// `floodgate_lag_seconds{group,topic,partition}`: age of the oldest unapplied record.
+    pub seconds: GaugeVec,
+    /// `floodgate_missing_records{group,topic,partition}`: expired before they were read.
+    pub missing: IntGaugeVec,
+    /// `floodgate_lag_as_of_seconds`: when the positions were read, in Unix time.
+    pub as_of: Gauge,
+    /// `kafka_consumergroup_lag{consumergroup,topic,partition}`.
+    pub kafka_lag: IntGaugeVec,
+    /// `kafka_consumergroup_current_offset{consumergroup,topic,partition}`: the committed offset.
+    pub kafka_group_offset: IntGaugeVec,
+    /// `kafka_topic_partition_current_offset{topic,partition}`: the end offset.
+    pub kafka_end_offset: IntGaugeVec,
+}
+
+impl Metrics {
+    /// All metrics, at zero.
+    ///
+    /// # Errors
+    /// A name or label the library does not take, or the same name twice: a bug, found by any test.
+    pub fn new() -> prometheus::Result<Self> {
+        let registry = Registry::new();
+        let make = Make(&registry);
+        let group = &["group", "topic", "partition"];
+        let kafka_group = &["consumergroup", "topic", "partition"];
+        let lag = LagGauges {
+            records: make.gauges("floodgate_lag_records", "Records a group has not applied", group)?,
+            seconds: make.float_gauges(
+                "floodgate_lag_seconds",
+                "Age of the oldest record not applied",
+                group,
+            )?,
+            missing: make.gauges(
+                "floodgate_missing_records",
+                "Records expired before they were read",
+                group,
+            )?,
+            as_of: make.float_gauge("floodgate_lag_as_of_seconds", "When the lag was read, in Unix time")?,
+            kafka_lag: make.gauges(
+                "kafka_consumergroup_lag",
+                "Records a group has not applied",
+                kafka_group,
+            )?,
+            kafka_group_offset: make.gauges(
+                "kafka_consumergroup_current_offset",
+                "A group's committed offset",
+                kafka_group,
+            )?,
+            kafka_end_offset: make.gauges(
+                "kafka_topic_partition_current_offset",
+                "The offset the next record will get",
+                &["topic", "partition"],
+            )?,
+        };
+        let metrics = Self {
+            events_accepted: make.counters(
+                "floodgate_events_accepted_total",
+                "Events answered 202",
+                &["type"],
+            )?,
+            events_refused: make.counters(
+                "floodgate_events_refused_total",
+                "Events not answered 202, by problem",
+                &["type", "reason"],
+            )?,
+            publish_seconds: make.histogram(
+                "floodgate_publish_seconds",
+                "From offering an event to its acknowledgement",
+                &SECONDS,
+            )?,
+            events_applied: make.counters(
+                "floodgate_events_applied_total",
+                "Events whose transaction is committed, by outcome",
+                &["type", "outcome"],
+            )?,
+            batch_events: make.histograms(
+                "floodgate_batch_events",
+                "Events in one transaction",
+                &BATCH_EVENTS,
+            )?,
+            apply_seconds: make.histograms("floodgate_apply_seconds", "Time of one transaction", &SECONDS)?,
+            accept_to_apply_seconds: make.histograms(
+                "floodgate_accept_to_apply_seconds",
+                "From accepting an event to the commit that holds it",
+                &ACCEPT_TO_APPLY,
+            )?,
+            apply_retries: make.counters(
+                "floodgate_apply_retries_total",
+                "Transactions that failed and were tried again",
+                &["type"],
+            )?,
+            dead_letters: make.counters(
+                "floodgate_dead_letters_total",
+                "Events that can never be applied",
+                &["group", "reason"],
+            )?,
+            buffer_size: make.gauges("buffer_size", "Events waiting in this process", &["buffer"])?,
+            buffer_size_bytes: make.gauges(
+                "buffer_size_bytes",
+                "Their keys and values, in bytes",
+                &["buffer"],
+            )?,
+            processed_tasks: make
+                .counter("processed_tasks_total", "Events applied, whatever their outcome")?,
+            processed_tasks_failed: make.counter("processed_tasks_failed_total", "Events dead-lettered")?,
+            lag,
+            registry: registry.clone(),
+        };
+        let process = prometheus::process_collector::ProcessCollector::for_self();
+        registry.register(Box::new(process))?;
+        Ok(metrics)
+    }
+
+    /// All values in Prometheus' text format.
+    pub fn render(&self) -> Vec<u8> {
+        let mut text = Vec::new();
+        if let Err(error) = TextEncoder::new().encode(&self.registry.gather(), &mut text) {
+            tracing::error!(%error, "metrics could not be written");
+        }
+        text
+    }
+}
+
+/// Makes and registers.
+struct Make<'r>(&'r Registry);
+
+impl Make<'_> {
+    fn keep<C: prometheus::core::Collector + Clone + 'static>(&self, collector: C) -> prometheus::Result<C> {
+        self.0.register(Box::new(collector.clone()))?;
+        Ok(collector)
+    }
+
+    fn counter(&self, name: &str, help: &str) -> prometheus::Result<IntCounter> {
+        self.keep(IntCounter::new(name, help)?)
+    }
+
+    fn counters(&self, name: &str, help: &str, labels: &[&str]) -> prometheus::Result<IntCounterVec> {
+        self.keep(IntCounterVec::new(Opts::new(name, help), labels)?)
+    }
+
+    fn gauges(&self, name: &str, help: &str, labels: &[&str]) -> prometheus::Result<IntGaugeVec> {
+        self.keep(IntGaugeVec::new(Opts::new(name, help), labels)?)
+    }
+
+    fn float_gauge(&self, name: &str, help: &str) -> prometheus::Result<Gauge> {
+        self.keep(Gauge::new(name, help)?)
+    }
+
+    fn float_gauges(&self, name: &str, help: &str, labels: &[&str]) -> prometheus::Result<GaugeVec> {
+        self.keep(GaugeVec::new(Opts::new(name, help), labels)?)
+    }
+
+    fn histogram(&self, name: &str, help: &str, buckets: &[f64]) -> prometheus::Result<Histogram> {
+        self.keep(Histogram::with_opts(HistogramOpts::new(name, help).buckets(buckets.to_vec()))?)
+    }
+
+    fn histograms(&self, name: &str, help: &str, buckets: &[f64]) -> prometheus::Result<HistogramVec> {
+        let opts = HistogramOpts::new(name, help).buckets(buckets.to_vec());
+        self.keep(HistogramVec::new(opts, &["type"])?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_metric_registers_and_renders() {
+        let metrics = Metrics::new().unwrap_or_else(|error| unreachable!("{error}"));
+        metrics.events_accepted.with_label_values(&["like"]).inc();
+        metrics.lag.kafka_lag.with_label_values(&["g", "t", "0"]).set(3);
+        let text = String::from_utf8_lossy(&metrics.render()).into_owned();
+        assert!(text.contains("floodgate_events_accepted_total{type=\"like\"} 1"), "{text}");
+        assert!(text.contains("kafka_consumergroup_lag{consumergroup=\"g\",partition=\"0\",topic=\"t\"} 3"));
+        assert!(text.contains("process_resident_memory_bytes"));
+    }
+}

@@ -1,0 +1,48 @@
+//! The `[http]` section.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use serde::Deserialize;
+
+/// `[http]`. Every key is required: the binary's compiled-in configuration supplies the defaults.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HttpConfig {
+    /// Where clients connect.
+    pub listen: SocketAddr,
+    /// The largest request body, in bytes.
+    pub body_max_bytes: usize,
+    /// The largest request head (line and fields), in bytes.
+    pub head_max_bytes: usize,
+    /// How long a client may take to send its request's head, and then its body.
+    pub send_timeout_ms: u64,
+    /// How long a write waits for the buffer's acknowledgement before it is answered 504.
+    pub request_deadline_ms: u64,
+    /// How far ahead of our clock a client's times may lie.
+    pub clock_ahead_max_ms: u64,
+    /// Connections served at once; more wait to be accepted.
+    pub connections_max: usize,
+}
+
+/// What the routes need of it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Limits {
+    pub(crate) body_max_bytes: usize,
+    pub(crate) send_timeout: Duration,
+    pub(crate) request_deadline: Duration,
+    pub(crate) clock_ahead_max_micros: i64,
+}
+
+impl HttpConfig {
+    pub(crate) fn limits(&self) -> Limits {
+        Limits {
+            body_max_bytes: self.body_max_bytes,
+            send_timeout: Duration::from_millis(self.send_timeout_ms),
+            request_deadline: Duration::from_millis(self.request_deadline_ms),
+            clock_ahead_max_micros: i64::try_from(self.clock_ahead_max_ms)
+                .unwrap_or(i64::MAX)
+                .saturating_mul(1000),
+        }
+    }
+}

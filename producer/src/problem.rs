@@ -1,0 +1,193 @@
+//! The one place where errors become answers: `application/problem+json` (RFC 9457).
+
+use axum::http::header::{CONTENT_TYPE, RETRY_AFTER};
+use axum::http::{HeaderValue, StatusCode};
+use axum::response::{IntoResponse, Response};
+use floodgate_buffer::Refused;
+use floodgate_schemas::{Invalid, InvalidKind};
+use floodgate_store::ReadError;
+use serde::Serialize;
+
+/// How long a client should wait before it tries again, in seconds.
+const RETRY_AFTER_SECONDS: u32 = 1;
+
+/// An error as the client sees it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    kind: &'static Kind,
+    detail: String,
+    field: Option<String>,
+}
+
+/// A kind of problem. Names are part of the contract.
+#[derive(Debug, PartialEq, Eq)]
+struct Kind {
+    /// Stable: `type` is `/problems/<name>`, and metrics count by it.
+    name: &'static str,
+    title: &'static str,
+    status: StatusCode,
+    /// Whether the same request may succeed later.
+    retryable: bool,
+}
+
+const fn kind(name: &'static str, title: &'static str, status: StatusCode, retryable: bool) -> Kind {
+    Kind { name, title, status, retryable }
+}
+
+macro_rules! kinds {
+    ($($constant:ident = $name:literal, $title:literal, $status:ident, retryable: $retryable:literal;)*) => {
+        $(static $constant: Kind = kind($name, $title, StatusCode::$status, $retryable);)*
+    };
+}
+
+kinds! {
+    MALFORMED_JSON = "malformed-json", "The body is not the JSON expected", BAD_REQUEST, retryable: false;
+    INVALID_REQUEST = "invalid-request", "The request cannot be read", BAD_REQUEST, retryable: false;
+    INVALID_FIELD = "invalid-field", "A field is unknown, missing or of another type", BAD_REQUEST, retryable: false;
+    INVALID_VALUE = "invalid-value", "A field has a value it may not take", UNPROCESSABLE_ENTITY, retryable: false;
+    NOT_FOUND = "not-found", "There is nothing here", NOT_FOUND, retryable: false;
+    METHOD_NOT_ALLOWED = "method-not-allowed", "Not with this method", METHOD_NOT_ALLOWED, retryable: false;
+    COUPON_EXISTS = "coupon-exists", "The coupon exists with other terms", CONFLICT, retryable: false;
+    BODY_TIMEOUT = "body-timeout", "The body came too slowly", REQUEST_TIMEOUT, retryable: true;
+    BODY_TOO_LARGE = "body-too-large", "The body is too large", PAYLOAD_TOO_LARGE, retryable: false;
+    UNSUPPORTED_MEDIA_TYPE = "unsupported-media-type", "The body is of another type", UNSUPPORTED_MEDIA_TYPE, retryable: false;
+    QUEUE_FULL = "queue-full", "More events are waiting than configured", SERVICE_UNAVAILABLE, retryable: true;
+    NOT_STORED = "not-stored", "The event is certainly not stored", SERVICE_UNAVAILABLE, retryable: true;
+    SHUTTING_DOWN = "shutting-down", "This instance is stopping", SERVICE_UNAVAILABLE, retryable: true;
+    DATABASE_UNAVAILABLE = "database-unavailable", "The database does not answer", SERVICE_UNAVAILABLE, retryable: true;
+    OUTCOME_UNKNOWN = "outcome-unknown", "The event may or may not be stored", GATEWAY_TIMEOUT, retryable: true;
+    INTERNAL = "internal", "A bug of ours", INTERNAL_SERVER_ERROR, retryable: false;
+}
+
+impl Problem {
+    fn new(kind: &'static Kind, detail: impl Into<String>) -> Self {
+        Self { kind, detail: detail.into(), field: None }
+    }
+
+    /// 400: a part of the request outside its body cannot be read.
+    pub(crate) fn invalid_request(field: &str, detail: impl Into<String>) -> Self {
+        Self { field: Some(field.to_owned()), ..Self::new(&INVALID_REQUEST, detail) }
+    }
+
+    /// 404.
+    pub(crate) fn not_found(detail: impl Into<String>) -> Self {
+        Self::new(&NOT_FOUND, detail)
+    }
+
+    /// 405.
+    pub(crate) fn method_not_allowed(detail: impl Into<String>) -> Self {
+        Self::new(&METHOD_NOT_ALLOWED, detail)
+    }
+
+    /// 408: the body did not come in time.
+    pub(crate) fn body_timeout(limit: std::time::Duration) -> Self {
+        Self::new(&BODY_TIMEOUT, format!("the body must be sent within {} ms", limit.as_millis()))
+    }
+
+    /// 409: a coupon with other terms.
+    pub(crate) fn coupon_exists(coupon: &str) -> Self {
+        Self::new(&COUPON_EXISTS, format!("coupon {coupon} exists with another stock or other times"))
+    }
+
+    /// 413.
+    pub(crate) fn body_too_large(limit_bytes: usize) -> Self {
+        Self::new(&BODY_TOO_LARGE, format!("a body has at most {limit_bytes} bytes"))
+    }
+
+    /// 415.
+    pub(crate) fn unsupported_media_type(found: &str) -> Self {
+        Self::new(&UNSUPPORTED_MEDIA_TYPE, format!("send content-type: application/json, not {found}"))
+    }
+
+    /// 503: the buffer reported that the record is not stored.
+    pub(crate) fn not_stored() -> Self {
+        Self::new(&NOT_STORED, "the event could not be delivered; send it again")
+    }
+
+    /// 504: nobody can say.
+    pub(crate) fn outcome_unknown() -> Self {
+        Self::new(
+            &OUTCOME_UNKNOWN,
+            "the event may still take effect; sending it again with the same Idempotency-Key is safe",
+        )
+    }
+
+    /// 500.
+    pub(crate) fn internal(detail: impl Into<String>) -> Self {
+        let problem = Self::new(&INTERNAL, detail);
+        tracing::error!(detail = problem.detail, "a request met a bug");
+        problem
+    }
+
+    /// The stable name, for metrics.
+    pub(crate) fn name(&self) -> &'static str {
+        self.kind.name
+    }
+}
+
+impl From<Invalid> for Problem {
+    fn from(invalid: Invalid) -> Self {
+        let kind = match invalid.kind {
+            InvalidKind::Malformed => &MALFORMED_JSON,
+            InvalidKind::Shape => &INVALID_FIELD,
+            InvalidKind::Value => &INVALID_VALUE,
+        };
+        let detail = match &invalid.field {
+            Some(_) => invalid.to_string(),
+            None => format!("the body {}", invalid.detail),
+        };
+        Self { field: invalid.field.map(String::from), ..Self::new(kind, detail) }
+    }
+}
+
+impl From<Refused> for Problem {
+    fn from(refused: Refused) -> Self {
+        match refused {
+            Refused::Full => Self::new(&QUEUE_FULL, "the queue is full; send the event again later"),
+            Refused::Unavailable(reason) => Self::new(&NOT_STORED, reason),
+            Refused::TooLarge => Self::new(&BODY_TOO_LARGE, "the event is larger than its topic takes"),
+            Refused::Closed => Self::new(&SHUTTING_DOWN, "send the event to another instance"),
+        }
+    }
+}
+
+impl From<ReadError> for Problem {
+    fn from(error: ReadError) -> Self {
+        match error {
+            ReadError::Unavailable(reason) => Self::new(&DATABASE_UNAVAILABLE, reason),
+            ReadError::Unreadable(reason) => Self::internal(reason),
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct Body<'a> {
+    r#type: String,
+    title: &'a str,
+    status: u16,
+    detail: &'a str,
+    retryable: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    field: Option<&'a str>,
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let body = Body {
+            r#type: format!("/problems/{}", self.kind.name),
+            title: self.kind.title,
+            status: self.kind.status.as_u16(),
+            detail: &self.detail,
+            retryable: self.kind.retryable,
+            field: self.field.as_deref(),
+        };
+        let body = serde_json::to_vec(&body).unwrap_or_default();
+        let mut response = (self.kind.status, body).into_response();
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        if self.kind.status == StatusCode::SERVICE_UNAVAILABLE {
+            headers.insert(RETRY_AFTER, HeaderValue::from(RETRY_AFTER_SECONDS));
+        }
+        response
+    }
+}

@@ -1,0 +1,173 @@
+//! Coupons: creating them, asking for one, and what was decided.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::http::header::LOCATION;
+use axum::response::{IntoResponse, Response};
+use floodgate_schemas::{CouponId, CouponIssue, EventId, Fields, Invalid, InvalidKind, Timestamp};
+use floodgate_store::{Coupon, CouponCreated, Decision, NewCoupon};
+use serde::Serialize;
+use uuid::Uuid;
+
+use super::json;
+use crate::Ingress;
+use crate::extract::{Idempotency, Json, NoQuery, Params, param};
+use crate::problem::Problem;
+
+/// `POST /api/v6/coupons`
+pub(super) async fn create(
+    State(ingress): State<Arc<Ingress>>,
+    _: NoQuery,
+    Json(body): Json,
+) -> Result<Response, Problem> {
+    let coupon = new_coupon(&body)?;
+    match ingress.reads.create_coupon(&coupon).await? {
+        CouponCreated::Created => Ok(json(StatusCode::CREATED, &Terms::from(&coupon))),
+        CouponCreated::SameExists => Ok(json(StatusCode::OK, &Terms::from(&coupon))),
+        CouponCreated::DifferentExists => Err(Problem::coupon_exists(coupon.coupon_id.as_str())),
+    }
+}
+
+fn new_coupon(body: &[u8]) -> Result<NewCoupon, Invalid> {
+    let fields = Fields::parse(&["couponId", "stock", "opensAt", "closesAt"], body)?;
+    let time = |name| fields.optional(name).map(|field| field.time()).transpose();
+    let coupon = NewCoupon {
+        coupon_id: fields.required("couponId")?.id()?,
+        stock: fields.required("stock")?.number()?,
+        opens_at: time("opensAt")?,
+        closes_at: time("closesAt")?,
+    };
+    match (coupon.opens_at, coupon.closes_at) {
+        (Some(opens), Some(closes)) if closes <= opens => {
+            Err(Invalid::field(InvalidKind::Value, "closesAt", "must be later than opensAt"))
+        }
+        _ => Ok(coupon),
+    }
+}
+
+/// `GET /api/v6/coupons/{couponId}`
+pub(super) async fn read(
+    State(ingress): State<Arc<Ingress>>,
+    _: NoQuery,
+    Params(coupon): Params<String>,
+) -> Result<Response, Problem> {
+    let coupon: CouponId = param("couponId", coupon)?;
+    match ingress.reads.coupon(&coupon).await? {
+        Some(found) => Ok(json(StatusCode::OK, &CouponBody::from(&found))),
+        None => Err(Problem::not_found(format!("there is no coupon {coupon}"))),
+    }
+}
+
+/// `POST /api/v6/coupons/{couponId}/issues`
+pub(super) async fn issue(
+    State(ingress): State<Arc<Ingress>>,
+    _: NoQuery,
+    Params(coupon): Params<String>,
+    Idempotency(key): Idempotency,
+    Json(body): Json,
+) -> Result<Response, Problem> {
+    let check = || -> Result<CouponIssue, Problem> {
+        let coupon: CouponId = param("couponId", coupon)?;
+        let user = Fields::parse(&["userId"], &body)?.required("userId")?.id()?;
+        Ok(CouponIssue::new(coupon, user, &ingress.accept(key.as_ref())))
+    };
+    let request_id = ingress.publish(check()).await?;
+    let location = format!("/api/v6/coupon-requests/{request_id}");
+    let pending = json(StatusCode::ACCEPTED, &Status::pending(request_id));
+    Ok(([(LOCATION, location)], pending).into_response())
+}
+
+/// `GET /api/v6/coupon-requests/{requestId}`
+pub(super) async fn decision(
+    State(ingress): State<Arc<Ingress>>,
+    _: NoQuery,
+    Params(request): Params<String>,
+) -> Result<Response, Problem> {
+    let uuid = Uuid::try_parse(&request)
+        .map_err(|_| Problem::invalid_request("requestId", "requestId is not a UUID"))?;
+    let request_id = EventId::from(uuid);
+    let decisions = ingress.reads.decisions(&[request_id]).await?;
+    let status = match decisions.first() {
+        Some(decision) => Status::from(decision),
+        None => Status::pending(request_id),
+    };
+    Ok(json(StatusCode::OK, &status))
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Terms<'a> {
+    coupon_id: &'a str,
+    stock: i32,
+    opens_at: Option<String>,
+    closes_at: Option<String>,
+}
+
+impl<'a> From<&'a NewCoupon> for Terms<'a> {
+    fn from(coupon: &'a NewCoupon) -> Self {
+        let text = |time: Option<Timestamp>| time.map(|time| time.to_string());
+        Self {
+            coupon_id: coupon.coupon_id.as_str(),
+            stock: coupon.stock.get(),
+            opens_at: text(coupon.opens_at),
+            closes_at: text(coupon.closes_at),
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct CouponBody<'a> {
+    #[serde(flatten)]
+    terms: Terms<'a>,
+    issued: i32,
+    remaining: i32,
+}
+
+impl<'a> From<&'a Coupon> for CouponBody<'a> {
+    fn from(coupon: &'a Coupon) -> Self {
+        Self { terms: Terms::from(&coupon.terms), issued: coupon.issued.get(), remaining: coupon.remaining() }
+    }
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Status {
+    request_id: String,
+    status: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    coupon_id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    user_id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rank: Option<i32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    decided_at: Option<String>,
+}
+
+impl Status {
+    fn pending(request_id: EventId) -> Self {
+        Self {
+            request_id: request_id.to_string(),
+            status: "PENDING",
+            coupon_id: None,
+            user_id: None,
+            rank: None,
+            decided_at: None,
+        }
+    }
+}
+
+impl From<&Decision> for Status {
+    fn from(decision: &Decision) -> Self {
+        Self {
+            request_id: decision.request_id.to_string(),
+            status: decision.status.name(),
+            coupon_id: Some(decision.coupon_id.to_string()),
+            user_id: Some(decision.user_id.to_string()),
+            rank: decision.rank,
+            decided_at: Some(decision.decided_at.to_string()),
+        }
+    }
+}

@@ -1,0 +1,88 @@
+//! Expectation writes, and what stands for a character.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::Response;
+use floodgate_schemas::{CharacterId, ExpectationWrite, Invalid, InvalidKind};
+use floodgate_store::ExpectationRow;
+use serde::Serialize;
+
+use super::{accepted, json};
+use crate::Ingress;
+use crate::extract::{Idempotency, Json, NoQuery, Params};
+use crate::problem::Problem;
+
+/// `POST /api/v6/expectations`
+pub(super) async fn write(
+    State(ingress): State<Arc<Ingress>>,
+    _: NoQuery,
+    Idempotency(key): Idempotency,
+    Json(body): Json,
+) -> Result<Response, Problem> {
+    let checked = ExpectationWrite::from_json(&body, &ingress.accept(key.as_ref()));
+    ingress.publish(checked.map_err(Problem::from)).await.map(accepted)
+}
+
+/// `GET /api/v6/characters/{characterId}/expectations`
+pub(super) async fn read(
+    State(ingress): State<Arc<Ingress>>,
+    _: NoQuery,
+    Params(character): Params<String>,
+) -> Result<Response, Problem> {
+    let character = character_id(&character)?;
+    let rows = ingress.reads.expectations(character).await?;
+    if rows.is_empty() {
+        return Err(Problem::not_found(format!("character {character} has no expectations")));
+    }
+    let presets = rows.iter().map(Preset::from).collect();
+    let body = Expectations { character_id: character.get(), presets, from_cache: false };
+    Ok(json(StatusCode::OK, &body))
+}
+
+fn character_id(text: &str) -> Result<CharacterId, Problem> {
+    let refused = |detail: String| Problem::from(Invalid::field(InvalidKind::Value, "characterId", detail));
+    let number: i64 = text.parse().map_err(|_| refused("must be a whole number".to_owned()))?;
+    CharacterId::try_from(number).map_err(|reason| refused(reason.to_string()))
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Expectations {
+    character_id: i64,
+    presets: Vec<Preset>,
+    from_cache: bool,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Preset {
+    preset_no: u8,
+    total_expected_cost: String,
+    black_cube_cost: String,
+    red_cube_cost: String,
+    additional_cube_cost: String,
+    starforce_cost: String,
+    calculated_at: String,
+    version: i64,
+    event_id: String,
+    updated_at: String,
+}
+
+impl From<&ExpectationRow> for Preset {
+    fn from(row: &ExpectationRow) -> Self {
+        Self {
+            preset_no: row.preset_no.get(),
+            total_expected_cost: row.total_expected_cost.to_string(),
+            black_cube_cost: row.black_cube_cost.to_string(),
+            red_cube_cost: row.red_cube_cost.to_string(),
+            additional_cube_cost: row.additional_cube_cost.to_string(),
+            starforce_cost: row.starforce_cost.to_string(),
+            calculated_at: row.calculated_at.to_string(),
+            version: row.version,
+            event_id: row.event_id.to_string(),
+            updated_at: row.updated_at.to_string(),
+        }
+    }
+}

@@ -1,0 +1,58 @@
+//! One file per kind of thing a client can ask about.
+
+mod coupons;
+mod expectations;
+mod health;
+mod likes;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::http::header::CONTENT_TYPE;
+use axum::http::{HeaderValue, StatusCode};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post, put};
+use floodgate_schemas::EventId;
+use serde::Serialize;
+
+use crate::Ingress;
+use crate::problem::Problem;
+
+/// All routes.
+pub(crate) fn router(ingress: Arc<Ingress>) -> Router {
+    Router::new()
+        .route("/api/v6/expectations", post(expectations::write))
+        .route("/api/v6/characters/{characterId}/expectations", get(expectations::read))
+        .route("/api/v6/coupons", post(coupons::create))
+        .route("/api/v6/coupons/{couponId}", get(coupons::read))
+        .route("/api/v6/coupons/{couponId}/issues", post(coupons::issue))
+        .route("/api/v6/coupon-requests/{requestId}", get(coupons::decision))
+        .route("/api/v6/characters/{targetOcid}/likes", get(likes::count))
+        .route(
+            "/api/v6/characters/{targetOcid}/likes/{likerAccountId}",
+            put(likes::like).delete(likes::unlike).get(likes::liked),
+        )
+        .route("/healthz", get(health::healthz))
+        .route("/readyz", get(health::readyz))
+        .fallback(async || Problem::not_found("no such path; see the list of routes in the documentation"))
+        .method_not_allowed_fallback(async || {
+            Problem::method_not_allowed("the path exists, with other methods")
+        })
+        .with_state(ingress)
+}
+
+/// 202 for a write.
+fn accepted(event_id: EventId) -> Response {
+    let body = format!(r#"{{"eventId":"{event_id}","status":"ACCEPTED"}}"#);
+    (StatusCode::ACCEPTED, [(CONTENT_TYPE, JSON)], body).into_response()
+}
+
+/// An answer as JSON.
+fn json(status: StatusCode, body: &impl Serialize) -> Response {
+    match serde_json::to_vec(body) {
+        Ok(body) => (status, [(CONTENT_TYPE, JSON)], body).into_response(),
+        Err(error) => Problem::internal(error.to_string()).into_response(),
+    }
+}
+
+const JSON: HeaderValue = HeaderValue::from_static("application/json");

@@ -1,0 +1,134 @@
+//! The clients' listener.
+//!
+//! hyper is driven directly, not through `axum::serve`, which offers neither a time limit for request heads,
+//! nor a limit of connections, nor a bound on how long a graceful stop waits.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::service::TowerToHyperService;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+
+use crate::{HttpConfig, Ingress, routes};
+
+/// After an error of accept that will not pass at once (such as too many open files).
+const ACCEPT_RETRY: Duration = Duration::from_millis(50);
+
+/// Connections the kernel may hold ready for us, so that a burst of clients is not refused.
+const BACKLOG: u32 = 4096;
+
+/// The listener cannot be opened.
+#[derive(Debug)]
+pub struct ServerError {
+    /// Where it should have listened.
+    pub listen: SocketAddr,
+    /// Why it cannot.
+    pub source: std::io::Error,
+}
+
+impl std::fmt::Display for ServerError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { listen, source } = self;
+        write!(f, "http.listen: cannot listen on {listen}: {source}")
+    }
+}
+
+impl std::error::Error for ServerError {}
+
+/// A listener that is open; [`Server::run`] serves it.
+pub struct Server {
+    listener: TcpListener,
+    router: Router,
+    http: http1::Builder,
+    connections: Arc<Semaphore>,
+}
+
+impl Server {
+    /// Opens the listener, so that a taken port is known before anything else starts.
+    ///
+    /// # Errors
+    /// [`ServerError`] with the address and the system's reason.
+    pub fn bind(config: &HttpConfig, ingress: &Arc<Ingress>) -> Result<Self, ServerError> {
+        let listener =
+            listen(config.listen).map_err(|source| ServerError { listen: config.listen, source })?;
+        let mut http = http1::Builder::new();
+        http.timer(TokioTimer::new())
+            .header_read_timeout(Duration::from_millis(config.send_timeout_ms))
+            .max_buf_size(config.head_max_bytes.max(8192))
+            .pipeline_flush(true);
+        Ok(Self {
+            listener,
+            router: routes::router(Arc::clone(ingress)),
+            http,
+            connections: Arc::new(Semaphore::new(config.connections_max)),
+        })
+    }
+
+    /// Where it listens.
+    ///
+    /// # Errors
+    /// The system's, when it cannot say.
+    pub fn local_addr(&self) -> std::io::Result<SocketAddr> {
+        self.listener.local_addr()
+    }
+
+    /// Serves until `stop`, then accepts nothing more and waits for the requests being served, at most
+    /// `drain`. Returns whether all of them were answered.
+    pub async fn run(self, stop: CancellationToken, drain: Duration) -> bool {
+        let graceful = GracefulShutdown::new();
+        let serve = async {
+            loop {
+                let Ok(permit) = Arc::clone(&self.connections).acquire_owned().await else { return };
+                let stream = accept(&self.listener).await;
+                let service = TowerToHyperService::new(self.router.clone());
+                let connection = self.http.serve_connection(TokioIo::new(stream), service);
+                let connection = graceful.watch(connection);
+                tokio::spawn(async move {
+                    // a client that goes away is its own affair
+                    let _ = connection.await;
+                    drop(permit);
+                });
+            }
+        };
+        tokio::select! {
+            () = serve => {}
+            () = stop.cancelled() => {}
+        }
+        drop(self.listener);
+        tokio::time::timeout(drain, graceful.shutdown()).await.is_ok()
+    }
+}
+
+fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
+    let socket = match address {
+        SocketAddr::V4(_) => tokio::net::TcpSocket::new_v4()?,
+        SocketAddr::V6(_) => tokio::net::TcpSocket::new_v6()?,
+    };
+    // a restarted instance must get its port back while old connections linger
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
+}
+
+async fn accept(listener: &TcpListener) -> TcpStream {
+    loop {
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                // answers are small and waited for: never held back to fill a packet
+                let _ = stream.set_nodelay(true);
+                return stream;
+            }
+            Err(error) => {
+                tracing::warn!(%error, "a connection could not be accepted");
+                tokio::time::sleep(ACCEPT_RETRY).await;
+            }
+        }
+    }
+}

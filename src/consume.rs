@@ -1,0 +1,118 @@
+//! `floodgate consume`: consumers alone.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use clap::Args;
+use floodgate_schemas::EventType;
+use floodgate_store::{SchemaState, Store};
+
+use crate::Exit;
+use crate::roles::{ConsumersRole, Deadline, Opened, until_stopped};
+use crate::settings::Settings;
+
+/// How often a database that is not ready is looked at again.
+const SCHEMA_RETRY: Duration = Duration::from_secs(1);
+
+#[derive(Args)]
+pub(crate) struct ConsumeArgs {
+    /// Only this group, such as floodgate.like; may be given several times [default: all groups]
+    #[arg(long = "group", value_name = "NAME")]
+    groups: Vec<String>,
+}
+
+/// The consumers, once the database has its schema; until then, why there are none.
+type Slot = Arc<Mutex<Result<ConsumersRole, String>>>;
+
+pub(crate) async fn consume(settings: &Settings, args: &ConsumeArgs) -> Result<(), Exit> {
+    let groups = groups(&args.groups)?;
+    let opened = Arc::new(Opened::new(settings)?);
+    opened.need_shared("consume")?;
+    let slot: Slot = Arc::new(Mutex::new(Err("not yet connected to the database".to_owned())));
+    let readiness = Arc::clone(&slot);
+    let admin = opened.admin(false, Arc::new(move || ready(&readiness))).await?;
+    let names: Vec<_> = groups.iter().map(|of| opened.strategy.group_name(*of)).collect();
+    opened.announce("consume", &format!("groups {}; admin http://{}", names.join(", "), admin.address));
+    let starting = tokio::spawn(start_with_schema(Arc::clone(&opened), groups, Arc::clone(&slot)));
+
+    let deadline = until_stopped(settings, || {}).await?;
+    starting.abort();
+    let _ = starting.await;
+    let stopped = stop(&slot, deadline).await;
+    let unacknowledged = opened.publisher.close(deadline.left()).await;
+    admin.stop();
+    stopped?;
+    if unacknowledged > 0 {
+        return Err(Exit::failed(format!("{unacknowledged} dead letters were not acknowledged")));
+    }
+    tracing::info!("stopped; every finished batch is committed");
+    Ok(())
+}
+
+fn groups(names: &[String]) -> Result<Vec<EventType>, Exit> {
+    if names.is_empty() {
+        return Ok(EventType::ALL.into());
+    }
+    let named = |name: &String| {
+        let found = EventType::ALL.into_iter().find(|of| name == of.group() || name == of.name());
+        found.ok_or_else(|| {
+            let known = EventType::ALL.map(EventType::group).join(", ");
+            Exit::usage(format!("--group {name}: no such group; the groups are {known}"))
+        })
+    };
+    names.iter().map(named).collect()
+}
+
+fn ready(slot: &Slot) -> Result<(), String> {
+    match &*slot.lock().unwrap_or_else(PoisonError::into_inner) {
+        Ok(consumers) => consumers.health.ready(),
+        Err(reason) => Err(reason.clone()),
+    }
+}
+
+async fn stop(slot: &Slot, deadline: Deadline) -> Result<(), Exit> {
+    let taken = std::mem::replace(
+        &mut *slot.lock().unwrap_or_else(PoisonError::into_inner),
+        Err("shutting down".to_owned()),
+    );
+    match taken {
+        Ok(consumers) => consumers.stop(deadline).await,
+        Err(_) => Ok(()),
+    }
+}
+
+/// Consuming without the tables would only fail batch after batch: waits for them, unready, and says what to do.
+async fn start_with_schema(opened: Arc<Opened>, groups: Vec<EventType>, slot: Slot) {
+    loop {
+        let trouble = match schema_trouble(&*opened.store).await {
+            None => {
+                let consumers = opened.consumers(&groups);
+                *slot.lock().unwrap_or_else(PoisonError::into_inner) = Ok(consumers);
+                return;
+            }
+            Some(trouble) => trouble,
+        };
+        let before = std::mem::replace(
+            &mut *slot.lock().unwrap_or_else(PoisonError::into_inner),
+            Err(trouble.clone()),
+        );
+        if before.err().as_ref() != Some(&trouble) {
+            tracing::warn!("not consuming yet: {trouble}");
+        }
+        tokio::time::sleep(SCHEMA_RETRY).await;
+    }
+}
+
+async fn schema_trouble(store: &dyn Store) -> Option<String> {
+    match store.schema_state().await {
+        // a newer schema was made for a newer build that may run beside this one: additions do not hurt
+        Ok(SchemaState::Current | SchemaState::Newer) => None,
+        Ok(SchemaState::Missing) => {
+            Some("the database has no schema yet; run `floodgate migrate`".to_owned())
+        }
+        Ok(SchemaState::Older) => {
+            Some("the database's schema is older than this build; run `floodgate migrate`".to_owned())
+        }
+        Err(error) => Some(format!("the database does not answer: {error}")),
+    }
+}

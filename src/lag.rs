@@ -1,0 +1,84 @@
+//! `floodgate lag`: how far each consumer group is behind.
+
+use std::io::Write;
+use std::time::Duration;
+
+use clap::Args;
+use floodgate_admin::LagReport;
+use floodgate_schemas::Timestamp;
+
+use crate::Exit;
+use crate::roles::open_strategy;
+use crate::settings::Settings;
+
+#[derive(Args)]
+pub(crate) struct LagArgs {
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+    /// Print again every few seconds (lag.refresh_ms) until interrupted
+    #[arg(long)]
+    watch: bool,
+}
+
+/// Moves to the top left and clears what is below.
+const REDRAW: &str = "\x1b[H\x1b[J";
+
+pub(crate) fn lag(settings: &Settings, args: &LagArgs) -> Result<(), Exit> {
+    let strategy = open_strategy(settings)?;
+    if !strategy.is_shared() {
+        return Err(Exit::usage(format!(
+            "the {} strategy's lag is inside the running process: ask http://{}/lag",
+            strategy.name(),
+            settings.admin.listen
+        )));
+    }
+    loop {
+        let snapshot = strategy.lag().map_err(Exit::failed)?;
+        let report = LagReport::new(&snapshot, Timestamp::now());
+        let text = if args.json { json(&report)? } else { table(&report) };
+        let start = if args.watch && !args.json { REDRAW } else { "" };
+        let mut out = std::io::stdout().lock();
+        write!(out, "{start}{text}").and_then(|()| out.flush()).map_err(Exit::failed)?;
+        if !args.watch {
+            return Ok(());
+        }
+        std::thread::sleep(Duration::from_millis(settings.lag.refresh_ms.max(100)));
+    }
+}
+
+fn json(report: &LagReport) -> Result<String, Exit> {
+    serde_json::to_string(report).map(|text| text + "\n").map_err(Exit::failed)
+}
+
+fn table(report: &LagReport) -> String {
+    let mut text = format!(
+        "{:<24} {:<26} {:>9} {:>12} {:>12} {:>10} {:>9} {:>8}\n",
+        "GROUP", "TOPIC", "PARTITION", "COMMITTED", "END", "LAG", "SECONDS", "MISSING"
+    );
+    for group in &report.groups {
+        for topic in &group.topics {
+            for partition in &topic.partitions {
+                let committed =
+                    partition.committed_offset.map_or("-".to_owned(), |offset| offset.to_string());
+                text += &format!(
+                    "{:<24} {:<26} {:>9} {:>12} {:>12} {:>10} {:>9.1} {:>8}\n",
+                    group.group,
+                    topic.topic,
+                    partition.partition,
+                    committed,
+                    partition.end_offset,
+                    partition.lag,
+                    partition.lag_seconds,
+                    partition.missing
+                );
+            }
+        }
+    }
+    for group in &report.groups {
+        let lag: u64 = group.topics.iter().flat_map(|topic| &topic.partitions).map(|p| p.lag).sum();
+        let members = group.members.map_or("?".to_owned(), |members| members.to_string());
+        text += &format!("{}: {}, {lag} waiting, {members} members\n", group.group, group.status);
+    }
+    text
+}

@@ -1,0 +1,27 @@
+//! `floodgate migrate`: the database's schema.
+
+use crate::Exit;
+use crate::settings::Settings;
+
+pub(crate) async fn migrate(settings: &Settings) -> Result<(), Exit> {
+    let report = apply(settings).await?;
+    let to = report.to;
+    match report.from {
+        Some(from) if from == to => println!("the schema is up to date (version {to})"),
+        Some(from) => println!("the schema went from version {from} to {to}"),
+        None => println!("the schema was created (version {to})"),
+    }
+    Ok(())
+}
+
+/// For `run`, which says nothing about it.
+pub(crate) async fn migrate_quietly(settings: &Settings) -> Result<(), Exit> {
+    apply(settings).await.map(drop)
+}
+
+async fn apply(settings: &Settings) -> Result<floodgate_store::MigrationReport, Exit> {
+    floodgate_store::migrate(&settings.store).await.map_err(|error| match error {
+        floodgate_store::MigrateError::Config(error) => Exit::usage(error),
+        error => Exit::failed(format!("{}: {error}", settings.store.masked_url())),
+    })
+}

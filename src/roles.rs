@@ -1,0 +1,211 @@
+//! What the roles share: opening, listening, stopping.
+//!
+//! A role stops in the order in which events flow: the ingress first (unready, a grace in which it still
+//! serves, then no more requests, then a flush), the consumers after it, the operators' listener last. All of
+//! it shares one deadline.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use floodgate_admin::{AdminServer, LagExport, LagWatch, Readiness};
+use floodgate_buffer::{Publish, Strategy};
+use floodgate_consumers::{Consumers, Health};
+use floodgate_observe::Metrics;
+use floodgate_producer::{Ingress, Server};
+use floodgate_schemas::EventType;
+use floodgate_store::Store;
+use tokio::task::{JoinHandle, JoinSet};
+use tokio_util::sync::CancellationToken;
+
+use crate::Exit;
+use crate::settings::Settings;
+use crate::signals::{Signal, Signals};
+
+/// What every role opens first. None of it needs Kafka or the database to be up.
+pub(crate) struct Opened {
+    pub(crate) settings: Settings,
+    pub(crate) metrics: Metrics,
+    pub(crate) strategy: Arc<dyn Strategy>,
+    pub(crate) publisher: Arc<dyn Publish>,
+    pub(crate) store: Arc<dyn Store>,
+}
+
+impl Opened {
+    pub(crate) fn new(settings: &Settings) -> Result<Self, Exit> {
+        let strategy = open_strategy(settings)?;
+        let publisher = strategy.publisher().map_err(Exit::usage)?;
+        let store = floodgate_store::open(&settings.store).map_err(Exit::usage)?;
+        let metrics = Metrics::new().map_err(Exit::failed)?;
+        Ok(Self { settings: settings.clone(), metrics, strategy, publisher, store })
+    }
+
+    /// Refuses a role that would see nothing of what other processes hold.
+    pub(crate) fn need_shared(&self, role: &str) -> Result<(), Exit> {
+        if self.strategy.is_shared() {
+            return Ok(());
+        }
+        Err(Exit::usage(format!(
+            "`floodgate {role}` needs a strategy that processes share, and {} lives in one process: use `floodgate run`, \
+             or set buffer.strategy = \"kafka\"",
+            self.strategy.name()
+        )))
+    }
+
+    /// Opens the clients' listener.
+    pub(crate) fn ingress(&self) -> Result<IngressRole, Exit> {
+        let Settings { http, .. } = &self.settings;
+        let (publisher, reads) = (Arc::clone(&self.publisher), Arc::clone(&self.store));
+        let ingress = Ingress::new(http, self.settings.keying(), publisher, reads, &self.metrics);
+        let server = Server::bind(http, &ingress).map_err(Exit::failed)?;
+        let address = server.local_addr().map_err(Exit::failed)?;
+        let stop = CancellationToken::new();
+        let drain = Duration::from_millis(self.settings.shutdown.deadline_ms);
+        let served = tokio::spawn(server.run(stop.clone(), drain));
+        Ok(IngressRole { ingress, address: address.to_string(), stop, served })
+    }
+
+    /// Opens the operators' listener.
+    pub(crate) async fn admin(
+        &self,
+        exports_by_default: bool,
+        readiness: Readiness,
+    ) -> Result<AdminRole, Exit> {
+        let exports = match self.settings.lag.export {
+            LagExport::Auto => exports_by_default,
+            LagExport::On => true,
+            LagExport::Off => false,
+        };
+        let lag = LagWatch::new(Arc::clone(&self.strategy), exports.then(|| self.metrics.lag.clone()));
+        let server = AdminServer::bind(
+            &self.settings.admin,
+            self.metrics.clone(),
+            Arc::clone(&lag),
+            readiness,
+            &self.strategy,
+            Some(Arc::clone(&self.publisher)),
+        );
+        let server = server.await.map_err(Exit::failed)?;
+        let address = server.local_addr().map_err(Exit::failed)?.to_string();
+        let stop = CancellationToken::new();
+        tokio::spawn(server.run(stop.clone()));
+        tokio::spawn(lag.run(Duration::from_millis(self.settings.lag.refresh_ms.max(100)), stop.clone()));
+        Ok(AdminRole { address, stop })
+    }
+
+    /// Starts members of the given groups.
+    pub(crate) fn consumers(&self, groups: &[EventType]) -> ConsumersRole {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let config = self.settings.consumers.clone();
+        let consumers = Consumers {
+            strategy: Arc::clone(&self.strategy),
+            publisher: Arc::clone(&self.publisher),
+            store: Arc::clone(&self.store),
+            metrics: self.metrics.clone(),
+            instances: config.instances_for(cores, self.settings.topics.partitions as usize),
+            config,
+            health: Health::default(),
+            stop: CancellationToken::new(),
+        };
+        let mut members = JoinSet::new();
+        groups.iter().for_each(|of| consumers.start(*of, &mut members));
+        ConsumersRole { stop: consumers.stop, health: consumers.health, members }
+    }
+
+    /// One line that says what runs here and what a 202 means.
+    pub(crate) fn announce(&self, role: &str, listening: &str) {
+        tracing::info!(
+            "floodgate {} {role}: strategy {}; {}; store {}; {listening}",
+            env!("CARGO_PKG_VERSION"),
+            self.strategy.name(),
+            self.strategy.promise(),
+            self.settings.store.masked_url(),
+        );
+    }
+}
+
+/// The configured strategy, for commands that need nothing else.
+pub(crate) fn open_strategy(settings: &Settings) -> Result<Arc<dyn Strategy>, Exit> {
+    floodgate_buffer::open(&settings.buffer, &settings.topics).map_err(Exit::usage)
+}
+
+/// The time that stopping may take.
+#[derive(Clone, Copy)]
+pub(crate) struct Deadline(Instant);
+
+impl Deadline {
+    pub(crate) fn left(self) -> Duration {
+        self.0.saturating_duration_since(Instant::now())
+    }
+}
+
+/// Waits until the process should stop. A second signal ends it at once, as asked.
+pub(crate) async fn until_stopped(settings: &Settings, on_signal: impl FnOnce()) -> Result<Deadline, Exit> {
+    let mut signals = Signals::listen()?;
+    let signal = signals.next().await;
+    let deadline = Deadline(Instant::now() + Duration::from_millis(settings.shutdown.deadline_ms));
+    tracing::info!(?signal, deadline_ms = settings.shutdown.deadline_ms, "stopping");
+    on_signal();
+    tokio::spawn(async move {
+        let mut signals = signals;
+        signals.next().await;
+        tracing::error!("a second signal: ending without waiting");
+        std::process::exit(1);
+    });
+    if signal == Signal::Terminate {
+        tokio::time::sleep(Duration::from_millis(settings.shutdown.grace_ms).min(deadline.left())).await;
+    }
+    Ok(deadline)
+}
+
+pub(crate) struct IngressRole {
+    pub(crate) ingress: Arc<Ingress>,
+    pub(crate) address: String,
+    stop: CancellationToken,
+    served: JoinHandle<bool>,
+}
+
+impl IngressRole {
+    /// Answers what is being asked, flushes what was taken. Says what was left behind.
+    pub(crate) async fn stop(self, deadline: Deadline) -> Result<(), Exit> {
+        self.stop.cancel();
+        let answered = tokio::time::timeout(deadline.left(), self.served).await;
+        let unacknowledged = self.ingress.flush(deadline.left()).await;
+        if unacknowledged > 0 {
+            return Err(Exit::failed(format!(
+                "{unacknowledged} events were not acknowledged before the deadline"
+            )));
+        }
+        match answered {
+            Ok(Ok(true)) => Ok(()),
+            _ => Err(Exit::failed("some requests were not answered before the deadline")),
+        }
+    }
+}
+
+pub(crate) struct AdminRole {
+    pub(crate) address: String,
+    stop: CancellationToken,
+}
+
+impl AdminRole {
+    pub(crate) fn stop(self) {
+        self.stop.cancel();
+    }
+}
+
+pub(crate) struct ConsumersRole {
+    pub(crate) health: Health,
+    stop: CancellationToken,
+    members: JoinSet<()>,
+}
+
+impl ConsumersRole {
+    /// Lets every member finish its batch, commit and leave.
+    pub(crate) async fn stop(mut self, deadline: Deadline) -> Result<(), Exit> {
+        self.stop.cancel();
+        let all = async { while self.members.join_next().await.is_some() {} };
+        tokio::time::timeout(deadline.left(), all)
+            .await
+            .map_err(|_| Exit::failed("some consumers did not finish their batches before the deadline"))
+    }
+}

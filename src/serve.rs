@@ -1,0 +1,24 @@
+//! `floodgate serve`: the ingress alone.
+
+use std::sync::Arc;
+
+use crate::Exit;
+use crate::roles::{Opened, until_stopped};
+use crate::settings::Settings;
+
+pub(crate) async fn serve(settings: &Settings) -> Result<(), Exit> {
+    let opened = Opened::new(settings)?;
+    opened.need_shared("serve")?;
+    let ingress = opened.ingress()?;
+    let ready = Arc::clone(&ingress.ingress);
+    let admin = opened.admin(true, Arc::new(move || ready.ready())).await?;
+    opened.announce("serve", &format!("http://{}; admin http://{}", ingress.address, admin.address));
+
+    let draining = Arc::clone(&ingress.ingress);
+    let deadline = until_stopped(settings, move || draining.drain()).await?;
+    let flushed = ingress.stop(deadline).await;
+    admin.stop();
+    flushed?;
+    tracing::info!("stopped; nothing accepted was left behind");
+    Ok(())
+}

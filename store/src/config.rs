@@ -1,0 +1,195 @@
+//! The `[store]` section, and what makes it unusable.
+
+use std::fmt;
+use std::time::Duration;
+
+use serde::Deserialize;
+
+/// The `[store]` section of the configuration. Every key is required: the defaults stand in the
+/// configuration file that is compiled into the binary.
+#[derive(Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Which database: `sqlite://path` or `postgres://user:password@host:port/database?sslmode=…`.
+    pub url: String,
+    /// How many connections this process opens at most, at least 2. A quarter of them (at least one) serves
+    /// requests, the rest applies batches, so that neither starves the other.
+    pub max_connections: u32,
+    /// How long connecting may take, in milliseconds.
+    pub connect_timeout_ms: u64,
+    /// How long the server may work on one statement, in milliseconds.
+    pub statement_timeout_ms: u64,
+    /// How long a statement waits for another's lock, in milliseconds.
+    pub lock_timeout_ms: u64,
+    /// How long applying one batch may take altogether, in milliseconds. The process itself watches this
+    /// one: it holds also when the database does not answer at all.
+    pub apply_timeout_ms: u64,
+}
+
+/// The `[store]` section cannot be used as it stands.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("[store] {key} {reason}")]
+pub struct OpenError {
+    /// The key at fault.
+    pub key: &'static str,
+    /// What is wrong with it, to be read behind its name. Never holds the URL, which holds the password.
+    pub reason: String,
+}
+
+impl OpenError {
+    pub(crate) fn new(key: &'static str, reason: impl Into<String>) -> Self {
+        Self { key, reason: reason.into() }
+    }
+}
+
+impl Config {
+    /// The URL with `***` in place of the password.
+    pub fn masked_url(&self) -> String {
+        mask(&self.url)
+    }
+
+    /// Checks what can be checked without the database, except the URL.
+    pub(crate) fn check(&self) -> Result<(), OpenError> {
+        if self.max_connections < 2 {
+            return Err(OpenError::new("max_connections", "must be at least 2: one reads, one writes"));
+        }
+        let ascending = [
+            ("connect_timeout_ms", 0, self.connect_timeout_ms),
+            ("lock_timeout_ms", 0, self.lock_timeout_ms),
+            ("statement_timeout_ms", self.lock_timeout_ms, self.statement_timeout_ms),
+            ("apply_timeout_ms", self.statement_timeout_ms, self.apply_timeout_ms),
+        ];
+        for (key, least, value) in ascending {
+            // the server's settings are 32-bit
+            if value == 0 || value > i32::MAX as u64 {
+                return Err(OpenError::new(key, format!("must be between 1 and {}", i32::MAX)));
+            }
+            if value < least {
+                let reason =
+                    "is too short: lock_timeout_ms ≤ statement_timeout_ms ≤ apply_timeout_ms must hold";
+                return Err(OpenError::new(key, reason));
+            }
+        }
+        Ok(())
+    }
+
+    /// How many connections serve requests; the other `max_connections` minus these apply batches.
+    pub(crate) fn request_connections(&self) -> u32 {
+        (self.max_connections / 4).max(1)
+    }
+
+    pub(crate) fn connect_timeout(&self) -> Duration {
+        Duration::from_millis(self.connect_timeout_ms)
+    }
+
+    pub(crate) fn lock_timeout(&self) -> Duration {
+        Duration::from_millis(self.lock_timeout_ms)
+    }
+
+    pub(crate) fn apply_timeout(&self) -> Duration {
+        Duration::from_millis(self.apply_timeout_ms)
+    }
+
+    /// How long a request may take: to connect, and to run one statement.
+    pub(crate) fn request_timeout(&self) -> Duration {
+        Duration::from_millis(self.connect_timeout_ms.saturating_add(self.statement_timeout_ms))
+    }
+}
+
+impl fmt::Debug for Config {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Config")
+            .field("url", &self.masked_url())
+            .field("max_connections", &self.max_connections)
+            .field("connect_timeout_ms", &self.connect_timeout_ms)
+            .field("statement_timeout_ms", &self.statement_timeout_ms)
+            .field("lock_timeout_ms", &self.lock_timeout_ms)
+            .field("apply_timeout_ms", &self.apply_timeout_ms)
+            .finish()
+    }
+}
+
+/// Hides passwords. A password that someone forgot to percent-encode may hold `@`, `/` or `?`; so all up to
+/// the last `@` is taken for it, at the price of hiding too much now and then.
+fn mask(url: &str) -> String {
+    let Some((scheme, rest)) = url.split_once("://") else {
+        return "***".to_owned();
+    };
+    let rest = match rest.rsplit_once('@') {
+        Some((credentials, place)) => match credentials.split_once(':') {
+            Some((user, _)) => format!("{user}:***@{place}"),
+            None => rest.to_owned(),
+        },
+        None => rest.to_owned(),
+    };
+    let Some((place, query)) = rest.split_once('?') else {
+        return format!("{scheme}://{rest}");
+    };
+    let parameters: Vec<String> = query
+        .split('&')
+        .map(|parameter| match parameter.split_once('=') {
+            Some((name, _)) if name.to_ascii_lowercase().contains("pass") => format!("{name}=***"),
+            _ => parameter.to_owned(),
+        })
+        .collect();
+    format!("{scheme}://{place}?{}", parameters.join("&"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config() -> Config {
+        Config {
+            url: "postgres://ann:secret@db/floodgate".to_owned(),
+            max_connections: 8,
+            connect_timeout_ms: 2_000,
+            statement_timeout_ms: 10_000,
+            lock_timeout_ms: 5_000,
+            apply_timeout_ms: 15_000,
+        }
+    }
+
+    #[test]
+    fn passwords_are_masked() {
+        for (url, masked) in [
+            ("postgres://ann:secret@db:5432/x", "postgres://ann:***@db:5432/x"),
+            ("postgres://ann:se@c/r?e:t@db/x", "postgres://ann:***@db/x"),
+            (
+                "postgres://ann@db/x?password=secret&sslmode=require",
+                "postgres://ann@db/x?password=***&sslmode=require",
+            ),
+            ("postgres://db/x?sslmode=require", "postgres://db/x?sslmode=require"),
+            ("sqlite://floodgate.db", "sqlite://floodgate.db"),
+            ("secret", "***"),
+        ] {
+            assert_eq!(mask(url), masked);
+        }
+        let shown = format!("{:?}", config());
+        assert!(shown.contains("ann:***@db") && !shown.contains("secret"), "{shown}");
+    }
+
+    #[test]
+    fn unusable_settings_are_named() {
+        assert_eq!(config().check(), Ok(()));
+        let key = |change: fn(&mut Config)| {
+            let mut changed = config();
+            change(&mut changed);
+            changed.check().map_err(|error| error.key)
+        };
+        assert_eq!(key(|c| c.max_connections = 1), Err("max_connections"));
+        assert_eq!(key(|c| c.connect_timeout_ms = 0), Err("connect_timeout_ms"));
+        assert_eq!(key(|c| c.lock_timeout_ms = u64::MAX), Err("lock_timeout_ms"));
+        assert_eq!(key(|c| c.lock_timeout_ms = 10_001), Err("statement_timeout_ms"));
+        assert_eq!(key(|c| c.apply_timeout_ms = 9_999), Err("apply_timeout_ms"));
+    }
+
+    #[test]
+    fn every_key_is_required_and_known() {
+        let text = "url = 'sqlite://x'\nmax_connections = 4\nconnect_timeout_ms = 1\nstatement_timeout_ms = 1\n\
+                    lock_timeout_ms = 1\napply_timeout_ms = 1\n";
+        assert!(toml::from_str::<Config>(text).is_ok());
+        assert!(toml::from_str::<Config>(&text.replace("max_connections = 4\n", "")).is_err());
+        assert!(toml::from_str::<Config>(&format!("{text}pool = 1\n")).is_err());
+    }
+}

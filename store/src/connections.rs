@@ -1,0 +1,101 @@
+//! Keeps database connections, under the two rules that a pool made for general use does not have.
+//!
+//! * **A connection comes back only in a known state.** A [`Lease`] that is dropped (a deadline passed, the
+//!   caller went away, the statement failed) drops its connection with it: the socket is closed on the spot,
+//!   without a word to a server that may not answer, and the server rolls back. Only [`Lease::give_back`],
+//!   called after a finished transaction, keeps it.
+//! * **Waiting is bounded and says why.** Connecting has its own timeout, so that a server that accepts and
+//!   then stays silent does not hold a caller; a refused connection is reported at once, not retried unseen.
+//!
+//! There is no round trip for testing a connection that was in use moments ago; one that was idle for
+//! [`IDLE_UNTESTED`] is tested, since firewalls and restarts may have cut it.
+
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+use sqlx::{ConnectOptions, Connection, Error};
+use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::time::timeout;
+
+/// For how long a connection may lie idle and still be used without a test.
+const IDLE_UNTESTED: Duration = Duration::from_secs(2);
+
+/// Connections of one kind, at most a fixed number at a time. Opening it touches no network.
+pub(crate) struct Connections<C: Connection> {
+    options: C::Options,
+    connect_timeout: Duration,
+    /// One permit per connection that may be out on lease.
+    permits: Semaphore,
+    /// The one used last is on top.
+    idle: Mutex<Vec<Idle<C>>>,
+}
+
+struct Idle<C> {
+    connection: C,
+    since: Instant,
+}
+
+impl<C: Connection> Connections<C> {
+    pub(crate) fn new(options: C::Options, max: u32, connect_timeout: Duration) -> Self {
+        let permits = Semaphore::new(max as usize);
+        Self { options, connect_timeout, permits, idle: Mutex::new(Vec::new()) }
+    }
+
+    /// A connection, once one is free. The wait for a free one has no bound of its own: callers have a
+    /// deadline for all they do.
+    ///
+    /// # Errors
+    /// The database cannot be reached within the connect timeout, or refuses us.
+    pub(crate) async fn lease(&self) -> Result<Lease<'_, C>, Error> {
+        let permit = self.permits.acquire().await.map_err(|_| Error::PoolClosed)?;
+        let connection = match self.tested_idle().await {
+            Some(connection) => connection,
+            None => self.connect().await?,
+        };
+        Ok(Lease { connection, home: self, permit })
+    }
+
+    async fn tested_idle(&self) -> Option<C> {
+        let Idle { mut connection, since } = self.idle.lock().pop()?;
+        if since.elapsed() < IDLE_UNTESTED {
+            return Some(connection);
+        }
+        if let Ok(Ok(())) = timeout(self.connect_timeout, connection.ping()).await {
+            return Some(connection);
+        }
+        // the others have lain there longer still
+        self.forget_idle();
+        None
+    }
+
+    async fn connect(&self) -> Result<C, Error> {
+        match timeout(self.connect_timeout, self.options.connect()).await {
+            Ok(connected) => connected,
+            Err(_) => {
+                let reason = format!("no connection within {} ms", self.connect_timeout.as_millis());
+                Err(Error::Io(std::io::Error::new(std::io::ErrorKind::TimedOut, reason)))
+            }
+        }
+    }
+
+    /// Drops the connections nobody uses: the server they lead to is gone.
+    pub(crate) fn forget_idle(&self) {
+        self.idle.lock().clear();
+    }
+}
+
+/// A connection in use. Dropping it closes the connection hard; see the module's documentation.
+pub(crate) struct Lease<'a, C: Connection> {
+    pub(crate) connection: C,
+    home: &'a Connections<C>,
+    permit: SemaphorePermit<'a>,
+}
+
+impl<C: Connection> Lease<'_, C> {
+    /// Keeps the connection for the next caller. No transaction may be open on it.
+    pub(crate) fn give_back(self) {
+        let Lease { connection, home, permit } = self;
+        home.idle.lock().push(Idle { connection, since: Instant::now() });
+        drop(permit);
+    }
+}

@@ -1,0 +1,97 @@
+//! Several appliers on the same rows at once, as while a partition moves from one consumer to another.
+
+use std::sync::Arc;
+
+use floodgate_schemas::LikeAction::{Like as On, Unlike as Off};
+use floodgate_schemas::examples::{at, coupon_issue, expectation, like};
+use floodgate_schemas::{CharacterId, CouponIssue, Event, ExpectationWrite, Like};
+
+use super::coupons::{always_open, coupon_id};
+use super::likes::Model;
+use super::{Subject, apply_until_done, nothing_contradicts};
+use crate::{Apply, CouponCreated, Outcome, Store};
+
+/// How many apply at once.
+const APPLIERS: usize = 4;
+
+/// Lets every applier apply all events, each in an order and in batches of its own. Returns all outcomes.
+async fn all_apply_all<E: Event>(subject: &dyn Subject, events: &[E], batch: usize) -> Vec<Outcome>
+where
+    dyn Store: Apply<E>,
+{
+    let appliers: Vec<_> = (0..APPLIERS)
+        .map(|applier| {
+            let store = Arc::clone(subject.store());
+            let mut events = events.to_vec();
+            let turn = events.len() * applier / APPLIERS;
+            events.rotate_left(turn);
+            if applier % 2 == 1 {
+                events.reverse();
+            }
+            tokio::spawn(async move {
+                let mut outcomes = Vec::new();
+                for batch in events.chunks(batch + applier) {
+                    outcomes.extend(apply_until_done(store.as_ref(), batch, at(0)).await);
+                }
+                outcomes
+            })
+        })
+        .collect();
+    let mut outcomes = Vec::new();
+    for applier in appliers {
+        outcomes.extend(applier.await.expect("no panic"));
+    }
+    outcomes
+}
+
+/// Likes and unlikes of one popular target and of many others, crossing: the newest stand, counters agree.
+pub async fn likes(subject: &dyn Subject) {
+    let events: Vec<Like> = (0..1_500u64)
+        .map(|n| {
+            let target = if n % 2 == 0 { "popular".to_owned() } else { format!("t{}", n % 37) };
+            let action = if n % 3 == 0 { Off } else { On };
+            like(n, &target, &format!("l{}", n * 7 % 113), action, (n * 31 % 257) as i64)
+        })
+        .collect();
+    all_apply_all(subject, &events, 60).await;
+    let mut model = Model::default();
+    model.apply(&events);
+    model.check(subject).await;
+    nothing_contradicts(subject).await;
+}
+
+/// Writes to the same presets, crossing: the greatest versions stand.
+pub async fn expectations(subject: &dyn Subject) {
+    let event = |n: u64| expectation(n, (n * 7 % 53) as i64 + 1, (n % 3) as i64 + 1, (n * 31 % 97) as i64);
+    let events: Vec<ExpectationWrite> = (0..1_500).map(event).collect();
+    all_apply_all(subject, &events, 60).await;
+    for character in 1..=53 {
+        let id = CharacterId::try_from(character).expect("a character");
+        for row in subject.store().expectations(id).await.expect("an answer") {
+            let rivals = events.iter().filter(|e| (e.character_id, e.preset_no) == (id, row.preset_no));
+            assert_eq!(rivals.map(ExpectationWrite::rank).max(), Some((row.version, row.event_id)));
+        }
+    }
+}
+
+/// One popular coupon, one that never sells out, one unknown; every request comes from every applier: each is
+/// decided once, the popular one is sold to the last and not beyond.
+pub async fn coupons(subject: &dyn Subject) {
+    let store = subject.store();
+    for (id, stock) in [("popular", 100), ("plenty", 10_000)] {
+        assert_eq!(store.create_coupon(&always_open(id, stock)).await, Ok(CouponCreated::Created));
+    }
+    let events: Vec<CouponIssue> = (0..900u64)
+        .map(|n| {
+            coupon_issue(n, ["popular", "plenty", "unknown"][n as usize % 3], &format!("u{}", n * 7 % 400))
+        })
+        .collect();
+    let outcomes = all_apply_all(subject, &events, 40).await;
+    let decided_now = outcomes.iter().filter(|outcome| **outcome != Outcome::Duplicate).count();
+    assert_eq!(decided_now, events.len(), "every request is decided exactly once");
+    let ids: Vec<_> = events.iter().map(|event| event.event_id).collect();
+    assert_eq!(store.decisions(&ids).await.expect("an answer").len(), events.len());
+    let popular = store.coupon(&coupon_id("popular")).await.expect("an answer").expect("a coupon");
+    assert_eq!(popular.remaining(), 0);
+    nothing_contradicts(subject).await;
+}

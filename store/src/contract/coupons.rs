@@ -1,0 +1,177 @@
+//! Coupons against a model, and by example.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use floodgate_schemas::examples::{at, coupon_issue, event_id};
+use floodgate_schemas::{CouponId, CouponIssue, EventId, Timestamp};
+use proptest::prelude::*;
+use tokio::runtime::Handle;
+
+use super::delivery::{Delivery, any_delivery, for_all};
+use super::{Subject, event_number, nothing_contradicts};
+use crate::{Apply, Coupon, CouponCreated, Decision, DecisionStatus, NewCoupon, Outcome, Stock};
+
+/// Coupons and decisions as they ought to be.
+#[derive(Default)]
+struct Model {
+    coupons: BTreeMap<String, Coupon>,
+    holders: BTreeSet<(String, String)>,
+    decisions: BTreeMap<EventId, Decision>,
+}
+
+impl Model {
+    fn apply(&mut self, request: &CouponIssue, now: Timestamp) -> Outcome {
+        if self.decisions.contains_key(&request.event_id) {
+            return Outcome::Duplicate;
+        }
+        let (status, rank) = self.decide(request);
+        let decision = Decision {
+            request_id: request.event_id,
+            coupon_id: request.coupon_id.clone(),
+            user_id: request.user_id.clone(),
+            status,
+            rank,
+            decided_at: now,
+        };
+        self.decisions.insert(request.event_id, decision);
+        match status {
+            DecisionStatus::Issued => Outcome::Issued,
+            DecisionStatus::SoldOut => Outcome::SoldOut,
+            DecisionStatus::Duplicate => Outcome::AlreadyIssued,
+            DecisionStatus::NotOpen => Outcome::NotOpen,
+            DecisionStatus::UnknownCoupon => Outcome::UnknownCoupon,
+        }
+    }
+
+    fn decide(&mut self, request: &CouponIssue) -> (DecisionStatus, Option<i32>) {
+        let holder = (request.coupon_id.to_string(), request.user_id.to_string());
+        let Some(coupon) = self.coupons.get_mut(request.coupon_id.as_str()) else {
+            return (DecisionStatus::UnknownCoupon, None);
+        };
+        let early = coupon.terms.opens_at.is_some_and(|opens| request.accepted_at < opens);
+        let late = coupon.terms.closes_at.is_some_and(|closes| request.accepted_at >= closes);
+        if self.holders.contains(&holder) {
+            (DecisionStatus::Duplicate, None)
+        } else if early || late {
+            (DecisionStatus::NotOpen, None)
+        } else if coupon.remaining() == 0 {
+            (DecisionStatus::SoldOut, None)
+        } else {
+            let rank = coupon.issued.get() + 1;
+            coupon.issued = stock(rank);
+            self.holders.insert(holder);
+            (DecisionStatus::Issued, Some(rank))
+        }
+    }
+}
+
+fn stock(number: i32) -> Stock {
+    Stock::try_from(i64::from(number)).expect("a stock")
+}
+
+pub(crate) fn coupon_id(text: &str) -> CouponId {
+    CouponId::try_from(text.to_owned()).expect("a coupon id")
+}
+
+/// A coupon without opening hours.
+pub(crate) fn always_open(id: &str, number: i32) -> NewCoupon {
+    NewCoupon { coupon_id: coupon_id(id), stock: stock(number), opens_at: None, closes_at: None }
+}
+
+/// Stock and, each perhaps, opening and closing time.
+type AnyTerms = (i32, Option<i64>, Option<i64>);
+/// Coupon (of three, one unknown), user, time of acceptance.
+type AnyRequest = (u8, u8, i64);
+
+fn any_coupons() -> impl Strategy<Value = ([AnyTerms; 2], Vec<AnyRequest>)> {
+    let hour = || prop_oneof![2 => Just(None), 1 => (-2i64..5).prop_map(Some)];
+    let terms = || (0i32..5, hour(), hour());
+    let requests = prop::collection::vec((0u8..3, 0u8..5, -2i64..5), 1..20);
+    ([terms(), terms()], requests)
+}
+
+/// Whatever is asked, delivered and repeated: outcomes, decisions, ranks and stocks equal the model's.
+pub fn follow_the_model(runtime: &Handle, subject: &dyn Subject, cases: u32) {
+    for_all(cases, &(any_coupons(), any_delivery()), |case, ((coupons, requests), delivery)| {
+        let coupons = coupons.iter().enumerate().map(|(n, (number, opens, closes))| NewCoupon {
+            opens_at: opens.map(at),
+            closes_at: closes.map(at),
+            ..always_open(&format!("{case}-{n}"), *number)
+        });
+        let events = requests.iter().enumerate().map(|(i, (coupon, user, accepted))| {
+            let event = coupon_issue(event_number(case, i), &format!("{case}-{coupon}"), &format!("u{user}"));
+            CouponIssue { accepted_at: at(*accepted), ..event }
+        });
+        let (coupons, events): (Vec<_>, Vec<_>) = (coupons.collect(), events.collect());
+        runtime.block_on(compare(subject, coupons, &events, &delivery));
+    });
+    runtime.block_on(nothing_contradicts(subject));
+}
+
+async fn compare(
+    subject: &dyn Subject,
+    coupons: Vec<NewCoupon>,
+    events: &[CouponIssue],
+    delivery: &Delivery,
+) {
+    let store = subject.store();
+    let mut model = Model::default();
+    for terms in coupons {
+        assert_eq!(store.create_coupon(&terms).await, Ok(CouponCreated::Created));
+        model.coupons.insert(terms.coupon_id.to_string(), Coupon { terms, issued: stock(0) });
+    }
+    let log = delivery.in_order(events);
+    for (batch_no, range) in delivery.batches().into_iter().enumerate() {
+        let now = at(1_000_000 * batch_no as i64);
+        let outcomes = store.apply(&log[range.clone()], now).await.expect("a good batch");
+        let expected: Vec<_> = log[range].iter().map(|request| model.apply(request, now)).collect();
+        assert_eq!(outcomes, expected);
+    }
+    let ids: Vec<EventId> = events.iter().map(|event| event.event_id).collect();
+    let mut decisions = store.decisions(&ids).await.expect("an answer");
+    decisions.sort_by_key(|decision| decision.request_id);
+    assert_eq!(decisions, model.decisions.into_values().collect::<Vec<_>>());
+    for (id, coupon) in model.coupons {
+        assert_eq!(store.coupon(&coupon_id(&id)).await, Ok(Some(coupon)));
+    }
+}
+
+/// Creating a coupon again is told apart from creating another of its id.
+pub async fn creating_twice(subject: &dyn Subject) {
+    let store = subject.store();
+    let hours = NewCoupon { opens_at: Some(at(0)), closes_at: Some(at(9)), ..always_open("summer", 3) };
+    assert_eq!(store.coupon(&hours.coupon_id).await, Ok(None));
+    assert_eq!(store.create_coupon(&hours).await, Ok(CouponCreated::Created));
+    let issue = store.apply(&[coupon_issue(1, "summer", "ann")], at(5)).await;
+    assert_eq!(issue, Ok(vec![Outcome::Issued]));
+    // what has been issued does not make it another coupon
+    assert_eq!(store.create_coupon(&hours).await, Ok(CouponCreated::SameExists));
+    for other in [
+        always_open("summer", 3),
+        NewCoupon { stock: stock(4), ..hours.clone() },
+        NewCoupon { closes_at: Some(at(10)), ..hours.clone() },
+        NewCoupon { opens_at: None, ..hours.clone() },
+    ] {
+        assert_eq!(store.create_coupon(&other).await, Ok(CouponCreated::DifferentExists));
+    }
+    let standing = store.coupon(&hours.coupon_id).await.expect("an answer").expect("a coupon");
+    assert_eq!((&standing.terms, standing.issued, standing.remaining()), (&hours, stock(1), 2));
+}
+
+/// A request for a coupon that appears only later stays refused; a new request is granted.
+pub async fn the_first_decision_is_final(subject: &dyn Subject) {
+    let store = subject.store();
+    let requests: &dyn Apply<CouponIssue> = store.as_ref();
+    let early = [coupon_issue(1, "late", "ann")];
+    assert_eq!(requests.apply(&early, at(1)).await, Ok(vec![Outcome::UnknownCoupon]));
+    assert_eq!(store.create_coupon(&always_open("late", 1)).await, Ok(CouponCreated::Created));
+    let again = [early[0].clone(), coupon_issue(2, "late", "ann"), coupon_issue(3, "late", "bob")];
+    let outcomes = requests.apply(&again, at(2)).await;
+    assert_eq!(outcomes, Ok(vec![Outcome::Duplicate, Outcome::Issued, Outcome::SoldOut]));
+    let decided = store.decisions(&[event_id(1), event_id(2), event_id(99)]).await.expect("an answer");
+    let status = |id| decided.iter().find(|d| d.request_id == event_id(id)).map(|d| (d.status, d.decided_at));
+    assert_eq!(status(1), Some((DecisionStatus::UnknownCoupon, at(1))));
+    assert_eq!(status(2), Some((DecisionStatus::Issued, at(2))));
+    assert_eq!(status(99), None);
+    nothing_contradicts(subject).await;
+}

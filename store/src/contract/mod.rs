@@ -1,0 +1,138 @@
+//! What every database must do, as plain functions: each takes a database of its own and panics where the
+//! promise is broken.
+//!
+//! The heart is a comparison with a model that holds everything in a map and applies one event after the
+//! other ([`expectations`], [`likes`], [`coupons`]). Events are made up from a small set of keys, delivered
+//! with repeats, cut into any batches, and after any batch delivery may start again from an earlier point, as
+//! it does after a crash. Outcomes, rows and counters must equal the model's.
+
+#![expect(clippy::expect_used, reason = "a suite for tests, which fail by panicking")]
+
+pub mod concurrency;
+pub mod coupons;
+pub mod delivery;
+pub mod expectations;
+pub mod likes;
+pub mod schema;
+pub mod values;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use floodgate_schemas::{Event, Timestamp};
+
+use crate::{Apply, ApplyError, BoxFuture, Config, Outcome, Store};
+
+/// A database under test, that nobody else uses.
+pub trait Subject: Send + Sync {
+    /// How to open it.
+    fn config(&self) -> &Config;
+
+    /// It, opened.
+    fn store(&self) -> &Arc<dyn Store>;
+
+    /// Runs one SQL statement behind the store's back and returns the first number of its answer, if any.
+    fn sql<'a>(&'a self, sql: &'a str) -> BoxFuture<'a, Option<i64>>;
+}
+
+/// The events of this test, but with their own keys and ids per case: cases share a database.
+pub(crate) fn event_number(case: u64, index: usize) -> u64 {
+    case * 10_000 + index as u64
+}
+
+/// Applies a batch, again and again while the database is busy, as a consumer does.
+pub(crate) async fn apply_until_done<E: Event>(
+    store: &(impl Apply<E> + ?Sized),
+    events: &[E],
+    now: Timestamp,
+) -> Vec<Outcome> {
+    for _ in 0..200 {
+        match store.apply(events, now).await {
+            Ok(outcomes) => return outcomes,
+            Err(ApplyError::Retry(_)) => tokio::time::sleep(Duration::from_millis(5)).await,
+            Err(error @ ApplyError::BadRow(_)) => unreachable!("good events were called bad: {error}"),
+        }
+    }
+    unreachable!("the database stayed busy")
+}
+
+/// Counters, ranks and decisions that contradict the rows they are made from; 0 always.
+const CONTRADICTIONS: [&str; 5] = [
+    "SELECT count(*) FROM (
+        SELECT target_ocid, count FROM like_counts WHERE count <> 0
+        EXCEPT SELECT target_ocid, count(*) FROM likes WHERE liked GROUP BY target_ocid) AS c",
+    "SELECT count(*) FROM (
+        SELECT target_ocid, count(*) FROM likes WHERE liked GROUP BY target_ocid
+        EXCEPT SELECT target_ocid, count FROM like_counts) AS c",
+    // ranks are unique: if as many as the greatest, they have no gap
+    "SELECT count(*) FROM coupons WHERE issued > stock
+        OR issued <> (SELECT count(*) FROM coupon_issues i WHERE i.coupon_id = coupons.coupon_id)
+        OR issued <> (SELECT coalesce(max(rank), 0) FROM coupon_issues i WHERE i.coupon_id = coupons.coupon_id)",
+    "SELECT count(*) FROM (
+        SELECT request_id, coupon_id, user_id, rank, issued_at FROM coupon_issues
+        EXCEPT SELECT request_id, coupon_id, user_id, rank, decided_at FROM coupon_requests
+            WHERE outcome = 'ISSUED') AS c",
+    "SELECT count(*) FROM (
+        SELECT request_id, coupon_id, user_id, rank, decided_at FROM coupon_requests WHERE outcome = 'ISSUED'
+        EXCEPT SELECT request_id, coupon_id, user_id, rank, issued_at FROM coupon_issues) AS c",
+];
+
+/// Every counter, rank and decision agrees with the rows behind it.
+pub async fn nothing_contradicts(subject: &dyn Subject) {
+    for sql in CONTRADICTIONS {
+        assert_eq!(subject.sql(sql).await, Some(0), "{sql}");
+    }
+}
+
+/// Makes a test of every part of the suite. `migrated` and `empty` are async functions that return a
+/// [`Subject`] of their own, with the schema and without; `cases` says how many the comparisons with a model
+/// try; `forbid_bad_liker` is SQL that makes the database refuse the liker `bad`.
+#[macro_export]
+macro_rules! store_contract {
+    (migrated: $migrated:ident, empty: $empty:ident, cases: $cases:expr, forbid_bad_liker: $forbid:expr) => {
+        $crate::store_contract!(@models $migrated, $cases;
+            expectations_follow_the_model = expectations,
+            likes_follow_the_model = likes,
+            coupons_follow_the_model = coupons,
+        );
+        $crate::store_contract!(@examples $migrated;
+            one_preset_many_times_in_a_batch = expectations::one_row_many_times_in_a_batch,
+            versions_tie_by_event_id = expectations::ties_break_by_event_id,
+            extreme_expectations_survive = expectations::extremes_survive,
+            one_like_twice = likes::one_event_twice,
+            an_older_unlike_changes_nothing = likes::an_older_unlike_changes_nothing,
+            likes_tie_by_event_id = likes::ties_break_by_event_id,
+            counters_move_with_the_state_only = likes::counters_move_with_the_state_only,
+            creating_a_coupon_twice = coupons::creating_twice,
+            the_first_decision_is_final = coupons::the_first_decision_is_final,
+            any_text_is_an_id = values::any_text_is_an_id,
+            an_event_id_on_two_rows = values::an_event_id_on_two_rows,
+            an_empty_database = values::an_empty_database,
+            likes_at_once = concurrency::likes,
+            expectations_at_once = concurrency::expectations,
+            coupons_at_once = concurrency::coupons,
+        );
+        $crate::store_contract!(@examples $empty;
+            schema_states_and_migrations = schema::states_and_migrations,
+        );
+
+        #[tokio::test(flavor = "multi_thread")]
+        async fn a_bad_row_undoes_its_batch() {
+            $crate::contract::likes::a_bad_row_undoes_its_batch(&$migrated().await, $forbid).await;
+        }
+    };
+    (@models $migrated:ident, $cases:expr; $($name:ident = $module:ident,)*) => {
+        $(#[test]
+        fn $name() {
+            let runtime = tokio::runtime::Runtime::new().unwrap();
+            let subject = runtime.block_on($migrated());
+            $crate::contract::$module::follow_the_model(runtime.handle(), &subject, $cases);
+        })*
+    };
+    (@examples $fresh:ident; $($name:ident = $module:ident :: $function:ident,)*) => {
+        $(#[tokio::test(flavor = "multi_thread")]
+        async fn $name() {
+            $crate::contract::$module::$function(&$fresh().await).await;
+        })*
+    };
+}

@@ -1,0 +1,53 @@
+//! Applies batches of events to a database, exactly once, and answers the reads. The only crate with SQL.
+//!
+//! # The hard idea
+//!
+//! Events come at least once: after a crash, a lost commit or a move of a partition, any stretch of what was
+//! applied before comes again, cut into other batches. Nothing here remembers offsets. What makes a repeat
+//! harmless is the shape of the rows themselves:
+//!
+//! * **Expectations and likes** keep on each row the *rank* of the event that wrote it (version or time,
+//!   then event id). An event takes effect only if its rank is greater than the standing one. Applying is
+//!   then taking a maximum, which may be repeated, reordered and regrouped at will.
+//! * **Like counters** are not idempotent by nature; a counter moves by what the rows of the same transaction
+//!   *really* did, never by what the events asked for. So it always equals the number of liked rows.
+//! * **Coupons** depend on order, so the first decision is written down under its request id, in the
+//!   transaction that takes the stock, and a repeat finds it there.
+//!
+//! One batch is one transaction of a constant number of set-based statements: a transaction is all or nothing
+//! (so that a batch may be retried after any failure, even one that struck while committing), and round trips
+//! cost more than rows. Within a batch, events on one row are first reduced to the one that wins.
+//!
+//! Two consumers may hold the same keys for a moment while a partition moves. Each step therefore takes its
+//! row locks in one statement, in key order, and the steps come in the same order everywhere: no two batches
+//! can wait for each other in a circle.
+//!
+//! # Where things are
+//!
+//! The rules (who wins in a batch, what a coupon request gets) are plain functions in `batch` and `coupon`,
+//! shared by all databases. `connections` and `transaction` run a batch under deadlines. Each database has a
+//! folder with its SQL. [`open`] holds the single match on the configured URL; adding a database is a folder
+//! and a line there. The suite that each must pass is in `contract`.
+
+mod batch;
+mod config;
+mod connections;
+#[cfg(feature = "contract")]
+pub mod contract;
+mod coupon;
+mod like;
+mod migrations;
+mod open;
+mod postgres;
+mod rows;
+mod sqlite;
+mod store;
+mod transaction;
+
+pub use config::{Config, OpenError};
+pub use migrations::{MigrateError, MigrationReport, SchemaState};
+pub use open::{migrate, open};
+pub use rows::{
+    Coupon, CouponCreated, Decision, DecisionStatus, ExpectationRow, InvalidStock, NewCoupon, Stock,
+};
+pub use store::{Apply, ApplyError, BoxFuture, Outcome, ReadError, Reads, Store};

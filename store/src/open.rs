@@ -1,0 +1,84 @@
+//! From the configured URL to a database: the only place that looks at which one it is.
+
+use std::sync::Arc;
+
+use crate::postgres::PostgresStore;
+use crate::sqlite::SqliteStore;
+use crate::{BoxFuture, Config, MigrateError, MigrationReport, OpenError, Store};
+
+/// A database that can also bring its schema up to date.
+pub(crate) trait Database: Store {
+    fn migrate(&self) -> BoxFuture<'_, Result<MigrationReport, MigrateError>>;
+}
+
+/// The database the configuration names. Touches neither network nor disk: the database may be away.
+///
+/// # Errors
+/// The configuration names no database, or holds a value that cannot work.
+pub fn open(config: &Config) -> Result<Arc<dyn Store>, OpenError> {
+    Ok(database(config)?)
+}
+
+/// Brings the schema up to date; does nothing where it is. Any number of processes may call this at once. An
+/// SQLite file is made if there is none.
+///
+/// # Errors
+/// [`MigrateError`] tells whether it may pass. A failed migration leaves nothing of itself behind.
+pub async fn migrate(config: &Config) -> Result<MigrationReport, MigrateError> {
+    database(config)?.migrate().await
+}
+
+fn database(config: &Config) -> Result<Arc<dyn Database>, OpenError> {
+    config.check()?;
+    let Some((scheme, place)) = config.url.split_once("://") else {
+        return Err(OpenError::new("url", "must begin with sqlite:// or postgres://"));
+    };
+    Ok(match scheme {
+        "sqlite" => Arc::new(SqliteStore::new(place, config)?),
+        "postgres" | "postgresql" => Arc::new(PostgresStore::new(config)?),
+        other => {
+            let reason = format!("has the unknown scheme `{other}`; known are sqlite:// and postgres://");
+            return Err(OpenError::new("url", reason));
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn opened(url: &str) -> Result<(), String> {
+        let config = Config {
+            url: url.to_owned(),
+            max_connections: 4,
+            connect_timeout_ms: 1_000,
+            statement_timeout_ms: 1_000,
+            lock_timeout_ms: 1_000,
+            apply_timeout_ms: 1_000,
+        };
+        open(&config).map(drop).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn opens_while_the_database_is_away() {
+        assert_eq!(opened("postgres://ann:secret@127.0.0.1:1/none"), Ok(()));
+        assert_eq!(opened("postgresql://127.0.0.1:1/none?sslmode=disable"), Ok(()));
+        assert_eq!(opened("sqlite:///no/such/folder/floodgate.db"), Ok(()));
+    }
+
+    #[test]
+    fn refuses_other_urls_by_name_and_without_the_password() {
+        for (url, expected) in [
+            ("mysql://ann:secret@db/x", "unknown scheme `mysql`; known are sqlite:// and postgres://"),
+            ("floodgate.db", "must begin with sqlite:// or postgres://"),
+            ("sqlite://", "names no file"),
+            ("sqlite://:memory:", "in memory"),
+            ("postgres://ann:secret@db:port/x", "invalid port number"),
+            ("postgres://ann:secret@db/x?sslmode=secret", "ssl_mode"),
+        ] {
+            let error = opened(url).unwrap_err();
+            assert!(error.contains(expected), "{url}: {error}");
+            assert!(!error.contains("ann:secret"), "{error}");
+        }
+    }
+}

@@ -1,0 +1,189 @@
+//! PostgreSQL, 12 or newer.
+//!
+//! Isolation is READ COMMITTED, said explicitly: each statement sees what was committed when *it* began. That
+//! is why rows are locked in one statement and looked at in a later one: the second then sees all that the
+//! lock's former holder wrote.
+//!
+//! A batch travels as one array per column and is unfolded by `unnest`, so a statement is the same text for
+//! every batch size and is prepared once per connection.
+
+mod coupons;
+mod expectations;
+mod likes;
+mod reads;
+mod types;
+
+use std::str::FromStr;
+use std::time::Duration;
+
+use floodgate_schemas::Timestamp;
+use sqlx::error::DatabaseError;
+use sqlx::postgres::{PgConnectOptions, PgConnection};
+use sqlx::{ConnectOptions, Error};
+use tokio::time::timeout;
+
+use crate::connections::Connections;
+use crate::migrations::{self, MIGRATIONS_TABLE};
+use crate::open::Database;
+use crate::transaction::{self, Blame, Dialect, Statements};
+use crate::{Apply, ApplyError, BoxFuture, Config, MigrateError, MigrationReport, OpenError, Outcome};
+
+/// Version, name and SQL of every migration.
+pub(crate) const MIGRATIONS: &[(i64, &str, &str)] =
+    &[(1, "tables", include_str!("../../migrations/postgres/0001_tables.sql"))];
+
+/// How long a migration may take altogether, waiting for another process's included.
+const MIGRATION_TIMEOUT: Duration = Duration::from_secs(600);
+
+/// A PostgreSQL database.
+pub(crate) struct PostgresStore {
+    /// Apply batches.
+    batches: Connections<PgConnection>,
+    /// Serve requests.
+    requests: Connections<PgConnection>,
+    /// Bring the schema up to date: no statement timeout but that of the whole.
+    migrations: Connections<PgConnection>,
+    apply_timeout: Duration,
+    request_timeout: Duration,
+}
+
+impl PostgresStore {
+    pub(crate) fn new(config: &Config) -> Result<Self, OpenError> {
+        let options = PgConnectOptions::from_str(&config.url)
+            .map_err(|error| OpenError::new("url", format!("is unusable: {error}")))?
+            .disable_statement_logging();
+        let options = match options.get_application_name() {
+            Some(_) => options,
+            None => options.application_name("floodgate"),
+        };
+        let session = |statement_ms: u64, lock_ms: u64| {
+            options.clone().options([
+                ("statement_timeout", statement_ms.to_string()),
+                ("lock_timeout", lock_ms.to_string()),
+                // frees the locks of a process that vanished without closing its connection
+                (
+                    "idle_in_transaction_session_timeout",
+                    statement_ms.max(config.apply_timeout_ms).to_string(),
+                ),
+            ])
+        };
+        let timeouts = session(config.statement_timeout_ms, config.lock_timeout_ms);
+        // Every join of a batch looks up single keys. A plan made and kept while a table was nearly empty
+        // would scan it all, for every batch, once it has grown; so only look-ups by index are allowed.
+        let by_index = timeouts.clone().options([
+            ("enable_seqscan", "off"),
+            ("enable_hashjoin", "off"),
+            ("enable_mergejoin", "off"),
+            ("enable_bitmapscan", "off"),
+            // discouraged plans look costly enough to be compiled, which they never are worth
+            ("jit", "off"),
+        ]);
+        let patient = MIGRATION_TIMEOUT.as_millis() as u64;
+        let connections = |options, max| Connections::new(options, max, config.connect_timeout());
+        let for_requests = config.request_connections();
+        Ok(Self {
+            batches: connections(by_index, config.max_connections - for_requests),
+            requests: connections(timeouts, for_requests),
+            migrations: connections(session(patient, patient), 1),
+            apply_timeout: config.apply_timeout(),
+            request_timeout: config.request_timeout(),
+        })
+    }
+
+    async fn run_migrations(&self) -> Result<MigrationReport, MigrateError> {
+        let failure = |error| migrations::failure(error, explain);
+        let mut lease = self.migrations.lease().await.map_err(|error| failure(error.into()))?;
+        // takes an advisory lock for the time it runs
+        let migrator = migrations::migrator(MIGRATIONS);
+        let from = applied(&mut lease.connection).await.map_err(|error| failure(error.into()))?;
+        migrator.run_direct(None, &mut lease.connection, false).await.map_err(failure)?;
+        lease.give_back();
+        Ok(MigrationReport { from, to: migrations::NEWEST })
+    }
+}
+
+/// The newest migration the database has had; `None` without a schema.
+async fn applied(connection: &mut PgConnection) -> Result<Option<i64>, Error> {
+    let exists: bool = sqlx::query_scalar("SELECT to_regclass($1) IS NOT NULL")
+        .bind(MIGRATIONS_TABLE)
+        .fetch_one(&mut *connection)
+        .await?;
+    if !exists {
+        return Ok(None);
+    }
+    sqlx::query_scalar("SELECT max(version) FROM floodgate_migrations WHERE success")
+        .fetch_one(connection)
+        .await
+}
+
+fn explain(error: &Error) -> String {
+    transaction::explain::<PgConnection>(error).1
+}
+
+impl Database for PostgresStore {
+    fn migrate(&self) -> BoxFuture<'_, Result<MigrationReport, MigrateError>> {
+        Box::pin(async {
+            timeout(MIGRATION_TIMEOUT, self.run_migrations()).await.unwrap_or_else(|_| {
+                let seconds = MIGRATION_TIMEOUT.as_secs();
+                Err(MigrateError::Unavailable(format!("the migration did not finish within {seconds} s")))
+            })
+        })
+    }
+}
+
+impl<E: Statements<PgConnection>> Apply<E> for PostgresStore {
+    fn apply<'a>(
+        &'a self,
+        events: &'a [E],
+        now: Timestamp,
+    ) -> BoxFuture<'a, Result<Vec<Outcome>, ApplyError>> {
+        Box::pin(transaction::apply(&self.batches, self.apply_timeout, events, now))
+    }
+}
+
+impl Dialect for PgConnection {
+    const BEGIN: &'static str = "BEGIN ISOLATION LEVEL READ COMMITTED";
+
+    fn blame(error: &dyn DatabaseError) -> Blame {
+        let code = error.code().unwrap_or_default();
+        match (&*code, error.table()) {
+            // another consumer decided the same request a moment ago; the next try finds its decision
+            ("23505", Some("coupon_requests" | "coupon_issues")) => {
+                Blame::Elsewhere(Some("another consumer wrote the same decision"))
+            }
+            // computed here, not taken from the event
+            (violated, Some("coupons" | "like_counts")) if violated.starts_with("23") => {
+                Blame::Elsewhere(Some("stock or counters were changed by someone else"))
+            }
+            (data, _) if data.starts_with("22") || data.starts_with("23") => Blame::Row,
+            (other, _) => Blame::Elsewhere(help(other)),
+        }
+    }
+}
+
+/// What helps, by SQLSTATE.
+fn help(code: &str) -> Option<&'static str> {
+    Some(match code {
+        "42P01" | "42703" | "42P10" => "the schema is missing or older: run `floodgate migrate`",
+        "42501" => "grant the user of [store] url SELECT, INSERT and UPDATE on the tables",
+        "25006" => "the server takes no writes (a standby, or read-only by setting)",
+        "28P01" | "28000" => "check user and password of [store] url",
+        "3D000" => "create the database first",
+        "53300" => "the server has no free connection: lower [store] max_connections or raise the server's",
+        "53100" => "the server's disk is full",
+        "55P03" => "a lock was held for longer than [store] lock_timeout_ms",
+        "57014" => "a statement took longer than [store] statement_timeout_ms",
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn help_is_known_for_a_missing_schema() {
+        assert!(help("42P01").is_some_and(|text| text.contains("floodgate migrate")));
+        assert_eq!(help("XX000"), None);
+    }
+}

@@ -1,0 +1,154 @@
+//! Runs one batch as one transaction, or one read, within its deadline, and sorts what went wrong by what
+//! the caller can do about it.
+
+use std::future::Future;
+use std::time::Duration;
+
+use floodgate_schemas::{Event, Timestamp};
+use sqlx::error::DatabaseError;
+use sqlx::{Connection, Error, SqlSafeStr};
+use tokio::time::timeout;
+
+use crate::connections::Connections;
+use crate::{ApplyError, Outcome, ReadError};
+
+/// What differs between databases in beginning a transaction and in reading errors.
+pub(crate) trait Dialect: Connection {
+    /// Begins a transaction that writes.
+    const BEGIN: &'static str;
+
+    /// Whose fault an error is.
+    fn blame(error: &dyn DatabaseError) -> Blame;
+}
+
+/// Whose fault an error is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Blame {
+    /// A value that the database will never take.
+    Row,
+    /// Anything else: it may pass. With what helps, where that is known.
+    Elsewhere(Option<&'static str>),
+}
+
+/// The statements that apply a batch of one type, in a transaction that is already open.
+pub(crate) trait Statements<C>: Event {
+    fn run(
+        connection: &mut C,
+        events: &[Self],
+        now: Timestamp,
+    ) -> impl Future<Output = Result<Vec<Outcome>, Error>> + Send;
+}
+
+/// Applies a batch: all of it, or nothing.
+pub(crate) async fn apply<C: Dialect, E: Statements<C>>(
+    connections: &Connections<C>,
+    within: Duration,
+    events: &[E],
+    now: Timestamp,
+) -> Result<Vec<Outcome>, ApplyError> {
+    if events.is_empty() {
+        return Ok(Vec::new());
+    }
+    match timeout(within, transaction(connections, events, now)).await {
+        Ok(Ok(outcomes)) => Ok(outcomes),
+        Ok(Err(error)) => {
+            let (blame, reason) = explain::<C>(&error);
+            if is_lost(&error) {
+                connections.forget_idle();
+            }
+            Err(match blame {
+                Blame::Row => ApplyError::BadRow(reason),
+                Blame::Elsewhere(_) => ApplyError::Retry(reason),
+            })
+        }
+        Err(_) => {
+            connections.forget_idle();
+            let reason = format!("the database did not finish the batch within {} ms", within.as_millis());
+            Err(ApplyError::Retry(reason))
+        }
+    }
+}
+
+async fn transaction<C: Dialect, E: Statements<C>>(
+    connections: &Connections<C>,
+    events: &[E],
+    now: Timestamp,
+) -> Result<Vec<Outcome>, Error> {
+    let mut lease = connections.lease().await?;
+    let mut transaction = lease.connection.begin_with(C::BEGIN.into_sql_str()).await?;
+    match E::run(&mut transaction, events, now).await {
+        Ok(outcomes) => {
+            transaction.commit().await?;
+            lease.give_back();
+            Ok(outcomes)
+        }
+        Err(error) => {
+            // After a bad row the caller searches for it, statement by statement, on this connection. After
+            // anything else the connection itself is not trusted any more: it closes here.
+            if explain::<C>(&error).0 == Blame::Row {
+                transaction.rollback().await?;
+                lease.give_back();
+            }
+            Err(error)
+        }
+    }
+}
+
+/// A read, or any other single statement, within its deadline.
+pub(crate) async fn request<C: Dialect, T>(
+    connections: &Connections<C>,
+    within: Duration,
+    query: impl AsyncFnOnce(&mut C) -> Result<T, Error>,
+) -> Result<T, ReadError> {
+    let work = async {
+        let mut lease = connections.lease().await?;
+        let answer = query(&mut lease.connection).await?;
+        lease.give_back();
+        Ok(answer)
+    };
+    match timeout(within, work).await {
+        Ok(Ok(answer)) => Ok(answer),
+        Ok(Err(error)) => {
+            if is_lost(&error) {
+                connections.forget_idle();
+            }
+            Err(match error {
+                Error::ColumnDecode { .. } | Error::Decode(_) => ReadError::Unreadable(error.to_string()),
+                error => ReadError::Unavailable(explain::<C>(&error).1),
+            })
+        }
+        Err(_) => {
+            connections.forget_idle();
+            Err(ReadError::Unavailable(format!(
+                "the database did not answer within {} ms",
+                within.as_millis()
+            )))
+        }
+    }
+}
+
+/// Whose fault it is, and a sentence about it for operators. Holds no values of rows: those may be personal.
+pub(crate) fn explain<C: Dialect>(error: &Error) -> (Blame, String) {
+    let Error::Database(error) = error else {
+        return (Blame::Elsewhere(None), format!("the database cannot be used: {error}"));
+    };
+    let blame = C::blame(error.as_ref());
+    let code = error.code().unwrap_or_default();
+    let mut reason = format!("{} ({code})", error.message());
+    if let Blame::Elsewhere(Some(help)) = blame {
+        reason = format!("{reason}: {help}");
+    }
+    (blame, reason)
+}
+
+/// Whether the connection is gone, and with it probably all others to the same server.
+fn is_lost(error: &Error) -> bool {
+    match error {
+        // shutdown, crash or administrator's command; connection exceptions
+        Error::Database(error) => {
+            error.code().is_some_and(|code| code.starts_with("57P") || code.starts_with("08"))
+        }
+        Error::Io(_) | Error::Tls(_) | Error::Protocol(_) => true,
+        _ => false,
+    }
+}
