@@ -35,7 +35,7 @@ pub(crate) async fn consume(settings: &Settings, args: &ConsumeArgs) -> Result<(
     opened.announce("consume", &format!("groups {}; admin http://{}", names.join(", "), admin.address));
     let starting = tokio::spawn(start_with_schema(Arc::clone(&opened), groups, Arc::clone(&slot)));
 
-    let deadline = until_stopped(settings, || {}).await?;
+    let (_, deadline) = until_stopped(settings).await?;
     starting.abort();
     let _ = starting.await;
     let stopped = stop(&slot, deadline).await;

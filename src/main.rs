@@ -98,6 +98,7 @@ fn execute(cli: Cli) -> Result<(), Exit> {
     let settings = Settings::load(cli.config.as_deref())?;
     let command = cli.command.unwrap_or(Command::Run);
     if let Command::Config(args) = command {
+        roles::open_strategy(&settings)?;
         if !args.check {
             print!("{}", settings.masked()?);
         }

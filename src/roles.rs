@@ -46,7 +46,7 @@ impl Opened {
         }
         Err(Exit::usage(format!(
             "`floodgate {role}` needs a strategy that processes share, and {} lives in one process: use `floodgate run`, \
-             or set buffer.strategy = \"kafka\"",
+             or choose another buffer.strategy",
             self.strategy.name()
         )))
     }
@@ -123,9 +123,20 @@ impl Opened {
     }
 }
 
-/// The configured strategy, for commands that need nothing else.
+/// The configured strategy, for commands that need nothing else. Touches no network.
 pub(crate) fn open_strategy(settings: &Settings) -> Result<Arc<dyn Strategy>, Exit> {
-    floodgate_buffer::open(&settings.buffer, &settings.topics).map_err(Exit::usage)
+    let strategy = floodgate_buffer::open(&settings.buffer, &settings.topics).map_err(Exit::usage)?;
+    let deadline = Duration::from_millis(settings.http.request_deadline_ms);
+    match strategy.reports_within() {
+        Some(latest) if latest >= deadline => Err(Exit::usage(format!(
+            "http.request_deadline_ms ({} ms) must be longer than the {} strategy needs to report a failure ({} ms, its \
+             message timeout and a second): otherwise every failure is answered as unknown",
+            deadline.as_millis(),
+            strategy.name(),
+            latest.as_millis(),
+        ))),
+        _ => Ok(strategy),
+    }
 }
 
 /// The time that stopping may take.
@@ -138,23 +149,18 @@ impl Deadline {
     }
 }
 
-/// Waits until the process should stop. A second signal ends it at once, as asked.
-pub(crate) async fn until_stopped(settings: &Settings, on_signal: impl FnOnce()) -> Result<Deadline, Exit> {
+/// Waits until a signal asks the process to stop. A second one ends it at once.
+pub(crate) async fn until_stopped(settings: &Settings) -> Result<(Signal, Deadline), Exit> {
     let mut signals = Signals::listen()?;
     let signal = signals.next().await;
     let deadline = Deadline(Instant::now() + Duration::from_millis(settings.shutdown.deadline_ms));
     tracing::info!(?signal, deadline_ms = settings.shutdown.deadline_ms, "stopping");
-    on_signal();
     tokio::spawn(async move {
-        let mut signals = signals;
         signals.next().await;
         tracing::error!("a second signal: ending without waiting");
         std::process::exit(1);
     });
-    if signal == Signal::Terminate {
-        tokio::time::sleep(Duration::from_millis(settings.shutdown.grace_ms).min(deadline.left())).await;
-    }
-    Ok(deadline)
+    Ok((signal, deadline))
 }
 
 pub(crate) struct IngressRole {
@@ -165,8 +171,13 @@ pub(crate) struct IngressRole {
 }
 
 impl IngressRole {
-    /// Answers what is being asked, flushes what was taken. Says what was left behind.
-    pub(crate) async fn stop(self, deadline: Deadline) -> Result<(), Exit> {
+    /// Unready at once; after a grace in which load balancers notice, takes no more requests, answers those in
+    /// work and flushes what was taken. Says what was left behind. Nobody at a terminal waits for the grace.
+    pub(crate) async fn stop(self, signal: Signal, grace_ms: u64, deadline: Deadline) -> Result<(), Exit> {
+        self.ingress.drain();
+        if signal == Signal::Terminate {
+            tokio::time::sleep(Duration::from_millis(grace_ms).min(deadline.left())).await;
+        }
         self.stop.cancel();
         let answered = tokio::time::timeout(deadline.left(), self.served).await;
         let unacknowledged = self.ingress.flush(deadline.left()).await;

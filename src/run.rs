@@ -17,9 +17,8 @@ pub(crate) async fn run(settings: &Settings) -> Result<(), Exit> {
     let admin = opened.admin(true, Arc::new(move || ready.ready().and_then(|()| health.ready()))).await?;
     opened.announce("run", &format!("http://{}; admin http://{}", ingress.address, admin.address));
 
-    let draining = Arc::clone(&ingress.ingress);
-    let deadline = until_stopped(settings, move || draining.drain()).await?;
-    let flushed = ingress.stop(deadline).await;
+    let (signal, deadline) = until_stopped(settings).await?;
+    let flushed = ingress.stop(signal, settings.shutdown.grace_ms, deadline).await;
     let drained = consumers.stop(deadline).await;
     admin.stop();
     flushed.and(drained)?;

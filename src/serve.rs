@@ -14,9 +14,8 @@ pub(crate) async fn serve(settings: &Settings) -> Result<(), Exit> {
     let admin = opened.admin(true, Arc::new(move || ready.ready())).await?;
     opened.announce("serve", &format!("http://{}; admin http://{}", ingress.address, admin.address));
 
-    let draining = Arc::clone(&ingress.ingress);
-    let deadline = until_stopped(settings, move || draining.drain()).await?;
-    let flushed = ingress.stop(deadline).await;
+    let (signal, deadline) = until_stopped(settings).await?;
+    let flushed = ingress.stop(signal, settings.shutdown.grace_ms, deadline).await;
     admin.stop();
     flushed?;
     tracing::info!("stopped; nothing accepted was left behind");

@@ -1,12 +1,12 @@
 //! The configuration: the compiled-in default, then a file, then the environment.
 //!
 //! The default names every key there is, so it also says which keys are known: a layer above may only change
-//! what the default has. The one exception is `[buffer.kafka.client]`, whose keys are librdkafka's.
+//! what the default has. The one exception is the section [`PASS_THROUGH`], whose keys are a client library's.
 
 use std::path::Path;
 
 use floodgate_admin::{AdminConfig, LagConfig};
-use floodgate_buffer::{BufferConfig, StrategyKind, TopicsConfig};
+use floodgate_buffer::{BufferConfig, PASS_THROUGH, TopicsConfig};
 use floodgate_consumers::ConsumersConfig;
 use floodgate_observe::logs::LogConfig;
 use floodgate_producer::HttpConfig;
@@ -18,8 +18,6 @@ use crate::Exit;
 
 const DEFAULT: &str = include_str!("default.toml");
 const ENVIRONMENT_PREFIX: &str = "FLOODGATE__";
-/// The table whose keys are librdkafka's properties.
-const CLIENT_PROPERTIES: &str = "buffer.kafka.client";
 
 /// The whole configuration.
 #[derive(Debug, Clone, Deserialize)]
@@ -97,15 +95,6 @@ impl Settings {
 
     /// What no section can see by itself.
     fn check(&self) -> Result<(), String> {
-        let kafka = self.buffer.strategy == StrategyKind::Kafka;
-        let (timeout, deadline) = (self.buffer.kafka.message_timeout_ms, self.http.request_deadline_ms);
-        if kafka && timeout.saturating_add(1000) >= deadline {
-            return Err(format!(
-                "http.request_deadline_ms ({deadline}) must exceed buffer.kafka.message_timeout_ms ({timeout}) by more than \
-                 1000: Kafka's client notices an expired message up to a second late, and its report must come \
-                 before the answer"
-            ));
-        }
         if self.http.head_max_bytes < 8192 {
             return Err("http.head_max_bytes must be at least 8192".to_owned());
         }
@@ -128,7 +117,7 @@ impl Settings {
         if let Some(Value::Table(store)) = table.get_mut("store") {
             store.insert("url".to_owned(), Value::String(self.store.masked_url()));
         }
-        if let Some(Value::Table(client)) = find(&mut table, CLIENT_PROPERTIES) {
+        if let Some(Value::Table(client)) = find(&mut table, PASS_THROUGH) {
             mask_secrets(client);
         }
         toml::to_string(&table).map_err(Exit::failed)
@@ -162,7 +151,7 @@ fn join(path: &str, key: &str) -> String {
 
 /// Puts `layer` over `base`, which must have every key of it.
 fn overlay(base: &mut Table, layer: Table, path: &str) -> Result<(), String> {
-    if path == CLIENT_PROPERTIES {
+    if path == PASS_THROUGH {
         base.extend(layer);
         return Ok(());
     }
@@ -189,8 +178,8 @@ fn unknown(known: &Table, path: &str, key: &str) -> String {
 
 fn set_from_environment(table: &mut Table, path: &str, text: &str) -> Result<(), String> {
     let path = path.to_ascii_lowercase().replace("__", ".");
-    if let Some(property) = path.strip_prefix(CLIENT_PROPERTIES).and_then(|rest| rest.strip_prefix('.')) {
-        if let Some(Value::Table(client)) = find(table, CLIENT_PROPERTIES) {
+    if let Some(property) = path.strip_prefix(PASS_THROUGH).and_then(|rest| rest.strip_prefix('.')) {
+        if let Some(Value::Table(client)) = find(table, PASS_THROUGH) {
             client.insert(property.replace('_', "."), Value::String(text.to_owned()));
         }
         return Ok(());
@@ -239,11 +228,10 @@ mod tests {
 
     #[test]
     fn later_layers_win() {
-        let file = "[http]\nlisten = '127.0.0.1:1'\n[buffer]\nstrategy = 'kafka'\n[topics]\npartitions = 3\n";
+        let file = "[http]\nlisten = '127.0.0.1:1'\n[topics]\npartitions = 3\n";
         let settings = load(file, &[("FLOODGATE__TOPICS__PARTITIONS", "24"), ("PATH", "/bin")]);
         let settings = settings.unwrap_or_else(|error| unreachable!("{error}"));
         assert_eq!(settings.http.listen.port(), 1);
-        assert_eq!(settings.buffer.strategy, StrategyKind::Kafka);
         assert_eq!(settings.topics.partitions, 24);
         assert_eq!(settings.store.url, "sqlite://floodgate.db");
     }
@@ -280,12 +268,6 @@ mod tests {
             settings.and_then(|settings| settings.masked().map_err(|_| String::new())).unwrap_or_default();
         assert!(shown.contains("\"security.protocol\" = \"SASL_SSL\""), "{shown}");
         assert!(shown.contains("***") && !shown.contains("hidden"), "{shown}");
-    }
-
-    #[test]
-    fn contradicting_timeouts_are_refused() {
-        let file = "[buffer]\nstrategy = 'kafka'\n[buffer.kafka]\nmessage_timeout_ms = 5000";
-        assert!(refused(file, &[]).contains("http.request_deadline_ms"));
     }
 
     #[test]

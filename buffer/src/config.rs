@@ -4,6 +4,10 @@
 use serde::Deserialize;
 use toml::Table;
 
+/// The section whose keys are not ours but a client library's, passed through as they are. In the
+/// environment `_` stands for the dots in them.
+pub const PASS_THROUGH: &str = "buffer.kafka.client";
+
 /// The strategies there are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]

@@ -27,6 +27,19 @@ fn limits() -> BatchLimits {
     }
 }
 
+/// The in-memory strategy, for tests of what stands above it.
+pub fn in_memory(partitions: u32, max_events: usize, prefix: &str) -> Arc<dyn Strategy> {
+    let topics = crate::TopicsConfig {
+        partitions,
+        replication_factor: 1,
+        prefix: prefix.to_owned(),
+        retention_hours: 1,
+        dead_letter_retention_hours: 1,
+    };
+    let config = crate::InMemoryConfig { max_events, max_bytes: 1 << 20, dead_letters_max: 10 };
+    Arc::new(crate::memory::InMemory::new(&config, &topics))
+}
+
 fn record<'a>(key: &'a str, value: &'a str) -> Record<'a> {
     Record { topic: TOPIC, key: Some(key.as_bytes()), value: Some(value.as_bytes()), headers: &[] }
 }

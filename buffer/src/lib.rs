@@ -17,7 +17,7 @@
 //!   given back. Making repeats harmless is the store's task.
 //!
 //! Everything above these traits is the same for every strategy. [`open`] holds the one place that looks at
-//! which strategy is configured; adding one is a file beside [`memory`] and a line there.
+//! which strategy is configured; adding one is a folder beside `memory` and a line there.
 
 mod batch;
 mod config;
@@ -38,7 +38,7 @@ use std::time::Duration;
 use floodgate_schemas::EventType;
 
 pub use batch::{Batch, Received};
-pub use config::{BufferConfig, InMemoryConfig, KafkaConfig, StrategyKind, TopicsConfig};
+pub use config::{BufferConfig, InMemoryConfig, KafkaConfig, PASS_THROUGH, StrategyKind, TopicsConfig};
 pub use lag::{GroupLag, LagError, LagSnapshot, PartitionLag};
 pub use receipt::{Outcome, Receipt, Receipts};
 pub use record::{Header, Offset, Origin, Partition, Record, Topic};
@@ -57,6 +57,10 @@ pub trait Strategy: Send + Sync {
 
     /// Whether other processes see the same records. If not, every role must run in one process.
     fn is_shared(&self) -> bool;
+
+    /// How long after an offer its outcome is known at the latest; `None` where it is known at once. Whoever
+    /// answers earlier can only say that the outcome is unknown.
+    fn reports_within(&self) -> Option<Duration>;
 
     /// A topic's full name, prefix included.
     fn topic_name(&self, topic: Topic) -> String;

@@ -3,34 +3,11 @@
 
 use std::sync::Arc;
 
-use floodgate_buffer::{
-    BatchLimits, BufferConfig, InMemoryConfig, KafkaConfig, Strategy, StrategyKind, TopicsConfig, contract,
-    open,
-};
+use floodgate_buffer::{BatchLimits, Strategy, contract};
 use floodgate_schemas::EventType;
 
 fn strategy(max_events: usize) -> Arc<dyn Strategy> {
-    let unused = KafkaConfig {
-        brokers: String::new(),
-        linger_ms: 0,
-        message_timeout_ms: 0,
-        queue_max_events: 0,
-        queue_max_bytes: 0,
-        prefetch_max_kb: 0,
-        session_timeout_ms: 0,
-        max_poll_interval_ms: 0,
-        commit_interval_ms: 0,
-        client: toml::Table::new(),
-    };
-    let in_memory = InMemoryConfig { max_events, max_bytes: 1 << 20, dead_letters_max: 10 };
-    let topics = TopicsConfig {
-        partitions: 10,
-        replication_factor: 1,
-        prefix: String::new(),
-        retention_hours: 1,
-        dead_letter_retention_hours: 1,
-    };
-    open(&BufferConfig { strategy: StrategyKind::InMemory, in_memory, kafka: unused }, &topics).unwrap()
+    contract::in_memory(10, max_events, "")
 }
 
 macro_rules! contract {

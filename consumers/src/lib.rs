@@ -16,6 +16,9 @@ mod dead_letter;
 mod health;
 mod metrics;
 mod pipeline;
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+mod tests;
 
 use std::marker::PhantomData;
 use std::sync::Arc;

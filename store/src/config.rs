@@ -12,8 +12,9 @@ use serde::Deserialize;
 pub struct Config {
     /// Which database: `sqlite://path` or `postgres://user:password@host:port/database?sslmode=…`.
     pub url: String,
-    /// How many connections this process opens at most, at least 2. A quarter of them (at least one) serves
-    /// requests, the rest applies batches, so that neither starves the other.
+    /// How many connections this process opens at most, at least 2. Batches and requests have their own, so
+    /// that neither starves the other. PostgreSQL: a quarter (at least one) serves requests, the rest applies
+    /// batches. SQLite: one writes, the rest reads.
     pub max_connections: u32,
     /// How long connecting may take, in milliseconds.
     pub connect_timeout_ms: u64,

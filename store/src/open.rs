@@ -76,7 +76,7 @@ mod tests {
             ("postgres://ann:secret@db:port/x", "invalid port number"),
             ("postgres://ann:secret@db/x?sslmode=secret", "ssl_mode"),
         ] {
-            let error = opened(url).unwrap_err();
+            let error = opened(url).err().unwrap_or_default();
             assert!(error.contains(expected), "{url}: {error}");
             assert!(!error.contains("ann:secret"), "{error}");
         }

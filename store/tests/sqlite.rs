@@ -3,9 +3,12 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::sync::Arc;
+use std::time::Instant;
 
+use floodgate_schemas::examples::{at, like};
+use floodgate_schemas::{Like, LikeAction};
 use floodgate_store::contract::Subject;
-use floodgate_store::{BoxFuture, Config, Store, migrate, open};
+use floodgate_store::{Apply, ApplyError, BoxFuture, Config, Outcome, Store, migrate, open};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use sqlx::{AssertSqlSafe, Connection, Row};
 use tempfile::TempDir;
@@ -68,4 +71,87 @@ floodgate_store::store_contract! {
     cases: 200,
     forbid_bad_liker: "CREATE TRIGGER forbid BEFORE INSERT ON likes WHEN new.liker_account_id = 'bad'
         BEGIN SELECT RAISE(ABORT, 'forbidden'); END"
+}
+
+fn two_likes() -> [Like; 2] {
+    [1, 2].map(|n| like(n, "t", &format!("l{n}"), LikeAction::Like, 0))
+}
+
+async fn apply(store: &Arc<dyn Store>) -> Result<Vec<Outcome>, ApplyError> {
+    let likes: &dyn Apply<Like> = store.as_ref();
+    likes.apply(&two_likes(), at(0)).await
+}
+
+#[track_caller]
+fn assert_retry(result: &Result<Vec<Outcome>, ApplyError>, reason: &str) {
+    match result {
+        Err(ApplyError::Retry(text)) if text.contains(reason) => {}
+        other => panic!("not a retry for `{reason}`: {other:?}"),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_missing_file_or_schema_is_named_and_no_file_is_made() {
+    let sqlite = empty().await;
+    assert_retry(&apply(&sqlite.store).await, "run `floodgate migrate`");
+    let file = sqlite.folder.path().join("floodgate.db");
+    assert!(!file.exists());
+    std::fs::write(&file, "").unwrap();
+    assert_retry(&apply(&sqlite.store).await, "run `floodgate migrate`");
+    migrate(&sqlite.config).await.unwrap();
+    assert_eq!(apply(&sqlite.store).await, Ok(vec![Outcome::Applied; 2]));
+    assert_eq!(apply(&sqlite.store).await, Ok(vec![Outcome::Duplicate; 2]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_is_no_database_is_no_bad_row() {
+    let sqlite = empty().await;
+    std::fs::write(sqlite.folder.path().join("floodgate.db"), [b'x'; 5_000]).unwrap();
+    assert_retry(&apply(&sqlite.store).await, "no SQLite database");
+    assert!(sqlite.store.schema_state().await.is_err());
+}
+
+/// Another process writes for longer than the lock timeout: the batch ends in time, reads go on.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_held_lock_ends_the_batch_in_time_and_reads_go_on() {
+    let mut sqlite = migrated().await;
+    assert_eq!(apply(&sqlite.store).await, Ok(vec![Outcome::Applied; 2]));
+    sqlite.config.lock_timeout_ms = 300;
+    sqlite.store = open(&sqlite.config).unwrap();
+    let mut holder = sqlite.connect().await;
+    sqlx::raw_sql("BEGIN IMMEDIATE; DELETE FROM likes").execute(&mut holder).await.unwrap();
+    let start = Instant::now();
+    assert_retry(&apply(&sqlite.store).await, "lock_timeout_ms");
+    let waited = start.elapsed();
+    assert!((300..2_000).contains(&waited.as_millis()), "{waited:?}");
+    let [first, _] = two_likes();
+    let liked = sqlite.store.liked(&first.target_ocid, &first.liker_account_id).await;
+    assert_eq!(liked, Ok(true));
+    sqlx::raw_sql("ROLLBACK").execute(&mut holder).await.unwrap();
+    assert_eq!(apply(&sqlite.store).await, Ok(vec![Outcome::Duplicate; 2]));
+}
+
+/// Two processes on one file take turns.
+#[tokio::test(flavor = "multi_thread")]
+async fn two_processes_take_turns() {
+    let sqlite = migrated().await;
+    let other = open(&sqlite.config).unwrap();
+    let write = async |store: &Arc<dyn Store>| {
+        for n in 0..40 {
+            let event = like(n, "t", &format!("l{n}"), LikeAction::Like, 0);
+            store.apply(&[event], at(0)).await.unwrap();
+        }
+    };
+    tokio::join!(write(&sqlite.store), write(&other));
+    let [first, _] = two_likes();
+    assert_eq!(other.like_count(&first.target_ocid).await, Ok(40));
+}
+
+/// Readers beside the writer need write-ahead logging; the file itself remembers it.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_file_is_in_write_ahead_mode() {
+    let sqlite = migrated().await;
+    let mut connection = sqlite.connect().await;
+    let mode: String = sqlx::query_scalar("PRAGMA journal_mode").fetch_one(&mut connection).await.unwrap();
+    assert_eq!(mode, "wal");
 }

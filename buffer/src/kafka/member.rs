@@ -13,7 +13,6 @@
 //! * **A stalled database costs no membership.** While the batch is full and nobody takes it, the thread
 //!   waits; if that lasts, it pauses its partitions and goes on polling, so that the group sees it alive.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -23,12 +22,12 @@ use rdkafka::config::{FromClientConfigAndContext, RDKafkaLogLevel};
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext};
 use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::message::{BorrowedMessage, Message};
-use rdkafka::topic_partition_list::{TopicPartitionList, TopicPartitionListElem};
+use rdkafka::topic_partition_list::TopicPartitionList;
 use rdkafka::types::{RDKafkaErrorCode, RDKafkaRespErr};
 
 use super::client::ClientSettings;
 use super::lag::{Bound, bounds};
-use super::subscription::{Phase, Shared};
+use super::subscription::{Phase, Position, Shared};
 use super::{ASK_TIMEOUT, native};
 use crate::{Offset, OpenError, Partition, SubscribeError};
 
@@ -44,6 +43,10 @@ const ASSIGN_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Between two such tries.
 const ASSIGN_RETRY: Duration = Duration::from_millis(100);
+
+/// How long a commit that must be acknowledged waits for a group in the midst of a rebalance, and between tries.
+const COMMIT_TIMEOUT: Duration = Duration::from_secs(3);
+const COMMIT_RETRY: Duration = Duration::from_millis(50);
 
 /// A consumer and what it shares with its pipeline.
 pub(super) struct Owner {
@@ -105,7 +108,9 @@ impl Owner {
                 Some(Ok(_)) | None => {}
             }
         }
-        let committed = self.commit(CommitMode::Sync);
+        // the group may be in the midst of a rebalance, which goes on only while somebody polls
+        let poll = || drop(self.consumer.poll(COMMIT_RETRY));
+        let committed = self.consumer.context().commit_unacknowledged(&self.consumer, |_| true, poll);
         // dropping the consumer leaves the group, which revokes what it still owns
         drop(self.consumer);
         committed.map_err(|error| SubscribeError(format!("the last offsets were not committed: {error}")))
@@ -201,42 +206,78 @@ impl Owner {
         if self.committed_at.elapsed() < self.commit_interval {
             return;
         }
-        if let Err(error) = self.commit(CommitMode::Async) {
+        self.committed_at = Instant::now();
+        if let Err(error) = self.consumer.context().commit_done(&self.consumer) {
             tracing::warn!(%error, "offsets not committed; trying again");
         }
-    }
-
-    fn commit(&mut self, mode: CommitMode) -> KafkaResult<()> {
-        self.committed_at = Instant::now();
-        let context = self.consumer.context();
-        let done = std::mem::take(&mut self.shared.state.lock().done);
-        context.commit(&self.consumer, done, mode)
     }
 }
 
 impl MemberContext {
-    fn commit(
-        &self,
-        consumer: &BaseConsumer<Self>,
-        done: HashMap<Partition, Offset>,
-        mode: CommitMode,
-    ) -> KafkaResult<()> {
-        if done.is_empty() {
+    /// Sends what is done and was not sent before; the answer comes to [`Self::commit_callback`].
+    fn commit_done(&self, consumer: &BaseConsumer<Self>) -> KafkaResult<()> {
+        let mut list = TopicPartitionList::new();
+        for (partition, position) in &mut self.shared.state.lock().owned {
+            if position.done > position.sent {
+                list.add_partition_offset(&self.name, partition.0, rdkafka::Offset::Offset(position.done.0))?;
+                position.sent = position.done;
+            }
+        }
+        if list.count() == 0 {
             return Ok(());
         }
-        let mut list = TopicPartitionList::with_capacity(done.len());
-        for (partition, next) in &done {
-            list.add_partition_offset(&self.name, partition.0, rdkafka::Offset::Offset(next.0))?;
-        }
-        consumer.commit(&list, mode).inspect_err(|_| self.not_committed(&done))
+        consumer.commit(&list, CommitMode::Async).inspect_err(|_| self.answered(&list, false))
     }
 
-    /// Keeps offsets for the next commit, unless newer ones are done by then.
-    fn not_committed(&self, offsets: &HashMap<Partition, Offset>) {
+    /// Commits what is done in the partitions asked for and not acknowledged yet, and waits for the answer. While
+    /// the group is in the midst of a rebalance it tries again, with `pause` in between.
+    fn commit_unacknowledged(
+        &self,
+        consumer: &BaseConsumer<Self>,
+        of: impl Fn(Partition) -> bool,
+        pause: impl Fn(),
+    ) -> KafkaResult<()> {
+        use RDKafkaErrorCode::{IllegalGeneration, RebalanceInProgress};
+        let until = Instant::now() + COMMIT_TIMEOUT;
+        loop {
+            // anew for every try: partitions may have gone, committed, while it paused
+            let list = self.unacknowledged(&of)?;
+            if list.count() == 0 {
+                return Ok(());
+            }
+            let outcome = consumer.commit(&list, CommitMode::Sync);
+            self.answered(&list, outcome.is_ok());
+            match outcome {
+                Err(KafkaError::ConsumerCommit(RebalanceInProgress | IllegalGeneration))
+                    if Instant::now() < until =>
+                {
+                    pause();
+                }
+                outcome => return outcome,
+            }
+        }
+    }
+
+    fn unacknowledged(&self, of: &impl Fn(Partition) -> bool) -> KafkaResult<TopicPartitionList> {
+        let mut list = TopicPartitionList::new();
+        for (partition, position) in &self.shared.state.lock().owned {
+            if of(*partition) && position.done > position.acknowledged {
+                list.add_partition_offset(&self.name, partition.0, rdkafka::Offset::Offset(position.done.0))?;
+            }
+        }
+        Ok(list)
+    }
+
+    /// A commit was acknowledged, or it failed and must be sent again.
+    fn answered(&self, offsets: &TopicPartitionList, acknowledged: bool) {
         let mut state = self.shared.state.lock();
-        for (partition, next) in offsets {
-            if state.owned.contains_key(partition) {
-                state.done.entry(*partition).or_insert(*next);
+        for element in offsets.elements() {
+            let Some(position) = state.owned.get_mut(&Partition(element.partition())) else { continue };
+            match element.offset() {
+                rdkafka::Offset::Offset(next) if acknowledged && element.error().is_ok() => {
+                    position.acknowledged = position.acknowledged.max(Offset(next));
+                }
+                _ => position.sent = position.acknowledged,
             }
         }
     }
@@ -244,6 +285,10 @@ impl MemberContext {
     fn assign(&self, consumer: &BaseConsumer<Self>, assigned: &TopicPartitionList) -> KafkaResult<()> {
         let partitions: Vec<Partition> =
             assigned.elements().iter().map(|element| Partition(element.partition())).collect();
+        // a rebalance may give this member nothing new, and librdkafka cannot be asked about no partitions
+        if partitions.is_empty() {
+            return consumer.incremental_assign(assigned);
+        }
         let until = Instant::now() + ASSIGN_TIMEOUT;
         let positions = loop {
             match self.positions(consumer, &partitions) {
@@ -264,7 +309,9 @@ impl MemberContext {
         }
         let owned = {
             let mut state = self.shared.state.lock();
-            state.owned.extend(positions);
+            state
+                .owned
+                .extend(positions.into_iter().map(|(partition, from)| (partition, Position::at(from))));
             state.owned.len()
         };
         tracing::info!(group = self.group, partitions = ?partitions.iter().map(|p| p.0).collect::<Vec<_>>(), owned, "partitions assigned");
@@ -341,12 +388,15 @@ impl MemberContext {
         while !lost && drained && state.in_work.iter().any(is_leaving) {
             drained = !self.shared.changed.wait_until(&mut state, until).timed_out();
         }
-        state.owned.retain(|partition, _| !is_leaving(partition));
-        let (done, kept) = std::mem::take(&mut state.done).into_iter().partition(|(p, _)| is_leaving(p));
-        state.done = kept;
         drop(state);
-        tracing::info!(group = self.group, partitions = ?leaving.iter().map(|p| p.0).collect::<Vec<_>>(), lost, drained, "partitions revoked");
-        if !lost && let Err(error) = self.commit(consumer, done, CommitMode::Sync) {
+        // committed while still owned, then owned no longer: what the pipeline gives back from here on is ignored
+        let sleep = || thread::sleep(COMMIT_RETRY);
+        let committed =
+            if lost { Ok(()) } else { self.commit_unacknowledged(consumer, |p| is_leaving(&p), sleep) };
+        self.shared.state.lock().owned.retain(|partition, _| !is_leaving(partition));
+        let numbers: Vec<_> = leaving.iter().map(|partition| partition.0).collect();
+        tracing::info!(group = self.group, partitions = ?numbers, lost, drained, "partitions revoked");
+        if let Err(error) = committed {
             tracing::warn!(group = self.group, %error, "offsets of revoked partitions not committed: their last batch will be delivered again");
         }
         consumer.incremental_unassign(revoked)
@@ -375,14 +425,10 @@ impl ConsumerContext for MemberContext {
     }
 
     fn commit_callback(&self, result: KafkaResult<()>, offsets: &TopicPartitionList) {
-        let Err(error) = result else { return };
-        tracing::warn!(group = self.group, %error, "offsets not committed; trying again");
-        let elements = offsets.elements();
-        let offset = |element: &TopicPartitionListElem<'_>| match element.offset() {
-            rdkafka::Offset::Offset(next) => Some((Partition(element.partition()), Offset(next))),
-            _ => None,
-        };
-        self.not_committed(&elements.iter().filter_map(offset).collect());
+        if let Err(error) = &result {
+            tracing::warn!(group = self.group, %error, "offsets not committed; trying again");
+        }
+        self.answered(offsets, result.is_ok());
     }
 
     fn main_queue_min_poll_interval(&self) -> rdkafka::util::Timeout {

@@ -92,6 +92,11 @@ impl Strategy for Kafka {
         true
     }
 
+    fn reports_within(&self) -> Option<Duration> {
+        // librdkafka looks for expired messages once a second
+        Some(Duration::from_millis(self.settings.kafka.message_timeout_ms.saturating_add(1000)))
+    }
+
     fn topic_name(&self, topic: Topic) -> String {
         self.names.topic(topic).to_owned()
     }

@@ -34,16 +34,6 @@ pub(super) struct Report {
     pub(super) error: Option<RDKafkaErrorCode>,
 }
 
-/// What one look at the producer's queue brought.
-pub(super) enum Event {
-    /// Nothing came in time.
-    Nothing,
-    /// Something that is no report, already handled.
-    Handled,
-    /// The producer can never send again: the idempotent sequence is broken.
-    Fatal(String),
-}
-
 /// Lets the partitioner choose (`RD_KAFKA_PARTITION_UA`, a macro the bindings leave out).
 const PARTITION_ANY: i32 = -1;
 
@@ -221,54 +211,43 @@ impl Producer {
         }
     }
 
-    /// Waits for one event at most `timeout_ms`; gives every report in it to `reports`.
-    pub(super) fn poll(&self, timeout_ms: i32, mut reports: impl FnMut(Report)) -> Event {
+    /// Waits for one event at most `timeout_ms`; gives every report in it to `reports`, logs anything else.
+    pub(super) fn poll(&self, timeout_ms: i32, mut reports: impl FnMut(Report)) {
         // SAFETY: the queue is valid; the event is freed at the end of this function and nothing borrowed
         // from it leaves.
         unsafe {
             let event = sys::rd_kafka_queue_poll(self.queue.0, timeout_ms);
             if event.is_null() {
-                return Event::Nothing;
+                return;
             }
-            let result = match sys::rd_kafka_event_type(event) {
-                sys::RD_KAFKA_EVENT_DR => {
-                    loop {
-                        let message = sys::rd_kafka_event_message_next(event);
-                        if message.is_null() {
-                            break;
-                        }
-                        reports(report(&*message));
+            match sys::rd_kafka_event_type(event) {
+                sys::RD_KAFKA_EVENT_DR => loop {
+                    let message = sys::rd_kafka_event_message_next(event);
+                    if message.is_null() {
+                        break;
                     }
-                    Event::Handled
+                    reports(report(&*message));
+                },
+                sys::RD_KAFKA_EVENT_ERROR => {
+                    let code = sys::rd_kafka_event_error(event);
+                    let reason = text_of(sys::rd_kafka_event_error_string(event));
+                    super::log_error(&KafkaError::Global(code.into()), &reason);
                 }
-                sys::RD_KAFKA_EVENT_ERROR => self.error_event(event),
                 sys::RD_KAFKA_EVENT_LOG => {
                     let (mut facility, mut text, mut level) = (ptr::null(), ptr::null(), 0);
                     if sys::rd_kafka_event_log(event, &mut facility, &mut text, &mut level) == 0 {
                         super::log(level, &text_of(facility), &text_of(text));
                     }
-                    Event::Handled
                 }
-                _ => Event::Handled,
-            };
+                _ => {}
+            }
             sys::rd_kafka_event_destroy(event);
-            result
         }
     }
 
-    /// # Safety
-    /// `event` is a valid error event.
-    unsafe fn error_event(&self, event: *mut sys::rd_kafka_event_t) -> Event {
-        // SAFETY: the caller's promise.
-        let (code, reason) =
-            unsafe { (sys::rd_kafka_event_error(event), text_of(sys::rd_kafka_event_error_string(event))) };
-        match self.client.fatal_error() {
-            Some((_, fatal)) => Event::Fatal(fatal),
-            None => {
-                super::log_error(&KafkaError::Global(code.into()), &reason);
-                Event::Handled
-            }
-        }
+    /// Why this producer can never send again, if so: its idempotent sequence is broken.
+    pub(super) fn fatal_error(&self) -> Option<String> {
+        self.client.fatal_error().map(|(_, reason)| reason)
     }
 
     /// Records queued or sent and not yet reported.

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use parking_lot::{Mutex, RwLock};
 use rdkafka::types::RDKafkaErrorCode;
 
-use super::native::{Event, InFlight, Producer};
+use super::native::{InFlight, Producer};
 use super::{ASK_TIMEOUT, ClientSettings, Names};
 use crate::{BoxFuture, OpenError, Publish, Receipt, Record, Refused, Topic, Waiting};
 
@@ -144,7 +144,7 @@ fn spawn(name: &str, body: impl FnOnce() + Send + 'static) -> Result<(), OpenErr
 fn deliver_until_retired(generation: &Arc<Generation>, counts: &Counts, publisher: &Weak<KafkaPublisher>) {
     let mut wakers: Vec<Waker> = Vec::new();
     loop {
-        let event = generation.producer.poll(100, |report| {
+        generation.producer.poll(100, |report| {
             if let Some(error) = report.error {
                 tracing::debug!(%error, outcome = ?report.outcome, "a record was not acknowledged");
             }
@@ -152,15 +152,22 @@ fn deliver_until_retired(generation: &Arc<Generation>, counts: &Counts, publishe
             wakers.extend(report.in_flight.receipt.complete(report.outcome));
         });
         // after the whole event: a request with many records is woken once, and none runs in between
+        let reported = !wakers.is_empty();
         wakers.drain(..).for_each(Waker::wake);
         let retired = generation.retired.load(Ordering::Acquire);
-        match (event, publisher.upgrade()) {
-            (Event::Fatal(reason), Some(publisher)) if !retired => publisher.replace(generation, &reason),
-            (_, None) => generation.retired.store(true, Ordering::Release),
-            _ => {}
-        }
         if retired && generation.producer.unreported() == 0 {
             return;
+        }
+        if retired || reported {
+            continue;
+        }
+        let Some(publisher) = publisher.upgrade() else {
+            generation.retired.store(true, Ordering::Release);
+            continue;
+        };
+        // asked again until a new producer is there
+        if let Some(reason) = generation.producer.fatal_error() {
+            publisher.replace(generation, &reason);
         }
     }
 }

@@ -36,13 +36,30 @@ pub(super) struct State {
     pub(super) hand_out_at: Option<Instant>,
     /// Partitions of the batch in work.
     pub(super) in_work: HashSet<Partition>,
-    /// Partitions this member owns, with the offset it began at or has committed since.
-    pub(super) owned: HashMap<Partition, Offset>,
-    /// What was given back and is not yet committed.
-    pub(super) done: HashMap<Partition, Offset>,
+    /// Partitions this member owns.
+    pub(super) owned: HashMap<Partition, Position>,
     pub(super) phase: Phase,
     /// Why this member is of no more use.
     pub(super) failed: Option<String>,
+}
+
+/// How far this member is in a partition it owns: four offsets, each at most the one before. A commit that is
+/// sent may still fail, so only an acknowledged one counts when the partition moves away.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Position {
+    /// Everything before it was given back by the pipeline.
+    pub(super) done: Offset,
+    /// The newest commit sent.
+    pub(super) sent: Offset,
+    /// The newest commit the cluster acknowledged.
+    pub(super) acknowledged: Offset,
+}
+
+impl Position {
+    /// Of a partition that is read from `offset` on.
+    pub(super) fn at(offset: Offset) -> Self {
+        Self { done: offset, sent: offset, acknowledged: offset }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -87,7 +104,6 @@ impl KafkaSubscription {
                 hand_out_at: None,
                 in_work: HashSet::new(),
                 owned: HashMap::new(),
-                done: HashMap::new(),
                 phase: Phase::Running,
                 failed: None,
             }),
@@ -171,10 +187,9 @@ impl Subscription for KafkaSubscription {
         let mut state = self.shared.state.lock();
         for (partition, next) in batch.progress() {
             state.in_work.remove(&partition);
-            // lost meanwhile, or behind what another owner committed before it came back: not ours to say
-            let begun = state.owned.get(&partition).copied();
-            if begun.is_some_and(|begun| next > begun) {
-                state.done.insert(partition, next);
+            // a partition lost meanwhile is not ours to speak of; one that came back may be further already
+            if let Some(position) = state.owned.get_mut(&partition) {
+                position.done = position.done.max(next);
             }
         }
         drop(state);

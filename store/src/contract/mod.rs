@@ -17,11 +17,8 @@ pub mod schema;
 pub mod values;
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use floodgate_schemas::{Event, Timestamp};
-
-use crate::{Apply, ApplyError, BoxFuture, Config, Outcome, Store};
+use crate::{BoxFuture, Config, Store};
 
 /// A database under test, that nobody else uses.
 pub trait Subject: Send + Sync {
@@ -38,22 +35,6 @@ pub trait Subject: Send + Sync {
 /// The events of this test, but with their own keys and ids per case: cases share a database.
 pub(crate) fn event_number(case: u64, index: usize) -> u64 {
     case * 10_000 + index as u64
-}
-
-/// Applies a batch, again and again while the database is busy, as a consumer does.
-pub(crate) async fn apply_until_done<E: Event>(
-    store: &(impl Apply<E> + ?Sized),
-    events: &[E],
-    now: Timestamp,
-) -> Vec<Outcome> {
-    for _ in 0..200 {
-        match store.apply(events, now).await {
-            Ok(outcomes) => return outcomes,
-            Err(ApplyError::Retry(_)) => tokio::time::sleep(Duration::from_millis(5)).await,
-            Err(error @ ApplyError::BadRow(_)) => unreachable!("good events were called bad: {error}"),
-        }
-    }
-    unreachable!("the database stayed busy")
 }
 
 /// Counters, ranks and decisions that contradict the rows they are made from; 0 always.

@@ -1,4 +1,4 @@
-//! PostgreSQL, 12 or newer.
+//! PostgreSQL.
 //!
 //! Isolation is READ COMMITTED, said explicitly: each statement sees what was committed when *it* began. That
 //! is why rows are locked in one statement and looked at in a later one: the second then sees all that the
@@ -19,7 +19,7 @@ use std::time::Duration;
 use floodgate_schemas::Timestamp;
 use sqlx::error::DatabaseError;
 use sqlx::postgres::{PgConnectOptions, PgConnection};
-use sqlx::{ConnectOptions, Error};
+use sqlx::{ConnectOptions, Connection, Error};
 use tokio::time::timeout;
 
 use crate::connections::Connections;
@@ -50,7 +50,7 @@ pub(crate) struct PostgresStore {
 impl PostgresStore {
     pub(crate) fn new(config: &Config) -> Result<Self, OpenError> {
         let options = PgConnectOptions::from_str(&config.url)
-            .map_err(|error| OpenError::new("url", format!("is unusable: {error}")))?
+            .map_err(|error| OpenError::new("url", format!("is unusable: {}", cause(&error))))?
             .disable_statement_logging();
         let options = match options.get_application_name() {
             Some(_) => options,
@@ -96,10 +96,17 @@ impl PostgresStore {
         // takes an advisory lock for the time it runs
         let migrator = migrations::migrator(MIGRATIONS);
         let from = applied(&mut lease.connection).await.map_err(|error| failure(error.into()))?;
+        // `run` has bounds that keep its future from moving between threads
         migrator.run_direct(None, &mut lease.connection, false).await.map_err(failure)?;
-        lease.give_back();
+        // done is done, even if the goodbye fails
+        let _ = lease.connection.close().await;
         Ok(MigrationReport { from, to: migrations::NEWEST })
     }
+}
+
+/// The innermost reason: what wraps it only repeats that something is wrong.
+fn cause(error: &dyn std::error::Error) -> &dyn std::error::Error {
+    error.source().map_or(error, cause)
 }
 
 /// The newest migration the database has had; `None` without a schema.
@@ -175,15 +182,4 @@ fn help(code: &str) -> Option<&'static str> {
         "57014" => "a statement took longer than [store] statement_timeout_ms",
         _ => return None,
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn help_is_known_for_a_missing_schema() {
-        assert!(help("42P01").is_some_and(|text| text.contains("floodgate migrate")));
-        assert_eq!(help("XX000"), None);
-    }
 }

@@ -16,7 +16,7 @@ mod reads;
 
 use std::io::ErrorKind;
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use floodgate_schemas::{EventId, Timestamp};
 use serde::{Serialize, Serializer};
@@ -25,7 +25,7 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, Sq
 use sqlx::{ConnectOptions, Connection, Error, Row};
 use uuid::Uuid;
 
-use crate::connections::Connections;
+use crate::connections::{Connections, Lease};
 use crate::migrations::{self, MIGRATIONS_TABLE};
 use crate::open::Database;
 use crate::transaction::{self, Blame, Dialect, Statements};
@@ -35,9 +35,20 @@ use crate::{Apply, ApplyError, BoxFuture, Config, MigrateError, MigrationReport,
 pub(crate) const MIGRATIONS: &[(i64, &str, &str)] =
     &[(1, "tables", include_str!("../../migrations/sqlite/0001_tables.sql"))];
 
-/// Extended result codes of the two kinds of key.
-const PRIMARY_KEY: i32 = 1555;
-const UNIQUE: i32 = 2067;
+/// SQLite's result codes, under its names.
+mod code {
+    pub(super) const ERROR: i32 = 1;
+    pub(super) const BUSY: i32 = 5;
+    pub(super) const LOCKED: i32 = 6;
+    pub(super) const READONLY: i32 = 8;
+    pub(super) const FULL: i32 = 13;
+    pub(super) const CANTOPEN: i32 = 14;
+    pub(super) const CONSTRAINT: i32 = 19;
+    pub(super) const MISMATCH: i32 = 20;
+    pub(super) const NOTADB: i32 = 26;
+    pub(super) const CONSTRAINT_KEY: i32 = 1555;
+    pub(super) const CONSTRAINT_UNIQUE: i32 = 2067;
+}
 
 /// An SQLite database in a file.
 pub(crate) struct SqliteStore {
@@ -47,6 +58,7 @@ pub(crate) struct SqliteStore {
     readers: Connections<SqliteConnection>,
     /// Makes the file and its schema.
     migrations: Connections<SqliteConnection>,
+    lock_timeout: Duration,
     apply_timeout: Duration,
     request_timeout: Duration,
 }
@@ -72,23 +84,43 @@ impl SqliteStore {
             readers: connections(options.clone().read_only(true), config.max_connections - 1),
             // the file itself remembers the journal's mode
             migrations: connections(options.create_if_missing(true).journal_mode(SqliteJournalMode::Wal), 1),
+            lock_timeout: config.lock_timeout(),
             apply_timeout: config.apply_timeout(),
             request_timeout: config.request_timeout(),
         })
     }
 
+    /// Connects, which switches the file to write-ahead logging. Where another process is at that too, SQLite
+    /// gives up at once, whatever the busy timeout; so the waiting is here.
+    async fn lease_to_migrate(&self) -> Result<Lease<'_, SqliteConnection>, Error> {
+        let start = Instant::now();
+        loop {
+            match self.migrations.lease().await {
+                Err(Error::Database(error))
+                    if result_code(error.as_ref()) & 0xff == code::BUSY
+                        && start.elapsed() < self.lock_timeout =>
+                {
+                    tokio::time::sleep(Duration::from_millis(10)).await;
+                }
+                leased => return leased,
+            }
+        }
+    }
+
     async fn run_migrations(&self) -> Result<MigrationReport, MigrateError> {
         let failure = |error| migrations::failure(error, explain);
         let unavailable = |error: Error| failure(error.into());
-        let mut lease = self.migrations.lease().await.map_err(unavailable)?;
+        let mut lease = self.lease_to_migrate().await.map_err(unavailable)?;
         // sqlx takes no lock on SQLite: ours makes another process wait until the whole run is committed
         let begun = lease.connection.begin_with(SqliteConnection::BEGIN).await;
         let mut transaction = begun.map_err(unavailable)?;
         let from = applied(&mut transaction).await.map_err(unavailable)?;
         let migrator = migrations::migrator(MIGRATIONS);
+        // `run` has bounds that keep its future from moving between threads
         migrator.run_direct(None, &mut *transaction, false).await.map_err(failure)?;
         transaction.commit().await.map_err(unavailable)?;
-        // no `give_back`: nobody needs this connection again
+        // done is done, even if the goodbye fails
+        let _ = lease.connection.close().await;
         Ok(MigrationReport { from, to: migrations::NEWEST })
     }
 
@@ -156,32 +188,34 @@ fn time(row: &SqliteRow, column: usize) -> Result<Timestamp, Error> {
     Timestamp::from_micros(row.try_get(column)?).map_err(Error::decode)
 }
 
+/// SQLite's extended result code; the kind of error is its lowest byte.
+fn result_code(error: &dyn DatabaseError) -> i32 {
+    error.code().and_then(|code| code.parse().ok()).unwrap_or_default()
+}
+
 impl Dialect for SqliteConnection {
     const BEGIN: &'static str = "BEGIN IMMEDIATE";
 
     fn blame(error: &dyn DatabaseError) -> Blame {
-        // extended result codes: the kind of error is the lowest byte
-        let code = error.code().and_then(|code| code.parse::<i32>().ok()).unwrap_or_default();
-        match code & 0xff {
+        let extended = result_code(error);
+        let help = match extended & 0xff {
             // we looked before we wrote, and nobody writes in between
-            19 if matches!(code, UNIQUE | PRIMARY_KEY) => {
-                Blame::Elsewhere(Some("the tables contradict each other: someone else wrote to them"))
+            code::CONSTRAINT if matches!(extended, code::CONSTRAINT_KEY | code::CONSTRAINT_UNIQUE) => {
+                "the tables contradict each other: someone else wrote to them"
             }
-            // CONSTRAINT, MISMATCH (a value of another type), TOOBIG
-            19 | 20 | 18 => Blame::Row,
-            1 if error.message().starts_with("no such") => {
-                Blame::Elsewhere(Some("the schema is missing or older: run `floodgate migrate`"))
+            code::CONSTRAINT | code::MISMATCH => return Blame::Row,
+            code::ERROR if error.message().starts_with("no such") => {
+                "the schema is missing or older: run `floodgate migrate`"
             }
-            5 | 6 => Blame::Elsewhere(Some(
-                "another process held the database for longer than [store] lock_timeout_ms",
-            )),
-            8 => Blame::Elsewhere(Some("the file, or its folder, is not writable")),
-            13 => Blame::Elsewhere(Some("the disk is full")),
-            14 => Blame::Elsewhere(Some(
-                "there is no such file, or it may not be opened: run `floodgate migrate`",
-            )),
-            26 => Blame::Elsewhere(Some("the file is no SQLite database")),
-            _ => Blame::Elsewhere(None),
-        }
+            code::BUSY | code::LOCKED => {
+                "another process held the database for longer than [store] lock_timeout_ms"
+            }
+            code::READONLY => "the file, or its folder, is not writable",
+            code::FULL => "the disk is full",
+            code::CANTOPEN => "there is no such file, or it may not be opened: run `floodgate migrate`",
+            code::NOTADB => "the file is no SQLite database",
+            _ => return Blame::Elsewhere(None),
+        };
+        Blame::Elsewhere(Some(help))
     }
 }

@@ -1,0 +1,122 @@
+//! One member of a group: claims records, hands them out, and drops them when they are done.
+
+use std::sync::Arc;
+
+use tokio::time::{Instant, timeout_at};
+
+use super::State;
+use super::partition::is_full;
+use crate::{Batch, BatchLimits, BoxFuture, SubscribeError, Subscription, Topic, Waiting};
+
+pub(super) struct Member {
+    pub(super) state: Arc<State>,
+    pub(super) topic: Topic,
+    pub(super) id: usize,
+    pub(super) limits: BatchLimits,
+    pub(super) stopped: bool,
+    // what is claimed for the next batch; kept here, so that a cancelled `next` loses nothing
+    pub(super) filling: Batch,
+    pub(super) hand_out_at: Option<Instant>,
+}
+
+impl Member {
+    /// Claims what fits into the batch from partitions nobody else works on.
+    fn claim(&mut self) {
+        let mut log = self.state.topics[self.topic.index()].lock();
+        let count = log.partitions.len();
+        for step in 0..count {
+            let number = (log.cursor + step) % count;
+            log.partitions[number].claim_into(&mut self.filling, number, self.id, &self.limits);
+            if is_full(&self.filling, &self.limits) {
+                break;
+            }
+        }
+        log.cursor = (log.cursor + 1) % count;
+    }
+
+    fn has_waiting(&self) -> bool {
+        let log = self.state.topics[self.topic.index()].lock();
+        log.partitions.iter().any(|partition| !partition.records.is_empty())
+    }
+}
+
+impl Subscription for Member {
+    fn next(&mut self) -> BoxFuture<'_, Result<Option<Batch>, SubscribeError>> {
+        Box::pin(async move {
+            let state = Arc::clone(&self.state);
+            let news = &state.news[self.topic.index()];
+            loop {
+                // registered before looking, so that news between the look and the wait is not missed
+                let notified = news.notified();
+                self.claim();
+                if is_full(&self.filling, &self.limits) {
+                    break;
+                }
+                if self.filling.is_empty() {
+                    if self.stopped && !self.has_waiting() {
+                        // others of this group may be asleep waiting for what is no longer there
+                        news.notify_one();
+                        return Ok(None);
+                    }
+                    notified.await;
+                    continue;
+                }
+                let wait = self.limits.wait;
+                let until = *self.hand_out_at.get_or_insert_with(|| Instant::now() + wait);
+                if self.stopped || timeout_at(until, notified).await.is_err() {
+                    break;
+                }
+            }
+            // one member was woken for what may be more than one batch
+            news.notify_one();
+            self.hand_out_at = None;
+            Ok(Some(std::mem::replace(&mut self.filling, Batch::new(self.topic))))
+        })
+    }
+
+    fn commit(&mut self, batch: Batch) {
+        let done = {
+            let mut log = self.state.topics[self.topic.index()].lock();
+            let mut done = Waiting::default();
+            for (partition, next) in batch.progress() {
+                let Ok(number) = usize::try_from(partition.0) else {
+                    continue;
+                };
+                let part = log.partitions[number].commit(next);
+                done.events += part.events;
+                done.bytes += part.bytes;
+            }
+            done
+        };
+        self.state.release(done.events, done.bytes);
+        self.state.news[self.topic.index()].notify_one();
+    }
+
+    fn stop(&mut self) {
+        self.stopped = true;
+        self.state.news[self.topic.index()].notify_waiters();
+    }
+
+    fn close(self: Box<Self>) -> BoxFuture<'static, Result<(), SubscribeError>> {
+        // dropping gives the claims back
+        Box::pin(async move {
+            drop(self);
+            Ok(())
+        })
+    }
+}
+
+impl Drop for Member {
+    fn drop(&mut self) {
+        let mut log = self.state.topics[self.topic.index()].lock();
+        log.members -= 1;
+        for partition in &mut log.partitions {
+            if partition.claim.as_ref().is_some_and(|claim| claim.member == self.id) {
+                partition.claim = None;
+            }
+        }
+        drop(log);
+        self.state.news[self.topic.index()].notify_waiters();
+        self.state.news[self.topic.index()].notify_one();
+    }
+}

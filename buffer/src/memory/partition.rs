@@ -1,0 +1,149 @@
+//! One partition: a queue whose records keep their offsets, and who works on them.
+
+use std::collections::VecDeque;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use crate::{Batch, BatchLimits, Offset, Partition, Record, Waiting};
+
+#[derive(Default)]
+pub(super) struct PartitionLog {
+    // the first record's offset: everything before it is committed and gone
+    pub(super) committed: i64,
+    pub(super) records: VecDeque<Kept>,
+    pub(super) claim: Option<Claim>,
+}
+
+pub(super) struct Claim {
+    pub(super) member: usize,
+    // how many records from the front are in the member's hands
+    taken: usize,
+}
+
+pub(super) struct Kept {
+    pub(super) appended_at_ms: i64,
+    key: Option<Box<[u8]>>,
+    value: Option<Box<[u8]>>,
+    headers: Box<[KeptHeader]>,
+}
+
+type KeptHeader = (Box<[u8]>, Option<Box<[u8]>>);
+
+impl Kept {
+    fn bytes(&self) -> usize {
+        let length = |part: &Option<Box<[u8]>>| part.as_ref().map_or(0, |part| part.len());
+        length(&self.key) + length(&self.value)
+    }
+}
+
+impl From<&Record<'_>> for Kept {
+    fn from(record: &Record<'_>) -> Self {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Self {
+            appended_at_ms: i64::try_from(now.as_millis()).unwrap_or(i64::MAX),
+            key: record.key.map(Box::from),
+            value: record.value.map(Box::from),
+            headers: record.headers.iter().map(|(n, v)| (Box::from(*n), v.map(Box::from))).collect(),
+        }
+    }
+}
+
+pub(super) fn is_full(batch: &Batch, limits: &BatchLimits) -> bool {
+    batch.len() >= limits.events || batch.bytes() >= limits.bytes
+}
+
+impl PartitionLog {
+    pub(super) fn claim_into(
+        &mut self,
+        batch: &mut Batch,
+        number: usize,
+        member: usize,
+        limits: &BatchLimits,
+    ) {
+        if self.claim.as_ref().is_some_and(|claim| claim.member != member) {
+            return;
+        }
+        let mut taken = self.claim.as_ref().map_or(0, |claim| claim.taken);
+        let before = taken;
+        let partition = Partition(i32::try_from(number).unwrap_or(i32::MAX));
+        for record in self.records.iter().skip(taken) {
+            if is_full(batch, limits) {
+                break;
+            }
+            let headers = record.headers.iter().map(|(name, value)| (&**name, value.as_deref()));
+            let content = (record.key.as_deref(), record.value.as_deref());
+            let offset = Offset(self.committed + taken as i64);
+            batch.push(partition, offset, record.appended_at_ms, content, headers);
+            taken += 1;
+        }
+        if taken > before {
+            self.claim = Some(Claim { member, taken });
+        }
+    }
+
+    /// Drops the records before `next`; returns how many and how large they were.
+    pub(super) fn commit(&mut self, next: Offset) -> Waiting {
+        let mut done = Waiting::default();
+        while self.committed < next.0 {
+            let Some(record) = self.records.pop_front() else {
+                break;
+            };
+            self.committed += 1;
+            done.events += 1;
+            done.bytes += record.bytes();
+        }
+        if let Some(claim) = &mut self.claim {
+            claim.taken = claim.taken.saturating_sub(done.events);
+            if claim.taken == 0 {
+                self.claim = None;
+            }
+        }
+        done
+    }
+}
+
+/// The partition Kafka's Java clients would choose for this key: murmur2, made positive, modulo.
+pub(super) fn murmur2_partition(key: &[u8], partitions: usize) -> usize {
+    (murmur2(key) & 0x7fff_ffff) as usize % partitions
+}
+
+/// MurmurHash2, 32 bits, with the seed of Kafka's default partitioner.
+fn murmur2(data: &[u8]) -> u32 {
+    const M: u32 = 0x5bd1_e995;
+    const SEED: u32 = 0x9747_b28c;
+    let mut hash = SEED ^ data.len() as u32;
+    let chunks = data.chunks_exact(4);
+    let rest = chunks.remainder();
+    for chunk in chunks {
+        let mut k = u32::from_le_bytes([chunk[0], chunk[1], chunk[2], chunk[3]]).wrapping_mul(M);
+        k = (k ^ (k >> 24)).wrapping_mul(M);
+        hash = hash.wrapping_mul(M) ^ k;
+    }
+    if !rest.is_empty() {
+        for (index, byte) in rest.iter().enumerate() {
+            hash ^= u32::from(*byte) << (8 * index);
+        }
+        hash = hash.wrapping_mul(M);
+    }
+    hash = (hash ^ (hash >> 13)).wrapping_mul(M);
+    hash ^ (hash >> 15)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Vectors of Kafka's own UtilsTest.
+    #[test]
+    fn murmur2_is_kafkas() {
+        for (text, hash) in [
+            ("21", -973_932_308_i32),
+            ("foobar", -790_332_482),
+            ("a-little-bit-long-string", -985_981_536),
+            ("a-little-bit-longer-string", -1_486_304_829),
+            ("lkjh234lh9fiuh90y23oiuhsafujhadof229phr9h19h89h8", -58_897_971),
+            ("abc", 479_470_107),
+        ] {
+            assert_eq!(murmur2(text.as_bytes()) as i32, hash, "{text}");
+        }
+    }
+}

@@ -1,0 +1,224 @@
+//! The pipeline over the in-memory strategy, with a store and a publisher that do as they are told.
+
+use std::collections::VecDeque;
+use std::marker::PhantomData;
+use std::sync::Arc;
+use std::time::Duration;
+
+use floodgate_buffer::{
+    BoxFuture, Outcome as Stored, Publish, Receipt, Receipts, Record, Refused, Strategy, Topic, Waiting,
+};
+use floodgate_observe::Metrics;
+use floodgate_schemas::codec::encode;
+use floodgate_schemas::examples::like;
+use floodgate_schemas::{Event, EventType, Like, LikeAction, Timestamp};
+use floodgate_store::{Apply, ApplyError, Outcome};
+use parking_lot::Mutex;
+use tokio_util::sync::CancellationToken;
+
+use crate::metrics::PipelineMetrics;
+use crate::pipeline::Pipeline;
+use crate::{ConsumersConfig, Health};
+
+/// Refuses likers named `bad…`, fails with what is planned first, keeps what it applied.
+#[derive(Default)]
+struct Database {
+    planned: Mutex<VecDeque<ApplyError>>,
+    applied: Mutex<Vec<String>>,
+    transactions: Mutex<Vec<usize>>,
+}
+
+impl Apply<Like> for Database {
+    fn apply<'a>(
+        &'a self,
+        events: &'a [Like],
+        _: Timestamp,
+    ) -> floodgate_store::BoxFuture<'a, Result<Vec<Outcome>, ApplyError>> {
+        Box::pin(async move {
+            if let Some(error) = self.planned.lock().pop_front() {
+                return Err(error);
+            }
+            if events.iter().any(|event| event.liker_account_id.as_str().starts_with("bad")) {
+                return Err(ApplyError::BadRow("a bad liker".to_owned()));
+            }
+            self.transactions.lock().push(events.len());
+            self.applied.lock().extend(events.iter().map(|event| event.liker_account_id.to_string()));
+            Ok(vec![Outcome::Applied; events.len()])
+        })
+    }
+}
+
+/// A record as it was published.
+type Published = (Vec<u8>, Vec<(String, String)>);
+
+/// Refuses as often as planned, then keeps dead letters.
+#[derive(Default)]
+struct DeadLetters {
+    refusals: Mutex<usize>,
+    kept: Mutex<Vec<Published>>,
+}
+
+impl Publish for DeadLetters {
+    fn offer(&self, record: &Record<'_>, receipt: Receipt) -> Result<(), Refused> {
+        assert_eq!(record.topic, Topic::DeadLetters);
+        let mut refusals = self.refusals.lock();
+        if *refusals > 0 {
+            *refusals -= 1;
+            return Err(Refused::Full);
+        }
+        let text = |part: &[u8]| String::from_utf8_lossy(part).into_owned();
+        let headers =
+            record.headers.iter().map(|(name, value)| (text(name), text(value.unwrap_or_default())));
+        self.kept.lock().push((record.value.unwrap_or_default().to_vec(), headers.collect()));
+        if let Some(waker) = receipt.complete(Stored::Stored) {
+            waker.wake();
+        }
+        Ok(())
+    }
+
+    fn ready(&self) -> Result<(), String> {
+        Ok(())
+    }
+
+    fn waiting(&self) -> Waiting {
+        Waiting::default()
+    }
+
+    fn close(&self, _: Duration) -> BoxFuture<'_, usize> {
+        Box::pin(async { 0 })
+    }
+}
+
+struct World {
+    strategy: Arc<dyn Strategy>,
+    database: Arc<Database>,
+    dead_letters: Arc<DeadLetters>,
+    health: Health,
+}
+
+impl World {
+    fn new() -> Self {
+        Self {
+            strategy: floodgate_buffer::contract::in_memory(1, 10_000, "test."),
+            database: Arc::default(),
+            dead_letters: Arc::default(),
+            health: Health::default(),
+        }
+    }
+
+    fn publish(&self, value: &[u8], headers: &[floodgate_buffer::Header<'_>]) {
+        let record =
+            Record { topic: Topic::Events(EventType::Like), key: Some(b"k"), value: Some(value), headers };
+        self.strategy.publisher().unwrap().offer(&record, Receipts::new(1).receipt(0)).unwrap();
+    }
+
+    fn publish_likes(&self, likers: &[&str]) {
+        for (number, liker) in (0..).zip(likers) {
+            let mut value = Vec::new();
+            encode(&like(number, "target", liker, LikeAction::Like, 0), &mut value).unwrap();
+            self.publish(&value, &[]);
+        }
+    }
+
+    /// Runs one member until everything published is done.
+    async fn work(&self) {
+        let stop = CancellationToken::new();
+        // an in-memory member that is told to stop first finishes what waits: no need to guess when it is done
+        stop.cancel();
+        let config = ConsumersConfig {
+            batch_max_events: 1000,
+            batch_max_bytes: 1 << 20,
+            batch_max_wait_ms: 0,
+            instances: 1,
+            drain_ms: 1000,
+            retry_min_ms: 1,
+            retry_max_ms: 2,
+        };
+        let pipeline = Pipeline::<Like> {
+            strategy: Arc::clone(&self.strategy),
+            publisher: Arc::clone(&self.dead_letters) as Arc<dyn Publish>,
+            store: Arc::clone(&self.database) as Arc<dyn Apply<Like>>,
+            metrics: Arc::new(PipelineMetrics::new(&Metrics::new().unwrap(), Like::TYPE)),
+            config,
+            health: self.health.member(),
+            stop,
+            event: PhantomData,
+        };
+        tokio::time::timeout(Duration::from_secs(30), pipeline.run()).await.expect("the member ends");
+        assert_eq!(self.strategy.publisher().unwrap().waiting().events, 0, "records are left");
+        assert_eq!(self.health.ready(), Ok(()));
+    }
+
+    fn reasons(&self) -> Vec<String> {
+        let kept = self.dead_letters.kept.lock();
+        kept.iter().map(|(_, headers)| header(headers, "floodgate-dlq-reason")).collect()
+    }
+}
+
+fn header(headers: &[(String, String)], name: &str) -> String {
+    headers.iter().find(|(found, _)| found == name).map(|(_, value)| value.clone()).unwrap_or_default()
+}
+
+#[tokio::test]
+async fn bad_rows_are_singled_out_and_the_others_applied_in_order() {
+    let world = World::new();
+    let likers: Vec<String> = (0..100)
+        .map(|n| if [0, 42, 43, 99].contains(&n) { format!("bad-{n}") } else { format!("good-{n:02}") })
+        .collect();
+    world.publish_likes(&likers.iter().map(String::as_str).collect::<Vec<_>>());
+    world.work().await;
+    let good: Vec<String> = likers.iter().filter(|liker| liker.starts_with("good")).cloned().collect();
+    assert_eq!(*world.database.applied.lock(), good);
+    assert_eq!(world.reasons(), ["bad-row"; 4]);
+    let kept = world.dead_letters.kept.lock();
+    let offsets: Vec<_> = kept.iter().map(|(_, headers)| header(headers, "floodgate-dlq-offset")).collect();
+    assert_eq!(offsets, ["0", "42", "43", "99"]);
+    assert!(world.database.transactions.lock().len() < 40, "halving, not one by one");
+}
+
+#[tokio::test]
+async fn what_is_no_event_is_dead_lettered_byte_for_byte() {
+    let world = World::new();
+    world.publish_likes(&["before"]);
+    world.publish(b"\x00\xffpoison", &[(b"trace", Some(b"abc"))]);
+    world.publish_likes(&["after"]);
+    world.work().await;
+    assert_eq!(*world.database.applied.lock(), ["before", "after"]);
+    let kept = world.dead_letters.kept.lock();
+    let [(value, headers)] = &kept[..] else { panic!("{} dead letters", kept.len()) };
+    assert_eq!(value, b"\x00\xffpoison");
+    let facts: Vec<_> = headers[..7].iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+    assert_eq!(
+        facts,
+        [
+            ("trace", "abc"),
+            ("floodgate-dlq-topic", "test.floodgate.like.v1"),
+            ("floodgate-dlq-partition", "0"),
+            ("floodgate-dlq-offset", "1"),
+            ("floodgate-dlq-group", "test.floodgate.like"),
+            ("floodgate-dlq-reason", "not-avro"),
+            ("floodgate-dlq-message", "not Avro single-object encoding (no C3 01 marker)"),
+        ]
+    );
+}
+
+#[tokio::test]
+async fn a_database_that_is_away_is_waited_for_and_costs_no_event() {
+    let world = World::new();
+    world.publish_likes(&["a", "b"]);
+    let away = || ApplyError::Retry("the database is away".to_owned());
+    world.database.planned.lock().extend([away(), away(), away()]);
+    world.work().await;
+    assert_eq!(*world.database.applied.lock(), ["a", "b"]);
+    assert!(world.reasons().is_empty(), "what passes is never dead-lettered");
+}
+
+#[tokio::test]
+async fn a_dead_letter_topic_that_refuses_is_waited_for() {
+    let world = World::new();
+    *world.dead_letters.refusals.lock() = 3;
+    world.publish(b"poison 1", &[]);
+    world.publish(b"poison 2", &[]);
+    world.work().await;
+    assert_eq!(world.reasons(), ["not-avro"; 2], "each exactly once here, none skipped");
+}

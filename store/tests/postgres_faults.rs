@@ -1,0 +1,269 @@
+//! What goes wrong with PostgreSQL ends in time, is told apart, leaves nothing half done, and passes.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+
+use floodgate_schemas::examples::{at, coupon_issue, like};
+use floodgate_schemas::{Like, LikeAction, TargetOcid};
+use floodgate_store::{Apply, ApplyError, Config, Outcome, ReadError, SchemaState, Store, migrate, open};
+use floodgate_testkit::{Postgres, PostgresOptions};
+use sqlx::{AssertSqlSafe, Connection, PgConnection, raw_sql};
+
+/// The server of the tests that do not harm it; each has a database of its own.
+fn server() -> &'static Postgres {
+    static SERVER: OnceLock<Postgres> = OnceLock::new();
+    SERVER.get_or_init(|| Postgres::start(PostgresOptions::default()).unwrap())
+}
+
+/// Short timeouts. One connection applies, one serves requests.
+fn config(url: String) -> Config {
+    Config {
+        url,
+        max_connections: 2,
+        connect_timeout_ms: 1_000,
+        statement_timeout_ms: 1_000,
+        lock_timeout_ms: 500,
+        apply_timeout_ms: 2_000,
+    }
+}
+
+async fn migrated(server: &Postgres) -> (String, Arc<dyn Store>) {
+    let url = server.create_database().unwrap();
+    migrate(&config(url.clone())).await.unwrap();
+    let store = open(&config(url.clone())).unwrap();
+    (url, store)
+}
+
+fn two_likes() -> [Like; 2] {
+    [1, 2].map(|n| like(n, "t", &format!("l{n}"), LikeAction::Like, 0))
+}
+
+async fn apply(store: &Arc<dyn Store>) -> Result<Vec<Outcome>, ApplyError> {
+    let likes: &dyn Apply<Like> = store.as_ref();
+    likes.apply(&two_likes(), at(0)).await
+}
+
+async fn count(store: &Arc<dyn Store>) -> Result<u64, ReadError> {
+    store.like_count(&TargetOcid::try_from("t".to_owned()).unwrap()).await
+}
+
+/// Rows of both tables that a batch of likes writes.
+fn rows(url: &str) -> String {
+    let sql = "SELECT (SELECT count(*) FROM likes), (SELECT count(*) FROM like_counts)";
+    server().psql(url, sql).unwrap()
+}
+
+#[track_caller]
+fn assert_retry(result: &Result<Vec<Outcome>, ApplyError>, reason: &str) {
+    match result {
+        Err(ApplyError::Retry(text)) if text.contains(reason) => {}
+        other => panic!("not a retry for `{reason}`: {other:?}"),
+    }
+}
+
+const APPLIED: [Outcome; 2] = [Outcome::Applied; 2];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_missing_schema_is_named() {
+    let url = server().create_database().unwrap();
+    let store = open(&config(url.clone())).unwrap();
+    assert_retry(&apply(&store).await, "run `floodgate migrate`");
+    let read = count(&store).await;
+    assert!(
+        matches!(&read, Err(ReadError::Unavailable(text)) if text.contains("floodgate migrate")),
+        "{read:?}"
+    );
+    migrate(&config(url)).await.unwrap();
+    assert_eq!(apply(&store).await.unwrap(), APPLIED);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_is_away_is_reported_at_once() {
+    let free_port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let config = config(format!("postgres://ann:secret@127.0.0.1:{free_port}/none"));
+    let store = open(&config).unwrap();
+    let start = Instant::now();
+    assert_retry(&apply(&store).await, "refused");
+    assert!(matches!(store.schema_state().await, Err(ReadError::Unavailable(_))));
+    assert!(migrate(&config).await.is_err());
+    assert!(start.elapsed() < Duration::from_millis(900), "{:?}", start.elapsed());
+}
+
+/// The likes may be written, their counters not: the batch fails at its last statement and leaves nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_missing_permission_holds_the_batch_and_leaves_nothing() {
+    let (url, _) = migrated(server()).await;
+    let grants = "CREATE ROLE guest LOGIN PASSWORD 'guest'; GRANT SELECT, INSERT, UPDATE ON likes TO guest";
+    server().psql(&url, grants).unwrap();
+    let store = open(&config(url.replace("testkit:testkit", "guest:guest"))).unwrap();
+    assert_retry(&apply(&store).await, "grant");
+    assert_eq!(rows(&url), "0|0\n");
+    server().psql(&url, "GRANT SELECT, INSERT, UPDATE ON like_counts TO guest").unwrap();
+    assert_eq!(apply(&store).await.unwrap(), APPLIED);
+    assert_eq!(rows(&url), "2|1\n");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wrong_password_is_no_bad_row_and_is_not_shown() {
+    let (url, _) = migrated(server()).await;
+    let store = open(&config(url.replace("testkit:testkit", "testkit:hunter2"))).unwrap();
+    let refused = apply(&store).await;
+    assert_retry(&refused, "check user and password");
+    assert!(!format!("{refused:?}").contains("hunter2"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_takes_no_writes_holds_the_batch() {
+    let (url, store) = migrated(server()).await;
+    let name = url.rsplit('/').next().unwrap();
+    let alter = format!("ALTER DATABASE {name} SET default_transaction_read_only = on");
+    server().psql(&url, &alter).unwrap();
+    assert_retry(&apply(&store).await, "takes no writes");
+    server().psql("postgres", &format!("ALTER DATABASE {name} RESET default_transaction_read_only")).unwrap();
+    // the connection that was refused is not used again
+    assert_eq!(apply(&store).await.unwrap(), APPLIED);
+}
+
+/// Somebody else's session that holds a lock until it is dropped or closed.
+async fn hold(url: &str, lock: &str) -> PgConnection {
+    let mut holder = PgConnection::connect(url).await.unwrap();
+    raw_sql(AssertSqlSafe(format!("BEGIN; {lock}"))).execute(&mut holder).await.unwrap();
+    holder
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_held_lock_ends_the_batch_in_time_and_reads_go_on() {
+    let (url, store) = migrated(server()).await;
+    assert_eq!(apply(&store).await.unwrap(), APPLIED);
+    let holder = hold(&url, "LOCK TABLE likes IN EXCLUSIVE MODE").await;
+    let start = Instant::now();
+    let (waiting, read) = tokio::join!(apply(&store), async {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        (count(&store).await, start.elapsed())
+    });
+    assert_retry(&waiting, "lock_timeout_ms");
+    assert!(start.elapsed() < Duration::from_millis(1_500), "{:?}", start.elapsed());
+    assert_eq!(read.0, Ok(2));
+    assert!(read.1 < Duration::from_millis(450), "the read waited for the batch: {:?}", read.1);
+    holder.close().await.unwrap();
+    assert_eq!(apply(&store).await.unwrap(), [Outcome::Duplicate; 2]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_statement_that_takes_too_long_ends_in_time() {
+    let (url, store) = migrated(server()).await;
+    let slow = "CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS
+            'BEGIN PERFORM pg_sleep(30); RETURN new; END';
+        CREATE TRIGGER slow BEFORE INSERT ON like_counts FOR EACH ROW EXECUTE FUNCTION slow()";
+    server().psql(&url, slow).unwrap();
+    let start = Instant::now();
+    assert_retry(&apply(&store).await, "statement_timeout_ms");
+    assert!(start.elapsed() < Duration::from_millis(1_900), "{:?}", start.elapsed());
+    assert_eq!(rows(&url), "0|0\n");
+    server().psql(&url, "DROP TRIGGER slow ON like_counts").unwrap();
+    assert_eq!(apply(&store).await.unwrap(), APPLIED);
+}
+
+/// Waits until a backend of this database waits for a lock, and returns its process id.
+async fn waiting_backend(url: &str) -> String {
+    let sql =
+        "SELECT pid FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()";
+    for _ in 0..200 {
+        let answer = server().psql(url, sql).unwrap();
+        if let Some(pid) = answer.lines().next() {
+            return pid.to_owned();
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("nobody waits")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_that_is_killed_midway_leaves_nothing() {
+    let (url, store) = migrated(server()).await;
+    let holder = hold(&url, "LOCK TABLE like_counts IN EXCLUSIVE MODE").await;
+    let applying = tokio::spawn({
+        let store = Arc::clone(&store);
+        async move { apply(&store).await }
+    });
+    let pid = waiting_backend(&url).await;
+    server().psql(&url, &format!("SELECT pg_terminate_backend({pid})")).unwrap();
+    assert_retry(&applying.await.unwrap(), "");
+    holder.close().await.unwrap();
+    assert_eq!(rows(&url), "0|0\n");
+    assert_eq!(apply(&store).await.unwrap(), APPLIED);
+}
+
+/// The caller goes away in the middle of a batch: it is rolled back, and the only connection is free again.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dropped_apply_is_rolled_back() {
+    let (url, store) = migrated(server()).await;
+    let holder = hold(&url, "LOCK TABLE like_counts IN EXCLUSIVE MODE").await;
+    let gone = tokio::time::timeout(Duration::from_millis(100), apply(&store)).await;
+    assert!(gone.is_err());
+    holder.close().await.unwrap();
+    assert_eq!(apply(&store).await.unwrap(), APPLIED);
+    assert_eq!(rows(&url), "2|1\n");
+}
+
+/// Two consumers decide the same request on a coupon that does not exist, so no row serialises them: the
+/// second waits for the first, and then tries again instead of failing the row.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_race_for_one_request_is_no_bad_row() {
+    let (url, store) = migrated(server()).await;
+    let request = coupon_issue(1, "none", "ann");
+    let other = "INSERT INTO coupon_requests VALUES
+        ('01930000-0000-7000-8000-000000000001', 'none', 'ann', 'UNKNOWN_COUPON', NULL, now())";
+    let mut holder = hold(&url, other).await;
+    let applying = tokio::spawn({
+        let (store, request) = (Arc::clone(&store), request.clone());
+        async move { store.apply(&[request], at(0)).await }
+    });
+    waiting_backend(&url).await;
+    raw_sql("COMMIT").execute(&mut holder).await.unwrap();
+    assert_retry(&applying.await.unwrap(), "another consumer");
+    assert_eq!(store.apply(&[request], at(0)).await, Ok(vec![Outcome::Duplicate]));
+}
+
+/// A server that is frozen keeps its connections open, accepts new ones, and answers nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mute_server_holds_nobody_beyond_the_deadlines() {
+    let own = Postgres::start(PostgresOptions::default()).unwrap();
+    let (url, store) = migrated(&own).await;
+    assert_eq!(apply(&store).await.unwrap(), APPLIED);
+    assert_eq!(count(&store).await, Ok(2));
+    own.freeze().unwrap();
+
+    let start = Instant::now();
+    assert_retry(&apply(&store).await, "did not finish");
+    assert!(start.elapsed() < Duration::from_millis(2_500), "{:?}", start.elapsed());
+    let start = Instant::now();
+    assert!(matches!(count(&store).await, Err(ReadError::Unavailable(_))));
+    assert!(start.elapsed() < Duration::from_millis(2_500), "{:?}", start.elapsed());
+    let fresh = open(&config(url)).unwrap();
+    let start = Instant::now();
+    assert_retry(&apply(&fresh).await, "no connection within");
+    assert!(start.elapsed() < Duration::from_millis(1_500), "{:?}", start.elapsed());
+
+    own.thaw().unwrap();
+    assert_eq!(apply(&store).await.unwrap(), [Outcome::Duplicate; 2]);
+    assert_eq!(count(&store).await, Ok(2));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_crash_costs_one_try_and_no_committed_row() {
+    let own = Postgres::start(PostgresOptions::default()).unwrap();
+    let (_, store) = migrated(&own).await;
+    assert_eq!(apply(&store).await.unwrap(), APPLIED);
+    assert_eq!(store.schema_state().await, Ok(SchemaState::Current));
+    own.crash().unwrap();
+    assert_retry(&apply(&store).await, "");
+    own.start_again().unwrap();
+    assert_eq!(apply(&store).await.unwrap(), [Outcome::Duplicate; 2]);
+    // its connection lay idle meanwhile: at most one read finds that out
+    if count(&store).await.is_err() {
+        assert_eq!(count(&store).await, Ok(2));
+    }
+}

@@ -1,0 +1,12 @@
+//! What the end-to-end tests and benches share: servers and nodes ([`world`]), planned writes ([`plan`]), a client
+//! that sends and records them ([`client`], [`load`]), and the state the database must then have ([`model`]).
+
+#![allow(dead_code, reason = "each test file uses another part")]
+
+pub mod client;
+pub mod load;
+pub mod model;
+pub mod plan;
+pub mod state;
+pub mod topic;
+pub mod world;

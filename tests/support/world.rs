@@ -1,0 +1,407 @@
+//! A world for one test: servers, a database and topics of its own, and the real binary, run as commands and as nodes.
+//!
+//! The environment of the binary is empty but for what is set here, and its folder is a fresh one.
+
+use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
+use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, OnceLock};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+use floodgate_testkit::{Kafka, KafkaOptions, Postgres, PostgresOptions, Process, ScratchDir, ports, wait};
+use serde_json::Value;
+
+use super::client::{Answer, Ask, Client};
+use super::load::{Load, LoadOptions, Recording};
+use super::model;
+use super::plan::{Plan, coupon_id};
+use super::state::State;
+
+/// From start to readiness, on a busy machine.
+pub const READY: Duration = Duration::from_secs(30);
+/// From the last write to a lag of 0, rebalances after a kill included.
+pub const DRAINED: Duration = Duration::from_secs(60);
+/// SIGTERM to exit: the default deadline of the product, and a little.
+pub const STOPPED: Duration = Duration::from_secs(30);
+const COMMAND: Duration = Duration::from_secs(60);
+
+/// What several worlds can share.
+pub struct Servers {
+    pub kafka: Kafka,
+    pub postgres: Postgres,
+}
+
+impl Servers {
+    /// Those of this test process.
+    pub fn shared() -> &'static Servers {
+        static SHARED: OnceLock<Servers> = OnceLock::new();
+        SHARED.get_or_init(|| {
+            // a killed member's partitions go to others sooner than a broker allows by default
+            let properties = vec![("group.min.session.timeout.ms".into(), "1000".into())];
+            let kafka = KafkaOptions { properties, ..KafkaOptions::default() };
+            Servers::start(kafka, PostgresOptions::default()).unwrap()
+        })
+    }
+
+    pub fn start(kafka: KafkaOptions, postgres: PostgresOptions) -> Result<Servers> {
+        std::thread::scope(|scope| {
+            let postgres = scope.spawn(|| Postgres::start(postgres));
+            let kafka = Kafka::start(kafka)?;
+            Ok(Servers { kafka, postgres: postgres.join().unwrap()? })
+        })
+    }
+}
+
+/// How a command ended.
+#[derive(Debug)]
+pub struct Ended {
+    pub code: i32,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+pub struct World {
+    settings: Mutex<BTreeMap<String, String>>,
+    processes: Mutex<Vec<Arc<Process>>>,
+    scratch: ScratchDir,
+}
+
+impl World {
+    /// An empty folder, no settings: what a newcomer has.
+    pub fn empty() -> Result<World> {
+        let scratch = ScratchDir::new("world")?;
+        Ok(World { settings: Mutex::default(), processes: Mutex::default(), scratch })
+    }
+
+    /// Settings for Kafka and a fresh database. Neither topics nor tables are made.
+    pub fn bare(kafka: &Kafka, postgres: &Postgres) -> Result<World> {
+        static WORLDS: AtomicU32 = AtomicU32::new(1);
+        let world = World::empty()?;
+        world.set("buffer.strategy", "kafka");
+        world.set("buffer.kafka.brokers", kafka.bootstrap());
+        world.set("topics.prefix", format!("w{}.", WORLDS.fetch_add(1, Ordering::Relaxed)));
+        world.set("store.url", postgres.create_database()?);
+        Ok(world)
+    }
+
+    /// The same with topics and tables.
+    pub fn ready(kafka: &Kafka, postgres: &Postgres) -> Result<World> {
+        let world = World::bare(kafka, postgres)?;
+        world.succeed(&["topics", "create"])?;
+        world.succeed(&["migrate"])?;
+        Ok(world)
+    }
+
+    /// Shorter waits than an operator would choose, for tests that kill and stop.
+    pub fn hurried(self) -> World {
+        self.set("buffer.kafka.session_timeout_ms", "3000");
+        self.set("shutdown.grace_ms", "200");
+        self.set("consumers.retry_max_ms", "500");
+        self.set("lag.refresh_ms", "200");
+        self
+    }
+
+    /// Sets a configuration key for what is started from here on.
+    pub fn set(&self, key: &str, value: impl Into<String>) {
+        let name = format!("FLOODGATE__{}", key.to_uppercase().replace('.', "__"));
+        self.settings.lock().unwrap().insert(name, value.into());
+    }
+
+    pub fn setting(&self, key: &str) -> String {
+        let name = format!("FLOODGATE__{}", key.to_uppercase().replace('.', "__"));
+        self.settings.lock().unwrap().get(&name).cloned().unwrap_or_default()
+    }
+
+    /// A topic's or group's name with this world's prefix.
+    pub fn named(&self, name: &str) -> String {
+        self.setting("topics.prefix") + name
+    }
+
+    /// The folder in which the binary runs.
+    pub fn folder(&self) -> &Path {
+        self.scratch.path()
+    }
+
+    /// Runs a command to its end, whatever that is.
+    pub fn command(&self, args: &[&str]) -> Result<Ended> {
+        self.command_with(args, &[])
+    }
+
+    /// The same with more settings.
+    pub fn command_with(&self, args: &[&str], settings: &[(&str, &str)]) -> Result<Ended> {
+        let mut command = self.binary(args);
+        for (key, value) in settings {
+            command.env(format!("FLOODGATE__{}", key.to_uppercase().replace('.', "__")), value);
+        }
+        let name = args.first().copied().unwrap_or("floodgate").replace('/', "-");
+        let process = Process::spawn(&name, command, self.folder())?;
+        let exit = process.wait_exit(COMMAND)?;
+        let code = exit.code().with_context(|| format!("floodgate {args:?} ended with {exit}"))?;
+        Ok(Ended { code, stdout: process.stdout(), stderr: process.stderr() })
+    }
+
+    /// Runs a command that must not fail, and returns its results.
+    pub fn succeed(&self, args: &[&str]) -> Result<String> {
+        let Ended { code, stdout, stderr } = self.command(args)?;
+        ensure!(code == 0, "floodgate {args:?} ended with {code}\n{stdout}\n{stderr}");
+        Ok(stdout)
+    }
+
+    /// Starts a node and waits until it is ready.
+    pub fn start(&self, args: &[&str]) -> Result<Node> {
+        let node = self.launch(args)?;
+        node.wait_ready()?;
+        Ok(node)
+    }
+
+    /// Starts a node on ports of its own and does not wait.
+    pub fn launch(&self, args: &[&str]) -> Result<Node> {
+        let address = || Ok(SocketAddr::from((Ipv4Addr::LOCALHOST, ports::free_port()?)));
+        let (http, admin): (Result<_>, Result<_>) = (address(), address());
+        let (http, admin) = (http?, admin?);
+        let args: Vec<String> = args.iter().map(|arg| (*arg).to_owned()).collect();
+        let process = self.spawn(&args, http, admin)?;
+        Ok(Node { args, http, admin, process, clients: [Client::new(http), Client::new(admin)] })
+    }
+
+    fn spawn(&self, args: &[String], http: SocketAddr, admin: SocketAddr) -> Result<Arc<Process>> {
+        let args: Vec<&str> = args.iter().map(String::as_str).collect();
+        let mut command = self.binary(&args);
+        command.env("FLOODGATE__HTTP__LISTEN", http.to_string());
+        command.env("FLOODGATE__ADMIN__LISTEN", admin.to_string());
+        let name = args.first().copied().unwrap_or("default");
+        let process = Arc::new(Process::spawn(name, command, self.folder())?);
+        self.processes.lock().unwrap().push(Arc::clone(&process));
+        Ok(process)
+    }
+
+    fn binary(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_floodgate"));
+        command.args(args).current_dir(self.folder()).env_clear();
+        command.env("PATH", std::env::var_os("PATH").unwrap_or_default()).env("RUST_BACKTRACE", "1");
+        command.envs(&*self.settings.lock().unwrap());
+        command
+    }
+
+    /// `floodgate lag --json`.
+    pub fn lag(&self) -> Result<Value> {
+        Ok(serde_json::from_str(&self.succeed(&["lag", "--json"])?)?)
+    }
+
+    /// Waits until no group has anything to do.
+    pub fn wait_drained(&self, deadline: Duration) -> Result<()> {
+        let mut last = String::new();
+        wait::until("a lag of 0", deadline, || {
+            let lag = self.lag().ok()?;
+            last = lag.to_string();
+            (lag_records(&lag) == 0).then_some(())
+        })
+        .with_context(|| last)
+    }
+
+    /// Creates the coupons of a plan through a node.
+    pub fn create_coupons(&self, node: &Node, plan: &Plan) -> Result<()> {
+        for (number, stock) in plan.stocks.iter().enumerate() {
+            let body = format!(r#"{{"couponId":"{}","stock":{stock}}}"#, coupon_id(number as u16));
+            let answer = node.ask(&Ask::new("POST", "/api/v6/coupons").json(body))?;
+            ensure!(answer.status == 201, "{} {}", answer.status, answer.text());
+        }
+        Ok(())
+    }
+
+    /// Starts a load on ingress nodes.
+    pub fn load(&self, plan: &Arc<Plan>, ingresses: &[&Node], options: LoadOptions) -> Load {
+        let addresses: Vec<SocketAddr> = ingresses.iter().map(|node| node.http).collect();
+        Load::start(plan, &addresses, options)
+    }
+
+    /// Waits until everything is applied and compares the database with what the recording allows.
+    pub fn check(&self, postgres: &Postgres, recording: &Recording) -> Result<()> {
+        self.wait_drained(DRAINED)?;
+        let state = State::from_postgres(postgres, &self.setting("store.url"))?;
+        model::check(recording, &state, &Default::default())
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        if std::thread::panicking() || std::env::var_os("FLOODGATE_TEST_LOGS").is_some() {
+            for process in self.processes.lock().unwrap().iter() {
+                eprintln!("{}", process.log_tail());
+            }
+        }
+    }
+}
+
+/// A test's body: what it returns as an error is told before its world's logs are.
+pub fn run(test: impl FnOnce() -> Result<()>) {
+    if let Err(error) = test() {
+        panic!("failed: {error:#}");
+    }
+}
+
+/// All groups' lag together.
+pub fn lag_records(report: &Value) -> i64 {
+    let groups = report["groups"].as_array().into_iter().flatten();
+    let topics = groups.flat_map(|group| group["topics"].as_array().into_iter().flatten());
+    let partitions = topics.flat_map(|topic| topic["partitions"].as_array().into_iter().flatten());
+    partitions.map(|partition| partition["lag"].as_i64().unwrap()).sum()
+}
+
+/// The binary as a long-running process.
+pub struct Node {
+    args: Vec<String>,
+    pub http: SocketAddr,
+    pub admin: SocketAddr,
+    process: Arc<Process>,
+    clients: [Client; 2],
+}
+
+impl Node {
+    pub fn process(&self) -> &Process {
+        &self.process
+    }
+
+    /// Starts it again, where it was and as it was.
+    pub fn start_again(&mut self, world: &World) -> Result<()> {
+        ensure!(self.process.exit_status().is_some(), "{} runs already", self.process.name());
+        self.process = world.spawn(&self.args, self.http, self.admin)?;
+        self.wait_ready()
+    }
+
+    /// SIGKILL.
+    pub fn kill(&self) -> Result<()> {
+        self.process.kill()
+    }
+
+    /// SIGTERM, and then it must end with 0.
+    pub fn stop(&self) -> Result<()> {
+        self.process.terminate()?;
+        let exit = self.process.wait_exit(STOPPED)?;
+        ensure!(exit.code() == Some(0), "ended with {exit} after SIGTERM\n{}", self.process.log_tail());
+        Ok(())
+    }
+
+    pub fn wait_ready(&self) -> Result<()> {
+        let what = format!("{} to be ready", self.process.name());
+        let mut last = String::new();
+        let ready = wait::until(&what, READY, || {
+            if let Some(exit) = self.process.exit_status() {
+                return Some(Err(anyhow::anyhow!("{} ended with {exit}", self.process.name())));
+            }
+            let (status, detail) = self.readiness().ok()?;
+            last = detail;
+            (status == 200).then_some(Ok(()))
+        });
+        ready.with_context(|| last).flatten().with_context(|| self.process.log_tail())
+    }
+
+    /// Waits until it is unready for a reason that has `needle` in it.
+    pub fn wait_unready(&self, needle: &str) -> Result<()> {
+        let mut last = String::new();
+        wait::until(&format!("{needle:?} in /readyz"), READY, || {
+            let (status, detail) = self.readiness().ok()?;
+            let found = status == 503 && detail.contains(needle);
+            last = detail;
+            found.then_some(())
+        })
+        .with_context(|| last)
+        .with_context(|| self.process.log_tail())
+    }
+
+    /// Status and detail of the operators' `/readyz`.
+    pub fn readiness(&self) -> Result<(u16, String)> {
+        let answer = self.ask_admin("/readyz")?;
+        let detail = answer.json()["detail"].as_str().unwrap_or_default().to_owned();
+        Ok((answer.status, detail))
+    }
+
+    /// One request to the clients' listener.
+    pub fn ask(&self, ask: &Ask) -> Result<Answer> {
+        let [http, _] = &self.clients;
+        http.ask(ask).map_err(|failure| anyhow::anyhow!("{} {}: {failure:?}", ask.method, ask.path))
+    }
+
+    pub fn get(&self, path: &str) -> Result<Answer> {
+        self.ask(&Ask::get(path))
+    }
+
+    /// One GET from the operators' listener.
+    pub fn ask_admin(&self, path: &str) -> Result<Answer> {
+        let [_, admin] = &self.clients;
+        admin.ask(&Ask::get(path)).map_err(|failure| anyhow::anyhow!("GET {path}: {failure:?}"))
+    }
+
+    pub fn metrics(&self) -> Result<Metrics> {
+        let answer = self.ask_admin("/metrics")?;
+        ensure!(answer.status == 200, "/metrics answers {}", answer.status);
+        Metrics::parse(&answer.text())
+    }
+}
+
+/// A scrape.
+#[derive(Debug, Clone, Default)]
+pub struct Metrics(BTreeMap<String, f64>);
+
+impl Metrics {
+    fn parse(text: &str) -> Result<Metrics> {
+        let mut values = BTreeMap::new();
+        for line in text.lines().filter(|line| !line.starts_with('#') && !line.is_empty()) {
+            let Some((series, value)) = line.rsplit_once(' ') else { bail!("not a sample: {line}") };
+            values.insert(series.to_owned(), value.parse().with_context(|| line.to_owned())?);
+        }
+        Ok(Metrics(values))
+    }
+
+    /// All series of a name that have these labels.
+    pub fn series<'a>(
+        &'a self,
+        name: &'a str,
+        labels: &'a [(&'a str, &'a str)],
+    ) -> impl Iterator<Item = (&'a str, f64)> {
+        let matches = move |series: &str| {
+            let (found, rest) = series.split_once('{').unwrap_or((series, ""));
+            found == name && labels.iter().all(|(name, value)| rest.contains(&format!("{name}=\"{value}\"")))
+        };
+        self.0
+            .iter()
+            .filter(move |(series, _)| matches(series))
+            .map(|(series, value)| (series.as_str(), *value))
+    }
+
+    /// Their sum; 0 without any.
+    pub fn sum(&self, name: &str, labels: &[(&str, &str)]) -> f64 {
+        self.series(name, labels).map(|(_, value)| value).sum()
+    }
+
+    /// How many there are.
+    pub fn count(&self, name: &str, labels: &[(&str, &str)]) -> usize {
+        self.series(name, labels).count()
+    }
+
+    /// Adds another process's values to these.
+    pub fn add(&mut self, other: &Metrics) {
+        for (series, value) in &other.0 {
+            *self.0.entry(series.clone()).or_default() += value;
+        }
+    }
+
+    /// The upper bound of the histogram bucket in which a quantile lies, in the histogram's unit.
+    pub fn quantile_bound(&self, histogram: &str, quantile: f64) -> f64 {
+        let name = format!("{histogram}_bucket");
+        let mut buckets: BTreeMap<u64, f64> = BTreeMap::new();
+        for (series, count) in self.series(&name, &[]) {
+            let bound =
+                series.split("le=\"").nth(1).and_then(|rest| rest.split('"').next()).unwrap_or("+Inf");
+            let bound = bound.parse().unwrap_or(f64::INFINITY);
+            // positive floats order like their bits
+            *buckets.entry(f64::to_bits(bound)).or_default() += count;
+        }
+        let total = buckets.values().next_back().copied().unwrap_or(0.0);
+        let reached = buckets.iter().find(|(_, count)| **count >= total * quantile);
+        reached.map_or(f64::NAN, |(bound, _)| f64::from_bits(*bound))
+    }
+}

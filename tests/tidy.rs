@@ -1,0 +1,150 @@
+//! The house rules that a machine can check: who may know whom, and how files look.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+const CRATES: [&str; 8] =
+    ["schemas", "buffer", "store", "producer", "consumers", "admin", "observe", "testkit"];
+
+/// Rust files under the given folders of the project.
+fn sources(folders: &[&str]) -> Vec<(String, String)> {
+    fn walk(folder: &Path, found: &mut Vec<PathBuf>) {
+        for entry in fs::read_dir(folder).unwrap().map(Result::unwrap) {
+            match entry.path() {
+                path if path.is_dir() => walk(&path, found),
+                path if path.extension().is_some_and(|extension| extension == "rs") => found.push(path),
+                _ => {}
+            }
+        }
+    }
+    let mut found = Vec::new();
+    folders.iter().for_each(|folder| walk(&root().join(folder), &mut found));
+    found.sort();
+    let name = |path: &Path| path.strip_prefix(root()).unwrap().display().to_string();
+    found.iter().map(|path| (name(path), fs::read_to_string(path).unwrap())).collect()
+}
+
+/// Lines of code, with their numbers; comments are left out.
+fn code(text: &str) -> impl Iterator<Item = (usize, &str)> {
+    (1..).zip(text.lines()).filter(|(_, line)| !line.trim_start().starts_with("//"))
+}
+
+/// What a crate depends on when it is built for use, not for its tests.
+fn dependencies(of: &str) -> BTreeSet<String> {
+    let manifest = fs::read_to_string(root().join(of).join("Cargo.toml")).unwrap();
+    let manifest: toml::Table = manifest.parse().unwrap();
+    manifest["dependencies"].as_table().unwrap().keys().cloned().collect()
+}
+
+#[test]
+fn crates_know_only_whom_they_may() {
+    let ours = |of: &str| -> Vec<String> {
+        dependencies(of)
+            .iter()
+            .filter_map(|name| name.strip_prefix("floodgate-").map(str::to_owned))
+            .collect()
+    };
+    assert_eq!(ours("schemas"), [""; 0]);
+    assert_eq!(ours("observe"), [""; 0]);
+    assert_eq!(ours("testkit"), [""; 0]);
+    assert_eq!(ours("buffer"), ["schemas"]);
+    assert_eq!(ours("store"), ["schemas"]);
+    assert_eq!(ours("producer"), ["buffer", "observe", "schemas", "store"]);
+    assert_eq!(ours("consumers"), ["buffer", "observe", "schemas", "store"]);
+    assert_eq!(ours("admin"), ["buffer", "observe", "schemas"]);
+}
+
+#[test]
+fn only_the_buffer_knows_its_strategies() {
+    for name in CRATES.into_iter().filter(|name| *name != "buffer").chain(["."]) {
+        assert!(
+            !dependencies(name).iter().any(|dependency| dependency.contains("kafka")),
+            "{name} depends on Kafka"
+        );
+    }
+    let others =
+        ["schemas/src", "store/src", "producer/src", "consumers/src", "admin/src", "observe/src", "src"];
+    for (file, text) in sources(&others) {
+        for (number, line) in code(&text) {
+            for word in ["StrategyKind", "rdkafka", "Kafka", "Redis", "InMemory"] {
+                // texts for people may say where a name comes from
+                assert!(!line.contains(word) || line.contains('"'), "{file}:{number} names {word}: {line}");
+            }
+        }
+    }
+}
+
+#[test]
+fn only_the_store_contains_sql() {
+    for name in CRATES.into_iter().filter(|name| *name != "store").chain(["."]) {
+        assert!(!dependencies(name).contains("sqlx"), "{name} depends on sqlx");
+    }
+    let others =
+        ["schemas/src", "buffer/src", "producer/src", "consumers/src", "admin/src", "observe/src", "src"];
+    for (file, text) in sources(&others) {
+        for (number, line) in code(&text) {
+            for word in ["SELECT ", "INSERT INTO", "UPDATE ", "DELETE FROM", "CREATE TABLE"] {
+                assert!(!line.contains(word), "{file}:{number} contains SQL: {line}");
+            }
+        }
+    }
+}
+
+/// One match on the kind of strategy and one on the kind of database, in `open`.
+#[test]
+fn the_kind_is_decided_once() {
+    let matches = |folder: &str, word: &str| -> Vec<String> {
+        let is_match = |line: &str| line.contains(word) && line.contains("=>");
+        let found =
+            sources(&[folder]).into_iter().filter(|(_, text)| code(text).any(|(_, line)| is_match(line)));
+        found.map(|(file, _)| file).collect()
+    };
+    assert_eq!(matches("buffer/src", "StrategyKind::"), ["buffer/src/lib.rs"]);
+}
+
+/// A file is read in one sitting.
+#[test]
+fn files_stay_readable() {
+    const LINES_MAX: usize = 450;
+    let folders: Vec<String> =
+        CRATES.iter().map(|name| format!("{name}/src")).chain(["src".to_owned()]).collect();
+    for (file, text) in sources(&folders.iter().map(String::as_str).collect::<Vec<_>>()) {
+        let lines = text.lines().count();
+        assert!(
+            lines <= LINES_MAX,
+            "{file} has {lines} lines, more than {LINES_MAX}: split it by what it is about"
+        );
+    }
+}
+
+#[test]
+fn nothing_is_left_half_done() {
+    let folders: Vec<String> = CRATES.iter().map(|name| (*name).to_owned()).collect();
+    let mut folders: Vec<&str> = folders.iter().map(String::as_str).collect();
+    folders.extend(["src", "tests", "benches"]);
+    let words =
+        [concat!("TO", "DO"), concat!("FIX", "ME"), concat!("#[ig", "nore"), concat!("unimplem", "ented!")];
+    for (file, text) in sources(&folders) {
+        for (number, line) in (1..).zip(text.lines()) {
+            for word in words {
+                assert!(!line.contains(word), "{file}:{number} says {word}");
+            }
+        }
+    }
+}
+
+/// Whoever reads the code map finds every room in it.
+#[test]
+fn architecture_names_every_crate_and_stays_short() {
+    let text = fs::read_to_string(root().join("ARCHITECTURE.md")).unwrap();
+    assert!(text.lines().count() <= 200, "ARCHITECTURE.md has more than 200 lines");
+    for name in CRATES {
+        assert!(text.contains(&format!("`{name}/`")), "ARCHITECTURE.md does not name `{name}/`");
+    }
+}
