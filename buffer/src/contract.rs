@@ -46,7 +46,7 @@ fn record<'a>(key: &'a str, value: &'a str) -> Record<'a> {
 
 /// Waits until the publisher takes events, then publishes `count` records over `keys` keys; each value is
 /// `key:number`, counting up per key.
-async fn publish(publisher: &dyn Publish, keys: usize, count: usize) {
+pub async fn publish(publisher: &dyn Publish, keys: usize, count: usize) {
     ready(publisher).await;
     let receipts = Receipts::new(count);
     for index in 0..count {
@@ -74,7 +74,7 @@ async fn next(subscription: &mut dyn Subscription) -> Batch {
 }
 
 /// Everything this member gets until `count` records came, committed batch by batch.
-async fn drain(subscription: &mut dyn Subscription, count: usize) -> Vec<String> {
+pub async fn drain(subscription: &mut dyn Subscription, count: usize) -> Vec<String> {
     let mut values = Vec::new();
     while values.len() < count {
         let batch = next(subscription).await;
@@ -84,12 +84,13 @@ async fn drain(subscription: &mut dyn Subscription, count: usize) -> Vec<String>
     values
 }
 
-fn values_of(batch: &Batch) -> Vec<String> {
+/// The records' values, as text.
+pub fn values_of(batch: &Batch) -> Vec<String> {
     batch.iter().map(|r| String::from_utf8(r.value.expect("a value").to_vec()).unwrap()).collect()
 }
 
 /// Fails unless every key's numbers run from 0 without a gap and in order, and all `count` records are there.
-fn assert_complete_in_key_order(values: &[String], keys: usize, count: usize) {
+pub fn assert_complete_in_key_order(values: &[String], keys: usize, count: usize) {
     let mut next: HashMap<&str, usize> = HashMap::new();
     for value in values {
         let (key, number) = value.split_once(':').unwrap();

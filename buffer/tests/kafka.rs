@@ -3,10 +3,11 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 
 use floodgate_buffer::{
-    BufferConfig, InMemoryConfig, KafkaConfig, Outcome, Receipts, Record, Strategy, StrategyKind, Topic,
-    TopicState, TopicsConfig, contract, open,
+    BatchLimits, BufferConfig, InMemoryConfig, KafkaConfig, Outcome, Receipts, Record, Strategy,
+    StrategyKind, Topic, TopicState, TopicsConfig, contract, open,
 };
 use floodgate_schemas::EventType;
 use floodgate_testkit::{Kafka, KafkaOptions};
@@ -14,7 +15,13 @@ use floodgate_testkit::{Kafka, KafkaOptions};
 /// One broker for all tests of this file; every test has topics of its own.
 fn bootstrap() -> String {
     static KAFKA: OnceLock<Kafka> = OnceLock::new();
-    KAFKA.get_or_init(|| Kafka::start(KafkaOptions::default()).expect("a broker starts")).bootstrap()
+    KAFKA
+        .get_or_init(|| {
+            // sessions shorter than a broker allows by default, for tests that wait for one to end
+            let properties = vec![("group.min.session.timeout.ms".to_owned(), "500".to_owned())];
+            Kafka::start(KafkaOptions { properties, ..KafkaOptions::default() }).expect("a broker starts")
+        })
+        .bootstrap()
 }
 
 fn without_topics(brokers: String, adapt: impl FnOnce(&mut KafkaConfig)) -> Arc<dyn Strategy> {
@@ -44,7 +51,11 @@ fn without_topics(brokers: String, adapt: impl FnOnce(&mut KafkaConfig)) -> Arc<
 }
 
 fn strategy() -> Arc<dyn Strategy> {
-    let strategy = without_topics(bootstrap(), |_| {});
+    strategy_with(|_| {})
+}
+
+fn strategy_with(adapt: impl FnOnce(&mut KafkaConfig)) -> Arc<dyn Strategy> {
+    let strategy = without_topics(bootstrap(), adapt);
     let reports = strategy.create_topics().unwrap();
     assert!(reports.iter().all(|report| report.state == TopicState::Created), "{reports:?}");
     strategy
@@ -100,18 +111,12 @@ async fn an_unreachable_broker_stores_nothing_for_certain() {
 async fn missing_topics_name_the_command() {
     let strategy = without_topics(bootstrap(), |_| {});
     let publisher = strategy.publisher().unwrap();
-    let told = floodgate_testkit::wait::until(
-        "readiness to name the command",
-        std::time::Duration::from_secs(30),
-        || publisher.ready().err().filter(|reason| reason.contains("floodgate topics create")),
-    );
+    let told =
+        floodgate_testkit::wait::until("readiness to name the command", Duration::from_secs(30), || {
+            publisher.ready().err().filter(|reason| reason.contains("floodgate topics create"))
+        });
     assert!(told.unwrap().contains("floodgate.like.v1"));
-    let limits = floodgate_buffer::BatchLimits {
-        events: 1,
-        bytes: 1,
-        wait: std::time::Duration::ZERO,
-        drain: std::time::Duration::ZERO,
-    };
+    let limits = BatchLimits { events: 1, bytes: 1, wait: Duration::ZERO, drain: Duration::ZERO };
     let mut member = strategy.subscribe(EventType::Like, limits).unwrap();
     assert!(member.next().await.unwrap_err().0.contains("floodgate topics create"));
     assert!(strategy.lag().unwrap_err().0.contains("floodgate topics create"));
@@ -127,4 +132,35 @@ fn creating_topics_is_idempotent() {
     assert!(again.iter().all(|report| report.state == TopicState::Existed), "{again:?}");
     let described = strategy.describe_topics().unwrap();
     assert!(described.iter().all(|topic| topic.partitions.as_ref().is_some_and(|p| p.len() == 10)));
+}
+
+/// While the database stalls, the member goes on polling: it stays in the group for longer than a member that
+/// does not poll may, keeps its partitions, and in the end nothing was delivered twice.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stalled_pipeline_keeps_its_partitions() {
+    const MAX_POLL_INTERVAL: Duration = Duration::from_millis(2000);
+    let strategy = strategy_with(|kafka| {
+        kafka.session_timeout_ms = 1500;
+        kafka.max_poll_interval_ms = MAX_POLL_INTERVAL.as_millis() as u64;
+    });
+    contract::publish(&*strategy.publisher().unwrap(), 1, 200).await;
+    let limits =
+        BatchLimits { events: 10, bytes: 1 << 20, wait: Duration::ZERO, drain: Duration::from_secs(1) };
+    let mut member = strategy.subscribe(EventType::Like, limits).unwrap();
+    let in_work = member.next().await.unwrap().unwrap();
+
+    let stalled = Instant::now();
+    while stalled.elapsed() < 2 * MAX_POLL_INTERVAL {
+        let strategy = Arc::clone(&strategy);
+        let lag = tokio::task::spawn_blocking(move || strategy.lag()).await.unwrap().unwrap();
+        let group = lag.groups.into_iter().find(|group| group.of == EventType::Like).unwrap();
+        assert_eq!(group.members, Some(1), "the member left after {:?}", stalled.elapsed());
+        assert_eq!(group.partitions.iter().map(|p| p.lag()).sum::<u64>(), 200, "nothing is done yet");
+    }
+
+    let mut values = contract::values_of(&in_work);
+    member.commit(in_work);
+    values.extend(contract::drain(&mut *member, 200 - values.len()).await);
+    contract::assert_complete_in_key_order(&values, 1, 200);
+    member.close().await.unwrap();
 }

@@ -44,8 +44,13 @@ const ASSIGN_TIMEOUT: Duration = Duration::from_secs(10);
 /// Between two such tries.
 const ASSIGN_RETRY: Duration = Duration::from_millis(100);
 
-/// How long a commit that must be acknowledged waits for a group in the midst of a rebalance, and between tries.
-const COMMIT_TIMEOUT: Duration = Duration::from_secs(3);
+/// How long the last commit waits for a group in the midst of a rebalance: a few heartbeats of all members.
+const LAST_COMMIT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The same for partitions that are being revoked: the group waits for this member meanwhile.
+const REVOKE_COMMIT_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// Between two such tries.
 const COMMIT_RETRY: Duration = Duration::from_millis(50);
 
 /// A consumer and what it shares with its pipeline.
@@ -103,14 +108,25 @@ impl Owner {
                 continue;
             }
             match self.consumer.poll(TICK.min(self.commit_interval)) {
-                Some(Ok(message)) if phase == Phase::Running => self.keep(&message),
+                Some(Ok(message)) if phase == Phase::Running => {
+                    self.keep(&message);
+                    if self.paused {
+                        // it came from a partition that was assigned since
+                        self.pause(true);
+                    }
+                }
                 Some(Err(error)) => self.meet(&error),
                 Some(Ok(_)) | None => {}
             }
         }
         // the group may be in the midst of a rebalance, which goes on only while somebody polls
         let poll = || drop(self.consumer.poll(COMMIT_RETRY));
-        let committed = self.consumer.context().commit_unacknowledged(&self.consumer, |_| true, poll);
+        let committed = self.consumer.context().commit_unacknowledged(
+            &self.consumer,
+            |_| true,
+            LAST_COMMIT_TIMEOUT,
+            poll,
+        );
         // dropping the consumer leaves the group, which revokes what it still owns
         drop(self.consumer);
         committed.map_err(|error| SubscribeError(format!("the last offsets were not committed: {error}")))
@@ -235,10 +251,11 @@ impl MemberContext {
         &self,
         consumer: &BaseConsumer<Self>,
         of: impl Fn(Partition) -> bool,
+        within: Duration,
         pause: impl Fn(),
     ) -> KafkaResult<()> {
         use RDKafkaErrorCode::{IllegalGeneration, RebalanceInProgress};
-        let until = Instant::now() + COMMIT_TIMEOUT;
+        let until = Instant::now() + within;
         loop {
             // anew for every try: partitions may have gone, committed, while it paused
             let list = self.unacknowledged(&of)?;
@@ -391,8 +408,11 @@ impl MemberContext {
         drop(state);
         // committed while still owned, then owned no longer: what the pipeline gives back from here on is ignored
         let sleep = || thread::sleep(COMMIT_RETRY);
-        let committed =
-            if lost { Ok(()) } else { self.commit_unacknowledged(consumer, |p| is_leaving(&p), sleep) };
+        let committed = if lost {
+            Ok(())
+        } else {
+            self.commit_unacknowledged(consumer, |p| is_leaving(&p), REVOKE_COMMIT_TIMEOUT, sleep)
+        };
         self.shared.state.lock().owned.retain(|partition, _| !is_leaving(partition));
         let numbers: Vec<_> = leaving.iter().map(|partition| partition.0).collect();
         tracing::info!(group = self.group, partitions = ?numbers, lost, drained, "partitions revoked");
