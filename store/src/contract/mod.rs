@@ -92,6 +92,7 @@ macro_rules! store_contract {
             likes_at_once = concurrency::likes,
             expectations_at_once = concurrency::expectations,
             coupons_at_once = concurrency::coupons,
+            unknown_coupons_at_once = concurrency::unknown_coupons,
         );
         $crate::store_contract!(@examples $empty;
             schema_states_and_migrations = schema::states_and_migrations,

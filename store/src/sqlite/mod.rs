@@ -80,7 +80,9 @@ impl SqliteStore {
         let connections = |options, max| Connections::new(options, max, config.connect_timeout());
         Ok(Self {
             path: path.into(),
-            writer: connections(options.clone(), 1),
+            // the rows of a batch lie all over the file: with a cache of 64 MiB (in KiB, negative, by
+            // SQLite's convention) instead of 2 MiB, batches are twice as fast
+            writer: connections(options.clone().pragma("cache_size", "-65536"), 1),
             readers: connections(options.clone().read_only(true), config.max_connections - 1),
             // the file itself remembers the journal's mode
             migrations: connections(options.create_if_missing(true).journal_mode(SqliteJournalMode::Wal), 1),
