@@ -4,12 +4,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use clap::Args;
+use floodgate_buffer::Strategy;
 use floodgate_schemas::EventType;
 use floodgate_store::{SchemaState, Store};
 
 use crate::Exit;
 use crate::roles::{ConsumersRole, Deadline, Opened, until_stopped};
 use crate::settings::Settings;
+use crate::signals::Signals;
 
 /// How often a database that is not ready is looked at again.
 const SCHEMA_RETRY: Duration = Duration::from_secs(1);
@@ -25,9 +27,10 @@ pub(crate) struct ConsumeArgs {
 type Slot = Arc<Mutex<Result<ConsumersRole, String>>>;
 
 pub(crate) async fn consume(settings: &Settings, args: &ConsumeArgs) -> Result<(), Exit> {
-    let groups = groups(&args.groups)?;
+    let signals = Signals::listen()?;
     let opened = Arc::new(Opened::new(settings)?);
     opened.need_shared("consume")?;
+    let groups = groups(&*opened.strategy, &args.groups)?;
     let slot: Slot = Arc::new(Mutex::new(Err("not yet connected to the database".to_owned())));
     let readiness = Arc::clone(&slot);
     let admin = opened.admin(false, Arc::new(move || ready(&readiness))).await?;
@@ -35,7 +38,7 @@ pub(crate) async fn consume(settings: &Settings, args: &ConsumeArgs) -> Result<(
     opened.announce("consume", &format!("groups {}; admin http://{}", names.join(", "), admin.address));
     let starting = tokio::spawn(start_with_schema(Arc::clone(&opened), groups, Arc::clone(&slot)));
 
-    let (_, deadline) = until_stopped(settings).await?;
+    let (_, deadline) = until_stopped(settings, signals).await;
     starting.abort();
     let _ = starting.await;
     let stopped = stop(&slot, deadline).await;
@@ -49,18 +52,19 @@ pub(crate) async fn consume(settings: &Settings, args: &ConsumeArgs) -> Result<(
     Ok(())
 }
 
-fn groups(names: &[String]) -> Result<Vec<EventType>, Exit> {
-    if names.is_empty() {
-        return Ok(EventType::ALL.into());
-    }
-    let named = |name: &String| {
-        let found = EventType::ALL.into_iter().find(|of| name == of.group() || name == of.name());
-        found.ok_or_else(|| {
-            let known = EventType::ALL.map(EventType::group).join(", ");
-            Exit::usage(format!("--group {name}: no such group; the groups are {known}"))
-        })
+/// Groups by their full names, or without the configured prefix, or by the events they apply.
+fn groups(strategy: &dyn Strategy, names: &[String]) -> Result<Vec<EventType>, Exit> {
+    let is_meant = |of: EventType, name: &str| {
+        name == strategy.group_name(of) || name == of.group() || name == of.name()
     };
-    names.iter().map(named).collect()
+    for name in names {
+        if !EventType::ALL.into_iter().any(|of| is_meant(of, name)) {
+            let known = EventType::ALL.map(|of| strategy.group_name(of)).join(", ");
+            return Err(Exit::usage(format!("--group {name}: no such group; the groups are {known}")));
+        }
+    }
+    let is_wanted = |of: &EventType| names.is_empty() || names.iter().any(|name| is_meant(*of, name));
+    Ok(EventType::ALL.into_iter().filter(is_wanted).collect())
 }
 
 fn ready(slot: &Slot) -> Result<(), String> {

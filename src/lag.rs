@@ -34,17 +34,24 @@ pub(crate) fn lag(settings: &Settings, args: &LagArgs) -> Result<(), Exit> {
         )));
     }
     loop {
-        let snapshot = strategy.lag().map_err(Exit::failed)?;
-        let report = LagReport::new(&snapshot, Timestamp::now());
-        let text = if args.json { json(&report)? } else { table(&report) };
-        let start = if args.watch && !args.json { REDRAW } else { "" };
-        let mut out = std::io::stdout().lock();
-        write!(out, "{start}{text}").and_then(|()| out.flush()).map_err(Exit::failed)?;
+        match strategy.lag() {
+            Ok(snapshot) => print(&LagReport::new(&snapshot, Timestamp::now()), args)?,
+            // an outage is when somebody watches: the last table stays, and looking goes on
+            Err(error) if args.watch => eprintln!("floodgate: {error}"),
+            Err(error) => return Err(Exit::failed(error)),
+        }
         if !args.watch {
             return Ok(());
         }
-        std::thread::sleep(Duration::from_millis(settings.lag.refresh_ms.max(100)));
+        std::thread::sleep(Duration::from_millis(settings.lag.refresh_ms));
     }
+}
+
+fn print(report: &LagReport, args: &LagArgs) -> Result<(), Exit> {
+    let text = if args.json { json(report)? } else { table(report) };
+    let start = if args.watch && !args.json { REDRAW } else { "" };
+    let mut out = std::io::stdout().lock();
+    write!(out, "{start}{text}").and_then(|()| out.flush()).map_err(Exit::failed)
 }
 
 fn json(report: &LagReport) -> Result<String, Exit> {

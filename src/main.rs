@@ -99,6 +99,8 @@ fn execute(cli: Cli) -> Result<(), Exit> {
     let command = cli.command.unwrap_or(Command::Run);
     if let Command::Config(args) = command {
         roles::open_strategy(&settings)?;
+        floodgate_store::open(&settings.store).map_err(Exit::usage)?;
+        floodgate_observe::logs::check(&settings.log).map_err(Exit::usage)?;
         if !args.check {
             print!("{}", settings.masked()?);
         }

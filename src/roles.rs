@@ -9,12 +9,12 @@ use std::time::{Duration, Instant};
 
 use floodgate_admin::{AdminServer, LagExport, LagWatch, Readiness};
 use floodgate_buffer::{Publish, Strategy};
-use floodgate_consumers::{Consumers, Health};
+use floodgate_consumers::{Consumers, Health, Members};
 use floodgate_observe::Metrics;
 use floodgate_producer::{Ingress, Server};
 use floodgate_schemas::EventType;
 use floodgate_store::Store;
-use tokio::task::{JoinHandle, JoinSet};
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::Exit;
@@ -51,17 +51,18 @@ impl Opened {
         )))
     }
 
-    /// Opens the clients' listener.
+    /// Opens the clients' listener. Nothing is served before [`IngressRole::start`].
     pub(crate) fn ingress(&self) -> Result<IngressRole, Exit> {
         let Settings { http, .. } = &self.settings;
         let (publisher, reads) = (Arc::clone(&self.publisher), Arc::clone(&self.store));
         let ingress = Ingress::new(http, self.settings.keying(), publisher, reads, &self.metrics);
         let server = Server::bind(http, &ingress).map_err(Exit::failed)?;
         let address = server.local_addr().map_err(Exit::failed)?;
+        // a request is answered within these; and half of the time at least is left for what comes after
+        let longest = Duration::from_millis(http.send_timeout_ms.saturating_add(http.request_deadline_ms));
+        let drain = longest.min(Duration::from_millis(self.settings.shutdown.deadline_ms / 2));
         let stop = CancellationToken::new();
-        let drain = Duration::from_millis(self.settings.shutdown.deadline_ms);
-        let served = tokio::spawn(server.run(stop.clone(), drain));
-        Ok(IngressRole { ingress, address: address.to_string(), stop, served })
+        Ok(IngressRole { ingress, address: address.to_string(), server, drain, stop })
     }
 
     /// Opens the operators' listener.
@@ -88,7 +89,7 @@ impl Opened {
         let address = server.local_addr().map_err(Exit::failed)?.to_string();
         let stop = CancellationToken::new();
         tokio::spawn(server.run(stop.clone()));
-        tokio::spawn(lag.run(Duration::from_millis(self.settings.lag.refresh_ms.max(100)), stop.clone()));
+        tokio::spawn(lag.run(Duration::from_millis(self.settings.lag.refresh_ms), stop.clone()));
         Ok(AdminRole { address, stop })
     }
 
@@ -106,7 +107,7 @@ impl Opened {
             health: Health::default(),
             stop: CancellationToken::new(),
         };
-        let mut members = JoinSet::new();
+        let mut members = Members::new();
         groups.iter().for_each(|of| consumers.start(*of, &mut members));
         ConsumersRole { stop: consumers.stop, health: consumers.health, members }
     }
@@ -150,8 +151,7 @@ impl Deadline {
 }
 
 /// Waits until a signal asks the process to stop. A second one ends it at once.
-pub(crate) async fn until_stopped(settings: &Settings) -> Result<(Signal, Deadline), Exit> {
-    let mut signals = Signals::listen()?;
+pub(crate) async fn until_stopped(settings: &Settings, mut signals: Signals) -> (Signal, Deadline) {
     let signal = signals.next().await;
     let deadline = Deadline(Instant::now() + Duration::from_millis(settings.shutdown.deadline_ms));
     tracing::info!(?signal, deadline_ms = settings.shutdown.deadline_ms, "stopping");
@@ -160,17 +160,34 @@ pub(crate) async fn until_stopped(settings: &Settings) -> Result<(Signal, Deadli
         tracing::error!("a second signal: ending without waiting");
         std::process::exit(1);
     });
-    Ok((signal, deadline))
+    (signal, deadline)
 }
 
+/// The clients' listener, open.
 pub(crate) struct IngressRole {
     pub(crate) ingress: Arc<Ingress>,
     pub(crate) address: String,
+    server: Server,
+    drain: Duration,
+    stop: CancellationToken,
+}
+
+/// The clients' listener, serving.
+pub(crate) struct Serving {
+    ingress: Arc<Ingress>,
     stop: CancellationToken,
     served: JoinHandle<bool>,
 }
 
 impl IngressRole {
+    /// Takes requests from here on.
+    pub(crate) fn start(self) -> Serving {
+        let served = tokio::spawn(self.server.run(self.stop.clone(), self.drain));
+        Serving { ingress: self.ingress, stop: self.stop, served }
+    }
+}
+
+impl Serving {
     /// Unready at once; after a grace in which load balancers notice, takes no more requests, answers those in
     /// work and flushes what was taken. Says what was left behind. Nobody at a terminal waits for the grace.
     pub(crate) async fn stop(self, signal: Signal, grace_ms: u64, deadline: Deadline) -> Result<(), Exit> {
@@ -207,16 +224,23 @@ impl AdminRole {
 pub(crate) struct ConsumersRole {
     pub(crate) health: Health,
     stop: CancellationToken,
-    members: JoinSet<()>,
+    members: Members,
 }
 
 impl ConsumersRole {
     /// Lets every member finish its batch, commit and leave.
     pub(crate) async fn stop(mut self, deadline: Deadline) -> Result<(), Exit> {
         self.stop.cancel();
-        let all = async { while self.members.join_next().await.is_some() {} };
-        tokio::time::timeout(deadline.left(), all)
-            .await
-            .map_err(|_| Exit::failed("some consumers did not finish their batches before the deadline"))
+        let all = async {
+            let mut ended = Ok(());
+            while let Some(member) = self.members.join_next().await {
+                let member = member.unwrap_or_else(|error| Err(error.to_string()));
+                ended = ended.and(member.map_err(Exit::failed));
+            }
+            ended
+        };
+        tokio::time::timeout(deadline.left(), all).await.unwrap_or_else(|_| {
+            Err(Exit::failed("some consumers did not finish their batches before the deadline"))
+        })
     }
 }

@@ -6,9 +6,11 @@ use floodgate_schemas::EventType;
 
 use crate::roles::{Opened, until_stopped};
 use crate::settings::Settings;
+use crate::signals::Signals;
 use crate::{Exit, migrate};
 
 pub(crate) async fn run(settings: &Settings) -> Result<(), Exit> {
+    let signals = Signals::listen()?;
     let opened = Opened::new(settings)?;
     migrate::migrate_quietly(settings).await?;
     let ingress = opened.ingress()?;
@@ -16,18 +18,19 @@ pub(crate) async fn run(settings: &Settings) -> Result<(), Exit> {
     let (ready, health) = (Arc::clone(&ingress.ingress), consumers.health.clone());
     let admin = opened.admin(true, Arc::new(move || ready.ready().and_then(|()| health.ready()))).await?;
     opened.announce("run", &format!("http://{}; admin http://{}", ingress.address, admin.address));
+    let serving = ingress.start();
 
-    let (signal, deadline) = until_stopped(settings).await?;
-    let flushed = ingress.stop(signal, settings.shutdown.grace_ms, deadline).await;
+    let (signal, deadline) = until_stopped(settings, signals).await;
+    let flushed = serving.stop(signal, settings.shutdown.grace_ms, deadline).await;
     let drained = consumers.stop(deadline).await;
     admin.stop();
-    flushed.and(drained)?;
     let left = opened.publisher.waiting().events;
-    if left > 0 {
+    if left > 0 && !opened.strategy.is_shared() {
         return Err(Exit::failed(format!(
             "{left} accepted events were not applied before the deadline and are lost"
         )));
     }
+    flushed.and(drained)?;
     tracing::info!("stopped; nothing accepted was left behind");
     Ok(())
 }

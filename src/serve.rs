@@ -5,17 +5,20 @@ use std::sync::Arc;
 use crate::Exit;
 use crate::roles::{Opened, until_stopped};
 use crate::settings::Settings;
+use crate::signals::Signals;
 
 pub(crate) async fn serve(settings: &Settings) -> Result<(), Exit> {
+    let signals = Signals::listen()?;
     let opened = Opened::new(settings)?;
     opened.need_shared("serve")?;
     let ingress = opened.ingress()?;
     let ready = Arc::clone(&ingress.ingress);
     let admin = opened.admin(true, Arc::new(move || ready.ready())).await?;
     opened.announce("serve", &format!("http://{}; admin http://{}", ingress.address, admin.address));
+    let serving = ingress.start();
 
-    let (signal, deadline) = until_stopped(settings).await?;
-    let flushed = ingress.stop(signal, settings.shutdown.grace_ms, deadline).await;
+    let (signal, deadline) = until_stopped(settings, signals).await;
+    let flushed = serving.stop(signal, settings.shutdown.grace_ms, deadline).await;
     admin.stop();
     flushed?;
     tracing::info!("stopped; nothing accepted was left behind");

@@ -104,6 +104,12 @@ impl Settings {
         if self.topics.replication_factor == 0 {
             return Err("topics.replication_factor must be at least 1".to_owned());
         }
+        if self.http.connections_max == 0 {
+            return Err("http.connections_max must be at least 1".to_owned());
+        }
+        if !(100..=5000).contains(&self.lag.refresh_ms) {
+            return Err("lag.refresh_ms must be between 100 and 5000".to_owned());
+        }
         Ok(())
     }
 

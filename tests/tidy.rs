@@ -96,7 +96,7 @@ fn only_the_store_contains_sql() {
     }
 }
 
-/// One match on the kind of strategy and one on the kind of database, in `open`.
+/// One match on the kind of strategy, one on the scheme of the database's URL, each in `open`.
 #[test]
 fn the_kind_is_decided_once() {
     let matches = |folder: &str, word: &str| -> Vec<String> {
@@ -106,6 +106,7 @@ fn the_kind_is_decided_once() {
         found.map(|(file, _)| file).collect()
     };
     assert_eq!(matches("buffer/src", "StrategyKind::"), ["buffer/src/lib.rs"]);
+    assert_eq!(matches("store/src", "\"sqlite\""), ["store/src/open.rs"]);
 }
 
 /// A file is read in one sitting.

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use floodgate_buffer::{GroupLag, LagSnapshot, PartitionLag, Strategy};
+use floodgate_buffer::{GroupLag, LagSnapshot, PartitionLag, Strategy, Topic};
 use floodgate_observe::LagGauges;
-use floodgate_schemas::Timestamp;
+use floodgate_schemas::{EventType, Timestamp};
 use parking_lot::Mutex;
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
@@ -72,8 +72,15 @@ impl LagReport {
         Self { as_of: Some(as_of.to_string()), groups }
     }
 
-    fn never_read() -> Self {
-        Self { as_of: None, groups: Vec::new() }
+    /// Before the first answer: the groups are known, nothing of them.
+    fn never_read(strategy: &dyn Strategy) -> Self {
+        let group = |of: EventType| Group {
+            group: strategy.group_name(of),
+            status: "EMPTY",
+            members: None,
+            topics: vec![TopicLag { topic: strategy.topic_name(Topic::Events(of)), partitions: Vec::new() }],
+        };
+        Self { as_of: None, groups: EventType::ALL.map(group).into() }
     }
 }
 
@@ -120,7 +127,8 @@ pub struct LagWatch {
 impl LagWatch {
     /// Over a strategy; `gauges` only in the process that exports them.
     pub fn new(strategy: Arc<dyn Strategy>, gauges: Option<LagGauges>) -> Arc<Self> {
-        Arc::new(Self { strategy, gauges, latest: Mutex::new(Arc::new(LagReport::never_read())) })
+        let latest = Mutex::new(Arc::new(LagReport::never_read(&*strategy)));
+        Arc::new(Self { strategy, gauges, latest })
     }
 
     /// The newest report.

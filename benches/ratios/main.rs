@@ -6,7 +6,7 @@
 //!
 //! Everything compared runs in turn, A/B/C then C/B/A, several rounds; the median of a round's ratios is what
 //! counts, smallest and largest say how far to trust it.
-#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 mod references;
 #[path = "../../tests/support/mod.rs"]

@@ -164,6 +164,13 @@ pub struct BatchLimits {
 
 /// One member of a consumer group. Dropping it leaves the group; records not committed are delivered again.
 pub trait Subscription: Send {
+    /// Waits until the group has given this member its share of the partitions, which may be nothing.
+    /// Cancel-safe.
+    ///
+    /// # Errors
+    /// [`SubscribeError`]: this member is of no use; subscribe anew, later.
+    fn joined(&mut self) -> BoxFuture<'_, Result<(), SubscribeError>>;
+
     /// The next batch, as soon as one is full or its first record has waited long enough. `None` after
     /// [`Subscription::stop`], once nothing is left that only this process could deliver. Cancel-safe.
     ///

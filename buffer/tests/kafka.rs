@@ -164,3 +164,26 @@ async fn a_stalled_pipeline_keeps_its_partitions() {
     contract::assert_complete_in_key_order(&values, 1, 200);
     member.close().await.unwrap();
 }
+
+/// A cluster that makes topics when somebody names them must not make ours, with its defaults, before
+/// `floodgate topics create` does: publishers, members and lag readers name them without consequence.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lenient_cluster_makes_no_topics_by_accident() {
+    let properties = vec![("auto.create.topics.enable".to_owned(), "true".to_owned())];
+    let kafka = Kafka::start(KafkaOptions { properties, ..KafkaOptions::default() }).unwrap();
+    let strategy = without_topics(kafka.bootstrap(), |kafka| kafka.message_timeout_ms = 1000);
+    let publisher = strategy.publisher().unwrap();
+    let receipts = Receipts::new(1);
+    let record = Record { topic: Topic::DeadLetters, key: None, value: Some(b"x"), headers: &[] };
+    if publisher.offer(&record, receipts.receipt(0)).is_ok() {
+        receipts.all().await;
+        assert_eq!(receipts.outcome(0), Outcome::NotStored);
+    }
+    let limits = BatchLimits { events: 1, bytes: 1, wait: Duration::ZERO, drain: Duration::ZERO };
+    let mut member = strategy.subscribe(EventType::Like, limits).unwrap();
+    assert!(member.joined().await.unwrap_err().0.contains("floodgate topics create"));
+    assert!(strategy.lag().is_err());
+    assert!(publisher.ready().unwrap_err().contains("floodgate topics create"));
+    let described = strategy.describe_topics().unwrap();
+    assert!(described.iter().all(|topic| topic.partitions.is_none()), "{described:?}");
+}

@@ -31,6 +31,7 @@ impl Health {
 }
 
 /// The state of one member.
+#[derive(Clone)]
 pub(crate) struct MemberHealth {
     all: Health,
     number: usize,

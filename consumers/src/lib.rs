@@ -33,8 +33,25 @@ use tokio_util::sync::CancellationToken;
 pub use config::ConsumersConfig;
 pub use health::Health;
 
+use health::MemberHealth;
 use metrics::PipelineMetrics;
 use pipeline::Pipeline;
+
+/// Members at work. Each ends with `Err` when something of its end went wrong: a sentence about it.
+pub type Members = JoinSet<Result<(), String>>;
+
+/// A member that meets a bug must not vanish unseen: readiness tells, and so does the end.
+async fn watch<E: Event>(pipeline: Pipeline<E>, health: MemberHealth) -> Result<(), String> {
+    match tokio::spawn(pipeline.run()).await {
+        Ok(ended) => ended.map_err(|error| error.to_string()),
+        Err(bug) => {
+            let trouble = format!("a consumer of {} events met a bug and ended: {bug}", E::TYPE);
+            tracing::error!("{trouble}");
+            health.troubled(trouble.clone());
+            Err(trouble)
+        }
+    }
+}
 
 /// What all members of a process share.
 pub struct Consumers {
@@ -57,9 +74,8 @@ pub struct Consumers {
 }
 
 impl Consumers {
-    /// Starts the members of the group that applies `of`. Each ends after `stop`; a group is left in order
-    /// when all of its members have.
-    pub fn start(&self, of: EventType, members: &mut JoinSet<()>) {
+    /// Starts the members of the group that applies `of`. Each ends after `stop`, with what went wrong then.
+    pub fn start(&self, of: EventType, members: &mut Members) {
         match of {
             EventType::Expectation => {
                 self.start_group::<floodgate_schemas::ExpectationWrite>(self.store.clone(), members)
@@ -71,20 +87,21 @@ impl Consumers {
         }
     }
 
-    fn start_group<E: Event>(&self, store: Arc<dyn Apply<E>>, members: &mut JoinSet<()>) {
+    fn start_group<E: Event>(&self, store: Arc<dyn Apply<E>>, members: &mut Members) {
         let metrics = Arc::new(PipelineMetrics::new(&self.metrics, E::TYPE));
         for _ in 0..self.instances {
+            let health = self.health.member();
             let pipeline = Pipeline::<E> {
                 strategy: Arc::clone(&self.strategy),
                 publisher: Arc::clone(&self.publisher),
                 store: Arc::clone(&store),
                 metrics: Arc::clone(&metrics),
                 config: self.config.clone(),
-                health: self.health.member(),
+                health: health.clone(),
                 stop: self.stop.clone(),
                 event: PhantomData,
             };
-            members.spawn(pipeline.run());
+            members.spawn(watch(pipeline, health));
         }
     }
 }

@@ -43,22 +43,33 @@ pub(crate) struct Decoded<E> {
 
 impl<E: Event> Pipeline<E> {
     /// Until told to stop. Subscribes anew, after a pause, whenever the strategy says that it must.
-    pub(crate) async fn run(self) {
+    ///
+    /// # Errors
+    /// The last offsets were not committed: what they stand for will be delivered, and do nothing, again.
+    pub(crate) async fn run(self) -> Result<(), SubscribeError> {
         let mut backoff = Backoff::new(&self.config);
         loop {
-            let Err(error) = self.work(&mut backoff).await else { return };
+            let worked = self.work(&mut backoff).await;
+            let Err(error) = worked else { return Ok(()) };
+            if self.stop.is_cancelled() {
+                return Err(error);
+            }
             if self.health.troubled(error.to_string()) {
                 tracing::warn!(group = self.strategy.group_name(E::TYPE), %error, "subscribing anew");
             }
-            if self.stop.is_cancelled() || self.pause(backoff.pause()).await.is_err() {
-                return;
+            if self.pause(backoff.pause()).await.is_err() {
+                return Ok(());
             }
         }
     }
 
     async fn work(&self, backoff: &mut Backoff) -> Result<(), SubscribeError> {
-        let subscribed = self.strategy.subscribe(E::TYPE, self.config.limits());
-        let mut subscription = subscribed.map_err(|error| SubscribeError(error.to_string()))?;
+        let mut subscription = self.subscribe().await?;
+        tokio::select! {
+            joined = subscription.joined() => joined?,
+            () = self.stop.cancelled() => {}
+        }
+        self.recovered();
         while let Some(batch) = self.receive(&mut *subscription).await? {
             match self.finish(&batch).await {
                 Ok(()) => subscription.commit(batch),
@@ -68,6 +79,16 @@ impl<E: Event> Pipeline<E> {
             self.recovered();
         }
         subscription.close().await
+    }
+
+    /// Making a client may read files and start threads: not on a thread that serves others.
+    async fn subscribe(&self) -> Result<Box<dyn Subscription>, SubscribeError> {
+        let (strategy, limits) = (Arc::clone(&self.strategy), self.config.limits());
+        let subscribed = tokio::task::spawn_blocking(move || strategy.subscribe(E::TYPE, limits)).await;
+        match subscribed {
+            Ok(subscribed) => subscribed.map_err(|error| SubscribeError(error.to_string())),
+            Err(error) => Err(SubscribeError(error.to_string())),
+        }
     }
 
     async fn receive(&self, subscription: &mut dyn Subscription) -> Result<Option<Batch>, SubscribeError> {

@@ -144,7 +144,10 @@ impl World {
             stop,
             event: PhantomData,
         };
-        tokio::time::timeout(Duration::from_secs(30), pipeline.run()).await.expect("the member ends");
+        tokio::time::timeout(Duration::from_secs(30), pipeline.run())
+            .await
+            .expect("the member ends")
+            .unwrap();
         assert_eq!(self.strategy.publisher().unwrap().waiting().events, 0, "records are left");
         assert_eq!(self.health.ready(), Ok(()));
     }

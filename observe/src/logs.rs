@@ -34,12 +34,24 @@ pub enum LogFormat {
 #[error("log.level: {0}")]
 pub struct InvalidLevel(String);
 
+fn filter(config: &LogConfig) -> Result<EnvFilter, InvalidLevel> {
+    EnvFilter::try_new(&config.level).map_err(|error| InvalidLevel(error.to_string()))
+}
+
+/// Whether logging could be started so.
+///
+/// # Errors
+/// [`InvalidLevel`] when `log.level` is no filter.
+pub fn check(config: &LogConfig) -> Result<(), InvalidLevel> {
+    filter(config).map(drop)
+}
+
 /// Starts logging for the whole process. A second call changes nothing.
 ///
 /// # Errors
 /// [`InvalidLevel`] when `log.level` is no filter.
 pub fn start(config: &LogConfig) -> Result<(), InvalidLevel> {
-    let filter = EnvFilter::try_new(&config.level).map_err(|error| InvalidLevel(error.to_string()))?;
+    let filter = filter(config)?;
     let terminal = std::io::stderr().is_terminal();
     let pretty = match config.format {
         LogFormat::Auto => terminal,

@@ -95,22 +95,24 @@ pub(crate) fn param<T: TryFrom<String, Error: std::fmt::Display>>(
     T::try_from(text).map_err(|reason| Problem::from(refused(reason)))
 }
 
-/// The `Idempotency-Key`, where one is sent.
-pub(crate) struct Idempotency(pub(crate) Option<IdempotencyKey>);
+/// What a write carries beside path and body: no query parameters, and perhaps an `Idempotency-Key`. Write
+/// routes take their parts as `Result`s, so that every refusal is counted with its type of event.
+pub(crate) struct WriteHead {
+    pub(crate) key: Option<IdempotencyKey>,
+}
 
-impl<S: Sync> FromRequestParts<S> for Idempotency {
+impl<S: Sync> FromRequestParts<S> for WriteHead {
     type Rejection = Problem;
 
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        NoQuery::from_request_parts(parts, state).await?;
         let mut sent = parts.headers.get_all("idempotency-key").iter();
         let (first, more) = (sent.next(), sent.next());
-        let Some(first) = first else { return Ok(Self(None)) };
+        let Some(first) = first else { return Ok(Self { key: None }) };
         let key = first.to_str().ok().and_then(IdempotencyKey::new).filter(|_| more.is_none());
-        key.map(|key| Self(Some(key))).ok_or_else(|| {
-            Problem::invalid_request(
-                "Idempotency-Key",
-                "Idempotency-Key must be given once, 8 to 128 visible ASCII characters",
-            )
+        key.map(|key| Self { key: Some(key) }).ok_or_else(|| {
+            let detail = "Idempotency-Key must be given once, 8 to 128 visible ASCII characters";
+            Problem::invalid_request("Idempotency-Key", detail)
         })
     }
 }

@@ -112,6 +112,17 @@ impl Problem {
         )
     }
 
+    /// 503 or 504: a coupon that was to be created.
+    pub(crate) fn coupon_not_created(error: ReadError) -> Self {
+        match error {
+            ReadError::Unanswered(_) => Self::new(
+                &OUTCOME_UNKNOWN,
+                "the coupon may have been created; creating it again with the same terms is safe",
+            ),
+            error => Self::from(error),
+        }
+    }
+
     /// 500.
     pub(crate) fn internal(detail: impl Into<String>) -> Self {
         let problem = Self::new(&INTERNAL, detail);
@@ -154,7 +165,9 @@ impl From<Refused> for Problem {
 impl From<ReadError> for Problem {
     fn from(error: ReadError) -> Self {
         match error {
-            ReadError::Unavailable(reason) => Self::new(&DATABASE_UNAVAILABLE, reason),
+            ReadError::Unavailable(reason) | ReadError::Unanswered(reason) => {
+                Self::new(&DATABASE_UNAVAILABLE, reason)
+            }
             ReadError::Unreadable(reason) => Self::internal(reason),
         }
     }

@@ -26,7 +26,7 @@
 //!
 //! The rules (who wins in a batch, what a coupon request gets) are plain functions in `batch` and `coupon`,
 //! shared by all databases. `connections` and `transaction` run a batch under deadlines. Each database has a
-//! folder with its SQL. [`open`] holds the single match on the configured URL; adding a database is a folder
+//! folder with its SQL. [`open()`] holds the single match on the configured URL; adding a database is a folder
 //! and a line there. The suite that each must pass is in `contract`.
 
 mod batch;

@@ -98,10 +98,13 @@ pub trait Reads: Send + Sync {
 /// Why a read, or the creation of a coupon, has no answer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ReadError {
-    /// The database is away, busy or refuses; the same call may succeed later. A coupon may have been created
-    /// all the same; creating it again is harmless.
+    /// The database is away, busy or refuses; the same call may succeed later. Nothing was written.
     #[error("{0}")]
     Unavailable(String),
+    /// The database was asked and did not answer. A coupon may have been created all the same; creating it
+    /// again is harmless.
+    #[error("{0}")]
+    Unanswered(String),
     /// What the database holds is no value of ours: someone else wrote to the tables.
     #[error("{0}")]
     Unreadable(String),

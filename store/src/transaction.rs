@@ -2,6 +2,7 @@
 //! the caller can do about it.
 
 use std::future::Future;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use floodgate_schemas::{Event, Timestamp};
@@ -100,8 +101,10 @@ pub(crate) async fn request<C: Dialect, T>(
     within: Duration,
     query: impl AsyncFnOnce(&mut C) -> Result<T, Error>,
 ) -> Result<T, ReadError> {
+    let asked = AtomicBool::new(false);
     let work = async {
         let mut lease = connections.lease().await?;
+        asked.store(true, Ordering::Relaxed);
         let answer = query(&mut lease.connection).await?;
         lease.give_back();
         Ok(answer)
@@ -114,15 +117,20 @@ pub(crate) async fn request<C: Dialect, T>(
             }
             Err(match error {
                 Error::ColumnDecode { .. } | Error::Decode(_) => ReadError::Unreadable(error.to_string()),
+                // an error of the database itself is an answer: the statement changed nothing
+                error if is_lost(&error) && asked.load(Ordering::Relaxed) => {
+                    ReadError::Unanswered(explain::<C>(&error).1)
+                }
                 error => ReadError::Unavailable(explain::<C>(&error).1),
             })
         }
         Err(_) => {
             connections.forget_idle();
-            Err(ReadError::Unavailable(format!(
-                "the database did not answer within {} ms",
-                within.as_millis()
-            )))
+            let reason = format!("the database did not answer within {} ms", within.as_millis());
+            Err(match asked.load(Ordering::Relaxed) {
+                true => ReadError::Unanswered(reason),
+                false => ReadError::Unavailable(reason),
+            })
         }
     }
 }

@@ -78,11 +78,17 @@ pub struct Recording {
     pub fates: Vec<Fate>,
     pub seconds: f64,
     pub answers: String,
+    repeats: usize,
 }
 
 impl Recording {
     pub fn count(&self, verdict: Verdict) -> usize {
         self.fates.iter().filter(|fate| fate.verdict == verdict).count()
+    }
+
+    /// How many late retries there were.
+    pub fn repeats(&self) -> usize {
+        self.repeats
     }
 
     pub fn attempts(&self) -> usize {
@@ -104,6 +110,7 @@ struct Shared {
     next: AtomicUsize,
     /// Writes, not answers: late retries do not count.
     accepted: AtomicUsize,
+    repeats: AtomicUsize,
     stop: AtomicBool,
     answers: Answers,
     troubles: Mutex<Vec<String>>,
@@ -118,6 +125,7 @@ impl Load {
             start: Instant::now(),
             next: AtomicUsize::new(0),
             accepted: AtomicUsize::new(0),
+            repeats: AtomicUsize::new(0),
             stop: AtomicBool::new(false),
             answers: Answers::default(),
             troubles: Mutex::default(),
@@ -166,8 +174,13 @@ impl Load {
         if !troubles.is_empty() {
             bail!("seed {}, wrong answers:\n{}", shared.plan.seed, troubles.join("\n"));
         }
-        let recording =
-            Recording { plan: Arc::clone(&shared.plan), fates, seconds, answers: shared.answers() };
+        let recording = Recording {
+            plan: Arc::clone(&shared.plan),
+            fates,
+            seconds,
+            answers: shared.answers(),
+            repeats: shared.repeats.load(Ordering::Relaxed),
+        };
         let accepted = recording.count(Verdict::Accepted);
         println!("load: {accepted} accepted in {seconds:.1} s; {}", recording.answers);
         if shared.options.retry && !shared.stop.load(Ordering::Relaxed) && accepted < recording.fates.len() {
@@ -190,6 +203,7 @@ async fn work(shared: Arc<Shared>) -> Vec<(usize, Fate)> {
         fates.push((index, fate));
         let every = shared.options.repeat_every;
         if every > 0 && index.is_multiple_of(every) && fate.verdict == Verdict::Accepted {
+            shared.repeats.fetch_add(1, Ordering::Relaxed);
             shared.attempt(index, index + usize::from(fate.attempts)).await;
         }
     }

@@ -9,4 +9,5 @@ pub mod model;
 pub mod plan;
 pub mod state;
 pub mod topic;
+pub mod usage;
 pub mod world;

@@ -1,5 +1,7 @@
 //! Writes that are planned before they are sent, from a seed: what is sent is known exactly, and can be sent again.
 
+use std::collections::HashSet;
+
 use jiff::Timestamp;
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
@@ -68,13 +70,23 @@ impl Plan {
         for number in 0..size.likes as u32 {
             writes.push(like(&mut dice, base, number));
         }
+        let mut impatient = HashSet::new();
         for user in 0..size.users {
             writes.push(Write::Coupon { coupon: 0, user });
-            if dice.random_bool(ASK_TWICE) {
-                writes.push(Write::Coupon { coupon: 0, user });
+            match dice.random_bool(ASK_TWICE) {
+                true if dice.random_bool(0.5) => drop(impatient.insert(user)),
+                true => writes.push(Write::Coupon { coupon: 0, user }),
+                false => {}
             }
         }
         writes.shuffle(&mut dice);
+        // half of those who ask twice do so at once: both requests meet in one batch
+        let at_once = |write: &Write| match write {
+            Write::Coupon { user, .. } if impatient.contains(user) => 2,
+            _ => 1,
+        };
+        let writes: Vec<Write> =
+            writes.iter().flat_map(|write| std::iter::repeat_n(*write, at_once(write))).collect();
         println!("plan: {} writes, seed {seed} (FLOODGATE_TEST_SEED={seed} plans them again)", writes.len());
         Plan { seed, writes, stocks: vec![size.stock] }
     }

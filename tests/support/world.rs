@@ -66,14 +66,15 @@ pub struct Ended {
 pub struct World {
     settings: Mutex<BTreeMap<String, String>>,
     processes: Mutex<Vec<Arc<Process>>>,
-    scratch: ScratchDir,
+    folder: ScratchDir,
+    logs: ScratchDir,
 }
 
 impl World {
     /// An empty folder, no settings: what a newcomer has.
     pub fn empty() -> Result<World> {
-        let scratch = ScratchDir::new("world")?;
-        Ok(World { settings: Mutex::default(), processes: Mutex::default(), scratch })
+        let (folder, logs) = (ScratchDir::new("world")?, ScratchDir::new("logs")?);
+        Ok(World { settings: Mutex::default(), processes: Mutex::default(), folder, logs })
     }
 
     /// Settings for Kafka and a fresh database. Neither topics nor tables are made.
@@ -122,7 +123,7 @@ impl World {
 
     /// The folder in which the binary runs.
     pub fn folder(&self) -> &Path {
-        self.scratch.path()
+        self.folder.path()
     }
 
     /// Runs a command to its end, whatever that is.
@@ -137,7 +138,7 @@ impl World {
             command.env(format!("FLOODGATE__{}", key.to_uppercase().replace('.', "__")), value);
         }
         let name = args.first().copied().unwrap_or("floodgate").replace('/', "-");
-        let process = Process::spawn(&name, command, self.folder())?;
+        let process = Process::spawn(&name, command, self.logs.path())?;
         let exit = process.wait_exit(COMMAND)?;
         let code = exit.code().with_context(|| format!("floodgate {args:?} ended with {exit}"))?;
         Ok(Ended { code, stdout: process.stdout(), stderr: process.stderr() })
@@ -173,7 +174,7 @@ impl World {
         command.env("FLOODGATE__HTTP__LISTEN", http.to_string());
         command.env("FLOODGATE__ADMIN__LISTEN", admin.to_string());
         let name = args.first().copied().unwrap_or("default");
-        let process = Arc::new(Process::spawn(name, command, self.folder())?);
+        let process = Arc::new(Process::spawn(name, command, self.logs.path())?);
         self.processes.lock().unwrap().push(Arc::clone(&process));
         Ok(process)
     }
@@ -195,11 +196,11 @@ impl World {
     pub fn wait_drained(&self, deadline: Duration) -> Result<()> {
         let mut last = String::new();
         wait::until("a lag of 0", deadline, || {
-            let lag = self.lag().ok()?;
-            last = lag.to_string();
+            let lag = self.lag().inspect_err(|error| last = format!("{error:#}")).ok()?;
+            last = lagging(&lag);
             (lag_records(&lag) == 0).then_some(())
         })
-        .with_context(|| last)
+        .with_context(|| format!("waiting: {last}"))
     }
 
     /// Creates the coupons of a plan through a node.
@@ -210,6 +211,18 @@ impl World {
             ensure!(answer.status == 201, "{} {}", answer.status, answer.text());
         }
         Ok(())
+    }
+
+    /// Waits until a node that holds events itself has applied all it held when this was called.
+    pub fn wait_applied(&self, node: &Node, deadline: Duration) -> Result<()> {
+        let (called, mut last) = (jiff::Timestamp::now(), String::new());
+        wait::until("a lag of 0", deadline, || {
+            let lag = node.ask_admin("/lag").ok()?.json();
+            last = lagging(&lag);
+            let as_of: jiff::Timestamp = lag["asOf"].as_str()?.parse().ok()?;
+            (as_of > called && lag_records(&lag) == 0).then_some(())
+        })
+        .with_context(|| format!("waiting: {last}"))
     }
 
     /// Starts a load on ingress nodes.
@@ -245,10 +258,29 @@ pub fn run(test: impl FnOnce() -> Result<()>) {
 
 /// All groups' lag together.
 pub fn lag_records(report: &Value) -> i64 {
+    partitions(report).map(|(_, partition)| partition["lag"].as_i64().unwrap()).sum()
+}
+
+/// Every partition of every group, with the group's name.
+pub fn partitions(report: &Value) -> impl Iterator<Item = (&str, &Value)> {
     let groups = report["groups"].as_array().into_iter().flatten();
-    let topics = groups.flat_map(|group| group["topics"].as_array().into_iter().flatten());
-    let partitions = topics.flat_map(|topic| topic["partitions"].as_array().into_iter().flatten());
-    partitions.map(|partition| partition["lag"].as_i64().unwrap()).sum()
+    groups.flat_map(|group| {
+        let name = group["group"].as_str().unwrap_or_default();
+        let topics = group["topics"].as_array().into_iter().flatten();
+        let partitions = topics.flat_map(|topic| topic["partitions"].as_array().into_iter().flatten());
+        partitions.map(move |partition| (name, partition))
+    })
+}
+
+/// The partitions that are behind, for people.
+fn lagging(report: &Value) -> String {
+    let behind = partitions(report).filter(|(_, partition)| partition["lag"] != 0);
+    let told = behind.map(|(group, partition)| {
+        let [number, committed, end] =
+            ["partition", "committedOffset", "endOffset"].map(|name| &partition[name]);
+        format!("{group} partition {number} at {committed} of {end}")
+    });
+    told.collect::<Vec<_>>().join(", ")
 }
 
 /// The binary as a long-running process.
@@ -280,6 +312,11 @@ impl Node {
     /// SIGTERM, and then it must end with 0.
     pub fn stop(&self) -> Result<()> {
         self.process.terminate()?;
+        self.stopped()
+    }
+
+    /// Waits for its end, which must be with 0.
+    pub fn stopped(&self) -> Result<()> {
         let exit = self.process.wait_exit(STOPPED)?;
         ensure!(exit.code() == Some(0), "ended with {exit} after SIGTERM\n{}", self.process.log_tail());
         Ok(())

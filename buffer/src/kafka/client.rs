@@ -65,6 +65,9 @@ impl ClientSettings {
                 "buffer.kafka.brokers is empty: name at least one broker, such as 127.0.0.1:9092".into(),
             ));
         }
+        if kafka.commit_interval_ms == 0 {
+            return Err(OpenError("buffer.kafka.commit_interval_ms must be at least 1".into()));
+        }
         let mut passed_through = Vec::new();
         flatten("", &kafka.client, &mut passed_through)?;
         for (name, _) in &passed_through {
@@ -75,14 +78,18 @@ impl ClientSettings {
         let settings = Self { kafka: kafka.clone(), passed_through };
         // librdkafka checks names and values when a client is made; better at start than at first use
         settings
-            .base()
+            .producer()
             .create_native_config()
             .map_err(|error| OpenError(format!("buffer.kafka.client: {error}")))?;
         Ok(settings)
     }
 
     /// For asking only: metadata, offsets, topics.
-    pub(super) fn base(&self) -> ClientConfig {
+    pub(super) fn asking(&self) -> ClientConfig {
+        self.passed_through_over(self.base())
+    }
+
+    fn base(&self) -> ClientConfig {
         let mut config = ClientConfig::new();
         config
             .set("bootstrap.servers", &self.kafka.brokers)
@@ -91,7 +98,16 @@ impl ClientSettings {
             .set("reconnect.backoff.ms", "50")
             .set("reconnect.backoff.max.ms", "1000")
             .set("socket.keepalive.enable", "true")
-            .set("topic.metadata.refresh.interval.ms", "30000");
+            // a broker that accepts and never answers holds a commit no longer than this
+            .set("socket.timeout.ms", "10000")
+            .set("topic.metadata.refresh.interval.ms", "30000")
+            // a producer that merely names a missing topic would make it, with the broker's defaults
+            .set("allow.auto.create.topics", "false");
+        config
+    }
+
+    /// Last, so that tuning wins over our choices; what a promise rests on was refused before.
+    fn passed_through_over(&self, mut config: ClientConfig) -> ClientConfig {
         for (name, value) in &self.passed_through {
             config.set(name, value);
         }
@@ -113,7 +129,7 @@ impl ClientSettings {
             .set("message.max.bytes", DEAD_LETTER_MAX_BYTES.to_string())
             .set("queue.buffering.max.messages", (kafka.queue_max_events + 1000).to_string())
             .set("queue.buffering.max.kbytes", queue_kb.to_string());
-        config
+        self.passed_through_over(config)
     }
 
     /// For a member of `group`.
@@ -135,9 +151,8 @@ impl ClientSettings {
             .set("queued.min.messages", (limits.events * 4).max(1000).to_string())
             // the default second of backoff, once the prefetch is full, stalls a fast consumer
             .set("fetch.queue.backoff.ms", "10")
-            .set("fetch.wait.max.ms", "100")
-            .set("allow.auto.create.topics", "false");
-        config
+            .set("fetch.wait.max.ms", "100");
+        self.passed_through_over(config)
     }
 
     /// For looking into `group` without ever joining it.
@@ -153,7 +168,7 @@ impl ClientSettings {
             .set("max.partition.fetch.bytes", "1024")
             .set("fetch.wait.max.ms", "100")
             .set("enable.partition.eof", "true");
-        config
+        self.passed_through_over(config)
     }
 }
 

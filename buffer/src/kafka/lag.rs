@@ -1,57 +1,23 @@
 //! Offsets and ages of every group, read by consumers that never join one.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use floodgate_schemas::EventType;
-use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
+use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::message::Message;
-use rdkafka::topic_partition_list::{TopicPartitionList, TopicPartitionListElem};
+use rdkafka::topic_partition_list::TopicPartitionList;
 
 use super::client::ClientSettings;
+use super::offsets::{Bound, bounds, committed};
 use super::{ASK_TIMEOUT, Names};
 use crate::{GroupLag, LagError, LagSnapshot, Offset, Partition, PartitionLag, Topic};
 
 /// How long the oldest records may take to arrive before their age is left unknown.
 const READ_TIMEOUT: Duration = Duration::from_secs(2);
-
-/// One end of a partition.
-#[derive(Debug, Clone, Copy)]
-pub(super) enum Bound {
-    /// The oldest record's offset.
-    Start,
-    /// The next record's offset.
-    End,
-}
-
-/// One bound of many partitions, with one request per broker.
-pub(super) fn bounds<C: ConsumerContext>(
-    consumer: &BaseConsumer<C>,
-    topic: &str,
-    partitions: &[Partition],
-    bound: Bound,
-) -> KafkaResult<HashMap<Partition, Offset>> {
-    // the protocol's two special timestamps, which rust-rdkafka writes for these offsets
-    let timestamp = match bound {
-        Bound::Start => rdkafka::Offset::Beginning,
-        Bound::End => rdkafka::Offset::End,
-    };
-    let mut asked = TopicPartitionList::with_capacity(partitions.len());
-    for partition in partitions {
-        asked.add_partition_offset(topic, partition.0, timestamp)?;
-    }
-    let found = consumer.offsets_for_times(asked, ASK_TIMEOUT)?;
-    let offset = |element: &TopicPartitionListElem<'_>| {
-        element.error()?;
-        match element.offset() {
-            rdkafka::Offset::Offset(offset) => Ok((Partition(element.partition()), Offset(offset))),
-            _ => Err(KafkaError::SetPartitionOffset(rdkafka::types::RDKafkaErrorCode::NoOffset)),
-        }
-    };
-    found.elements().iter().map(offset).collect()
-}
 
 pub(super) struct LagReader {
     groups: Vec<Onlooker>,
@@ -92,7 +58,7 @@ impl Onlooker {
         let unanswered =
             |error: KafkaError| LagError(format!("Kafka does not tell about {}: {error}", self.topic));
         let partitions = self.partitions()?;
-        let committed = self.committed(&partitions).map_err(unanswered)?;
+        let committed = committed(&self.consumer, &self.topic, &partitions).map_err(unanswered)?;
         // committed first, then start, then end: what moves meanwhile never makes the lag negative
         let starts = bounds(&self.consumer, &self.topic, &partitions, Bound::Start).map_err(unanswered)?;
         let ends = bounds(&self.consumer, &self.topic, &partitions, Bound::End).map_err(unanswered)?;
@@ -131,19 +97,6 @@ impl Onlooker {
         Ok(partitions)
     }
 
-    fn committed(&self, partitions: &[Partition]) -> KafkaResult<HashMap<Partition, Offset>> {
-        let mut asked = TopicPartitionList::with_capacity(partitions.len());
-        for partition in partitions {
-            asked.add_partition(&self.topic, partition.0);
-        }
-        let found = self.consumer.committed_offsets(asked, ASK_TIMEOUT)?;
-        let offset = |element: &TopicPartitionListElem<'_>| match element.offset() {
-            rdkafka::Offset::Offset(offset) => Some((Partition(element.partition()), Offset(offset))),
-            _ => None,
-        };
-        Ok(found.elements().iter().filter_map(offset).collect())
-    }
-
     fn members(&self) -> Option<usize> {
         let groups = self.consumer.fetch_group_list(Some(&self.group), ASK_TIMEOUT).ok()?;
         let found = groups.groups().iter().find(|group| group.name() == self.group);
@@ -163,9 +116,8 @@ impl Onlooker {
         }
         if wanted.count() > 0 {
             self.consumer.assign(&wanted)?;
-            let read = self.read_first_of_each(wanted.count(), lags);
+            self.read_first_of_each(wanted.count(), lags);
             self.consumer.unassign()?;
-            read?;
         }
         for lag in lags {
             lag.oldest_unapplied_ms =
@@ -174,27 +126,20 @@ impl Onlooker {
         Ok(())
     }
 
-    fn read_first_of_each(&mut self, mut wanted: usize, lags: &[PartitionLag]) -> KafkaResult<()> {
+    fn read_first_of_each(&mut self, mut wanted: usize, lags: &[PartitionLag]) {
         let until = Instant::now() + READ_TIMEOUT;
         while wanted > 0 && Instant::now() < until {
-            let message = match self.consumer.poll(Duration::from_millis(100)) {
-                Some(Ok(message)) => message,
-                Some(Err(KafkaError::PartitionEOF(_))) | None => continue,
-                Some(Err(error)) => return Err(error),
-            };
+            // ends of partitions and brokers that come and go are told here too; others may still answer
+            let Some(Ok(message)) = self.consumer.poll(Duration::from_millis(100)) else { continue };
             let partition = Partition(message.partition());
-            let Some(lag) = lags.iter().find(|lag| lag.partition == partition) else {
-                continue;
-            };
+            let Some(lag) = lags.iter().find(|lag| lag.partition == partition) else { continue };
             let appended_at_ms = message.timestamp().to_millis().unwrap_or(0);
-            if self.oldest.insert(partition, (next_unapplied(lag), appended_at_ms)).is_none() {
+            // later records of a partition that was answered already come as well
+            if let Entry::Vacant(first) = self.oldest.entry(partition) {
+                first.insert((next_unapplied(lag), appended_at_ms));
                 wanted -= 1;
-            } else if let Some(first) = self.oldest.get_mut(&partition) {
-                // a later record of a partition already answered: the first one's time stands
-                first.1 = first.1.min(appended_at_ms);
             }
         }
-        Ok(())
     }
 }
 

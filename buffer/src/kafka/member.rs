@@ -26,9 +26,9 @@ use rdkafka::topic_partition_list::TopicPartitionList;
 use rdkafka::types::{RDKafkaErrorCode, RDKafkaRespErr};
 
 use super::client::ClientSettings;
-use super::lag::{Bound, bounds};
+use super::native;
+use super::offsets::positions;
 use super::subscription::{Phase, Position, Shared};
-use super::{ASK_TIMEOUT, native};
 use crate::{Offset, OpenError, Partition, SubscribeError};
 
 /// How long a full batch may wait for the pipeline before the partitions are paused.
@@ -304,11 +304,12 @@ impl MemberContext {
             assigned.elements().iter().map(|element| Partition(element.partition())).collect();
         // a rebalance may give this member nothing new, and librdkafka cannot be asked about no partitions
         if partitions.is_empty() {
+            self.shared.joined();
             return consumer.incremental_assign(assigned);
         }
         let until = Instant::now() + ASSIGN_TIMEOUT;
         let positions = loop {
-            match self.positions(consumer, &partitions) {
+            match positions(consumer, &self.group, &self.name, &partitions) {
                 Ok(positions) => break positions,
                 Err(error) if Instant::now() < until => {
                     tracing::debug!(group = self.group, %error, "positions not read; trying again");
@@ -331,65 +332,10 @@ impl MemberContext {
                 .extend(positions.into_iter().map(|(partition, from)| (partition, Position::at(from))));
             state.owned.len()
         };
-        tracing::info!(group = self.group, partitions = ?partitions.iter().map(|p| p.0).collect::<Vec<_>>(), owned, "partitions assigned");
+        let numbers: Vec<_> = partitions.iter().map(|partition| partition.0).collect();
+        tracing::info!(group = self.group, partitions = ?numbers, owned, "partitions assigned");
+        self.shared.joined();
         consumer.incremental_assign(&list)
-    }
-
-    /// Where to read on in each partition.
-    fn positions(
-        &self,
-        consumer: &BaseConsumer<Self>,
-        partitions: &[Partition],
-    ) -> KafkaResult<Vec<(Partition, Offset)>> {
-        let mut asked = TopicPartitionList::with_capacity(partitions.len());
-        for partition in partitions {
-            asked.add_partition(&self.name, partition.0);
-        }
-        let committed = consumer.committed_offsets(asked, ASK_TIMEOUT)?;
-        let starts = bounds(consumer, &self.name, partitions, Bound::Start)?;
-        let ends = bounds(consumer, &self.name, partitions, Bound::End)?;
-        let position = |partition: &Partition| {
-            let found = committed.find_partition(&self.name, partition.0).map(|element| element.offset());
-            let committed = match found {
-                Some(rdkafka::Offset::Offset(next)) => Some(Offset(next)),
-                _ => None,
-            };
-            let start = starts.get(partition).copied().unwrap_or(Offset(0));
-            let end = ends.get(partition).copied().unwrap_or(start);
-            (*partition, self.position(*partition, committed, start, end))
-        };
-        Ok(partitions.iter().map(position).collect())
-    }
-
-    fn position(
-        &self,
-        partition: Partition,
-        committed: Option<Offset>,
-        start: Offset,
-        end: Offset,
-    ) -> Offset {
-        let (group, topic) = (&self.group, &self.name);
-        match committed {
-            None => {
-                tracing::info!(%group, %topic, %partition, from = %start, "nothing committed yet: reading from the log's start");
-                start
-            }
-            Some(next) if next < start => {
-                tracing::error!(
-                    %group, %topic, %partition, missing_from = %next, missing_until = %start, missing = start.0 - next.0,
-                    "records expired before they were read: offsets {next} up to {start} are missing"
-                );
-                start
-            }
-            Some(next) if next > end => {
-                tracing::error!(
-                    %group, %topic, %partition, committed = %next, %end,
-                    "the committed offset lies beyond the log's end (was the topic made anew?): reading from its start, {start}"
-                );
-                start
-            }
-            Some(next) => next,
-        }
     }
 
     fn revoke(&self, consumer: &BaseConsumer<Self>, revoked: &TopicPartitionList) -> KafkaResult<()> {
@@ -401,8 +347,8 @@ impl MemberContext {
         let mut state = self.shared.state.lock();
         state.filling.retain_partitions(|partition| !is_leaving(&partition));
         let mut drained = true;
-        // a lost partition has a new owner already: waiting would only let more records go twice
-        while !lost && drained && state.in_work.iter().any(is_leaving) {
+        // a lost partition has a new owner already, and a closing handle gives nothing back any more
+        while !lost && drained && state.phase != Phase::Closing && state.in_work.iter().any(is_leaving) {
             drained = !self.shared.changed.wait_until(&mut state, until).timed_out();
         }
         drop(state);

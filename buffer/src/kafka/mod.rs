@@ -4,14 +4,14 @@
 //! * [`native`]: what rust-rdkafka does not offer of the producer; the only `unsafe`.
 //! * [`publisher`]: admission, delivery reports, rebuilding after a fatal error.
 //! * [`member`] and [`subscription`]: one group member, its thread and its handle.
+//! * [`offsets`]: what the cluster knows of positions, and where a member reads on.
 //! * [`lag`] and [`topics`]: what operators ask.
-
-#![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod client;
 mod lag;
 mod member;
 mod native;
+mod offsets;
 mod publisher;
 mod subscription;
 mod topics;
@@ -85,7 +85,10 @@ impl Strategy for Kafka {
             2 => "on every in-sync replica; at replication factor 2 that may be a single one",
             _ => "on at least 2 replicas",
         };
-        format!("a 202 means: acknowledged by Kafka with acks=all from an idempotent producer, {durable}")
+        format!(
+            "a 202 means: acknowledged by Kafka with acks=all from an idempotent producer, {durable} \
+             (topics.replication_factor = {copies}; `floodgate topics describe` shows what the cluster has)"
+        )
     }
 
     fn is_shared(&self) -> bool {

@@ -78,16 +78,14 @@ impl KafkaPublisher {
     /// Replaces a producer that can never send again.
     fn replace(self: &Arc<Self>, broken: &Arc<Generation>, reason: &str) {
         tracing::error!(reason, "the Kafka producer met a fatal error; a new one takes its place");
-        // under the write lock no record can be offered to the broken producer any more
-        let mut current = self.current.write();
-        match Generation::new(&self.settings, &self.names) {
+        let fresh = Generation::new(&self.settings, &self.names).map(Arc::new).and_then(|fresh| {
+            self.spawn_delivery(Arc::clone(&fresh))?;
+            Ok(fresh)
+        });
+        match fresh {
             Ok(fresh) => {
-                let fresh = Arc::new(fresh);
-                if let Err(error) = self.spawn_delivery(Arc::clone(&fresh)) {
-                    tracing::error!(%error, "no new Kafka producer; trying again");
-                    return;
-                }
-                *current = fresh;
+                // once this is done no record can be offered to the broken producer any more
+                *self.current.write() = fresh;
                 broken.retired.store(true, Ordering::Release);
                 broken.producer.purge();
             }

@@ -6,6 +6,7 @@
 //! the thread commits them. At most these two batches are in memory, whatever the backlog.
 
 use std::collections::{HashMap, HashSet};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread;
 
@@ -39,6 +40,8 @@ pub(super) struct State {
     /// Partitions this member owns.
     pub(super) owned: HashMap<Partition, Position>,
     pub(super) phase: Phase,
+    /// Whether the group has given this member its share, which may be nothing.
+    pub(super) joined: bool,
     /// Why this member is of no more use.
     pub(super) failed: Option<String>,
 }
@@ -76,6 +79,12 @@ impl Shared {
         batch.len() >= self.limits.events || batch.bytes() >= self.limits.bytes
     }
 
+    /// The group has given this member its share.
+    pub(super) fn joined(&self) {
+        self.state.lock().joined = true;
+        self.news.notify_one();
+    }
+
     /// This member can go on no longer; the pipeline learns why.
     pub(super) fn fail(&self, reason: String) {
         self.state.lock().failed.get_or_insert(reason);
@@ -105,6 +114,7 @@ impl KafkaSubscription {
                 in_work: HashSet::new(),
                 owned: HashMap::new(),
                 phase: Phase::Running,
+                joined: false,
                 failed: None,
             }),
             news: Notify::new(),
@@ -112,10 +122,19 @@ impl KafkaSubscription {
         });
         let owner = Owner::subscribe(settings, &shared, name, &group)?;
         let (tell, ended) = oneshot::channel();
+        let thread_shared = Arc::clone(&shared);
         thread::Builder::new()
             .name(format!("kafka-{group}"))
-            // nobody may be listening any more: the handle was dropped
-            .spawn(move || drop(tell.send(owner.run())))
+            .spawn(move || {
+                let ended = catch_unwind(AssertUnwindSafe(|| owner.run())).unwrap_or_else(|_| {
+                    Err(SubscribeError("the consumer's thread met a bug and ended".to_owned()))
+                });
+                if let Err(error) = &ended {
+                    thread_shared.fail(error.to_string());
+                }
+                // nobody may be listening any more: the handle was dropped
+                drop(tell.send(ended));
+            })
             .map_err(|error| OpenError(format!("no thread for group {group}: {error}")))?;
         Ok(Self { shared, ended: Some(ended) })
     }
@@ -166,6 +185,22 @@ impl Shared {
 }
 
 impl Subscription for KafkaSubscription {
+    fn joined(&mut self) -> BoxFuture<'_, Result<(), SubscribeError>> {
+        Box::pin(async move {
+            loop {
+                {
+                    let state = self.shared.state.lock();
+                    match &state.failed {
+                        Some(reason) => return Err(SubscribeError(reason.clone())),
+                        None if state.joined || state.phase != Phase::Running => return Ok(()),
+                        None => {}
+                    }
+                }
+                self.shared.news.notified().await;
+            }
+        })
+    }
+
     fn next(&mut self) -> BoxFuture<'_, Result<Option<Batch>, SubscribeError>> {
         Box::pin(async move {
             loop {

@@ -20,7 +20,7 @@ const CREATE_TIMEOUT: Duration = Duration::from_secs(30);
 fn connect(settings: &ClientSettings) -> Result<(AdminClient<DefaultClientContext>, Metadata), TopicsError> {
     let brokers = &settings.kafka.brokers;
     let admin: AdminClient<_> =
-        settings.base().create().map_err(|error| TopicsError(format!("no Kafka client: {error}")))?;
+        settings.asking().create().map_err(|error| TopicsError(format!("no Kafka client: {error}")))?;
     let metadata = admin.inner().fetch_metadata(None, ASK_TIMEOUT).map_err(|error| {
         TopicsError(format!(
             "Kafka at {brokers} does not answer ({error}); is it up, and is buffer.kafka.brokers right?"

@@ -41,6 +41,10 @@ impl Member {
 }
 
 impl Subscription for Member {
+    fn joined(&mut self) -> BoxFuture<'_, Result<(), SubscribeError>> {
+        Box::pin(async { Ok(()) })
+    }
+
     fn next(&mut self) -> BoxFuture<'_, Result<Option<Batch>, SubscribeError>> {
         Box::pin(async move {
             let state = Arc::clone(&self.state);

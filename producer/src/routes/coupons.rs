@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use super::json;
 use crate::Ingress;
-use crate::extract::{Idempotency, Json, NoQuery, Params, param};
+use crate::extract::{Json, NoQuery, Params, WriteHead, param};
 use crate::problem::Problem;
 
 /// `POST /api/v6/coupons`
@@ -23,7 +23,7 @@ pub(super) async fn create(
     Json(body): Json,
 ) -> Result<Response, Problem> {
     let coupon = new_coupon(&body)?;
-    match ingress.reads.create_coupon(&coupon).await? {
+    match ingress.reads.create_coupon(&coupon).await.map_err(Problem::coupon_not_created)? {
         CouponCreated::Created => Ok(json(StatusCode::CREATED, &Terms::from(&coupon))),
         CouponCreated::SameExists => Ok(json(StatusCode::OK, &Terms::from(&coupon))),
         CouponCreated::DifferentExists => Err(Problem::coupon_exists(coupon.coupon_id.as_str())),
@@ -63,12 +63,12 @@ pub(super) async fn read(
 /// `POST /api/v6/coupons/{couponId}/issues`
 pub(super) async fn issue(
     State(ingress): State<Arc<Ingress>>,
-    _: NoQuery,
-    Params(coupon): Params<String>,
-    Idempotency(key): Idempotency,
-    Json(body): Json,
+    path: Result<Params<String>, Problem>,
+    head: Result<WriteHead, Problem>,
+    body: Result<Json, Problem>,
 ) -> Result<Response, Problem> {
     let check = || -> Result<CouponIssue, Problem> {
+        let (Params(coupon), WriteHead { key }, Json(body)) = (path?, head?, body?);
         let coupon: CouponId = param("couponId", coupon)?;
         let user = Fields::parse(&["userId"], &body)?.required("userId")?.id()?;
         Ok(CouponIssue::new(coupon, user, &ingress.accept(key.as_ref())))

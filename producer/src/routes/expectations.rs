@@ -11,18 +11,20 @@ use serde::Serialize;
 
 use super::{accepted, json};
 use crate::Ingress;
-use crate::extract::{Idempotency, Json, NoQuery, Params};
+use crate::extract::{Json, NoQuery, Params, WriteHead};
 use crate::problem::Problem;
 
 /// `POST /api/v6/expectations`
 pub(super) async fn write(
     State(ingress): State<Arc<Ingress>>,
-    _: NoQuery,
-    Idempotency(key): Idempotency,
-    Json(body): Json,
+    head: Result<WriteHead, Problem>,
+    body: Result<Json, Problem>,
 ) -> Result<Response, Problem> {
-    let checked = ExpectationWrite::from_json(&body, &ingress.accept(key.as_ref()));
-    ingress.publish(checked.map_err(Problem::from)).await.map(accepted)
+    let check = || -> Result<ExpectationWrite, Problem> {
+        let (WriteHead { key }, Json(body)) = (head?, body?);
+        Ok(ExpectationWrite::from_json(&body, &ingress.accept(key.as_ref()))?)
+    };
+    ingress.publish(check()).await.map(accepted)
 }
 
 /// `GET /api/v6/characters/{characterId}/expectations`

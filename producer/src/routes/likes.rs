@@ -5,13 +5,12 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
-use bytes::Bytes;
-use floodgate_schemas::{Fields, IdempotencyKey, Like, LikeAction, LikerAccountId, TargetOcid};
+use floodgate_schemas::{Fields, Like, LikeAction, LikerAccountId, TargetOcid};
 use serde::Serialize;
 
 use super::{accepted, json};
 use crate::Ingress;
-use crate::extract::{Idempotency, NoQuery, OptionalJson, Params, param};
+use crate::extract::{NoQuery, OptionalJson, Params, WriteHead, param};
 use crate::problem::Problem;
 
 type Pair = Params<(String, String)>;
@@ -19,38 +18,37 @@ type Pair = Params<(String, String)>;
 /// `PUT /api/v6/characters/{targetOcid}/likes/{likerAccountId}`
 pub(super) async fn like(
     State(ingress): State<Arc<Ingress>>,
-    _: NoQuery,
-    Params(pair): Pair,
-    Idempotency(key): Idempotency,
-    OptionalJson(body): OptionalJson,
+    path: Result<Pair, Problem>,
+    head: Result<WriteHead, Problem>,
+    body: Result<OptionalJson, Problem>,
 ) -> Result<Response, Problem> {
-    let checked = check(&ingress, pair, LikeAction::Like, key.as_ref(), body.as_ref());
+    let checked = check(&ingress, LikeAction::Like, path, head, body);
     ingress.publish(checked).await.map(accepted)
 }
 
 /// `DELETE /api/v6/characters/{targetOcid}/likes/{likerAccountId}`
 pub(super) async fn unlike(
     State(ingress): State<Arc<Ingress>>,
-    _: NoQuery,
-    Params(pair): Pair,
-    Idempotency(key): Idempotency,
-    OptionalJson(body): OptionalJson,
+    path: Result<Pair, Problem>,
+    head: Result<WriteHead, Problem>,
+    body: Result<OptionalJson, Problem>,
 ) -> Result<Response, Problem> {
-    let checked = check(&ingress, pair, LikeAction::Unlike, key.as_ref(), body.as_ref());
+    let checked = check(&ingress, LikeAction::Unlike, path, head, body);
     ingress.publish(checked).await.map(accepted)
 }
 
 fn check(
     ingress: &Ingress,
-    pair: (String, String),
     action: LikeAction,
-    key: Option<&IdempotencyKey>,
-    body: Option<&Bytes>,
+    path: Result<Pair, Problem>,
+    head: Result<WriteHead, Problem>,
+    body: Result<OptionalJson, Problem>,
 ) -> Result<Like, Problem> {
+    let (Params(pair), WriteHead { key }, OptionalJson(body)) = (path?, head?, body?);
     let (target, liker) = ids(pair)?;
-    let accept = ingress.accept(key);
+    let accept = ingress.accept(key.as_ref());
     let occurred_at = match body {
-        Some(body) => Fields::parse(&["occurredAt"], body)?
+        Some(body) => Fields::parse(&["occurredAt"], &body)?
             .optional("occurredAt")
             .map(|field| field.time_until(accept.latest))
             .transpose()?,
