@@ -55,6 +55,30 @@ fn a_killed_consumer_loses_and_doubles_nothing() {
     });
 }
 
+/// The last records of a load are applied while the group waits for the killed member to be given up: no later record
+/// makes anybody commit these offsets.
+#[test]
+fn offsets_are_committed_when_a_load_ends_amid_a_rebalance() {
+    let Servers { kafka, postgres } = Servers::shared();
+    let world = World::ready(kafka, postgres).unwrap().hurried();
+    run(|| {
+        let serve = world.start(&["serve"])?;
+        let (_stays, mut dies) = (world.start(&["consume"])?, world.start(&["consume"])?);
+        wait::until("four members in every group", READY, || {
+            let lag = world.lag().ok()?;
+            lag["groups"].as_array()?.iter().all(|group| group["members"] == 4).then_some(())
+        })?;
+        let plan = Arc::new(Plan::mixed(seed(), PlanSize::about(3000)));
+        world.create_coupons(&serve, &plan)?;
+        let load = world.load(&plan, &[&serve], LoadOptions::default());
+        load.wait_for(0.1)?;
+        dies.kill()?;
+        dies.start_again(&world)?;
+        let recording = load.finish()?;
+        world.check(postgres, &recording)
+    });
+}
+
 /// A check that cannot fail is no check: plants differences in copies of a right database.
 #[test]
 fn the_model_notices_whatever_is_wrong() {
