@@ -144,7 +144,7 @@ fn main_job(
     let count = plan.writes.len();
     let stock = plan.stocks[0];
     table.line("writes, all accepted and checked", count);
-    table.line("answers", &recording.answers);
+    table.line("answers, late retries included", recording.answers.trim_start_matches("answers: "));
     table.line("coupons", format!("{stock} issued of {stock} to {users} users, ranks 1 to {stock}"));
     table.line("seconds to accept, to lag 0", format!("{:.1}, {seconds:.1}", recording.seconds));
     let rates = (count as f64 / recording.seconds, count as f64 / seconds);

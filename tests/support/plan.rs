@@ -43,8 +43,8 @@ const ASK_TWICE: f64 = 0.1;
 const HOT_CHARACTERS: u32 = 20;
 const HOT_TARGETS: u32 = 10;
 const HOT_LIKERS: u32 = 20;
-/// Versions and times of hot keys come from so few that some are equal, and the event ids decide.
-const HOT_RANKS: i64 = 2000;
+/// Versions and times come from so few that the greatest is there several times, and the event ids decide.
+const HOT_RANKS: i64 = 20;
 /// Fresh pairs share their targets, so that counters are fought over although rows are not.
 const FRESH_TARGETS: u32 = 200;
 /// Ids from here on are fresh.

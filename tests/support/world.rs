@@ -333,7 +333,7 @@ impl Node {
             last = detail;
             (status == 200).then_some(Ok(()))
         });
-        ready.with_context(|| last).flatten().with_context(|| self.process.log_tail())
+        ready.with_context(|| last).flatten()
     }
 
     /// Waits until it is unready for a reason that has `needle` in it.
@@ -346,7 +346,6 @@ impl Node {
             found.then_some(())
         })
         .with_context(|| last)
-        .with_context(|| self.process.log_tail())
     }
 
     /// Status and detail of the operators' `/readyz`.

@@ -242,7 +242,7 @@ impl MemberContext {
         if list.count() == 0 {
             return Ok(());
         }
-        consumer.commit(&list, CommitMode::Async).inspect_err(|_| self.answered(&list, false))
+        native::commit_with_answer(consumer, &list).inspect_err(|_| self.answered(&list, false))
     }
 
     /// Commits what is done in the partitions asked for and not acknowledged yet, and waits for the answer. While

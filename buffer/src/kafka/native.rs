@@ -1,4 +1,4 @@
-//! The parts of librdkafka's producer that rust-rdkafka does not offer; all `unsafe` of this crate is here.
+//! The parts of librdkafka that rust-rdkafka does not offer; all `unsafe` of this crate is here.
 //!
 //! Three things are needed that `BaseProducer` and `FutureProducer` hide: the *persistence status* of a
 //! failed message (which tells "certainly not stored" from "perhaps stored"), the end of a delivery-report
@@ -14,7 +14,9 @@ use std::ptr;
 
 use rdkafka::ClientConfig;
 use rdkafka::client::{Client, ClientContext};
+use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::{KafkaError, KafkaResult};
+use rdkafka::topic_partition_list::TopicPartitionList;
 use rdkafka::types::{RDKafkaErrorCode, RDKafkaRespErr, RDKafkaTopic, RDKafkaType};
 use rdkafka_sys as sys;
 
@@ -325,6 +327,31 @@ unsafe fn text_of(text: *const c_char) -> String {
     }
     // SAFETY: the caller's promise.
     unsafe { CStr::from_ptr(text) }.to_string_lossy().trim().to_owned()
+}
+
+/// Commits without waiting; the answer comes to the consumer's context when it is polled. librdkafka's plain
+/// asynchronous commit tells nobody how it went unless a callback is configured, which rust-rdkafka does not do:
+/// a commit that failed in a rebalance would never be repeated.
+pub(super) fn commit_with_answer<C: ConsumerContext>(
+    consumer: &BaseConsumer<C>,
+    offsets: &TopicPartitionList,
+) -> KafkaResult<()> {
+    let client = consumer.client().native_ptr();
+    // SAFETY: client and list are valid; the list is copied; the queue reference is released here, and the
+    // queue itself lives as long as the client.
+    let error = unsafe {
+        let queue = sys::rd_kafka_queue_get_consumer(client);
+        if queue.is_null() {
+            return Err(KafkaError::ConsumerCommit(RDKafkaErrorCode::UnknownGroup));
+        }
+        let error = sys::rd_kafka_commit_queue(client, offsets.ptr(), queue, None, ptr::null_mut());
+        sys::rd_kafka_queue_destroy(queue);
+        error
+    };
+    match error {
+        RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR => Ok(()),
+        error => Err(KafkaError::ConsumerCommit(error.into())),
+    }
 }
 
 /// A consumed message's headers, byte for byte, also where names are no UTF-8.
