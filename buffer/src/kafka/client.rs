@@ -202,18 +202,8 @@ mod tests {
 
     fn settings(client: &str) -> Result<ClientSettings, OpenError> {
         let client: Table = client.parse().unwrap_or_default();
-        ClientSettings::new(&KafkaConfig {
-            brokers: "127.0.0.1:9".into(),
-            linger_ms: 0,
-            message_timeout_ms: 4000,
-            queue_max_events: 10,
-            queue_max_bytes: 1024,
-            prefetch_max_kb: 1024,
-            session_timeout_ms: 10_000,
-            max_poll_interval_ms: 300_000,
-            commit_interval_ms: 50,
-            client,
-        })
+        let config = crate::kafka::testing::config("127.0.0.1:9".into());
+        ClientSettings::new(&KafkaConfig { client, ..config })
     }
 
     #[test]

@@ -160,3 +160,38 @@ fn log(level: i32, facility: &str, message: &str) {
 fn log_error(error: &KafkaError, reason: &str) {
     tracing::warn!(target: "librdkafka", %error, "{reason}");
 }
+
+/// What the unit tests of this folder share.
+#[cfg(test)]
+mod testing {
+    use crate::{KafkaConfig, Strategy, TopicsConfig};
+
+    pub(super) fn config(brokers: String) -> KafkaConfig {
+        KafkaConfig {
+            brokers,
+            linger_ms: 0,
+            message_timeout_ms: 4000,
+            queue_max_events: 1000,
+            queue_max_bytes: 1 << 20,
+            prefetch_max_kb: 1024,
+            session_timeout_ms: 6000,
+            max_poll_interval_ms: 30_000,
+            commit_interval_ms: 20,
+            client: toml::Table::new(),
+        }
+    }
+
+    /// On a broker that has our topics then, with one partition each.
+    pub(super) fn strategy(brokers: String) -> super::Kafka {
+        let topics = TopicsConfig {
+            partitions: 1,
+            replication_factor: 1,
+            prefix: String::new(),
+            retention_hours: 1,
+            dead_letter_retention_hours: 1,
+        };
+        let strategy = super::Kafka::new(&config(brokers), &topics).unwrap();
+        strategy.create_topics().unwrap();
+        strategy
+    }
+}

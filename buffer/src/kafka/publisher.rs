@@ -250,32 +250,8 @@ mod tests {
     use floodgate_testkit::{Kafka, KafkaOptions, wait};
 
     use super::*;
-    use crate::{KafkaConfig, Outcome, Receipts, TopicsConfig};
-
-    fn publisher(bootstrap: String) -> Arc<KafkaPublisher> {
-        let kafka = KafkaConfig {
-            brokers: bootstrap,
-            linger_ms: 0,
-            message_timeout_ms: 4000,
-            queue_max_events: 1000,
-            queue_max_bytes: 1 << 20,
-            prefetch_max_kb: 1024,
-            session_timeout_ms: 6000,
-            max_poll_interval_ms: 30_000,
-            commit_interval_ms: 20,
-            client: toml::Table::new(),
-        };
-        let topics = TopicsConfig {
-            partitions: 2,
-            replication_factor: 1,
-            prefix: String::new(),
-            retention_hours: 1,
-            dead_letter_retention_hours: 1,
-        };
-        let strategy = super::super::Kafka::new(&kafka, &topics).unwrap();
-        crate::Strategy::create_topics(&strategy).unwrap();
-        KafkaPublisher::start(&strategy.settings, &strategy.names).unwrap()
-    }
+    use crate::kafka::testing;
+    use crate::{Outcome, Receipts};
 
     fn outcome_of_one(publisher: &KafkaPublisher) -> Result<Outcome, Refused> {
         let receipts = Receipts::new(1);
@@ -290,7 +266,8 @@ mod tests {
     #[test]
     fn a_fatal_error_rebuilds_the_producer() {
         let kafka = Kafka::start(KafkaOptions::default()).unwrap();
-        let publisher = publisher(kafka.bootstrap());
+        let strategy = testing::strategy(kafka.bootstrap());
+        let publisher = KafkaPublisher::start(&strategy.settings, &strategy.names).unwrap();
         wait::until("readiness", Duration::from_secs(30), || publisher.ready().ok()).unwrap();
         assert_eq!(outcome_of_one(&publisher), Ok(Outcome::Stored));
 

@@ -263,33 +263,14 @@ mod tests {
     use floodgate_testkit::{Kafka, KafkaOptions, wait};
 
     use super::*;
-    use crate::{KafkaConfig, Receipts, Record, Strategy, TopicsConfig};
+    use crate::kafka::testing;
+    use crate::{Receipts, Record, Strategy};
 
     /// A commit that is sent is also answered: without the answer one that failed would never be repeated.
     #[test]
     fn commits_are_answered() {
         let broker = Kafka::start(KafkaOptions::default()).unwrap();
-        let config = KafkaConfig {
-            brokers: broker.bootstrap(),
-            linger_ms: 0,
-            message_timeout_ms: 4000,
-            queue_max_events: 1000,
-            queue_max_bytes: 1 << 20,
-            prefetch_max_kb: 1024,
-            session_timeout_ms: 6000,
-            max_poll_interval_ms: 30_000,
-            commit_interval_ms: 20,
-            client: toml::Table::new(),
-        };
-        let topics = TopicsConfig {
-            partitions: 1,
-            replication_factor: 1,
-            prefix: String::new(),
-            retention_hours: 1,
-            dead_letter_retention_hours: 1,
-        };
-        let strategy = super::super::Kafka::new(&config, &topics).unwrap();
-        strategy.create_topics().unwrap();
+        let strategy = testing::strategy(broker.bootstrap());
         let topic = Topic::Events(EventType::Like);
         let receipts = Receipts::new(1);
         let record = Record { topic, key: None, value: Some(b"v"), headers: &[] };
