@@ -359,7 +359,11 @@ impl MemberContext {
         } else {
             self.commit_unacknowledged(consumer, |p| is_leaving(&p), REVOKE_COMMIT_TIMEOUT, sleep)
         };
-        self.shared.state.lock().owned.retain(|partition, _| !is_leaving(partition));
+        {
+            let mut state = self.shared.state.lock();
+            state.owned.retain(|partition, _| !is_leaving(partition));
+            state.in_work.retain(|partition| !is_leaving(partition));
+        }
         let numbers: Vec<_> = leaving.iter().map(|partition| partition.0).collect();
         tracing::info!(group = self.group, partitions = ?numbers, lost, drained, "partitions revoked");
         if let Err(error) = committed {

@@ -220,10 +220,13 @@ impl Subscription for KafkaSubscription {
 
     fn commit(&mut self, batch: Batch) {
         let mut state = self.shared.state.lock();
-        for (partition, next) in batch.progress() {
-            state.in_work.remove(&partition);
-            // a partition lost meanwhile is not ours to speak of; one that came back may be further already
-            if let Some(position) = state.owned.get_mut(&partition) {
+        let ends: HashMap<Partition, Offset> = batch.progress().collect();
+        for (partition, next) in ends {
+            // a partition that left meanwhile is no longer in work, also if it came back since: what was taken
+            // under an earlier ownership says nothing about the present one
+            if state.in_work.remove(&partition)
+                && let Some(position) = state.owned.get_mut(&partition)
+            {
                 position.done = position.done.max(next);
             }
         }
