@@ -78,17 +78,15 @@ pub struct Recording {
     pub fates: Vec<Fate>,
     pub seconds: f64,
     pub answers: String,
-    repeats: usize,
+    /// 202s, those to late retries included: each is a record that was taken.
+    pub taken: usize,
+    /// 504s and broken connections: each may be one more.
+    pub unknown: usize,
 }
 
 impl Recording {
     pub fn count(&self, verdict: Verdict) -> usize {
         self.fates.iter().filter(|fate| fate.verdict == verdict).count()
-    }
-
-    /// How many late retries there were.
-    pub fn repeats(&self) -> usize {
-        self.repeats
     }
 
     pub fn attempts(&self) -> usize {
@@ -110,7 +108,6 @@ struct Shared {
     next: AtomicUsize,
     /// Writes, not answers: late retries do not count.
     accepted: AtomicUsize,
-    repeats: AtomicUsize,
     stop: AtomicBool,
     answers: Answers,
     troubles: Mutex<Vec<String>>,
@@ -125,7 +122,6 @@ impl Load {
             start: Instant::now(),
             next: AtomicUsize::new(0),
             accepted: AtomicUsize::new(0),
-            repeats: AtomicUsize::new(0),
             stop: AtomicBool::new(false),
             answers: Answers::default(),
             troubles: Mutex::default(),
@@ -179,7 +175,9 @@ impl Load {
             fates,
             seconds,
             answers: shared.answers(),
-            repeats: shared.repeats.load(Ordering::Relaxed),
+            taken: shared.answers.accepted.load(Ordering::Relaxed),
+            unknown: shared.answers.unknown.load(Ordering::Relaxed)
+                + shared.answers.broken.load(Ordering::Relaxed),
         };
         let accepted = recording.count(Verdict::Accepted);
         println!("load: {accepted} accepted in {seconds:.1} s; {}", recording.answers);
@@ -203,7 +201,6 @@ async fn work(shared: Arc<Shared>) -> Vec<(usize, Fate)> {
         fates.push((index, fate));
         let every = shared.options.repeat_every;
         if every > 0 && index.is_multiple_of(every) && fate.verdict == Verdict::Accepted {
-            shared.repeats.fetch_add(1, Ordering::Relaxed);
             shared.attempt(index, index + usize::from(fate.attempts)).await;
         }
     }

@@ -254,7 +254,6 @@ impl MemberContext {
         within: Duration,
         pause: impl Fn(),
     ) -> KafkaResult<()> {
-        use RDKafkaErrorCode::{IllegalGeneration, RebalanceInProgress};
         let until = Instant::now() + within;
         loop {
             // anew for every try: partitions may have gone, committed, while it paused
@@ -265,11 +264,7 @@ impl MemberContext {
             let outcome = consumer.commit(&list, CommitMode::Sync);
             self.answered(&list, outcome.is_ok());
             match outcome {
-                Err(KafkaError::ConsumerCommit(RebalanceInProgress | IllegalGeneration))
-                    if Instant::now() < until =>
-                {
-                    pause();
-                }
+                Err(error) if in_rebalance(&error) && Instant::now() < until => pause(),
                 outcome => return outcome,
             }
         }
@@ -373,6 +368,12 @@ impl MemberContext {
     }
 }
 
+/// Whether a commit failed only because the group is handing out partitions anew.
+fn in_rebalance(error: &KafkaError) -> bool {
+    use RDKafkaErrorCode::{IllegalGeneration, RebalanceInProgress};
+    matches!(error, KafkaError::ConsumerCommit(RebalanceInProgress | IllegalGeneration))
+}
+
 impl ClientContext for MemberContext {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
         super::log(level as i32, facility, message);
@@ -395,8 +396,13 @@ impl ConsumerContext for MemberContext {
     }
 
     fn commit_callback(&self, result: KafkaResult<()>, offsets: &TopicPartitionList) {
-        if let Err(error) = &result {
-            tracing::warn!(group = self.group, %error, "offsets not committed; trying again");
+        match &result {
+            Ok(()) => {}
+            // commits under way when a rebalance begins end like this, a few in every one
+            Err(error) if in_rebalance(error) => {
+                tracing::debug!(group = self.group, %error, "offsets not committed; trying again");
+            }
+            Err(error) => tracing::warn!(group = self.group, %error, "offsets not committed; trying again"),
         }
         self.answered(offsets, result.is_ok());
     }

@@ -181,8 +181,7 @@ mod testing {
         }
     }
 
-    /// On a broker that has our topics then, with one partition each.
-    pub(super) fn strategy(brokers: String) -> super::Kafka {
+    pub(super) fn strategy_with(config: &KafkaConfig) -> super::Kafka {
         let topics = TopicsConfig {
             partitions: 1,
             replication_factor: 1,
@@ -190,7 +189,12 @@ mod testing {
             retention_hours: 1,
             dead_letter_retention_hours: 1,
         };
-        let strategy = super::Kafka::new(&config(brokers), &topics).unwrap();
+        super::Kafka::new(config, &topics).unwrap()
+    }
+
+    /// On a broker that has our topics then, with one partition each.
+    pub(super) fn strategy(brokers: String) -> super::Kafka {
+        let strategy = strategy_with(&config(brokers));
         strategy.create_topics().unwrap();
         strategy
     }

@@ -8,6 +8,15 @@
 //! Ownership across the C boundary: every queued record carries a `Box<InFlight>` as its opaque pointer.
 //! librdkafka hands it back in exactly one delivery report, also when the queue is purged or the message
 //! times out; it is freed there. If queuing fails, no report comes and the box is taken back at once.
+//!
+//! **Success without an offset is no success.** A broker that knows nothing of a producer in a partition takes
+//! its first batch with any sequence number. If the producer's batch *A* is refused (the broker is just
+//! becoming the leader of a new or moved partition) and *B*, already under way, is taken, then *A* can never be
+//! written under its sequence number. librdkafka concludes from *B*'s acknowledgement that *A* must be in the
+//! log too and reports it as delivered (an *implicit acknowledgement*), though it is lost:
+//! [KAFKA-15591](https://issues.apache.org/jira/browse/KAFKA-15591),
+//! [confluent-kafka-go#921](https://github.com/confluentinc/confluent-kafka-go/issues/921). Such a report has
+//! no offset, which only the broker's own answer to the batch brings, and is read as [`Outcome::Unknown`].
 
 use std::ffi::{CStr, CString, c_char, c_void};
 use std::ptr;
@@ -32,7 +41,7 @@ pub(super) struct InFlight {
 pub(super) struct Report {
     pub(super) in_flight: Box<InFlight>,
     pub(super) outcome: Outcome,
-    /// `None` for a stored record.
+    /// `None` for a record that librdkafka takes for stored.
     pub(super) error: Option<RDKafkaErrorCode>,
 }
 
@@ -288,18 +297,19 @@ impl Producer {
 unsafe fn report(message: &sys::rd_kafka_message_t) -> Report {
     // SAFETY: every record was queued with a Box<InFlight> as its opaque, and is reported once.
     let in_flight = unsafe { Box::from_raw(message._private.cast::<InFlight>()) };
-    if message.err == RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR {
-        return Report { in_flight, outcome: Outcome::Stored, error: None };
-    }
-    // the status, not the error code, says whether the record may be in the log: a timed-out message can be
-    // either
+    let is_error = message.err != RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR;
+    // The status, not the error code, says whether the record may be in the log: a timed-out message can be
+    // either. And a report without an error is proof only together with an offset (see the module's text).
     // SAFETY: the message is valid.
     let outcome = match unsafe { sys::rd_kafka_message_status(message) } {
+        sys::rd_kafka_msg_status_t::RD_KAFKA_MSG_STATUS_PERSISTED if !is_error && message.offset >= 0 => {
+            Outcome::Stored
+        }
         sys::rd_kafka_msg_status_t::RD_KAFKA_MSG_STATUS_NOT_PERSISTED => Outcome::NotStored,
-        sys::rd_kafka_msg_status_t::RD_KAFKA_MSG_STATUS_PERSISTED => Outcome::Stored,
         _ => Outcome::Unknown,
     };
-    Report { in_flight, outcome, error: Some(message.err.into()) }
+    let error = is_error.then(|| message.err.into());
+    Report { in_flight, outcome, error }
 }
 
 fn raw(part: Option<&[u8]>) -> (*const c_void, usize) {

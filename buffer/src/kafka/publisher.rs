@@ -248,10 +248,12 @@ mod tests {
 
     use floodgate_schemas::EventType;
     use floodgate_testkit::{Kafka, KafkaOptions, wait};
+    use rdkafka::mocking::MockCluster;
+    use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 
     use super::*;
     use crate::kafka::testing;
-    use crate::{Outcome, Receipts};
+    use crate::{KafkaConfig, Outcome, Receipts};
 
     fn outcome_of_one(publisher: &KafkaPublisher) -> Result<Outcome, Refused> {
         let receipts = Receipts::new(1);
@@ -260,6 +262,36 @@ mod tests {
         publisher.offer(&record, receipts.receipt(0))?;
         futures_executor::block_on(receipts.all());
         Ok(receipts.outcome(0))
+    }
+
+    /// The broker refuses a producer's first batch and takes its second, which was under way: librdkafka then
+    /// reports both as delivered. Only the second one is in the log.
+    #[test]
+    fn a_record_acknowledged_by_implication_is_not_stored() {
+        let cluster = MockCluster::new(1).unwrap();
+        let config = KafkaConfig {
+            // every record is a batch
+            client: toml::toml! { "batch.num.messages" = 1 },
+            ..testing::config(cluster.bootstrap_servers())
+        };
+        let strategy = testing::strategy_with(&config);
+        strategy.names.topics.iter().for_each(|name| cluster.create_topic(name, 1, 1).unwrap());
+        let publisher = KafkaPublisher::start(&strategy.settings, &strategy.names).unwrap();
+        wait::until("readiness", Duration::from_secs(30), || publisher.ready().ok()).unwrap();
+
+        cluster.broker_round_trip_time(1, Duration::from_millis(500)).unwrap();
+        cluster.request_errors(
+            RDKafkaApiKey::Produce,
+            &[RDKafkaRespErr::RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION],
+        );
+        let receipts = Receipts::new(2);
+        let topic = Topic::Events(EventType::Like);
+        for index in 0..2 {
+            let record = Record { topic, key: Some(b"k"), value: Some(b"v"), headers: &[] };
+            publisher.offer(&record, receipts.receipt(index)).unwrap();
+        }
+        futures_executor::block_on(receipts.all());
+        assert_eq!([receipts.outcome(0), receipts.outcome(1)], [Outcome::Unknown, Outcome::Stored]);
     }
 
     /// After a fatal error a new producer takes over; nothing is acknowledged that was not stored.
