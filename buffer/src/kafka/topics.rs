@@ -5,13 +5,17 @@ use std::time::{Duration, Instant};
 
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::metadata::Metadata;
 use rdkafka::types::RDKafkaErrorCode;
 
 use super::client::{ClientSettings, DEAD_LETTER_MAX_BYTES, EVENT_MAX_BYTES};
+use super::offsets::{Bound, bounds};
 use super::{ASK_TIMEOUT, Names};
 use crate::{
-    PartitionDescription, Topic, TopicDescription, TopicReport, TopicState, TopicsConfig, TopicsError,
+    Partition, PartitionDescription, Topic, TopicDescription, TopicReport, TopicState, TopicsConfig,
+    TopicsError,
 };
 
 /// How long the cluster may take to create topics.
@@ -62,7 +66,7 @@ pub(super) fn create(
                 }
             };
         }
-        wait_until_led(&admin, names)?;
+        wait_until_led(settings, names)?;
     }
     let report = |topic: Topic| {
         let name = names.topic(topic).to_owned();
@@ -77,28 +81,38 @@ pub(super) fn create(
     Ok(Topic::ALL.into_iter().map(report).collect())
 }
 
-/// The controller answers before the brokers know: waits until every topic can be used.
-fn wait_until_led(admin: &AdminClient<DefaultClientContext>, names: &Names) -> Result<(), TopicsError> {
+/// The controller answers before the brokers know, and a broker names itself as leader before it acts as one: waits
+/// until every partition answers a question that only its leader can. Records sent before that are refused.
+fn wait_until_led(settings: &ClientSettings, names: &Names) -> Result<(), TopicsError> {
+    let consumer: BaseConsumer = settings
+        .onlooker("floodgate.topics")
+        .create()
+        .map_err(|error| TopicsError(format!("no Kafka client: {error}")))?;
+    let ends = |name: &String| -> KafkaResult<()> {
+        let partitions: Vec<_> = (0..partition_count(&consumer, name)?).map(Partition).collect();
+        bounds(&consumer, name, &partitions, Bound::End).map(drop)
+    };
     let until = Instant::now() + CREATE_TIMEOUT;
-    loop {
-        let metadata = admin
-            .inner()
-            .fetch_metadata(None, ASK_TIMEOUT)
-            .map_err(|error| TopicsError(format!("topics created, but Kafka no longer answers: {error}")))?;
-        let is_led = |name: &String| {
-            let found =
-                metadata.topics().iter().find(|topic| topic.name() == name && topic.error().is_none());
-            found.is_some_and(|topic| topic.partitions().iter().all(|partition| partition.leader() >= 0))
-        };
-        if names.topics.iter().all(is_led) {
-            return Ok(());
+    for name in &names.topics {
+        while let Err(error) = ends(name) {
+            if Instant::now() > until {
+                return Err(TopicsError(format!(
+                    "topics created, but {name} cannot be used yet ({error}); is every broker up?"
+                )));
+            }
+            std::thread::sleep(Duration::from_millis(50));
         }
-        if Instant::now() > until {
-            return Err(TopicsError(
-                "topics created, but some partitions got no leader; is every broker up?".into(),
-            ));
-        }
-        std::thread::sleep(Duration::from_millis(50));
+    }
+    Ok(())
+}
+
+fn partition_count(consumer: &BaseConsumer, topic: &str) -> KafkaResult<i32> {
+    let metadata = consumer.fetch_metadata(Some(topic), ASK_TIMEOUT)?;
+    let found = metadata.topics().iter().find(|found| found.name() == topic && found.error().is_none());
+    let partitions = found.map_or(0, |found| found.partitions().len());
+    match i32::try_from(partitions) {
+        Ok(count) if count > 0 => Ok(count),
+        _ => Err(KafkaError::MetadataFetch(RDKafkaErrorCode::UnknownTopicOrPartition)),
     }
 }
 
