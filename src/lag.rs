@@ -4,8 +4,8 @@ use std::io::Write;
 use std::time::Duration;
 
 use clap::Args;
-use floodgate_admin::LagReport;
-use floodgate_schemas::Timestamp;
+use floodgate_admin::{LagReport, Reading};
+use floodgate_schemas::EventType;
 
 use crate::Exit;
 use crate::roles::open_strategy;
@@ -34,8 +34,9 @@ pub(crate) fn lag(settings: &Settings, args: &LagArgs) -> Result<(), Exit> {
         )));
     }
     loop {
-        match strategy.lag() {
-            Ok(snapshot) => print(&LagReport::new(&snapshot, Timestamp::now()), args)?,
+        let readings = EventType::ALL.map(|of| Reading::take(&*strategy, of));
+        match readings.into_iter().collect::<Result<Vec<_>, _>>() {
+            Ok(readings) => print(&LagReport::new(&readings), args)?,
             // an outage is when somebody watches: the last table stays, and looking goes on
             Err(error) if args.watch => eprintln!("floodgate: {error}"),
             Err(error) => return Err(Exit::failed(error)),
@@ -69,14 +70,14 @@ fn table(report: &LagReport) -> String {
                 let committed =
                     partition.committed_offset.map_or("-".to_owned(), |offset| offset.to_string());
                 text += &format!(
-                    "{:<24} {:<26} {:>9} {:>12} {:>12} {:>10} {:>9.1} {:>8}\n",
+                    "{:<24} {:<26} {:>9} {:>12} {:>12} {:>10} {:>9} {:>8}\n",
                     group.group,
                     topic.topic,
                     partition.partition,
                     committed,
                     partition.end_offset,
                     partition.lag,
-                    partition.lag_seconds,
+                    partition.lag_seconds.map_or("?".to_owned(), |seconds| format!("{seconds:.1}")),
                     partition.missing
                 );
             }

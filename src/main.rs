@@ -17,7 +17,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
-use settings::Settings;
+use settings::{Settings, told};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -94,13 +94,22 @@ fn main() -> ExitCode {
     ExitCode::from(code)
 }
 
+/// Opens what every section is about, as far as that needs nobody else to be there, and tells all that is wrong.
+fn check_sections(settings: &Settings) -> Result<(), Exit> {
+    let strategy = roles::open_strategy(settings).err().map(|exit| match exit {
+        Exit::Failed(reason) | Exit::Usage(reason) => reason,
+    });
+    let store = floodgate_store::open(&settings.store).err().map(|error| error.to_string());
+    let logs = floodgate_observe::logs::check(&settings.log).err().map(|error| error.to_string());
+    let problems: Vec<_> = [strategy, store, logs].into_iter().flatten().collect();
+    if problems.is_empty() { Ok(()) } else { Err(Exit::usage(told(&problems))) }
+}
+
 fn execute(cli: Cli) -> Result<(), Exit> {
     let settings = Settings::load(cli.config.as_deref())?;
     let command = cli.command.unwrap_or(Command::Run);
     if let Command::Config(args) = command {
-        roles::open_strategy(&settings)?;
-        floodgate_store::open(&settings.store).map_err(Exit::usage)?;
-        floodgate_observe::logs::check(&settings.log).map_err(Exit::usage)?;
+        check_sections(&settings)?;
         if !args.check {
             print!("{}", settings.masked()?);
         }

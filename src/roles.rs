@@ -56,6 +56,7 @@ impl Opened {
         let Settings { http, .. } = &self.settings;
         let (publisher, reads) = (Arc::clone(&self.publisher), Arc::clone(&self.store));
         let ingress = Ingress::new(http, self.settings.keying(), publisher, reads, &self.metrics);
+        raise_file_limit(http.connections_max);
         let server = Server::bind(http, &ingress).map_err(Exit::failed)?;
         let address = server.local_addr().map_err(Exit::failed)?;
         // a request is answered within these; and half of the time at least is left for what comes after
@@ -137,6 +138,23 @@ pub(crate) fn open_strategy(settings: &Settings) -> Result<Arc<dyn Strategy>, Ex
             latest.as_millis(),
         ))),
         _ => Ok(strategy),
+    }
+}
+
+/// Files that are open besides clients' connections: the database, the brokers, the log.
+const OTHER_FILES: usize = 500;
+
+/// Every connection is an open file, and systems allow few unless they are asked.
+fn raise_file_limit(connections: usize) {
+    let needed = connections.saturating_add(OTHER_FILES) as u64;
+    match rlimit::increase_nofile_limit(needed) {
+        Ok(allowed) if allowed >= needed => {}
+        Ok(allowed) => tracing::warn!(
+            allowed,
+            needed,
+            "the system allows fewer open files than http.connections_max needs; raise it (ulimit -n, LimitNOFILE)"
+        ),
+        Err(error) => tracing::warn!(%error, "the limit of open files could not be raised"),
     }
 }
 

@@ -65,52 +65,71 @@ impl Settings {
             None => None,
         };
         let file = file.as_ref().map(|(name, text)| (name.as_str(), text.as_str()));
-        Self::from_layers(file, std::env::vars()).map_err(Exit::Usage)
+        Self::from_layers(file, std::env::vars()).map_err(|problems| Exit::usage(told(&problems)))
     }
 
+    /// # Errors
+    /// Everything that is wrong, so that nobody has to come back once per mistake.
     fn from_layers(
         file: Option<(&str, &str)>,
         environment: impl Iterator<Item = (String, String)>,
-    ) -> Result<Self, String> {
-        let mut table: Table =
-            DEFAULT.parse().map_err(|error| format!("the compiled-in default: {error}"))?;
+    ) -> Result<Self, Vec<String>> {
+        let default: Table =
+            DEFAULT.parse().map_err(|error| vec![format!("the compiled-in default: {error}")])?;
+        let (mut table, mut problems) = (default.clone(), Vec::new());
         if let Some((name, text)) = file {
-            let layer: Table = text.parse().map_err(|error| format!("{name}: {error}"))?;
-            overlay(&mut table, layer, "").map_err(|error| format!("{name}: {error}"))?;
+            let layer: Table = text.parse().map_err(|error| vec![format!("{name}: {error}")])?;
+            let mut found = Vec::new();
+            overlay(&mut table, layer, "", &mut found);
+            problems.extend(found.into_iter().map(|problem| format!("{name}: {problem}")));
         }
         for (name, value) in environment {
-            if let Some(path) = name.strip_prefix(ENVIRONMENT_PREFIX) {
-                set_from_environment(&mut table, path, &value).map_err(|error| format!("{name}: {error}"))?;
+            if let Some(path) = name.strip_prefix(ENVIRONMENT_PREFIX)
+                && let Err(problem) = set_from_environment(&mut table, path, &value)
+            {
+                problems.push(format!("{name}: {problem}"));
             }
         }
-        let mut settings = Self::deserialize(table.clone()).map_err(|error| {
-            let text = error.to_string();
-            // the library ends with the key in a line of its own
-            text.trim_end().replace("\nin `", " in `")
-        })?;
+        let mut settings = read(&mut table, default, &mut problems)?;
         settings.table = table;
-        settings.check()?;
-        Ok(settings)
+        problems.extend(settings.problems());
+        if problems.is_empty() { Ok(settings) } else { Err(problems) }
     }
 
-    /// What no section can see by itself.
-    fn check(&self) -> Result<(), String> {
-        if self.http.head_max_bytes < 8192 {
-            return Err("http.head_max_bytes must be at least 8192".to_owned());
-        }
-        if self.topics.partitions == 0 {
-            return Err("topics.partitions must be at least 1".to_owned());
-        }
-        if self.topics.replication_factor == 0 {
-            return Err("topics.replication_factor must be at least 1".to_owned());
-        }
-        if self.http.connections_max == 0 {
-            return Err("http.connections_max must be at least 1".to_owned());
-        }
-        if !(100..=5000).contains(&self.lag.refresh_ms) {
-            return Err("lag.refresh_ms must be between 100 and 5000".to_owned());
-        }
-        Ok(())
+    /// What no section can see by itself, and values that only their size makes wrong.
+    fn problems(&self) -> Vec<String> {
+        let Self { http, admin, topics, consumers, lag, shutdown, .. } = self;
+        let same = http.listen.port() != 0 && http.listen == admin.listen;
+        let rules = [
+            (http.head_max_bytes >= 8192, "http.head_max_bytes must be at least 8192"),
+            (
+                http.target_max_bytes < http.head_max_bytes,
+                "http.target_max_bytes must be less than http.head_max_bytes, of which the target is a part",
+            ),
+            (
+                http.body_max_bytes <= http.bodies_max_bytes,
+                "http.body_max_bytes must be at most http.bodies_max_bytes, or the largest body never fits",
+            ),
+            (http.events_max >= 1, "http.events_max must be at least 1"),
+            (http.connections_max >= 1, "http.connections_max must be at least 1"),
+            (http.wait_poll_ms >= 10, "http.wait_poll_ms must be at least 10"),
+            (!same, "http.listen and admin.listen must differ"),
+            (topics.partitions >= 1, "topics.partitions must be at least 1"),
+            (topics.replication_factor >= 1, "topics.replication_factor must be at least 1"),
+            (consumers.batch_max_events >= 1, "consumers.batch_max_events must be at least 1"),
+            (consumers.batch_max_bytes >= 1, "consumers.batch_max_bytes must be at least 1"),
+            (
+                consumers.retry_min_ms <= consumers.retry_max_ms,
+                "consumers.retry_min_ms must be at most consumers.retry_max_ms",
+            ),
+            ((100..=5000).contains(&lag.refresh_ms), "lag.refresh_ms must be between 100 and 5000"),
+            (
+                shutdown.grace_ms < shutdown.deadline_ms,
+                "shutdown.grace_ms must be less than shutdown.deadline_ms, of which it is a part",
+            ),
+        ];
+        let broken = rules.into_iter().filter(|(holds, _)| !holds).map(|(_, rule)| rule.to_owned());
+        broken.chain(self.buffer.problems(consumers.drain_ms)).collect()
     }
 
     pub(crate) fn keying(&self) -> Keying {
@@ -155,23 +174,51 @@ fn join(path: &str, key: &str) -> String {
     if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") }
 }
 
+/// One problem as it is, several as a list.
+pub(crate) fn told(problems: &[String]) -> String {
+    match problems {
+        [one] => one.clone(),
+        many => {
+            let list: Vec<_> = many.iter().map(|problem| format!("\n  - {problem}")).collect();
+            format!("{} problems in the configuration:{}", many.len(), list.concat())
+        }
+    }
+}
+
+/// Reads the table. A value of the wrong kind is told and replaced by the default's, so that the next one is found.
+fn read(table: &mut Table, mut default: Table, problems: &mut Vec<String>) -> Result<Settings, Vec<String>> {
+    loop {
+        let error = match Settings::deserialize(table.clone()) {
+            Ok(settings) => return Ok(settings),
+            Err(error) => error.to_string(),
+        };
+        // the library ends with the key in a line of its own
+        let (text, path) = error.trim_end().split_once("\nin `").unwrap_or((error.trim_end(), ""));
+        let path = path.trim_end_matches('`');
+        problems.push(if path.is_empty() { text.to_owned() } else { format!("{text} in `{path}`") });
+        match (find(table, path), find(&mut default, path)) {
+            (Some(wrong), Some(right)) if wrong != right => *wrong = right.clone(),
+            _ => return Err(std::mem::take(problems)),
+        }
+    }
+}
+
 /// Puts `layer` over `base`, which must have every key of it.
-fn overlay(base: &mut Table, layer: Table, path: &str) -> Result<(), String> {
+fn overlay(base: &mut Table, layer: Table, path: &str, problems: &mut Vec<String>) {
     if path == PASS_THROUGH {
         base.extend(layer);
-        return Ok(());
+        return;
     }
     for (key, value) in layer {
         let here = join(path, &key);
         match (base.get_mut(&key), value) {
-            (None, _) => return Err(unknown(base, path, &key)),
-            (Some(Value::Table(inner)), Value::Table(layer)) => overlay(inner, layer, &here)?,
-            (Some(Value::Table(_)), _) => return Err(format!("`{here}` is a section, not a value")),
-            (Some(_), Value::Table(_)) => return Err(format!("`{here}` is a value, not a section")),
+            (None, _) => problems.push(unknown(base, path, &key)),
+            (Some(Value::Table(inner)), Value::Table(layer)) => overlay(inner, layer, &here, problems),
+            (Some(Value::Table(_)), _) => problems.push(format!("`{here}` is a section, not a value")),
+            (Some(_), Value::Table(_)) => problems.push(format!("`{here}` is a value, not a section")),
             (Some(value), new) => *value = new,
         }
     }
-    Ok(())
 }
 
 fn unknown(known: &Table, path: &str, key: &str) -> String {
@@ -225,7 +272,7 @@ mod tests {
 
     fn load(file: &str, environment: &[(&str, &str)]) -> Result<Settings, String> {
         let environment = environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
-        Settings::from_layers(Some(("floodgate.toml", file)), environment)
+        Settings::from_layers(Some(("floodgate.toml", file)), environment).map_err(|problems| told(&problems))
     }
 
     fn refused(file: &str, environment: &[(&str, &str)]) -> String {
@@ -262,6 +309,18 @@ mod tests {
         assert!(refused("[buffer]\nstrategy = 'kafak'", &[]).contains("kafak"));
         assert!(refused("[topics]\npartitions = 'ten'", &[]).contains("topics.partitions"));
         assert!(refused("", &[("FLOODGATE__TOPICS__PARTITIONS", "ten")]).contains("must be a whole number"));
+    }
+
+    #[test]
+    fn all_problems_are_told_at_once() {
+        let file = "[http]\nlisen = 'x'\nbody_max_bytes = 'big'\n[topics]\npartitions = -1\n[shutdown]\ngrace_ms = 60000";
+        let told = refused(file, &[("FLOODGATE__LAG__REFRESH_MS", "9"), ("FLOODGATE__LOG__LEVL", "info")]);
+        assert!(told.starts_with("6 problems"), "{told}");
+        for part in
+            ["http.lisen", "http.body_max_bytes", "topics.partitions", "grace_ms", "refresh_ms", "log.levl"]
+        {
+            assert!(told.contains(part), "{part}: {told}");
+        }
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use floodgate_buffer::{GroupLag, LagSnapshot, PartitionLag, Strategy, Topic};
+use floodgate_buffer::{GroupLag, LagError, PartitionLag, Strategy, Topic};
 use floodgate_observe::LagGauges;
 use floodgate_schemas::{EventType, Timestamp};
 use parking_lot::Mutex;
@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct LagReport {
-    /// When the positions were read; `null` when they never were.
+    /// When the positions were read, the oldest of them; `null` when none ever was.
     pub as_of: Option<String>,
     /// Every configured group.
     pub groups: Vec<Group>,
@@ -22,9 +22,12 @@ pub struct LagReport {
 
 /// One group.
 #[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Group {
     /// Its name.
     pub group: String,
+    /// When its positions were read; `null` when they never were.
+    pub as_of: Option<String>,
     /// `EMPTY` without members, `LAGGING` with records waiting, else `OK`.
     pub status: &'static str,
     /// How many members it has; `null` when the strategy cannot tell.
@@ -56,36 +59,66 @@ pub struct PartitionReport {
     pub committed_offset: Option<i64>,
     /// Records waiting.
     pub lag: u64,
-    /// Age of the oldest of them, in seconds.
-    pub lag_seconds: f64,
+    /// Age of the oldest of them, in seconds; `null` when it could not be read.
+    pub lag_seconds: Option<f64>,
     /// Records that expired before they were read.
     pub missing: u64,
     /// The member that reads it; not told yet.
     pub member: Option<String>,
 }
 
+/// One group's positions and when they were read.
+#[derive(Debug, Clone)]
+pub struct Reading {
+    as_of: Timestamp,
+    lag: GroupLag,
+}
+
+impl Reading {
+    /// Reads one group now. Blocks on the network.
+    ///
+    /// # Errors
+    /// [`LagError`] when it cannot be read now.
+    pub fn take(strategy: &dyn Strategy, of: EventType) -> Result<Self, LagError> {
+        let lag = strategy.lag(of)?;
+        Ok(Self { as_of: Timestamp::now(), lag })
+    }
+}
+
 impl LagReport {
-    /// A snapshot that was read at `as_of`; ages count to that moment.
-    pub fn new(snapshot: &LagSnapshot, as_of: Timestamp) -> Self {
-        let now_ms = as_of.as_micros() / 1000;
-        let groups = snapshot.groups.iter().map(|group| Group::new(group, now_ms)).collect();
-        Self { as_of: Some(as_of.to_string()), groups }
+    /// What was read.
+    pub fn new(readings: &[Reading]) -> Self {
+        let as_of = readings.iter().map(|reading| reading.as_of).min();
+        Self { as_of: as_of.map(|at| at.to_string()), groups: readings.iter().map(Group::new).collect() }
     }
 
-    /// Before the first answer: the groups are known, nothing of them.
-    fn never_read(strategy: &dyn Strategy) -> Self {
-        let group = |of: EventType| Group {
-            group: strategy.group_name(of),
-            status: "EMPTY",
-            members: None,
-            topics: vec![TopicLag { topic: strategy.topic_name(Topic::Events(of)), partitions: Vec::new() }],
+    /// The latest of every group, also of those that were never read.
+    fn latest(strategy: &dyn Strategy, latest: &[Option<Reading>]) -> Self {
+        let known: Vec<Reading> = latest.iter().flatten().cloned().collect();
+        let group = |(of, reading): (EventType, &Option<Reading>)| match reading {
+            Some(reading) => Group::new(reading),
+            None => Group::never_read(strategy, of),
         };
-        Self { as_of: None, groups: EventType::ALL.map(group).into() }
+        let groups = EventType::ALL.into_iter().zip(latest).map(group).collect();
+        Self { groups, ..Self::new(&known) }
     }
 }
 
 impl Group {
-    fn new(group: &GroupLag, now_ms: i64) -> Self {
+    /// Its names are known, and nothing else.
+    fn never_read(strategy: &dyn Strategy, of: EventType) -> Self {
+        Self {
+            group: strategy.group_name(of),
+            as_of: None,
+            status: "EMPTY",
+            members: None,
+            topics: vec![TopicLag { topic: strategy.topic_name(Topic::Events(of)), partitions: Vec::new() }],
+        }
+    }
+
+    /// Ages count to the moment of the reading.
+    fn new(Reading { as_of, lag: group }: &Reading) -> Self {
+        let now_ms = as_of.as_micros() / 1000;
         let lag: u64 = group.partitions.iter().map(PartitionLag::lag).sum();
         let status = match (group.members, lag) {
             (Some(0), _) => "EMPTY",
@@ -95,6 +128,7 @@ impl Group {
         let partitions = group.partitions.iter().map(|lag| PartitionReport::new(lag, now_ms)).collect();
         Self {
             group: group.group.clone(),
+            as_of: Some(as_of.to_string()),
             status,
             members: group.members,
             topics: vec![TopicLag { topic: group.topic.clone(), partitions }],
@@ -121,30 +155,34 @@ impl PartitionReport {
 pub struct LagWatch {
     strategy: Arc<dyn Strategy>,
     gauges: Option<LagGauges>,
-    latest: Mutex<Arc<LagReport>>,
+    /// By event type.
+    latest: Mutex<[Option<Reading>; EventType::ALL.len()]>,
 }
 
 impl LagWatch {
     /// Over a strategy; `gauges` only in the process that exports them.
     pub fn new(strategy: Arc<dyn Strategy>, gauges: Option<LagGauges>) -> Arc<Self> {
-        let latest = Mutex::new(Arc::new(LagReport::never_read(&*strategy)));
-        Arc::new(Self { strategy, gauges, latest })
+        Arc::new(Self { strategy, gauges, latest: Mutex::default() })
     }
 
     /// The newest report.
-    pub fn latest(&self) -> Arc<LagReport> {
-        Arc::clone(&self.latest.lock())
+    pub fn latest(&self) -> LagReport {
+        LagReport::latest(&*self.strategy, &*self.latest.lock())
     }
 
-    /// Reads every `refresh` until `stop`.
+    /// Reads every `refresh` until `stop`. One group that cannot be read keeps its last values and holds up no other.
     pub async fn run(self: Arc<Self>, refresh: Duration, stop: CancellationToken) {
+        let groups = EventType::ALL.map(|of| Arc::clone(&self).run_one(of, refresh, stop.clone()));
+        futures_util::future::join_all(groups).await;
+    }
+
+    async fn run_one(self: Arc<Self>, of: EventType, refresh: Duration, stop: CancellationToken) {
         let mut well = true;
         while !stop.is_cancelled() {
             let strategy = Arc::clone(&self.strategy);
-            let read = tokio::task::spawn_blocking(move || strategy.lag()).await;
-            match read {
-                Ok(Ok(snapshot)) => {
-                    self.keep(&snapshot);
+            match tokio::task::spawn_blocking(move || Reading::take(&*strategy, of)).await {
+                Ok(Ok(reading)) => {
+                    self.keep(reading);
                     well = true;
                 }
                 Ok(Err(error)) => {
@@ -162,21 +200,41 @@ impl LagWatch {
         }
     }
 
-    fn keep(&self, snapshot: &LagSnapshot) {
-        let now = Timestamp::now();
-        let report = LagReport::new(snapshot, now);
-        if let Some(gauges) = &self.gauges {
-            gauges.as_of.set(now.as_micros() as f64 / 1e6);
-            for group in &report.groups {
-                for topic in &group.topics {
-                    topic
-                        .partitions
-                        .iter()
-                        .for_each(|partition| set(gauges, &group.group, &topic.topic, partition));
-                }
+    fn keep(&self, reading: Reading) {
+        let of = reading.lag.of as usize;
+        let mut latest = self.latest.lock();
+        let before = latest[of].replace(reading);
+        let Some(gauges) = &self.gauges else { return };
+        let Some(reading) = &latest[of] else { return };
+        if let Some(before) = before
+            && before.lag.partitions.len() > reading.lag.partitions.len()
+        {
+            forget(gauges, &before.lag, reading.lag.partitions.len());
+        }
+        let report = Group::new(reading);
+        for topic in &report.topics {
+            for partition in &topic.partitions {
+                set(gauges, &report.group, &topic.topic, partition);
             }
         }
-        *self.latest.lock() = Arc::new(report);
+        if let Some(oldest) = latest.iter().flatten().map(|reading| reading.as_of.as_micros()).min() {
+            gauges.as_of.set(oldest as f64 / 1e6);
+        }
+    }
+}
+
+/// Partitions that a topic no longer has, as it was made anew with fewer.
+fn forget(gauges: &LagGauges, before: &GroupLag, left: usize) {
+    for partition in &before.partitions[left..] {
+        let partition = partition.partition.to_string();
+        let labels = &[before.group.as_str(), before.topic.as_str(), partition.as_str()];
+        let LagGauges { records, missing, kafka_lag, kafka_group_offset, .. } = gauges;
+        for gauge in [records, missing, kafka_lag, kafka_group_offset] {
+            // an offset that was never committed was never exported
+            let _ = gauge.remove_label_values(labels);
+        }
+        let _ = gauges.seconds.remove_label_values(labels);
+        let _ = gauges.kafka_end_offset.remove_label_values(&labels[1..]);
     }
 }
 
@@ -185,12 +243,15 @@ fn set(gauges: &LagGauges, group: &str, topic: &str, report: &PartitionReport) {
     let labels = &[group, topic, &partition];
     let count = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
     gauges.records.with_label_values(labels).set(count(report.lag));
-    gauges.seconds.with_label_values(labels).set(report.lag_seconds);
+    if let Some(seconds) = report.lag_seconds {
+        gauges.seconds.with_label_values(labels).set(seconds);
+    }
     gauges.missing.with_label_values(labels).set(count(report.missing));
     gauges.kafka_lag.with_label_values(labels).set(count(report.lag));
     // as Kafka's exporters do, nothing is exported for an offset that was never committed
-    if let Some(committed) = report.committed_offset {
-        gauges.kafka_group_offset.with_label_values(labels).set(committed);
+    match report.committed_offset {
+        Some(committed) => gauges.kafka_group_offset.with_label_values(labels).set(committed),
+        None => drop(gauges.kafka_group_offset.remove_label_values(labels)),
     }
     gauges.kafka_end_offset.with_label_values(&[topic, &partition]).set(report.end_offset);
 }

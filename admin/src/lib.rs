@@ -8,5 +8,5 @@ mod lag;
 mod server;
 
 pub use config::{AdminConfig, LagConfig, LagExport};
-pub use lag::{LagReport, LagWatch};
+pub use lag::{LagReport, LagWatch, Reading};
 pub use server::{AdminError, AdminServer, Readiness};

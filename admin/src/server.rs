@@ -123,5 +123,5 @@ async fn readyz(State(shared): State<Arc<Shared>>) -> Response {
 }
 
 async fn lag_report(State(shared): State<Arc<Shared>>) -> Response {
-    Json(&*shared.lag.latest()).into_response()
+    Json(shared.lag.latest()).into_response()
 }

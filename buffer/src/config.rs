@@ -30,6 +30,28 @@ pub struct BufferConfig {
     pub kafka: KafkaConfig,
 }
 
+impl BufferConfig {
+    /// Values that contradict each other, or the time for which a consumer's partitions drain.
+    pub fn problems(&self, drain_ms: u64) -> Vec<String> {
+        let kafka = &self.kafka;
+        let rules = [
+            (
+                drain_ms < kafka.max_poll_interval_ms,
+                "consumers.drain_ms must be less than buffer.kafka.max_poll_interval_ms, or a member that drains \
+                 is given up by its group",
+            ),
+            (
+                kafka.session_timeout_ms <= kafka.max_poll_interval_ms,
+                "buffer.kafka.session_timeout_ms must be at most buffer.kafka.max_poll_interval_ms",
+            ),
+            (kafka.queue_max_events >= 1, "buffer.kafka.queue_max_events must be at least 1"),
+            (kafka.commit_interval_ms >= 1, "buffer.kafka.commit_interval_ms must be at least 1"),
+            (self.in_memory.max_events >= 1, "buffer.in_memory.max_events must be at least 1"),
+        ];
+        rules.into_iter().filter(|(holds, _)| !holds).map(|(_, rule)| rule.to_owned()).collect()
+    }
+}
+
 /// `[buffer.in_memory]`.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]

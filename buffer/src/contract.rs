@@ -105,9 +105,8 @@ async fn lag_becomes(strategy: &Arc<dyn Strategy>, wanted: u64) {
     let waiting = async {
         loop {
             let strategy = Arc::clone(strategy);
-            let snapshot = tokio::task::spawn_blocking(move || strategy.lag()).await.unwrap();
-            let group = snapshot.ok().and_then(|s| s.groups.into_iter().find(|group| group.of == OF));
-            let lag: Option<u64> = group.map(|group| group.partitions.iter().map(|p| p.lag()).sum());
+            let group = tokio::task::spawn_blocking(move || strategy.lag(OF)).await.unwrap();
+            let lag: Option<u64> = group.ok().map(|group| group.partitions.iter().map(|p| p.lag()).sum());
             if lag == Some(wanted) {
                 return;
             }

@@ -4,14 +4,7 @@ use floodgate_schemas::EventType;
 
 use crate::{Offset, Partition};
 
-/// Every group's position at one moment.
-#[derive(Debug, Clone, PartialEq)]
-pub struct LagSnapshot {
-    /// One per event type, whether or not anyone consumes.
-    pub groups: Vec<GroupLag>,
-}
-
-/// One group's position in its topic.
+/// One group's position in its topic at one moment, whether or not anyone consumes.
 #[derive(Debug, Clone, PartialEq)]
 pub struct GroupLag {
     /// The events it applies.
@@ -58,12 +51,12 @@ impl PartitionLag {
         u64::try_from(self.start.0.saturating_sub(committed.0)).unwrap_or(0)
     }
 
-    /// The age of the oldest unapplied record, in seconds; 0 when caught up.
-    pub fn lag_seconds(&self, now_ms: i64) -> f64 {
-        match self.oldest_unapplied_ms {
-            Some(appended_at_ms) if self.lag() > 0 => (now_ms - appended_at_ms).max(0) as f64 / 1e3,
-            _ => 0.0,
+    /// The age of the oldest unapplied record, in seconds; 0 when caught up, `None` where it could not be read.
+    pub fn lag_seconds(&self, now_ms: i64) -> Option<f64> {
+        if self.lag() == 0 {
+            return Some(0.0);
         }
+        self.oldest_unapplied_ms.map(|appended_at_ms| (now_ms - appended_at_ms).max(0) as f64 / 1e3)
     }
 }
 
@@ -97,8 +90,10 @@ mod tests {
 
     #[test]
     fn seconds_are_zero_when_caught_up() {
-        assert_eq!(lag(0, 10, Some(4)).lag_seconds(3_500), 2.5);
-        assert_eq!(lag(0, 10, Some(10)).lag_seconds(3_500), 0.0);
-        assert_eq!(lag(0, 10, Some(4)).lag_seconds(500), 0.0);
+        assert_eq!(lag(0, 10, Some(4)).lag_seconds(3_500), Some(2.5));
+        assert_eq!(lag(0, 10, Some(10)).lag_seconds(3_500), Some(0.0));
+        assert_eq!(lag(0, 10, Some(4)).lag_seconds(500), Some(0.0));
+        let unread = PartitionLag { oldest_unapplied_ms: None, ..lag(0, 10, Some(4)) };
+        assert_eq!(unread.lag_seconds(3_500), None);
     }
 }

@@ -39,7 +39,7 @@ use floodgate_schemas::EventType;
 
 pub use batch::{Batch, Received};
 pub use config::{BufferConfig, InMemoryConfig, KafkaConfig, PASS_THROUGH, StrategyKind, TopicsConfig};
-pub use lag::{GroupLag, LagError, LagSnapshot, PartitionLag};
+pub use lag::{GroupLag, LagError, PartitionLag};
 pub use receipt::{Outcome, Receipt, Receipts};
 pub use record::{Header, Offset, Origin, Partition, Record, Topic};
 pub use topics::{PartitionDescription, TopicDescription, TopicReport, TopicState, TopicsError};
@@ -80,12 +80,12 @@ pub trait Strategy: Send + Sync {
     /// [`OpenError`] when the configuration cannot work.
     fn subscribe(&self, of: EventType, limits: BatchLimits) -> Result<Box<dyn Subscription>, OpenError>;
 
-    /// Reads every group's offsets, whether or not anyone consumes, without joining a group. Blocks on the
-    /// network for at most a few seconds: not for async threads.
+    /// Reads the offsets of the group that applies `of`, whether or not anyone consumes, without joining it. Blocks
+    /// on the network for at most a few seconds: not for async threads.
     ///
     /// # Errors
-    /// [`LagError`] when they cannot be read now.
-    fn lag(&self) -> Result<LagSnapshot, LagError>;
+    /// [`LagError`] when they cannot be read now. Other groups may well be readable.
+    fn lag(&self, of: EventType) -> Result<GroupLag, LagError>;
 
     /// Creates the topics that are missing and reports on each. Blocks on the network.
     ///

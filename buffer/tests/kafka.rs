@@ -119,7 +119,7 @@ async fn missing_topics_name_the_command() {
     let limits = BatchLimits { events: 1, bytes: 1, wait: Duration::ZERO, drain: Duration::ZERO };
     let mut member = strategy.subscribe(EventType::Like, limits).unwrap();
     assert!(member.next().await.unwrap_err().0.contains("floodgate topics create"));
-    assert!(strategy.lag().unwrap_err().0.contains("floodgate topics create"));
+    assert!(strategy.lag(EventType::Coupon).unwrap_err().0.contains("floodgate topics create"));
     let missing = strategy.describe_topics().unwrap();
     assert!(missing.iter().all(|topic| topic.partitions.is_none()));
 }
@@ -152,8 +152,8 @@ async fn a_stalled_pipeline_keeps_its_partitions() {
     let stalled = Instant::now();
     while stalled.elapsed() < 2 * MAX_POLL_INTERVAL {
         let strategy = Arc::clone(&strategy);
-        let lag = tokio::task::spawn_blocking(move || strategy.lag()).await.unwrap().unwrap();
-        let group = lag.groups.into_iter().find(|group| group.of == EventType::Like).unwrap();
+        let group =
+            tokio::task::spawn_blocking(move || strategy.lag(EventType::Like)).await.unwrap().unwrap();
         assert_eq!(group.members, Some(1), "the member left after {:?}", stalled.elapsed());
         assert_eq!(group.partitions.iter().map(|p| p.lag()).sum::<u64>(), 200, "nothing is done yet");
     }
@@ -182,7 +182,7 @@ async fn a_lenient_cluster_makes_no_topics_by_accident() {
     let limits = BatchLimits { events: 1, bytes: 1, wait: Duration::ZERO, drain: Duration::ZERO };
     let mut member = strategy.subscribe(EventType::Like, limits).unwrap();
     assert!(member.joined().await.unwrap_err().0.contains("floodgate topics create"));
-    assert!(strategy.lag().is_err());
+    assert!(strategy.lag(EventType::Like).is_err());
     assert!(publisher.ready().unwrap_err().contains("floodgate topics create"));
     let described = strategy.describe_topics().unwrap();
     assert!(described.iter().all(|topic| topic.partitions.is_none()), "{described:?}");

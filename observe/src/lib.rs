@@ -6,4 +6,4 @@
 pub mod logs;
 mod metrics;
 
-pub use metrics::{LagGauges, Metrics};
+pub use metrics::{HttpMetrics, LagGauges, Metrics};

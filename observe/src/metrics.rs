@@ -1,8 +1,8 @@
 //! Every metric, by the name dashboards query.
 
 use prometheus::{
-    Encoder, Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGaugeVec,
-    Opts, Registry, TextEncoder,
+    Encoder, Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
+    IntGaugeVec, Opts, Registry, TextEncoder,
 };
 
 /// Seconds from a tenth of a millisecond to a minute: publishing, applying.
@@ -48,8 +48,30 @@ pub struct Metrics {
     pub processed_tasks: IntCounter,
     /// `processed_tasks_failed_total`: events dead-lettered.
     pub processed_tasks_failed: IntCounter,
+    /// The clients' listener.
+    pub http: HttpMetrics,
     /// The groups' positions.
     pub lag: LagGauges,
+}
+
+/// What the clients' listener does, and what its limits refuse.
+#[derive(Debug, Clone)]
+pub struct HttpMetrics {
+    /// `floodgate_http_problems_total{problem}`: answers that tell a problem, by its name; those of limits are
+    /// `body-too-large`, `too-many-events`, `target-too-long`, `head-too-large`, `body-timeout`, `busy`, `queue-full`.
+    pub problems: IntCounterVec,
+    /// `floodgate_http_connections`: open.
+    pub connections: IntGauge,
+    /// `floodgate_http_connections_full_total`: how often a connection had to wait for another to end.
+    pub connections_full: IntCounter,
+    /// `floodgate_waiters`: requests held until their coupon is decided.
+    pub waiters: IntGauge,
+    /// `floodgate_waiters_refused_total`: those answered at once because too many waited.
+    pub waiters_refused: IntCounter,
+    /// `floodgate_wait_lookups_total`: queries for the decisions they wait for, however many they are.
+    pub wait_lookups: IntCounter,
+    /// `floodgate_cache_reads_total{result}`: expectation reads from memory (`hit`) and the database (`miss`).
+    pub cache_reads: IntCounterVec,
 }
 
 /// The groups' positions, under our names and under those Kafka dashboards query already.
@@ -110,6 +132,28 @@ impl Metrics {
                 &["topic", "partition"],
             )?,
         };
+        let http = HttpMetrics {
+            problems: make.counters(
+                "floodgate_http_problems_total",
+                "Answers that tell a problem, by its name",
+                &["problem"],
+            )?,
+            connections: make.gauge("floodgate_http_connections", "Open connections of clients")?,
+            connections_full: make.counter(
+                "floodgate_http_connections_full_total",
+                "Connections that had to wait for another to end",
+            )?,
+            waiters: make.gauge("floodgate_waiters", "Requests held until their coupon is decided")?,
+            waiters_refused: make
+                .counter("floodgate_waiters_refused_total", "Requests not held because too many were")?,
+            wait_lookups: make
+                .counter("floodgate_wait_lookups_total", "Queries for decisions that requests wait for")?,
+            cache_reads: make.counters(
+                "floodgate_cache_reads_total",
+                "Expectation reads from memory and from the database",
+                &["result"],
+            )?,
+        };
         let metrics = Self {
             events_accepted: make.counters(
                 "floodgate_events_accepted_total",
@@ -161,6 +205,7 @@ impl Metrics {
             processed_tasks: make
                 .counter("processed_tasks_total", "Events applied, whatever their outcome")?,
             processed_tasks_failed: make.counter("processed_tasks_failed_total", "Events dead-lettered")?,
+            http,
             lag,
             registry: registry.clone(),
         };
@@ -194,6 +239,10 @@ impl Make<'_> {
 
     fn counters(&self, name: &str, help: &str, labels: &[&str]) -> prometheus::Result<IntCounterVec> {
         self.keep(IntCounterVec::new(Opts::new(name, help), labels)?)
+    }
+
+    fn gauge(&self, name: &str, help: &str) -> prometheus::Result<IntGauge> {
+        self.keep(IntGauge::new(name, help)?)
     }
 
     fn gauges(&self, name: &str, help: &str, labels: &[&str]) -> prometheus::Result<IntGaugeVec> {

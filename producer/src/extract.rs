@@ -4,11 +4,10 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use axum::extract::{FromRequest, FromRequestParts, Path, Request};
-use axum::http::header::CONTENT_TYPE;
+use axum::http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use axum::http::request::Parts;
 use bytes::Bytes;
 use floodgate_schemas::{IdempotencyKey, InvalidKind};
-use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::Body as _;
 use serde::de::DeserializeOwned;
 
@@ -21,11 +20,22 @@ pub(crate) struct Json(pub(crate) Bytes);
 /// A JSON body that may be left out.
 pub(crate) struct OptionalJson(pub(crate) Option<Bytes>);
 
+/// A body of many events.
+pub(crate) enum Events {
+    /// A JSON array.
+    Array(Bytes),
+    /// NDJSON: one JSON object a line.
+    Lines(Bytes),
+}
+
+const JSON: &str = "application/json";
+const NDJSON: &str = "application/x-ndjson";
+
 impl FromRequest<Arc<Ingress>> for Json {
     type Rejection = Problem;
 
     async fn from_request(request: Request, ingress: &Arc<Ingress>) -> Result<Self, Problem> {
-        check_media_type(&request)?;
+        check_media_type(&request, &[JSON])?;
         read(request.into_body(), ingress).await.map(Self)
     }
 }
@@ -37,7 +47,7 @@ impl FromRequest<Arc<Ingress>> for OptionalJson {
         if request.body().is_end_stream() {
             return Ok(Self(None));
         }
-        let media_type = check_media_type(&request);
+        let media_type = check_media_type(&request, &[JSON]);
         let body = read(request.into_body(), ingress).await?;
         if body.is_empty() {
             return Ok(Self(None));
@@ -47,28 +57,49 @@ impl FromRequest<Arc<Ingress>> for OptionalJson {
     }
 }
 
-fn check_media_type(request: &Request) -> Result<(), Problem> {
-    let Some(found) = request.headers().get(CONTENT_TYPE) else {
-        return Err(Problem::unsupported_media_type("none"));
-    };
-    let found = found.to_str().unwrap_or("bytes");
-    let essence = found.split(';').next().unwrap_or_default().trim();
-    if essence.eq_ignore_ascii_case("application/json") {
-        return Ok(());
+impl FromRequest<Arc<Ingress>> for Events {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, ingress: &Arc<Ingress>) -> Result<Self, Problem> {
+        let media_type = check_media_type(&request, &[JSON, NDJSON])?;
+        let body = read(request.into_body(), ingress).await?;
+        Ok(if media_type == JSON { Self::Array(body) } else { Self::Lines(body) })
     }
-    Err(Problem::unsupported_media_type(essence))
 }
 
+/// Which of the `expected` media types the body says it is. It must be plain UTF-8: neither compressed nor in another
+/// character set.
+fn check_media_type(request: &Request, expected: &[&'static str]) -> Result<&'static str, Problem> {
+    let refused = |found: &str| Err(Problem::unsupported_media_type(found, &expected.join(" or ")));
+    let text = |name| request.headers().get(name).map(|value| value.to_str().unwrap_or("bytes"));
+    if let Some(encoding) = text(CONTENT_ENCODING)
+        && !encoding.eq_ignore_ascii_case("identity")
+    {
+        return refused(&format!("a body with content-encoding {encoding}"));
+    }
+    let Some(found) = text(CONTENT_TYPE) else { return refused("none") };
+    let (essence, parameters) = found.split_once(';').unwrap_or((found, ""));
+    let charset = parameters
+        .split(';')
+        .filter_map(|parameter| parameter.split_once('='))
+        .find(|(name, _)| name.trim().eq_ignore_ascii_case("charset"));
+    if charset.is_some_and(|(_, set)| !set.trim().trim_matches('"').eq_ignore_ascii_case("utf-8")) {
+        return refused(found);
+    }
+    let essence = essence.trim();
+    match expected.iter().find(|expected| expected.eq_ignore_ascii_case(essence)) {
+        Some(media_type) => Ok(media_type),
+        None => refused(essence),
+    }
+}
+
+/// Reads a body to its end under three limits: its own size, the size of all bodies together, and the time.
 async fn read(body: Body, ingress: &Ingress) -> Result<Bytes, Problem> {
     let limits = &ingress.limits;
-    let limited = Limited::new(body, limits.body_max_bytes).collect();
-    match tokio::time::timeout(limits.send_timeout, limited).await {
+    match tokio::time::timeout(limits.send_timeout, ingress.bodies.collect(body, limits.body_max_bytes)).await
+    {
+        Ok(collected) => collected,
         Err(_) => Err(Problem::body_timeout(limits.send_timeout)),
-        Ok(Ok(collected)) => Ok(collected.to_bytes()),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => {
-            Err(Problem::body_too_large(limits.body_max_bytes))
-        }
-        Ok(Err(error)) => Err(Problem::invalid_request("body", format!("the body broke off: {error}"))),
     }
 }
 

@@ -12,6 +12,9 @@
 //! Writes never touch the database; the reads and the creation of coupons do. Every error of every route
 //! becomes an answer in one place, [`problem`].
 
+mod bare;
+mod bodies;
+mod cache;
 mod clock;
 mod config;
 mod extract;
@@ -19,13 +22,13 @@ pub mod problem;
 mod publish;
 mod routes;
 mod server;
+mod waiting;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use floodgate_buffer::Publish;
-use floodgate_observe::Metrics;
+use floodgate_observe::{HttpMetrics, Metrics};
 use floodgate_schemas::Keying;
 use floodgate_store::Reads;
 
@@ -39,8 +42,11 @@ pub struct Ingress {
     keying: Keying,
     clock: clock::Clock,
     limits: config::Limits,
+    bodies: Arc<bodies::Bodies>,
+    cache: cache::ExpectationCache,
+    waiting: Arc<waiting::Waiting>,
     metrics: publish::PublishMetrics,
-    draining: AtomicBool,
+    http: HttpMetrics,
 }
 
 impl Ingress {
@@ -52,20 +58,32 @@ impl Ingress {
         reads: Arc<dyn Reads>,
         metrics: &Metrics,
     ) -> Arc<Self> {
+        let http = &metrics.http;
+        let cache_time = Duration::from_millis(config.cache_ms);
+        let wait_poll = Duration::from_millis(config.wait_poll_ms);
         Arc::new(Self {
             publisher,
-            reads,
             keying,
             clock: clock::Clock::default(),
             limits: config.limits(),
+            bodies: bodies::Bodies::new(config.bodies_max_bytes),
+            cache: cache::ExpectationCache::new(
+                Arc::clone(&reads),
+                cache_time,
+                config.cache_entries_max,
+                http.clone(),
+            ),
+            waiting: waiting::Waiting::new(Arc::clone(&reads), wait_poll, config.waiters_max, http.clone()),
+            reads,
             metrics: publish::PublishMetrics::new(metrics),
-            draining: AtomicBool::new(false),
+            http: http.clone(),
         })
     }
 
-    /// From here on `/readyz` says 503, so that load balancers look elsewhere; requests are still served.
+    /// From here on `/readyz` says 503, so that load balancers look elsewhere. Requests are still served, but none
+    /// waits for a decision any more.
     pub fn drain(&self) {
-        self.draining.store(true, Ordering::Release);
+        self.waiting.over.cancel();
     }
 
     /// Whether this ingress can take events.
@@ -73,7 +91,7 @@ impl Ingress {
     /// # Errors
     /// One sentence that says why not and what to do.
     pub fn ready(&self) -> Result<(), String> {
-        if self.draining.load(Ordering::Acquire) {
+        if self.waiting.over.is_cancelled() {
             return Err("shutting down".to_owned());
         }
         self.publisher.ready()

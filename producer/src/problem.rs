@@ -8,6 +8,9 @@ use floodgate_schemas::{Invalid, InvalidKind};
 use floodgate_store::ReadError;
 use serde::Serialize;
 
+/// What error bodies are.
+pub(crate) const MEDIA_TYPE: &str = "application/problem+json";
+
 /// How long a client should wait before it tries again, in seconds.
 const RETRY_AFTER_SECONDS: u32 = 1;
 
@@ -18,6 +21,21 @@ pub struct Problem {
     detail: String,
     field: Option<String>,
 }
+
+/// What an answer other than success means for what was sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Effect {
+    /// It has none, and never will as it is.
+    Never,
+    /// It has none; sent again it may.
+    NotYet,
+    /// It may have one.
+    Unknown,
+}
+
+/// The name of the problem an answer tells, for whoever counts answers.
+#[derive(Clone, Copy)]
+pub(crate) struct ProblemName(pub(crate) &'static str);
 
 /// A kind of problem. Names are part of the contract.
 #[derive(Debug, PartialEq, Eq)]
@@ -50,8 +68,12 @@ kinds! {
     COUPON_EXISTS = "coupon-exists", "The coupon exists with other terms", CONFLICT, retryable: false;
     BODY_TIMEOUT = "body-timeout", "The body came too slowly", REQUEST_TIMEOUT, retryable: true;
     BODY_TOO_LARGE = "body-too-large", "The body is too large", PAYLOAD_TOO_LARGE, retryable: false;
+    TOO_MANY_EVENTS = "too-many-events", "The body holds too many events", PAYLOAD_TOO_LARGE, retryable: false;
+    TARGET_TOO_LONG = "target-too-long", "Path and query are too long", URI_TOO_LONG, retryable: false;
+    HEAD_TOO_LARGE = "head-too-large", "The request's head is too large", REQUEST_HEADER_FIELDS_TOO_LARGE, retryable: false;
     UNSUPPORTED_MEDIA_TYPE = "unsupported-media-type", "The body is of another type", UNSUPPORTED_MEDIA_TYPE, retryable: false;
     QUEUE_FULL = "queue-full", "More events are waiting than configured", SERVICE_UNAVAILABLE, retryable: true;
+    BUSY = "busy", "More requests are being read than configured", SERVICE_UNAVAILABLE, retryable: true;
     NOT_STORED = "not-stored", "The event is certainly not stored", SERVICE_UNAVAILABLE, retryable: true;
     SHUTTING_DOWN = "shutting-down", "This instance is stopping", SERVICE_UNAVAILABLE, retryable: true;
     DATABASE_UNAVAILABLE = "database-unavailable", "The database does not answer", SERVICE_UNAVAILABLE, retryable: true;
@@ -94,9 +116,38 @@ impl Problem {
         Self::new(&BODY_TOO_LARGE, format!("a body has at most {limit_bytes} bytes"))
     }
 
+    /// 413: a batch.
+    pub(crate) fn too_many_events(limit: usize) -> Self {
+        Self::new(
+            &TOO_MANY_EVENTS,
+            format!("a request holds at most {limit} events; nothing of it is stored"),
+        )
+    }
+
+    /// 414.
+    pub(crate) fn target_too_long(limit_bytes: usize) -> Self {
+        Self::new(&TARGET_TOO_LONG, format!("path and query have at most {limit_bytes} bytes"))
+    }
+
     /// 415.
-    pub(crate) fn unsupported_media_type(found: &str) -> Self {
-        Self::new(&UNSUPPORTED_MEDIA_TYPE, format!("send content-type: application/json, not {found}"))
+    pub(crate) fn unsupported_media_type(found: &str, expected: &str) -> Self {
+        Self::new(&UNSUPPORTED_MEDIA_TYPE, format!("send content-type: {expected}, not {found}"))
+    }
+
+    /// What stands for a head that never became a request, by the status the HTTP library gave it.
+    pub(crate) fn head_refused(status: u16) -> Self {
+        match status {
+            414 => Self::new(&TARGET_TOO_LONG, "path and query are too long"),
+            431 => {
+                Self::new(&HEAD_TOO_LARGE, "too many header fields, or too long ones (http.head_max_bytes)")
+            }
+            _ => Self::new(&INVALID_REQUEST, "this is not an HTTP/1.1 request"),
+        }
+    }
+
+    /// 503: all bodies together would be larger than configured.
+    pub(crate) fn busy() -> Self {
+        Self::new(&BUSY, "too many large requests at once; send the request again later")
     }
 
     /// 503: the buffer reported that the record is not stored.
@@ -128,6 +179,15 @@ impl Problem {
         let problem = Self::new(&INTERNAL, detail);
         tracing::error!(detail = problem.detail, "a request met a bug");
         problem
+    }
+
+    /// What became, or may become, of what was sent.
+    pub(crate) fn effect(&self) -> Effect {
+        match self.kind.status {
+            StatusCode::SERVICE_UNAVAILABLE => Effect::NotYet,
+            StatusCode::GATEWAY_TIMEOUT => Effect::Unknown,
+            _ => Effect::Never,
+        }
     }
 
     /// The stable name, for metrics.
@@ -184,8 +244,8 @@ struct Body<'a> {
     field: Option<&'a str>,
 }
 
-impl IntoResponse for Problem {
-    fn into_response(self) -> Response {
+impl Serialize for Problem {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let body = Body {
             r#type: format!("/problems/{}", self.kind.name),
             title: self.kind.title,
@@ -194,10 +254,17 @@ impl IntoResponse for Problem {
             retryable: self.kind.retryable,
             field: self.field.as_deref(),
         };
-        let body = serde_json::to_vec(&body).unwrap_or_default();
+        body.serialize(serializer)
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let body = serde_json::to_vec(&self).unwrap_or_default();
         let mut response = (self.kind.status, body).into_response();
+        response.extensions_mut().insert(ProblemName(self.kind.name));
         let headers = response.headers_mut();
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));
         if self.kind.status == StatusCode::SERVICE_UNAVAILABLE {
             headers.insert(RETRY_AFTER, HeaderValue::from(RETRY_AFTER_SECONDS));
         }

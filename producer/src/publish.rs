@@ -1,12 +1,14 @@
-//! From a valid event to its answer: encode, offer, wait, judge.
+//! From valid events to what is answered: encode, offer, wait, judge.
 
 use std::cell::RefCell;
 use std::time::Instant;
 
-use floodgate_buffer::{Outcome, Receipts, Record, Topic};
+use floodgate_buffer::{Outcome, Receipt, Receipts, Record, Topic};
 use floodgate_observe::Metrics;
 use floodgate_schemas::codec::encode;
-use floodgate_schemas::{Accept, Event, EventId, EventIdSource, EventType, IdempotencyKey};
+use floodgate_schemas::{
+    Accept, Event, EventId, EventIdSource, EventType, IdempotencyKey, InvalidMixed, Mixed,
+};
 use prometheus::{Histogram, IntCounter, IntCounterVec};
 
 use crate::Ingress;
@@ -27,11 +29,33 @@ impl PublishMetrics {
             seconds: metrics.publish_seconds.clone(),
         }
     }
+
+    /// Counts one event by what it is answered. One that does not say its type is of type `unknown`.
+    fn count<T>(&self, of: Option<EventType>, result: &Result<T, Problem>) {
+        match (result, of) {
+            (Ok(_), Some(of)) => self.accepted[of as usize].inc(),
+            (Ok(_), None) => {}
+            (Err(problem), of) => {
+                let of = of.map_or("unknown", EventType::name);
+                self.refused.with_label_values(&[of, problem.name()]).inc();
+            }
+        }
+    }
 }
 
 thread_local! {
     // key and value of the event being offered: offering copies them, so one pair per thread serves all
     static BUFFERS: RefCell<(String, Vec<u8>)> = RefCell::default();
+}
+
+/// After how many events of a request others get their turn on the thread.
+const EVENTS_PER_TURN: usize = 256;
+
+/// What became of one event of many.
+pub(crate) struct Published {
+    /// Its id, once it had one.
+    pub(crate) event_id: Option<EventId>,
+    pub(crate) result: Result<(), Problem>,
 }
 
 impl Ingress {
@@ -52,31 +76,58 @@ impl Ingress {
             Ok(event) => self.offer_and_wait(&event).await.map(|()| event.event_id()),
             Err(problem) => Err(problem),
         };
-        match &published {
-            Ok(_) => self.metrics.accepted[E::TYPE as usize].inc(),
-            Err(problem) => self.metrics.refused.with_label_values(&[E::TYPE.name(), problem.name()]).inc(),
-        }
+        self.metrics.count(Some(E::TYPE), &published);
         published
     }
 
     async fn offer_and_wait<E: Event>(&self, event: &E) -> Result<(), Problem> {
+        let receipts = Receipts::new(1);
         let offered_at = Instant::now();
-        let receipts = self.offer(event)?;
-        // whoever does not hear in time must not conclude that nothing was stored
-        if tokio::time::timeout(self.limits.request_deadline, receipts.all()).await.is_err() {
-            return Err(Problem::outcome_unknown());
-        }
-        match receipts.outcome(0) {
-            Outcome::Stored => {
-                self.metrics.seconds.observe(offered_at.elapsed().as_secs_f64());
-                Ok(())
-            }
-            Outcome::NotStored => Err(Problem::not_stored()),
-            Outcome::Unknown => Err(Problem::outcome_unknown()),
-        }
+        self.offer(event, receipts.receipt(0))?;
+        self.wait(&receipts, offered_at).await;
+        judge(receipts.outcome(0))
     }
 
-    fn offer<E: Event>(&self, event: &E) -> Result<Receipts, Problem> {
+    /// Publishes many events, each for itself: whatever is wrong with one, the others take their way. Returns what
+    /// became of each, in order.
+    pub(crate) async fn publish_all(&self, events: &[&[u8]]) -> Vec<Published> {
+        let receipts = Receipts::new(events.len());
+        let offered_at = Instant::now();
+        let mut offered = Vec::with_capacity(events.len());
+        for (index, json) in events.iter().enumerate() {
+            offered.push(self.offer_one(json, receipts.receipt(index)));
+            if index % EVENTS_PER_TURN == EVENTS_PER_TURN - 1 {
+                tokio::task::yield_now().await;
+            }
+        }
+        self.wait(&receipts, offered_at).await;
+        let judged = offered.into_iter().enumerate().map(|(index, (of, event_id, result))| {
+            let result = result.and_then(|()| judge(receipts.outcome(index)));
+            self.metrics.count(of, &result);
+            Published { event_id, result }
+        });
+        judged.collect()
+    }
+
+    fn offer_one(
+        &self,
+        json: &[u8],
+        receipt: Receipt,
+    ) -> (Option<EventType>, Option<EventId>, Result<(), Problem>) {
+        let (of, event_id, offered) = match Mixed::from_json(json, |key| self.accept(key)) {
+            Ok(Mixed::Expectation(event)) => self.offer_of(&event, receipt),
+            Ok(Mixed::Coupon(event)) => self.offer_of(&event, receipt),
+            Ok(Mixed::Like(event)) => self.offer_of(&event, receipt),
+            Err(InvalidMixed { of, invalid }) => return (of, None, Err(invalid.into())),
+        };
+        (Some(of), Some(event_id), offered)
+    }
+
+    fn offer_of<E: Event>(&self, event: &E, receipt: Receipt) -> (EventType, EventId, Result<(), Problem>) {
+        (E::TYPE, event.event_id(), self.offer(event, receipt))
+    }
+
+    fn offer<E: Event>(&self, event: &E, receipt: Receipt) -> Result<(), Problem> {
         BUFFERS.with_borrow_mut(|(key, value)| {
             key.clear();
             value.clear();
@@ -88,9 +139,23 @@ impl Ingress {
                 value: Some(value.as_slice()),
                 headers: &[],
             };
-            let receipts = Receipts::new(1);
-            self.publisher.offer(&record, receipts.receipt(0))?;
-            Ok(receipts)
+            Ok(self.publisher.offer(&record, receipt)?)
         })
+    }
+
+    /// Waits for all receipts, at most until the deadline: those that are open then read `Unknown`, as whoever does
+    /// not hear in time must not conclude that nothing was stored.
+    async fn wait(&self, receipts: &Receipts, offered_at: Instant) {
+        if tokio::time::timeout(self.limits.request_deadline, receipts.all()).await.is_ok() {
+            self.metrics.seconds.observe(offered_at.elapsed().as_secs_f64());
+        }
+    }
+}
+
+fn judge(outcome: Outcome) -> Result<(), Problem> {
+    match outcome {
+        Outcome::Stored => Ok(()),
+        Outcome::NotStored => Err(Problem::not_stored()),
+        Outcome::Unknown => Err(Problem::outcome_unknown()),
     }
 }

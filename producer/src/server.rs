@@ -3,19 +3,28 @@
 //! hyper is driven directly, not through `axum::serve`, which offers neither a time limit for request heads,
 //! nor a limit of connections, nor a bound on how long a graceful stop waits.
 
+use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use axum::body::Body;
+use axum::response::{IntoResponse, Response};
+use floodgate_observe::HttpMetrics;
+use hyper::Request;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
+use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
-use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
+use tower_service::Service;
 
+use crate::bare::WithProblems;
+use crate::problem::{Problem, ProblemName};
 use crate::{HttpConfig, Ingress, routes};
 
 /// After an error of accept that will not pass at once (such as too many open files).
@@ -45,9 +54,32 @@ impl std::error::Error for ServerError {}
 /// A listener that is open; [`Server::run`] serves it.
 pub struct Server {
     listener: TcpListener,
-    router: Router,
+    routes: Routes,
     http: http1::Builder,
     connections: Arc<Semaphore>,
+}
+
+/// What every connection is served by.
+#[derive(Clone)]
+struct Routes {
+    router: Router,
+    target_max_bytes: usize,
+    metrics: HttpMetrics,
+}
+
+impl Routes {
+    async fn serve(mut self, request: Request<Incoming>) -> Result<Response, Infallible> {
+        let target_bytes = request.uri().path_and_query().map_or(0, |target| target.as_str().len());
+        let response = if target_bytes > self.target_max_bytes {
+            Problem::target_too_long(self.target_max_bytes).into_response()
+        } else {
+            self.router.call(request.map(Body::new)).await?
+        };
+        if let Some(ProblemName(name)) = response.extensions().get() {
+            self.metrics.problems.with_label_values(&[*name]).inc();
+        }
+        Ok(response)
+    }
 }
 
 impl Server {
@@ -63,12 +95,12 @@ impl Server {
             .header_read_timeout(Duration::from_millis(config.send_timeout_ms))
             .max_buf_size(config.head_max_bytes.max(8192))
             .pipeline_flush(true);
-        Ok(Self {
-            listener,
+        let routes = Routes {
             router: routes::router(Arc::clone(ingress)),
-            http,
-            connections: Arc::new(Semaphore::new(config.connections_max)),
-        })
+            target_max_bytes: ingress.limits.target_max_bytes,
+            metrics: ingress.http.clone(),
+        };
+        Ok(Self { listener, routes, http, connections: Arc::new(Semaphore::new(config.connections_max)) })
     }
 
     /// Where it listens.
@@ -85,15 +117,20 @@ impl Server {
         let graceful = GracefulShutdown::new();
         let serve = async {
             loop {
-                let Ok(permit) = Arc::clone(&self.connections).acquire_owned().await else { return };
+                let Some(place) = self.place().await else { return };
                 let stream = accept(&self.listener).await;
-                let service = TowerToHyperService::new(self.router.clone());
+                let stream = WithProblems::new(stream, self.routes.metrics.clone());
+                let routes = self.routes.clone();
+                let service = service_fn(move |request| routes.clone().serve(request));
                 let connection = self.http.serve_connection(TokioIo::new(stream), service);
                 let connection = graceful.watch(connection);
+                let connections = self.routes.metrics.connections.clone();
+                connections.inc();
                 tokio::spawn(async move {
                     // a client that goes away is its own affair
                     let _ = connection.await;
-                    drop(permit);
+                    connections.dec();
+                    drop(place);
                 });
             }
         };
@@ -103,6 +140,19 @@ impl Server {
         }
         drop(self.listener);
         tokio::time::timeout(drain, graceful.shutdown()).await.is_ok()
+    }
+}
+
+impl Server {
+    /// Room for one more connection, waited for if there is none.
+    async fn place(&self) -> Option<OwnedSemaphorePermit> {
+        let connections = Arc::clone(&self.connections);
+        if let Ok(place) = Arc::clone(&connections).try_acquire_owned() {
+            return Some(place);
+        }
+        tracing::warn!("http.connections_max is reached: more connections wait to be accepted");
+        self.routes.metrics.connections_full.inc();
+        connections.acquire_owned().await.ok()
     }
 }
 

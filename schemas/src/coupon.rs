@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::codec::Codec;
 use crate::event::KEY_SEPARATOR;
-use crate::{Accept, CouponId, Event, EventId, EventType, Keying, Timestamp, UserId};
+use crate::{Accept, CouponId, Event, EventId, EventType, Fields, Invalid, Keying, Timestamp, UserId};
 
 /// By what coupon issues are partitioned, hence what "first" means.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -35,6 +35,18 @@ pub struct CouponIssue {
 }
 
 impl CouponIssue {
+    /// The names of the fields in JSON.
+    pub const FIELDS: [&str; 2] = ["couponId", "userId"];
+
+    /// Reads and checks a client's words.
+    ///
+    /// # Errors
+    /// [`Invalid`] names the field at fault.
+    pub fn from_fields<const N: usize>(fields: &Fields<'_, N>, accept: &Accept<'_>) -> Result<Self, Invalid> {
+        let coupon_id = fields.required("couponId")?.id()?;
+        Ok(Self::new(coupon_id, fields.required("userId")?.id()?, accept))
+    }
+
     /// A request by `user_id` for `coupon_id`.
     pub fn new(coupon_id: CouponId, user_id: UserId, accept: &Accept<'_>) -> Self {
         let event_id = accept.event_id(EventType::Coupon, || format!("{coupon_id}{KEY_SEPARATOR}{user_id}"));

@@ -93,7 +93,14 @@ impl ExpectationWrite {
     /// # Errors
     /// [`Invalid`] names the field at fault.
     pub fn from_json(json: &[u8], accept: &Accept<'_>) -> Result<Self, Invalid> {
-        let fields = Fields::parse(&Self::FIELDS, json)?;
+        Self::from_fields(&Fields::parse(&Self::FIELDS, json)?, accept)
+    }
+
+    /// The same from an object that may have other fields as well.
+    ///
+    /// # Errors
+    /// [`Invalid`] names the field at fault.
+    pub fn from_fields<const N: usize>(fields: &Fields<'_, N>, accept: &Accept<'_>) -> Result<Self, Invalid> {
         let character_id: CharacterId = fields.required("characterId")?.number()?;
         let preset_no: PresetNo = fields.required("presetNo")?.number()?;
         let calculated_at = fields.required("calculatedAt")?.time_until(accept.latest)?;

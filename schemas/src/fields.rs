@@ -82,6 +82,11 @@ impl<'a, const N: usize> Fields<'a, N> {
         (raw != "null").then_some(Field { name, raw })
     }
 
+    /// The names of the fields that were sent, null or not.
+    pub fn sent(&self) -> impl Iterator<Item = &'static str> {
+        self.names.iter().zip(&self.values).filter(|(_, value)| value.is_some()).map(|(name, _)| *name)
+    }
+
     /// The field `name`.
     ///
     /// # Errors

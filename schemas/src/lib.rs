@@ -11,7 +11,7 @@
 //! one place, [`codec::decode`], before they reach any SQL.
 //!
 //! Adding an event: one schema under `avro/`, one file here that implements [`Event`], one more line
-//! in [`EventType`].
+//! in [`EventType`] and in [`Mixed`].
 
 pub mod codec;
 mod cost;
@@ -23,6 +23,7 @@ mod expectation;
 mod fields;
 mod ids;
 mod like;
+mod mixed;
 mod time;
 
 pub use cost::{Cost, InvalidCost};
@@ -34,4 +35,5 @@ pub use expectation::{ExpectationWrite, PresetNo};
 pub use fields::{Field, Fields, Invalid, InvalidKind};
 pub use ids::{CharacterId, CouponId, InvalidId, LikerAccountId, TargetOcid, UserId};
 pub use like::{Like, LikeAction};
+pub use mixed::{InvalidMixed, Mixed};
 pub use time::{InvalidTime, Timestamp};

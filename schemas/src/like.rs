@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::codec::Codec;
 use crate::event::KEY_SEPARATOR;
 use crate::{
-    Accept, Event, EventId, EventIdSource, EventType, Invalid, InvalidKind, Keying, LikerAccountId,
+    Accept, Event, EventId, EventIdSource, EventType, Fields, Invalid, InvalidKind, Keying, LikerAccountId,
     TargetOcid, Timestamp,
 };
 
@@ -52,6 +52,27 @@ pub struct Like {
 }
 
 impl Like {
+    /// The names of the fields in JSON.
+    pub const FIELDS: [&str; 4] = ["targetOcid", "likerAccountId", "action", "occurredAt"];
+
+    /// Reads and checks a client's words.
+    ///
+    /// # Errors
+    /// [`Invalid`] names the field at fault.
+    pub fn from_fields<const N: usize>(fields: &Fields<'_, N>, accept: &Accept<'_>) -> Result<Self, Invalid> {
+        let target = fields.required("targetOcid")?.id()?;
+        let liker = fields.required("likerAccountId")?.id()?;
+        let action = fields.required("action")?;
+        let action = match &*action.text()? {
+            "LIKE" => LikeAction::Like,
+            "UNLIKE" => LikeAction::Unlike,
+            _ => return Err(Invalid::field(InvalidKind::Value, "action", "must be LIKE or UNLIKE")),
+        };
+        let occurred_at =
+            fields.optional("occurredAt").map(|field| field.time_until(accept.latest)).transpose()?;
+        Self::new(target, liker, action, occurred_at, accept)
+    }
+
     /// Checks a client's words.
     ///
     /// # Errors

@@ -65,15 +65,15 @@ impl ClientSettings {
                 "buffer.kafka.brokers is empty: name at least one broker, such as 127.0.0.1:9092".into(),
             ));
         }
-        if kafka.commit_interval_ms == 0 {
-            return Err(OpenError("buffer.kafka.commit_interval_ms must be at least 1".into()));
-        }
         let mut passed_through = Vec::new();
         flatten("", &kafka.client, &mut passed_through)?;
-        for (name, _) in &passed_through {
-            if let Some((_, reason)) = REFUSED.iter().find(|(refused, _)| refused == name) {
-                return Err(OpenError(format!("buffer.kafka.client: `{name}` cannot be set: {reason}")));
-            }
+        let refused = passed_through.iter().filter_map(|(name, _)| {
+            let (_, reason) = REFUSED.iter().find(|(refused, _)| refused == name)?;
+            Some(format!("buffer.kafka.client: `{name}` cannot be set: {reason}"))
+        });
+        let refused: Vec<_> = refused.collect();
+        if !refused.is_empty() {
+            return Err(OpenError(refused.join("; ")));
         }
         let settings = Self { kafka: kafka.clone(), passed_through };
         // librdkafka checks names and values when a client is made; better at start than at first use

@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use floodgate_schemas::EventType;
@@ -10,21 +9,24 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::message::Message;
 use rdkafka::topic_partition_list::TopicPartitionList;
+use rdkafka::types::RDKafkaErrorCode;
 
 use super::client::ClientSettings;
 use super::offsets::{Bound, bounds, committed};
 use super::{ASK_TIMEOUT, Names};
-use crate::{GroupLag, LagError, LagSnapshot, Offset, Partition, PartitionLag, Topic};
+use crate::{GroupLag, LagError, Offset, Partition, PartitionLag, Topic};
 
 /// How long the oldest records may take to arrive before their age is left unknown.
 const READ_TIMEOUT: Duration = Duration::from_secs(2);
 
-pub(super) struct LagReader {
-    groups: Vec<Onlooker>,
-}
+/// How long passing troubles (a coordinator or leader that is just moving) are waited out before they are told.
+const RETRY_FOR: Duration = Duration::from_secs(3);
+
+/// Between two such tries.
+const RETRY_PAUSE: Duration = Duration::from_millis(100);
 
 /// Looks into one group.
-struct Onlooker {
+pub(super) struct Onlooker {
     of: EventType,
     group: String,
     topic: String,
@@ -33,36 +35,42 @@ struct Onlooker {
     oldest: HashMap<Partition, (Offset, i64)>,
 }
 
-impl LagReader {
-    pub(super) fn new(settings: &ClientSettings, names: &Arc<Names>) -> Result<Self, LagError> {
-        let onlooker = |of: EventType| {
-            let group = names.group(of);
-            let consumer = settings
-                .onlooker(&group)
-                .create()
-                .map_err(|error| LagError(format!("no Kafka client for group {group}: {error}")))?;
-            let topic = names.topic(Topic::Events(of)).to_owned();
-            Ok(Onlooker { of, group, topic, consumer, oldest: HashMap::new() })
-        };
-        Ok(Self { groups: EventType::ALL.into_iter().map(onlooker).collect::<Result<_, LagError>>()? })
-    }
-
-    pub(super) fn snapshot(&mut self) -> Result<LagSnapshot, LagError> {
-        let groups = self.groups.iter_mut().map(Onlooker::look).collect::<Result<_, _>>()?;
-        Ok(LagSnapshot { groups })
-    }
-}
-
 impl Onlooker {
-    fn look(&mut self) -> Result<GroupLag, LagError> {
-        let unanswered =
-            |error: KafkaError| LagError(format!("Kafka does not tell about {}: {error}", self.topic));
-        let partitions = self.partitions()?;
-        let committed = committed(&self.consumer, &self.topic, &partitions).map_err(unanswered)?;
-        // committed first, then start, then end: what moves meanwhile never makes the lag negative
-        let starts = bounds(&self.consumer, &self.topic, &partitions, Bound::Start).map_err(unanswered)?;
-        let ends = bounds(&self.consumer, &self.topic, &partitions, Bound::End).map_err(unanswered)?;
+    pub(super) fn new(settings: &ClientSettings, names: &Names, of: EventType) -> Result<Self, LagError> {
+        let group = names.group(of);
+        let consumer = settings
+            .onlooker(&group)
+            .create()
+            .map_err(|error| LagError(format!("no Kafka client for group {group}: {error}")))?;
+        let topic = names.topic(Topic::Events(of)).to_owned();
+        Ok(Self { of, group, topic, consumer, oldest: HashMap::new() })
+    }
+
+    pub(super) fn look(&mut self) -> Result<GroupLag, LagError> {
+        let until = Instant::now() + RETRY_FOR;
+        let mut lags = loop {
+            let partitions = self.partitions()?;
+            match self.positions(&partitions) {
+                Ok(lags) => break lags,
+                Err(error) if passes(&error) && Instant::now() < until => std::thread::sleep(RETRY_PAUSE),
+                Err(error) => {
+                    return Err(LagError(format!("Kafka does not tell about {}: {error}", self.topic)));
+                }
+            }
+        };
         let members = self.members();
+        if let Err(error) = self.read_ages(&mut lags) {
+            tracing::debug!(group = self.group, %error, "ages of the oldest records not read");
+        }
+        let (group, topic) = (self.group.clone(), self.topic.clone());
+        Ok(GroupLag { of: self.of, group, topic, members, partitions: lags })
+    }
+
+    fn positions(&self, partitions: &[Partition]) -> KafkaResult<Vec<PartitionLag>> {
+        // committed first, then start, then end: what moves meanwhile never makes the lag negative
+        let committed = committed(&self.consumer, &self.topic, partitions)?;
+        let starts = bounds(&self.consumer, &self.topic, partitions, Bound::Start)?;
+        let ends = bounds(&self.consumer, &self.topic, partitions, Bound::End)?;
         let lag = |partition: &Partition| {
             let start = starts.get(partition).copied().unwrap_or(Offset(0));
             PartitionLag {
@@ -73,12 +81,7 @@ impl Onlooker {
                 oldest_unapplied_ms: None,
             }
         };
-        let mut lags: Vec<PartitionLag> = partitions.iter().map(lag).collect();
-        if let Err(error) = self.read_ages(&mut lags) {
-            tracing::debug!(group = self.group, %error, "ages of the oldest records not read");
-        }
-        let (group, topic) = (self.group.clone(), self.topic.clone());
-        Ok(GroupLag { of: self.of, group, topic, members, partitions: lags })
+        Ok(partitions.iter().map(lag).collect())
     }
 
     fn partitions(&self) -> Result<Vec<Partition>, LagError> {
@@ -141,6 +144,24 @@ impl Onlooker {
             }
         }
     }
+}
+
+/// Whether a question failed only because whoever knows the answer is just moving.
+fn passes(error: &KafkaError) -> bool {
+    use RDKafkaErrorCode::{
+        CoordinatorLoadInProgress, CoordinatorNotAvailable, LeaderNotAvailable, NotCoordinator,
+        NotLeaderForPartition, UnknownTopicOrPartition,
+    };
+    let passing = [
+        CoordinatorLoadInProgress,
+        CoordinatorNotAvailable,
+        NotCoordinator,
+        LeaderNotAvailable,
+        NotLeaderForPartition,
+        // metadata comes from one broker, and offsets from another that may not know the topic yet
+        UnknownTopicOrPartition,
+    ];
+    error.rdkafka_error_code().is_some_and(|code| passing.contains(&code))
 }
 
 /// The first offset that counts as lag.

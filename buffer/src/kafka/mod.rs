@@ -24,7 +24,7 @@ use parking_lot::Mutex;
 use rdkafka::error::KafkaError;
 
 use crate::{
-    BatchLimits, KafkaConfig, LagError, LagSnapshot, OpenError, Publish, Strategy, Subscription, Topic,
+    BatchLimits, GroupLag, KafkaConfig, LagError, OpenError, Publish, Strategy, Subscription, Topic,
     TopicDescription, TopicReport, TopicsConfig, TopicsError,
 };
 use client::ClientSettings;
@@ -38,7 +38,8 @@ pub(crate) struct Kafka {
     names: Arc<Names>,
     topics: TopicsConfig,
     publisher: Mutex<Option<Arc<publisher::KafkaPublisher>>>,
-    lag: Mutex<Option<lag::LagReader>>,
+    /// By event type.
+    onlookers: [Mutex<Option<lag::Onlooker>>; EventType::ALL.len()],
 }
 
 /// Full names of topics and groups.
@@ -68,7 +69,7 @@ impl Kafka {
             names: Arc::new(names),
             topics: topics.clone(),
             publisher: Mutex::new(None),
-            lag: Mutex::new(None),
+            onlookers: Default::default(),
         })
     }
 }
@@ -126,15 +127,13 @@ impl Strategy for Kafka {
         Ok(Box::new(subscription))
     }
 
-    fn lag(&self) -> Result<LagSnapshot, LagError> {
-        let mut slot = self.lag.lock();
-        let mut reader = match slot.take() {
-            Some(reader) => reader,
-            None => lag::LagReader::new(&self.settings, &self.names).map_err(|e| LagError(e.0))?,
+    fn lag(&self, of: EventType) -> Result<GroupLag, LagError> {
+        let mut slot = self.onlookers[of as usize].lock();
+        let onlooker = match &mut *slot {
+            Some(onlooker) => onlooker,
+            slot => slot.insert(lag::Onlooker::new(&self.settings, &self.names, of)?),
         };
-        let snapshot = reader.snapshot();
-        *slot = Some(reader);
-        snapshot
+        onlooker.look()
     }
 
     fn create_topics(&self) -> Result<Vec<TopicReport>, TopicsError> {

@@ -21,9 +21,9 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use crate::{
-    Batch, BatchLimits, BoxFuture, GroupLag, InMemoryConfig, LagError, LagSnapshot, Offset, OpenError,
-    Outcome, Partition, PartitionDescription, PartitionLag, Publish, Receipt, Record, Refused, Strategy,
-    Subscription, Topic, TopicDescription, TopicReport, TopicState, TopicsConfig, TopicsError, Waiting,
+    Batch, BatchLimits, BoxFuture, GroupLag, InMemoryConfig, LagError, Offset, OpenError, Outcome, Partition,
+    PartitionDescription, PartitionLag, Publish, Receipt, Record, Refused, Strategy, Subscription, Topic,
+    TopicDescription, TopicReport, TopicState, TopicsConfig, TopicsError, Waiting,
 };
 use member::Member;
 use partition::{Kept, PartitionLog, murmur2_partition};
@@ -128,9 +128,8 @@ impl Strategy for InMemory {
         }))
     }
 
-    fn lag(&self) -> Result<LagSnapshot, LagError> {
-        let groups = EventType::ALL.map(|of| self.state.group_lag(of));
-        Ok(LagSnapshot { groups: groups.into() })
+    fn lag(&self, of: EventType) -> Result<GroupLag, LagError> {
+        Ok(self.state.group_lag(of))
     }
 
     fn create_topics(&self) -> Result<Vec<TopicReport>, TopicsError> {

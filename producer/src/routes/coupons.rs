@@ -1,10 +1,12 @@
 //! Coupons: creating them, asking for one, and what was decided.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use axum::extract::State;
+use axum::extract::{FromRequestParts, State};
 use axum::http::StatusCode;
 use axum::http::header::LOCATION;
+use axum::http::request::Parts;
 use axum::response::{IntoResponse, Response};
 use floodgate_schemas::{CouponId, CouponIssue, EventId, Fields, Invalid, InvalidKind, Timestamp};
 use floodgate_store::{Coupon, CouponCreated, Decision, NewCoupon};
@@ -79,21 +81,54 @@ pub(super) async fn issue(
     Ok(([(LOCATION, location)], pending).into_response())
 }
 
-/// `GET /api/v6/coupon-requests/{requestId}`
+/// `GET /api/v6/coupon-requests/{requestId}?waitMs=0..30000`
 pub(super) async fn decision(
     State(ingress): State<Arc<Ingress>>,
-    _: NoQuery,
+    WaitMs(wait): WaitMs,
     Params(request): Params<String>,
 ) -> Result<Response, Problem> {
     let uuid = Uuid::try_parse(&request)
         .map_err(|_| Problem::invalid_request("requestId", "requestId is not a UUID"))?;
     let request_id = EventId::from(uuid);
-    let decisions = ingress.reads.decisions(&[request_id]).await?;
-    let status = match decisions.first() {
-        Some(decision) => Status::from(decision),
+    let decision = if wait.is_zero() {
+        ingress.reads.decisions(&[request_id]).await?.pop().map(Arc::new)
+    } else {
+        ingress.waiting.decision(request_id, wait).await?
+    };
+    let status = match decision {
+        Some(decision) => Status::from(&*decision),
         None => Status::pending(request_id),
     };
     Ok(json(StatusCode::OK, &status))
+}
+
+/// The longest that a client may wait.
+const WAIT_MS_MAX: u64 = 30_000;
+
+/// The query parameter `waitMs`, the only one here; 0 without it.
+pub(super) struct WaitMs(Duration);
+
+impl<S: Sync> FromRequestParts<S> for WaitMs {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        let query = parts.uri.query().unwrap_or_default();
+        if query.is_empty() {
+            return Ok(Self(Duration::ZERO));
+        }
+        let (name, value) = query.split_once('=').unwrap_or((query, ""));
+        if name != "waitMs" {
+            return Err(Problem::invalid_request(name, "the only query parameter here is waitMs"));
+        }
+        let digits = !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit());
+        match value.parse() {
+            Ok(millis) if digits && millis <= WAIT_MS_MAX => Ok(Self(Duration::from_millis(millis))),
+            _ => {
+                let detail = format!("waitMs is a whole number from 0 to {WAIT_MS_MAX}, given once");
+                Err(Problem::invalid_request("waitMs", detail))
+            }
+        }
+    }
 }
 
 #[derive(Serialize)]

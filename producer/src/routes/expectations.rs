@@ -11,6 +11,7 @@ use serde::Serialize;
 
 use super::{accepted, json};
 use crate::Ingress;
+use crate::cache::Found;
 use crate::extract::{Json, NoQuery, Params, WriteHead};
 use crate::problem::Problem;
 
@@ -34,12 +35,12 @@ pub(super) async fn read(
     Params(character): Params<String>,
 ) -> Result<Response, Problem> {
     let character = character_id(&character)?;
-    let rows = ingress.reads.expectations(character).await?;
+    let Found { rows, from_cache } = ingress.cache.expectations(character).await?;
     if rows.is_empty() {
         return Err(Problem::not_found(format!("character {character} has no expectations")));
     }
     let presets = rows.iter().map(Preset::from).collect();
-    let body = Expectations { character_id: character.get(), presets, from_cache: false };
+    let body = Expectations { character_id: character.get(), presets, from_cache };
     Ok(json(StatusCode::OK, &body))
 }
 

@@ -1,6 +1,7 @@
 //! One file per kind of thing a client can ask about.
 
 mod coupons;
+mod events;
 mod expectations;
 mod health;
 mod likes;
@@ -32,6 +33,7 @@ pub(crate) fn router(ingress: Arc<Ingress>) -> Router {
             "/api/v6/characters/{targetOcid}/likes/{likerAccountId}",
             put(likes::like).delete(likes::unlike).get(likes::liked),
         )
+        .route("/api/v6/events", post(events::write))
         .route("/healthz", get(health::healthz))
         .route("/readyz", get(health::readyz))
         .fallback(async || Problem::not_found("no such path; see the list of routes in the documentation"))

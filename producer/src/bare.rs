@@ -1,0 +1,160 @@
+//! Gives the HTTP library's own refusals a body.
+//!
+//! A head that never becomes a request (not HTTP, too many fields, too long) is answered by hyper itself, with a
+//! status and nothing else, and there is no hook for it. Every error of ours has a problem as its body, so the stream
+//! below looks at what hyper writes: a head that begins with one of these statuses and has no content type can only
+//! be hyper's own, and is replaced. All else passes untouched.
+
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use floodgate_observe::HttpMetrics;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+
+use crate::problem::{MEDIA_TYPE, Problem};
+
+/// A connection whose bare refusals become problems.
+pub(crate) struct WithProblems {
+    stream: TcpStream,
+    metrics: HttpMetrics,
+    replacement: Option<Replacement>,
+}
+
+/// What is written in the place of a refusal.
+struct Replacement {
+    bytes: Vec<u8>,
+    written: usize,
+    /// The refusal's own length: what the writer is told was written.
+    instead_of: usize,
+}
+
+impl WithProblems {
+    pub(crate) fn new(stream: TcpStream, metrics: HttpMetrics) -> Self {
+        Self { stream, metrics, replacement: None }
+    }
+
+    fn poll_replacement(&mut self, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        let Some(replacement) = &mut self.replacement else { return Poll::Ready(Ok(0)) };
+        while replacement.written < replacement.bytes.len() {
+            let rest = &replacement.bytes[replacement.written..];
+            match ready!(Pin::new(&mut self.stream).poll_write(context, rest))? {
+                0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                count => replacement.written += count,
+            }
+        }
+        let instead_of = replacement.instead_of;
+        self.replacement = None;
+        Poll::Ready(Ok(instead_of))
+    }
+}
+
+/// The status of a head that only the HTTP library writes.
+fn bare_refusal(written: &[u8]) -> Option<u16> {
+    let status = match written.strip_prefix(b"HTTP/1.1 ")?.get(..3)? {
+        b"400" => 400,
+        b"414" => 414,
+        b"431" => 431,
+        _ => return None,
+    };
+    let head = written.strip_suffix(b"\r\n\r\n")?.to_ascii_lowercase();
+    let has_type = head.windows(14).any(|window| window == b"\r\ncontent-type");
+    (!has_type).then_some(status)
+}
+
+impl Replacement {
+    fn new(refusal: &[u8], problem: &Problem) -> Self {
+        let body = serde_json::to_vec(problem).unwrap_or_default();
+        let line = refusal.split(|byte| *byte == b'\r').next().unwrap_or_default();
+        let mut bytes = line.to_vec();
+        let fields = format!(
+            "\r\ncontent-type: {MEDIA_TYPE}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
+            body.len()
+        );
+        bytes.extend_from_slice(fields.as_bytes());
+        bytes.extend_from_slice(&body);
+        Self { bytes, written: 0, instead_of: refusal.len() }
+    }
+}
+
+impl AsyncWrite for WithProblems {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        if self.replacement.is_none()
+            && let Some(status) = bare_refusal(bytes)
+        {
+            let problem = Problem::head_refused(status);
+            self.metrics.problems.with_label_values(&[problem.name()]).inc();
+            self.replacement = Some(Replacement::new(bytes, &problem));
+        }
+        if self.replacement.is_some() {
+            return self.poll_replacement(context);
+        }
+        Pin::new(&mut self.stream).poll_write(context, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match slices.iter().find(|slice| !slice.is_empty()) {
+            Some(first) if self.replacement.is_some() || bare_refusal(first).is_some() => {
+                self.poll_write(context, first)
+            }
+            _ => Pin::new(&mut self.stream).poll_write_vectored(context, slices),
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+}
+
+impl AsyncRead for WithProblems {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(context, buffer)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_bare_refusals_are_replaced() {
+        let bare = "HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\ndate: today\r\n\r\n";
+        assert_eq!(bare_refusal(bare.as_bytes()), Some(431));
+        for other in [
+            "HTTP/1.1 202 Accepted\r\ncontent-length: 0\r\n\r\n",
+            "HTTP/1.1 400 Bad Request\r\nContent-Type: x\r\ncontent-length: 0\r\n\r\n",
+            "HTTP/1.1 400 Bad Request\r\ncontent-length: 2\r\n\r\n{}",
+            "HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n",
+            "",
+        ] {
+            assert_eq!(bare_refusal(other.as_bytes()), None, "{other}");
+        }
+        let replaced = Replacement::new(bare.as_bytes(), &Problem::head_refused(431));
+        let text = String::from_utf8_lossy(&replaced.bytes);
+        assert!(text.starts_with(
+            "HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-type: application/problem"
+        ));
+        assert!(text.ends_with('}') && replaced.instead_of == bare.len(), "{text}");
+    }
+}

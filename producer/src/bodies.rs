@@ -1,0 +1,111 @@
+//! Memory for request bodies: each is limited, and so is their sum.
+//!
+//! A limit for each body alone would let as many clients as there are connections hold that much each. What a body
+//! takes is counted from its first bytes until the request that read it is answered.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use axum::body::Body;
+use bytes::{Bytes, BytesMut};
+use http_body_util::BodyExt;
+
+use crate::problem::Problem;
+
+/// What all bodies of a listener share.
+#[derive(Debug)]
+pub(crate) struct Bodies {
+    max_bytes: usize,
+    held_bytes: AtomicUsize,
+}
+
+/// A body's share, given back when dropped.
+struct Held {
+    bodies: Arc<Bodies>,
+    bytes: usize,
+}
+
+/// A body's bytes together with their share of the sum.
+struct Owned {
+    bytes: Bytes,
+    _held: Held,
+}
+
+impl AsRef<[u8]> for Owned {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl Held {
+    fn grow(&mut self, by: usize) -> Result<(), Problem> {
+        let before = self.bodies.held_bytes.fetch_add(by, Ordering::AcqRel);
+        self.bytes += by;
+        if before + by > self.bodies.max_bytes { Err(Problem::busy()) } else { Ok(()) }
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.bodies.held_bytes.fetch_sub(self.bytes, Ordering::AcqRel);
+    }
+}
+
+impl Bodies {
+    pub(crate) fn new(max_bytes: usize) -> Arc<Self> {
+        Arc::new(Self { max_bytes, held_bytes: AtomicUsize::new(0) })
+    }
+
+    /// Reads `body`, of at most `max_bytes`, to its end. What it takes is free again once the result is dropped.
+    ///
+    /// # Errors
+    /// 413 for a larger body, 503 when all bodies together are too large, 400 for one that breaks off.
+    pub(crate) async fn collect(
+        self: &Arc<Self>,
+        mut body: Body,
+        max_bytes: usize,
+    ) -> Result<Bytes, Problem> {
+        let mut held = Held { bodies: Arc::clone(self), bytes: 0 };
+        let (mut first, mut rest) = (Bytes::new(), BytesMut::new());
+        while let Some(frame) = body.frame().await {
+            let broken = |error| Problem::invalid_request("body", format!("the body broke off: {error}"));
+            // trailers carry nothing for us
+            let Ok(data) = frame.map_err(broken)?.into_data() else { continue };
+            if held.bytes + data.len() > max_bytes {
+                return Err(Problem::body_too_large(max_bytes));
+            }
+            held.grow(data.len())?;
+            // most bodies come in one piece, which then needs no copy
+            if first.is_empty() {
+                first = data;
+            } else {
+                rest.extend_from_slice(&data);
+            }
+        }
+        let bytes = if rest.is_empty() { first } else { [&first[..], &rest].concat().into() };
+        Ok(if bytes.is_empty() { bytes } else { Bytes::from_owner(Owned { bytes, _held: held }) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn collect(bodies: &Arc<Bodies>, body: &'static str, max: usize) -> Result<Bytes, &'static str> {
+        let collected = futures_executor::block_on(bodies.collect(Body::from(body), max));
+        collected.map_err(|problem| problem.name())
+    }
+
+    #[test]
+    fn each_and_all_are_limited_and_given_back() {
+        let bodies = Bodies::new(10);
+        let six = collect(&bodies, "sixsix", 6).unwrap_or_default();
+        assert_eq!(&six[..], b"sixsix");
+        assert_eq!(collect(&bodies, "seven77", 6), Err("body-too-large"));
+        assert_eq!(collect(&bodies, "five5", 6), Err("busy"));
+        assert_eq!(bodies.held_bytes.load(Ordering::Acquire), 6);
+        drop(six);
+        assert_eq!(bodies.held_bytes.load(Ordering::Acquire), 0);
+        assert!(collect(&bodies, "five5", 6).is_ok());
+    }
+}

@@ -1,0 +1,158 @@
+//! `POST /api/v6/events`: many events of any type in one request, each answered for itself.
+//!
+//! The body is read to its end before the first event is offered. Offering events while later ones still come would
+//! be quicker for a slow sender, but a body that turns out too large, too slow or broken is answered with an error,
+//! and an error says that nothing of it is stored.
+
+use std::fmt;
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::http::request::Parts;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use floodgate_schemas::Invalid;
+use serde::Serialize;
+use serde::de::{SeqAccess, Visitor};
+use serde_json::value::RawValue;
+
+use super::JSON;
+use crate::Ingress;
+use crate::extract::{Events, NoQuery};
+use crate::problem::{Effect, Problem};
+use crate::publish::Published;
+
+/// `POST /api/v6/events`
+pub(super) async fn write(
+    State(ingress): State<Arc<Ingress>>,
+    _: NoQuery,
+    _: NoKey,
+    body: Events,
+) -> Result<Response, Problem> {
+    let events = match &body {
+        Events::Array(body) => split_array(body, ingress.limits.events_max)?,
+        Events::Lines(body) => split_lines(body, ingress.limits.events_max)?,
+    };
+    let published = ingress.publish_all(&events).await;
+    let results = published.iter().map(Item::from).collect();
+    let body = serde_json::to_vec(&Results { results }).map_err(|e| Problem::internal(e.to_string()))?;
+    Ok((StatusCode::OK, [(header::CONTENT_TYPE, JSON)], body).into_response())
+}
+
+/// Refuses the header that fixes one event's id: here every event has its own key.
+pub(super) struct NoKey;
+
+impl<S: Sync> axum::extract::FromRequestParts<S> for NoKey {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        match parts.headers.contains_key("idempotency-key") {
+            false => Ok(Self),
+            true => Err(Problem::invalid_request(
+                "Idempotency-Key",
+                "the header names one event; here every event has its own field idempotencyKey",
+            )),
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct Results<'a> {
+    results: Vec<Item<'a>>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Item<'a> {
+    status: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    event_id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    problem: Option<&'a Problem>,
+}
+
+impl<'a> From<&'a Published> for Item<'a> {
+    fn from(published: &'a Published) -> Self {
+        let problem = published.result.as_ref().err();
+        let status = match problem.map(Problem::effect) {
+            None => "accepted",
+            Some(Effect::Never) => "rejected",
+            Some(Effect::NotYet) => "retry",
+            Some(Effect::Unknown) => "unknown",
+        };
+        Self { status, event_id: published.event_id.map(|id| id.to_string()), problem }
+    }
+}
+
+/// The raw elements of a JSON array.
+fn split_array(body: &[u8], max: usize) -> Result<Vec<&[u8]>, Problem> {
+    let mut deserializer = serde_json::Deserializer::from_slice(body);
+    let elements = serde::Deserializer::deserialize_seq(&mut deserializer, Elements { max })
+        .and_then(|elements| deserializer.end().map(|()| elements));
+    match elements {
+        Ok(Some(elements)) => Ok(elements),
+        Ok(None) => Err(Problem::too_many_events(max)),
+        Err(error) if error.is_data() => Err(Invalid::malformed("is not a JSON array").into()),
+        Err(error) => Err(Invalid::malformed(format!("is not valid JSON: {error}")).into()),
+    }
+}
+
+/// Collects the elements, or `None` when there are too many.
+struct Elements {
+    max: usize,
+}
+
+impl<'a> Visitor<'a> for Elements {
+    type Value = Option<Vec<&'a [u8]>>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JSON array")
+    }
+
+    fn visit_seq<A: SeqAccess<'a>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
+        let (mut elements, mut count) = (Vec::new(), 0_usize);
+        while let Some(element) = seq.next_element::<&'a RawValue>()? {
+            count += 1;
+            if count <= self.max {
+                elements.push(element.get().as_bytes());
+            }
+        }
+        Ok((count <= self.max).then_some(elements))
+    }
+}
+
+/// The lines of an NDJSON body; empty ones, such as after the last line break, are none.
+fn split_lines(body: &[u8], max: usize) -> Result<Vec<&[u8]>, Problem> {
+    let lines = body.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii).filter(|line| !line.is_empty());
+    let lines: Vec<&[u8]> = lines.take(max + 1).collect();
+    if lines.len() > max {
+        return Err(Problem::too_many_events(max));
+    }
+    Ok(lines)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn arrays_are_split_or_refused_whole() {
+        let split = |body: &'static str| split_array(body.as_bytes(), 3).map_err(|problem| problem.name());
+        let (one, two) = (b"{\"a\":[1,2]}".as_slice(), b"\"x\"".as_slice());
+        assert_eq!(split(r#" [ {"a":[1,2]} , "x" ] "#), Ok(vec![one, two]));
+        assert_eq!(split("[]"), Ok(vec![]));
+        assert_eq!(split("[1,2,3]").map(|events| events.len()), Ok(3));
+        assert_eq!(split("[1,2,3,4]"), Err("too-many-events"));
+        for malformed in ["", "{}", "[", "[1", "[1,]", "[1]x", "[1][2]", "null", "[{]"] {
+            assert_eq!(split(malformed), Err("malformed-json"), "{malformed}");
+        }
+    }
+
+    #[test]
+    fn lines_are_split_without_empty_ones() {
+        let split = |body: &'static str| split_lines(body.as_bytes(), 2).map_err(|problem| problem.name());
+        assert_eq!(split("1\r\n\n 2 \n"), Ok(vec![b"1".as_slice(), b"2"]));
+        assert_eq!(split("\n\n"), Ok(vec![]));
+        assert_eq!(split("1\n2\n3"), Err("too-many-events"));
+    }
+}

@@ -1,0 +1,168 @@
+//! One event of a mixed batch: an object that says itself of which type it is.
+
+use crate::event::EventType;
+use crate::{Accept, CouponIssue, ExpectationWrite, Fields, IdempotencyKey, Invalid, InvalidKind, Like};
+
+/// An event of any type.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Mixed {
+    /// `"type":"expectation"`.
+    Expectation(ExpectationWrite),
+    /// `"type":"coupon"`.
+    Coupon(CouponIssue),
+    /// `"type":"like"`.
+    Like(Like),
+}
+
+/// Why an object is none, and of which type it wanted to be, if it said so.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InvalidMixed {
+    /// The type it names.
+    pub of: Option<EventType>,
+    /// What is wrong with it.
+    pub invalid: Invalid,
+}
+
+/// The fields that every type has here.
+const COMMON: [&str; 2] = ["type", "idempotencyKey"];
+
+/// All fields of all types.
+const FIELDS: [&str; 17] = [
+    COMMON[0],
+    COMMON[1],
+    "characterId",
+    "presetNo",
+    "totalExpectedCost",
+    "blackCubeCost",
+    "redCubeCost",
+    "additionalCubeCost",
+    "starforceCost",
+    "calculatedAt",
+    "version",
+    "couponId",
+    "userId",
+    "targetOcid",
+    "likerAccountId",
+    "action",
+    "occurredAt",
+];
+
+impl Mixed {
+    /// Reads and checks a client's JSON object. `accept` is asked once, with the object's own key.
+    ///
+    /// # Errors
+    /// [`InvalidMixed`] names the field at fault.
+    pub fn from_json(
+        json: &[u8],
+        accept: impl for<'k> FnOnce(Option<&'k IdempotencyKey>) -> Accept<'k>,
+    ) -> Result<Self, InvalidMixed> {
+        let untyped = |invalid| InvalidMixed { of: None, invalid };
+        let fields = Fields::parse(&FIELDS, json).map_err(untyped)?;
+        let of = event_type(&fields).map_err(untyped)?;
+        Self::of_type(of, &fields, accept).map_err(|invalid| InvalidMixed { of: Some(of), invalid })
+    }
+
+    fn of_type(
+        of: EventType,
+        fields: &Fields<'_, { FIELDS.len() }>,
+        accept: impl for<'k> FnOnce(Option<&'k IdempotencyKey>) -> Accept<'k>,
+    ) -> Result<Self, Invalid> {
+        let own: &[&str] = match of {
+            EventType::Expectation => &ExpectationWrite::FIELDS,
+            EventType::Coupon => &CouponIssue::FIELDS,
+            EventType::Like => &Like::FIELDS,
+        };
+        if let Some(foreign) = fields.sent().find(|name| !COMMON.contains(name) && !own.contains(name)) {
+            let detail = format!("is not a field of type {of}; its fields are {}", own.join(", "));
+            return Err(Invalid::field(InvalidKind::Shape, foreign, detail));
+        }
+        let key = fields.optional("idempotencyKey").map(idempotency_key).transpose()?;
+        let accept = accept(key.as_ref());
+        Ok(match of {
+            EventType::Expectation => Self::Expectation(ExpectationWrite::from_fields(fields, &accept)?),
+            EventType::Coupon => Self::Coupon(CouponIssue::from_fields(fields, &accept)?),
+            EventType::Like => Self::Like(Like::from_fields(fields, &accept)?),
+        })
+    }
+}
+
+fn event_type<const N: usize>(fields: &Fields<'_, N>) -> Result<EventType, Invalid> {
+    let field = fields.required("type")?;
+    let named = field.text()?;
+    EventType::ALL.into_iter().find(|of| of.name() == named).ok_or_else(|| {
+        let names = EventType::ALL.map(EventType::name).join(", ");
+        Invalid::field(InvalidKind::Value, "type", format!("must be one of {names}"))
+    })
+}
+
+fn idempotency_key(field: crate::Field<'_>) -> Result<IdempotencyKey, Invalid> {
+    IdempotencyKey::new(&field.text()?).ok_or_else(|| {
+        Invalid::field(InvalidKind::Value, field.name, "must be 8 to 128 visible ASCII characters")
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{EventId, EventIdSource, Timestamp};
+
+    fn read(json: &str) -> Result<Mixed, InvalidMixed> {
+        let now: Timestamp = "2026-01-02T03:04:05Z".parse().unwrap();
+        Mixed::from_json(json.as_bytes(), |key| {
+            let id = key.map_or_else(|| EventIdSource::Fresh(EventId::fresh()), EventIdSource::Key);
+            Accept { id, accepted_at: now, latest: now }
+        })
+    }
+
+    #[test]
+    fn knows_the_fields_of_every_type() {
+        let own = [&ExpectationWrite::FIELDS[..], &CouponIssue::FIELDS, &Like::FIELDS].concat();
+        assert_eq!(FIELDS[COMMON.len()..], own);
+    }
+
+    #[test]
+    fn reads_each_type_and_the_key_fixes_the_id() {
+        let coupon = read(r#"{"type":"coupon","couponId":"c","userId":"u","idempotencyKey":"order-4711"}"#);
+        let Ok(Mixed::Coupon(coupon)) = coupon else { panic!("{coupon:?}") };
+        let key = IdempotencyKey::new("order-4711").unwrap();
+        let id = EventId::from_idempotency_key(EventType::Coupon, "c\u{1f}u", &key);
+        assert_eq!(coupon.event_id, id);
+        let like = read(r#"{"type":"like","targetOcid":"t","likerAccountId":"l","action":"UNLIKE"}"#);
+        assert!(matches!(like, Ok(Mixed::Like(like)) if !like.liked()));
+    }
+
+    #[test]
+    fn names_type_and_field_at_fault() {
+        let refused = |json| {
+            let InvalidMixed { of, invalid } = read(json).unwrap_err();
+            (of, invalid.kind, invalid.field.unwrap_or_default().into_owned())
+        };
+        let cases = [
+            ("{}", None, InvalidKind::Shape, "type"),
+            (r#"{"type":1}"#, None, InvalidKind::Shape, "type"),
+            (r#"{"type":"Like"}"#, None, InvalidKind::Value, "type"),
+            (r#"{"type":"like","userId":"u"}"#, Some(EventType::Like), InvalidKind::Shape, "userId"),
+            (
+                r#"{"type":"like","targetOcid":"t","likerAccountId":"l","action":"like"}"#,
+                Some(EventType::Like),
+                InvalidKind::Value,
+                "action",
+            ),
+            (
+                r#"{"type":"coupon","couponId":"c","userId":"u","idempotencyKey":"short"}"#,
+                Some(EventType::Coupon),
+                InvalidKind::Value,
+                "idempotencyKey",
+            ),
+            (
+                r#"{"type":"like","targetOcid":"t","likerAccountId":"l","action":"LIKE","idempotencyKey":"12345678"}"#,
+                Some(EventType::Like),
+                InvalidKind::Value,
+                "occurredAt",
+            ),
+        ];
+        for (json, of, kind, field) in cases {
+            assert_eq!(refused(json), (of, kind, field.to_owned()), "{json}");
+        }
+    }
+}
