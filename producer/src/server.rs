@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
+use axum::http::{HeaderName, HeaderValue};
 use axum::response::{IntoResponse, Response};
 use floodgate_observe::HttpMetrics;
 use hyper::Request;
@@ -63,17 +64,27 @@ pub struct Server {
 #[derive(Clone)]
 struct Routes {
     router: Router,
+    head_max_bytes: usize,
     target_max_bytes: usize,
     metrics: HttpMetrics,
 }
 
 impl Routes {
-    async fn serve(mut self, request: Request<Incoming>) -> Result<Response, Infallible> {
+    /// The HTTP library's own limit is as coarse as the pieces it reads.
+    fn check_head(&self, request: &Request<Incoming>) -> Result<(), Problem> {
         let target_bytes = request.uri().path_and_query().map_or(0, |target| target.as_str().len());
-        let response = if target_bytes > self.target_max_bytes {
-            Problem::target_too_long(self.target_max_bytes).into_response()
-        } else {
-            self.router.call(request.map(Body::new)).await?
+        if target_bytes > self.target_max_bytes {
+            return Err(Problem::target_too_long(self.target_max_bytes));
+        }
+        let field_bytes = |(name, value): (&HeaderName, &HeaderValue)| name.as_str().len() + value.len() + 4;
+        let head_bytes = target_bytes + request.headers().iter().map(field_bytes).sum::<usize>();
+        if head_bytes > self.head_max_bytes { Err(Problem::head_refused(431)) } else { Ok(()) }
+    }
+
+    async fn serve(mut self, request: Request<Incoming>) -> Result<Response, Infallible> {
+        let response = match self.check_head(&request) {
+            Ok(()) => self.router.call(request.map(Body::new)).await?,
+            Err(problem) => problem.into_response(),
         };
         if let Some(ProblemName(name)) = response.extensions().get() {
             self.metrics.problems.with_label_values(&[*name]).inc();
@@ -93,10 +104,10 @@ impl Server {
         let mut http = http1::Builder::new();
         http.timer(TokioTimer::new())
             .header_read_timeout(Duration::from_millis(config.send_timeout_ms))
-            .max_buf_size(config.head_max_bytes.max(8192))
-            .pipeline_flush(true);
+            .max_buf_size(config.head_max_bytes);
         let routes = Routes {
             router: routes::router(Arc::clone(ingress)),
+            head_max_bytes: config.head_max_bytes,
             target_max_bytes: ingress.limits.target_max_bytes,
             metrics: ingress.http.clone(),
         };
@@ -150,7 +161,7 @@ impl Server {
         if let Ok(place) = Arc::clone(&connections).try_acquire_owned() {
             return Some(place);
         }
-        tracing::warn!("http.connections_max is reached: more connections wait to be accepted");
+        tracing::debug!("http.connections_max is reached: more connections wait to be accepted");
         self.routes.metrics.connections_full.inc();
         connections.acquire_owned().await.ok()
     }
