@@ -149,3 +149,43 @@ fn architecture_names_every_crate_and_stays_short() {
         assert!(text.contains(&format!("`{name}/`")), "ARCHITECTURE.md does not name `{name}/`");
     }
 }
+
+/// The reference shows the configuration as it is compiled in.
+#[test]
+fn the_reference_shows_the_default_configuration() {
+    let (reference, default) = (root().join("docs/reference.md"), root().join("src/default.toml"));
+    let text = fs::read_to_string(&reference).unwrap();
+    let (before, _) = text.split_once("```toml\n").expect("the reference has no configuration");
+    let wanted = format!("{before}```toml\n{}```\n", fs::read_to_string(default).unwrap());
+    if std::env::var_os("FLOODGATE_UPDATE").is_some() {
+        fs::write(&reference, &wanted).unwrap();
+    }
+    let now = fs::read_to_string(&reference).unwrap();
+    assert!(now == wanted, "docs/reference.md differs from src/default.toml: FLOODGATE_UPDATE=1 renews it");
+}
+
+/// Every problem and every metric that exists stands in the reference.
+#[test]
+fn the_reference_names_every_problem_and_metric() {
+    let text = fs::read_to_string(root().join("docs/reference.md")).unwrap();
+    let quoted = |file: &str, is: fn(&str) -> bool| -> Vec<String> {
+        let source = fs::read_to_string(root().join(file)).unwrap();
+        let names = source.lines().flat_map(|line| line.split('"').skip(1).step_by(2));
+        names.filter(|name| is(name)).map(str::to_owned).collect()
+    };
+    let problems = fs::read_to_string(root().join("producer/src/problem.rs")).unwrap();
+    let problems: Vec<String> = problems
+        .lines()
+        .filter(|line| line.contains("retryable: ") && line.contains(" = \""))
+        .filter_map(|line| line.split('"').nth(1).map(str::to_owned))
+        .collect();
+    let is_metric = |name: &str| {
+        ["floodgate_", "kafka_", "buffer_", "processed_"].iter().any(|prefix| name.starts_with(prefix))
+            && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_')
+    };
+    let metrics = quoted("observe/src/metrics.rs", is_metric);
+    assert!(problems.len() > 15 && metrics.len() > 20, "{problems:?} {metrics:?}");
+    for name in problems.iter().chain(&metrics) {
+        assert!(text.contains(&format!("`{name}")), "docs/reference.md does not name {name}");
+    }
+}

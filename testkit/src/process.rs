@@ -128,6 +128,19 @@ impl Process {
         tree::signal_group(self.pid, libc::SIGCONT)
     }
 
+    /// Lets it write no file beyond this size from here on: its writes fail, as on a disk that is full.
+    pub fn limit_file_size(&self, bytes: u64) -> Result<()> {
+        let mut state = self.state();
+        self.running(&mut state)?;
+        let limit = libc::rlimit { rlim_cur: bytes, rlim_max: bytes };
+        // SAFETY: the limit is valid for the call, and the old one is not asked for.
+        let outcome = unsafe {
+            libc::prlimit(self.pid as libc::pid_t, libc::RLIMIT_FSIZE, &limit, std::ptr::null_mut())
+        };
+        ensure!(outcome == 0, "{}: {}", self.name, std::io::Error::last_os_error());
+        Ok(())
+    }
+
     /// Waits until `needle` is in what it wrote to its standard output or error. Fails early when it exits before.
     pub fn wait_for_log(&self, needle: &str, deadline: Duration) -> Result<()> {
         let what = format!("{} to log {needle:?}", self.name);

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Weak};
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
@@ -10,11 +10,13 @@ use floodgate_testkit::wait;
 use tokio::task::JoinHandle;
 use uuid::Uuid;
 
-use super::client::{Answer, Client, Failure, runtime};
+use super::client::{Answer, Ask, Client, Failure, runtime};
 use super::plan::{Plan, Write};
 
 /// Pauses between two tries of one write: the pace of a patient client, nothing is waited for with it.
 const RETRY_PAUSE: Duration = Duration::from_millis(50);
+/// Between two looks at an ingress's readiness.
+const READINESS_PAUSE: Duration = Duration::from_millis(20);
 /// As many as a reader can take in.
 const TROUBLES_KEPT: usize = 20;
 
@@ -26,13 +28,21 @@ pub struct LoadOptions {
     pub retry: bool,
     /// By when every write must be accepted, if they are tried again.
     pub deadline: Duration,
+    /// Whether an ingress that says it is not ready is left alone, as load balancers do.
+    pub heed_readiness: bool,
     /// Every n-th accepted write is sent once more, to another ingress, as a late retry would be. 0: none.
     pub repeat_every: usize,
 }
 
 impl Default for LoadOptions {
     fn default() -> Self {
-        Self { workers: 64, retry: true, deadline: Duration::from_secs(90), repeat_every: 50 }
+        Self {
+            workers: 64,
+            retry: true,
+            deadline: Duration::from_secs(90),
+            heed_readiness: false,
+            repeat_every: 50,
+        }
     }
 }
 
@@ -103,6 +113,8 @@ pub struct Load {
 struct Shared {
     plan: Arc<Plan>,
     ingresses: Vec<Client>,
+    /// By ingress: whether it takes writes, as far as is known.
+    ready: Vec<AtomicBool>,
     options: LoadOptions,
     start: Instant,
     next: AtomicUsize,
@@ -118,6 +130,7 @@ impl Load {
         let shared = Arc::new(Shared {
             plan: Arc::clone(plan),
             ingresses: ingresses.iter().copied().map(Client::new).collect(),
+            ready: ingresses.iter().map(|_| AtomicBool::new(true)).collect(),
             options,
             start: Instant::now(),
             next: AtomicUsize::new(0),
@@ -126,6 +139,11 @@ impl Load {
             answers: Answers::default(),
             troubles: Mutex::default(),
         });
+        if options.heed_readiness {
+            for index in 0..ingresses.len() {
+                runtime().spawn(watch_readiness(Arc::downgrade(&shared), index));
+            }
+        }
         let work = |_| runtime().spawn(work(Arc::clone(&shared)));
         let workers = (0..options.workers).map(work).collect();
         Load { shared, workers }
@@ -189,6 +207,17 @@ impl Load {
     }
 }
 
+/// Asks one ingress again and again whether it is ready, as long as there is a load.
+async fn watch_readiness(shared: Weak<Shared>, index: usize) {
+    while let Some(shared) = shared.upgrade() {
+        let answer = shared.ingresses[index].send(&Ask::get("/readyz")).await;
+        let ready = answer.is_ok_and(|answer| answer.status == 200);
+        shared.ready[index].store(ready, Ordering::Relaxed);
+        drop(shared);
+        tokio::time::sleep(READINESS_PAUSE).await;
+    }
+}
+
 /// One after the other, the next write that nobody has begun.
 async fn work(shared: Arc<Shared>) -> Vec<(usize, Fate)> {
     let mut fates = Vec::new();
@@ -234,7 +263,10 @@ impl Shared {
 
     /// One request to the ingress whose turn it is.
     async fn attempt(&self, index: usize, turn: usize) -> Verdict {
-        let ingress = &self.ingresses[turn % self.ingresses.len()];
+        let count = self.ingresses.len();
+        let turns = (turn..turn + count).map(|turn| turn % count);
+        let ready = turns.clone().find(|index| self.ready[*index].load(Ordering::Relaxed));
+        let ingress = &self.ingresses[ready.unwrap_or(turn % count)];
         let (count, verdict) = match ingress.send(&self.plan.ask(index)).await {
             Err(Failure::NotSent(_)) => (&self.answers.not_sent, Verdict::NotStored),
             Err(Failure::Broken(_)) => (&self.answers.broken, Verdict::Unknown),

@@ -1,0 +1,22 @@
+# floodgate in one image; every role is the same binary.
+FROM rust:1.95-bookworm AS build
+WORKDIR /src
+COPY . .
+RUN cargo build --profile dist --locked && cp target/dist/floodgate /floodgate
+
+FROM debian:bookworm-slim
+RUN apt-get update \
+ && apt-get install -y --no-install-recommends ca-certificates \
+ && rm -rf /var/lib/apt/lists/* \
+ && useradd --system --create-home --home-dir /var/lib/floodgate floodgate
+COPY --from=build /floodgate /usr/local/bin/floodgate
+# the default role keeps ./floodgate.db
+USER floodgate
+WORKDIR /var/lib/floodgate
+# inside a container only its own network reaches these; what is published decides the host
+ENV FLOODGATE__HTTP__LISTEN=0.0.0.0:8080 FLOODGATE__ADMIN__LISTEN=0.0.0.0:9600
+EXPOSE 8080 9600
+STOPSIGNAL SIGTERM
+HEALTHCHECK --interval=5s --timeout=3s --start-period=30s CMD ["bash", "-c", \
+  "exec 3<>/dev/tcp/127.0.0.1/9600 && printf 'GET /readyz HTTP/1.0\\r\\n\\r\\n' >&3 && head -1 <&3 | grep -q ' 200 '"]
+ENTRYPOINT ["floodgate"]
