@@ -8,8 +8,8 @@ mod support;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, ensure};
-use floodgate_testkit::{Kafka, KafkaOptions, Postgres, PostgresOptions};
+use anyhow::ensure;
+use floodgate_testkit::{Postgres, PostgresOptions};
 use support::answers::{problem, valid_expectation};
 use support::load::{LoadOptions, Verdict};
 use support::plan::{Plan, PlanSize, seed};
@@ -22,8 +22,7 @@ fn patient() -> LoadOptions {
 
 #[test]
 fn a_frozen_broker_is_answered_for_and_recovered_from() {
-    let kafka = Kafka::start(KafkaOptions::default()).unwrap();
-    let postgres = Postgres::start(PostgresOptions::default()).unwrap();
+    let Servers { kafka, postgres } = Servers::own();
     let world = World::ready(&kafka, &postgres).unwrap().hurried();
     // 503 or 504 within two seconds and a half
     world.set("buffer.kafka.message_timeout_ms", "1000");
@@ -105,8 +104,7 @@ fn a_frozen_database_is_waited_out() {
 
 #[test]
 fn a_full_disk_of_the_log_is_survived() {
-    let kafka = Kafka::start(KafkaOptions::default()).unwrap();
-    let postgres = Postgres::start(PostgresOptions::default()).unwrap();
+    let Servers { kafka, postgres } = Servers::own();
     let world = World::ready(&kafka, &postgres).unwrap().hurried();
     world.set("buffer.kafka.message_timeout_ms", "2000");
     run(|| {

@@ -7,7 +7,7 @@ mod support;
 use std::collections::BTreeMap;
 
 use anyhow::{Context, Result, ensure};
-use floodgate_testkit::{Kafka, KafkaOptions, Postgres, PostgresOptions, ScratchDir, wait};
+use floodgate_testkit::{Kafka, ScratchDir, wait};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use support::client::Ask;
@@ -146,7 +146,8 @@ fn added_partitions(world: &World, kafka: &Kafka, serve: &Node) -> Result<()> {
     wait::until("twelve partitions at the ingress", READY, || {
         let report = serve.ask_admin("/lag").ok()?.json();
         (partitions(likes(world, &report).ok()?).count() == 12).then_some(())
-    })
+    })?;
+    Ok(())
 }
 
 /// A topic that is deleted takes nobody else's lag along; made anew it is read from its start.
@@ -181,13 +182,13 @@ fn made_anew(world: &World, kafka: &Kafka, serve: &Node) -> Result<()> {
     wait::until("gauges of the partitions there are", READY, || {
         (serve.metrics().ok()?.count("floodgate_lag_records", &labels) == 10).then_some(())
     })
-    .with_context(|| format!("{:?}", metrics.count("floodgate_lag_records", &labels)))
+    .with_context(|| format!("{:?}", metrics.count("floodgate_lag_records", &labels)))?;
+    Ok(())
 }
 
 #[test]
 fn a_broker_that_is_away_leaves_the_last_values() {
-    let kafka = Kafka::start(KafkaOptions::default()).unwrap();
-    let postgres = Postgres::start(PostgresOptions::default()).unwrap();
+    let Servers { kafka, postgres } = Servers::own();
     let world = World::ready(&kafka, &postgres).unwrap().hurried();
     run(|| {
         let serve = world.start(&["serve"])?;
@@ -206,6 +207,7 @@ fn a_broker_that_is_away_leaves_the_last_values() {
         kafka.start_again(0)?;
         wait::until("a new reading", READY, || {
             lag().filter(|report| report["asOf"] != first["asOf"]).map(drop)
-        })
+        })?;
+        Ok(())
     });
 }

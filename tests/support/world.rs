@@ -38,12 +38,18 @@ impl Servers {
     /// Those of this test process.
     pub fn shared() -> &'static Servers {
         static SHARED: OnceLock<Servers> = OnceLock::new();
-        SHARED.get_or_init(|| {
-            // a killed member's partitions go to others sooner than a broker allows by default
-            let properties = vec![("group.min.session.timeout.ms".into(), "1000".into())];
-            let kafka = KafkaOptions { properties, ..KafkaOptions::default() };
-            Servers::start(kafka, PostgresOptions::default()).unwrap()
-        })
+        SHARED.get_or_init(|| Servers::start(Servers::hurried_kafka(), PostgresOptions::default()).unwrap())
+    }
+
+    /// A broker on which a killed member's partitions go to others sooner than brokers allow by default.
+    pub fn hurried_kafka() -> KafkaOptions {
+        let properties = vec![("group.min.session.timeout.ms".into(), "1000".into())];
+        KafkaOptions { properties, ..KafkaOptions::default() }
+    }
+
+    /// Servers that a test may stop, freeze and break.
+    pub fn own() -> Servers {
+        Servers::start(Servers::hurried_kafka(), PostgresOptions::default()).unwrap()
     }
 
     pub fn start(kafka: KafkaOptions, postgres: PostgresOptions) -> Result<Servers> {

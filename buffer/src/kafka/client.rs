@@ -166,6 +166,8 @@ impl ClientSettings {
             .set("queued.min.messages", "1")
             .set("queued.max.messages.kbytes", "1024")
             .set("max.partition.fetch.bytes", "1024")
+            // one record fills the queue: the next partition must not wait the default second for it to empty
+            .set("fetch.queue.backoff.ms", "1")
             .set("fetch.wait.max.ms", "100")
             .set("enable.partition.eof", "true");
         self.passed_through_over(config)

@@ -211,6 +211,19 @@ impl Owner {
                         context.group, context.name
                     ));
                 }
+                RDKafkaErrorCode::InvalidSessionTimeout => self.shared.fail(
+                    "the brokers do not allow buffer.kafka.session_timeout_ms: it must lie between their \
+                     group.min.session.timeout.ms and group.max.session.timeout.ms (6000 and 1800000 by default)"
+                        .to_owned(),
+                ),
+                RDKafkaErrorCode::InconsistentGroupProtocol => self.shared.fail(format!(
+                    "group {} has members of another program, which assign partitions in another way",
+                    context.group
+                )),
+                RDKafkaErrorCode::GroupMaxSizeReached => self.shared.fail(format!(
+                    "group {} has as many members as the brokers allow (group.max.size)",
+                    context.group
+                )),
                 // brokers that come and go, polls that came late: librdkafka recovers by itself
                 _ => tracing::debug!(group = context.group, %error, "the consumer met an error"),
             },
