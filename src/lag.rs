@@ -1,6 +1,6 @@
 //! `floodgate lag`: how far each consumer group is behind.
 
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 use std::time::Duration;
 
 use clap::Args;
@@ -50,8 +50,9 @@ pub(crate) fn lag(settings: &Settings, args: &LagArgs) -> Result<(), Exit> {
 
 fn print(report: &LagReport, args: &LagArgs) -> Result<(), Exit> {
     let text = if args.json { json(report)? } else { table(report) };
-    let start = if args.watch && !args.json { REDRAW } else { "" };
     let mut out = std::io::stdout().lock();
+    // a file or a pipe gets one table after the other
+    let start = if args.watch && !args.json && out.is_terminal() { REDRAW } else { "" };
     write!(out, "{start}{text}").and_then(|()| out.flush()).map_err(Exit::failed)
 }
 

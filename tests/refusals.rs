@@ -134,6 +134,33 @@ fn who_sends_too_slowly_or_breaks_off_is_let_go() {
     });
 }
 
+/// A client that sends and does not read is let go, and with it the answers it does not take.
+#[test]
+fn who_reads_nothing_is_let_go() {
+    let world = World::empty().unwrap();
+    world.set("http.send_timeout_ms", "500");
+    run(|| {
+        let node = world.start(&[])?;
+        // ten thousand refusals are an answer of a megabyte and more; several are more than sockets hold
+        let body = format!("[{}1]", "1,".repeat(9999));
+        let head = "POST /api/v6/events HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n";
+        let request = format!("{head}content-length: {}\r\n\r\n{body}", body.len());
+        let mut stream = TcpStream::connect(node.http)?;
+        stream.set_write_timeout(Some(READY))?;
+        let mut sent = 0;
+        // until the server has closed, or holds so many that it should have
+        while sent < 1000 && stream.write_all(request.as_bytes()).is_ok() {
+            sent += 1;
+        }
+        ensure!(sent < 1000, "the server took {sent} requests of a client that read no answer");
+        wait::until("the connection to be gone", READY, || {
+            (node.metrics().ok()?.sum("floodgate_http_connections", &[]) == 0.0).then_some(())
+        })?;
+        is_well(&node)?;
+        node.stop()
+    });
+}
+
 #[test]
 fn limits_are_exact_and_idle_connections_are_only_connections() {
     let world = World::empty().unwrap();

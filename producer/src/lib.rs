@@ -12,11 +12,11 @@
 //! Writes never touch the database; the reads and the creation of coupons do. Every error of every route
 //! becomes an answer in one place, [`problem`].
 
-mod bare;
 mod bodies;
 mod cache;
 mod clock;
 mod config;
+mod connection;
 mod extract;
 pub mod problem;
 mod publish;

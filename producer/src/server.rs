@@ -24,7 +24,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tower_service::Service;
 
-use crate::bare::WithProblems;
+use crate::connection::Connection;
 use crate::problem::{Problem, ProblemName};
 use crate::{HttpConfig, Ingress, routes};
 
@@ -58,6 +58,7 @@ pub struct Server {
     routes: Routes,
     http: http1::Builder,
     connections: Arc<Semaphore>,
+    write_timeout: Duration,
 }
 
 /// What every connection is served by.
@@ -111,7 +112,13 @@ impl Server {
             target_max_bytes: ingress.limits.target_max_bytes,
             metrics: ingress.http.clone(),
         };
-        Ok(Self { listener, routes, http, connections: Arc::new(Semaphore::new(config.connections_max)) })
+        Ok(Self {
+            listener,
+            routes,
+            http,
+            connections: Arc::new(Semaphore::new(config.connections_max)),
+            write_timeout: Duration::from_millis(config.send_timeout_ms),
+        })
     }
 
     /// Where it listens.
@@ -130,7 +137,7 @@ impl Server {
             loop {
                 let Some(place) = self.place().await else { return };
                 let stream = accept(&self.listener).await;
-                let stream = WithProblems::new(stream, self.routes.metrics.clone());
+                let stream = Connection::new(stream, self.write_timeout, self.routes.metrics.clone());
                 let routes = self.routes.clone();
                 let service = service_fn(move |request| routes.clone().serve(request));
                 let connection = self.http.serve_connection(TokioIo::new(stream), service);

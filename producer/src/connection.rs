@@ -1,25 +1,34 @@
-//! Gives the HTTP library's own refusals a body.
+//! What lies between the HTTP library and a client's socket.
 //!
-//! A head that never becomes a request (not HTTP, too many fields, too long) is answered by hyper itself, with a
-//! status and nothing else, and there is no hook for it. Every error of ours has a problem as its body, so the stream
-//! below looks at what hyper writes: a head that begins with one of these statuses and has no content type can only
-//! be hyper's own, and is replaced. All else passes untouched.
+//! **Refusals get a body.** A head that never becomes a request (not HTTP, too many fields, too long) is answered by
+//! hyper itself, with a status and nothing else, and there is no hook for it. Every error of ours has a problem as its
+//! body, so the stream below looks at what hyper writes: a head that begins with one of these statuses and has no
+//! content type can only be hyper's own, and is replaced. All else passes untouched.
+//!
+//! **Answers are taken in time.** hyper waits for ever for a client that sends requests and does not read: its
+//! answers, and the connection, would be kept as long as it likes. A write that makes no progress for as long as a
+//! client may take to send a request ends the connection.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use floodgate_observe::HttpMetrics;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::time::Sleep;
 
 use crate::problem::{MEDIA_TYPE, Problem};
 
-/// A connection whose bare refusals become problems.
-pub(crate) struct WithProblems {
+/// A client's connection.
+pub(crate) struct Connection {
     stream: TcpStream,
     metrics: HttpMetrics,
     replacement: Option<Replacement>,
+    write_timeout: Duration,
+    /// Runs while a write makes no progress.
+    stalled: Option<Pin<Box<Sleep>>>,
 }
 
 /// What is written in the place of a refusal.
@@ -30,9 +39,9 @@ struct Replacement {
     instead_of: usize,
 }
 
-impl WithProblems {
-    pub(crate) fn new(stream: TcpStream, metrics: HttpMetrics) -> Self {
-        Self { stream, metrics, replacement: None }
+impl Connection {
+    pub(crate) fn new(stream: TcpStream, write_timeout: Duration, metrics: HttpMetrics) -> Self {
+        Self { stream, metrics, replacement: None, write_timeout, stalled: None }
     }
 
     fn poll_replacement(&mut self, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
@@ -47,6 +56,22 @@ impl WithProblems {
         let instead_of = replacement.instead_of;
         self.replacement = None;
         Poll::Ready(Ok(instead_of))
+    }
+
+    /// Ends a write that waits for too long.
+    fn in_time(
+        &mut self,
+        written: Poll<io::Result<usize>>,
+        context: &mut Context<'_>,
+    ) -> Poll<io::Result<usize>> {
+        if written.is_ready() {
+            self.stalled = None;
+            return written;
+        }
+        let timeout = self.write_timeout;
+        let stalled = self.stalled.get_or_insert_with(|| Box::pin(tokio::time::sleep(timeout)));
+        ready!(stalled.as_mut().poll(context));
+        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }
 }
 
@@ -78,7 +103,7 @@ impl Replacement {
     }
 }
 
-impl AsyncWrite for WithProblems {
+impl AsyncWrite for Connection {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -91,10 +116,11 @@ impl AsyncWrite for WithProblems {
             self.metrics.problems.with_label_values(&[problem.name()]).inc();
             self.replacement = Some(Replacement::new(bytes, &problem));
         }
-        if self.replacement.is_some() {
-            return self.poll_replacement(context);
-        }
-        Pin::new(&mut self.stream).poll_write(context, bytes)
+        let written = match self.replacement {
+            Some(_) => self.poll_replacement(context),
+            None => Pin::new(&mut self.stream).poll_write(context, bytes),
+        };
+        self.in_time(written, context)
     }
 
     fn poll_write_vectored(
@@ -106,7 +132,10 @@ impl AsyncWrite for WithProblems {
             Some(first) if self.replacement.is_some() || bare_refusal(first).is_some() => {
                 self.poll_write(context, first)
             }
-            _ => Pin::new(&mut self.stream).poll_write_vectored(context, slices),
+            _ => {
+                let written = Pin::new(&mut self.stream).poll_write_vectored(context, slices);
+                self.in_time(written, context)
+            }
         }
     }
 
@@ -123,7 +152,7 @@ impl AsyncWrite for WithProblems {
     }
 }
 
-impl AsyncRead for WithProblems {
+impl AsyncRead for Connection {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,

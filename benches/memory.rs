@@ -1,0 +1,162 @@
+//! Whether memory stays under what the configuration says, where it would grow without limits: thirty consumers with
+//! a backlog of three million events and a database that stalls, and an ingress whose broker is frozen.
+//!
+//! `cargo bench --bench memory`. Ends with 1 when a cap does not hold.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+
+#[path = "../tests/support/mod.rs"]
+mod support;
+
+use std::process::{Command, ExitCode};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+use floodgate_schemas::codec::encode;
+use floodgate_schemas::{Event, Keying, LikeAction, examples};
+use floodgate_testkit::{KafkaOptions, PostgresOptions, wait};
+use rdkafka::ClientConfig;
+use rdkafka::error::KafkaError;
+use rdkafka::producer::{BaseRecord, DefaultProducerContext, Producer, ThreadedProducer};
+use rdkafka::types::RDKafkaErrorCode;
+use support::usage::memory_bytes;
+use support::world::{Node, Servers, World};
+
+const MIB: u64 = 1024 * 1024;
+const BACKLOG_PER_TOPIC: u64 = 1_000_000;
+/// Of each of the three groups, in one process: one per partition.
+const MEMBERS: u64 = 10;
+const DEADLINE: Duration = Duration::from_secs(600);
+/// What a process takes before it holds anything, with allocators' slack: measured with empty topics, and doubled.
+const BASE_MIB: u64 = 150;
+
+fn main() -> ExitCode {
+    // `cargo test --all-targets` runs this file too
+    if !std::env::args().any(|arg| arg == "--bench") {
+        println!("memory: not measured; run cargo bench --bench memory");
+        return ExitCode::SUCCESS;
+    }
+    let kafka = KafkaOptions { heap_mb: 1024, quick_jit: false, ..KafkaOptions::default() };
+    let servers = Servers::start(kafka, PostgresOptions::default()).unwrap();
+    match consumers(&servers).and_then(|()| ingress(&servers)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("memory: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn megabytes(node: &Node) -> u64 {
+    memory_bytes(node.process().pid()) / MIB
+}
+
+/// Samples until it has not grown for a while, and returns the most that was seen.
+fn plateau(node: &Node) -> u64 {
+    let (mut most, mut since) = (0, 0);
+    while since < 20 {
+        std::thread::sleep(Duration::from_millis(500));
+        let now = megabytes(node);
+        since = if now > most { 0 } else { since + 1 };
+        most = most.max(now);
+    }
+    most
+}
+
+fn report(what: &str, most_mib: u64, cap_mib: u64) -> Result<()> {
+    println!("{what:<58} {most_mib:>5} MiB of {cap_mib} MiB allowed");
+    ensure!(most_mib <= cap_mib, "{what}: {most_mib} MiB, more than {cap_mib} MiB");
+    Ok(())
+}
+
+fn consumers(servers: &Servers) -> Result<()> {
+    let world = World::ready(&servers.kafka, &servers.postgres)?;
+    world.set("consumers.instances", MEMBERS.to_string());
+    // what the configuration allows: a prefetch and two batches for each member
+    let (prefetch_mib, batch_mib) = (16, 8);
+    let cap = BASE_MIB + 3 * MEMBERS * (prefetch_mib + 2 * batch_mib);
+    backlog(servers, &world)?;
+    println!("{} events wait", 3 * BACKLOG_PER_TOPIC);
+
+    let consume = world.launch(&["consume"])?;
+    let applied = || consume.metrics().ok().map(|metrics| metrics.sum("processed_tasks_total", &[]));
+    wait::until("the first rows", DEADLINE, || applied().filter(|applied| *applied > 0.0))?;
+    servers.postgres.freeze()?;
+    report("30 consumers, the database stalled", plateau(&consume), cap)?;
+    servers.postgres.thaw()?;
+    let mut most = 0;
+    wait::until("all to be applied", DEADLINE, || {
+        most = most.max(megabytes(&consume));
+        applied().filter(|applied| *applied >= (3 * BACKLOG_PER_TOPIC) as f64)
+    })?;
+    report("30 consumers, catching up", most, cap)?;
+    consume.stop()
+}
+
+/// As many events of every type as a topic shall hold, past the ingress.
+fn backlog(servers: &Servers, world: &World) -> Result<()> {
+    let producer: ThreadedProducer<DefaultProducerContext> = ClientConfig::new()
+        .set("bootstrap.servers", servers.kafka.bootstrap())
+        .set("partitioner", "murmur2_random")
+        .set("enable.idempotence", "true")
+        .create()?;
+    let topic = |event: &str| world.named(&format!("floodgate.{event}.v1"));
+    let topics = ["expectation", "coupon", "like"].map(topic);
+    for number in 0..BACKLOG_PER_TOPIC {
+        let (text, character) = (format!("account-{number}"), number as i64 + 1);
+        put(&producer, &topics[0], &examples::expectation(number, character, 1, 1))?;
+        put(
+            &producer,
+            &topics[1],
+            &examples::coupon_issue(number, &format!("coupon-{}", number % 100), &text),
+        )?;
+        put(&producer, &topics[2], &examples::like(number, "target", &text, LikeAction::Like, 1))?;
+    }
+    producer.flush(DEADLINE)?;
+    Ok(())
+}
+
+fn put<E: Event>(producer: &ThreadedProducer<DefaultProducerContext>, topic: &str, event: &E) -> Result<()> {
+    let (mut key, mut value) = (String::new(), Vec::new());
+    event.write_partition_key(Keying::default(), &mut key);
+    encode(event, &mut value)?;
+    let mut record = BaseRecord::to(topic).key(&key).payload(&value);
+    loop {
+        match producer.send(record) {
+            Ok(()) => return Ok(()),
+            Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), again)) => {
+                std::thread::sleep(Duration::from_millis(5));
+                record = again;
+            }
+            Err((error, _)) => bail!(error),
+        }
+    }
+}
+
+/// Requests pile up at an ingress whose broker does not answer, until its queue is full.
+fn ingress(servers: &Servers) -> Result<()> {
+    let world = World::ready(&servers.kafka, &servers.postgres)?;
+    // the queue, its copy inside the client library with what it adds to a record, and bodies being read
+    let (queue_mib, per_record_mib, bodies_mib) = (64, 100, 256);
+    let cap = BASE_MIB + 2 * queue_mib + per_record_mib + bodies_mib;
+    // nothing is given up while it is measured
+    world.set("buffer.kafka.message_timeout_ms", "120000");
+    world.set("http.request_deadline_ms", "130000");
+    let serve = world.start(&["serve"])?;
+    servers.kafka.freeze(0)?;
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/wrk/batches.lua");
+    let load = Command::new("wrk")
+        .args(["-t1", "-c200", "-d20s", "-s", script])
+        .arg(format!("http://{}/api/v6/events", serve.http))
+        .output()
+        .context("wrk is needed")?;
+    ensure!(load.status.success(), "wrk: {}", String::from_utf8_lossy(&load.stderr));
+    let waiting = serve.metrics()?.sum("buffer_size", &[]);
+    ensure!(waiting >= 100_000.0, "only {waiting} events wait");
+    report("an ingress with a full queue, the broker frozen", plateau(&serve), cap)?;
+    servers.kafka.thaw(0)?;
+    wait::until("the queue to empty", DEADLINE, || {
+        (serve.metrics().ok()?.sum("buffer_size", &[]) == 0.0).then_some(())
+    })?;
+    serve.stop()
+}
