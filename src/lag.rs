@@ -1,6 +1,6 @@
 //! `floodgate lag`: how far each consumer group is behind.
 
-use std::io::{IsTerminal, Write};
+use std::io::{ErrorKind, IsTerminal, Write};
 use std::time::Duration;
 
 use clap::Args;
@@ -53,7 +53,11 @@ fn print(report: &LagReport, args: &LagArgs) -> Result<(), Exit> {
     let mut out = std::io::stdout().lock();
     // a file or a pipe gets one table after the other
     let start = if args.watch && !args.json && out.is_terminal() { REDRAW } else { "" };
-    write!(out, "{start}{text}").and_then(|()| out.flush()).map_err(Exit::failed)
+    match write!(out, "{start}{text}").and_then(|()| out.flush()) {
+        // whoever reads may have seen enough, and watching goes on for nobody
+        Err(error) if error.kind() == ErrorKind::BrokenPipe && !args.watch => Ok(()),
+        written => written.map_err(Exit::failed),
+    }
 }
 
 fn json(report: &LagReport) -> Result<String, Exit> {

@@ -12,6 +12,7 @@ mod settings;
 mod signals;
 mod topics;
 
+use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -83,6 +84,14 @@ impl Exit {
     }
 }
 
+/// Prints a result. Whoever reads may have seen enough and be gone, which is no failure.
+fn say(line: impl std::fmt::Display) -> Result<(), Exit> {
+    match writeln!(std::io::stdout(), "{line}") {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(Exit::failed(error)),
+        _ => Ok(()),
+    }
+}
+
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let (code, reason) = match execute(cli) {
@@ -111,7 +120,7 @@ fn execute(cli: Cli) -> Result<(), Exit> {
     if let Command::Config(args) = command {
         check_sections(&settings)?;
         if !args.check {
-            print!("{}", settings.masked()?);
+            say(settings.masked()?.trim_end())?;
         }
         return Ok(());
     }

@@ -1,17 +1,16 @@
 //! `floodgate migrate`: the database's schema.
 
-use crate::Exit;
 use crate::settings::Settings;
+use crate::{Exit, say};
 
 pub(crate) async fn migrate(settings: &Settings) -> Result<(), Exit> {
     let report = apply(settings).await?;
     let to = report.to;
     match report.from {
-        Some(from) if from == to => println!("the schema is up to date (version {to})"),
-        Some(from) => println!("the schema went from version {from} to {to}"),
-        None => println!("the schema was created (version {to})"),
+        Some(from) if from == to => say(format_args!("the schema is up to date (version {to})")),
+        Some(from) => say(format_args!("the schema went from version {from} to {to}")),
+        None => say(format_args!("the schema was created (version {to})")),
     }
-    Ok(())
 }
 
 /// For `run`, which says nothing about it.

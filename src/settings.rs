@@ -65,7 +65,10 @@ impl Settings {
             None => None,
         };
         let file = file.as_ref().map(|(name, text)| (name.as_str(), text.as_str()));
-        Self::from_layers(file, std::env::vars()).map_err(|problems| Exit::usage(told(&problems)))
+        // what is no UTF-8 is not ours
+        let environment = std::env::vars_os()
+            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+        Self::from_layers(file, environment).map_err(|problems| Exit::usage(told(&problems)))
     }
 
     /// # Errors
@@ -111,7 +114,15 @@ impl Settings {
                 "http.body_max_bytes must be at most http.bodies_max_bytes, or the largest body never fits",
             ),
             (http.events_max >= 1, "http.events_max must be at least 1"),
-            (http.connections_max >= 1, "http.connections_max must be at least 1"),
+            (
+                (1..=1_000_000).contains(&http.connections_max),
+                "http.connections_max must be between 1 and 1000000",
+            ),
+            (
+                http.waiters_max < http.connections_max,
+                "http.waiters_max must be less than http.connections_max, or those that wait keep all others out",
+            ),
+            (http.cache_ms <= 86_400_000, "http.cache_ms must be at most 86400000, a day"),
             (http.wait_poll_ms >= 10, "http.wait_poll_ms must be at least 10"),
             (!same, "http.listen and admin.listen must differ"),
             (topics.partitions >= 1, "topics.partitions must be at least 1"),
@@ -143,17 +154,23 @@ impl Settings {
             store.insert("url".to_owned(), Value::String(self.store.masked_url()));
         }
         if let Some(Value::Table(client)) = find(&mut table, PASS_THROUGH) {
-            mask_secrets(client);
+            mask_secrets(client, "");
         }
         toml::to_string(&table).map_err(Exit::failed)
     }
 }
 
-fn mask_secrets(table: &mut Table) {
+/// Parts of the names of properties that hold secrets.
+const SECRETS: [&str; 8] =
+    ["password", "passphrase", "secret", "key.pem", "jaas", "oauthbearer.config", "token", "credential"];
+
+/// Names may be nested, as dotted keys are.
+fn mask_secrets(table: &mut Table, path: &str) {
     for (key, value) in table.iter_mut() {
+        let here = join(path, key);
         match value {
-            Value::Table(inner) => mask_secrets(inner),
-            _ if ["password", "secret", "key.pem", "jaas"].iter().any(|word| key.contains(word)) => {
+            Value::Table(inner) => mask_secrets(inner, &here),
+            _ if SECRETS.iter().any(|word| here.contains(word)) => {
                 *value = Value::String("***".to_owned());
             }
             _ => {}
@@ -289,6 +306,24 @@ mod tests {
         assert_eq!(settings.store.url, "sqlite://floodgate.db");
     }
 
+    /// What clients and operators were told, and what holds without a configuration.
+    #[test]
+    fn defaults_are_what_was_promised() {
+        let settings = load("", &[]).unwrap_or_else(|error| unreachable!("{error}"));
+        let Settings { http, admin, topics, coupon, .. } = &settings;
+        assert_eq!(
+            (http.listen.to_string(), admin.listen.to_string()),
+            ("127.0.0.1:8080".into(), "127.0.0.1:9600".into())
+        );
+        assert_eq!((http.body_max_bytes, http.events_max, http.send_timeout_ms), (8 << 20, 10_000, 10_000));
+        assert_eq!((http.request_deadline_ms, settings.buffer.kafka.message_timeout_ms), (6000, 4000));
+        assert_eq!((http.clock_ahead_max_ms, http.cache_ms), (300_000, 1000));
+        assert_eq!((topics.partitions, topics.prefix.as_str()), (10, ""));
+        assert_eq!(coupon.partition_key, CouponKey::Coupon);
+        assert_eq!(settings.store.url, "sqlite://floodgate.db");
+        assert_eq!(settings.consumers.instances, 0);
+    }
+
     #[test]
     fn unknown_keys_are_refused_with_the_nearest() {
         assert_eq!(
@@ -326,7 +361,7 @@ mod tests {
     #[test]
     fn client_properties_pass_and_secrets_are_masked() {
         let settings = load(
-            "[buffer.kafka.client]\n'sasl.password' = 'hidden-1'\n[store]\nurl = 'postgres://u:hidden-2@h/d'",
+            "[buffer.kafka.client]\n'sasl.password' = 'hidden-1'\nssl.key.pem = 'hidden-3'\n[store]\nurl = 'postgres://u:hidden-2@h/d'",
             &[("FLOODGATE__BUFFER__KAFKA__CLIENT__SECURITY_PROTOCOL", "SASL_SSL")],
         );
         let shown =

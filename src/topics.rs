@@ -3,9 +3,9 @@
 use clap::Subcommand;
 use floodgate_buffer::TopicState;
 
-use crate::Exit;
 use crate::roles::open_strategy;
 use crate::settings::Settings;
+use crate::{Exit, say};
 
 #[derive(Subcommand)]
 pub(crate) enum TopicsCommand {
@@ -29,9 +29,11 @@ fn create(settings: &Settings) -> Result<(), Exit> {
     for report in reports {
         let name = &report.name;
         match report.state {
-            TopicState::Created => println!("{name}: created"),
-            TopicState::Existed => println!("{name}: exists"),
-            TopicState::NotNeeded => println!("{name}: kept by the {} strategy itself", strategy.name()),
+            TopicState::Created => say(format_args!("{name}: created"))?,
+            TopicState::Existed => say(format_args!("{name}: exists"))?,
+            TopicState::NotNeeded => {
+                say(format_args!("{name}: kept by the {} strategy itself", strategy.name()))?
+            }
             TopicState::Differs { has, wanted } => {
                 differing.push(format!("{name} has {has} partitions, topics.partitions is {wanted}"));
             }
@@ -52,16 +54,16 @@ fn describe(settings: &Settings) -> Result<(), Exit> {
     let mut missing = Vec::new();
     for topic in strategy.describe_topics().map_err(Exit::failed)? {
         let Some(partitions) = topic.partitions else {
-            println!("{}: missing", topic.name);
+            say(format_args!("{}: missing", topic.name))?;
             missing.push(topic.name);
             continue;
         };
-        println!("{}: {} partitions", topic.name, partitions.len());
+        say(format_args!("{}: {} partitions", topic.name, partitions.len()))?;
         for partition in partitions {
-            println!(
+            say(format_args!(
                 "  {:>4}  leader {:>3}  replicas {:?}  in sync {:?}",
                 partition.partition, partition.leader, partition.replicas, partition.in_sync
-            );
+            ))?;
         }
     }
     if missing.is_empty() {

@@ -243,6 +243,19 @@ fn topics_and_tables_come_from_their_commands_and_nodes_name_them() {
     });
 }
 
+#[test]
+fn a_member_that_the_brokers_refuse_says_why() {
+    let Servers { kafka, postgres } = Servers::shared();
+    let world = World::ready(kafka, postgres).unwrap();
+    // these brokers allow a second and more
+    world.set("buffer.kafka.session_timeout_ms", "500");
+    run(|| {
+        let consume = world.launch(&["consume"])?;
+        consume.wait_unready("buffer.kafka.session_timeout_ms")?;
+        consume.stop()
+    });
+}
+
 fn groups(lag: &Value) -> impl Iterator<Item = &Value> {
     lag["groups"].as_array().into_iter().flatten()
 }

@@ -15,7 +15,7 @@ use support::model;
 use support::plan::{Plan, PlanSize, seed};
 use support::state::State;
 use support::topic::{Found, dead_letters, put, read_all};
-use support::world::{DRAINED, Node, READY, Servers, World, run};
+use support::world::{DRAINED, Metrics, Node, READY, Servers, World, run};
 use uuid::Uuid;
 
 #[test]
@@ -61,12 +61,83 @@ fn a_killed_consumer_loses_and_doubles_nothing() {
     });
 }
 
+/// Whatever an ingress answered before it was killed holds; what it did not answer may or may not.
+#[test]
+fn a_killed_ingress_loses_nothing_it_answered() {
+    let Servers { kafka, postgres } = Servers::shared();
+    let world = World::ready(kafka, postgres).unwrap().hurried();
+    run(|| {
+        let (stays, mut dies) = (world.start(&["serve"])?, world.start(&["serve"])?);
+        let consume = world.start(&["consume"])?;
+        let plan = Arc::new(Plan::mixed(seed(), PlanSize::about(8000)));
+        world.create_coupons(&stays, &plan)?;
+        let load = world.load(&plan, &[&stays, &dies], LoadOptions::default());
+        load.wait_for(0.3)?;
+        dies.kill()?;
+        load.wait_for(0.6)?;
+        dies.start_again(&world)?;
+        let recording = load.finish()?;
+        ensure!(recording.attempts() > recording.fates.len(), "no write met the kill");
+        world.check(postgres, &recording)?;
+        consume.stop()
+    });
+}
+
+/// One process with every role, on Kafka: the same answers, and it stops as it should.
+#[test]
+fn run_does_the_whole_job_on_kafka() {
+    let Servers { kafka, postgres } = Servers::shared();
+    let world = World::bare(kafka, postgres).unwrap().hurried();
+    run(|| {
+        world.succeed(&["topics", "create"])?;
+        let mut node = world.start(&["run"])?;
+        let plan = Arc::new(Plan::mixed(seed(), PlanSize::about(3000)));
+        world.create_coupons(&node, &plan)?;
+        let recording = world.load(&plan, &[&node], LoadOptions::default()).finish()?;
+        node.stop()?;
+        node.start_again(&world)?;
+        world.check(postgres, &recording)?;
+        node.stop()
+    });
+}
+
+/// Partitioned by user one coupon spreads over all partitions: several members decide on it at once.
+#[test]
+fn one_coupon_spreads_over_partitions_by_user() {
+    let Servers { kafka, postgres } = Servers::shared();
+    let world = World::ready(kafka, postgres).unwrap().hurried();
+    world.set("coupon.partition_key", "user");
+    run(|| {
+        let serve = world.start(&["serve"])?;
+        let consumes = [world.start(&["consume"])?, world.start(&["consume"])?];
+        serve.ask(&Ask::new("POST", "/api/v6/coupons").json(r#"{"couponId":"c","stock":100}"#))?;
+        let users: Vec<_> = (0..1000)
+            .map(|user| serde_json::json!({"type": "coupon", "couponId": "c", "userId": format!("u{user}")}))
+            .collect();
+        let batch = Ask::new("POST", "/api/v6/events").json(serde_json::Value::from(users).to_string());
+        ensure!(serve.ask(&batch)?.status == 200);
+        world.wait_drained(DRAINED)?;
+        let keys: HashSet<_> = read_all(&kafka.bootstrap(), &world.named("floodgate.coupon.v1"))?
+            .into_iter()
+            .filter_map(|record| String::from_utf8(record.key?).ok())
+            .collect();
+        ensure!(keys.len() == 1000 && keys.contains("u17"), "{} keys", keys.len());
+        let url = world.setting("store.url");
+        let ranks = "SELECT count(*), count(DISTINCT rank), min(rank), max(rank) FROM coupon_issues";
+        ensure!(postgres.psql(&url, ranks)?.trim() == "100|100|1|100", "{}", postgres.psql(&url, ranks)?);
+        let issued = postgres.psql(&url, "SELECT issued FROM coupons")?;
+        ensure!(issued.trim() == "100", "{issued} issued");
+        consumes.iter().try_for_each(Node::stop)
+    });
+}
+
 /// The last records of a load are applied while the group waits for the killed member to be given up: no later record
 /// makes anybody commit these offsets.
 #[test]
 fn offsets_are_committed_when_a_load_ends_amid_a_rebalance() {
     let Servers { kafka, postgres } = Servers::shared();
     let world = World::ready(kafka, postgres).unwrap().hurried();
+    world.set("consumers.instances", "2");
     run(|| {
         let serve = world.start(&["serve"])?;
         let (_stays, mut dies) = (world.start(&["consume"])?, world.start(&["consume"])?);
@@ -202,10 +273,12 @@ fn a_rolling_restart_is_not_noticed_behind_a_load_balancer() {
         let options =
             LoadOptions { workers: 16, heed_readiness: true, repeat_every: 0, ..LoadOptions::default() };
         let load = world.load(&plan, &[&serves[0], &serves[1]], options);
+        let mut metrics = Metrics::default();
         for (number, part) in [0.1, 0.4].into_iter().enumerate() {
             load.wait_for(part)?;
             serves[number].stop()?;
             serves[number].start_again(&world)?;
+            metrics.add(&consumes[number].metrics()?);
             consumes[number].stop()?;
             consumes[number].start_again(&world)?;
         }
@@ -214,8 +287,7 @@ fn a_rolling_restart_is_not_noticed_behind_a_load_balancer() {
         world.check(postgres, &recording)?;
 
         // a batch in work may come again where a drain takes too long; here none does
-        let mut metrics = consumes[0].metrics()?;
-        metrics.add(&consumes[1].metrics()?);
+        consumes.iter().try_for_each(|consume| consume.metrics().map(|found| metrics.add(&found)))?;
         let again = metrics.sum("floodgate_events_applied_total", &[("outcome", "duplicate")]);
         ensure!(again == 0.0, "{again} events were delivered again");
         Ok(())

@@ -8,6 +8,7 @@ use floodgate_observe::LagGauges;
 use floodgate_schemas::{EventType, Timestamp};
 use parking_lot::Mutex;
 use serde::Serialize;
+use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
 /// What `/lag` and `floodgate lag --json` say.
@@ -28,7 +29,7 @@ pub struct Group {
     pub group: String,
     /// When its positions were read; `null` when they never were.
     pub as_of: Option<String>,
-    /// `EMPTY` without members, `LAGGING` with records waiting, else `OK`.
+    /// `EMPTY` without members, `LAGGING` with records waiting, else `OK`; `UNKNOWN` before the first reading.
     pub status: &'static str,
     /// How many members it has; `null` when the strategy cannot tell.
     pub members: Option<usize>,
@@ -80,8 +81,9 @@ impl Reading {
     /// # Errors
     /// [`LagError`] when it cannot be read now.
     pub fn take(strategy: &dyn Strategy, of: EventType) -> Result<Self, LagError> {
-        let lag = strategy.lag(of)?;
-        Ok(Self { as_of: Timestamp::now(), lag })
+        // before, not after: nothing that is told is older than it says
+        let as_of = Timestamp::now();
+        Ok(Self { as_of, lag: strategy.lag(of)? })
     }
 }
 
@@ -110,7 +112,7 @@ impl Group {
         Self {
             group: strategy.group_name(of),
             as_of: None,
-            status: "EMPTY",
+            status: "UNKNOWN",
             members: None,
             topics: vec![TopicLag { topic: strategy.topic_name(Topic::Events(of)), partitions: Vec::new() }],
         }
@@ -178,7 +180,13 @@ impl LagWatch {
 
     async fn run_one(self: Arc<Self>, of: EventType, refresh: Duration, stop: CancellationToken) {
         let mut well = true;
-        while !stop.is_cancelled() {
+        let mut turns = tokio::time::interval(refresh);
+        turns.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                _ = turns.tick() => {}
+            }
             let strategy = Arc::clone(&self.strategy);
             match tokio::task::spawn_blocking(move || Reading::take(&*strategy, of)).await {
                 Ok(Ok(reading)) => {
@@ -192,10 +200,6 @@ impl LagWatch {
                     }
                 }
                 Err(error) => tracing::error!(%error, "lag not read"),
-            }
-            tokio::select! {
-                () = stop.cancelled() => {}
-                () = tokio::time::sleep(refresh) => {}
             }
         }
     }
@@ -243,8 +247,10 @@ fn set(gauges: &LagGauges, group: &str, topic: &str, report: &PartitionReport) {
     let labels = &[group, topic, &partition];
     let count = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
     gauges.records.with_label_values(labels).set(count(report.lag));
-    if let Some(seconds) = report.lag_seconds {
-        gauges.seconds.with_label_values(labels).set(seconds);
+    // an age that is not known is not exported: the one before would look like good news
+    match report.lag_seconds {
+        Some(seconds) => gauges.seconds.with_label_values(labels).set(seconds),
+        None => drop(gauges.seconds.remove_label_values(labels)),
     }
     gauges.missing.with_label_values(labels).set(count(report.missing));
     gauges.kafka_lag.with_label_values(labels).set(count(report.lag));

@@ -44,6 +44,8 @@ impl BufferConfig {
                 kafka.session_timeout_ms <= kafka.max_poll_interval_ms,
                 "buffer.kafka.session_timeout_ms must be at most buffer.kafka.max_poll_interval_ms",
             ),
+            // librdkafka takes 0 for no limit: nothing would ever be reported as not stored
+            (kafka.message_timeout_ms >= 1, "buffer.kafka.message_timeout_ms must be at least 1"),
             (kafka.queue_max_events >= 1, "buffer.kafka.queue_max_events must be at least 1"),
             (kafka.commit_interval_ms >= 1, "buffer.kafka.commit_interval_ms must be at least 1"),
             (self.in_memory.max_events >= 1, "buffer.in_memory.max_events must be at least 1"),

@@ -10,7 +10,14 @@ pub struct Health(Arc<Mutex<State>>);
 #[derive(Debug, Default)]
 struct State {
     members: usize,
-    troubles: BTreeMap<usize, String>,
+    troubles: BTreeMap<usize, Trouble>,
+}
+
+#[derive(Debug)]
+struct Trouble {
+    text: String,
+    /// Whether it is one, and not merely the time before a member works.
+    is_news: bool,
 }
 
 impl Health {
@@ -20,7 +27,7 @@ impl Health {
     /// What keeps one of them from it.
     pub fn ready(&self) -> Result<(), String> {
         let state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        state.troubles.values().next().map_or(Ok(()), |trouble| Err(trouble.clone()))
+        state.troubles.values().next().map_or(Ok(()), |trouble| Err(trouble.text.clone()))
     }
 
     /// One more member, which does not work yet.
@@ -28,7 +35,8 @@ impl Health {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         state.members += 1;
         let number = state.members;
-        state.troubles.insert(number, "joining the consumer group".to_owned());
+        let text = "joining the consumer group".to_owned();
+        state.troubles.insert(number, Trouble { text, is_news: false });
         MemberHealth { all: self.clone(), number }
     }
 }
@@ -44,12 +52,13 @@ impl MemberHealth {
     /// Something keeps this member from working. Returns whether that is new.
     pub(crate) fn troubled(&self, trouble: String) -> bool {
         let mut state = self.all.0.lock().unwrap_or_else(PoisonError::into_inner);
-        state.troubles.insert(self.number, trouble).is_none()
+        let trouble = Trouble { text: trouble, is_news: true };
+        state.troubles.insert(self.number, trouble).is_none_or(|before| !before.is_news)
     }
 
-    /// It works again. Returns whether it did not before.
+    /// It works, perhaps again. Returns whether it was in trouble before.
     pub(crate) fn well(&self) -> bool {
         let mut state = self.all.0.lock().unwrap_or_else(PoisonError::into_inner);
-        state.troubles.remove(&self.number).is_some()
+        state.troubles.remove(&self.number).is_some_and(|before| before.is_news)
     }
 }

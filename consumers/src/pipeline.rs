@@ -132,7 +132,7 @@ impl<E: Event> Pipeline<E> {
     /// Something went well that may have been in trouble before.
     pub(crate) fn recovered(&self) {
         if self.health.well() {
-            tracing::info!(group = self.strategy.group_name(E::TYPE), "working");
+            tracing::info!(group = self.strategy.group_name(E::TYPE), "working again");
         }
     }
 }

@@ -26,7 +26,7 @@ pub struct Metrics {
     pub events_accepted: IntCounterVec,
     /// `floodgate_events_refused_total{type,reason}`: answered otherwise; the reason is the problem's name.
     pub events_refused: IntCounterVec,
-    /// `floodgate_publish_seconds`: from the offer to the strategy's acknowledgement.
+    /// `floodgate_publish_seconds`: from offering a request's events to the strategy's report on all of them.
     pub publish_seconds: Histogram,
     /// `floodgate_events_applied_total{type,outcome}`.
     pub events_applied: IntCounterVec,
@@ -62,7 +62,7 @@ pub struct HttpMetrics {
     pub problems: IntCounterVec,
     /// `floodgate_http_connections`: open.
     pub connections: IntGauge,
-    /// `floodgate_http_connections_full_total`: how often a connection had to wait for another to end.
+    /// `floodgate_http_connections_full_total`: how often there were as many as allowed, so that more have to wait.
     pub connections_full: IntCounter,
     /// `floodgate_waiters`: requests held until their coupon is decided.
     pub waiters: IntGauge,
@@ -141,7 +141,7 @@ impl Metrics {
             connections: make.gauge("floodgate_http_connections", "Open connections of clients")?,
             connections_full: make.counter(
                 "floodgate_http_connections_full_total",
-                "Connections that had to wait for another to end",
+                "How often as many connections were open as allowed",
             )?,
             waiters: make.gauge("floodgate_waiters", "Requests held until their coupon is decided")?,
             waiters_refused: make

@@ -1,7 +1,8 @@
-//! Memory for request bodies: each is limited, and so is their sum.
+//! Memory for request bodies and long answers: each is limited, and so is their sum.
 //!
 //! A limit for each body alone would let as many clients as there are connections hold that much each. What a body
-//! takes is counted from its first bytes until the request that read it is answered.
+//! takes is counted from its first bytes until it is dropped: a single event's once it is parsed, a batch's once it is
+//! answered. The answer to a batch is counted until the client has taken it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -9,6 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use axum::body::Body;
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
+use hyper::body::Body as _;
 
 use crate::problem::Problem;
 
@@ -19,13 +21,13 @@ pub(crate) struct Bodies {
     held_bytes: AtomicUsize,
 }
 
-/// A body's share, given back when dropped.
-struct Held {
+/// A share of the sum, given back when dropped.
+pub(crate) struct Held {
     bodies: Arc<Bodies>,
     bytes: usize,
 }
 
-/// A body's bytes together with their share of the sum.
+/// Bytes together with their share of the sum.
 struct Owned {
     bytes: Bytes,
     _held: Held,
@@ -43,6 +45,11 @@ impl Held {
         self.bytes += by;
         if before + by > self.bodies.max_bytes { Err(Problem::busy()) } else { Ok(()) }
     }
+
+    /// Holds the share for as long as these bytes live.
+    pub(crate) fn until_dropped(self, bytes: Bytes) -> Bytes {
+        if bytes.is_empty() { bytes } else { Bytes::from_owner(Owned { bytes, _held: self }) }
+    }
 }
 
 impl Drop for Held {
@@ -56,6 +63,16 @@ impl Bodies {
         Arc::new(Self { max_bytes, held_bytes: AtomicUsize::new(0) })
     }
 
+    /// Sets `bytes` aside.
+    ///
+    /// # Errors
+    /// 503 when all bodies together are too large.
+    pub(crate) fn hold(self: &Arc<Self>, bytes: usize) -> Result<Held, Problem> {
+        let mut held = Held { bodies: Arc::clone(self), bytes: 0 };
+        held.grow(bytes)?;
+        Ok(held)
+    }
+
     /// Reads `body`, of at most `max_bytes`, to its end. What it takes is free again once the result is dropped.
     ///
     /// # Errors
@@ -65,8 +82,12 @@ impl Bodies {
         mut body: Body,
         max_bytes: usize,
     ) -> Result<Bytes, Problem> {
-        let mut held = Held { bodies: Arc::clone(self), bytes: 0 };
-        let (mut first, mut rest) = (Bytes::new(), BytesMut::new());
+        // one that says how large it is is refused before it is read
+        if body.size_hint().lower() > max_bytes as u64 {
+            return Err(Problem::body_too_large(max_bytes));
+        }
+        let mut held = self.hold(0)?;
+        let (mut first, mut all) = (Bytes::new(), BytesMut::new());
         while let Some(frame) = body.frame().await {
             let broken = |error| Problem::invalid_request("body", format!("the body broke off: {error}"));
             // trailers carry nothing for us
@@ -76,14 +97,17 @@ impl Bodies {
             }
             held.grow(data.len())?;
             // most bodies come in one piece, which then needs no copy
-            if first.is_empty() {
+            if first.is_empty() && all.is_empty() {
                 first = data;
-            } else {
-                rest.extend_from_slice(&data);
+                continue;
             }
+            if all.is_empty() {
+                all.extend_from_slice(&std::mem::take(&mut first));
+            }
+            all.extend_from_slice(&data);
         }
-        let bytes = if rest.is_empty() { first } else { [&first[..], &rest].concat().into() };
-        Ok(if bytes.is_empty() { bytes } else { Bytes::from_owner(Owned { bytes, _held: held }) })
+        let bytes = if all.is_empty() { first } else { all.freeze() };
+        Ok(held.until_dropped(bytes))
     }
 }
 

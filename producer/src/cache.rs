@@ -37,17 +37,26 @@ impl ExpectationCache {
     /// The database's; errors are not kept.
     pub(crate) async fn expectations(&self, character: CharacterId) -> Result<Found, ReadError> {
         let Some(entries) = &self.entries else {
-            return Ok(Found { rows: self.read(character).await?, from_cache: false });
+            return Ok(Found { rows: read(&*self.reads, character).await?, from_cache: false });
         };
-        let entry = entries.entry(character).or_try_insert_with(self.read(character)).await;
+        if let Some(rows) = entries.get(&character).await {
+            self.metrics.cache_reads.with_label_values(&["hit"]).inc();
+            return Ok(Found { rows, from_cache: true });
+        }
+        // on a task of its own: the read many wait for must not end with the connection of the one who came first
+        let (entries, reads) = (entries.clone(), Arc::clone(&self.reads));
+        let reading = tokio::spawn(async move {
+            entries.entry(character).or_try_insert_with(read(&*reads, character)).await
+        });
+        let entry = reading.await.map_err(|error| ReadError::Unavailable(error.to_string()))?;
         let entry = entry.map_err(|error| ReadError::clone(&error))?;
         // those who waited for another's read did not find it in memory either, but cost no read
         let from_cache = !entry.is_fresh();
         self.metrics.cache_reads.with_label_values(&[if from_cache { "hit" } else { "miss" }]).inc();
         Ok(Found { rows: entry.into_value(), from_cache })
     }
+}
 
-    async fn read(&self, character: CharacterId) -> Result<Arc<Vec<ExpectationRow>>, ReadError> {
-        self.reads.expectations(character).await.map(Arc::new)
-    }
+async fn read(reads: &dyn Reads, character: CharacterId) -> Result<Arc<Vec<ExpectationRow>>, ReadError> {
+    reads.expectations(character).await.map(Arc::new)
 }

@@ -75,6 +75,7 @@ kinds! {
     QUEUE_FULL = "queue-full", "More events are waiting than configured", SERVICE_UNAVAILABLE, retryable: true;
     BUSY = "busy", "More requests are being read than configured", SERVICE_UNAVAILABLE, retryable: true;
     NOT_STORED = "not-stored", "The event is certainly not stored", SERVICE_UNAVAILABLE, retryable: true;
+    NOT_READY = "not-ready", "This instance cannot take events now", SERVICE_UNAVAILABLE, retryable: true;
     SHUTTING_DOWN = "shutting-down", "This instance is stopping", SERVICE_UNAVAILABLE, retryable: true;
     DATABASE_UNAVAILABLE = "database-unavailable", "The database does not answer", SERVICE_UNAVAILABLE, retryable: true;
     OUTCOME_UNKNOWN = "outcome-unknown", "The event may or may not be stored", GATEWAY_TIMEOUT, retryable: true;
@@ -143,6 +144,11 @@ impl Problem {
             }
             _ => Self::new(&INVALID_REQUEST, "this is not an HTTP/1.1 request"),
         }
+    }
+
+    /// 503 of the readiness probe.
+    pub(crate) fn not_ready(detail: String) -> Self {
+        Self::new(&NOT_READY, detail)
     }
 
     /// 503: all bodies together would be larger than configured.

@@ -19,6 +19,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
+use prometheus::IntGauge;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
@@ -68,6 +69,25 @@ struct Routes {
     head_max_bytes: usize,
     target_max_bytes: usize,
     metrics: HttpMetrics,
+}
+
+/// An open connection, counted, and its place among those that may be open.
+struct Open {
+    connections: IntGauge,
+    _place: OwnedSemaphorePermit,
+}
+
+impl Open {
+    fn new(connections: IntGauge, place: OwnedSemaphorePermit) -> Self {
+        connections.inc();
+        Self { connections, _place: place }
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.connections.dec();
+    }
 }
 
 impl Routes {
@@ -142,13 +162,11 @@ impl Server {
                 let service = service_fn(move |request| routes.clone().serve(request));
                 let connection = self.http.serve_connection(TokioIo::new(stream), service);
                 let connection = graceful.watch(connection);
-                let connections = self.routes.metrics.connections.clone();
-                connections.inc();
+                let open = Open::new(self.routes.metrics.connections.clone(), place);
                 tokio::spawn(async move {
                     // a client that goes away is its own affair
                     let _ = connection.await;
-                    connections.dec();
-                    drop(place);
+                    drop(open);
                 });
             }
         };

@@ -25,7 +25,11 @@ pub fn valid_expectation() -> Ask {
 }
 
 pub fn in_an_hour() -> String {
-    (Timestamp::now() + Duration::from_secs(3600)).to_string()
+    from_now(3600)
+}
+
+pub fn from_now(seconds: u64) -> String {
+    (Timestamp::now() + Duration::from_secs(seconds)).to_string()
 }
 
 /// Checks a problem in all its parts and returns it.

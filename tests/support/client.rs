@@ -20,6 +20,8 @@ const ANSWER_DEADLINE: Duration = Duration::from_secs(20);
 pub fn runtime() -> &'static Runtime {
     static RUNTIME: OnceLock<Runtime> = OnceLock::new();
     RUNTIME.get_or_init(|| {
+        // thousands of connections, where systems allow a process a thousand files until it asks
+        let _ = rlimit::increase_nofile_limit(16_000);
         tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap()
     })
 }

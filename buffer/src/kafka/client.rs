@@ -68,7 +68,9 @@ impl ClientSettings {
         let mut passed_through = Vec::new();
         flatten("", &kafka.client, &mut passed_through)?;
         let refused = passed_through.iter().filter_map(|(name, _)| {
-            let (_, reason) = REFUSED.iter().find(|(refused, _)| refused == name)?;
+            // librdkafka takes a topic's property with this prefix as well
+            let plain = name.strip_prefix("topic.").unwrap_or(name);
+            let (_, reason) = REFUSED.iter().find(|(refused, _)| refused == name || *refused == plain)?;
             Some(format!("buffer.kafka.client: `{name}` cannot be set: {reason}"))
         });
         let refused: Vec<_> = refused.collect();
@@ -218,6 +220,43 @@ mod tests {
                 config.ok().and_then(|c| c.get("compression.type").map(str::to_owned)).as_deref(),
                 Some("lz4")
             );
+        }
+    }
+
+    /// The promises rest on these, whatever else is set.
+    #[test]
+    fn clients_are_configured_as_promised() {
+        let settings = settings("").ok();
+        let producer = settings.as_ref().map(ClientSettings::producer).unwrap_or_default();
+        let limits = BatchLimits {
+            events: 1,
+            bytes: 1,
+            wait: std::time::Duration::ZERO,
+            drain: std::time::Duration::ZERO,
+        };
+        let member = settings.as_ref().map(|settings| settings.member("g", &limits)).unwrap_or_default();
+        for (config, name, value) in [
+            (&producer, "acks", "all"),
+            (&producer, "enable.idempotence", "true"),
+            (&producer, "partitioner", "murmur2_random"),
+            (&producer, "allow.auto.create.topics", "false"),
+            (&member, "enable.auto.commit", "false"),
+            (&member, "enable.auto.offset.store", "false"),
+            (&member, "auto.offset.reset", "error"),
+            (&member, "partition.assignment.strategy", "cooperative-sticky"),
+        ] {
+            assert_eq!(config.get(name), Some(value), "{name}");
+        }
+    }
+
+    #[test]
+    fn every_property_that_breaks_a_promise_is_refused() {
+        for (name, reason) in REFUSED {
+            for name in [(*name).to_owned(), format!("topic.{name}")] {
+                let told =
+                    settings(&format!("\"{name}\" = \"1\"")).err().map(|error| error.0).unwrap_or_default();
+                assert!(told.contains(&format!("`{name}` cannot be set: {reason}")), "{name}: {told}");
+            }
         }
     }
 

@@ -48,22 +48,22 @@ impl Onlooker {
 
     pub(super) fn look(&mut self) -> Result<GroupLag, LagError> {
         let until = Instant::now() + RETRY_FOR;
-        let mut lags = loop {
+        let (members, mut lags) = loop {
             let partitions = self.partitions()?;
-            match self.positions(&partitions) {
-                Ok(lags) => break lags,
+            let asked = self.members().and_then(|members| Ok((members, self.positions(&partitions)?)));
+            match asked {
+                Ok(found) => break found,
                 Err(error) if passes(&error) && Instant::now() < until => std::thread::sleep(RETRY_PAUSE),
                 Err(error) => {
                     return Err(LagError(format!("Kafka does not tell about {}: {error}", self.topic)));
                 }
             }
         };
-        let members = self.members();
         if let Err(error) = self.read_ages(&mut lags) {
             tracing::debug!(group = self.group, %error, "ages of the oldest records not read");
         }
         let (group, topic) = (self.group.clone(), self.topic.clone());
-        Ok(GroupLag { of: self.of, group, topic, members, partitions: lags })
+        Ok(GroupLag { of: self.of, group, topic, members: Some(members), partitions: lags })
     }
 
     fn positions(&self, partitions: &[Partition]) -> KafkaResult<Vec<PartitionLag>> {
@@ -100,10 +100,10 @@ impl Onlooker {
         Ok(partitions)
     }
 
-    fn members(&self) -> Option<usize> {
-        let groups = self.consumer.fetch_group_list(Some(&self.group), ASK_TIMEOUT).ok()?;
+    fn members(&self) -> KafkaResult<usize> {
+        let groups = self.consumer.fetch_group_list(Some(&self.group), ASK_TIMEOUT)?;
         let found = groups.groups().iter().find(|group| group.name() == self.group);
-        Some(found.map_or(0, |group| group.members().len()))
+        Ok(found.map_or(0, |group| group.members().len()))
     }
 
     /// Reads one record per lagging partition whose position moved since the last look.

@@ -16,7 +16,7 @@
 //! log too and reports it as delivered (an *implicit acknowledgement*), though it is lost:
 //! [KAFKA-15591](https://issues.apache.org/jira/browse/KAFKA-15591),
 //! [confluent-kafka-go#921](https://github.com/confluentinc/confluent-kafka-go/issues/921). Such a report has
-//! no offset, which only the broker's own answer to the batch brings, and is read as [`Outcome::Unknown`].
+//! no offset, as the broker never answered for the batch, and is read as [`Outcome::Unknown`].
 
 use std::ffi::{CStr, CString, c_char, c_void};
 use std::ptr;

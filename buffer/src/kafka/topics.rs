@@ -173,3 +173,34 @@ pub(super) fn describe(
     };
     Ok(Topic::ALL.into_iter().map(describe).collect())
 }
+
+#[cfg(test)]
+mod tests {
+    use floodgate_schemas::EventType;
+
+    use super::*;
+
+    #[test]
+    fn topics_are_durable_by_default() {
+        let of = |topic, replication_factor| -> HashMap<&str, String> {
+            let config = TopicsConfig {
+                partitions: 10,
+                replication_factor,
+                prefix: String::new(),
+                retention_hours: 2,
+                dead_letter_retention_hours: 3,
+            };
+            properties(topic, &config).into_iter().collect()
+        };
+        let event = of(Topic::Events(EventType::Like), 3);
+        assert_eq!(event["min.insync.replicas"], "2");
+        assert_eq!(event["unclean.leader.election.enable"], "false");
+        assert_eq!(event["retention.ms"], "7200000");
+        assert_eq!(of(Topic::Events(EventType::Like), 1)["min.insync.replicas"], "1");
+        let letters = of(Topic::DeadLetters, 3);
+        assert_eq!(letters["retention.ms"], "10800000");
+        let bytes =
+            |properties: &HashMap<&str, String>| properties["max.message.bytes"].parse::<usize>().unwrap();
+        assert!(bytes(&letters) > bytes(&event), "a dead letter carries its event and headers");
+    }
+}

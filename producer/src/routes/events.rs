@@ -7,6 +7,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use axum::body::Body;
 use axum::extract::State;
 use axum::http::request::Parts;
 use axum::http::{StatusCode, header};
@@ -33,11 +34,16 @@ pub(super) async fn write(
         Events::Array(body) => split_array(body, ingress.limits.events_max)?,
         Events::Lines(body) => split_lines(body, ingress.limits.events_max)?,
     };
+    let held = ingress.bodies.hold(events.len().saturating_mul(RESULT_BYTES))?;
     let published = ingress.publish_all(&events).await;
     let results = published.iter().map(Item::from).collect();
     let body = serde_json::to_vec(&Results { results }).map_err(|e| Problem::internal(e.to_string()))?;
-    Ok((StatusCode::OK, [(header::CONTENT_TYPE, JSON)], body).into_response())
+    let body = held.until_dropped(body.into());
+    Ok((StatusCode::OK, [(header::CONTENT_TYPE, JSON)], Body::from(body)).into_response())
 }
+
+/// What one event's result takes at most, in memory and in the answer.
+const RESULT_BYTES: usize = 512;
 
 /// Refuses the header that fixes one event's id: here every event has its own key.
 pub(super) struct NoKey;
