@@ -11,7 +11,7 @@ use floodgate_testkit::{ports, wait};
 use jiff::Timestamp;
 use serde_json::Value;
 use support::answers::{accepted, keys, problem, valid_expectation};
-use support::world::{Ended, READY, Servers, World, partitions, run};
+use support::world::{Ended, Node, READY, Servers, World, partitions, run};
 
 /// One command: arguments, settings, exit code, and what must be in its words.
 type Case<'a> = (&'a [&'a str], &'a [(&'a str, &'a str)], i32, &'a [&'a str]);
@@ -240,6 +240,75 @@ fn topics_and_tables_come_from_their_commands_and_nodes_name_them() {
         })?;
         one.stop()?;
         serve.stop()
+    });
+}
+
+/// For people: a table, again and again until interrupted; a pipe gets no control characters.
+#[test]
+fn lag_is_told_as_a_table_and_watched() {
+    let Servers { kafka, postgres } = Servers::shared();
+    let world = World::ready(kafka, postgres).unwrap().hurried();
+    run(|| {
+        let table = world.succeed(&["lag"])?;
+        let lines: Vec<&str> = table.lines().collect();
+        let columns: Vec<&str> = lines[0].split_whitespace().collect();
+        let wanted = ["GROUP", "TOPIC", "PARTITION", "COMMITTED", "END", "LAG", "SECONDS", "MISSING"];
+        ensure!(columns == wanted && lines.len() == 1 + 30 + 3, "{table}");
+        let group = world.named("floodgate.like");
+        ensure!(table.contains(&format!("{group}: EMPTY, 0 waiting, 0 members")), "{table}");
+
+        let watch = world.launch(&["lag", "--watch"])?;
+        wait::until("three tables", READY, || {
+            (watch.process().stdout().matches("GROUP").count() >= 3).then_some(())
+        })?;
+        ensure!(!watch.process().stdout().contains('\u{1b}'), "control characters in a pipe");
+        watch.process().kill()
+    });
+}
+
+/// Who exports the groups' gauges is decided by the role, or by the configuration.
+#[test]
+fn gauges_of_groups_come_from_the_role_that_should_export_them() {
+    let Servers { kafka, postgres } = Servers::shared();
+    let world = World::ready(kafka, postgres).unwrap().hurried();
+    run(|| {
+        let exports = |node: &Node| -> Result<usize> {
+            wait::until("the lag", READY, || {
+                let as_of = node.ask_admin("/lag").ok()?.json()["groups"][2]["asOf"].clone();
+                as_of.is_string().then_some(())
+            })?;
+            Ok(node.metrics()?.count("floodgate_lag_records", &[]))
+        };
+        let (serve, consume) = (world.start(&["serve"])?, world.start(&["consume"])?);
+        ensure!(exports(&serve)? == 30 && exports(&consume)? == 0, "by role");
+        // every role tells /lag
+        lag_has_its_shape(&world, &consume.ask_admin("/lag")?.json())?;
+        world.set("lag.export", "off");
+        ensure!(exports(&world.start(&["serve"])?)? == 0, "off");
+        world.set("lag.export", "on");
+        ensure!(exports(&world.start(&["consume"])?)? == 30, "on");
+        Ok(())
+    });
+}
+
+/// Writes need no database, not even when the ingress starts; an older schema is named like a missing one.
+#[test]
+fn an_ingress_starts_while_the_database_is_away() {
+    let Servers { kafka, postgres } = Servers::shared();
+    let world = World::ready(kafka, postgres).unwrap().hurried();
+    let url = world.setting("store.url");
+    run(|| {
+        world.set("store.url", format!("postgres://ann@127.0.0.1:{}/floodgate", ports::free_port()?));
+        let serve = world.start(&["serve"])?;
+        accepted(&serve.ask(&valid_expectation())?)?;
+        problem(&serve.get("/api/v6/coupons/c")?, 503, "database-unavailable", None)?;
+        serve.stop()?;
+
+        world.set("store.url", &url);
+        postgres.psql(&url, "UPDATE floodgate_migrations SET version = version - 1")?;
+        let consume = world.launch(&["consume"])?;
+        consume.wait_unready("older than this build; run `floodgate migrate`")?;
+        consume.stop()
     });
 }
 

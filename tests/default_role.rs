@@ -41,6 +41,28 @@ fn it_does_the_whole_job_alone() {
                 metrics.sum(name, &[])
             );
         }
+        // what dashboards query is there by its name and labels, and has counted
+        for of in ["expectation", "coupon", "like"] {
+            for name in ["batch_events", "apply_seconds", "accept_to_apply_seconds"] {
+                let name = format!("floodgate_{name}_count");
+                ensure!(metrics.sum(&name, &[("type", of)]) > 0.0, "{name} of {of} counted nothing");
+            }
+            let group = format!("floodgate.{of}");
+            for name in ["floodgate_lag_records", "floodgate_lag_seconds", "floodgate_missing_records"] {
+                let topic = format!("{group}.v1");
+                let labels = [("group", group.as_str()), ("topic", &topic), ("partition", "9")];
+                ensure!(metrics.count(name, &labels) == 1, "{name} of {group}");
+            }
+            let labels = [("consumergroup", group.as_str()), ("partition", "0")];
+            ensure!(metrics.count("kafka_consumergroup_lag", &labels) == 1, "lag of {group}");
+        }
+        ensure!(metrics.sum("floodgate_publish_seconds_count", &[]) > 0.0);
+        ensure!(metrics.count("buffer_size", &[("buffer", "in-memory")]) == 1);
+        ensure!(metrics.count("processed_tasks_failed_total", &[]) == 1);
+        for outcome in ["applied", "superseded", "duplicate", "ISSUED", "DUPLICATE", "SOLD_OUT"] {
+            let counted = metrics.sum("floodgate_events_applied_total", &[("outcome", outcome)]);
+            ensure!(counted > 0.0, "no event is counted as {outcome}");
+        }
         let issued =
             metrics.sum("floodgate_events_applied_total", &[("type", "coupon"), ("outcome", "ISSUED")]);
         ensure!(issued == f64::from(plan.stocks[0]), "{issued} coupons issued, by the metrics");

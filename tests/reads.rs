@@ -99,7 +99,7 @@ fn thousands_that_wait_cost_few_queries_and_are_bounded() {
         let node = world.start(&[])?;
         let begun = Instant::now();
         // longer than it takes to send them all, so that all wait at one moment
-        let asks = (0..WAITERS).map(|_| wait_for(Uuid::now_v7(), 20_000)).collect();
+        let asks = (0..WAITERS).map(|_| wait_for(Uuid::now_v7(), 15_000)).collect();
         let asked = ask_all(&node, asks);
         waiters(&node, WAITERS as f64)?;
         // one more is not held

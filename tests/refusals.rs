@@ -199,6 +199,7 @@ fn limits_are_exact_and_idle_connections_are_only_connections() {
 fn more_connections_than_configured_wait_their_turn() {
     let world = World::empty().unwrap();
     world.set("http.connections_max", "2");
+    world.set("http.waiters_max", "1");
     run(|| {
         let node = world.start(&[])?;
         let ask = b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n";

@@ -124,6 +124,37 @@ async fn missing_topics_name_the_command() {
     assert!(missing.iter().all(|topic| topic.partitions.is_none()));
 }
 
+/// Java clients, and the other strategies, find a key where we put it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn keys_are_placed_as_java_clients_place_them() {
+    // murmur2 of the text, made positive, modulo ten: computed apart from any client
+    let placed = [("1", 9), ("4711", 2), ("summer", 2), ("target\u{1f}liker", 9)];
+    let strategy = strategy();
+    let publisher = strategy.publisher().unwrap();
+    let receipts = Receipts::new(placed.len());
+    for (index, (key, _)) in placed.iter().enumerate() {
+        let topic = Topic::Events(EventType::Like);
+        let record = Record { topic, key: Some(key.as_bytes()), value: Some(key.as_bytes()), headers: &[] };
+        publisher.offer(&record, receipts.receipt(index)).unwrap();
+    }
+    receipts.all().await;
+    let limits = BatchLimits { events: 1, bytes: 1, wait: Duration::ZERO, drain: Duration::from_secs(1) };
+    let mut member = strategy.subscribe(EventType::Like, limits).unwrap();
+    let mut found = Vec::new();
+    while found.len() < placed.len() {
+        let batch = member.next().await.unwrap().unwrap();
+        found.extend(batch.iter().map(|record| {
+            (String::from_utf8(record.key.unwrap().to_vec()).unwrap(), record.origin.partition.0)
+        }));
+        member.commit(batch);
+    }
+    found.sort();
+    let mut wanted = placed.map(|(key, partition)| (key.to_owned(), partition));
+    wanted.sort();
+    assert_eq!(found, wanted);
+    member.close().await.unwrap();
+}
+
 /// Creating twice changes nothing; another partition count is told, not changed.
 #[test]
 fn creating_topics_is_idempotent() {

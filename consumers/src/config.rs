@@ -43,3 +43,25 @@ impl ConsumersConfig {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_has_a_member_per_core_and_at_most_per_partition() {
+        let config = |instances| ConsumersConfig {
+            batch_max_events: 1,
+            batch_max_bytes: 1,
+            batch_max_wait_ms: 0,
+            instances,
+            drain_ms: 1,
+            retry_min_ms: 1,
+            retry_max_ms: 1,
+        };
+        assert_eq!(config(0).instances_for(4, 10), 4);
+        assert_eq!(config(0).instances_for(64, 10), 10);
+        assert_eq!(config(0).instances_for(0, 0), 1);
+        assert_eq!(config(30).instances_for(2, 10), 30);
+    }
+}

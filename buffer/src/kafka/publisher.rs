@@ -294,6 +294,20 @@ mod tests {
         assert_eq!([receipts.outcome(0), receipts.outcome(1)], [Outcome::Unknown, Outcome::Stored]);
     }
 
+    /// A record that was sent and not answered for in time may be in the log: nobody may say that it is not.
+    #[test]
+    fn a_record_that_timed_out_on_the_way_is_unknown() {
+        let cluster = MockCluster::new(1).unwrap();
+        let config = KafkaConfig { message_timeout_ms: 1000, ..testing::config(cluster.bootstrap_servers()) };
+        let strategy = testing::strategy_with(&config);
+        strategy.names.topics.iter().for_each(|name| cluster.create_topic(name, 1, 1).unwrap());
+        let publisher = KafkaPublisher::start(&strategy.settings, &strategy.names).unwrap();
+        wait::until("readiness", Duration::from_secs(30), || publisher.ready().ok()).unwrap();
+        assert_eq!(outcome_of_one(&publisher), Ok(Outcome::Stored));
+        cluster.broker_round_trip_time(1, Duration::from_secs(8)).unwrap();
+        assert_eq!(outcome_of_one(&publisher), Ok(Outcome::Unknown));
+    }
+
     /// After a fatal error a new producer takes over; nothing is acknowledged that was not stored.
     #[test]
     fn a_fatal_error_rebuilds_the_producer() {
