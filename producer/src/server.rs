@@ -56,14 +56,13 @@ impl std::error::Error for ServerError {}
 /// A listener that is open; [`Server::run`] serves it.
 pub struct Server {
     listener: TcpListener,
-    routes: Routes,
+    routes: Arc<Routes>,
     http: http1::Builder,
     connections: Arc<Semaphore>,
     write_timeout: Duration,
 }
 
 /// What every connection is served by.
-#[derive(Clone)]
 struct Routes {
     router: Router,
     head_max_bytes: usize,
@@ -102,9 +101,9 @@ impl Routes {
         if head_bytes > self.head_max_bytes { Err(Problem::head_refused(431)) } else { Ok(()) }
     }
 
-    async fn serve(mut self, request: Request<Incoming>) -> Result<Response, Infallible> {
+    async fn serve(self: Arc<Self>, request: Request<Incoming>) -> Result<Response, Infallible> {
         let response = match self.check_head(&request) {
-            Ok(()) => self.router.call(request.map(Body::new)).await?,
+            Ok(()) => self.router.clone().call(request.map(Body::new)).await?,
             Err(problem) => problem.into_response(),
         };
         if let Some(ProblemName(name)) = response.extensions().get() {
@@ -126,12 +125,12 @@ impl Server {
         http.timer(TokioTimer::new())
             .header_read_timeout(Duration::from_millis(config.send_timeout_ms))
             .max_buf_size(config.head_max_bytes);
-        let routes = Routes {
+        let routes = Arc::new(Routes {
             router: routes::router(Arc::clone(ingress)),
             head_max_bytes: config.head_max_bytes,
             target_max_bytes: ingress.limits.target_max_bytes,
             metrics: ingress.http.clone(),
-        };
+        });
         Ok(Self {
             listener,
             routes,
@@ -158,8 +157,8 @@ impl Server {
                 let Some(place) = self.place().await else { return };
                 let stream = accept(&self.listener).await;
                 let stream = Connection::new(stream, self.write_timeout, self.routes.metrics.clone());
-                let routes = self.routes.clone();
-                let service = service_fn(move |request| routes.clone().serve(request));
+                let routes = Arc::clone(&self.routes);
+                let service = service_fn(move |request| Arc::clone(&routes).serve(request));
                 let connection = self.http.serve_connection(TokioIo::new(stream), service);
                 let connection = graceful.watch(connection);
                 let open = Open::new(self.routes.metrics.connections.clone(), place);

@@ -155,3 +155,30 @@ async fn the_file_is_in_write_ahead_mode() {
     let mode: String = sqlx::query_scalar("PRAGMA journal_mode").fetch_one(&mut connection).await.unwrap();
     assert_eq!(mode, "wal");
 }
+
+/// What other programs read: UUIDs as lower-case text, times as whole microseconds, costs as text with two places.
+#[tokio::test]
+async fn values_are_kept_as_was_promised() {
+    use floodgate_schemas::ExpectationWrite;
+    use floodgate_schemas::examples::expectation;
+
+    let sqlite = migrated().await;
+    let write = expectation(0xab, 7, 1, 5);
+    Apply::<ExpectationWrite>::apply(&*sqlite.store, std::slice::from_ref(&write), at(9)).await.unwrap();
+    Apply::<Like>::apply(&*sqlite.store, &[like(0xcd, "t", "l", LikeAction::Like, 3)], at(9)).await.unwrap();
+    let mut connection = sqlite.connect().await;
+    let mut text = async |sql: &'static str| -> String {
+        sqlx::query(sql).fetch_one(&mut connection).await.unwrap().get::<String, _>(0)
+    };
+    let kept = "SELECT group_concat(value, ' ') FROM (SELECT typeof(event_id) AS value FROM expectations \
+                UNION ALL SELECT event_id FROM expectations UNION ALL SELECT typeof(calculated_at) FROM expectations \
+                UNION ALL SELECT CAST(calculated_at AS TEXT) FROM expectations \
+                UNION ALL SELECT typeof(total_expected_cost) FROM expectations \
+                UNION ALL SELECT total_expected_cost FROM expectations)";
+    let wanted = format!("text {} integer {} text 500.00", write.event_id, write.calculated_at.as_micros());
+    assert_eq!(text(kept).await, wanted);
+    assert_eq!(
+        text("SELECT typeof(event_id) || ' ' || typeof(occurred_at) FROM likes").await,
+        "text integer"
+    );
+}
