@@ -4,7 +4,7 @@
 
 mod support;
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
@@ -14,74 +14,8 @@ use support::load::{LoadOptions, Verdict};
 use support::model;
 use support::plan::{Plan, PlanSize, seed};
 use support::state::State;
-use support::topic::{Found, dead_letters, put, read_all};
-use support::world::{DRAINED, Metrics, Node, READY, Servers, World, run};
-use uuid::Uuid;
-
-#[test]
-fn a_killed_consumer_loses_and_doubles_nothing() {
-    let Servers { kafka, postgres } = Servers::shared();
-    let world = World::ready(kafka, postgres).unwrap().hurried();
-    run(|| {
-        let (left, right) = (world.start(&["serve"])?, world.start(&["serve"])?);
-        let (_stays, mut dies) = (world.start(&["consume"])?, world.start(&["consume"])?);
-        let plan = Arc::new(Plan::mixed(seed(), PlanSize::about(20_000)));
-        world.create_coupons(&left, &plan)?;
-
-        let load = world.load(&plan, &[&left, &right], LoadOptions::default());
-        load.wait_for(0.3)?;
-        dies.kill()?;
-        load.wait_for(0.6)?;
-        dies.start_again(&world)?;
-        let recording = load.finish()?;
-        world.check(postgres, &recording)?;
-
-        // every answer was counted once, by whoever gave it, and the ingress sees what the command sees
-        let mut metrics = left.metrics()?;
-        metrics.add(&right.metrics()?);
-        let counted = metrics.sum("floodgate_events_accepted_total", &[]);
-        ensure!(
-            counted == recording.taken as f64,
-            "{counted} accepted by the metrics, {}",
-            recording.answers
-        );
-        // whatever was answered is there once; nothing was lost on the way to an answer
-        let there = recording.taken..=recording.taken + recording.unknown;
-        let mut seen = String::new();
-        let exported = wait::until("the ingress to export a lag of 0 for all records", READY, || {
-            let metrics = left.metrics().ok()?;
-            let lag = ["floodgate_lag_records", "kafka_consumergroup_lag", "floodgate_lag_seconds"];
-            let end = metrics.sum("kafka_topic_partition_current_offset", &[]);
-            let committed = metrics.sum("kafka_consumergroup_current_offset", &[]);
-            seen = format!("{committed} of {end} committed; there should be {there:?}");
-            let well = lag.iter().all(|name| metrics.sum(name, &[]) == 0.0) && end == committed;
-            (well && there.contains(&(end as usize))).then_some(())
-        });
-        exported.with_context(|| seen)
-    });
-}
-
-/// Whatever an ingress answered before it was killed holds; what it did not answer may or may not.
-#[test]
-fn a_killed_ingress_loses_nothing_it_answered() {
-    let Servers { kafka, postgres } = Servers::shared();
-    let world = World::ready(kafka, postgres).unwrap().hurried();
-    run(|| {
-        let (stays, mut dies) = (world.start(&["serve"])?, world.start(&["serve"])?);
-        let consume = world.start(&["consume"])?;
-        let plan = Arc::new(Plan::mixed(seed(), PlanSize::about(8000)));
-        world.create_coupons(&stays, &plan)?;
-        let load = world.load(&plan, &[&stays, &dies], LoadOptions::default());
-        load.wait_for(0.3)?;
-        dies.kill()?;
-        load.wait_for(0.6)?;
-        dies.start_again(&world)?;
-        let recording = load.finish()?;
-        ensure!(recording.attempts() > recording.fates.len(), "no write met the kill");
-        world.check(postgres, &recording)?;
-        consume.stop()
-    });
-}
+use support::topic::read_all;
+use support::world::{DRAINED, Node, READY, Servers, World, run};
 
 /// One process with every role, on Kafka: the same answers, and it stops as it should.
 #[test]
@@ -128,31 +62,6 @@ fn one_coupon_spreads_over_partitions_by_user() {
         let issued = postgres.psql(&url, "SELECT issued FROM coupons")?;
         ensure!(issued.trim() == "100", "{issued} issued");
         consumes.iter().try_for_each(Node::stop)
-    });
-}
-
-/// The last records of a load are applied while the group waits for the killed member to be given up: no later record
-/// makes anybody commit these offsets.
-#[test]
-fn offsets_are_committed_when_a_load_ends_amid_a_rebalance() {
-    let Servers { kafka, postgres } = Servers::shared();
-    let world = World::ready(kafka, postgres).unwrap().hurried();
-    world.set("consumers.instances", "2");
-    run(|| {
-        let serve = world.start(&["serve"])?;
-        let (_stays, mut dies) = (world.start(&["consume"])?, world.start(&["consume"])?);
-        wait::until("four members in every group", READY, || {
-            let lag = world.lag().ok()?;
-            lag["groups"].as_array()?.iter().all(|group| group["members"] == 4).then_some(())
-        })?;
-        let plan = Arc::new(Plan::mixed(seed(), PlanSize::about(3000)));
-        world.create_coupons(&serve, &plan)?;
-        let load = world.load(&plan, &[&serve], LoadOptions::default());
-        load.wait_for(0.1)?;
-        dies.kill()?;
-        dies.start_again(&world)?;
-        let recording = load.finish()?;
-        world.check(postgres, &recording)
     });
 }
 
@@ -227,74 +136,6 @@ fn the_model_notices_whatever_is_wrong() {
 }
 
 #[test]
-fn a_rolling_restart_under_load_loses_nothing() {
-    let Servers { kafka, postgres } = Servers::shared();
-    let world = World::ready(kafka, postgres).unwrap().hurried();
-    run(|| {
-        let mut serves = [world.start(&["serve"])?, world.start(&["serve"])?];
-        let mut consumes = [world.start(&["consume"])?, world.start(&["consume"])?];
-        let plan = Arc::new(Plan::mixed(seed(), PlanSize::about(20_000)));
-        world.create_coupons(&serves[0], &plan)?;
-
-        let load = world.load(&plan, &[&serves[0], &serves[1]], LoadOptions::default());
-        for (number, part) in [0.1, 0.5].into_iter().enumerate() {
-            load.wait_for(part)?;
-            serves[number].stop()?;
-            consumes[number].stop()?;
-            load.wait_for(part + 0.1)?;
-            serves[number].start_again(&world)?;
-            consumes[number].start_again(&world)?;
-        }
-        let recording = load.finish()?;
-        world.check(postgres, &recording)?;
-        ensure!(recording.attempts() > recording.fates.len(), "no write met a node that was stopping");
-        let doubled = dead_letters(
-            &kafka.bootstrap(),
-            &world.named("floodgate.dlq.v1"),
-            &world.named("floodgate.like.v1"),
-        )?;
-        ensure!(doubled.is_empty(), "dead letters of a restart: {doubled:?}");
-        Ok(())
-    });
-}
-
-/// Clients behind a load balancer that looks at `/readyz` notice nothing of a rolling restart, and consumers give their
-/// partitions over without having anything delivered again but the batch in work.
-#[test]
-fn a_rolling_restart_is_not_noticed_behind_a_load_balancer() {
-    let Servers { kafka, postgres } = Servers::shared();
-    let world = World::ready(kafka, postgres).unwrap().hurried();
-    world.set("shutdown.grace_ms", "1500");
-    run(|| {
-        let mut serves = [world.start(&["serve"])?, world.start(&["serve"])?];
-        let mut consumes = [world.start(&["consume"])?, world.start(&["consume"])?];
-        let plan = Arc::new(Plan::mixed(seed(), PlanSize::about(30_000)));
-        world.create_coupons(&serves[0], &plan)?;
-        let options =
-            LoadOptions { workers: 16, heed_readiness: true, repeat_every: 0, ..LoadOptions::default() };
-        let load = world.load(&plan, &[&serves[0], &serves[1]], options);
-        let mut metrics = Metrics::default();
-        for (number, part) in [0.1, 0.4].into_iter().enumerate() {
-            load.wait_for(part)?;
-            serves[number].stop()?;
-            serves[number].start_again(&world)?;
-            metrics.add(&consumes[number].metrics()?);
-            consumes[number].stop()?;
-            consumes[number].start_again(&world)?;
-        }
-        let recording = load.finish()?;
-        ensure!(recording.attempts() == recording.fates.len(), "noticed: {}", recording.answers);
-        world.check(postgres, &recording)?;
-
-        // a batch in work may come again where a drain takes too long; here none does
-        consumes.iter().try_for_each(|consume| consume.metrics().map(|found| metrics.add(&found)))?;
-        let again = metrics.sum("floodgate_events_applied_total", &[("outcome", "duplicate")]);
-        ensure!(again == 0.0, "{again} events were delivered again");
-        Ok(())
-    });
-}
-
-#[test]
 fn members_without_a_partition_wait_in_peace() {
     let Servers { kafka, postgres } = Servers::shared();
     let world = World::bare(kafka, postgres).unwrap().hurried();
@@ -320,149 +161,6 @@ fn members_without_a_partition_wait_in_peace() {
         }
         Ok(())
     });
-}
-
-fn like(target: &str, liker: &str) -> Ask {
-    Ask::new("PUT", format!("/api/v6/characters/{target}/likes/{liker}"))
-}
-
-/// Sends likes and returns their ids.
-fn send_likes(serve: &Node, target: &str, likers: &[String]) -> Result<Vec<Uuid>> {
-    let send = |liker: &String| {
-        let answer = serve.ask(&like(target, liker))?;
-        ensure!(answer.status == 202, "{} {}", answer.status, answer.text());
-        Ok(answer.json()["eventId"].as_str().context("no eventId")?.parse()?)
-    };
-    likers.iter().map(send).collect()
-}
-
-fn likers(from: usize, to: usize) -> Vec<String> {
-    (from..to).map(|number| format!("account-{number}")).collect()
-}
-
-/// The likers of a target, and its counter.
-fn liked_by(postgres: &Postgres, world: &World, target: &str) -> Result<(Vec<String>, i64)> {
-    let url = world.setting("store.url");
-    let rows =
-        format!("SELECT liker_account_id FROM likes WHERE target_ocid = '{target}' AND liked ORDER BY 1");
-    let rows = postgres.psql(&url, &rows)?.lines().map(str::to_owned).collect();
-    let count =
-        postgres.psql(&url, &format!("SELECT count FROM like_counts WHERE target_ocid = '{target}'"))?;
-    Ok((rows, count.trim().parse().unwrap_or(0)))
-}
-
-/// A dead letter tells where it stood and why it is here, and is what it was.
-fn check_letter(world: &World, letter: &Found, origin: (i32, i64), reason: &str) -> Result<()> {
-    let told: BTreeMap<&str, String> = letter
-        .headers
-        .iter()
-        .filter_map(|(name, _)| Some((name.strip_prefix("floodgate-dlq-")?, letter.header(name)?)))
-        .collect();
-    let wanted = [
-        ("topic", world.named("floodgate.like.v1")),
-        ("partition", origin.0.to_string()),
-        ("offset", origin.1.to_string()),
-        ("group", world.named("floodgate.like")),
-        ("reason", reason.to_owned()),
-        ("attempts", "1".to_owned()),
-    ];
-    for (name, value) in wanted {
-        ensure!(told.get(name) == Some(&value), "{name} should be {value}: {told:?}");
-    }
-    ensure!(told.get("message").is_some_and(|message| !message.is_empty()), "no message: {told:?}");
-    told.get("failed-at").context("no failed-at")?.parse::<jiff::Timestamp>()?;
-    ensure!(told.len() == 8, "other headers: {told:?}");
-    Ok(())
-}
-
-#[test]
-fn what_can_never_be_applied_is_dead_lettered_alone() {
-    let Servers { kafka, postgres } = Servers::shared();
-    let world = World::ready(kafka, postgres).unwrap().hurried();
-    run(|| {
-        // one batch takes in everything that waits: bad records have neighbours
-        world.set("consumers.batch_max_wait_ms", "200");
-        let serve = world.start(&["serve"])?;
-        let (brokers, topic, letters) =
-            (kafka.bootstrap(), world.named("floodgate.like.v1"), world.named("floodgate.dlq.v1"));
-        let url = world.setting("store.url");
-        postgres.psql(
-            &url,
-            "ALTER TABLE likes ADD CONSTRAINT house_rule CHECK (liker_account_id <> 'forbidden')",
-        )?;
-
-        // poison in every shape, on the partition that the key leads to, with good events before and after
-        send_likes(&serve, "star", &likers(0, 300))?;
-        let mut poison = BTreeMap::new();
-        let shapes: [(&[u8], &str); 4] = [
-            (b"no avro at all", "not-avro"),
-            (b"", "not-avro"),
-            (b"\xc3\x01\x00\x01\x02\x03\x04\x05\x06\x07rest", "unknown-schema"),
-            (&single_object_header(&brokers, &topic)?, "undecodable"),
-        ];
-        for (value, reason) in shapes {
-            let origin = put(&brokers, &topic, b"star\x1faccount-0", value, ("trace", "a\tb"))?;
-            poison.insert(origin, (value.to_vec(), reason));
-        }
-        let forbidden = send_likes(&serve, "star", &["forbidden".to_owned()])?;
-        send_likes(&serve, "star", &likers(300, 600))?;
-
-        let consume = world.start(&["consume"])?;
-        world.wait_drained(DRAINED)?;
-        let (rows, count) = liked_by(postgres, &world, "star")?;
-        let mut wanted = likers(0, 600);
-        wanted.sort();
-        ensure!(rows == wanted && count == 600, "{} rows, counter {count}", rows.len());
-
-        let found = dead_letters(&brokers, &letters, &topic)?;
-        ensure!(found.len() == poison.len() + 1, "{} dead letters: {found:?}", found.len());
-        for (origin, (value, reason)) in &poison {
-            let letter = found.get(origin).with_context(|| format!("no dead letter from {origin:?}"))?;
-            check_letter(&world, letter, *origin, reason)?;
-            ensure!(
-                letter.key.as_deref() == Some(b"star\x1faccount-0") && letter.value.as_ref() == Some(value)
-            );
-            ensure!(letter.header("trace").as_deref() == Some("a\tb"), "the original header: {letter:?}");
-        }
-        let bad_row = found.iter().find(|(origin, _)| !poison.contains_key(origin));
-        let (origin, letter) = bad_row.context("no dead letter of the forbidden row")?;
-        check_letter(&world, letter, *origin, "bad-row")?;
-        let message = letter.header("floodgate-dlq-message").unwrap_or_default();
-        ensure!(
-            message.contains("house_rule") && letter.key.as_deref() == Some(b"star\x1fforbidden"),
-            "{message}"
-        );
-        let id = forbidden[0].to_string();
-        let value = letter.value.as_deref().unwrap_or_default();
-        let has_id = value.windows(id.len()).any(|window| window == id.as_bytes());
-        ensure!(has_id, "the dead letter is not the event {id}");
-
-        let metrics = consume.metrics()?;
-        let group = world.named("floodgate.like");
-        for (reason, wanted) in
-            [("bad-row", 1.0), ("not-avro", 2.0), ("unknown-schema", 1.0), ("undecodable", 1.0)]
-        {
-            let counted =
-                metrics.sum("floodgate_dead_letters_total", &[("group", &group), ("reason", reason)]);
-            ensure!(counted == wanted, "{counted} dead letters are counted as {reason}");
-        }
-        // moved on and well: whatever comes next is applied, and nothing is dead-lettered again
-        ensure!(consume.readiness()?.0 == 200, "{:?}", consume.readiness()?);
-        send_likes(&serve, "star", &likers(600, 610))?;
-        world.wait_drained(DRAINED)?;
-        ensure!(liked_by(postgres, &world, "star")?.1 == 610, "{:?}", liked_by(postgres, &world, "star")?.1);
-        let after = dead_letters(&brokers, &letters, &topic)?;
-        ensure!(after.len() == found.len(), "{} dead letters later", after.len());
-        consume.stop()?;
-        serve.stop()
-    });
-}
-
-/// The ten bytes before every event: of a schema that is known, with nothing behind.
-fn single_object_header(brokers: &str, topic: &str) -> Result<Vec<u8>> {
-    let records = read_all(brokers, topic)?;
-    let value = records.first().and_then(|record| record.value.clone()).context("no event yet")?;
-    Ok(value[..10].to_vec())
 }
 
 #[test]

@@ -7,6 +7,7 @@
 pub mod answers;
 pub mod client;
 pub mod load;
+pub mod mistakes;
 pub mod model;
 pub mod plan;
 pub mod state;
