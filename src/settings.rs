@@ -212,7 +212,12 @@ fn read(table: &mut Table, mut default: Table, problems: &mut Vec<String>) -> Re
         // the library ends with the key in a line of its own
         let (text, path) = error.trim_end().split_once("\nin `").unwrap_or((error.trim_end(), ""));
         let path = path.trim_end_matches('`');
-        problems.push(if path.is_empty() { text.to_owned() } else { format!("{text} in `{path}`") });
+        let hint = if text.contains("socket address") {
+            ": an IP address and a port, such as 127.0.0.1:8080"
+        } else {
+            ""
+        };
+        problems.push(if path.is_empty() { text.to_owned() } else { format!("{text} in `{path}`{hint}") });
         match (find(table, path), find(&mut default, path)) {
             (Some(wrong), Some(right)) if wrong != right => *wrong = right.clone(),
             _ => return Err(std::mem::take(problems)),

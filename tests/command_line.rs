@@ -291,6 +291,24 @@ fn gauges_of_groups_come_from_the_role_that_should_export_them() {
     });
 }
 
+#[test]
+fn a_consumer_takes_the_groups_it_is_told() {
+    let Servers { kafka, postgres } = Servers::shared();
+    let world = World::ready(kafka, postgres).unwrap().hurried();
+    run(|| {
+        let (coupon, like) = (world.named("floodgate.coupon"), world.named("floodgate.like"));
+        let consume = world.start(&["consume", "--group", &coupon, "--group", &like])?;
+        let lag = world.lag()?;
+        let members = |of: &str| {
+            let name = world.named(&format!("floodgate.{of}"));
+            let group = groups(&lag).find(|group| group["group"] == name);
+            group.and_then(|group| group["members"].as_i64()).with_context(|| lag.to_string())
+        };
+        ensure!(members("expectation")? == 0 && members("coupon")? > 0 && members("like")? > 0, "{lag}");
+        consume.stop()
+    });
+}
+
 /// Writes need no database, not even when the ingress starts; an older schema is named like a missing one.
 #[test]
 fn an_ingress_starts_while_the_database_is_away() {

@@ -6,6 +6,7 @@ mod support;
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use floodgate_testkit::wait;
@@ -14,6 +15,9 @@ use support::model;
 use support::plan::{Plan, PlanSize, seed};
 use support::state::State;
 use support::world::{DRAINED, Node, READY, World, run};
+
+/// The same on every system this runs on.
+const SIGINT: i32 = 2;
 
 fn check_reads(node: &Node, recording: &Recording) -> Result<()> {
     model::check(recording, &State::from_http(node.http, &recording.plan)?, &HashSet::new())
@@ -74,6 +78,24 @@ fn it_does_the_whole_job_alone() {
         }
         node.start_again(&world)?;
         check_reads(&node, &recording)
+    });
+}
+
+/// Ctrl-C at a terminal: nobody waits for a load balancer.
+#[test]
+fn an_interrupt_stops_it_as_well() {
+    let world = World::empty().unwrap();
+    world.set("shutdown.grace_ms", "20000");
+    run(|| {
+        let node = world.start(&[])?;
+        let plan = Arc::new(Plan::mixed(seed(), PlanSize::about(500)));
+        world.create_coupons(&node, &plan)?;
+        let recording = world.load(&plan, &[&node], LoadOptions::default()).finish()?;
+        node.process().signal(SIGINT)?;
+        let exit = node.process().wait_exit(Duration::from_secs(15))?;
+        ensure!(exit.code() == Some(0), "{exit}");
+        let again = world.start(&[])?;
+        check_reads(&again, &recording)
     });
 }
 

@@ -90,6 +90,9 @@ fn a_frozen_database_is_waited_out() {
 
         postgres.freeze()?;
         let accepted = load.accepted();
+        // a coupon is a row: asked for and not answered, it may be there or not
+        let create = Ask::new("POST", "/api/v6/coupons").json(r#"{"couponId":"perhaps","stock":1}"#);
+        problem(&serve.ask(&create)?, 504, "outcome-unknown", None)?;
         consume.wait_unready("database")?;
         // writes go on; reads end
         load.wait_for(0.9)?;
@@ -99,6 +102,10 @@ fn a_frozen_database_is_waited_out() {
         }
         ensure!(serve.readiness()?.0 == 200, "the ingress needs no database");
         postgres.thaw()?;
+        wait::until("the coupon to be created, or found", READY, || {
+            let again = serve.ask(&create).ok()?;
+            [200, 201].contains(&again.status).then_some(())
+        })?;
 
         let recording = load.finish()?;
         let others = recording.fates.iter().filter(|fate| fate.verdict != Verdict::Accepted).count();

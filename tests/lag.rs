@@ -89,6 +89,13 @@ fn lag_is_right_at_every_edge() {
         let waiting = || partitions(group).filter(|partition| partition["lag"] != 0);
         ensure!(waiting().all(|partition| partition["lagSeconds"].as_f64() > Some(0.0)), "{group}");
 
+        wait::until("the gauges", READY, || {
+            let metrics = serve.metrics().ok()?;
+            let labels = [("group", group["group"].as_str()?)];
+            let lag = metrics.sum("floodgate_lag_records", &labels);
+            (lag == 300.0 && metrics.sum("floodgate_lag_seconds", &labels) > 0.0).then_some(())
+        })?;
+
         // caught up, then left with records: reported all the same
         let consume = world.start(&["consume"])?;
         world.wait_drained(DRAINED)?;

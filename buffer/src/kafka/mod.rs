@@ -22,6 +22,7 @@ use std::time::Duration;
 use floodgate_schemas::EventType;
 use parking_lot::Mutex;
 use rdkafka::error::KafkaError;
+use rdkafka::types::RDKafkaErrorCode;
 
 use crate::{
     BatchLimits, GroupLag, KafkaConfig, LagError, OpenError, Publish, Strategy, Subscription, Topic,
@@ -157,7 +158,14 @@ fn log(level: i32, facility: &str, message: &str) {
 
 /// An error librdkafka met on its own, outside any call.
 fn log_error(error: &KafkaError, reason: &str) {
-    tracing::warn!(target: "librdkafka", %error, "{reason}");
+    use RDKafkaErrorCode::{AllBrokersDown, BrokerTransportFailure, OperationTimedOut, Resolve};
+    // said again with every attempt to connect; the readiness probe says it once
+    let connection = [AllBrokersDown, BrokerTransportFailure, OperationTimedOut, Resolve];
+    if error.rdkafka_error_code().is_some_and(|code| connection.contains(&code)) {
+        tracing::debug!(target: "librdkafka", %error, "{reason}");
+    } else {
+        tracing::warn!(target: "librdkafka", %error, "{reason}");
+    }
 }
 
 /// What the unit tests of this folder share.

@@ -214,7 +214,9 @@ impl Dialect for SqliteConnection {
             }
             code::READONLY => "the file, or its folder, is not writable",
             code::FULL => "the disk is full",
-            code::CANTOPEN => "there is no such file, or it may not be opened: run `floodgate migrate`",
+            code::CANTOPEN => {
+                "there is no such file, or it may not be opened: does the folder exist, and was `floodgate migrate` run?"
+            }
             code::NOTADB => "the file is no SQLite database",
             _ => return Blame::Elsewhere(None),
         };
