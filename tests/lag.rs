@@ -28,16 +28,25 @@ fn sum(group: &Value, field: &str) -> i64 {
     partitions(group).map(|partition| partition[field].as_i64().unwrap()).sum()
 }
 
-/// Sends likes on as many rows.
+/// Sends likes on as many rows; what certainly was not stored is sent again, as after a topic was made anew.
 fn send(serve: &Node, from: usize, to: usize) -> Result<()> {
-    let events: Vec<_> = (from..to)
-        .map(|number| json!({"type": "like", "targetOcid": "t", "likerAccountId": format!("l{number}"), "action": "LIKE"}))
-        .collect();
-    let answer = serve.ask(&Ask::new("POST", "/api/v6/events").json(Value::from(events).to_string()))?;
-    let results = answer.json()["results"].as_array().cloned().unwrap_or_default();
-    let accepted = results.iter().filter(|result| result["status"] == "accepted").count();
-    ensure!(accepted == to - from, "{}", answer.text());
-    Ok(())
+    let like = |number: usize| json!({"type": "like", "targetOcid": "t", "likerAccountId": format!("l{number}"), "action": "LIKE"});
+    let mut waiting: Vec<Value> = (from..to).map(like).collect();
+    let mut last = String::new();
+    let sent = wait::until("all likes to be accepted", READY, || {
+        let body = Value::from(waiting.clone()).to_string();
+        let answer = serve.ask(&Ask::new("POST", "/api/v6/events").json(body)).ok()?;
+        last = answer.text();
+        let results = answer.json()["results"].as_array()?.clone();
+        let retried = waiting.iter().zip(&results).filter(|(_, result)| result["status"] == "retry");
+        let again: Vec<Value> = retried.map(|(event, _)| event.clone()).collect();
+        waiting = again;
+        if results.iter().any(|result| result["status"] != "accepted" && result["status"] != "retry") {
+            return Some(Err(anyhow::anyhow!("{}", answer.text())));
+        }
+        waiting.is_empty().then_some(Ok(()))
+    });
+    sent.with_context(|| last).flatten()
 }
 
 /// By partition: committed offset, end offset and lag, as Kafka's own tool tells them.

@@ -215,7 +215,7 @@ impl Dialect for SqliteConnection {
             code::READONLY => "the file, or its folder, is not writable",
             code::FULL => "the disk is full",
             code::CANTOPEN => {
-                "there is no such file, or it may not be opened: does the folder exist, and was `floodgate migrate` run?"
+                "there is no such file, or it may not be opened: look whether the folder exists, then run `floodgate migrate`"
             }
             code::NOTADB => "the file is no SQLite database",
             _ => return Blame::Elsewhere(None),
