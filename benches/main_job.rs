@@ -18,9 +18,10 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use floodgate_testkit::{KafkaOptions, PostgresOptions};
 use support::load::LoadOptions;
+use support::node::{Metrics, Node};
 use support::plan::{Plan, PlanSize, seed};
 use support::usage::{Sampler, cpu_seconds};
-use support::world::{Metrics, Node, Servers, World};
+use support::world::{Servers, World};
 
 const WRITES: usize = 300_000;
 const USERS: u32 = 20_000;

@@ -19,8 +19,9 @@ use rdkafka::ClientConfig;
 use rdkafka::error::KafkaError;
 use rdkafka::producer::{BaseRecord, DefaultProducerContext, Producer, ThreadedProducer};
 use rdkafka::types::RDKafkaErrorCode;
+use support::node::Node;
 use support::usage::memory_bytes;
-use support::world::{Node, Servers, World};
+use support::world::{Servers, World};
 
 const MIB: u64 = 1024 * 1024;
 const BACKLOG_PER_TOPIC: u64 = 1_000_000;

@@ -11,7 +11,8 @@ use floodgate_testkit::{ports, wait};
 use jiff::Timestamp;
 use serde_json::Value;
 use support::answers::{accepted, keys, problem, valid_expectation};
-use support::world::{Ended, Node, READY, Servers, World, partitions, run};
+use support::node::Node;
+use support::world::{Ended, READY, Servers, World, partitions, run};
 
 /// One command: arguments, settings, exit code, and what must be in its words.
 type Case<'a> = (&'a [&'a str], &'a [(&'a str, &'a str)], i32, &'a [&'a str]);

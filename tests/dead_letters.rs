@@ -9,8 +9,9 @@ use std::collections::BTreeMap;
 use anyhow::{Context, Result, ensure};
 use floodgate_testkit::Postgres;
 use support::client::Ask;
+use support::node::Node;
 use support::topic::{Found, dead_letters, put, read_all};
-use support::world::{DRAINED, Node, Servers, World, run};
+use support::world::{DRAINED, Servers, World, run};
 use uuid::Uuid;
 
 fn like(target: &str, liker: &str) -> Ask {

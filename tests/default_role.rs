@@ -12,9 +12,10 @@ use anyhow::{Result, ensure};
 use floodgate_testkit::wait;
 use support::load::{LoadOptions, Recording, Verdict};
 use support::model;
+use support::node::Node;
 use support::plan::{Plan, PlanSize, seed};
 use support::state::State;
-use support::world::{DRAINED, Node, READY, World, run};
+use support::world::{DRAINED, READY, World, run};
 
 /// The same on every system this runs on.
 const SIGINT: i32 = 2;

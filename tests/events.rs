@@ -8,7 +8,8 @@ use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use support::answers::{accepted, eventually, expectation};
 use support::client::{Answer, Ask};
-use support::world::{DRAINED, Node, World, run};
+use support::node::Node;
+use support::world::{DRAINED, World, run};
 use uuid::Uuid;
 
 fn array(events: &[Value]) -> Ask {

@@ -11,7 +11,8 @@ use floodgate_testkit::{Kafka, ScratchDir, wait};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use support::client::Ask;
-use support::world::{DRAINED, Node, READY, Servers, World, run};
+use support::node::Node;
+use support::world::{DRAINED, READY, Servers, World, run};
 
 /// The group of likes in a report.
 fn likes<'r>(world: &World, report: &'r Value) -> Result<&'r Value> {

@@ -12,7 +12,8 @@ use floodgate_testkit::{Postgres, PostgresOptions, wait};
 use serde_json::{Value, json};
 use support::answers::{accepted, eventually, expectation, pending, problem};
 use support::client::{Answer, Ask, Client, runtime};
-use support::world::{Node, READY, Servers, World, run};
+use support::node::Node;
+use support::world::{READY, Servers, World, run};
 use uuid::Uuid;
 
 fn wait_for(request: Uuid, wait_ms: u32) -> Ask {

@@ -14,7 +14,8 @@ use serde_json::{Value, json};
 use support::answers::{accepted, expectation, from_now, problem, valid_expectation};
 use support::client::Ask;
 use support::mistakes::{mistakes, with};
-use support::world::{Node, READY, World, run};
+use support::node::Node;
+use support::world::{READY, World, run};
 
 #[test]
 fn routes_refuse_mistakes_by_name() {

@@ -9,9 +9,10 @@ use std::sync::Arc;
 use anyhow::{Context, ensure};
 use floodgate_testkit::wait;
 use support::load::LoadOptions;
+use support::node::Metrics;
 use support::plan::{Plan, PlanSize, seed};
 use support::topic::dead_letters;
-use support::world::{Metrics, READY, Servers, World, run};
+use support::world::{READY, Servers, World, run};
 
 #[test]
 fn a_killed_consumer_loses_and_doubles_nothing() {

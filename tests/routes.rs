@@ -12,7 +12,8 @@ use support::answers::{
     accepted, eventually, in_an_hour, is_time, keys, pending, problem, valid_expectation,
 };
 use support::client::Ask;
-use support::world::{Node, World, run};
+use support::node::Node;
+use support::world::{World, run};
 use uuid::Uuid;
 
 #[test]

@@ -12,10 +12,11 @@ use floodgate_testkit::{Postgres, PostgresOptions, wait};
 use support::client::Ask;
 use support::load::{LoadOptions, Verdict};
 use support::model;
+use support::node::Node;
 use support::plan::{Plan, PlanSize, seed};
 use support::state::State;
 use support::topic::read_all;
-use support::world::{DRAINED, Node, READY, Servers, World, run};
+use support::world::{DRAINED, READY, Servers, World, run};
 
 /// One process with every role, on Kafka: the same answers, and it stops as it should.
 #[test]

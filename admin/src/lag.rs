@@ -90,20 +90,26 @@ impl Reading {
 impl LagReport {
     /// What was read.
     pub fn new(readings: &[Reading]) -> Self {
-        let as_of = readings.iter().map(|reading| reading.as_of).min();
-        Self { as_of: as_of.map(|at| at.to_string()), groups: readings.iter().map(Group::new).collect() }
+        Self {
+            as_of: oldest(readings).map(|at| at.to_string()),
+            groups: readings.iter().map(Group::new).collect(),
+        }
     }
 
     /// The latest of every group, also of those that were never read.
     fn latest(strategy: &dyn Strategy, latest: &[Option<Reading>]) -> Self {
-        let known: Vec<Reading> = latest.iter().flatten().cloned().collect();
+        let as_of = oldest(latest.iter().flatten()).map(|at| at.to_string());
         let group = |(of, reading): (EventType, &Option<Reading>)| match reading {
             Some(reading) => Group::new(reading),
             None => Group::never_read(strategy, of),
         };
         let groups = EventType::ALL.into_iter().zip(latest).map(group).collect();
-        Self { groups, ..Self::new(&known) }
+        Self { as_of, groups }
     }
+}
+
+fn oldest<'r>(readings: impl IntoIterator<Item = &'r Reading>) -> Option<Timestamp> {
+    readings.into_iter().map(|reading| reading.as_of).min()
 }
 
 impl Group {
@@ -221,8 +227,8 @@ impl LagWatch {
                 set(gauges, &report.group, &topic.topic, partition);
             }
         }
-        if let Some(oldest) = latest.iter().flatten().map(|reading| reading.as_of.as_micros()).min() {
-            gauges.as_of.set(oldest as f64 / 1e6);
+        if let Some(as_of) = oldest(latest.iter().flatten()) {
+            gauges.as_of.set(as_of.as_micros() as f64 / 1e6);
         }
     }
 }

@@ -43,7 +43,6 @@ pub struct HttpConfig {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Limits {
     pub(crate) body_max_bytes: usize,
-    pub(crate) target_max_bytes: usize,
     pub(crate) events_max: usize,
     pub(crate) send_timeout: Duration,
     pub(crate) request_deadline: Duration,
@@ -54,7 +53,6 @@ impl HttpConfig {
     pub(crate) fn limits(&self) -> Limits {
         Limits {
             body_max_bytes: self.body_max_bytes,
-            target_max_bytes: self.target_max_bytes,
             events_max: self.events_max,
             send_timeout: Duration::from_millis(self.send_timeout_ms),
             request_deadline: Duration::from_millis(self.request_deadline_ms),

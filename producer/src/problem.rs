@@ -135,13 +135,16 @@ impl Problem {
         Self::new(&UNSUPPORTED_MEDIA_TYPE, format!("send content-type: {expected}, not {found}"))
     }
 
+    /// 431.
+    pub(crate) fn head_too_large() -> Self {
+        Self::new(&HEAD_TOO_LARGE, "too many header fields, or too long ones (http.head_max_bytes)")
+    }
+
     /// What stands for a head that never became a request, by the status the HTTP library gave it.
     pub(crate) fn head_refused(status: u16) -> Self {
         match status {
             414 => Self::new(&TARGET_TOO_LONG, "path and query are too long"),
-            431 => {
-                Self::new(&HEAD_TOO_LARGE, "too many header fields, or too long ones (http.head_max_bytes)")
-            }
+            431 => Self::head_too_large(),
             _ => Self::new(&INVALID_REQUEST, "this is not an HTTP/1.1 request"),
         }
     }

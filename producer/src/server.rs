@@ -98,7 +98,7 @@ impl Routes {
         }
         let field_bytes = |(name, value): (&HeaderName, &HeaderValue)| name.as_str().len() + value.len() + 4;
         let head_bytes = target_bytes + request.headers().iter().map(field_bytes).sum::<usize>();
-        if head_bytes > self.head_max_bytes { Err(Problem::head_refused(431)) } else { Ok(()) }
+        if head_bytes > self.head_max_bytes { Err(Problem::head_too_large()) } else { Ok(()) }
     }
 
     async fn serve(self: Arc<Self>, request: Request<Incoming>) -> Result<Response, Infallible> {
@@ -128,7 +128,7 @@ impl Server {
         let routes = Arc::new(Routes {
             router: routes::router(Arc::clone(ingress)),
             head_max_bytes: config.head_max_bytes,
-            target_max_bytes: ingress.limits.target_max_bytes,
+            target_max_bytes: config.target_max_bytes,
             metrics: ingress.http.clone(),
         });
         Ok(Self {
@@ -176,9 +176,7 @@ impl Server {
         drop(self.listener);
         tokio::time::timeout(drain, graceful.shutdown()).await.is_ok()
     }
-}
 
-impl Server {
     /// Room for one more connection, waited for if there is none.
     async fn place(&self) -> Option<OwnedSemaphorePermit> {
         let connections = Arc::clone(&self.connections);

@@ -34,7 +34,7 @@ pub enum SchemaState {
     Missing,
     /// Older than expected: `floodgate migrate` brings it up.
     Older,
-    /// Made by a newer build; this one must not write to it.
+    /// Made by a newer build, which may run beside this one: it only added to what this one uses.
     Newer,
 }
 

@@ -10,7 +10,8 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::client::{Answer, Ask};
-use super::world::{Node, READY};
+use super::node::Node;
+use super::world::READY;
 
 /// A valid expectation.
 pub fn expectation() -> Value {

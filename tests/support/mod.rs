@@ -9,6 +9,7 @@ pub mod client;
 pub mod load;
 pub mod mistakes;
 pub mod model;
+pub mod node;
 pub mod plan;
 pub mod state;
 pub mod topic;

@@ -10,13 +10,14 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use floodgate_testkit::{Kafka, KafkaOptions, Postgres, PostgresOptions, Process, ScratchDir, ports, wait};
 use serde_json::Value;
 
-use super::client::{Answer, Ask, Client};
+use super::client::{Ask, Client};
 use super::load::{Load, LoadOptions, Recording};
 use super::model;
+use super::node::Node;
 use super::plan::{Plan, coupon_id};
 use super::state::State;
 
@@ -24,8 +25,6 @@ use super::state::State;
 pub const READY: Duration = Duration::from_secs(30);
 /// From the last write to a lag of 0, rebalances after a kill included.
 pub const DRAINED: Duration = Duration::from_secs(60);
-/// SIGTERM to exit: the default deadline of the product, and a little.
-pub const STOPPED: Duration = Duration::from_secs(30);
 const COMMAND: Duration = Duration::from_secs(60);
 
 /// What several worlds can share.
@@ -174,7 +173,7 @@ impl World {
         Ok(Node { args, http, admin, process, clients: [Client::new(http), Client::new(admin)] })
     }
 
-    fn spawn(&self, args: &[String], http: SocketAddr, admin: SocketAddr) -> Result<Arc<Process>> {
+    pub(super) fn spawn(&self, args: &[String], http: SocketAddr, admin: SocketAddr) -> Result<Arc<Process>> {
         let args: Vec<&str> = args.iter().map(String::as_str).collect();
         let mut command = self.binary(&args);
         command.env("FLOODGATE__HTTP__LISTEN", http.to_string());
@@ -293,163 +292,4 @@ fn lagging(report: &Value) -> String {
         format!("{group} partition {number} at {committed} of {end}")
     });
     told.collect::<Vec<_>>().join(", ")
-}
-
-/// The binary as a long-running process.
-pub struct Node {
-    args: Vec<String>,
-    pub http: SocketAddr,
-    pub admin: SocketAddr,
-    process: Arc<Process>,
-    clients: [Client; 2],
-}
-
-impl Node {
-    pub fn process(&self) -> &Process {
-        &self.process
-    }
-
-    /// Starts it again, where it was and as it was.
-    pub fn start_again(&mut self, world: &World) -> Result<()> {
-        ensure!(self.process.exit_status().is_some(), "{} runs already", self.process.name());
-        self.process = world.spawn(&self.args, self.http, self.admin)?;
-        self.wait_ready()
-    }
-
-    /// SIGKILL.
-    pub fn kill(&self) -> Result<()> {
-        self.process.kill()
-    }
-
-    /// SIGTERM, and then it must end with 0.
-    pub fn stop(&self) -> Result<()> {
-        self.process.terminate()?;
-        self.stopped()
-    }
-
-    /// Waits for its end, which must be with 0.
-    pub fn stopped(&self) -> Result<()> {
-        let exit = self.process.wait_exit(STOPPED)?;
-        ensure!(exit.code() == Some(0), "ended with {exit} after SIGTERM\n{}", self.process.log_tail());
-        Ok(())
-    }
-
-    pub fn wait_ready(&self) -> Result<()> {
-        let what = format!("{} to be ready", self.process.name());
-        let mut last = String::new();
-        let ready = wait::until(&what, READY, || {
-            if let Some(exit) = self.process.exit_status() {
-                return Some(Err(anyhow::anyhow!("{} ended with {exit}", self.process.name())));
-            }
-            let (status, detail) = self.readiness().ok()?;
-            last = detail;
-            (status == 200).then_some(Ok(()))
-        });
-        ready.with_context(|| last).flatten()
-    }
-
-    /// Waits until it is unready for a reason that has `needle` in it.
-    pub fn wait_unready(&self, needle: &str) -> Result<()> {
-        let mut last = String::new();
-        wait::until(&format!("{needle:?} in /readyz"), READY, || {
-            let (status, detail) = self.readiness().ok()?;
-            let found = status == 503 && detail.contains(needle);
-            last = detail;
-            found.then_some(())
-        })
-        .with_context(|| last)
-    }
-
-    /// Status and detail of the operators' `/readyz`.
-    pub fn readiness(&self) -> Result<(u16, String)> {
-        let answer = self.ask_admin("/readyz")?;
-        let detail = answer.json()["detail"].as_str().unwrap_or_default().to_owned();
-        Ok((answer.status, detail))
-    }
-
-    /// One request to the clients' listener.
-    pub fn ask(&self, ask: &Ask) -> Result<Answer> {
-        let [http, _] = &self.clients;
-        http.ask(ask).map_err(|failure| anyhow::anyhow!("{} {}: {failure:?}", ask.method, ask.path))
-    }
-
-    pub fn get(&self, path: &str) -> Result<Answer> {
-        self.ask(&Ask::get(path))
-    }
-
-    /// One GET from the operators' listener.
-    pub fn ask_admin(&self, path: &str) -> Result<Answer> {
-        let [_, admin] = &self.clients;
-        admin.ask(&Ask::get(path)).map_err(|failure| anyhow::anyhow!("GET {path}: {failure:?}"))
-    }
-
-    pub fn metrics(&self) -> Result<Metrics> {
-        let answer = self.ask_admin("/metrics")?;
-        ensure!(answer.status == 200, "/metrics answers {}", answer.status);
-        Metrics::parse(&answer.text())
-    }
-}
-
-/// A scrape.
-#[derive(Debug, Clone, Default)]
-pub struct Metrics(BTreeMap<String, f64>);
-
-impl Metrics {
-    fn parse(text: &str) -> Result<Metrics> {
-        let mut values = BTreeMap::new();
-        for line in text.lines().filter(|line| !line.starts_with('#') && !line.is_empty()) {
-            let Some((series, value)) = line.rsplit_once(' ') else { bail!("not a sample: {line}") };
-            values.insert(series.to_owned(), value.parse().with_context(|| line.to_owned())?);
-        }
-        Ok(Metrics(values))
-    }
-
-    /// All series of a name that have these labels.
-    pub fn series<'a>(
-        &'a self,
-        name: &'a str,
-        labels: &'a [(&'a str, &'a str)],
-    ) -> impl Iterator<Item = (&'a str, f64)> {
-        let matches = move |series: &str| {
-            let (found, rest) = series.split_once('{').unwrap_or((series, ""));
-            found == name && labels.iter().all(|(name, value)| rest.contains(&format!("{name}=\"{value}\"")))
-        };
-        self.0
-            .iter()
-            .filter(move |(series, _)| matches(series))
-            .map(|(series, value)| (series.as_str(), *value))
-    }
-
-    /// Their sum; 0 without any.
-    pub fn sum(&self, name: &str, labels: &[(&str, &str)]) -> f64 {
-        self.series(name, labels).map(|(_, value)| value).sum()
-    }
-
-    /// How many there are.
-    pub fn count(&self, name: &str, labels: &[(&str, &str)]) -> usize {
-        self.series(name, labels).count()
-    }
-
-    /// Adds another process's values to these.
-    pub fn add(&mut self, other: &Metrics) {
-        for (series, value) in &other.0 {
-            *self.0.entry(series.clone()).or_default() += value;
-        }
-    }
-
-    /// The upper bound of the histogram bucket in which a quantile lies, in the histogram's unit.
-    pub fn quantile_bound(&self, histogram: &str, quantile: f64) -> f64 {
-        let name = format!("{histogram}_bucket");
-        let mut buckets: BTreeMap<u64, f64> = BTreeMap::new();
-        for (series, count) in self.series(&name, &[]) {
-            let bound =
-                series.split("le=\"").nth(1).and_then(|rest| rest.split('"').next()).unwrap_or("+Inf");
-            let bound = bound.parse().unwrap_or(f64::INFINITY);
-            // positive floats order like their bits
-            *buckets.entry(f64::to_bits(bound)).or_default() += count;
-        }
-        let total = buckets.values().next_back().copied().unwrap_or(0.0);
-        let reached = buckets.iter().find(|(_, count)| **count >= total * quantile);
-        reached.map_or(f64::NAN, |(bound, _)| f64::from_bits(*bound))
-    }
 }

@@ -12,7 +12,7 @@ use rdkafka::topic_partition_list::TopicPartitionList;
 use rdkafka::types::RDKafkaErrorCode;
 
 use super::client::ClientSettings;
-use super::offsets::{Bound, bounds, committed};
+use super::offsets::{Bound, bounds, committed, partitions};
 use super::{ASK_TIMEOUT, Names};
 use crate::{GroupLag, LagError, Offset, Partition, PartitionLag, Topic};
 
@@ -85,19 +85,12 @@ impl Onlooker {
     }
 
     fn partitions(&self) -> Result<Vec<Partition>, LagError> {
-        let topic = &self.topic;
-        // asking by name never creates the topic: a consumer's metadata request does not allow it
-        let metadata = self
-            .consumer
-            .fetch_metadata(Some(topic), ASK_TIMEOUT)
-            .map_err(|error| LagError(format!("Kafka does not answer: {error}")))?;
-        let found = metadata.topics().iter().find(|found| found.name() == topic && found.error().is_none());
-        let found = found.ok_or_else(|| {
-            LagError(format!("topic {topic} is missing in Kafka; run `floodgate topics create`"))
-        })?;
-        let mut partitions: Vec<_> = found.partitions().iter().map(|p| Partition(p.id())).collect();
-        partitions.sort();
-        Ok(partitions)
+        partitions(&self.consumer, &self.topic).map_err(|error| match error.rdkafka_error_code() {
+            Some(RDKafkaErrorCode::UnknownTopicOrPartition) => {
+                LagError(format!("topic {} is missing in Kafka; run `floodgate topics create`", self.topic))
+            }
+            _ => LagError(format!("Kafka does not answer: {error}")),
+        })
     }
 
     fn members(&self) -> KafkaResult<usize> {

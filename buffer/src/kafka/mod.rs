@@ -13,6 +13,7 @@ mod member;
 mod native;
 mod offsets;
 mod publisher;
+mod rebalance;
 mod subscription;
 mod topics;
 

@@ -6,6 +6,7 @@ use std::ops::Range;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::topic_partition_list::{TopicPartitionList, TopicPartitionListElem};
+use rdkafka::types::RDKafkaErrorCode;
 
 use super::ASK_TIMEOUT;
 use crate::{Offset, Partition};
@@ -17,6 +18,20 @@ pub(super) enum Bound {
     Start,
     /// The next record's offset.
     End,
+}
+
+/// A topic's partitions, in order; [`RDKafkaErrorCode::UnknownTopicOrPartition`] when it is missing. Asking by name
+/// never creates it: a consumer's metadata request does not allow that.
+pub(super) fn partitions<C: ConsumerContext>(
+    consumer: &BaseConsumer<C>,
+    topic: &str,
+) -> KafkaResult<Vec<Partition>> {
+    let metadata = consumer.fetch_metadata(Some(topic), ASK_TIMEOUT)?;
+    let found = metadata.topics().iter().find(|found| found.name() == topic && found.error().is_none());
+    let found = found.ok_or(KafkaError::MetadataFetch(RDKafkaErrorCode::UnknownTopicOrPartition))?;
+    let mut partitions: Vec<_> = found.partitions().iter().map(|p| Partition(p.id())).collect();
+    partitions.sort();
+    Ok(partitions)
 }
 
 /// One bound of many partitions, with one request per broker.
@@ -40,7 +55,7 @@ pub(super) fn bounds<C: ConsumerContext>(
         element.error()?;
         match element.offset() {
             rdkafka::Offset::Offset(offset) => Ok((Partition(element.partition()), Offset(offset))),
-            _ => Err(KafkaError::SetPartitionOffset(rdkafka::types::RDKafkaErrorCode::NoOffset)),
+            _ => Err(KafkaError::SetPartitionOffset(RDKafkaErrorCode::NoOffset)),
         }
     };
     found.elements().iter().map(offset).collect()

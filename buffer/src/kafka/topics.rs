@@ -5,17 +5,16 @@ use std::time::{Duration, Instant};
 
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
-use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::error::{KafkaError, KafkaResult};
+use rdkafka::consumer::BaseConsumer;
+use rdkafka::error::KafkaResult;
 use rdkafka::metadata::Metadata;
 use rdkafka::types::RDKafkaErrorCode;
 
 use super::client::{ClientSettings, DEAD_LETTER_MAX_BYTES, EVENT_MAX_BYTES};
-use super::offsets::{Bound, bounds};
+use super::offsets::{Bound, bounds, partitions};
 use super::{ASK_TIMEOUT, Names};
 use crate::{
-    Partition, PartitionDescription, Topic, TopicDescription, TopicReport, TopicState, TopicsConfig,
-    TopicsError,
+    PartitionDescription, Topic, TopicDescription, TopicReport, TopicState, TopicsConfig, TopicsError,
 };
 
 /// How long the cluster may take to create topics.
@@ -89,8 +88,7 @@ fn wait_until_led(settings: &ClientSettings, names: &Names) -> Result<(), Topics
         .create()
         .map_err(|error| TopicsError(format!("no Kafka client: {error}")))?;
     let ends = |name: &String| -> KafkaResult<()> {
-        let partitions: Vec<_> = (0..partition_count(&consumer, name)?).map(Partition).collect();
-        bounds(&consumer, name, &partitions, Bound::End).map(drop)
+        bounds(&consumer, name, &partitions(&consumer, name)?, Bound::End).map(drop)
     };
     let until = Instant::now() + CREATE_TIMEOUT;
     for name in &names.topics {
@@ -104,16 +102,6 @@ fn wait_until_led(settings: &ClientSettings, names: &Names) -> Result<(), Topics
         }
     }
     Ok(())
-}
-
-fn partition_count(consumer: &BaseConsumer, topic: &str) -> KafkaResult<i32> {
-    let metadata = consumer.fetch_metadata(Some(topic), ASK_TIMEOUT)?;
-    let found = metadata.topics().iter().find(|found| found.name() == topic && found.error().is_none());
-    let partitions = found.map_or(0, |found| found.partitions().len());
-    match i32::try_from(partitions) {
-        Ok(count) if count > 0 => Ok(count),
-        _ => Err(KafkaError::MetadataFetch(RDKafkaErrorCode::UnknownTopicOrPartition)),
-    }
 }
 
 /// Durable defaults, spelled out so that a cluster's own defaults do not decide.
