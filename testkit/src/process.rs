@@ -115,7 +115,12 @@ impl Process {
     pub fn freeze(&self) -> Result<()> {
         let mut state = self.state();
         self.running(&mut state)?;
-        self.stop_all().map(drop)
+        let descendants = self.stop_all()?;
+        let what = format!("{} to stand still", self.name);
+        wait::until(&what, Duration::from_secs(10), || {
+            descendants.iter().chain([&self.pid]).all(|pid| tree::is_stopped(*pid)).then_some(())
+        })?;
+        Ok(())
     }
 
     /// Lets a frozen process and all its descendants go on (SIGCONT).

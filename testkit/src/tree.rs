@@ -29,6 +29,14 @@ pub(crate) fn lives(pid: u32) -> bool {
     Stat::read(pid).is_some_and(|stat| stat.lives())
 }
 
+/// Whether every thread of `pid` is stopped, or gone. A stop signal returns before the threads have noticed it.
+pub(crate) fn is_stopped(pid: u32) -> bool {
+    let threads = std::fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+    threads
+        .filter_map(|thread| std::fs::read_to_string(thread.path().join("stat")).ok())
+        .all(|text| Stat::parse(&text).is_none_or(|stat| stat.state == 'T' || !stat.lives()))
+}
+
 /// Sends a signal to one process; one that is gone is no error.
 pub(crate) fn signal(pid: u32, signal: i32) -> Result<()> {
     send(pid as i32, signal).with_context(|| format!("signal {signal} to process {pid}"))
