@@ -307,3 +307,36 @@ pub async fn bytes_arrive_unchanged(strategy: Arc<dyn Strategy>) {
     }
     member.close().await.unwrap();
 }
+
+/// A topic can be read past its group, in parts of any size, as often as one likes, up to any offset.
+pub async fn a_topic_is_read_past_its_group(strategy: Arc<dyn Strategy>) {
+    const COUNT: usize = 500;
+    publish(&*strategy.publisher().unwrap(), 20, COUNT).await;
+    let read = move || {
+        let mut log = strategy.log(TOPIC).unwrap();
+        let bounds = log.bounds().unwrap();
+        assert_eq!(bounds.iter().map(|(_, range)| range.end.0 - range.start.0).sum::<i64>(), COUNT as i64);
+        for (events, again) in [(7, false), (COUNT, true), (1, false)] {
+            let mut values = Vec::new();
+            for (partition, range) in &bounds {
+                let mut next = range.start;
+                while next < range.end {
+                    let chunk = log.read(*partition, next..range.end, events).unwrap();
+                    assert!(chunk.batch.len() <= events && chunk.next > next);
+                    for received in chunk.batch.iter() {
+                        assert!((next..chunk.next).contains(&received.origin.offset));
+                        assert_eq!((received.origin.topic, received.origin.partition), (TOPIC, *partition));
+                        values.push(String::from_utf8_lossy(received.value.unwrap()).into_owned());
+                    }
+                    next = chunk.next;
+                }
+                if again && range.start < range.end {
+                    let first = log.read(*partition, range.start..range.start.next(), events).unwrap();
+                    assert_eq!((first.batch.len(), first.next), (1, range.start.next()));
+                }
+            }
+            assert_complete_in_key_order(&values, 20, COUNT);
+        }
+    };
+    tokio::task::spawn_blocking(read).await.unwrap();
+}

@@ -25,6 +25,7 @@ mod config;
 pub mod contract;
 mod kafka;
 mod lag;
+mod log;
 mod memory;
 mod receipt;
 mod record;
@@ -40,6 +41,7 @@ use floodgate_schemas::EventType;
 pub use batch::{Batch, Received};
 pub use config::{BufferConfig, InMemoryConfig, KafkaConfig, PASS_THROUGH, StrategyKind, TopicsConfig};
 pub use lag::{GroupLag, LagError, PartitionLag};
+pub use log::{Chunk, Log, LogError};
 pub use receipt::{Outcome, Receipt, Receipts};
 pub use record::{Header, Offset, Origin, Partition, Record, Topic};
 pub use topics::{PartitionDescription, TopicDescription, TopicReport, TopicState, TopicsError};
@@ -86,6 +88,12 @@ pub trait Strategy: Send + Sync {
     /// # Errors
     /// [`LagError`] when they cannot be read now. Other groups may well be readable.
     fn lag(&self, of: EventType) -> Result<GroupLag, LagError>;
+
+    /// Reads a topic past all groups.
+    ///
+    /// # Errors
+    /// [`OpenError`] when the configuration cannot work.
+    fn log(&self, topic: Topic) -> Result<Box<dyn Log>, OpenError>;
 
     /// Creates the topics that are missing and reports on each. Blocks on the network.
     ///

@@ -77,7 +77,8 @@ contract!(
     members_share_and_take_over,
     a_stopped_member_ends,
     a_closed_publisher_is_empty_and_refuses,
-    bytes_arrive_unchanged
+    bytes_arrive_unchanged,
+    a_topic_is_read_past_its_group
 );
 
 /// With no broker nothing is acknowledged: the queue fills, and is relieved when messages time out.

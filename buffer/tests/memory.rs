@@ -26,7 +26,8 @@ contract!(
     members_share_and_take_over,
     a_stopped_member_ends,
     a_closed_publisher_is_empty_and_refuses,
-    bytes_arrive_unchanged
+    bytes_arrive_unchanged,
+    a_topic_is_read_past_its_group
 );
 
 #[tokio::test]

@@ -157,6 +157,22 @@ impl ClientSettings {
         self.passed_through_over(config)
     }
 
+    /// For reading topics to their end, past all groups.
+    pub(super) fn reader(&self, prefix: &str) -> ClientConfig {
+        let mut config = self.base();
+        config
+            // librdkafka wants one; it is never joined and nothing is committed in it
+            .set("group.id", format!("{prefix}floodgate.reader"))
+            .set("enable.auto.commit", "false")
+            .set("enable.auto.offset.store", "false")
+            .set("auto.offset.reset", "error")
+            .set("queued.max.messages.kbytes", self.kafka.prefetch_max_kb.to_string())
+            .set("fetch.queue.backoff.ms", "10")
+            .set("fetch.wait.max.ms", "100")
+            .set("enable.partition.eof", "true");
+        self.passed_through_over(config)
+    }
+
     /// For looking into `group` without ever joining it.
     pub(super) fn onlooker(&self, group: &str) -> ClientConfig {
         let mut config = self.base();

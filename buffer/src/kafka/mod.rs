@@ -5,10 +5,11 @@
 //! * [`publisher`]: admission, delivery reports, rebuilding after a fatal error.
 //! * [`member`] and [`subscription`]: one group member, its thread and its handle.
 //! * [`offsets`]: what the cluster knows of positions, and where a member reads on.
-//! * [`lag`] and [`topics`]: what operators ask.
+//! * [`lag`], [`log`] and [`topics`]: what operators ask.
 
 mod client;
 mod lag;
+mod log;
 mod member;
 mod native;
 mod offsets;
@@ -26,7 +27,7 @@ use rdkafka::error::KafkaError;
 use rdkafka::types::RDKafkaErrorCode;
 
 use crate::{
-    BatchLimits, GroupLag, KafkaConfig, LagError, OpenError, Publish, Strategy, Subscription, Topic,
+    BatchLimits, GroupLag, KafkaConfig, LagError, Log, OpenError, Publish, Strategy, Subscription, Topic,
     TopicDescription, TopicReport, TopicsConfig, TopicsError,
 };
 use client::ClientSettings;
@@ -138,6 +139,12 @@ impl Strategy for Kafka {
         onlooker.look()
     }
 
+    fn log(&self, topic: Topic) -> Result<Box<dyn Log>, OpenError> {
+        let log = log::KafkaLog::open(&self.settings, &self.names, topic)
+            .map_err(|error| OpenError(format!("no Kafka client to read with: {error}")))?;
+        Ok(Box::new(log))
+    }
+
     fn create_topics(&self) -> Result<Vec<TopicReport>, TopicsError> {
         topics::create(&self.settings, &self.names, &self.topics)
     }
@@ -148,7 +155,7 @@ impl Strategy for Kafka {
 }
 
 /// What librdkafka logs, in our log; `level` is syslog's.
-fn log(level: i32, facility: &str, message: &str) {
+fn say(level: i32, facility: &str, message: &str) {
     match level {
         0..=2 => tracing::error!(target: "librdkafka", facility, "{message}"),
         // connections that come and go are told by the readiness probe, once and in plain words

@@ -53,7 +53,7 @@ pub(super) struct Context;
 
 impl ClientContext for Context {
     fn log(&self, level: rdkafka::config::RDKafkaLogLevel, facility: &str, message: &str) {
-        super::log(level as i32, facility, message);
+        super::say(level as i32, facility, message);
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
@@ -247,7 +247,7 @@ impl Producer {
                 sys::RD_KAFKA_EVENT_LOG => {
                     let (mut facility, mut text, mut level) = (ptr::null(), ptr::null(), 0);
                     if sys::rd_kafka_event_log(event, &mut facility, &mut text, &mut level) == 0 {
-                        super::log(level, &text_of(facility), &text_of(text));
+                        super::say(level, &text_of(facility), &text_of(text));
                     }
                 }
                 _ => {}

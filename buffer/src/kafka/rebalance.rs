@@ -203,7 +203,7 @@ fn in_rebalance(error: &KafkaError) -> bool {
 
 impl ClientContext for MemberContext {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        super::log(level as i32, facility, message);
+        super::say(level as i32, facility, message);
     }
 
     fn error(&self, error: KafkaError, reason: &str) {

@@ -9,6 +9,7 @@
 //! member that leaves simply gives its claims back: what it had not committed is read again by others. No
 //! rebalance is needed, and all members work as long as there are more claimable partitions than members.
 
+mod log;
 mod member;
 mod partition;
 
@@ -21,10 +22,11 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use crate::{
-    Batch, BatchLimits, BoxFuture, GroupLag, InMemoryConfig, LagError, Offset, OpenError, Outcome, Partition,
-    PartitionDescription, PartitionLag, Publish, Receipt, Record, Refused, Strategy, Subscription, Topic,
-    TopicDescription, TopicReport, TopicState, TopicsConfig, TopicsError, Waiting,
+    Batch, BatchLimits, BoxFuture, GroupLag, InMemoryConfig, LagError, Log, Offset, OpenError, Outcome,
+    Partition, PartitionDescription, PartitionLag, Publish, Receipt, Record, Refused, Strategy, Subscription,
+    Topic, TopicDescription, TopicReport, TopicState, TopicsConfig, TopicsError, Waiting,
 };
+use log::MemoryLog;
 use member::Member;
 use partition::{Kept, PartitionLog, murmur2_partition};
 
@@ -130,6 +132,10 @@ impl Strategy for InMemory {
 
     fn lag(&self, of: EventType) -> Result<GroupLag, LagError> {
         Ok(self.state.group_lag(of))
+    }
+
+    fn log(&self, topic: Topic) -> Result<Box<dyn Log>, OpenError> {
+        Ok(Box::new(MemoryLog { state: Arc::clone(&self.state), topic }))
     }
 
     fn create_topics(&self) -> Result<Vec<TopicReport>, TopicsError> {

@@ -1,6 +1,7 @@
 //! One partition: a queue whose records keep their offsets, and who works on them.
 
 use std::collections::VecDeque;
+use std::ops::Range;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::{Batch, BatchLimits, Offset, Partition, Record, Waiting};
@@ -32,6 +33,17 @@ impl Kept {
     fn bytes(&self) -> usize {
         let length = |part: &Option<Box<[u8]>>| part.as_ref().map_or(0, |part| part.len());
         length(&self.key) + length(&self.value)
+    }
+
+    fn copy_into(&self, batch: &mut Batch, partition: Partition, offset: Offset) {
+        let headers = self.headers.iter().map(|(name, value)| (&**name, value.as_deref()));
+        batch.push(
+            partition,
+            offset,
+            self.appended_at_ms,
+            (self.key.as_deref(), self.value.as_deref()),
+            headers,
+        );
     }
 }
 
@@ -69,15 +81,38 @@ impl PartitionLog {
             if is_full(batch, limits) {
                 break;
             }
-            let headers = record.headers.iter().map(|(name, value)| (&**name, value.as_deref()));
-            let content = (record.key.as_deref(), record.value.as_deref());
-            let offset = Offset(self.committed + taken as i64);
-            batch.push(partition, offset, record.appended_at_ms, content, headers);
+            record.copy_into(batch, partition, Offset(self.committed + taken as i64));
             taken += 1;
         }
         if taken > before {
             self.claim = Some(Claim { member, taken });
         }
+    }
+
+    /// The offsets of what is kept.
+    pub(super) fn bounds(&self) -> Range<Offset> {
+        Offset(self.committed)..Offset(self.committed + self.records.len() as i64)
+    }
+
+    /// Copies records of a range that begins with what is kept, `events` at most; returns where to go on.
+    pub(super) fn copy_into(
+        &self,
+        batch: &mut Batch,
+        partition: Partition,
+        range: Range<Offset>,
+        events: usize,
+    ) -> Offset {
+        let end = range.end.min(self.bounds().end);
+        let mut next = range.start;
+        let skipped = usize::try_from(next.0 - self.committed).unwrap_or(0);
+        for record in self.records.iter().skip(skipped) {
+            if next >= end || batch.len() >= events {
+                break;
+            }
+            record.copy_into(batch, partition, next);
+            next = next.next();
+        }
+        if next >= end { range.end } else { next }
     }
 
     /// Drops the records before `next`; returns how many and how large they were.

@@ -1,0 +1,42 @@
+//! A topic as it stands, read past all groups: for tools that look at what it holds, and change nothing by it.
+
+use std::ops::Range;
+
+use crate::{Batch, Offset, Partition};
+
+/// What one topic holds. Reading it joins no group and commits nothing. Blocks on the network: not for async threads.
+pub trait Log: Send {
+    /// Every partition, in order, with the offsets from its oldest record up to where the next one will go. Offsets
+    /// before it have expired.
+    ///
+    /// # Errors
+    /// [`LogError`] when they cannot be read now.
+    fn bounds(&mut self) -> Result<Vec<(Partition, Range<Offset>)>, LogError>;
+
+    /// The next records of one partition from `range`, `events` at most. Reading on where the last call ended is fast;
+    /// anything else begins anew.
+    ///
+    /// # Errors
+    /// [`LogError`] when they cannot be read now, or are not there any more.
+    fn read(&mut self, partition: Partition, range: Range<Offset>, events: usize) -> Result<Chunk, LogError>;
+}
+
+/// Part of a partition.
+#[derive(Debug)]
+pub struct Chunk {
+    /// Its records, in order. Not every offset need have one.
+    pub batch: Batch,
+    /// Where reading goes on: everything of the range before it was read. The range's end when nothing is left.
+    pub next: Offset,
+}
+
+/// Records cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum LogError {
+    /// They expired, or the topic was made anew: ask for the bounds again.
+    #[error("offset {1} of partition {0} is not there any more")]
+    Gone(Partition, Offset),
+    /// Whoever holds them does not answer, or refuses: try again later.
+    #[error("{0}")]
+    Unavailable(String),
+}

@@ -1,0 +1,33 @@
+//! Reading a topic past its group: what waits, and the dead letters kept.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use super::State;
+use crate::{Batch, Chunk, Log, LogError, Offset, Partition, Topic};
+
+/// See the [module's documentation](self).
+pub(super) struct MemoryLog {
+    pub(super) state: Arc<State>,
+    pub(super) topic: Topic,
+}
+
+impl Log for MemoryLog {
+    fn bounds(&mut self) -> Result<Vec<(Partition, Range<Offset>)>, LogError> {
+        let log = self.state.topics[self.topic.index()].lock();
+        let partitions = (0..).zip(&log.partitions);
+        Ok(partitions.map(|(number, partition)| (Partition(number), partition.bounds())).collect())
+    }
+
+    fn read(&mut self, partition: Partition, range: Range<Offset>, events: usize) -> Result<Chunk, LogError> {
+        let log = self.state.topics[self.topic.index()].lock();
+        let kept = usize::try_from(partition.0).ok().and_then(|number| log.partitions.get(number));
+        let kept = kept.ok_or_else(|| LogError::Unavailable(format!("there is no partition {partition}")))?;
+        if range.start < kept.bounds().start {
+            return Err(LogError::Gone(partition, range.start));
+        }
+        let mut batch = Batch::new(self.topic);
+        let next = kept.copy_into(&mut batch, partition, range, events);
+        Ok(Chunk { batch, next })
+    }
+}
