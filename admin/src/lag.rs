@@ -214,8 +214,11 @@ impl LagWatch {
         let of = reading.lag.of as usize;
         let mut latest = self.latest.lock();
         let before = latest[of].replace(reading);
-        let Some(gauges) = &self.gauges else { return };
         let Some(reading) = &latest[of] else { return };
+        if let Some(before) = &before {
+            self.tell_rewinds(&before.lag, &reading.lag);
+        }
+        let Some(gauges) = &self.gauges else { return };
         if let Some(before) = before
             && before.lag.partitions.len() > reading.lag.partitions.len()
         {
@@ -229,6 +232,30 @@ impl LagWatch {
         }
         if let Some(as_of) = oldest(latest.iter().flatten()) {
             gauges.as_of.set(as_of.as_micros() as f64 / 1e6);
+        }
+    }
+}
+
+impl LagWatch {
+    /// Nobody of ours moves a committed offset back: someone reset it, it expired, or the topic was made anew. What is
+    /// read again changes nothing, but an operator should know.
+    fn tell_rewinds(&self, before: &GroupLag, now: &GroupLag) {
+        let (group, topic) = (&now.group, &now.topic);
+        for (before, now) in before.partitions.iter().zip(&now.partitions) {
+            let Some(was) = before.committed else { continue };
+            if now.committed.is_some_and(|committed| committed >= was) {
+                continue;
+            }
+            let (partition, found) =
+                (now.partition, now.committed.map_or("gone".to_owned(), |now| now.to_string()));
+            tracing::error!(
+                %group, %topic, %partition, %was, now = found,
+                "the committed offset moved back: what lies between is applied again, which changes nothing"
+            );
+            if let Some(gauges) = &self.gauges {
+                let partition = partition.to_string();
+                gauges.rewinds.with_label_values(&[group.as_str(), topic, &partition]).inc();
+            }
         }
     }
 }

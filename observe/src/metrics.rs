@@ -83,6 +83,9 @@ pub struct LagGauges {
     pub seconds: GaugeVec,
     /// `floodgate_missing_records{group,topic,partition}`: expired before they were read.
     pub missing: IntGaugeVec,
+    /// `floodgate_committed_offset_rewinds_total{group,topic,partition}`: how often a committed offset was found behind
+    /// where it had been, or gone.
+    pub rewinds: IntCounterVec,
     /// `floodgate_lag_as_of_seconds`: when the positions were read, in Unix time.
     pub as_of: Gauge,
     /// `kafka_consumergroup_lag{consumergroup,topic,partition}`.
@@ -113,6 +116,11 @@ impl Metrics {
             missing: make.gauges(
                 "floodgate_missing_records",
                 "Records expired before they were read",
+                group,
+            )?,
+            rewinds: make.counters(
+                "floodgate_committed_offset_rewinds_total",
+                "Committed offsets found behind where they had been",
                 group,
             )?,
             as_of: make.float_gauge("floodgate_lag_as_of_seconds", "When the lag was read, in Unix time")?,

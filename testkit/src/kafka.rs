@@ -13,7 +13,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 
 use self::java::Java;
-use crate::{Process, ScratchDir, ports, process, wait};
+use crate::{Link, Process, Proxy, ScratchDir, ports, process, wait};
 
 /// From start to readiness. Generous, as a busy machine starts three Java processes slowly.
 const START_DEADLINE: Duration = Duration::from_secs(90);
@@ -35,11 +35,13 @@ pub struct KafkaOptions {
     /// Start fast, stay lean and notice a dead broker soon, at the price of throughput: only the first compiler stage,
     /// the serial collector, short sessions. Switch it off to measure; the server then runs as in production.
     pub quick_jit: bool,
+    /// Whether each broker can also be reached through a [`Link`] of its own, under [`Kafka::linked_bootstrap`].
+    pub linked: bool,
 }
 
 impl Default for KafkaOptions {
     fn default() -> Self {
-        KafkaOptions { brokers: 1, properties: Vec::new(), heap_mb: 256, quick_jit: true }
+        KafkaOptions { brokers: 1, properties: Vec::new(), heap_mb: 256, quick_jit: true, linked: false }
     }
 }
 
@@ -57,7 +59,15 @@ pub struct Kafka {
 struct Broker {
     port: u16,
     controller_port: u16,
+    linked: Option<Linked>,
     process: Mutex<Option<Arc<Process>>>,
+}
+
+/// A second listener, whose clients are told to come through a link.
+#[derive(Debug)]
+struct Linked {
+    port: u16,
+    link: Link,
 }
 
 impl Kafka {
@@ -80,10 +90,14 @@ impl Kafka {
         let scratch = ScratchDir::new("kafka")?;
         let log4j = include_str!("../kafka/log4j2.properties");
         std::fs::write(scratch.path().join("log4j2.properties"), log4j)?;
+        let proxy = options.linked.then(Proxy::start).transpose()?;
         let new_broker = |_| {
             let (port, controller_port) = (ports::free_port()?, ports::free_port()?);
-            let process = Mutex::new(None);
-            Ok(Broker { port, controller_port, process })
+            let linked = proxy.as_ref().map(|proxy| -> Result<Linked> {
+                let port = ports::free_port()?;
+                Ok(Linked { port, link: proxy.link(port)? })
+            });
+            Ok(Broker { port, controller_port, linked: linked.transpose()?, process: Mutex::new(None) })
         };
         let brokers = (0..options.brokers).map(new_broker).collect::<Result<_>>()?;
         let kafka = Kafka { options, brokers, java, scratch };
@@ -96,6 +110,19 @@ impl Kafka {
         let addresses: Vec<String> =
             self.brokers.iter().map(|broker| format!("127.0.0.1:{}", broker.port)).collect();
         addresses.join(",")
+    }
+
+    /// The same through the brokers' links, which keep the clients they lead to the brokers. Empty unless
+    /// [`KafkaOptions::linked`].
+    pub fn linked_bootstrap(&self) -> String {
+        let linked = self.brokers.iter().filter_map(|broker| broker.linked.as_ref());
+        linked.map(|linked| format!("127.0.0.1:{}", linked.link.port())).collect::<Vec<_>>().join(",")
+    }
+
+    /// The link to broker `i`.
+    pub fn link(&self, i: usize) -> Result<&Link> {
+        let linked = self.brokers[i].linked.as_ref();
+        linked.map(|linked| &linked.link).context("the cluster was started without links")
     }
 
     /// The port that clients find broker `i` at. Brokers are counted from 0; Kafka calls broker `i` node `i + 1`.
@@ -197,7 +224,11 @@ impl Kafka {
     }
 
     fn properties(&self, i: usize) -> String {
-        let Broker { port, controller_port, .. } = &self.brokers[i];
+        let Broker { port, controller_port, linked, .. } = &self.brokers[i];
+        let (linked_at, linked_through) = linked.as_ref().map_or_else(Default::default, |linked| {
+            let (port, link) = (linked.port, linked.link.port());
+            (format!(",LINKED://127.0.0.1:{port}"), format!(",LINKED://127.0.0.1:{link}"))
+        });
         let node = i + 1;
         let voters: Vec<String> = (1..)
             .zip(&self.brokers)
@@ -213,8 +244,9 @@ impl Kafka {
              controller.quorum.voters={voters}\n\
              controller.listener.names=CONTROLLER\n\
              inter.broker.listener.name=PLAINTEXT\n\
-             listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port}\n\
-             advertised.listeners=PLAINTEXT://127.0.0.1:{port}\n\
+             listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,LINKED:PLAINTEXT\n\
+             listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port}{linked_at}\n\
+             advertised.listeners=PLAINTEXT://127.0.0.1:{port}{linked_through}\n\
              log.dirs={data}\n\
              auto.create.topics.enable=false\n\
              group.initial.rebalance.delay.ms=0\n\

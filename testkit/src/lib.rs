@@ -27,6 +27,7 @@
 //!
 //! - [`process`]: one child process: its logs, signals, exit, memory and processor time.
 //! - [`kafka`] and [`postgres`]: the servers. `scripts/setup` installs what they need.
+//! - [`proxy`]: connections that are cut, silenced and throttled on demand.
 //! - [`ports`], [`scratch`], [`wait`]: free ports, temporary folders, waiting for a condition with a deadline.
 //!
 //! All functions but [`wait::until_async`] block the calling thread.
@@ -38,10 +39,12 @@ pub mod kafka;
 pub mod ports;
 pub mod postgres;
 pub mod process;
+pub mod proxy;
 pub mod scratch;
 pub mod wait;
 
 pub use kafka::{Kafka, KafkaOptions};
-pub use postgres::{Postgres, PostgresOptions};
+pub use postgres::{Held, Postgres, PostgresOptions};
 pub use process::Process;
+pub use proxy::{Link, Proxy};
 pub use scratch::ScratchDir;

@@ -25,6 +25,8 @@ const SQL_DEADLINE: Duration = Duration::from_secs(60);
 pub struct PostgresOptions {
     /// Lines of `postgresql.conf`; they win over those of this crate.
     pub settings: Vec<(String, String)>,
+    /// The size of the write-ahead log's files, a power of two; 16 otherwise.
+    pub wal_segment_mb: Option<u32>,
 }
 
 /// A server. Dropping it stops it and removes its data.
@@ -77,6 +79,23 @@ impl Postgres {
         let mut command = Command::new(self.programs.folder.join("psql"));
         command.args(["-AtqX", "-v", "ON_ERROR_STOP=1", "-d", &url, "-c", sql]);
         process::run("psql", command, self.scratch.path(), SQL_DEADLINE)
+    }
+
+    /// Opens a session that runs `statements` in a transaction, and then keeps it open with all its locks until it is
+    /// dropped. Returns once it has them.
+    pub fn hold(&self, url: &str, statements: &str) -> Result<Held<'_>> {
+        static HELD: AtomicU32 = AtomicU32::new(1);
+        let name = format!("held-{}", HELD.fetch_add(1, Ordering::Relaxed));
+        let mut command = Command::new(self.programs.folder.join("psql"));
+        let holding = format!("BEGIN; {statements}; \\echo held");
+        command.args(["-AtqX", "-v", "ON_ERROR_STOP=1", "-d", url]).env("PGAPPNAME", &name);
+        // statement by statement, so that what was echoed is also done
+        for part in holding.split("; ").chain(["SELECT pg_sleep(3600)"]) {
+            command.args(["-c", part]);
+        }
+        let process = Process::spawn(&name, command, self.scratch.path())?;
+        process.wait_for_log("held", SQL_DEADLINE)?;
+        Ok(Held { postgres: self, name, _process: process })
     }
 
     /// The process that was started last.
@@ -151,6 +170,9 @@ impl Postgres {
             "--encoding=UTF8",
         ]);
         command.args(["--locale=C.UTF-8", "--no-sync", "--no-instructions"]);
+        if let Some(size) = options.wal_segment_mb {
+            command.arg(format!("--wal-segsize={size}"));
+        }
         command.arg("--pwfile").arg(home.join("password")).arg("-D").arg(self.data()).current_dir(&home);
         process::run("initdb", command, scratch, START_DEADLINE)?;
 
@@ -178,6 +200,27 @@ impl Postgres {
 
     fn slot(&self) -> std::sync::MutexGuard<'_, Option<Arc<Process>>> {
         self.process.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A session that holds locks. Dropping it gives them back.
+#[derive(Debug)]
+pub struct Held<'s> {
+    postgres: &'s Postgres,
+    name: String,
+    _process: Process,
+}
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        // the server does not look at its client while it sleeps
+        let sql = format!(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = '{}'",
+            self.name
+        );
+        if let Err(error) = self.postgres.psql("postgres", &sql) {
+            eprintln!("testkit: {error:#}");
+        }
     }
 }
 

@@ -280,6 +280,12 @@ pub(crate) fn find_in_path(program: &str) -> Option<PathBuf> {
     std::env::split_paths(&path).find(|folder| folder.join(program).is_file())
 }
 
+/// Where Cargo builds, and where `scripts/setup` puts what tests need.
+pub(crate) fn target_folder() -> PathBuf {
+    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new(""));
+    workspace.join(std::env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into()))
+}
+
 /// Whether our child `pid` has ended and was not reaped. It is left a zombie.
 fn is_zombie(pid: u32) -> bool {
     // SAFETY: all zeroes is a valid siginfo_t, which waitid fills in; si_pid is valid after waitid and 0 if it found none.

@@ -9,7 +9,7 @@ use floodgate_testkit::{Postgres, PostgresOptions};
 fn rows_survive_a_crash() -> Result<()> {
     let start = Instant::now();
     let settings = vec![("testkit.note".into(), "it's".into())];
-    let postgres = Postgres::start(PostgresOptions { settings })?;
+    let postgres = Postgres::start(PostgresOptions { settings, ..PostgresOptions::default() })?;
     println!("started in {:.1?}", start.elapsed());
 
     let url = postgres.create_database()?;

@@ -25,6 +25,10 @@ pub fn valid_expectation() -> Ask {
     Ask::new("POST", "/api/v6/expectations").json(expectation().to_string())
 }
 
+pub fn valid_like(target: &str) -> Ask {
+    Ask::new("PUT", format!("/api/v6/characters/{target}/likes/somebody"))
+}
+
 pub fn in_an_hour() -> String {
     from_now(3600)
 }

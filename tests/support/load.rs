@@ -1,5 +1,6 @@
 //! Sends a plan's writes and records what became of each.
 
+use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, Weak};
@@ -32,6 +33,9 @@ pub struct LoadOptions {
     pub heed_readiness: bool,
     /// Every n-th accepted write is sent once more, to another ingress, as a late retry would be. 0: none.
     pub repeat_every: usize,
+    /// Writes begun a second, whatever becomes of those before (open loop, as far as the workers suffice). 0: each worker
+    /// begins its next write when the last one is done.
+    pub rate: u32,
 }
 
 impl Default for LoadOptions {
@@ -42,6 +46,7 @@ impl Default for LoadOptions {
             deadline: Duration::from_secs(90),
             heed_readiness: false,
             repeat_every: 50,
+            rate: 0,
         }
     }
 }
@@ -92,11 +97,31 @@ pub struct Recording {
     pub taken: usize,
     /// 504s and broken connections: each may be one more.
     pub unknown: usize,
+    /// How long each 503 and 429 took, in ascending order.
+    pub refusals: Vec<Duration>,
 }
 
 impl Recording {
     pub fn count(&self, verdict: Verdict) -> usize {
         self.fates.iter().filter(|fate| fate.verdict == verdict).count()
+    }
+
+    /// What is known of these writes is taken back: they may have an effect or not.
+    pub fn excuse(&mut self, ids: &HashSet<Uuid>) {
+        for (index, fate) in self.fates.iter_mut().enumerate() {
+            if ids.contains(&self.plan.event_id(index)) {
+                fate.verdict = Verdict::Unknown;
+            }
+        }
+    }
+
+    /// The ids of all writes with this verdict.
+    pub fn ids(&self, verdict: Verdict) -> HashSet<Uuid> {
+        let fates = self.fates.iter().enumerate();
+        fates
+            .filter(|(_, fate)| fate.verdict == verdict)
+            .map(|(index, _)| self.plan.event_id(index))
+            .collect()
     }
 
     pub fn attempts(&self) -> usize {
@@ -122,6 +147,7 @@ struct Shared {
     accepted: AtomicUsize,
     stop: AtomicBool,
     answers: Answers,
+    refusals: Mutex<Vec<Duration>>,
     troubles: Mutex<Vec<String>>,
 }
 
@@ -137,6 +163,7 @@ impl Load {
             accepted: AtomicUsize::new(0),
             stop: AtomicBool::new(false),
             answers: Answers::default(),
+            refusals: Mutex::default(),
             troubles: Mutex::default(),
         });
         if options.heed_readiness {
@@ -169,6 +196,12 @@ impl Load {
         self.workers.iter().all(JoinHandle::is_finished)
     }
 
+    /// Attempts so far that were not accepted, for whatever reason.
+    pub fn failed(&self) -> usize {
+        let Answers { not_stored, unknown, not_sent, broken, .. } = &self.shared.answers;
+        [not_stored, unknown, not_sent, broken].iter().map(|count| count.load(Ordering::Relaxed)).sum()
+    }
+
     /// Begins no more writes; those on their way are answered.
     pub fn stop(&self) {
         self.shared.stop.store(true, Ordering::Relaxed);
@@ -188,6 +221,8 @@ impl Load {
         if !troubles.is_empty() {
             bail!("seed {}, wrong answers:\n{}", shared.plan.seed, troubles.join("\n"));
         }
+        let mut refusals = std::mem::take(&mut *shared.refusals.lock().unwrap());
+        refusals.sort_unstable();
         let recording = Recording {
             plan: Arc::clone(&shared.plan),
             fates,
@@ -196,6 +231,7 @@ impl Load {
             taken: shared.answers.accepted.load(Ordering::Relaxed),
             unknown: shared.answers.unknown.load(Ordering::Relaxed)
                 + shared.answers.broken.load(Ordering::Relaxed),
+            refusals,
         };
         let accepted = recording.count(Verdict::Accepted);
         println!("load: {accepted} accepted in {seconds:.1} s; {}", recording.answers);
@@ -225,6 +261,10 @@ async fn work(shared: Arc<Shared>) -> Vec<(usize, Fate)> {
         let index = shared.next.fetch_add(1, Ordering::Relaxed);
         if index >= shared.plan.writes.len() {
             break;
+        }
+        if shared.options.rate > 0 {
+            let due = Duration::from_secs_f64(index as f64 / f64::from(shared.options.rate));
+            tokio::time::sleep_until((shared.start + due).into()).await;
         }
         let fate = shared.deliver(index).await;
         fates.push((index, fate));
@@ -267,7 +307,12 @@ impl Shared {
         let turns = (turn..turn + count).map(|turn| turn % count);
         let ready = turns.clone().find(|index| self.ready[*index].load(Ordering::Relaxed));
         let ingress = &self.ingresses[ready.unwrap_or(turn % count)];
-        let (count, verdict) = match ingress.send(&self.plan.ask(index)).await {
+        let asked = Instant::now();
+        let answer = ingress.send(&self.plan.ask(index)).await;
+        if answer.as_ref().is_ok_and(|answer| [429, 503].contains(&answer.status)) {
+            self.refusals.lock().unwrap().push(asked.elapsed());
+        }
+        let (count, verdict) = match answer {
             Err(Failure::NotSent(_)) => (&self.answers.not_sent, Verdict::NotStored),
             Err(Failure::Broken(_)) => (&self.answers.broken, Verdict::Unknown),
             Ok(answer) => self.judge(index, &answer),

@@ -14,6 +14,9 @@ use super::world::{READY, World};
 /// SIGTERM to exit: the default deadline of the product, and a little.
 pub const STOPPED: Duration = Duration::from_secs(30);
 
+/// What the targets of probes begin with: they are in no plan.
+pub const PROBED: &str = "probed-";
+
 /// The binary as a long-running process.
 pub struct Node {
     pub(super) args: Vec<String>,
@@ -50,6 +53,21 @@ impl Node {
     pub fn stopped(&self) -> Result<()> {
         let exit = self.process.wait_exit(STOPPED)?;
         ensure!(exit.code() == Some(0), "ended with {exit} after SIGTERM\n{}", self.process.log_tail());
+        Ok(())
+    }
+
+    /// Sends a like of its own, as often as it takes, until it can be read.
+    pub fn probe(&self, name: &str, deadline: Duration) -> Result<()> {
+        let path = format!("/api/v6/characters/{PROBED}{name}/likes/{name}");
+        let mut accepted = false;
+        wait::until("a write to be accepted, applied and read", deadline, || {
+            if !accepted {
+                accepted = self.ask(&Ask::new("PUT", &path)).is_ok_and(|answer| answer.status == 202);
+                return None;
+            }
+            let answer = self.get(&path).ok()?;
+            (answer.status == 200 && answer.json()["liked"] == true).then_some(())
+        })?;
         Ok(())
     }
 

@@ -1,20 +1,28 @@
 //! The topics themselves, seen past the product: records nobody could send through it, and dead letters.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use floodgate_schemas::codec::decode;
+use floodgate_schemas::{CouponIssue, Event, EventType, ExpectationWrite, Like};
 use floodgate_testkit::wait;
-use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::message::{Header, Headers, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, Producer, ProducerContext};
 use rdkafka::{ClientConfig, ClientContext, Message, Offset, TopicPartitionList};
+use uuid::Uuid;
+
+use super::node::PROBED;
+use super::world::World;
 
 const DEADLINE: Duration = Duration::from_secs(30);
 
 /// A record as it stands on a topic.
 #[derive(Debug, Clone)]
 pub struct Found {
+    pub partition: i32,
+    pub offset: i64,
     pub key: Option<Vec<u8>>,
     pub value: Option<Vec<u8>>,
     pub headers: Vec<(String, Option<Vec<u8>>)>,
@@ -57,6 +65,17 @@ pub fn put(brokers: &str, topic: &str, key: &[u8], value: &[u8], header: (&str, 
     reports.recv_timeout(DEADLINE)?.map_err(anyhow::Error::msg).context("the record was not stored")
 }
 
+/// Sets committed offsets of a group without members, as an operator's tool would.
+pub fn commit(brokers: &str, group: &str, topic: &str, offsets: &[(i32, i64)]) -> Result<()> {
+    let consumer: BaseConsumer =
+        ClientConfig::new().set("bootstrap.servers", brokers).set("group.id", group).create()?;
+    let mut list = TopicPartitionList::new();
+    for (partition, offset) in offsets {
+        list.add_partition_offset(topic, *partition, Offset::Offset(*offset))?;
+    }
+    Ok(consumer.commit(&list, CommitMode::Sync)?)
+}
+
 /// All records of a topic, from its beginning to where it ends now.
 pub fn read_all(brokers: &str, topic: &str) -> Result<Vec<Found>> {
     let consumer: BaseConsumer = ClientConfig::new()
@@ -87,6 +106,8 @@ pub fn read_all(brokers: &str, topic: &str) -> Result<Vec<Found>> {
             let headers =
                 message.headers().map(|headers| headers.iter().collect::<Vec<_>>()).unwrap_or_default();
             found.push(Found {
+                partition: message.partition(),
+                offset: message.offset(),
                 key: message.key().map(<[u8]>::to_vec),
                 value: message.payload().map(<[u8]>::to_vec),
                 headers: headers
@@ -98,6 +119,34 @@ pub fn read_all(brokers: &str, topic: &str) -> Result<Vec<Found>> {
         Some(())
     })?;
     Ok(found)
+}
+
+/// The id of an event as it stands on a topic; `None` when it is none.
+pub fn event_id(of: EventType, record: &Found) -> Option<Uuid> {
+    fn id<E: Event>(value: &[u8]) -> Option<Uuid> {
+        decode::<E>(value).ok().map(|event| event.event_id().as_uuid())
+    }
+    let value = record.value.as_deref()?;
+    match of {
+        EventType::Expectation => id::<ExpectationWrite>(value),
+        EventType::Coupon => id::<CouponIssue>(value),
+        EventType::Like => id::<Like>(value),
+    }
+}
+
+/// How often each event stands on the topics of a world, probes left out.
+pub fn event_ids(brokers: &str, world: &World) -> Result<HashMap<Uuid, usize>> {
+    let mut ids = HashMap::new();
+    for of in EventType::ALL {
+        for record in read_all(brokers, &world.named(of.topic()))? {
+            if record.key.as_deref().unwrap_or_default().starts_with(PROBED.as_bytes()) {
+                continue;
+            }
+            let id = event_id(of, &record).with_context(|| format!("no event: {record:?}"))?;
+            *ids.entry(id).or_default() += 1;
+        }
+    }
+    Ok(ids)
 }
 
 /// The dead letters from one topic, by partition and offset. Fails when one origin is there twice.

@@ -17,7 +17,7 @@ use serde_json::Value;
 use super::client::{Ask, Client};
 use super::load::{Load, LoadOptions, Recording};
 use super::model;
-use super::node::Node;
+use super::node::{Node, PROBED};
 use super::plan::{Plan, coupon_id};
 use super::state::State;
 
@@ -230,6 +230,30 @@ impl World {
         .with_context(|| format!("waiting: {last}"))
     }
 
+    /// A fingerprint of all rows that changes when any of them is written again, even with what it holds already.
+    pub fn rows(&self, postgres: &Postgres) -> Result<String> {
+        let tables = ["expectations", "coupons", "coupon_issues", "coupon_requests", "likes", "like_counts"];
+        let rows =
+            tables.map(|table| format!("SELECT '{table}' || xmin || t::text AS row FROM {table} AS t"));
+        let sql = format!(
+            "SELECT md5(string_agg(row, E'\n' ORDER BY row)) FROM ({}) AS rows",
+            rows.join(" UNION ALL ")
+        );
+        postgres.psql(&self.setting("store.url"), &sql)
+    }
+
+    /// Committed offsets of all groups and partitions; those never committed are left out.
+    pub fn committed(&self) -> Result<BTreeMap<(String, i64), i64>> {
+        let lag = self.lag()?;
+        let committed = partitions(&lag).filter_map(|(group, partition)| {
+            Some((
+                (group.to_owned(), partition["partition"].as_i64()?),
+                partition["committedOffset"].as_i64()?,
+            ))
+        });
+        Ok(committed.collect())
+    }
+
     /// Starts a load on ingress nodes.
     pub fn load(&self, plan: &Arc<Plan>, ingresses: &[&Node], options: LoadOptions) -> Load {
         let addresses: Vec<SocketAddr> = ingresses.iter().map(|node| node.http).collect();
@@ -246,6 +270,8 @@ impl World {
         self.wait_drained(DRAINED)?;
         let mut state = State::from_postgres(postgres, &self.setting("store.url"))?;
         state.expectations.retain(|(character, _), _| !but.contains(character));
+        state.likes.retain(|(target, _), _| !target.starts_with(PROBED));
+        state.counts.retain(|target, _| !target.starts_with(PROBED));
         model::check(recording, &state, &Default::default())
     }
 }

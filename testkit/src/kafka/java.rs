@@ -123,7 +123,5 @@ fn libs_folder() -> (PathBuf, bool) {
     if let Some(libs) = std::env::var_os("TESTKIT_KAFKA_LIBS") {
         return (libs.into(), true);
     }
-    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new(""));
-    let target = std::env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into());
-    (workspace.join(target).join("testkit/kafka-libs"), false)
+    (process::target_folder().join("testkit/kafka-libs"), false)
 }

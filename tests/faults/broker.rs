@@ -1,0 +1,144 @@
+//! Brokers that die, stay away, fall silent, and whose disks are full.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use floodgate_testkit::wait;
+
+use crate::scenario::{Pace, Round, scenario, servers};
+use crate::support::answers::valid_expectation;
+use crate::support::load::{LoadOptions, Recording, Verdict};
+use crate::support::topic::event_ids;
+use crate::support::world::{READY, World};
+
+/// A load that goes on while servers are away.
+fn patient() -> LoadOptions {
+    LoadOptions { workers: 32, deadline: Duration::from_secs(120), repeat_every: 0, ..LoadOptions::default() }
+}
+
+/// The log holds what was accepted at the first try exactly once, and nothing that was answered as not stored.
+fn log_agrees(round: &Round<'_>, world: &World, recording: &Recording) -> Result<()> {
+    let there = event_ids(&round.kafka.bootstrap(), world)?;
+    for (index, fate) in recording.fates.iter().enumerate() {
+        let id = recording.plan.event_id(index);
+        let times = there.get(&id).copied().unwrap_or(0);
+        let fits = match fate.verdict {
+            Verdict::Accepted => times == 1 || times > 1 && fate.attempts > 1,
+            Verdict::Unknown => true,
+            _ => times == 0,
+        };
+        ensure!(fits, "{id} stands {times} times in the log: {fate:?}");
+    }
+    let sent: HashSet<_> = (0..recording.fates.len()).map(|index| recording.plan.event_id(index)).collect();
+    let strange = there.keys().filter(|id| !sent.contains(id)).count();
+    ensure!(strange == 0, "{strange} events nobody sent");
+    Ok(())
+}
+
+/// A broker that dies and comes back within the message timeout costs time only: nobody sees an error, and the log
+/// holds each event once.
+#[test]
+fn broker_killed_and_back() {
+    scenario("3", "broker_killed_and_back", Pace::Slow, servers, |round| {
+        let patience = [("buffer.kafka.message_timeout_ms", "17000"), ("http.request_deadline_ms", "19000")];
+        let world = round.world_with(&patience)?;
+        let (left, right) = (world.start(&["serve"])?, world.start(&["serve"])?);
+        let _consume = world.start(&["consume"])?;
+        let plan = round.plan(6000);
+        world.create_coupons(&left, &plan)?;
+        let load = world.load(&plan, &[&left, &right], patient());
+        load.wait_for(round.between(0.1, 0.6))?;
+        round.kafka.kill(0)?;
+        left.wait_unready("does not answer")?;
+        round.lasts(Duration::from_secs(3));
+        round.kafka.start_again(0)?;
+        round.recovers(&left)?;
+        let recording = load.finish()?;
+        log_agrees(round, &world, &recording)?;
+        round.judge(&world, &recording)
+    });
+}
+
+/// While no broker is there nothing is accepted: what was on its way is unknown, what comes later is not stored, and
+/// both stay true when the broker is back.
+#[test]
+fn broker_away_longer_than_the_message_timeout() {
+    scenario("4", "broker_away_longer_than_the_message_timeout", Pace::Slow, servers, |round| {
+        let quick = [("buffer.kafka.message_timeout_ms", "1000"), ("http.request_deadline_ms", "2500")];
+        let world = round.world_with(&quick)?;
+        let serve = world.start(&["serve"])?;
+        let _consume = world.start(&["consume"])?;
+        let plan = round.plan(8000);
+        world.create_coupons(&serve, &plan)?;
+        let load = world.load(&plan, &[&serve], LoadOptions { retry: false, ..patient() });
+        load.wait_for(round.between(0.1, 0.5))?;
+        round.kafka.kill(0)?;
+        // longer than all deadlines: those on their way are answered, and those that came later as well
+        let killed = load.failed();
+        wait::until("answers to those on their way", READY, || (load.failed() >= killed + 40).then_some(()))?;
+        let accepted = load.accepted();
+        wait::until("more refusals", READY, || (load.failed() >= killed + 120).then_some(()))?;
+        ensure!(load.accepted() == accepted, "a 202 without a broker");
+        round.kafka.start_again(0)?;
+        round.recovers(&serve)?;
+        let recording = load.finish()?;
+        ensure!(recording.count(Verdict::NotStored) > 0, "nobody was refused: {}", recording.answers);
+        log_agrees(round, &world, &recording)?;
+        round.judge(&world, &recording)
+    });
+}
+
+/// Acknowledgements that get lost on the wire are asked for again: the log holds each event once.
+#[test]
+fn acknowledgement_lost_on_the_wire() {
+    scenario("5", "acknowledgement_lost_on_the_wire", Pace::Quick, servers, |round| {
+        let patience = [("buffer.kafka.message_timeout_ms", "17000"), ("http.request_deadline_ms", "19000")];
+        let world = round.world_with(&patience)?;
+        let _consume = world.start(&["consume"])?;
+        world.set("buffer.kafka.brokers", round.kafka.linked_bootstrap());
+        let serve = world.start(&["serve"])?;
+        let plan = round.plan(4000);
+        world.create_coupons(&serve, &plan)?;
+        let load = world.load(&plan, &[&serve], patient());
+        for part in [round.between(0.1, 0.3), round.between(0.4, 0.6)] {
+            load.wait_for(part)?;
+            round.kafka.link(0)?.swallow_answers()?;
+            wait::until("events that nobody acknowledges", READY, || {
+                (serve.metrics().ok()?.sum("buffer_size", &[]) >= 30.0).then_some(())
+            })?;
+            round.kafka.link(0)?.calm()?;
+        }
+        round.recovers(&serve)?;
+        let recording = load.finish()?;
+        ensure!(recording.attempts() == recording.fates.len(), "noticed: {}", recording.answers);
+        log_agrees(round, &world, &recording)?;
+        round.judge(&world, &recording)
+    });
+}
+
+/// A broker that cannot write its log any more ends, which nobody takes for an acknowledgement.
+#[test]
+fn broker_disk_full() {
+    scenario("25", "broker_disk_full", Pace::Slow, servers, |round| {
+        let world = round.world_with(&[("buffer.kafka.message_timeout_ms", "2000")])?;
+        let serve = world.start(&["serve"])?;
+        let _consume = world.start(&["consume"])?;
+        let plan = round.plan(6000);
+        world.create_coupons(&serve, &plan)?;
+        let load = world.load(&plan, &[&serve], patient());
+        load.wait_for(round.between(0.1, 0.6))?;
+        // files that may not grow are what a full disk is to a process
+        let broker = round.kafka.process(0)?;
+        broker.limit_file_size(1)?;
+        broker.wait_exit(READY)?;
+        serve.wait_unready("does not answer")?;
+        let answer = serve.ask(&valid_expectation())?;
+        ensure!([503, 504].contains(&answer.status), "{} {}", answer.status, answer.text());
+        round.kafka.start_again(0)?;
+        round.recovers(&serve)?;
+        let recording = load.finish()?;
+        world.check_but(round.postgres, &recording, &[4711])?;
+        round.balances(&world)
+    });
+}

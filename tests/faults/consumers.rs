@@ -1,0 +1,273 @@
+//! Consumers that are killed, frozen and restarted; batches that come twice.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use floodgate_testkit::wait;
+
+use crate::scenario::{Pace, Round, is_full, scenario, servers};
+use crate::support::load::{LoadOptions, Recording};
+use crate::support::model;
+use crate::support::node::{Metrics, Node};
+use crate::support::state::State;
+use crate::support::world::{DRAINED, READY, World};
+
+/// Waits until everything accepted is in the database, whatever is committed.
+fn wait_durable(round: &Round<'_>, world: &World, recording: &Recording) -> Result<()> {
+    let mut last = None;
+    let durable = wait::until("all that was accepted to be in the database", DRAINED, || {
+        let state = State::from_postgres(round.postgres, &world.setting("store.url")).ok()?;
+        last = model::check(recording, &state, &Default::default()).err();
+        last.is_none().then_some(())
+    });
+    durable.with_context(|| format!("{last:?}"))
+}
+
+/// Waits until a consumer waits for a lock in the middle of a transaction.
+fn wait_blocked(round: &Round<'_>, world: &World) -> Result<()> {
+    let sql = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' \
+               AND application_name = 'floodgate' AND datname = current_database()";
+    wait::until("a transaction in the middle", READY, || {
+        let waiting = round.postgres.psql(&world.setting("store.url"), sql).ok()?;
+        (waiting.trim() != "0").then_some(())
+    })?;
+    Ok(())
+}
+
+#[test]
+fn consumer_killed_before_the_database_commits() {
+    scenario("9", "consumer_killed_before_the_database_commits", Pace::Quick, servers, |round| {
+        let world = round.world()?;
+        let serve = world.start(&["serve"])?;
+        let mut consume = world.start(&["consume"])?;
+        let plan = round.plan(2500);
+        world.create_coupons(&serve, &plan)?;
+        let load = world.load(&plan, &[&serve], LoadOptions::default());
+        load.wait_for(round.between(0.1, 0.5))?;
+        // likes are written by then, their counters wait; of coupons not even that
+        let table = ["like_counts", "coupon_requests", "expectations"][round.one_of(3)];
+        let lock = format!("LOCK TABLE {table} IN EXCLUSIVE MODE");
+        let held = round.postgres.hold(&world.setting("store.url"), &lock)?;
+        wait_blocked(round, &world)?;
+        consume.kill()?;
+        drop(held);
+        consume.start_again(&world)?;
+        round.recovers(&serve)?;
+        let recording = load.finish()?;
+        round.judge(&world, &recording)
+    });
+}
+
+#[test]
+fn consumer_killed_before_the_offset_commits() {
+    scenario("10", "consumer_killed_before_the_offset_commits", Pace::Quick, servers, |round| {
+        let world = round.world()?;
+        let serve = world.start(&["serve"])?;
+        world.set("buffer.kafka.commit_interval_ms", "600000");
+        let dies = world.start(&["consume"])?;
+        let plan = round.plan(2500);
+        world.create_coupons(&serve, &plan)?;
+        let recording = world.load(&plan, &[&serve], LoadOptions::default()).finish()?;
+        wait_durable(round, &world, &recording)?;
+        ensure!(world.committed()?.is_empty(), "committed: {:?}", world.committed()?);
+        let rows = world.rows(round.postgres)?;
+        dies.kill()?;
+
+        world.set("buffer.kafka.commit_interval_ms", "50");
+        let consume = world.start(&["consume"])?;
+        world.wait_drained(DRAINED)?;
+        let applied = consume.metrics()?.sum("floodgate_events_applied_total", &[]);
+        ensure!(
+            applied == recording.taken as f64,
+            "{applied} events came again, {} were taken",
+            recording.taken
+        );
+        ensure!(world.rows(round.postgres)? == rows, "a replay changed rows");
+        round.recovers(&serve)?;
+        round.judge(&world, &recording)
+    });
+}
+
+/// What is committed is durable, at whatever moment one looks.
+#[test]
+fn committed_is_durable_at_every_moment() {
+    scenario("11", "committed_is_durable_at_every_moment", Pace::Slow, servers, |round| {
+        let world = round.world_with(&[("consumers.batch_max_events", "100")])?;
+        let serve = world.start(&["serve"])?;
+        let mut consumes = [world.start(&["consume"])?, world.start(&["consume"])?];
+        let plan = round.plan(8000);
+        world.create_coupons(&serve, &plan)?;
+        let load = world.load(&plan, &[&serve], LoadOptions { rate: 1000, ..LoadOptions::default() });
+        let mut looks = 0;
+        for part in [0.2, 0.4, 0.6, 0.8, 1.0] {
+            // in turn under load, in the middle of a takeover, and in the middle of a handover
+            match round.one_of(3) {
+                0 => {}
+                1 => consumes[looks % 2].kill()?,
+                _ => consumes[looks % 2].stop()?,
+            }
+            round.balances(&world)?;
+            if consumes[looks % 2].process().exit_status().is_some() {
+                consumes[looks % 2].start_again(&world)?;
+            }
+            round.balances(&world)?;
+            looks += 1;
+            load.wait_for(part)?;
+        }
+        let recording = load.finish()?;
+        round.recovers(&serve)?;
+        round.judge(&world, &recording)
+    });
+}
+
+/// A member that was frozen, given up by its group and thawed again commits nothing over its successor's offsets.
+#[test]
+fn zombie_commits_nothing() {
+    scenario("13", "zombie_commits_nothing", Pace::Slow, servers, |round| {
+        let world = round.world_with(&[("consumers.instances", "1")])?;
+        let serve = world.start(&["serve"])?;
+        let consumes = [world.start(&["consume"])?, world.start(&["consume"])?];
+        let plan = round.plan(10_000);
+        world.create_coupons(&serve, &plan)?;
+        let load = world.load(&plan, &[&serve], LoadOptions { rate: 1000, ..LoadOptions::default() });
+        load.wait_for(round.between(0.1, 0.3))?;
+        let recording = offsets_never_go_back(&world, || {
+            let zombie = &consumes[round.one_of(2)];
+            zombie.process().freeze()?;
+            wait_members(&world, 1)?;
+            zombie.process().thaw()?;
+            wait_members(&world, 2)?;
+            round.recovers(&serve)?;
+            load.finish()
+        })?;
+        round.judge(&world, &recording)?;
+        consumes.iter().try_for_each(Node::stop)
+    });
+}
+
+/// Waits until every group has so many members.
+fn wait_members(world: &World, count: usize) -> Result<()> {
+    let mut last = String::new();
+    wait::until(&format!("{count} members in every group"), READY, || {
+        let lag = world.lag().ok()?;
+        last = lag["groups"].to_string();
+        lag["groups"].as_array()?.iter().all(|group| group["members"] == count).then_some(())
+    })
+    .with_context(|| last)
+}
+
+/// Looks at committed offsets for as long as `body` takes: none may move back.
+fn offsets_never_go_back<T>(world: &World, body: impl FnOnce() -> Result<T>) -> Result<T> {
+    let over = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let watch = scope.spawn(|| -> Result<usize> {
+            let (mut before, mut looks) = (world.committed()?, 0);
+            while !over.load(std::sync::atomic::Ordering::Relaxed) {
+                let now = world.committed()?;
+                for (partition, offset) in &before {
+                    let found = now.get(partition);
+                    ensure!(found >= Some(offset), "{partition:?} went from {offset} to {found:?}");
+                }
+                (before, looks) = (now, looks + 1);
+            }
+            Ok(looks)
+        });
+        let outcome = body();
+        over.store(true, std::sync::atomic::Ordering::Relaxed);
+        let looks = watch.join().unwrap()?;
+        ensure!(looks > 3 || outcome.is_err(), "looked {looks} times only");
+        outcome
+    })
+}
+
+/// Members that come and go in the middle of batches hand partitions to each other without losing a record.
+#[test]
+fn rebalances_mid_batch() {
+    scenario("14", "rebalances_mid_batch", Pace::Slow, servers, |round| {
+        let turns = if is_full() { 50 } else { 6 };
+        let world =
+            round.world_with(&[("consumers.batch_max_events", "50"), ("consumers.instances", "1")])?;
+        let serve = world.start(&["serve"])?;
+        let _stays = world.start(&["consume"])?;
+        let mut comes = world.start(&["consume"])?;
+        // about a second a turn; a plan that ends early would show nothing
+        let plan = round.plan(turns * 700);
+        world.create_coupons(&serve, &plan)?;
+        let options = LoadOptions { rate: 500, deadline: Duration::from_secs(300), ..LoadOptions::default() };
+        let load = world.load(&plan, &[&serve], options);
+        for turn in 0..turns {
+            // most leave in order; some do not, and their group notices after the session timeout
+            match turn % 10 {
+                9 => comes.kill()?,
+                _ => comes.stop()?,
+            }
+            comes.start_again(&world)?;
+        }
+        round.recovers(&serve)?;
+        let recording = load.finish()?;
+        round.judge(&world, &recording)
+    });
+}
+
+/// Restarted one after the other, consumers have at most the batch in work of each moved partition delivered again.
+#[test]
+fn rolling_restart_of_consumers() {
+    scenario("16", "rolling_restart_of_consumers", Pace::Slow, servers, |round| {
+        const BATCH: usize = 200;
+        let settings = [("consumers.batch_max_events", "200"), ("consumers.instances", "1")];
+        let world = round.world_with(&settings)?;
+        let serve = world.start(&["serve"])?;
+        let mut consumes =
+            [world.start(&["consume"])?, world.start(&["consume"])?, world.start(&["consume"])?];
+        let plan = round.plan(10_000);
+        world.create_coupons(&serve, &plan)?;
+        let options = LoadOptions { rate: 1200, repeat_every: 0, ..LoadOptions::default() };
+        let load = world.load(&plan, &[&serve], options);
+        let mut metrics = Metrics::default();
+        load.wait_for(round.between(0.05, 0.2))?;
+        for consume in &mut consumes {
+            metrics.add(&consume.metrics()?);
+            consume.stop()?;
+            consume.start_again(&world)?;
+        }
+        round.recovers(&serve)?;
+        let recording = load.finish()?;
+        ensure!(
+            recording.attempts() == recording.fates.len(),
+            "an ingress was at fault: {}",
+            recording.answers
+        );
+        round.judge(&world, &recording)?;
+        consumes.iter().try_for_each(|consume| consume.metrics().map(|found| metrics.add(&found)))?;
+        let again = metrics.sum("floodgate_events_applied_total", &[("outcome", "duplicate")]);
+        // three restarts, each moves at most all partitions there and back
+        let most = (3 * 2 * 4 * 3 * BATCH) as f64;
+        ensure!(again <= most, "{again} events were delivered again");
+        println!("a rolling restart had {again} events delivered again");
+        Ok(())
+    });
+}
+
+/// The same id twice in one batch, and the same row many times: one row, in its right final state.
+#[test]
+fn repeats_within_one_batch() {
+    scenario("28", "repeats_within_one_batch", Pace::Quick, servers, |round| {
+        let world = round.world_with(&[("consumers.batch_max_events", "10000")])?;
+        let serve = world.start(&["serve"])?;
+        let plan = round.plan(2000);
+        world.create_coupons(&serve, &plan)?;
+        // every write is sent twice, and nothing is read before all are there: few batches take in everything
+        let options = LoadOptions { repeat_every: 1, ..LoadOptions::default() };
+        let recording = world.load(&plan, &[&serve], options).finish()?;
+        ensure!(recording.taken >= 2 * recording.fates.len(), "{}", recording.answers);
+        world.set("consumers.batch_max_wait_ms", "300");
+        let consume = world.start(&["consume"])?;
+        round.judge(&world, &recording)?;
+        let metrics = consume.metrics()?;
+        let duplicates = metrics.sum("floodgate_events_applied_total", &[("outcome", "duplicate")]);
+        ensure!(duplicates > 0.0, "no event met itself");
+        let batches = metrics.sum("floodgate_batch_events_count", &[]);
+        ensure!(batches < recording.taken as f64 / 50.0, "{batches} batches");
+        Ok(())
+    });
+}

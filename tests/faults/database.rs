@@ -1,0 +1,245 @@
+//! Databases that stall, refuse, break off, deadlock, crash, and whose disks are full.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use floodgate_testkit::{PostgresOptions, Proxy, wait};
+
+use crate::scenario::{Pace, Round, kafka, scenario, servers};
+use crate::support::load::{LoadOptions, Verdict};
+use crate::support::topic::read_all;
+use crate::support::world::{READY, Servers, World};
+
+/// Times after which a database that does not answer is given up.
+const SHORT: [(&str, &str); 4] = [
+    ("store.connect_timeout_ms", "1000"),
+    ("store.lock_timeout_ms", "1000"),
+    ("store.statement_timeout_ms", "1500"),
+    ("store.apply_timeout_ms", "2000"),
+];
+
+/// No event was taken for a bad one because the database was in trouble.
+fn no_dead_letters(round: &Round<'_>, world: &World) -> Result<()> {
+    let letters = read_all(&round.kafka.bootstrap(), &world.named("floodgate.dlq.v1"))?;
+    ensure!(letters.is_empty(), "dead letters: {letters:?}");
+    Ok(())
+}
+
+/// A database that stalls for longer than a consumer may go without polling costs it neither its partitions nor a row.
+#[test]
+fn database_stalls_longer_than_the_poll_interval() {
+    scenario("12", "database_stalls_longer_than_the_poll_interval", Pace::Slow, servers, |round| {
+        let world = round.world_with(&SHORT)?;
+        world.set("buffer.kafka.max_poll_interval_ms", "4000");
+        world.set("consumers.drain_ms", "1000");
+        let serve = world.start(&["serve"])?;
+        let consume = world.start(&["consume"])?;
+        let plan = round.plan(5000);
+        world.create_coupons(&serve, &plan)?;
+        let load = world.load(&plan, &[&serve], LoadOptions { rate: 500, ..LoadOptions::default() });
+        load.wait_for(round.between(0.1, 0.3))?;
+        round.postgres.freeze()?;
+        consume.wait_unready("database")?;
+        round.lasts(Duration::from_secs(9));
+        round.postgres.thaw()?;
+        round.recovers(&serve)?;
+        let recording = load.finish()?;
+        let log = consume.process().stderr();
+        ensure!(!log.contains("partitions revoked"), "the member lost its partitions");
+        no_dead_letters(round, &world)?;
+        round.judge(&world, &recording)?;
+        consume.stop()
+    });
+}
+
+/// A database that takes no writes, or denies them, holds everything back and loses nothing.
+#[test]
+fn database_refuses() {
+    scenario("17", "database_refuses", Pace::Quick, servers, |round| {
+        let world = round.world()?;
+        let serve = world.start(&["serve"])?;
+        let url = world.setting("store.url");
+        let database = url.rsplit('/').next().context("no database in the URL")?.to_owned();
+        let role = format!("guest_{database}");
+        let tables = "expectations, coupons, coupon_issues, coupon_requests, likes, like_counts";
+        round.postgres.psql(
+            &url,
+            &format!(
+                "CREATE ROLE {role} LOGIN PASSWORD 'guest'; GRANT SELECT ON ALL TABLES IN SCHEMA public TO {role}; \
+                 GRANT INSERT, UPDATE ON {tables} TO {role}"
+            ),
+        )?;
+        world.set("store.url", url.replace("testkit:testkit", &format!("{role}:guest")));
+        let consume = world.start(&["consume"])?;
+        world.set("store.url", url.clone());
+        let plan = round.plan(3000);
+        world.create_coupons(&serve, &plan)?;
+        let load = world.load(&plan, &[&serve], LoadOptions { rate: 700, ..LoadOptions::default() });
+        load.wait_for(round.between(0.1, 0.4))?;
+
+        let (refuse, grant) = match round.one_of(2) {
+            0 => (
+                format!("REVOKE INSERT, UPDATE ON {tables} FROM {role}"),
+                format!("GRANT INSERT, UPDATE ON {tables} TO {role}"),
+            ),
+            _ => (
+                // sessions that are open already keep their settings: they end
+                format!(
+                    "ALTER DATABASE {database} SET default_transaction_read_only = on; SELECT \
+                         pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = '{role}'"
+                ),
+                format!(
+                    "SET default_transaction_read_only = off; ALTER DATABASE {database} RESET \
+                         default_transaction_read_only"
+                ),
+            ),
+        };
+        round.postgres.psql("postgres", &refuse).or_else(|_| round.postgres.psql(&url, &refuse))?;
+        consume.wait_unready(if refuse.starts_with("REVOKE") { "grant" } else { "read" })?;
+        let held = world.committed()?;
+        load.wait_for(0.9)?;
+        ensure!(world.committed()? == held, "offsets went on: {held:?} {:?}", world.committed()?);
+        round.postgres.psql("postgres", &grant).or_else(|_| round.postgres.psql(&url, &grant))?;
+        round.recovers(&serve)?;
+        let recording = load.finish()?;
+        ensure!(recording.attempts() == recording.fates.len(), "writes were refused: {}", recording.answers);
+        no_dead_letters(round, &world)?;
+        round.judge(&world, &recording)
+    });
+}
+
+/// Connections that break in the middle of transactions, or after a COMMIT whose answer never comes: whatever was
+/// committed is not done a second time.
+#[test]
+fn connection_cut_at_commit() {
+    scenario("20", "connection_cut_at_commit", Pace::Quick, servers, |round| {
+        let world = round.world_with(&SHORT)?;
+        world.set("consumers.batch_max_events", "50");
+        let serve = world.start(&["serve"])?;
+        let proxy = Proxy::start()?;
+        let link = proxy.link(round.postgres.port())?;
+        let url = world.setting("store.url");
+        world.set(
+            "store.url",
+            url.replace(&format!(":{}/", round.postgres.port()), &format!(":{}/", link.port())),
+        );
+        let consume = world.start(&["consume"])?;
+        world.set("store.url", url);
+        let plan = round.plan(3000);
+        world.create_coupons(&serve, &plan)?;
+        let load = world.load(&plan, &[&serve], LoadOptions { rate: 1000, ..LoadOptions::default() });
+        for turn in 0..8 {
+            load.wait_for(0.1 * f64::from(turn) + round.between(0.0, 0.1))?;
+            match turn {
+                // the commit arrives, its answer does not
+                3 | 6 => {
+                    link.swallow_answers()?;
+                    consume.wait_unready("database")?;
+                    link.calm()?;
+                }
+                _ => {
+                    link.cut()?;
+                    link.mend()?;
+                }
+            }
+        }
+        round.recovers(&serve)?;
+        let recording = load.finish()?;
+        let retries = consume.metrics()?.sum("floodgate_apply_retries_total", &[]);
+        ensure!(retries > 0.0, "no batch met a cut");
+        no_dead_letters(round, &world)?;
+        round.judge(&world, &recording)
+    });
+}
+
+/// Somebody else locks the same rows in another order: consumers that are chosen as victims try again.
+#[test]
+fn deadlocks_on_hot_keys() {
+    let servers = || {
+        let settings = vec![("deadlock_timeout".into(), "10ms".into())];
+        Servers::start(kafka(1), PostgresOptions { settings, ..PostgresOptions::default() })
+    };
+    scenario("21", "deadlocks_on_hot_keys", Pace::Quick, servers, |round| {
+        let world = round.world()?;
+        let serve = world.start(&["serve"])?;
+        let consumes = [world.start(&["consume"])?, world.start(&["consume"])?];
+        let plan = round.plan(6000);
+        world.create_coupons(&serve, &plan)?;
+        let load = world.load(&plan, &[&serve], LoadOptions { rate: 1500, ..LoadOptions::default() });
+        load.wait_for(0.1)?;
+        let url = world.setting("store.url");
+        // consumers lock counters in ascending order; this does not, and is patient enough never to be the victim
+        let reversed = "DO $$ BEGIN SET LOCAL deadlock_timeout = '1h'; \
+                        UPDATE like_counts SET count = count WHERE target_ocid = 'ocid-9'; PERFORM pg_sleep(0.03); \
+                        UPDATE like_counts SET count = count WHERE target_ocid = 'ocid-0'; END $$";
+        let deadlocks = "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()";
+        let happened = || -> Result<u64> { Ok(round.postgres.psql(&url, deadlocks)?.trim().parse()?) };
+        let before = happened()?;
+        wait::until("a deadlock", READY, || {
+            round.postgres.psql(&url, reversed).ok()?;
+            (happened().ok()? > before).then_some(())
+        })?;
+        round.recovers(&serve)?;
+        let recording = load.finish()?;
+        let retries: f64 = consumes
+            .iter()
+            .map(|consume| Ok(consume.metrics()?.sum("floodgate_apply_retries_total", &[])))
+            .sum::<Result<f64>>()?;
+        ensure!(retries > 0.0, "no consumer was a deadlock's victim");
+        no_dead_letters(round, &world)?;
+        round.judge(&world, &recording)
+    });
+}
+
+/// A database that crashes has, when it is back, every row that a committed offset stands for.
+#[test]
+fn database_crash() {
+    scenario("22", "database_crash", Pace::Quick, servers, |round| {
+        let world = round.world()?;
+        let serve = world.start(&["serve"])?;
+        let _consumes = [world.start(&["consume"])?, world.start(&["consume"])?];
+        let plan = round.plan(5000);
+        world.create_coupons(&serve, &plan)?;
+        let load = world.load(&plan, &[&serve], LoadOptions { rate: 1200, ..LoadOptions::default() });
+        load.wait_for(round.between(0.1, 0.5))?;
+        round.postgres.crash()?;
+        round.postgres.start_again()?;
+        round.balances(&world)?;
+        round.recovers(&serve)?;
+        let recording = load.finish()?;
+        let others = recording.fates.iter().filter(|fate| fate.verdict != Verdict::Accepted).count();
+        ensure!(others == 0 && recording.attempts() == recording.fates.len(), "{}", recording.answers);
+        no_dead_letters(round, &world)?;
+        round.judge(&world, &recording)
+    });
+}
+
+/// A database whose files cannot grow holds its consumers until there is room again.
+#[test]
+fn database_disk_full() {
+    // segments of the log that are smaller than the tables may become: otherwise it would be the log that stops first
+    let servers = || {
+        Servers::start(kafka(1), PostgresOptions { wal_segment_mb: Some(1), ..PostgresOptions::default() })
+    };
+    scenario("25", "database_disk_full", Pace::Slow, servers, |round| {
+        let world = round.world()?;
+        let serve = world.start(&["serve"])?;
+        let plan = round.plan(20_000);
+        world.create_coupons(&serve, &plan)?;
+        let recording = world.load(&plan, &[&serve], LoadOptions::default()).finish()?;
+        let server = round.postgres.process()?;
+        // what a full disk is to a process: files that cannot grow; backends inherit it
+        server.limit_file_size((1 << 20) + 4096)?;
+        let consume = world.start(&["consume"])?;
+        consume.wait_unready("could not")?;
+        round.balances(&world)?;
+        // room again: the server is started anew, without the limit
+        round.postgres.crash()?;
+        round.postgres.start_again()?;
+        round.recovers(&serve)?;
+        no_dead_letters(round, &world)?;
+        round.judge(&world, &recording)?;
+        ensure!(consume.readiness()?.0 == 200, "{:?}", consume.readiness()?);
+        Ok(())
+    });
+}

@@ -1,0 +1,128 @@
+//! Records that can never be applied, and dead letters that cannot be published.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context, Result, ensure};
+use floodgate_testkit::wait;
+
+use crate::scenario::{Pace, Round, scenario, servers};
+use crate::support::load::LoadOptions;
+use crate::support::topic::{Found, dead_letters, put, read_all};
+use crate::support::world::{DRAINED, READY, World};
+
+const CONFIG_TOOL: &str = "kafka.admin.ConfigCommand";
+/// Before the fields of every event stand a marker and its schema's fingerprint.
+const HEADER: usize = 10;
+
+/// Records that are no valid events, made from valid ones: topic, key and value.
+fn poison(round: &Round<'_>, world: &World) -> Result<Vec<(String, Vec<u8>, Vec<u8>)>> {
+    let records = |name: &str| read_all(&round.kafka.bootstrap(), &world.named(name));
+    let (likes, expectations) = (records("floodgate.like.v1")?, records("floodgate.expectation.v1")?);
+    let pick = |records: &[Found]| -> Result<(Vec<u8>, Vec<u8>)> {
+        let record = records.get(round.one_of(records.len().max(1))).context("no record yet")?;
+        Ok((record.key.clone().unwrap_or_default(), record.value.clone().unwrap_or_default()))
+    };
+    let mut poison = Vec::new();
+    let mut add = |topic: &str, (key, _): (Vec<u8>, Vec<u8>), value: Vec<u8>| {
+        poison.push((world.named(topic), key, value));
+    };
+    let like = pick(&likes)?;
+    add("floodgate.like.v1", like.clone(), b"no avro at all".to_vec());
+    add("floodgate.like.v1", like.clone(), Vec::new());
+    let mut unknown = like.1.clone();
+    unknown[3] ^= 0xff;
+    add("floodgate.like.v1", like.clone(), unknown);
+    add("floodgate.like.v1", like.clone(), like.1[..like.1.len() - 3].to_vec());
+    let mut nul = like.1.clone();
+    let at = nul.windows(8).position(|window| window == b"account-").context("no liker in a like")?;
+    nul[at] = 0;
+    add("floodgate.like.v1", like, nul);
+
+    let expectation = pick(&expectations)?;
+    let mut preset = expectation.1.clone();
+    // id (a length and 36 characters), time of acceptance, character, preset: the last three are varints
+    let after_varint =
+        |from: usize| preset[from..].iter().position(|byte| byte & 0x80 == 0).map(|at| from + at + 1);
+    let at = after_varint(HEADER + 37).and_then(after_varint).context("no preset in an expectation")?;
+    preset[at] = 2 * 7;
+    add("floodgate.expectation.v1", expectation, preset);
+    Ok(poison)
+}
+
+/// What is no event is dead-lettered alone, once, with its origin; its neighbours are applied.
+#[test]
+fn poison_among_good_records() {
+    scenario("18", "poison_among_good_records", Pace::Quick, servers, |round| {
+        let world = round.world()?;
+        let serve = world.start(&["serve"])?;
+        let consume = world.start(&["consume"])?;
+        let plan = round.plan(3000);
+        world.create_coupons(&serve, &plan)?;
+        let load = world.load(&plan, &[&serve], LoadOptions { rate: 1000, ..LoadOptions::default() });
+        load.wait_for(round.between(0.2, 0.5))?;
+        let mut origins: BTreeMap<String, BTreeMap<(i32, i64), Vec<u8>>> = BTreeMap::new();
+        for (topic, key, value) in poison(round, &world)? {
+            let origin = put(&round.kafka.bootstrap(), &topic, &key, &value, ("trace", "poison"))?;
+            origins.entry(topic).or_default().insert(origin, value);
+        }
+        round.recovers(&serve)?;
+        let recording = load.finish()?;
+        round.judge(&world, &recording)?;
+        for (topic, origins) in &origins {
+            let letters = dead_letters(&round.kafka.bootstrap(), &world.named("floodgate.dlq.v1"), topic)?;
+            ensure!(letters.keys().eq(origins.keys()), "{topic}: {letters:?}, and not {origins:?}");
+            for (origin, letter) in &letters {
+                ensure!(letter.value.as_ref() == origins.get(origin), "{topic} {origin:?}: {letter:?}");
+                ensure!(letter.header("trace").as_deref() == Some("poison"), "{letter:?}");
+            }
+        }
+        ensure!(consume.readiness()?.0 == 200, "{:?}", consume.readiness()?);
+        Ok(())
+    });
+}
+
+/// A dead letter that cannot be published holds its partition, which says so; nothing is passed over.
+#[test]
+fn dead_letter_publish_fails() {
+    scenario("19", "dead_letter_publish_fails", Pace::Quick, servers, |round| {
+        let world = round.world()?;
+        let (letters, likes) = (world.named("floodgate.dlq.v1"), world.named("floodgate.like.v1"));
+        let serve = world.start(&["serve"])?;
+        let consume = world.start(&["consume"])?;
+        let plan = round.plan(3000);
+        world.create_coupons(&serve, &plan)?;
+        let configure = |change: &[&str]| -> Result<()> {
+            let bootstrap = round.kafka.bootstrap();
+            let mut args = vec!["--bootstrap-server", &bootstrap, "--alter", "--entity-type", "topics"];
+            args.extend(["--entity-name", &letters]);
+            args.extend(change);
+            round.kafka.run_tool(CONFIG_TOOL, &args).map(drop)
+        };
+        configure(&["--add-config", "max.message.bytes=10"])?;
+        let load = world.load(&plan, &[&serve], LoadOptions::default());
+        load.wait_for(round.between(0.1, 0.5))?;
+        let key = &read_all(&round.kafka.bootstrap(), &likes)?[0].key.clone().unwrap_or_default();
+        let (partition, offset) = put(&round.kafka.bootstrap(), &likes, key, b"poison", ("trace", "held"))?;
+        consume.wait_unready("dead-letter")?;
+        let recording = load.finish()?;
+        // whatever else is done, this partition waits
+        let held = (world.named("floodgate.like"), i64::from(partition));
+        let committed = wait::until("the other groups to finish", DRAINED, || {
+            let lag = world.lag().ok()?;
+            let groups = lag["groups"].as_array()?;
+            let is_done = |group: &&serde_json::Value| group["status"] != "LAGGING";
+            (groups.iter().filter(is_done).count() == 2).then(|| world.committed().ok())?
+        })?;
+        ensure!(committed.get(&held).is_none_or(|next| *next <= offset), "{committed:?} passed {offset}");
+        ensure!(read_all(&round.kafka.bootstrap(), &letters)?.is_empty(), "a dead letter came through");
+        round.balances(&world)?;
+
+        configure(&["--delete-config", "max.message.bytes"])?;
+        wait::until("the consumer to go on", READY, || (consume.readiness().ok()?.0 == 200).then_some(()))?;
+        round.recovers(&serve)?;
+        round.judge(&world, &recording)?;
+        let found = dead_letters(&round.kafka.bootstrap(), &letters, &likes)?;
+        ensure!(found.keys().eq([&(partition, offset)]), "{found:?}");
+        Ok(())
+    });
+}

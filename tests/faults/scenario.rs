@@ -1,0 +1,218 @@
+//! How scenarios are run: each by name, with a seed that it prints and replays, on servers of its own that serve all
+//! its seeds.
+//!
+//! `cargo test --test faults` runs each scenario with one seed. The environment asks for more:
+//!
+//! | variable | meaning |
+//! |---|---|
+//! | `FLOODGATE_TEST_SEED` | this seed, to see again what it showed |
+//! | `FLOODGATE_FAULTS_SEEDS` | so many seeds, from 1 on, for quick scenarios; a quarter of them for slow ones, a tenth for clusters |
+//! | `FLOODGATE_FAULTS_RESULTS` | a file to which each outcome is added; what stands there as passed is not run again |
+
+use std::cell::Cell;
+use std::collections::BTreeMap;
+use std::fs::OpenOptions;
+use std::io::Write;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, bail, ensure};
+use floodgate_testkit::{Kafka, KafkaOptions, Postgres, PostgresOptions, wait};
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+
+use crate::support::load::Recording;
+use crate::support::node::Node;
+use crate::support::plan::{Plan, PlanSize, seed};
+use crate::support::world::{READY, Servers, World};
+
+/// How long one seed takes, hence how many are tried.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pace {
+    /// Under 20 seconds.
+    Quick,
+    /// Up to a minute or two.
+    Slow,
+    /// Three brokers.
+    Cluster,
+    /// Minutes: what is shown needs them.
+    Long,
+}
+
+impl Pace {
+    fn seeds(self, quick: u64) -> u64 {
+        match self {
+            Self::Quick => quick,
+            Self::Slow => quick.div_ceil(4),
+            Self::Cluster => quick.div_ceil(10),
+            Self::Long => 1,
+        }
+    }
+}
+
+/// Whether everything is to be shown at its full length, and not as short as fits between other tests.
+pub fn is_full() -> bool {
+    std::env::var_os("FLOODGATE_FAULTS_SEEDS").is_some()
+}
+
+/// One seed of a scenario.
+pub struct Round<'s> {
+    pub kafka: &'s Kafka,
+    pub postgres: &'s Postgres,
+    pub seed: u64,
+    dice: std::cell::RefCell<StdRng>,
+    recovery: Cell<Option<Duration>>,
+}
+
+/// Servers with the settings most scenarios want: one broker that can also be reached through a link.
+pub fn servers() -> Result<Servers> {
+    Servers::start(kafka(1), PostgresOptions::default())
+}
+
+pub fn kafka(brokers: usize) -> KafkaOptions {
+    KafkaOptions { brokers, linked: true, ..Servers::hurried_kafka() }
+}
+
+/// Runs a scenario with all its seeds.
+pub fn scenario(
+    number: &str,
+    name: &str,
+    pace: Pace,
+    servers: impl FnOnce() -> Result<Servers>,
+    body: impl Fn(&Round<'_>) -> Result<()>,
+) {
+    let wanted: Vec<u64> = match std::env::var("FLOODGATE_FAULTS_SEEDS").ok().and_then(|n| n.parse().ok()) {
+        Some(quick) => (1..=pace.seeds(quick)).collect(),
+        None => vec![seed()],
+    };
+    let passed = passed(name);
+    let wanted: Vec<u64> = wanted.into_iter().filter(|seed| !passed.contains(seed)).collect();
+    if wanted.is_empty() {
+        return;
+    }
+    let servers = servers().unwrap();
+    let mut violations = BTreeMap::new();
+    for seed in wanted {
+        println!("scenario {number} {name}, seed {seed}");
+        let round = Round {
+            kafka: &servers.kafka,
+            postgres: &servers.postgres,
+            seed,
+            dice: StdRng::seed_from_u64(seed).into(),
+            recovery: Cell::new(None),
+        };
+        let began = Instant::now();
+        let outcome = catch_unwind(AssertUnwindSafe(|| body(&round)));
+        let outcome = outcome.unwrap_or_else(|_| bail!("the scenario met a bug of its own (see its output)"));
+        note(number, name, &round, began.elapsed(), &outcome);
+        if let Err(error) = outcome {
+            violations.insert(seed, format!("{error:#}"));
+            // servers in an unknown state prove nothing about the next seed
+            break;
+        }
+    }
+    for (seed, violation) in &violations {
+        println!(
+            "scenario {number} {name}: seed {seed} (FLOODGATE_TEST_SEED={seed} replays it): {violation}"
+        );
+    }
+    assert!(violations.is_empty(), "scenario {number} {name} failed: {violations:?}");
+}
+
+fn results() -> Option<std::path::PathBuf> {
+    std::env::var_os("FLOODGATE_FAULTS_RESULTS").map(Into::into)
+}
+
+/// Seeds of a scenario that passed already, by the file of results.
+fn passed(name: &str) -> Vec<u64> {
+    let text = results().and_then(|file| std::fs::read_to_string(file).ok()).unwrap_or_default();
+    let lines = text.lines().map(|line| line.split('\t').collect::<Vec<_>>());
+    lines
+        .filter(|fields| fields.get(1) == Some(&name) && fields.get(5) == Some(&"passed"))
+        .filter_map(|fields| fields.get(2)?.parse().ok())
+        .collect()
+}
+
+/// Adds a line to the file of results: number, name, seed, seconds, seconds to recover, outcome.
+fn note(number: &str, name: &str, round: &Round<'_>, took: Duration, outcome: &Result<()>) {
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+    let recovery = round.recovery.get().map_or("-".to_owned(), |time| format!("{:.1}", time.as_secs_f64()));
+    let outcome = match outcome {
+        Ok(()) => "passed".to_owned(),
+        Err(error) => format!("{error:#}").replace(['\t', '\n'], " "),
+    };
+    println!(
+        "scenario {number} {name}, seed {}: {outcome} after {took:.1?}, recovered in {recovery} s",
+        round.seed
+    );
+    let Some(file) = results() else { return };
+    let line =
+        format!("{number}\t{name}\t{}\t{:.1}\t{recovery}\t{outcome}\n", round.seed, took.as_secs_f64());
+    let _turn = ONE_AT_A_TIME.lock().unwrap();
+    let mut file = OpenOptions::new().create(true).append(true).open(file).unwrap();
+    file.write_all(line.as_bytes()).unwrap();
+}
+
+impl Round<'_> {
+    /// A world of its own: topics of four partitions, a fresh database, timeouts of seconds.
+    pub fn world(&self) -> Result<World> {
+        self.world_with(&[])
+    }
+
+    /// The same with more settings.
+    pub fn world_with(&self, settings: &[(&str, &str)]) -> Result<World> {
+        let world = World::bare(self.kafka, self.postgres)?.hurried();
+        world.set("topics.partitions", "4");
+        settings.iter().for_each(|(key, value)| world.set(key, *value));
+        world.succeed(&["topics", "create"])?;
+        world.succeed(&["migrate"])?;
+        Ok(world)
+    }
+
+    /// A mixed plan of about so many writes.
+    pub fn plan(&self, writes: usize) -> Arc<Plan> {
+        Arc::new(Plan::mixed(self.seed, PlanSize::about(writes)))
+    }
+
+    /// A share between two.
+    pub fn between(&self, from: f64, to: f64) -> f64 {
+        self.dice.borrow_mut().random_range(from..to)
+    }
+
+    /// One of so many, from 0.
+    pub fn one_of(&self, count: usize) -> usize {
+        self.dice.borrow_mut().random_range(0..count)
+    }
+
+    /// The fault is over: measures how long it takes until a write sent now is accepted, applied and read.
+    pub fn recovers(&self, serve: &Node) -> Result<()> {
+        let since = Instant::now();
+        serve.probe(&format!("{}-{}", self.seed, since.elapsed().as_nanos()), READY * 2)?;
+        self.recovery.set(Some(since.elapsed()));
+        Ok(())
+    }
+
+    /// The fault has to last for this long.
+    pub fn lasts(&self, duration: Duration) {
+        let since = Instant::now();
+        let over = || (since.elapsed() >= duration).then_some(());
+        wait::until("the fault to last", duration * 2, over).unwrap();
+    }
+
+    /// The oracle: everything is drained, every write has the effect its answers allow, and the ledger balances.
+    pub fn judge(&self, world: &World, recording: &Recording) -> Result<()> {
+        world.check(self.postgres, recording)?;
+        self.balances(world)
+    }
+
+    /// `floodgate verify` finds nothing.
+    pub fn balances(&self, world: &World) -> Result<()> {
+        if world.command(&["verify", "--help"])?.code != 0 {
+            return Ok(());
+        }
+        let ended = world.command(&["verify"])?;
+        ensure!(ended.code == 0, "floodgate verify: {}\n{}", ended.stdout, ended.stderr);
+        Ok(())
+    }
+}
