@@ -130,6 +130,15 @@ impl Postgres {
         self.process()?.thaw()
     }
 
+    /// Lets it write no file beyond this size from here on, in sessions that begin later as well: its writes fail, as on
+    /// a disk that is full. Only a new start lifts this.
+    pub fn limit_file_size(&self, bytes: u64) -> Result<()> {
+        // as the server's own user: others may not, unless the machine allows root everything
+        let mut command = self.programs.as_server(Command::new("prlimit"));
+        command.arg(format!("--pid={}", self.pid()?)).arg(format!("--fsize={bytes}"));
+        process::run("prlimit", command, self.scratch.path(), START_DEADLINE).map(drop)
+    }
+
     /// Starts it again on its port and data, and waits until it accepts connections.
     pub fn start_again(&self) -> Result<()> {
         let process = {
@@ -267,7 +276,11 @@ impl Programs {
     }
 
     fn command(&self, program: &str) -> Command {
-        let mut command = Command::new(self.folder.join(program));
+        self.as_server(Command::new(self.folder.join(program)))
+    }
+
+    /// A command that the server's user runs.
+    fn as_server(&self, mut command: Command) -> Command {
         command.env("LC_ALL", "C.UTF-8");
         if let Some(user) = &self.run_as {
             command.uid(user.uid).gid(user.gid);

@@ -156,7 +156,7 @@ fn connection_cut_at_commit() {
 #[test]
 fn deadlocks_on_hot_keys() {
     let servers = || {
-        let settings = vec![("deadlock_timeout".into(), "10ms".into())];
+        let settings = vec![("deadlock_timeout".into(), "200ms".into())];
         Servers::start(kafka(1), PostgresOptions { settings, ..PostgresOptions::default() })
     };
     scenario("21", "deadlocks_on_hot_keys", Pace::Quick, servers, |round| {
@@ -168,7 +168,8 @@ fn deadlocks_on_hot_keys() {
         let load = world.load(&plan, &[&serve], LoadOptions { rate: 1500, ..LoadOptions::default() });
         load.wait_for(0.1)?;
         let url = world.setting("store.url");
-        // consumers lock counters in ascending order; this does not, and is patient enough never to be the victim
+        // consumers lock counters in ascending order; this does not, and is patient enough never to be the victim: when
+        // a consumer that waits looks for a circle, it is closed
         let reversed = "DO $$ BEGIN SET LOCAL deadlock_timeout = '1h'; \
                         UPDATE like_counts SET count = count WHERE target_ocid = 'ocid-9'; PERFORM pg_sleep(0.03); \
                         UPDATE like_counts SET count = count WHERE target_ocid = 'ocid-0'; END $$";
@@ -217,21 +218,26 @@ fn database_crash() {
 /// A database whose files cannot grow holds its consumers until there is room again.
 #[test]
 fn database_disk_full() {
-    // segments of the log that are smaller than the tables may become: otherwise it would be the log that stops first
     let servers = || {
-        Servers::start(kafka(1), PostgresOptions { wal_segment_mb: Some(1), ..PostgresOptions::default() })
+        // files of the log that are smaller than the tables become: otherwise it would be the log that stops first
+        let settings = vec![("autovacuum".into(), "off".into())];
+        let postgres = PostgresOptions { settings, wal_segment_mb: Some(1) };
+        Servers::start(kafka(1), postgres)
     };
     scenario("25", "database_disk_full", Pace::Slow, servers, |round| {
         let world = round.world()?;
         let serve = world.start(&["serve"])?;
-        let plan = round.plan(20_000);
+        let plan = round.plan(4000);
         world.create_coupons(&serve, &plan)?;
         let recording = world.load(&plan, &[&serve], LoadOptions::default()).finish()?;
-        let server = round.postgres.process()?;
+        // a table whose file is as large as files may become; deleted rows keep their place until a vacuum
+        let ballast = "INSERT INTO likes SELECT 'ballast', n::text, true, now(), gen_random_uuid() \
+                       FROM generate_series(1, 20000) AS n; DELETE FROM likes";
+        round.postgres.psql(&world.setting("store.url"), ballast)?;
         // what a full disk is to a process: files that cannot grow; backends inherit it
-        server.limit_file_size((1 << 20) + 4096)?;
-        let consume = world.start(&["consume"])?;
-        consume.wait_unready("could not")?;
+        round.postgres.limit_file_size((1 << 20) + 4096)?;
+        let consume = world.launch(&["consume"])?;
+        consume.wait_unready("could not extend file")?;
         round.balances(&world)?;
         // room again: the server is started anew, without the limit
         round.postgres.crash()?;
