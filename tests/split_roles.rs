@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
 use floodgate_testkit::{Postgres, PostgresOptions, wait};
+use support::answers::{accepted, expectation, problem};
 use support::client::Ask;
 use support::load::{LoadOptions, Verdict};
 use support::model;
@@ -252,5 +253,57 @@ fn a_key_is_the_same_event_on_every_ingress() {
         let issued = state.issues.map_or(0, |issues| issues.len());
         ensure!(issued as i32 == plan.stocks[0], "{issued} coupons issued");
         Ok(())
+    });
+}
+
+/// Other words under a key that this ingress remembers are refused; elsewhere the ordering rule decides.
+#[test]
+fn a_key_belongs_to_one_write() {
+    let Servers { kafka, postgres } = Servers::shared();
+    let world = World::ready(kafka, postgres).unwrap().hurried();
+    run(|| {
+        let (left, right) = (world.start(&["serve"])?, world.start(&["serve"])?);
+        let like = |occurred_at: &str| {
+            let body = format!(r#"{{"occurredAt":"{occurred_at}"}}"#);
+            Ask::new("PUT", "/api/v6/characters/star/likes/fan").key("key-0001").json(body)
+        };
+        let write = |version: i64, cost: &str| {
+            let mut body = expectation();
+            body["version"] = version.into();
+            body["totalExpectedCost"] = cost.into();
+            Ask::new("POST", "/api/v6/expectations").key("key-0001").json(body.to_string())
+        };
+        let (early, late) = ("2026-01-01T00:00:00Z", "2026-01-02T00:00:00Z");
+        let liked = accepted(&left.ask(&like(early))?)?;
+        let written = accepted(&left.ask(&write(5, "10.5"))?)?;
+        // the same words in another form are a retry
+        ensure!(accepted(&left.ask(&like("2026-01-01T00:00:00.000Z"))?)? == liked);
+        ensure!(accepted(&left.ask(&write(5, "10.50"))?)? == written);
+        for ask in [like(late), write(5, "10.51"), write(6, "10.5")] {
+            problem(&left.ask(&ask)?, 422, "idempotency-key-reused", Some("Idempotency-Key"))?;
+        }
+        let batch = r#"[{"type":"like","targetOcid":"star","likerAccountId":"fan","action":"LIKE",
+            "occurredAt":"2026-01-02T00:00:00Z","idempotencyKey":"key-0001"}]"#;
+        let answer = left.ask(&Ask::new("POST", "/api/v6/events").json(batch))?.json();
+        let result = &answer["results"][0];
+        ensure!(result["status"] == "rejected", "{answer}");
+        ensure!(result["problem"]["type"] == "/problems/idempotency-key-reused", "{answer}");
+        // the key says nothing about other events
+        let other = Ask::new("DELETE", "/api/v6/characters/star/likes/fan").key("key-0001");
+        accepted(&left.ask(&other.json(format!(r#"{{"occurredAt":"{early}"}}"#)))?)?;
+
+        // an ingress that does not know takes it, as the same event; the greater version or time stands
+        ensure!(accepted(&right.ask(&like(late))?)? == liked);
+        ensure!(accepted(&right.ask(&write(4, "99"))?)? == written);
+        let consume = world.start(&["consume"])?;
+        world.wait_drained(DRAINED)?;
+        let url = world.setting("store.url");
+        let likes = "SELECT liked, occurred_at AT TIME ZONE 'UTC', event_id, \
+                     (SELECT count FROM like_counts) FROM likes";
+        let found = postgres.psql(&url, likes)?;
+        ensure!(found.trim() == format!("t|2026-01-02 00:00:00|{liked}|1"), "{found}");
+        let found = postgres.psql(&url, "SELECT version, total_expected_cost, event_id FROM expectations")?;
+        ensure!(found.trim() == format!("5|10.50|{written}"), "{found}");
+        consume.stop()
     });
 }

@@ -37,6 +37,8 @@ pub struct HttpConfig {
     pub cache_ms: u64,
     /// Characters kept in that memory.
     pub cache_entries_max: u64,
+    /// Idempotency keys whose words are remembered, to refuse others under the same key; 0: none.
+    pub idempotency_keys_max: u64,
 }
 
 /// What the routes need of it.

@@ -18,6 +18,7 @@ mod clock;
 mod config;
 mod connection;
 mod extract;
+mod keys;
 pub mod problem;
 mod publish;
 mod routes;
@@ -44,6 +45,7 @@ pub struct Ingress {
     limits: config::Limits,
     bodies: Arc<bodies::Bodies>,
     cache: cache::ExpectationCache,
+    keys: keys::Keys,
     waiting: Arc<waiting::Waiting>,
     metrics: publish::PublishMetrics,
     http: HttpMetrics,
@@ -73,6 +75,7 @@ impl Ingress {
                 config.cache_entries_max,
                 http.clone(),
             ),
+            keys: keys::Keys::new(config.idempotency_keys_max),
             waiting: waiting::Waiting::new(Arc::clone(&reads), wait_poll, config.waiters_max, http.clone()),
             reads,
             metrics: publish::PublishMetrics::new(metrics),

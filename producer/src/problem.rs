@@ -63,6 +63,7 @@ kinds! {
     INVALID_REQUEST = "invalid-request", "The request cannot be read", BAD_REQUEST, retryable: false;
     INVALID_FIELD = "invalid-field", "A field is unknown, missing or of another type", BAD_REQUEST, retryable: false;
     INVALID_VALUE = "invalid-value", "A field has a value it may not take", UNPROCESSABLE_ENTITY, retryable: false;
+    IDEMPOTENCY_KEY_REUSED = "idempotency-key-reused", "The key came with other words before", UNPROCESSABLE_ENTITY, retryable: false;
     NOT_FOUND = "not-found", "There is nothing here", NOT_FOUND, retryable: false;
     METHOD_NOT_ALLOWED = "method-not-allowed", "Not with this method", METHOD_NOT_ALLOWED, retryable: false;
     COUPON_EXISTS = "coupon-exists", "The coupon exists with other terms", CONFLICT, retryable: false;
@@ -90,6 +91,13 @@ impl Problem {
     /// 400: a part of the request outside its body cannot be read.
     pub(crate) fn invalid_request(field: &str, detail: impl Into<String>) -> Self {
         Self { field: Some(field.to_owned()), ..Self::new(&INVALID_REQUEST, detail) }
+    }
+
+    /// 422: one key, two bodies.
+    pub(crate) fn idempotency_key_reused() -> Self {
+        let detail = "an event of the same kind and key was sent with this idempotency key and other values; a key \
+                      belongs to one write";
+        Self { field: Some("Idempotency-Key".to_owned()), ..Self::new(&IDEMPOTENCY_KEY_REUSED, detail) }
     }
 
     /// 404.

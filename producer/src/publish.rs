@@ -12,6 +12,7 @@ use floodgate_schemas::{
 use prometheus::{Histogram, IntCounter, IntCounterVec};
 
 use crate::Ingress;
+use crate::keys::NewKey;
 use crate::problem::Problem;
 
 /// The metrics of the hot path, looked up once.
@@ -51,6 +52,13 @@ thread_local! {
 /// After how many events of a request others get their turn on the thread.
 const EVENTS_PER_TURN: usize = 256;
 
+/// One event of many on its way, or refused.
+struct Offered {
+    of: Option<EventType>,
+    event_id: Option<EventId>,
+    result: Result<NewKey, Problem>,
+}
+
 /// What became of one event of many.
 pub(crate) struct Published {
     /// Its id, once it had one.
@@ -83,9 +91,9 @@ impl Ingress {
     async fn offer_and_wait<E: Event>(&self, event: &E) -> Result<(), Problem> {
         let receipts = Receipts::new(1);
         let offered_at = Instant::now();
-        self.offer(event, receipts.receipt(0))?;
+        let key = self.offer_under_key(event, receipts.receipt(0))?;
         self.wait(&receipts, offered_at).await;
-        judge(receipts.outcome(0))
+        self.judge(key, receipts.outcome(0))
     }
 
     /// Publishes many events, each for itself: whatever is wrong with one, the others take their way. Returns what
@@ -100,33 +108,41 @@ impl Ingress {
                 tokio::task::yield_now().await;
             }
         }
-        if offered.iter().any(|(_, _, result)| result.is_ok()) {
+        if offered.iter().any(|offered| offered.result.is_ok()) {
             self.wait(&receipts, offered_at).await;
         }
-        let judged = offered.into_iter().enumerate().map(|(index, (of, event_id, result))| {
-            let result = result.and_then(|()| judge(receipts.outcome(index)));
+        let judged = offered.into_iter().enumerate().map(|(index, Offered { of, event_id, result })| {
+            let result = result.and_then(|key| self.judge(key, receipts.outcome(index)));
             self.metrics.count(of, &result);
             Published { event_id, result }
         });
         judged.collect()
     }
 
-    fn offer_one(
-        &self,
-        json: &[u8],
-        receipt: Receipt,
-    ) -> (Option<EventType>, Option<EventId>, Result<(), Problem>) {
-        let (of, event_id, offered) = match Mixed::from_json(json, |key| self.accept(key)) {
+    fn offer_one(&self, json: &[u8], receipt: Receipt) -> Offered {
+        match Mixed::from_json(json, |key| self.accept(key)) {
             Ok(Mixed::Expectation(event)) => self.offer_of(&event, receipt),
             Ok(Mixed::Coupon(event)) => self.offer_of(&event, receipt),
             Ok(Mixed::Like(event)) => self.offer_of(&event, receipt),
-            Err(InvalidMixed { of, invalid }) => return (of, None, Err(invalid.into())),
-        };
-        (Some(of), Some(event_id), offered)
+            Err(InvalidMixed { of, invalid }) => Offered { of, event_id: None, result: Err(invalid.into()) },
+        }
     }
 
-    fn offer_of<E: Event>(&self, event: &E, receipt: Receipt) -> (EventType, EventId, Result<(), Problem>) {
-        (E::TYPE, event.event_id(), self.offer(event, receipt))
+    fn offer_of<E: Event>(&self, event: &E, receipt: Receipt) -> Offered {
+        let result = self.offer_under_key(event, receipt);
+        Offered { of: Some(E::TYPE), event_id: Some(event.event_id()), result }
+    }
+
+    /// Offers an event unless its key came with other words before.
+    fn offer_under_key<E: Event>(&self, event: &E, receipt: Receipt) -> Result<NewKey, Problem> {
+        let key = self.keys.note(event)?;
+        match self.offer(event, receipt) {
+            Ok(()) => Ok(key),
+            Err(problem) => {
+                self.keys.forget(key);
+                Err(problem)
+            }
+        }
     }
 
     fn offer<E: Event>(&self, event: &E, receipt: Receipt) -> Result<(), Problem> {
@@ -152,12 +168,16 @@ impl Ingress {
             self.metrics.seconds.observe(offered_at.elapsed().as_secs_f64());
         }
     }
-}
 
-fn judge(outcome: Outcome) -> Result<(), Problem> {
-    match outcome {
-        Outcome::Stored => Ok(()),
-        Outcome::NotStored => Err(Problem::not_stored()),
-        Outcome::Unknown => Err(Problem::outcome_unknown()),
+    /// What a record's outcome is answered. One that is certainly not stored has not used its key.
+    fn judge(&self, key: NewKey, outcome: Outcome) -> Result<(), Problem> {
+        match outcome {
+            Outcome::Stored => Ok(()),
+            Outcome::NotStored => {
+                self.keys.forget(key);
+                Err(Problem::not_stored())
+            }
+            Outcome::Unknown => Err(Problem::outcome_unknown()),
+        }
     }
 }

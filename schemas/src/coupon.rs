@@ -1,5 +1,6 @@
 //! Coupon issues: one user asks for one coupon, first come, first served.
 
+use std::hash::Hasher;
 use std::sync::LazyLock;
 
 use serde::{Deserialize, Serialize};
@@ -69,6 +70,10 @@ impl Event for CouponIssue {
 
     fn accepted_at(&self) -> Timestamp {
         self.accepted_at
+    }
+
+    fn hash_words<H: Hasher>(&self, _: &mut H) {
+        // coupon and user are the natural key
     }
 
     fn write_partition_key(&self, keying: Keying, key: &mut String) {

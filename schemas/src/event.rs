@@ -1,6 +1,7 @@
 //! What the three event types have in common: type, id, keys, and what acceptance adds to a client's words.
 
 use std::fmt;
+use std::hash::Hasher;
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -25,6 +26,9 @@ pub trait Event: Serialize + DeserializeOwned + Clone + fmt::Debug + Send + Sync
 
     /// When the ingress took it.
     fn accepted_at(&self) -> Timestamp;
+
+    /// Hashes what the client said beyond the natural key: two events under one idempotency key are the same if it is.
+    fn hash_words<H: Hasher>(&self, state: &mut H);
 
     /// Writes the partition key: events with the same key keep their order.
     fn write_partition_key(&self, keying: Keying, key: &mut String);
@@ -114,6 +118,11 @@ impl EventId {
         name.push(KEY_SEPARATOR);
         name.push_str(&key.0);
         Self(Uuid::new_v5(&NAMESPACE, name.as_bytes()))
+    }
+
+    /// Whether an idempotency key fixed it.
+    pub const fn is_from_key(self) -> bool {
+        self.0.get_version_num() == 5
     }
 
     /// The id as a UUID.

@@ -1,6 +1,7 @@
 //! Expectation writes: what upgrading one preset of a character is expected to cost.
 
 use std::fmt::Write;
+use std::hash::{Hash, Hasher};
 use std::sync::LazyLock;
 
 use serde::{Deserialize, Serialize};
@@ -151,6 +152,17 @@ impl Event for ExpectationWrite {
 
     fn accepted_at(&self) -> Timestamp {
         self.accepted_at
+    }
+
+    fn hash_words<H: Hasher>(&self, state: &mut H) {
+        let costs = [
+            self.total_expected_cost,
+            self.black_cube_cost,
+            self.red_cube_cost,
+            self.additional_cube_cost,
+            self.starforce_cost,
+        ];
+        (costs, self.calculated_at, self.version).hash(state);
     }
 
     fn write_partition_key(&self, _: Keying, key: &mut String) {

@@ -1,5 +1,6 @@
 //! Likes: an account likes a character, or takes it back.
 
+use std::hash::{Hash, Hasher};
 use std::sync::LazyLock;
 
 use serde::{Deserialize, Serialize};
@@ -143,6 +144,10 @@ impl Event for Like {
 
     fn accepted_at(&self) -> Timestamp {
         self.accepted_at
+    }
+
+    fn hash_words<H: Hasher>(&self, state: &mut H) {
+        self.occurred_at.hash(state);
     }
 
     fn write_partition_key(&self, _: Keying, key: &mut String) {
