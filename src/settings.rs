@@ -133,6 +133,10 @@ impl Settings {
                 consumers.retry_min_ms <= consumers.retry_max_ms,
                 "consumers.retry_min_ms must be at most consumers.retry_max_ms",
             ),
+            (
+                (0.0..=1.0).contains(&consumers.dead_letter_share_max),
+                "consumers.dead_letter_share_max must be between 0 and 1",
+            ),
             ((100..=5000).contains(&lag.refresh_ms), "lag.refresh_ms must be between 100 and 5000"),
             (
                 shutdown.grace_ms < shutdown.deadline_ms,
@@ -264,6 +268,7 @@ fn set_from_environment(table: &mut Table, path: &str, text: &str) -> Result<(),
         Value::Integer(_) => {
             Value::Integer(text.trim().parse().map_err(|_| "must be a whole number".to_owned())?)
         }
+        Value::Float(_) => Value::Float(text.trim().parse().map_err(|_| "must be a number".to_owned())?),
         Value::Boolean(_) => {
             Value::Boolean(text.trim().parse().map_err(|_| "must be true or false".to_owned())?)
         }

@@ -69,8 +69,8 @@ impl Batch {
         start..self.bytes.len()
     }
 
-    /// Forgets the records of partitions for which `keep` is false.
-    pub(crate) fn retain_partitions(&mut self, keep: impl Fn(Partition) -> bool) {
+    /// Forgets the records of partitions for which `keep` is false; the others are numbered anew.
+    pub fn retain_partitions(&mut self, keep: impl Fn(Partition) -> bool) {
         self.records.retain(|record| keep(record.partition));
         if self.records.is_empty() {
             self.bytes.clear();

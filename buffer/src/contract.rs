@@ -340,3 +340,28 @@ pub async fn a_topic_is_read_past_its_group(strategy: Arc<dyn Strategy>) {
     };
     tokio::task::spawn_blocking(read).await.unwrap();
 }
+
+/// A held partition delivers nothing for its time, and then everything again that was not committed; others go on.
+pub async fn a_held_partition_comes_again(strategy: Arc<dyn Strategy>) {
+    const COUNT: usize = 1000;
+    publish(&*strategy.publisher().unwrap(), 20, COUNT).await;
+    let mut member = strategy.subscribe(OF, limits()).unwrap();
+    let (mut values, mut held, mut holds) = (Vec::new(), None, 0);
+    while values.len() < COUNT {
+        let mut batch = next(&mut *member).await;
+        let first = batch.iter().next().map(|received| received.origin.partition).unwrap();
+        // the first partition that comes is held a few times, its records are then neither done nor lost
+        let partition = *held.get_or_insert(first);
+        if holds < 3 && batch.iter().any(|received| received.origin.partition == partition) {
+            holds += 1;
+            member.hold(partition, Duration::from_millis(300));
+            batch.retain_partitions(|other| other != partition);
+        }
+        values.extend(values_of(&batch));
+        member.commit(batch);
+    }
+    assert_eq!(holds, 3);
+    assert_complete_in_key_order(&values, 20, COUNT);
+    member.close().await.unwrap();
+    lag_becomes(&strategy, 0).await;
+}

@@ -191,6 +191,11 @@ pub trait Subscription: Send {
     /// records are delivered to the new owner.
     fn commit(&mut self, batch: Batch);
 
+    /// Takes nothing more from one partition for this long, then delivers it again from its first record that was not
+    /// committed. The other partitions go on. What a batch in work holds of it must not be given back: see
+    /// [`Batch::retain_partitions`].
+    fn hold(&mut self, partition: Partition, pause: Duration);
+
     /// No more new records: [`Subscription::next`] finishes what only this process holds, then says `None`.
     fn stop(&mut self);
 

@@ -78,7 +78,8 @@ contract!(
     a_stopped_member_ends,
     a_closed_publisher_is_empty_and_refuses,
     bytes_arrive_unchanged,
-    a_topic_is_read_past_its_group
+    a_topic_is_read_past_its_group,
+    a_held_partition_comes_again
 );
 
 /// With no broker nothing is acknowledged: the queue fills, and is relieved when messages time out.

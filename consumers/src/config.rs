@@ -21,8 +21,13 @@ pub struct ConsumersConfig {
     pub drain_ms: u64,
     /// The first pause after a failed transaction; it doubles up to the longest.
     pub retry_min_ms: u64,
-    /// The longest pause between two tries.
+    /// The longest pause between two tries, also of a partition that is held.
     pub retry_max_ms: u64,
+    /// The share of a partition's recent records above which bad ones are not dead-lettered but the partition is held;
+    /// 1 dead-letters whatever comes.
+    pub dead_letter_share_max: f64,
+    /// Bad records among a partition's recent ones below which it is never held.
+    pub dead_letter_storm_min: usize,
 }
 
 impl ConsumersConfig {
@@ -32,6 +37,10 @@ impl ConsumersConfig {
             0 => cores.clamp(1, partitions.max(1)),
             configured => configured,
         }
+    }
+
+    pub(crate) fn retry_max(&self) -> Duration {
+        Duration::from_millis(self.retry_max_ms.max(1))
     }
 
     pub(crate) fn limits(&self) -> BatchLimits {
@@ -58,6 +67,8 @@ mod tests {
             drain_ms: 1,
             retry_min_ms: 1,
             retry_max_ms: 1,
+            dead_letter_share_max: 1.0,
+            dead_letter_storm_min: 1,
         };
         assert_eq!(config(0).instances_for(4, 10), 4);
         assert_eq!(config(0).instances_for(64, 10), 10);

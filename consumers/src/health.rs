@@ -11,6 +11,8 @@ pub struct Health(Arc<Mutex<State>>);
 struct State {
     members: usize,
     troubles: BTreeMap<usize, Trouble>,
+    /// Members that work, but not on all of their partitions.
+    held: BTreeMap<usize, String>,
 }
 
 #[derive(Debug)]
@@ -27,7 +29,8 @@ impl Health {
     /// What keeps one of them from it.
     pub fn ready(&self) -> Result<(), String> {
         let state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        state.troubles.values().next().map_or(Ok(()), |trouble| Err(trouble.text.clone()))
+        let trouble = state.troubles.values().map(|trouble| &trouble.text).chain(state.held.values()).next();
+        trouble.map_or(Ok(()), |trouble| Err(trouble.clone()))
     }
 
     /// One more member, which does not work yet.
@@ -54,6 +57,15 @@ impl MemberHealth {
         let mut state = self.all.0.lock().unwrap_or_else(PoisonError::into_inner);
         let trouble = Trouble { text: trouble, is_news: true };
         state.troubles.insert(self.number, trouble).is_none_or(|before| !before.is_news)
+    }
+
+    /// Some of its partitions are held, or none any more.
+    pub(crate) fn held(&self, what: Option<String>) {
+        let mut state = self.all.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match what {
+            Some(what) => drop(state.held.insert(self.number, what)),
+            None => drop(state.held.remove(&self.number)),
+        }
     }
 
     /// It works, perhaps again. Returns whether it was in trouble before.

@@ -7,7 +7,8 @@
 //! Two kinds of failure must not be confused. What *passes* (a database that is away, busy or denies access)
 //! is tried again for as long as it takes, with the partition held, and never reaches the dead letters. What
 //! *never passes* (bytes that are no event, a row the database will not have) is taken out of the batch, alone,
-//! and the rest goes on: [`apply`] finds bad rows by halving the batch.
+//! and the rest goes on: [`apply`] finds bad rows by halving the batch. Unless most of a partition never passes: then it
+//! is held, see [`storm`].
 
 mod apply;
 mod backoff;
@@ -16,6 +17,7 @@ mod dead_letter;
 mod health;
 mod metrics;
 mod pipeline;
+mod storm;
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 mod tests;

@@ -1,9 +1,10 @@
 //! The metrics of one group's members, looked up once.
 
+use floodgate_buffer::Partition;
 use floodgate_observe::Metrics;
 use floodgate_schemas::{Event, EventType, Timestamp};
 use floodgate_store::Outcome;
-use prometheus::{Histogram, IntCounter, IntCounterVec};
+use prometheus::{Histogram, IntCounter, IntCounterVec, IntGaugeVec};
 
 pub(crate) struct PipelineMetrics {
     of: EventType,
@@ -13,6 +14,7 @@ pub(crate) struct PipelineMetrics {
     accept_to_apply_seconds: Histogram,
     pub(crate) retries: IntCounter,
     dead_letters: IntCounterVec,
+    held: IntGaugeVec,
     processed: IntCounter,
     processed_failed: IntCounter,
 }
@@ -28,6 +30,7 @@ impl PipelineMetrics {
             accept_to_apply_seconds: metrics.accept_to_apply_seconds.with_label_values(of_type),
             retries: metrics.apply_retries.with_label_values(of_type),
             dead_letters: metrics.dead_letters.clone(),
+            held: metrics.partitions_held.clone(),
             processed: metrics.processed_tasks.clone(),
             processed_failed: metrics.processed_tasks_failed.clone(),
         }
@@ -48,6 +51,11 @@ impl PipelineMetrics {
             }
         }
         self.processed.inc_by(events.len() as u64);
+    }
+
+    /// Whether a partition is held for its bad records.
+    pub(crate) fn held(&self, group: &str, partition: Partition, held: bool) {
+        self.held.with_label_values(&[group, &partition.to_string()]).set(held.into());
     }
 
     pub(crate) fn dead_lettered(&self, group: &str, reason: &str) {

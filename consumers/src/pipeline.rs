@@ -1,10 +1,11 @@
 //! One member's life.
 
+use std::collections::HashMap;
 use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::Duration;
 
-use floodgate_buffer::{Batch, Publish, Strategy, SubscribeError, Subscription};
+use floodgate_buffer::{Batch, Partition, Publish, Strategy, SubscribeError, Subscription, Topic};
 use floodgate_schemas::Event;
 use floodgate_schemas::codec::{DecodeError, decode};
 use floodgate_store::Apply;
@@ -15,6 +16,7 @@ use crate::backoff::Backoff;
 use crate::dead_letter::DeadLetter;
 use crate::health::MemberHealth;
 use crate::metrics::PipelineMetrics;
+use crate::storm::{Storms, Verdict};
 
 /// One member of the group that applies `E`.
 pub(crate) struct Pipeline<E: Event> {
@@ -64,20 +66,26 @@ impl<E: Event> Pipeline<E> {
     }
 
     async fn work(&self, backoff: &mut Backoff) -> Result<(), SubscribeError> {
+        let mut storms = Storms::new(self.config.dead_letter_share_max, self.config.dead_letter_storm_min);
         let mut subscription = self.subscribe().await?;
         tokio::select! {
             joined = subscription.joined() => joined?,
             () = self.stop.cancelled() => {}
         }
         self.recovered();
-        while let Some(batch) = self.receive(&mut *subscription).await? {
-            match self.finish(&batch).await {
-                Ok(()) => subscription.commit(batch),
-                Err(GaveUp) => break,
+        while let Some(mut batch) =
+            self.receive(&mut *subscription).await.inspect_err(|_| self.calm(&storms))?
+        {
+            let Ok(held) = self.finish(&batch, &mut storms).await else { break };
+            for partition in &held {
+                subscription.hold(*partition, self.config.retry_max());
             }
+            batch.retain_partitions(|partition| !held.contains(&partition));
+            subscription.commit(batch);
             backoff.reset();
             self.recovered();
         }
+        self.calm(&storms);
         subscription.close().await
     }
 
@@ -103,17 +111,88 @@ impl<E: Event> Pipeline<E> {
         subscription.next().await
     }
 
-    /// Decodes, applies, dead-letters: when it returns `Ok`, every record of the batch is done.
-    async fn finish(&self, batch: &Batch) -> Result<(), GaveUp> {
+    /// Decodes, applies, dead-letters: when it returns `Ok`, every record of the batch is done, but for those of the
+    /// partitions that are held.
+    async fn finish(&self, batch: &Batch, storms: &mut Storms) -> Result<Vec<Partition>, GaveUp> {
         let decoded = decode_all::<E>(batch);
-        let letters = decoded.undecodable.iter().map(|(record, error)| DeadLetter {
+        let bad_rows = self.apply(&decoded).await?;
+        let undecodable = decoded.undecodable.iter().map(|(record, error)| DeadLetter {
             record: *record,
             reason: error.reason(),
             message: error.to_string(),
         });
-        self.dead_letter(batch, letters.collect()).await?;
-        let bad_rows = self.apply(&decoded).await?;
-        self.dead_letter(batch, bad_rows).await
+        let letters: Vec<_> = undecodable.chain(bad_rows).collect();
+        let held = self.judge(batch, &letters, storms);
+        let is_held = |letter: &DeadLetter| {
+            batch.get(letter.record).is_some_and(|received| held.contains(&received.origin.partition))
+        };
+        let letters = letters.into_iter().filter(|letter| !is_held(letter)).collect();
+        self.dead_letter(batch, letters).await?;
+        Ok(held)
+    }
+
+    /// The partitions of the batch that are held for having too many bad records.
+    fn judge(&self, batch: &Batch, letters: &[DeadLetter], storms: &mut Storms) -> Vec<Partition> {
+        // what only this process holds goes with it: better dead-lettered, and logged, than lost without a word
+        if self.stop.is_cancelled() && !self.strategy.is_shared() {
+            return Vec::new();
+        }
+        let mut counts: HashMap<Partition, (usize, usize)> = HashMap::new();
+        for received in batch.iter() {
+            counts.entry(received.origin.partition).or_default().0 += 1;
+        }
+        for received in letters.iter().filter_map(|letter| batch.get(letter.record)) {
+            counts.entry(received.origin.partition).or_default().1 += 1;
+        }
+        let mut held = Vec::new();
+        for (partition, (records, bad)) in counts {
+            let verdict = storms.judge(partition, records, bad);
+            if matches!(verdict, Verdict::Held | Verdict::StillHeld) {
+                held.push(partition);
+            }
+            self.tell_storm(partition, verdict, (records, bad), letters);
+        }
+        self.health.held(storms.any().then(|| {
+            let topic = self.strategy.topic_name(Topic::Events(E::TYPE));
+            format!(
+                "{} of {topic} held: too many bad records (consumers.dead_letter_share_max)",
+                storms.partitions()
+            )
+        }));
+        held
+    }
+
+    fn tell_storm(
+        &self,
+        partition: Partition,
+        verdict: Verdict,
+        (records, bad): (usize, usize),
+        letters: &[DeadLetter],
+    ) {
+        let group = self.strategy.group_name(E::TYPE);
+        match verdict {
+            Verdict::Held => {
+                self.metrics.held(&group, partition, true);
+                let message = letters.first().map_or("", |letter| letter.message.as_str());
+                tracing::error!(
+                    %group, %partition, records, bad, message,
+                    "most of a partition's records would be dead letters: it is held until they can be applied; if they \
+                     really are dead, raise consumers.dead_letter_share_max"
+                );
+            }
+            Verdict::Over => {
+                self.metrics.held(&group, partition, false);
+                tracing::info!(%group, %partition, "a partition that was held goes on");
+            }
+            Verdict::Calm | Verdict::StillHeld => {}
+        }
+    }
+
+    /// This member has no partitions any more, hence none that is held.
+    fn calm(&self, storms: &Storms) {
+        let group = self.strategy.group_name(E::TYPE);
+        storms.held().for_each(|partition| self.metrics.held(&group, partition, false));
+        self.health.held(None);
     }
 
     /// Waits, unless the process is told to stop and somebody else can do the work.

@@ -133,6 +133,8 @@ impl World {
             drain_ms: 1000,
             retry_min_ms: 1,
             retry_max_ms: 2,
+            dead_letter_share_max: 0.5,
+            dead_letter_storm_min: 10,
         };
         let pipeline = Pipeline::<Like> {
             strategy: Arc::clone(&self.strategy),

@@ -40,6 +40,8 @@ pub struct Metrics {
     pub apply_retries: IntCounterVec,
     /// `floodgate_dead_letters_total{group,reason}`.
     pub dead_letters: IntCounterVec,
+    /// `floodgate_partition_held{group,partition}`: 1 while this process holds a partition for its bad records.
+    pub partitions_held: IntGaugeVec,
     /// `buffer_size{buffer}`: events waiting in this process's publisher.
     pub buffer_size: IntGaugeVec,
     /// `buffer_size_bytes{buffer}`: the same in bytes.
@@ -203,6 +205,11 @@ impl Metrics {
                 "floodgate_dead_letters_total",
                 "Events that can never be applied",
                 &["group", "reason"],
+            )?,
+            partitions_held: make.gauges(
+                "floodgate_partition_held",
+                "1 while a partition is held because most of its records are bad",
+                &["group", "partition"],
             )?,
             buffer_size: make.gauges("buffer_size", "Events waiting in this process", &["buffer"])?,
             buffer_size_bytes: make.gauges(

@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Context, Result, ensure};
+use floodgate_schemas::EventType;
 use floodgate_testkit::wait;
 
 use crate::scenario::{Pace, Round, scenario, servers};
 use crate::support::load::LoadOptions;
-use crate::support::topic::{Found, dead_letters, put, read_all};
-use crate::support::world::{DRAINED, READY, World};
+use crate::support::topic::{Found, dead_letters, event_id, put, put_all, read_all};
+use crate::support::world::{DRAINED, READY, World, partitions};
 
 const CONFIG_TOOL: &str = "kafka.admin.ConfigCommand";
 /// Before the fields of every event stand a marker and its schema's fingerprint.
@@ -123,6 +124,92 @@ fn dead_letter_publish_fails() {
         round.judge(&world, &recording)?;
         let found = dead_letters(&round.kafka.bootstrap(), &letters, &likes)?;
         ensure!(found.keys().eq([&(partition, offset)]), "{found:?}");
+        Ok(())
+    });
+}
+
+/// When most of what comes is bad, partitions are held instead of emptied into the dead letters, the others go on, and
+/// all is well again by itself once the reason is gone.
+#[test]
+fn a_storm_of_bad_rows_is_held() {
+    scenario("storm", "a_storm_of_bad_rows_is_held", Pace::Quick, servers, |round| {
+        let world = round.world_with(&[("consumers.batch_max_events", "200")])?;
+        let (letters, likes) = (world.named("floodgate.dlq.v1"), world.named("floodgate.like.v1"));
+        let serve = world.start(&["serve"])?;
+        let consume = world.start(&["consume"])?;
+        let plan = round.plan(5000);
+        world.create_coupons(&serve, &plan)?;
+        let load = world.load(&plan, &[&serve], LoadOptions { rate: 1500, ..LoadOptions::default() });
+        load.wait_for(round.between(0.05, 0.2))?;
+        // a rule that no like keeps: the tables are wrong, not the events
+        let url = world.setting("store.url");
+        round
+            .postgres
+            .psql(&url, "ALTER TABLE likes ADD CONSTRAINT wrong CHECK (liker_account_id = '') NOT VALID")?;
+        consume.wait_unready("held")?;
+        let mut recording = load.finish()?;
+        wait::until("all four partitions to be held", READY, || {
+            let metrics = consume.metrics().ok()?;
+            (metrics.sum("floodgate_partition_held", &[]) == 4.0).then_some(())
+        })?;
+        let dead = dead_letters(&round.kafka.bootstrap(), &letters, &likes)?;
+        ensure!(dead.len() < 4 * 100, "{} dead letters", dead.len());
+        // the other groups are not concerned, and nothing held was passed over
+        wait::until("the other groups to finish", DRAINED, || {
+            let lag = world.lag().ok()?;
+            let done = lag["groups"].as_array()?.iter().filter(|group| group["status"] == "OK").count();
+            (done == 2).then_some(())
+        })?;
+        round.balances(&world)?;
+
+        round.postgres.psql(&url, "ALTER TABLE likes DROP CONSTRAINT wrong")?;
+        round.recovers(&serve)?;
+        let dead = dead_letters(&round.kafka.bootstrap(), &letters, &likes)?;
+        let ids = dead.values().filter_map(|letter| event_id(EventType::Like, letter)).collect();
+        // what was dead-lettered before the storm was one may have come a second time, and be applied
+        recording.excuse(&ids);
+        round.judge(&world, &recording)?;
+        let metrics = consume.metrics()?;
+        ensure!(metrics.sum("floodgate_partition_held", &[]) == 0.0, "a partition is still held");
+        ensure!(consume.readiness()?.0 == 200, "{:?}", consume.readiness()?);
+        ensure!(consume.process().stderr().contains("goes on"), "nobody said that it is over");
+        Ok(())
+    });
+}
+
+/// Poison on one partition holds this one alone, until an operator says that it really is to be dead-lettered.
+#[test]
+fn a_storm_of_poison_holds_one_partition() {
+    scenario("storm", "a_storm_of_poison_holds_one_partition", Pace::Quick, servers, |round| {
+        const POISON: usize = 400;
+        let world = round.world()?;
+        let (letters, likes) = (world.named("floodgate.dlq.v1"), world.named("floodgate.like.v1"));
+        let serve = world.start(&["serve"])?;
+        let consume = world.start(&["consume"])?;
+        let plan = round.plan(2000);
+        world.create_coupons(&serve, &plan)?;
+        let key = format!("poisoned-{}", round.one_of(1000));
+        let origins = put_all(&round.kafka.bootstrap(), &likes, key.as_bytes(), &vec![b"poison"; POISON])?;
+        consume.wait_unready("held")?;
+        let partition = origins.first().context("no poison")?.0;
+        let recording = world.load(&plan, &[&serve], LoadOptions::default()).finish()?;
+        let held = (world.named("floodgate.like"), i64::from(partition));
+        wait::until("everything else to be applied", DRAINED, || {
+            let lag = world.lag().ok()?;
+            let is_held = |group: &str, p: &serde_json::Value| group == held.0 && p["partition"] == held.1;
+            partitions(&lag).all(|(group, p)| is_held(group, p) || p["lag"] == 0).then_some(())
+        })?;
+        let committed = world.committed()?.get(&held).copied().unwrap_or(0);
+        let dead = dead_letters(&round.kafka.bootstrap(), &letters, &likes)?.len();
+        ensure!(dead < 100 && committed <= origins[dead].1, "{dead} dead letters, committed {committed}");
+        consume.stop()?;
+
+        world.set("consumers.dead_letter_share_max", "1");
+        let _consume = world.start(&["consume"])?;
+        round.recovers(&serve)?;
+        round.judge(&world, &recording)?;
+        let dead = dead_letters(&round.kafka.bootstrap(), &letters, &likes)?;
+        ensure!(dead.keys().eq(origins.iter()), "{} of {POISON} dead letters", dead.len());
         Ok(())
     });
 }

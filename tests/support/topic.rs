@@ -55,14 +55,42 @@ impl ProducerContext for Reports {
 
 /// Puts a record on a topic and says where it is.
 pub fn put(brokers: &str, topic: &str, key: &[u8], value: &[u8], header: (&str, &str)) -> Result<(i32, i64)> {
+    let headers = OwnedHeaders::new().insert(Header { key: header.0, value: Some(header.1) });
+    put_with(brokers, topic, key, &[value], Some(headers))?.pop().context("no report")
+}
+
+/// Puts records of one key on a topic and says where they are.
+pub fn put_all(
+    brokers: &str,
+    topic: &str,
+    key: &[u8],
+    values: &[impl AsRef<[u8]>],
+) -> Result<Vec<(i32, i64)>> {
+    put_with(brokers, topic, key, values, None)
+}
+
+fn put_with(
+    brokers: &str,
+    topic: &str,
+    key: &[u8],
+    values: &[impl AsRef<[u8]>],
+    headers: Option<OwnedHeaders>,
+) -> Result<Vec<(i32, i64)>> {
     let producer: BaseProducer<Reports> =
         ClientConfig::new().set("bootstrap.servers", brokers).create_with_context(Reports)?;
     let (to, reports) = std::sync::mpsc::channel();
-    let headers = OwnedHeaders::new().insert(Header { key: header.0, value: Some(header.1) });
-    let record = BaseRecord::with_opaque_to(topic, Box::new(to)).key(key).payload(value).headers(headers);
-    producer.send(record).map_err(|(error, _)| error)?;
+    for value in values {
+        let record = BaseRecord::with_opaque_to(topic, Box::new(to.clone())).key(key).payload(value.as_ref());
+        let record = match &headers {
+            Some(headers) => record.headers(headers.clone()),
+            None => record,
+        };
+        producer.send(record).map_err(|(error, _)| error)?;
+    }
     producer.flush(DEADLINE)?;
-    reports.recv_timeout(DEADLINE)?.map_err(anyhow::Error::msg).context("the record was not stored")
+    let reported =
+        || reports.recv_timeout(DEADLINE)?.map_err(anyhow::Error::msg).context("the record was not stored");
+    values.iter().map(|_| reported()).collect()
 }
 
 /// Sets committed offsets of a group without members, as an operator's tool would.

@@ -11,14 +11,16 @@ use std::time::{Duration, Instant};
 
 use rdkafka::config::FromClientConfigAndContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::error::KafkaError;
+use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::message::{BorrowedMessage, Message};
+use rdkafka::topic_partition_list::TopicPartitionList;
 use rdkafka::types::RDKafkaErrorCode;
 
+use super::ASK_TIMEOUT;
 use super::client::ClientSettings;
 use super::native;
 use super::rebalance::{COMMIT_RETRY, MemberContext};
-use super::subscription::{Phase, Shared};
+use super::subscription::{Hold, Phase, Position, Shared};
 use crate::{Offset, OpenError, Partition, SubscribeError};
 
 /// How long a full batch may wait for the pipeline before the partitions are paused.
@@ -75,6 +77,7 @@ impl Owner {
                 break;
             }
             self.commit_if_due();
+            self.serve_holds();
             if self.wait_while_full() {
                 continue;
             }
@@ -107,8 +110,19 @@ impl Owner {
         let headers = native::headers(message);
         let partition = Partition(message.partition());
         let mut state = self.shared.state.lock();
-        // revoked or stopped between the poll and here
-        if state.phase != Phase::Running || !state.owned.contains_key(&partition) {
+        // revoked, held or stopped between the poll and here
+        let Some(position) = state.owned.get_mut(&partition).filter(|position| !position.hold.is_on()) else {
+            return;
+        };
+        if let Hold::SetBack(first) = std::mem::replace(&mut position.hold, Hold::None)
+            && first.0 != message.offset()
+        {
+            drop(state);
+            // taking it would pass over what lies between
+            self.shared.fail(format!("partition {partition} went on at {}, not {first}", message.offset()));
+            return;
+        }
+        if state.phase != Phase::Running {
             return;
         }
         let content = (message.key(), message.payload());
@@ -149,10 +163,56 @@ impl Owner {
         false
     }
 
+    /// Pauses partitions the pipeline wants held, and reads those again whose time is over.
+    fn serve_holds(&mut self) {
+        let now = tokio::time::Instant::now();
+        let positions: Vec<_> = {
+            let state = self.shared.state.lock();
+            state.owned.iter().map(|(partition, position)| (*partition, *position)).collect()
+        };
+        for (partition, Position { hold, done, .. }) in positions {
+            let (outcome, next) = match hold {
+                Hold::Wanted(until) => (self.pause_one(partition), Hold::Paused(until)),
+                // while the batch is full everything is paused anyway
+                Hold::Paused(until) if until <= now && !self.paused => {
+                    (self.set_back(partition, done), Hold::SetBack(done))
+                }
+                _ => continue,
+            };
+            if let Err(error) = outcome {
+                tracing::warn!(%partition, %error, "a partition was not held, or not set back; trying again");
+                continue;
+            }
+            if let Some(position) = self.shared.state.lock().owned.get_mut(&partition)
+                && position.hold == hold
+            {
+                position.hold = next;
+            }
+        }
+    }
+
+    fn pause_one(&self, partition: Partition) -> KafkaResult<()> {
+        let mut list = TopicPartitionList::new();
+        list.add_partition(&self.consumer.context().topic, partition.0);
+        self.consumer.pause(&list)
+    }
+
+    fn set_back(&self, partition: Partition, to: Offset) -> KafkaResult<()> {
+        let mut list = TopicPartitionList::new();
+        list.add_partition_offset(
+            &self.consumer.context().topic,
+            partition.0,
+            rdkafka::Offset::Offset(to.0),
+        )?;
+        let sought = self.consumer.seek_partitions(list, ASK_TIMEOUT)?;
+        sought.elements().iter().try_for_each(|element| element.error())?;
+        self.consumer.resume(&sought)
+    }
+
     fn pause(&mut self, pause: bool) {
         let done = self.consumer.assignment().and_then(|assigned| match pause {
             true => self.consumer.pause(&assigned),
-            false => self.consumer.resume(&assigned),
+            false => self.consumer.resume(&self.without_held(&assigned)?),
         });
         match done {
             Ok(()) => self.paused = pause,
@@ -160,6 +220,16 @@ impl Owner {
                 tracing::warn!(%error, pause, "partitions not paused or resumed; trying again")
             }
         }
+    }
+
+    fn without_held(&self, assigned: &TopicPartitionList) -> KafkaResult<TopicPartitionList> {
+        let state = self.shared.state.lock();
+        let is_held = |partition| state.owned.get(&Partition(partition)).is_some_and(|p| p.hold.is_on());
+        let mut list = TopicPartitionList::new();
+        for element in assigned.elements().iter().filter(|element| !is_held(element.partition())) {
+            list.add_partition_offset(element.topic(), element.partition(), element.offset())?;
+        }
+        Ok(list)
     }
 
     fn meet(&self, error: &KafkaError) {

@@ -9,6 +9,7 @@ use std::collections::{HashMap, HashSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread;
+use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
 use tokio::sync::{Notify, oneshot};
@@ -56,12 +57,33 @@ pub(super) struct Position {
     pub(super) sent: Offset,
     /// The newest commit the cluster acknowledged.
     pub(super) acknowledged: Offset,
+    pub(super) hold: Hold,
+}
+
+/// Whether a partition is held, and how far the thread is with it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Hold {
+    /// It is read.
+    None,
+    /// The pipeline wants it held until then; the thread has not paused it yet.
+    Wanted(Instant),
+    /// Paused until then.
+    Paused(Instant),
+    /// It was set back, and its next record must be this one.
+    SetBack(Offset),
+}
+
+impl Hold {
+    /// Whether what comes from the partition is to be dropped.
+    pub(super) fn is_on(self) -> bool {
+        matches!(self, Hold::Wanted(_) | Hold::Paused(_))
+    }
 }
 
 impl Position {
     /// Of a partition that is read from `offset` on.
     pub(super) fn at(offset: Offset) -> Self {
-        Self { done: offset, sent: offset, acknowledged: offset }
+        Self { done: offset, sent: offset, acknowledged: offset, hold: Hold::None }
     }
 }
 
@@ -234,6 +256,17 @@ impl Subscription for KafkaSubscription {
         self.shared.changed.notify_all();
     }
 
+    fn hold(&mut self, partition: Partition, pause: Duration) {
+        let mut state = self.shared.state.lock();
+        state.in_work.remove(&partition);
+        state.filling.retain_partitions(|other| other != partition);
+        if let Some(position) = state.owned.get_mut(&partition) {
+            position.hold = Hold::Wanted(Instant::now() + pause);
+        }
+        drop(state);
+        self.shared.changed.notify_all();
+    }
+
     fn stop(&mut self) {
         self.enter(Phase::Stopping);
     }
@@ -260,8 +293,6 @@ impl Drop for KafkaSubscription {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use floodgate_schemas::EventType;
     use floodgate_testkit::{Kafka, KafkaOptions, wait};
 

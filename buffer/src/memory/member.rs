@@ -1,12 +1,13 @@
 //! One member of a group: claims records, hands them out, and drops them when they are done.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::time::{Instant, timeout_at};
 
 use super::State;
 use super::partition::is_full;
-use crate::{Batch, BatchLimits, BoxFuture, SubscribeError, Subscription, Topic, Waiting};
+use crate::{Batch, BatchLimits, BoxFuture, Partition, SubscribeError, Subscription, Topic, Waiting};
 
 pub(super) struct Member {
     pub(super) state: Arc<State>,
@@ -32,6 +33,12 @@ impl Member {
             }
         }
         log.cursor = (log.cursor + 1) % count;
+    }
+
+    /// When the next held partition can be read again.
+    fn held_until(&self) -> Option<Instant> {
+        let log = self.state.topics[self.topic.index()].lock();
+        log.partitions.iter().filter_map(|partition| partition.held_until).min()
     }
 
     fn has_waiting(&self) -> bool {
@@ -62,7 +69,11 @@ impl Subscription for Member {
                         news.notify_one();
                         return Ok(None);
                     }
-                    notified.await;
+                    match self.held_until() {
+                        // either way, the next look tells
+                        Some(until) => drop(timeout_at(until, notified).await),
+                        None => notified.await,
+                    }
                     continue;
                 }
                 let wait = self.limits.wait;
@@ -94,6 +105,16 @@ impl Subscription for Member {
         };
         self.state.release(done.events, done.bytes);
         self.state.news[self.topic.index()].notify_one();
+    }
+
+    fn hold(&mut self, partition: Partition, pause: Duration) {
+        self.filling.retain_partitions(|other| other != partition);
+        let mut log = self.state.topics[self.topic.index()].lock();
+        let held = usize::try_from(partition.0).ok().and_then(|number| log.partitions.get_mut(number));
+        if let Some(held) = held.filter(|held| held.claim.as_ref().is_some_and(|c| c.member == self.id)) {
+            held.claim = None;
+            held.held_until = Some(Instant::now() + pause);
+        }
     }
 
     fn stop(&mut self) {

@@ -4,6 +4,8 @@ use std::collections::VecDeque;
 use std::ops::Range;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use tokio::time::Instant;
+
 use crate::{Batch, BatchLimits, Offset, Partition, Record, Waiting};
 
 #[derive(Default)]
@@ -12,6 +14,8 @@ pub(super) struct PartitionLog {
     pub(super) committed: i64,
     pub(super) records: VecDeque<Kept>,
     pub(super) claim: Option<Claim>,
+    // nobody takes anything before
+    pub(super) held_until: Option<Instant>,
 }
 
 pub(super) struct Claim {
@@ -71,9 +75,12 @@ impl PartitionLog {
         member: usize,
         limits: &BatchLimits,
     ) {
-        if self.claim.as_ref().is_some_and(|claim| claim.member != member) {
+        if self.claim.as_ref().is_some_and(|claim| claim.member != member)
+            || self.held_until.is_some_and(|until| until > Instant::now())
+        {
             return;
         }
+        self.held_until = None;
         let mut taken = self.claim.as_ref().map_or(0, |claim| claim.taken);
         let before = taken;
         let partition = Partition(i32::try_from(number).unwrap_or(i32::MAX));

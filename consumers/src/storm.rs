@@ -1,0 +1,135 @@
+//! The storm breaker: a topic is not emptied into the dead letters.
+//!
+//! A bad record now and then is dead-lettered and the rest goes on. When most of a partition's records are bad, it is
+//! rather this program, its schemas or its tables that are wrong: dead-lettering them all would bury good events among
+//! the dead ones, and bringing them back is work. So above a configured share the partition is *held*: it waits, its
+//! offset stays, an alert is raised, and after a pause its records are tried again. Other partitions go on. It ends by
+//! itself when the records can be applied (the table was mended, a newer build took over), or when an operator raises the
+//! share.
+
+use std::collections::{HashMap, HashSet};
+
+use floodgate_buffer::Partition;
+
+/// As many records as a partition's past is judged by: beyond it older ones count half.
+const RECENT_RECORDS: f64 = 1000.0;
+
+/// What one member has seen of its partitions.
+pub(crate) struct Storms {
+    share_max: f64,
+    bad_min: f64,
+    seen: HashMap<Partition, Seen>,
+    held: HashSet<Partition>,
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+struct Seen {
+    records: f64,
+    bad: f64,
+}
+
+impl Seen {
+    fn share(self) -> f64 {
+        self.bad / self.records.max(1.0)
+    }
+}
+
+impl Storms {
+    pub(crate) fn new(share_max: f64, bad_min: usize) -> Self {
+        Self { share_max, bad_min: bad_min as f64, seen: HashMap::new(), held: HashSet::new() }
+    }
+
+    /// Whether any partition is held.
+    pub(crate) fn any(&self) -> bool {
+        !self.held.is_empty()
+    }
+
+    /// The partitions that are held.
+    pub(crate) fn held(&self) -> impl Iterator<Item = Partition> + '_ {
+        self.held.iter().copied()
+    }
+
+    /// The same, for people.
+    pub(crate) fn partitions(&self) -> String {
+        let mut held: Vec<_> = self.held().collect();
+        held.sort();
+        let held: Vec<_> = held.iter().map(|partition| format!("partition {partition}")).collect();
+        held.join(", ")
+    }
+
+    /// Judges the part of a batch that one partition has in it: whether it must be held, and whether that is new.
+    pub(crate) fn judge(&mut self, partition: Partition, records: usize, bad: usize) -> Verdict {
+        let batch = Seen { records: records as f64, bad: bad as f64 };
+        let seen = self.seen.entry(partition).or_default();
+        let together = Seen { records: seen.records + batch.records, bad: seen.bad + batch.bad };
+        let was_held = self.held.contains(&partition);
+        let is_storm = match was_held {
+            // what comes again comes in parts of any size: no number of bad ones is small any more
+            true => batch.share() > self.share_max,
+            false => together.bad >= self.bad_min && together.share() > self.share_max,
+        };
+        if is_storm {
+            // not counted: it comes again
+            self.held.insert(partition);
+            return if was_held { Verdict::StillHeld } else { Verdict::Held };
+        }
+        *seen = if was_held { batch } else { together };
+        if seen.records > RECENT_RECORDS {
+            *seen = Seen { records: seen.records / 2.0, bad: seen.bad / 2.0 };
+        }
+        if self.held.remove(&partition) { Verdict::Over } else { Verdict::Calm }
+    }
+}
+
+/// What becomes of a partition's part of a batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// It goes on.
+    Calm,
+    /// It goes on again.
+    Over,
+    /// It is held from here on.
+    Held,
+    /// It goes on being held.
+    StillHeld,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Verdict::{Calm, Held, Over, StillHeld};
+    use super::*;
+
+    const P: Partition = Partition(3);
+
+    #[test]
+    fn few_bad_records_are_no_storm_and_many_are() {
+        let mut storms = Storms::new(0.5, 100);
+        assert_eq!(storms.judge(P, 10, 10), Calm, "fewer than the least");
+        assert_eq!(storms.judge(P, 1000, 400), Calm, "fewer than the share");
+        assert_eq!(storms.judge(P, 1000, 900), Held);
+        assert!(storms.any());
+        assert_eq!(storms.judge(Partition(4), 1000, 0), Calm, "others go on");
+    }
+
+    #[test]
+    fn a_storm_goes_on_in_parts_of_any_size_and_ends_when_records_are_good() {
+        let mut storms = Storms::new(0.5, 100);
+        assert_eq!(storms.judge(P, 200, 200), Held);
+        assert_eq!(storms.judge(P, 3, 2), StillHeld);
+        assert_eq!(storms.judge(P, 2, 1), Over);
+        assert_eq!(storms.judge(P, 50, 50), Calm, "counting begins anew");
+        assert_eq!(storms.judge(P, 60, 60), Held);
+    }
+
+    #[test]
+    fn the_past_fades_and_a_share_of_one_switches_it_off() {
+        let mut storms = Storms::new(0.5, 100);
+        for _ in 0..100 {
+            assert_eq!(storms.judge(P, 1000, 0), Calm);
+        }
+        assert_eq!(storms.judge(P, 1000, 1000), Calm);
+        assert_eq!(storms.judge(P, 1000, 1000), Held);
+        let mut off = Storms::new(1.0, 100);
+        assert_eq!(off.judge(P, 1000, 1000), Calm);
+    }
+}
