@@ -262,13 +262,15 @@ fn hold_likes(postgres: &'static Postgres, url: &str) -> Result<()> {
     let holder = url.clone();
     // it is ended from outside, which psql calls an error
     std::thread::spawn(move || drop(postgres.psql(&holder, hold)));
-    backends(postgres, &url, "wait_event = 'PgSleep'").map(drop)
+    wait_for_backends(postgres, &url, 1, "wait_event = 'PgSleep'")
 }
 
-/// Waits for backends in this database, and returns their process ids.
-fn backends(postgres: &Postgres, url: &str, that: &str) -> Result<String> {
-    let sql = format!("SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND {that}");
-    Ok(wait::until(that, READY, || postgres.psql(url, &sql).ok().filter(|pids| !pids.is_empty()))?)
+/// Waits until so many backends in this database are in that state.
+fn wait_for_backends(postgres: &Postgres, url: &str, number: usize, that: &str) -> Result<()> {
+    let sql = format!("SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND {that}");
+    let is_reached =
+        || (postgres.psql(url, &sql).ok()?.trim().parse::<usize>().ok()? >= number).then_some(());
+    Ok(wait::until(that, READY, is_reached)?)
 }
 
 #[test]
@@ -291,10 +293,20 @@ fn a_killed_check_goes_on_where_it_was() {
         hold_likes(postgres, &url)?;
         let folder = world.folder().join("state").display().to_string();
         let interrupted = world.launch(&["verify", "--state", &folder])?;
-        backends(postgres, &url, "wait_event_type = 'Lock'")?;
+        wait_for_backends(postgres, &url, 1, "wait_event_type = 'Lock'")?;
         let taken = world.command(&["verify", "--state", &folder])?;
         ensure!(taken.code == 2 && taken.stderr.contains("another process"), "{taken:?}");
-        interrupted.kill()?;
+        interrupted.process().terminate()?;
+        let exit = interrupted.process().wait_exit(READY)?;
+        let told = interrupted.process().stderr();
+        ensure!(
+            exit.code() == Some(1) && told.contains("interrupted; the same command goes on"),
+            "{exit} {told}"
+        );
+        // the server does not notice that nobody waits for the first answer any more
+        let killed = world.launch(&["verify", "--state", &folder])?;
+        wait_for_backends(postgres, &url, 2, "wait_event_type = 'Lock'")?;
+        killed.kill()?;
         let everybody = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity \
                          WHERE datname = current_database() AND pid <> pg_backend_pid()";
         postgres.psql(&url, everybody)?;
