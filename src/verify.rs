@@ -24,7 +24,7 @@ pub(crate) struct VerifyArgs {
 }
 
 pub(crate) async fn verify(settings: &Settings, args: &VerifyArgs) -> Result<(), Exit> {
-    let bar = Bar::new();
+    let bar = Bar(ProgressBar::no_length());
     let verification = Verification {
         strategy: open_strategy(settings)?,
         store: floodgate_store::open(&settings.store).map_err(Exit::usage)?,
@@ -67,14 +67,6 @@ fn how_to_go_on(args: &VerifyArgs) -> &'static str {
 /// A progress bar on stderr, where that is a terminal.
 struct Bar(ProgressBar);
 
-impl Bar {
-    fn new() -> Self {
-        let bar = ProgressBar::no_length();
-        bar.enable_steady_tick(Duration::from_millis(200));
-        Self(bar)
-    }
-}
-
 impl Watch for Bar {
     fn begins(&self, what: &str, offsets: u64) {
         let shape = match offsets {
@@ -87,6 +79,7 @@ impl Watch for Bar {
         self.0.reset();
         self.0.set_length(offsets);
         self.0.set_message(what.to_owned());
+        self.0.enable_steady_tick(Duration::from_millis(200));
     }
 
     fn goes_on(&self, offsets: u64) {
