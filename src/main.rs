@@ -11,6 +11,7 @@ mod serve;
 mod settings;
 mod signals;
 mod topics;
+mod verify;
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -55,6 +56,8 @@ enum Command {
     Topics(topics::TopicsCommand),
     /// Bring the database's schema up to date
     Migrate,
+    /// Check that every event of the log is in the database, among the dead letters or on its way
+    Verify(verify::VerifyArgs),
     /// Print the effective configuration as TOML, secrets masked
     Config(ConfigArgs),
 }
@@ -133,6 +136,7 @@ fn execute(cli: Cli) -> Result<(), Exit> {
         Command::Lag(args) => lag::lag(&settings, &args),
         Command::Topics(command) => topics::topics(&settings, &command),
         Command::Migrate => runtime.block_on(migrate::migrate(&settings)),
+        Command::Verify(args) => runtime.block_on(verify::verify(&settings, &args)),
         Command::Config(_) => Ok(()),
     };
     // whatever is still blocked on the network must not keep a finished process alive

@@ -54,6 +54,9 @@ pub trait Strategy: Send + Sync {
     /// Its name in the configuration.
     fn name(&self) -> &'static str;
 
+    /// Where its records are, in words that tell one place from another. Holds no secrets.
+    fn place(&self) -> String;
+
     /// What a 202 promises under it, in one sentence for operators.
     fn promise(&self) -> String;
 

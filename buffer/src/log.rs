@@ -13,7 +13,7 @@ pub trait Log: Send {
     /// [`LogError`] when they cannot be read now.
     fn bounds(&mut self) -> Result<Vec<(Partition, Range<Offset>)>, LogError>;
 
-    /// The next records of one partition from `range`, `events` at most. Reading on where the last call ended is fast;
+    /// The next records of one partition from `range`, `events` at most, fewer where they are large. Reading on where the last call ended is fast;
     /// anything else begins anew.
     ///
     /// # Errors

@@ -29,6 +29,7 @@
 //! folder with its SQL. [`open()`] holds the single match on the configured URL; adding a database is a folder
 //! and a line there. The suite that each must pass is in `contract`.
 
+mod audit;
 mod batch;
 mod config;
 mod connections;
@@ -39,11 +40,13 @@ mod like;
 mod migrations;
 mod open;
 mod postgres;
+mod recount;
 mod rows;
 mod sqlite;
 mod store;
 mod transaction;
 
+pub use audit::{Audit, Discrepancies, Discrepancy, Recount, Standing};
 pub use config::{Config, OpenError};
 pub use migrations::{MigrateError, MigrationReport, SchemaState};
 pub use open::{migrate, open};

@@ -9,15 +9,36 @@ use floodgate_schemas::{
 };
 
 use crate::SchemaState;
+use crate::audit::{Audit, Recount};
 use crate::rows::{Coupon, CouponCreated, Decision, ExpectationRow, NewCoupon};
 
 /// A boxed future: one allocation per batch or request, which lets the traits be object-safe.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
-/// A database: takes batches and answers reads.
-pub trait Store: Apply<ExpectationWrite> + Apply<CouponIssue> + Apply<Like> + Reads {}
+/// A database: takes batches, answers reads, and shows a checker what it holds.
+pub trait Store:
+    Apply<ExpectationWrite>
+    + Apply<CouponIssue>
+    + Apply<Like>
+    + Reads
+    + Audit<ExpectationWrite>
+    + Audit<CouponIssue>
+    + Audit<Like>
+    + Recount
+{
+}
 
-impl<S: Apply<ExpectationWrite> + Apply<CouponIssue> + Apply<Like> + Reads> Store for S {}
+impl<S> Store for S where
+    S: Apply<ExpectationWrite>
+        + Apply<CouponIssue>
+        + Apply<Like>
+        + Reads
+        + Audit<ExpectationWrite>
+        + Audit<CouponIssue>
+        + Audit<Like>
+        + Recount
+{
+}
 
 /// What became of one event of a batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -11,7 +11,7 @@ use sqlx::{Connection, Error, SqlSafeStr};
 use tokio::time::timeout;
 
 use crate::connections::Connections;
-use crate::{ApplyError, Outcome, ReadError};
+use crate::{ApplyError, Outcome, ReadError, Standing};
 
 /// What differs between databases in beginning a transaction and in reading errors.
 pub(crate) trait Dialect: Connection {
@@ -93,6 +93,26 @@ async fn transaction<C: Dialect, E: Statements<C>>(
             Err(error)
         }
     }
+}
+
+/// Finds where events of one type stand.
+pub(crate) trait Lookup<C>: Event {
+    fn look_up(
+        connection: &mut C,
+        events: &[Self],
+    ) -> impl Future<Output = Result<Vec<Standing>, Error>> + Send;
+}
+
+/// Where each of the events stands.
+pub(crate) async fn look_up<C: Dialect, E: Lookup<C>>(
+    connections: &Connections<C>,
+    within: Duration,
+    events: &[E],
+) -> Result<Vec<Standing>, ReadError> {
+    if events.is_empty() {
+        return Ok(Vec::new());
+    }
+    request(connections, within, async |connection: &mut C| E::look_up(connection, events).await).await
 }
 
 /// A read, or any other single statement, within its deadline.

@@ -17,6 +17,9 @@ use crate::{Batch, Chunk, Log, LogError, Offset, Partition, Topic};
 /// How long a partition may be silent, neither a record nor its end, before its broker counts as away.
 const SILENCE_MAX: Duration = Duration::from_secs(20);
 
+/// What one chunk holds at most, in bytes, however large its records are; a single larger one is a chunk of its own.
+const CHUNK_BYTES_MAX: usize = 8 << 20;
+
 /// See the [module's documentation](self).
 pub(super) struct KafkaLog {
     topic: Topic,
@@ -61,14 +64,16 @@ impl KafkaLog {
     ) -> Result<Chunk, KafkaError> {
         let mut chunk = Chunk { batch: Batch::new(self.topic), next: range.start };
         let mut heard = Instant::now();
-        while chunk.next < range.end && chunk.batch.len() < events {
+        while chunk.next < range.end && chunk.batch.len() < events && chunk.batch.bytes() < CHUNK_BYTES_MAX {
             let message = match self.consumer.poll(Duration::from_millis(100)) {
                 Some(Ok(message)) => message,
                 // all that there was before `range.end` has been passed
-                Some(Err(KafkaError::PartitionEOF(_))) => {
+                Some(Err(KafkaError::PartitionEOF(ended))) if ended == partition.0 => {
                     chunk.next = range.end;
                     continue;
                 }
+                // of an earlier position
+                Some(Err(KafkaError::PartitionEOF(_))) => continue,
                 Some(Err(error)) if is_final(&error) => return Err(error),
                 // brokers that come and go
                 Some(Err(_)) | None if heard.elapsed() < SILENCE_MAX => continue,

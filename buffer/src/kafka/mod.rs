@@ -82,6 +82,10 @@ impl Strategy for Kafka {
         "kafka"
     }
 
+    fn place(&self) -> String {
+        self.settings.kafka.brokers.clone()
+    }
+
     fn promise(&self) -> String {
         let copies = self.topics.replication_factor;
         let durable = match copies {

@@ -90,6 +90,10 @@ impl Strategy for InMemory {
         "in-memory"
     }
 
+    fn place(&self) -> String {
+        "this process".into()
+    }
+
     fn promise(&self) -> String {
         "a 202 means: held in this process's memory only; a crash or kill loses what is not yet applied"
             .into()

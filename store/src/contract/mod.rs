@@ -8,6 +8,7 @@
 
 #![expect(clippy::expect_used, reason = "a suite for tests, which fail by panicking")]
 
+pub mod audit;
 pub mod concurrency;
 pub mod coupons;
 pub mod delivery;
@@ -89,6 +90,11 @@ macro_rules! store_contract {
             any_text_is_an_id = values::any_text_is_an_id,
             an_event_id_on_two_rows = values::an_event_id_on_two_rows,
             an_empty_database = values::an_empty_database,
+            standings_are_told = audit::standings,
+            lesser_pairs_are_absent = audit::lesser_pairs,
+            a_sound_database_recounts = audit::nothing_to_find,
+            every_hole_is_found = audit::holes,
+            answers_are_cut_and_counted = audit::answers_are_cut,
             likes_at_once = concurrency::likes,
             expectations_at_once = concurrency::expectations,
             coupons_at_once = concurrency::coupons,

@@ -7,6 +7,7 @@
 //! A batch travels as one array per column and is unfolded by `unnest`, so a statement is the same text for
 //! every batch size and is prepared once per connection.
 
+mod audit;
 mod coupons;
 mod expectations;
 mod likes;
@@ -35,6 +36,9 @@ pub(crate) const MIGRATIONS: &[(i64, &str, &str)] =
 /// How long a migration may take altogether, waiting for another process's included.
 const MIGRATION_TIMEOUT: Duration = Duration::from_secs(600);
 
+/// How long a recount of all tables may take altogether.
+const RECOUNT_TIMEOUT: Duration = Duration::from_secs(3600);
+
 /// A PostgreSQL database.
 pub(crate) struct PostgresStore {
     /// Apply batches.
@@ -43,6 +47,8 @@ pub(crate) struct PostgresStore {
     requests: Connections<PgConnection>,
     /// Bring the schema up to date: no statement timeout but that of the whole.
     migrations: Connections<PgConnection>,
+    /// Recount whole tables: as patient, and free to scan and hash.
+    recounts: Connections<PgConnection>,
     apply_timeout: Duration,
     request_timeout: Duration,
 }
@@ -85,6 +91,7 @@ impl PostgresStore {
             batches: connections(by_index, config.max_connections - for_requests),
             requests: connections(timeouts, for_requests),
             migrations: connections(session(patient, patient), 1),
+            recounts: connections(session(RECOUNT_TIMEOUT.as_millis() as u64, config.lock_timeout_ms), 1),
             apply_timeout: config.apply_timeout(),
             request_timeout: config.request_timeout(),
         })

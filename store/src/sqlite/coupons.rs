@@ -15,7 +15,7 @@ const COUPONS: &str = "
 SELECT coupon_id, stock, issued, opens_at, closes_at
 FROM coupons WHERE coupon_id IN (SELECT value FROM json_each(?1))";
 
-const DECIDED: &str = "
+pub(super) const DECIDED: &str = "
 SELECT request_id FROM coupon_requests WHERE request_id IN (SELECT value FROM json_each(?1))";
 
 /// At which places of the array the user holds the coupon.

@@ -10,7 +10,7 @@ use crate::batch::{Batch, Ranked, loses_to};
 use crate::transaction::Statements;
 
 /// The ranks that stand, by their place in the array.
-const STANDING: &str = "
+pub(super) const STANDING: &str = "
 SELECT key, version, event_id
 FROM json_each(?1)
 JOIN expectations ON character_id = value ->> 0 AND preset_no = value ->> 1";

@@ -11,7 +11,7 @@ use crate::like::{Change, movements};
 use crate::transaction::Statements;
 
 /// The rows that stand, by their place in the array.
-const STANDING: &str = "
+pub(super) const STANDING: &str = "
 SELECT key, liked, occurred_at, event_id
 FROM json_each(?1)
 JOIN likes ON target_ocid = value ->> 0 AND liker_account_id = value ->> 1";

@@ -9,6 +9,7 @@
 //! JSON's integers stay exact over the whole range of 64 bits in SQLite, unlike in languages that read them
 //! as floats.
 
+mod audit;
 mod coupons;
 mod expectations;
 mod likes;
@@ -34,6 +35,9 @@ use crate::{Apply, ApplyError, BoxFuture, Config, MigrateError, MigrationReport,
 /// Version, name and SQL of every migration.
 pub(crate) const MIGRATIONS: &[(i64, &str, &str)] =
     &[(1, "tables", include_str!("../../migrations/sqlite/0001_tables.sql"))];
+
+/// How long a recount of all tables may take altogether.
+const RECOUNT_TIMEOUT: Duration = Duration::from_secs(3600);
 
 /// SQLite's result codes, under its names.
 mod code {

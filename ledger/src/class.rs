@@ -1,0 +1,131 @@
+//! What can have become of a record, and counts of it.
+
+use floodgate_buffer::Offset;
+use floodgate_store::Standing;
+use serde::{Deserialize, Serialize};
+
+/// What became of one copy of an event. The order decides where copies of one event differ: what was done with
+/// one of them was done with the event, and a copy that is missing is a violation although another is on its way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Class {
+    Current,
+    Superseded,
+    Decided,
+    DeadLettered,
+    Missing,
+    InFlight,
+}
+
+impl Class {
+    const ALL: [Class; 6] = [
+        Class::Current,
+        Class::Superseded,
+        Class::Decided,
+        Class::DeadLettered,
+        Class::Missing,
+        Class::InFlight,
+    ];
+
+    /// Of a record at `offset`, whose event stands in the database as said, if it is one at all.
+    pub(crate) fn of(
+        standing: Standing,
+        offset: Offset,
+        committed: Option<Offset>,
+        is_dead_lettered: bool,
+    ) -> Self {
+        match standing {
+            Standing::Current => Class::Current,
+            Standing::Superseded => Class::Superseded,
+            Standing::Decided => Class::Decided,
+            Standing::Absent if is_dead_lettered => Class::DeadLettered,
+            // a group that never committed has everything before it
+            Standing::Absent if committed.is_none_or(|committed| offset >= committed) => Class::InFlight,
+            Standing::Absent => Class::Missing,
+        }
+    }
+
+    /// Its number in run files.
+    pub(crate) const fn number(self) -> u8 {
+        self as u8
+    }
+
+    /// The class of this number.
+    pub(crate) fn numbered(number: u8) -> Option<Self> {
+        Self::ALL.get(usize::from(number)).copied()
+    }
+}
+
+/// How many events are of which class.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Tally {
+    /// Their rows carry them.
+    pub current: u64,
+    /// Their rows carry a greater pair of version or time and event id.
+    pub superseded: u64,
+    /// Coupon requests that are decided.
+    pub decided: u64,
+    /// Not in the database, and among the dead letters.
+    pub dead_lettered: u64,
+    /// Neither, and at or beyond the group's committed offset.
+    pub in_flight: u64,
+    /// None of all that: violations.
+    pub missing: u64,
+}
+
+impl Tally {
+    /// Counts one more.
+    pub(crate) fn count(&mut self, class: Class) {
+        *match class {
+            Class::Current => &mut self.current,
+            Class::Superseded => &mut self.superseded,
+            Class::Decided => &mut self.decided,
+            Class::DeadLettered => &mut self.dead_lettered,
+            Class::Missing => &mut self.missing,
+            Class::InFlight => &mut self.in_flight,
+        } += 1;
+    }
+
+    /// All classes together.
+    pub fn total(&self) -> u64 {
+        let Self { current, superseded, decided, dead_lettered, in_flight, missing } = self;
+        current + superseded + decided + dead_lettered + in_flight + missing
+    }
+
+    pub(crate) fn add(&mut self, other: &Tally) {
+        self.current += other.current;
+        self.superseded += other.superseded;
+        self.decided += other.decided;
+        self.dead_lettered += other.dead_lettered;
+        self.in_flight += other.in_flight;
+        self.missing += other.missing;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_name_their_classes() {
+        for class in Class::ALL {
+            assert_eq!(Class::numbered(class.number()), Some(class));
+        }
+        assert_eq!(Class::numbered(6), None);
+    }
+
+    #[test]
+    fn what_is_not_in_the_database_is_dead_lettered_in_flight_or_missing() {
+        let class = |offset, committed: Option<i64>, dead| {
+            Class::of(Standing::Absent, Offset(offset), committed.map(Offset), dead)
+        };
+        assert_eq!(class(4, Some(5), false), Class::Missing);
+        assert_eq!(class(5, Some(5), false), Class::InFlight);
+        assert_eq!(class(4, None, false), Class::InFlight);
+        for committed in [None, Some(0), Some(9)] {
+            assert_eq!(class(4, committed, true), Class::DeadLettered);
+        }
+        // what the database holds is done, whatever else is true of it
+        assert_eq!(Class::of(Standing::Decided, Offset(9), Some(Offset(5)), true), Class::Decided);
+    }
+}

@@ -1,0 +1,101 @@
+//! Reads one partition ahead of those who look its events up, on a thread of its own.
+
+use std::ops::Range;
+
+use floodgate_buffer::{Batch, Log, LogError, Offset, Partition};
+use floodgate_schemas::Event;
+use floodgate_schemas::codec::decode;
+use tokio::sync::mpsc;
+
+use crate::VerifyError;
+
+/// Records that are read, and looked up, at a time.
+pub(crate) const CHUNK_EVENTS: usize = 5000;
+/// Chunks that wait to be looked up.
+pub(crate) const CHUNKS_AHEAD: usize = 2;
+
+/// Part of a partition. Parts come in order and without a gap.
+pub(crate) enum Piece<E> {
+    /// Records, and where the next piece begins.
+    Records(Decoded<E>, Offset),
+    /// Everything before this offset has expired.
+    Gone(Offset),
+}
+
+/// A chunk, decoded.
+pub(crate) struct Decoded<E> {
+    pub(crate) batch: Batch,
+    /// The events, in order.
+    pub(crate) events: Vec<E>,
+    /// For each event, the number of its record in the batch.
+    pub(crate) records: Vec<usize>,
+    /// Numbers of the records that are no events.
+    pub(crate) unreadable: Vec<usize>,
+}
+
+impl<E: Event> From<Batch> for Decoded<E> {
+    fn from(batch: Batch) -> Self {
+        let (mut events, mut records, mut unreadable) =
+            (Vec::with_capacity(batch.len()), Vec::new(), Vec::new());
+        for (number, record) in batch.iter().enumerate() {
+            match decode(record.value.unwrap_or_default()) {
+                Ok(event) => {
+                    events.push(event);
+                    records.push(number);
+                }
+                Err(_) => unreadable.push(number),
+            }
+        }
+        Self { batch, events, records, unreadable }
+    }
+}
+
+/// Reads all of `range`, `chunk` records at a time, until it ends, fails, or nobody listens any more. Blocks.
+pub(crate) fn read<E: Event>(
+    log: &mut dyn Log,
+    partition: Partition,
+    range: Range<Offset>,
+    chunk: usize,
+    pieces: &mpsc::Sender<Result<Piece<E>, VerifyError>>,
+) {
+    let mut from = range.start;
+    while from < range.end {
+        let piece = next(log, partition, from..range.end, chunk);
+        let goes_on = match &piece {
+            Ok(Piece::Records(_, next) | Piece::Gone(next)) => {
+                from = *next;
+                true
+            }
+            Err(_) => false,
+        };
+        if pieces.blocking_send(piece).is_err() || !goes_on {
+            return;
+        }
+    }
+}
+
+fn next<E: Event>(
+    log: &mut dyn Log,
+    partition: Partition,
+    range: Range<Offset>,
+    chunk: usize,
+) -> Result<Piece<E>, VerifyError> {
+    let from = range.start;
+    let piece = match log.read(partition, range.clone(), chunk) {
+        Ok(chunk) => Piece::Records(chunk.batch.into(), chunk.next),
+        Err(LogError::Gone(..)) => {
+            let bounds = log.bounds()?;
+            let left = bounds.iter().find(|(number, _)| *number == partition).map(|(_, left)| left.start);
+            Piece::Gone(left.unwrap_or(from).min(range.end))
+        }
+        Err(error) => return Err(error.into()),
+    };
+    match &piece {
+        Piece::Records(_, next) | Piece::Gone(next) if *next <= from => {
+            Err(VerifyError::Unavailable(format!(
+                "partition {partition} cannot be read at offset {from}, although it is there: was its topic made anew?"
+            )))
+        }
+        _ => Ok(piece),
+    }
+}

@@ -1,0 +1,204 @@
+//! What is remembered between two tries of one check: a folder with a progress file and the runs of the partition in
+//! work.
+//!
+//! The progress file is replaced as a whole (written beside it, synced, renamed), and only after the runs it counts
+//! are on the disk; whenever the process dies, what stands there is a moment of the check from which it can go on.
+//! Runs that are not counted there are written anew. A check that comes to its end removes its files: the next one in
+//! that folder begins anew.
+
+use std::fs::{self, File, TryLockError};
+use std::io::{self, ErrorKind, Write};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use tempfile::TempDir;
+
+use crate::VerifyError;
+use crate::class::Tally;
+use crate::report::{Missing, Unchecked};
+
+/// Of the progress file. Another format is another check.
+const FORMAT: u32 = 1;
+const PROGRESS: &str = "verify.json";
+const PROGRESS_NEW: &str = "verify.json.new";
+const LOCK: &str = "verify.lock";
+const RUNS: &str = "runs";
+
+/// How far a check is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Progress {
+    format: u32,
+    /// What is checked, so that it is not mistaken for something else.
+    of: String,
+    /// When the ends of the partitions were read.
+    pub(crate) as_of: String,
+    /// By type of event, in their usual order.
+    pub(crate) types: Vec<Vec<PartitionProgress>>,
+}
+
+/// How far the check of one partition is.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct PartitionProgress {
+    pub(crate) partition: i32,
+    /// Everything before is read, and in the runs or the counts.
+    pub(crate) next: i64,
+    /// Where the check ends, whatever was appended since.
+    pub(crate) end: i64,
+    /// How many runs are put aside.
+    pub(crate) runs: usize,
+    /// Whether its runs are merged and counted.
+    pub(crate) is_counted: bool,
+    /// Records read.
+    pub(crate) records: u64,
+    /// Records that are no events.
+    pub(crate) unreadable: Tally,
+    /// Distinct events, once they are counted.
+    pub(crate) events: Tally,
+    /// What had expired before it could be read.
+    pub(crate) unchecked: Vec<Unchecked>,
+    /// The first that are missing.
+    pub(crate) missing: Vec<Missing>,
+}
+
+/// The folder of one check. Nobody else uses it meanwhile.
+pub(crate) struct State {
+    folder: PathBuf,
+    /// What another process cannot take as long as it is open.
+    _lock: File,
+    /// Removes the folder when it was only made for this process.
+    _temporary: Option<TempDir>,
+    pub(crate) progress: Progress,
+}
+
+impl State {
+    /// The state of a check of `of` in `folder`, or in one of its own. A new one has no partitions.
+    ///
+    /// # Errors
+    /// [`VerifyError::State`] when the folder is in use, or holds the state of another check.
+    pub(crate) fn open(folder: Option<&Path>, of: String) -> Result<Self, VerifyError> {
+        let temporary = match folder {
+            Some(_) => None,
+            None => Some(tempfile::Builder::new().prefix("floodgate-verify-").tempdir().map_err(cannot)?),
+        };
+        let folder = folder.or(temporary.as_ref().map(TempDir::path)).unwrap_or(Path::new(".")).to_owned();
+        let refuse = |reason: &str| VerifyError::State(format!("--state {}: {reason}", folder.display()));
+        fs::create_dir_all(folder.join(RUNS)).map_err(|error| refuse(&error.to_string()))?;
+        let lock = File::create(folder.join(LOCK)).map_err(|error| refuse(&error.to_string()))?;
+        lock.try_lock().map_err(|error| match error {
+            TryLockError::WouldBlock => refuse("another process checks with it"),
+            TryLockError::Error(error) => refuse(&error.to_string()),
+        })?;
+        let progress = match fs::read(folder.join(PROGRESS)) {
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                Progress { format: FORMAT, of, as_of: String::new(), types: Vec::new() }
+            }
+            Err(error) => return Err(refuse(&error.to_string())),
+            Ok(bytes) => match serde_json::from_slice::<Progress>(&bytes) {
+                Ok(progress) if progress.format != FORMAT => {
+                    return Err(refuse("it was made by another version; give another folder"));
+                }
+                Ok(progress) if progress.of != of => {
+                    let found = progress.of;
+                    return Err(refuse(&format!(
+                        "it belongs to {found}, and this is {of}; give another folder"
+                    )));
+                }
+                Ok(progress) => progress,
+                Err(error) => {
+                    return Err(refuse(&format!("{PROGRESS} cannot be read ({error}); give another folder")));
+                }
+            },
+        };
+        Ok(Self { folder, _lock: lock, _temporary: temporary, progress })
+    }
+
+    /// Where a run is put aside.
+    pub(crate) fn run_path(&self, number: usize) -> PathBuf {
+        self.folder.join(RUNS).join(format!("{number}.run"))
+    }
+
+    /// Remembers the progress, once and for all.
+    pub(crate) fn save(&self) -> Result<(), VerifyError> {
+        let write = || -> io::Result<()> {
+            let mut file = File::create(self.folder.join(PROGRESS_NEW))?;
+            file.write_all(&serde_json::to_vec(&self.progress)?)?;
+            file.sync_all()?;
+            fs::rename(self.folder.join(PROGRESS_NEW), self.folder.join(PROGRESS))?;
+            File::open(&self.folder)?.sync_all()
+        };
+        write().map_err(cannot)
+    }
+
+    /// Forgets the first runs, which nobody needs any more.
+    pub(crate) fn remove_runs(&self, count: usize) -> Result<(), VerifyError> {
+        (0..count).try_for_each(|number| fs::remove_file(self.run_path(number))).map_err(cannot)
+    }
+
+    /// Leaves nothing behind but the folder.
+    pub(crate) fn finish(self) -> Result<(), VerifyError> {
+        let remove = || -> io::Result<()> {
+            fs::remove_file(self.folder.join(PROGRESS))?;
+            fs::remove_dir_all(self.folder.join(RUNS))?;
+            fs::remove_file(self.folder.join(LOCK))
+        };
+        remove().map_err(cannot)
+    }
+}
+
+/// The disk is full, or the like.
+pub(crate) fn cannot(error: io::Error) -> VerifyError {
+    VerifyError::Unavailable(format!("the state cannot be kept: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refusal(folder: &Path, of: &str) -> String {
+        match State::open(Some(folder), of.to_owned()) {
+            Err(VerifyError::State(reason)) => reason,
+            Err(error) => panic!("{error}"),
+            Ok(_) => panic!("not refused"),
+        }
+    }
+
+    #[test]
+    fn a_state_is_taken_up_by_its_own_check_only() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("made/on/demand");
+        let mut state = State::open(Some(&path), "this".to_owned()).unwrap();
+        assert!(refusal(&path, "this").contains("another process"));
+        state.progress.types.push(vec![PartitionProgress { next: 7, ..PartitionProgress::default() }]);
+        state.save().unwrap();
+        let saved = state.progress.clone();
+        drop(state);
+        assert!(refusal(&path, "that").contains("belongs to this, and this is that"));
+        let state = State::open(Some(&path), "this".to_owned()).unwrap();
+        assert_eq!(state.progress, saved);
+        state.finish().unwrap();
+        assert_eq!(fs::read_dir(&path).unwrap().count(), 0);
+        assert!(State::open(Some(&path), "that".to_owned()).unwrap().progress.types.is_empty());
+    }
+
+    #[test]
+    fn what_is_no_state_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join(PROGRESS), "{}").unwrap();
+        assert!(refusal(folder.path(), "this").contains("cannot be read"));
+        let file = folder.path().join("file");
+        fs::write(&file, "").unwrap();
+        assert!(refusal(&file, "this").contains("--state"));
+    }
+
+    #[test]
+    fn a_temporary_folder_goes_with_its_state() {
+        let state = State::open(None, "this".to_owned()).unwrap();
+        state.save().unwrap();
+        let folder = state.folder.clone();
+        assert!(folder.join(PROGRESS).exists());
+        drop(state);
+        assert!(!folder.exists());
+    }
+}
