@@ -64,8 +64,9 @@ impl Storms {
         let together = Seen { records: seen.records + batch.records, bad: seen.bad + batch.bad };
         let was_held = self.held.contains(&partition);
         let is_storm = match was_held {
-            // what comes again comes in parts of any size: no number of bad ones is small any more
-            true => batch.share() > self.share_max,
+            // what comes again comes in parts of any size: no number of bad ones is small any more; and it is over
+            // only when it is clearly less, or it would begin again at once
+            true => batch.share() > self.share_max / 2.0,
             false => together.bad >= self.bad_min && together.share() > self.share_max,
         };
         if is_storm {
@@ -116,7 +117,8 @@ mod tests {
         let mut storms = Storms::new(0.5, 100);
         assert_eq!(storms.judge(P, 200, 200), Held);
         assert_eq!(storms.judge(P, 3, 2), StillHeld);
-        assert_eq!(storms.judge(P, 2, 1), Over);
+        assert_eq!(storms.judge(P, 2, 1), StillHeld);
+        assert_eq!(storms.judge(P, 4, 1), Over);
         assert_eq!(storms.judge(P, 50, 50), Calm, "counting begins anew");
         assert_eq!(storms.judge(P, 60, 60), Held);
     }

@@ -155,12 +155,8 @@ fn connection_cut_at_commit() {
 /// Somebody else locks the same rows in another order: consumers that are chosen as victims try again.
 #[test]
 fn deadlocks_on_hot_keys() {
-    let servers = || {
-        let settings = vec![("deadlock_timeout".into(), "200ms".into())];
-        Servers::start(kafka(1), PostgresOptions { settings, ..PostgresOptions::default() })
-    };
     scenario("21", "deadlocks_on_hot_keys", Pace::Quick, servers, |round| {
-        let world = round.world()?;
+        let world = round.world_with(&[("consumers.batch_max_wait_ms", "200")])?;
         let serve = world.start(&["serve"])?;
         let consumes = [world.start(&["consume"])?, world.start(&["consume"])?];
         let plan = round.plan(6000);
@@ -171,8 +167,8 @@ fn deadlocks_on_hot_keys() {
         // consumers lock counters in ascending order; this does not, and is patient enough never to be the victim: when
         // a consumer that waits looks for a circle, it is closed
         let reversed = "DO $$ BEGIN SET LOCAL deadlock_timeout = '1h'; \
-                        UPDATE like_counts SET count = count WHERE target_ocid = 'ocid-9'; PERFORM pg_sleep(0.03); \
-                        UPDATE like_counts SET count = count WHERE target_ocid = 'ocid-0'; END $$";
+                        UPDATE like_counts SET count = count WHERE target_ocid >= 'ocid-10001'; PERFORM pg_sleep(0.4); \
+                        UPDATE like_counts SET count = count WHERE target_ocid < 'ocid-10001'; END $$";
         let deadlocks = "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()";
         let happened = || -> Result<u64> { Ok(round.postgres.psql(&url, deadlocks)?.trim().parse()?) };
         let before = happened()?;
