@@ -28,6 +28,7 @@
 //! - [`process`]: one child process: its logs, signals, exit, memory and processor time.
 //! - [`kafka`] and [`postgres`]: the servers. `scripts/setup` installs what they need.
 //! - [`proxy`]: connections that are cut, silenced and throttled on demand.
+//! - [`faults`]: seeds of fault scenarios, and their outcomes.
 //! - [`ports`], [`scratch`], [`wait`]: free ports, temporary folders, waiting for a condition with a deadline.
 //!
 //! All functions but [`wait::until_async`] block the calling thread.
@@ -35,6 +36,7 @@
 mod guard;
 mod tree;
 
+pub mod faults;
 pub mod kafka;
 pub mod ports;
 pub mod postgres;

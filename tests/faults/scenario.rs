@@ -1,30 +1,23 @@
 //! How scenarios are run: each by name, with a seed that it prints and replays, on servers of its own that serve all
 //! its seeds.
 //!
-//! `cargo test --test faults` runs each scenario with one seed. The environment asks for more:
-//!
-//! | variable | meaning |
-//! |---|---|
-//! | `FLOODGATE_TEST_SEED` | this seed, to see again what it showed |
-//! | `FLOODGATE_FAULTS_SEEDS` | so many seeds, from 1 on, for quick scenarios; a quarter of them for slow ones, a tenth for clusters |
-//! | `FLOODGATE_FAULTS_RESULTS` | a file to which each outcome is added; what stands there as passed is not run again |
+//! `cargo test --test faults` runs each scenario with one seed; the variables of [`floodgate_testkit::faults`] ask for
+//! more. Slow scenarios are run with a quarter of the seeds asked for, clusters with a tenth.
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
-use std::fs::OpenOptions;
-use std::io::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail, ensure};
-use floodgate_testkit::{Kafka, KafkaOptions, Postgres, PostgresOptions, wait};
+use floodgate_testkit::{Kafka, KafkaOptions, Postgres, PostgresOptions, faults, wait};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
 use crate::support::load::Recording;
 use crate::support::node::Node;
-use crate::support::plan::{Plan, PlanSize, seed};
+use crate::support::plan::{Plan, PlanSize};
 use crate::support::world::{READY, Servers, World};
 
 /// How long one seed takes, hence how many are tried.
@@ -53,7 +46,7 @@ impl Pace {
 
 /// Whether everything is to be shown at its full length, and not as short as fits between other tests.
 pub fn is_full() -> bool {
-    std::env::var_os("FLOODGATE_FAULTS_SEEDS").is_some()
+    faults::asked_for().is_some()
 }
 
 /// One seed of a scenario.
@@ -82,12 +75,7 @@ pub fn scenario(
     servers: impl FnOnce() -> Result<Servers>,
     body: impl Fn(&Round<'_>) -> Result<()>,
 ) {
-    let wanted: Vec<u64> = match std::env::var("FLOODGATE_FAULTS_SEEDS").ok().and_then(|n| n.parse().ok()) {
-        Some(quick) => (1..=pace.seeds(quick)).collect(),
-        None => vec![seed()],
-    };
-    let passed = passed(name);
-    let wanted: Vec<u64> = wanted.into_iter().filter(|seed| !passed.contains(seed)).collect();
+    let wanted = faults::seeds_of(name, faults::asked_for().map(|quick| pace.seeds(quick)));
     if wanted.is_empty() {
         return;
     }
@@ -105,7 +93,8 @@ pub fn scenario(
         let began = Instant::now();
         let outcome = catch_unwind(AssertUnwindSafe(|| body(&round)));
         let outcome = outcome.unwrap_or_else(|_| bail!("the scenario met a bug of its own (see its output)"));
-        note(number, name, &round, began.elapsed(), &outcome);
+        let told = outcome.as_ref().err().map_or("passed".to_owned(), |error| format!("{error:#}"));
+        faults::note_outcome(number, name, seed, began.elapsed(), round.recovery.get(), &told);
         if let Err(error) = outcome {
             violations.insert(seed, format!("{error:#}"));
             // servers in an unknown state prove nothing about the next seed
@@ -118,40 +107,6 @@ pub fn scenario(
         );
     }
     assert!(violations.is_empty(), "scenario {number} {name} failed: {violations:?}");
-}
-
-fn results() -> Option<std::path::PathBuf> {
-    std::env::var_os("FLOODGATE_FAULTS_RESULTS").map(Into::into)
-}
-
-/// Seeds of a scenario that passed already, by the file of results.
-fn passed(name: &str) -> Vec<u64> {
-    let text = results().and_then(|file| std::fs::read_to_string(file).ok()).unwrap_or_default();
-    let lines = text.lines().map(|line| line.split('\t').collect::<Vec<_>>());
-    lines
-        .filter(|fields| fields.get(1) == Some(&name) && fields.get(5) == Some(&"passed"))
-        .filter_map(|fields| fields.get(2)?.parse().ok())
-        .collect()
-}
-
-/// Adds a line to the file of results: number, name, seed, seconds, seconds to recover, outcome.
-fn note(number: &str, name: &str, round: &Round<'_>, took: Duration, outcome: &Result<()>) {
-    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
-    let recovery = round.recovery.get().map_or("-".to_owned(), |time| format!("{:.1}", time.as_secs_f64()));
-    let outcome = match outcome {
-        Ok(()) => "passed".to_owned(),
-        Err(error) => format!("{error:#}").replace(['\t', '\n'], " "),
-    };
-    println!(
-        "scenario {number} {name}, seed {}: {outcome} after {took:.1?}, recovered in {recovery} s",
-        round.seed
-    );
-    let Some(file) = results() else { return };
-    let line =
-        format!("{number}\t{name}\t{}\t{:.1}\t{recovery}\t{outcome}\n", round.seed, took.as_secs_f64());
-    let _turn = ONE_AT_A_TIME.lock().unwrap();
-    let mut file = OpenOptions::new().create(true).append(true).open(file).unwrap();
-    file.write_all(line.as_bytes()).unwrap();
 }
 
 impl Round<'_> {

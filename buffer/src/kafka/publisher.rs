@@ -247,13 +247,13 @@ mod tests {
     use std::time::Duration;
 
     use floodgate_schemas::EventType;
-    use floodgate_testkit::{Kafka, KafkaOptions, wait};
+    use floodgate_testkit::{Kafka, KafkaOptions, faults, wait};
     use rdkafka::mocking::MockCluster;
     use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 
     use super::*;
     use crate::kafka::testing;
-    use crate::{KafkaConfig, Outcome, Receipts};
+    use crate::{KafkaConfig, Outcome, Receipts, Strategy};
 
     fn outcome_of_one(publisher: &KafkaPublisher) -> Result<Outcome, Refused> {
         let receipts = Receipts::new(1);
@@ -308,23 +308,79 @@ mod tests {
         assert_eq!(outcome_of_one(&publisher), Ok(Outcome::Unknown));
     }
 
-    /// After a fatal error a new producer takes over; nothing is acknowledged that was not stored.
+    /// Scenario 8 of the fault suite: in the middle of a stream of records the idempotent producer meets a fatal error,
+    /// which only librdkafka itself can raise at will. A new producer takes over; what was acknowledged is in the log,
+    /// what was refused or reported as not stored is not.
     #[test]
-    fn a_fatal_error_rebuilds_the_producer() {
+    fn fatal_error_of_the_producer() {
         let kafka = Kafka::start(KafkaOptions::default()).unwrap();
         let strategy = testing::strategy(kafka.bootstrap());
         let publisher = KafkaPublisher::start(&strategy.settings, &strategy.names).unwrap();
         wait::until("readiness", Duration::from_secs(30), || publisher.ready().ok()).unwrap();
-        assert_eq!(outcome_of_one(&publisher), Ok(Outcome::Stored));
+        for seed in faults::seeds("fatal_error_of_the_producer") {
+            let began = Instant::now();
+            let broken = Arc::clone(&publisher.current.read());
+            let receipts = Receipts::new(RECORDS);
+            // the seed decides how far the stream is by then
+            let raise_at = (seed as usize * 7919) % (RECORDS - 200);
+            let mut refused = Vec::new();
+            let mut raised = began;
+            for index in 0..RECORDS {
+                if index == raise_at {
+                    raised = Instant::now();
+                    broken.producer.raise_fatal_error();
+                }
+                let (key, value) = (index.to_string(), format!("{seed}:{index}"));
+                let topic = Topic::Events(EventType::Like);
+                let record =
+                    Record { topic, key: Some(key.as_bytes()), value: Some(value.as_bytes()), headers: &[] };
+                if publisher.offer(&record, receipts.receipt(index)).is_err() {
+                    refused.push(index);
+                }
+            }
+            futures_executor::block_on(receipts.all());
+            wait::until("a new producer to store", Duration::from_secs(30), || {
+                // until it is there: refused, or taken and certainly not stored
+                outcome_of_one(&publisher).ok().filter(|outcome| *outcome == Outcome::Stored)
+            })
+            .unwrap();
+            let recovered = raised.elapsed();
+            assert!(!Arc::ptr_eq(&broken, &publisher.current.read()), "the broken producer still serves");
+            assert_eq!(publisher.waiting(), Waiting::default());
 
-        let broken = Arc::clone(&publisher.current.read());
-        broken.producer.raise_fatal_error();
-        let recovered = wait::until("a new producer to store", Duration::from_secs(30), || {
-            // until it is there: refused, or taken and certainly not stored
-            outcome_of_one(&publisher).ok().filter(|outcome| *outcome == Outcome::Stored)
-        });
-        assert_eq!(recovered.ok(), Some(Outcome::Stored));
-        assert!(!Arc::ptr_eq(&broken, &publisher.current.read()), "the broken producer still serves");
-        assert_eq!(publisher.waiting(), Waiting::default());
+            let there = values(&strategy, seed);
+            for index in 0..RECORDS {
+                let times = there.iter().filter(|found| **found == index).count();
+                let fits = match receipts.outcome(index) {
+                    _ if refused.contains(&index) => times == 0,
+                    Outcome::Stored => times == 1,
+                    Outcome::NotStored => times == 0,
+                    Outcome::Unknown => times <= 1,
+                };
+                assert!(fits, "seed {seed}: {index} is there {times} times: {:?}", receipts.outcome(index));
+            }
+            faults::note("8", "fatal_error_of_the_producer", seed, began.elapsed(), recovered);
+        }
+    }
+
+    /// As many as are on their way at once.
+    const RECORDS: usize = 900;
+
+    /// The numbers of this seed's records in the log.
+    fn values(strategy: &crate::kafka::Kafka, seed: u64) -> Vec<usize> {
+        let mut log = strategy.log(Topic::Events(EventType::Like)).unwrap();
+        let mut found = Vec::new();
+        for (partition, mut range) in log.bounds().unwrap() {
+            while range.start < range.end {
+                let chunk = log.read(partition, range.clone(), 1000).unwrap();
+                let values = chunk.batch.iter().filter_map(|record| {
+                    let (of, index) = std::str::from_utf8(record.value?).ok()?.split_once(':')?;
+                    (of == seed.to_string()).then(|| index.parse::<usize>().ok())?
+                });
+                found.extend(values);
+                range.start = chunk.next;
+            }
+        }
+        found
     }
 }
