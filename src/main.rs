@@ -3,6 +3,7 @@
 #![allow(missing_docs, reason = "a binary has no public interface but its command line")]
 
 mod consume;
+mod dlq;
 mod lag;
 mod migrate;
 mod roles;
@@ -51,6 +52,9 @@ enum Command {
     Consume(consume::ConsumeArgs),
     /// Show how far each consumer group is behind
     Lag(lag::LagArgs),
+    /// List, show and replay dead letters: events that could not be applied
+    #[command(subcommand)]
+    Dlq(dlq::DlqCommand),
     /// Create or describe the topics
     #[command(subcommand)]
     Topics(topics::TopicsCommand),
@@ -134,6 +138,7 @@ fn execute(cli: Cli) -> Result<(), Exit> {
         Command::Serve => runtime.block_on(serve::serve(&settings)),
         Command::Consume(args) => runtime.block_on(consume::consume(&settings, &args)),
         Command::Lag(args) => lag::lag(&settings, &args),
+        Command::Dlq(command) => dlq::dlq(&settings, &command, runtime.handle()),
         Command::Topics(command) => topics::topics(&settings, &command),
         Command::Migrate => runtime.block_on(migrate::migrate(&settings)),
         Command::Verify(args) => runtime.block_on(verify::verify(&settings, &args)),

@@ -74,6 +74,10 @@ fn mistakes_of_usage_and_configuration_end_with_2_and_say_what_to_change() {
         (&["serve"], &[], 2, &["floodgate run", "in-memory"]),
         (&["consume"], &[], 2, &["floodgate run", "in-memory"]),
         (&["lag", "--json"], &[], 2, &["/lag"]),
+        (&["dlq", "list"], &[], 2, &["/dlq"]),
+        (&["dlq", "replay", "--rate", "0"], &[kafka], 2, &["--rate"]),
+        (&["dlq", "replay", "--until", "noon"], &[kafka], 2, &["--until noon", "RFC 3339"]),
+        (&["dlq"], &[], 2, &["list", "show", "replay"]),
         (
             &["consume", "--group", "floodgate.likes"],
             &[kafka],
@@ -125,6 +129,13 @@ fn what_cannot_be_done_ends_with_1_and_says_why() {
                 1,
                 &["none.floodgate.", "floodgate topics create"],
             ),
+            (
+                &["dlq", "list"],
+                &[strategy, ("buffer.kafka.brokers", &brokers), ("topics.prefix", "none.")],
+                1,
+                &["none.floodgate.dlq.v1", "floodgate topics create"],
+            ),
+            (&["dlq", "replay"], &[strategy, ("buffer.kafka.brokers", &nobody)], 1, &["dead letters"]),
         ];
         for case in cases {
             // what describe has to show comes before its failure

@@ -4,8 +4,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::extract::State;
-use axum::http::header::{CONTENT_TYPE, RETRY_AFTER};
-use axum::http::{HeaderValue, StatusCode};
+use axum::http::StatusCode;
+use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
@@ -15,6 +15,8 @@ use serde_json::json;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
+use crate::dlq::{DeadLetters, dlq};
+use crate::problem::Problem;
 use crate::{AdminConfig, LagWatch};
 
 /// Whether the roles of this process can do their work; if not, why and what to do.
@@ -72,15 +74,16 @@ impl AdminServer {
             .route("/healthz", get(healthz))
             .route("/readyz", get(readyz))
             .route("/lag", get(lag_report))
+            .with_state(shared)
+            .route("/dlq", get(dlq).with_state(Arc::new(DeadLetters::new(strategy))))
             .fallback(async || {
-                let detail = "here are /metrics, /healthz, /readyz and /lag";
-                problem(StatusCode::NOT_FOUND, "not-found", "There is nothing here", detail)
+                let detail = "here are /metrics, /healthz, /readyz, /lag and /dlq";
+                Problem::new(StatusCode::NOT_FOUND, "not-found", "There is nothing here", detail)
             })
             .method_not_allowed_fallback(async || {
-                let detail = "only GET";
-                problem(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", "Not with this method", detail)
-            })
-            .with_state(shared);
+                let (title, detail) = ("Not with this method", "only GET");
+                Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", title, detail)
+            });
         Ok(Self { listener, router })
     }
 
@@ -125,25 +128,9 @@ async fn readyz(State(shared): State<Arc<Shared>>) -> Response {
         Ok(()) => Json(json!({"status": "ready"})).into_response(),
         Err(detail) => {
             let title = "This instance cannot do its work now";
-            problem(StatusCode::SERVICE_UNAVAILABLE, "not-ready", title, &detail)
+            Problem::new(StatusCode::SERVICE_UNAVAILABLE, "not-ready", title, &detail).into_response()
         }
     }
-}
-
-/// An error as clients of the other listener get it (RFC 9457).
-fn problem(status: StatusCode, name: &str, title: &str, detail: &str) -> Response {
-    let retryable = status == StatusCode::SERVICE_UNAVAILABLE;
-    let body = json!({
-        "type": format!("/problems/{name}"), "title": title, "status": status.as_u16(), "detail": detail,
-        "retryable": retryable,
-    });
-    let mut response = (status, Json(body)).into_response();
-    let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
-    if retryable {
-        headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
-    }
-    response
 }
 
 async fn lag_report(State(shared): State<Arc<Shared>>) -> Response {

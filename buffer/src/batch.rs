@@ -22,7 +22,7 @@ struct Placed {
     appended_at_ms: i64,
     key: Option<Range<usize>>,
     value: Option<Range<usize>>,
-    // records of ours carry no headers: the box stays empty and costs nothing
+    // events carry no headers unless they were replayed: the box stays empty and costs nothing
     headers: Box<[PlacedHeader]>,
 }
 

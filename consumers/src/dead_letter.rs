@@ -3,10 +3,14 @@
 //! A dead letter is the original record, byte for byte, on the dead-letter topic, with headers that say where
 //! it stood and why it is here. It is acknowledged before the offset of the original is committed; a crash in
 //! between makes a second copy, never none. Readers therefore count distinct origins.
+//!
+//! A record that was replayed says how often it had failed before; if it fails again, its new dead letter says one
+//! more. That is what keeps replays from going round for ever.
 
 use std::borrow::Cow;
 
-use floodgate_buffer::{Batch, Header, Outcome, Receipts, Received, Record, Topic};
+use floodgate_buffer::{Batch, Header, Outcome, Receipt, Receipts, Received, Record, Refused, Topic};
+use floodgate_schemas::dead_letter::headers;
 use floodgate_schemas::{Event, Timestamp};
 
 use crate::backoff::Backoff;
@@ -72,36 +76,35 @@ impl<E: Event> Pipeline<E> {
             let outcome = match (refused, receipts.outcome(index)) {
                 (Some(refused), _) => Err(refused),
                 (None, Outcome::Stored) => Ok(()),
-                (None, _) => Err("the dead-letter topic did not acknowledge".to_owned()),
+                (None, _) => Err(not_acknowledged(batch.get(letter.record).as_ref())),
             };
             (letter, outcome)
         };
         offered.into_iter().enumerate().map(judge).collect()
     }
 
-    fn offer(
-        &self,
-        received: &Received<'_>,
-        letter: &DeadLetter,
-        receipt: floodgate_buffer::Receipt,
-    ) -> Result<(), String> {
+    fn offer(&self, received: &Received<'_>, letter: &DeadLetter, receipt: Receipt) -> Result<(), String> {
         let origin = received.origin;
         let message: String = letter.message.chars().take(MESSAGE_MAX_CHARS).collect();
-        let facts = [
-            ("floodgate-dlq-topic", Cow::from(self.strategy.topic_name(origin.topic))),
-            ("floodgate-dlq-partition", origin.partition.to_string().into()),
-            ("floodgate-dlq-offset", origin.offset.to_string().into()),
-            ("floodgate-dlq-group", self.strategy.group_name(E::TYPE).into()),
-            ("floodgate-dlq-reason", letter.reason.into()),
-            ("floodgate-dlq-message", message.into()),
-            ("floodgate-dlq-attempts", "1".into()),
-            ("floodgate-dlq-failed-at", Timestamp::now().to_string().into()),
+        let values: [Cow<'_, str>; headers::ALL.len()] = [
+            self.strategy.topic_name(origin.topic).into(),
+            origin.partition.to_string().into(),
+            origin.offset.to_string().into(),
+            self.strategy.group_name(E::TYPE).into(),
+            letter.reason.into(),
+            message.into(),
+            attempts(&received.headers).to_string().into(),
+            Timestamp::now().to_string().into(),
         ];
-        let added = facts.iter().map(|(name, value)| (name.as_bytes(), Some(value.as_bytes())));
+        let added = headers::ALL.iter().zip(&values);
+        let added = added.map(|(name, value)| (name.as_bytes(), Some(value.as_bytes())));
         let headers: Vec<Header<'_>> = received.headers.iter().copied().chain(added).collect();
         let record =
             Record { topic: Topic::DeadLetters, key: received.key, value: received.value, headers: &headers };
-        self.publisher.offer(&record, receipt).map_err(|refused| refused.to_string())
+        self.publisher.offer(&record, receipt).map_err(|refused| match refused {
+            Refused::TooLarge => too_large(bytes(record.key, record.value, &headers)),
+            refused => refused.to_string(),
+        })
     }
 
     fn tell(&self, batch: &Batch, letter: &DeadLetter) {
@@ -112,4 +115,33 @@ impl<E: Event> Pipeline<E> {
             tracing::error!(%group, %partition, %offset, reason = letter.reason, message = letter.message, "dead-lettered");
         }
     }
+}
+
+/// How often the event has failed by now: once more than its replay says, if it is one.
+fn attempts(headers: &[Header<'_>]) -> u32 {
+    let before = headers.iter().rev().find(|(name, _)| *name == headers::REPLAY_ATTEMPTS.as_bytes());
+    let before = before.and_then(|(_, value)| std::str::from_utf8((*value)?).ok()?.parse().ok());
+    before.unwrap_or(0_u32).saturating_add(1)
+}
+
+fn bytes(key: Option<&[u8]>, value: Option<&[u8]>, headers: &[Header<'_>]) -> usize {
+    let length = |part: Option<&[u8]>| part.map_or(0, <[u8]>::len);
+    let headers = headers.iter().map(|(name, value)| name.len() + length(*value));
+    length(key) + length(value) + headers.sum::<usize>()
+}
+
+/// Nothing is skipped: the partition waits until somebody makes room.
+fn too_large(bytes: usize) -> String {
+    format!(
+        "a dead letter has {bytes} bytes, more than the strategy's message size limit: raise it (message.max.bytes) and \
+         max.message.bytes of the dead-letter topic"
+    )
+}
+
+fn not_acknowledged(record: Option<&Received<'_>>) -> String {
+    let bytes = record.map_or(0, |record| bytes(record.key, record.value, &record.headers));
+    format!(
+        "the dead-letter topic did not acknowledge a record of {bytes} bytes and its reasons: if it is there and takes \
+         others, raise its max.message.bytes"
+    )
 }

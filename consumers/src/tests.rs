@@ -6,7 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use floodgate_buffer::{
-    BoxFuture, Outcome as Stored, Publish, Receipt, Receipts, Record, Refused, Strategy, Topic, Waiting,
+    BoxFuture, Header, Outcome as Stored, Publish, Receipt, Receipts, Record, Refused, Strategy, Topic,
+    Waiting,
 };
 use floodgate_observe::Metrics;
 use floodgate_schemas::codec::encode;
@@ -51,20 +52,22 @@ impl Apply<Like> for Database {
 /// A record as it was published.
 type Published = (Vec<u8>, Vec<(String, String)>);
 
-/// Refuses as often as planned, then keeps dead letters.
+/// Refuses as planned, then keeps dead letters.
 #[derive(Default)]
 struct DeadLetters {
-    refusals: Mutex<usize>,
+    refusals: Mutex<VecDeque<Refused>>,
+    /// What readiness said whenever a letter came.
+    readiness: Mutex<Vec<Result<(), String>>>,
+    health: Health,
     kept: Mutex<Vec<Published>>,
 }
 
 impl Publish for DeadLetters {
     fn offer(&self, record: &Record<'_>, receipt: Receipt) -> Result<(), Refused> {
         assert_eq!(record.topic, Topic::DeadLetters);
-        let mut refusals = self.refusals.lock();
-        if *refusals > 0 {
-            *refusals -= 1;
-            return Err(Refused::Full);
+        self.readiness.lock().push(self.health.ready());
+        if let Some(refused) = self.refusals.lock().pop_front() {
+            return Err(refused);
         }
         let text = |part: &[u8]| String::from_utf8_lossy(part).into_owned();
         let headers =
@@ -98,15 +101,16 @@ struct World {
 
 impl World {
     fn new() -> Self {
+        let health = Health::default();
         Self {
             strategy: floodgate_buffer::contract::in_memory(1, 10_000, "test."),
             database: Arc::default(),
-            dead_letters: Arc::default(),
-            health: Health::default(),
+            dead_letters: Arc::new(DeadLetters { health: health.clone(), ..DeadLetters::default() }),
+            health,
         }
     }
 
-    fn publish(&self, value: &[u8], headers: &[floodgate_buffer::Header<'_>]) {
+    fn publish(&self, value: &[u8], headers: &[Header<'_>]) {
         let record =
             Record { topic: Topic::Events(EventType::Like), key: Some(b"k"), value: Some(value), headers };
         self.strategy.publisher().unwrap().offer(&record, Receipts::new(1).receipt(0)).unwrap();
@@ -221,9 +225,48 @@ async fn a_database_that_is_away_is_waited_for_and_costs_no_event() {
 #[tokio::test]
 async fn a_dead_letter_topic_that_refuses_is_waited_for() {
     let world = World::new();
-    *world.dead_letters.refusals.lock() = 3;
+    world.dead_letters.refusals.lock().extend([Refused::Full, Refused::Full, Refused::Full]);
     world.publish(b"poison 1", &[]);
     world.publish(b"poison 2", &[]);
     world.work().await;
     assert_eq!(world.reasons(), ["not-avro"; 2], "each exactly once here, none skipped");
+}
+
+/// It keeps its partition waiting, and whoever asks why is told what to do.
+#[tokio::test]
+async fn a_dead_letter_that_is_too_large_says_what_to_raise() {
+    let world = World::new();
+    world.dead_letters.refusals.lock().push_back(Refused::TooLarge);
+    world.publish(&[b'x'; 5000], &[]);
+    world.work().await;
+    assert_eq!(world.reasons(), ["not-avro"]);
+    let readiness = world.dead_letters.readiness.lock();
+    let [_, Err(trouble)] = &readiness[..] else { panic!("{readiness:?}") };
+    let bytes = trouble.split(' ').find_map(|word| word.parse::<usize>().ok());
+    assert!(bytes.is_some_and(|bytes| (5200..5500).contains(&bytes)), "{trouble}");
+    assert!(trouble.contains("message.max.bytes") && trouble.contains("max.message.bytes"), "{trouble}");
+}
+
+/// What failed again after a replay says so, however often; what only looks like a replay is a first failure.
+#[tokio::test]
+async fn attempts_count_on_from_the_last_replay() {
+    let world = World::new();
+    fn replay(attempts: &[u8]) -> Header<'_> {
+        (b"floodgate-replay-attempts", Some(attempts))
+    }
+    world.publish(b"a first failure", &[(b"trace", Some(b"7"))]);
+    world.publish(b"after a replay", &[replay(b"1")]);
+    world.publish(b"after several", &[replay(b"1"), (b"trace", None), replay(b"4")]);
+    for odd in [&b"many"[..], b"-1", b"\xff", b""] {
+        world.publish(b"not a number", &[replay(odd)]);
+    }
+    world.publish(b"without a value", &[(b"floodgate-replay-attempts", None)]);
+    world.publish(b"the most", &[replay(b"4294967295")]);
+    world.work().await;
+    let kept = world.dead_letters.kept.lock();
+    let attempts: Vec<_> =
+        kept.iter().map(|(_, headers)| header(headers, "floodgate-dlq-attempts")).collect();
+    assert_eq!(attempts, ["1", "2", "5", "1", "1", "1", "1", "1", "4294967295"]);
+    let (_, headers) = &kept[1];
+    assert_eq!(headers[0], ("floodgate-replay-attempts".to_owned(), "1".to_owned()), "the original's stay");
 }

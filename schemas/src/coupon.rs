@@ -4,6 +4,7 @@ use std::hash::Hasher;
 use std::sync::LazyLock;
 
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 
 use crate::codec::Codec;
 use crate::event::KEY_SEPARATOR;
@@ -52,6 +53,15 @@ impl CouponIssue {
     pub fn new(coupon_id: CouponId, user_id: UserId, accept: &Accept<'_>) -> Self {
         let event_id = accept.event_id(EventType::Coupon, || format!("{coupon_id}{KEY_SEPARATOR}{user_id}"));
         Self { event_id, accepted_at: accept.accepted_at, coupon_id, user_id }
+    }
+
+    /// The event as clients write it in a batch, with its id and the time of its acceptance.
+    pub fn to_json(&self) -> Value {
+        json!({
+            "type": EventType::Coupon.name(), "eventId": self.event_id.to_string(),
+            "acceptedAt": self.accepted_at.to_string(), "couponId": self.coupon_id.as_str(),
+            "userId": self.user_id.as_str(),
+        })
     }
 }
 

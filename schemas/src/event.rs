@@ -90,9 +90,6 @@ impl fmt::Display for EventType {
     }
 }
 
-/// The topic of dead letters, before any configured prefix.
-pub const DEAD_LETTER_TOPIC: &str = "floodgate.dlq.v1";
-
 /// Names one event for ever. The order of ids breaks ties, as bytes compare.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]

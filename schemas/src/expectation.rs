@@ -5,6 +5,7 @@ use std::hash::{Hash, Hasher};
 use std::sync::LazyLock;
 
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 
 use crate::codec::Codec;
 use crate::event::KEY_SEPARATOR;
@@ -123,6 +124,19 @@ impl ExpectationWrite {
             starforce_cost: fields.required("starforceCost")?.cost()?,
             calculated_at,
             version,
+        })
+    }
+
+    /// The event as clients write it in a batch, with its id and the time of its acceptance.
+    pub fn to_json(&self) -> Value {
+        json!({
+            "type": EventType::Expectation.name(), "eventId": self.event_id.to_string(),
+            "acceptedAt": self.accepted_at.to_string(), "characterId": self.character_id.get(),
+            "presetNo": self.preset_no.get(), "totalExpectedCost": self.total_expected_cost.to_string(),
+            "blackCubeCost": self.black_cube_cost.to_string(), "redCubeCost": self.red_cube_cost.to_string(),
+            "additionalCubeCost": self.additional_cube_cost.to_string(),
+            "starforceCost": self.starforce_cost.to_string(), "calculatedAt": self.calculated_at.to_string(),
+            "version": self.version,
         })
     }
 

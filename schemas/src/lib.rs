@@ -16,6 +16,7 @@
 pub mod codec;
 mod cost;
 mod coupon;
+pub mod dead_letter;
 mod event;
 #[cfg(feature = "examples")]
 pub mod examples;
@@ -28,9 +29,8 @@ mod time;
 
 pub use cost::{Cost, InvalidCost};
 pub use coupon::{CouponIssue, CouponKey};
-pub use event::{
-    Accept, DEAD_LETTER_TOPIC, Event, EventId, EventIdSource, EventType, IdempotencyKey, Keying,
-};
+pub use dead_letter::DEAD_LETTER_TOPIC;
+pub use event::{Accept, Event, EventId, EventIdSource, EventType, IdempotencyKey, Keying};
 pub use expectation::{ExpectationWrite, PresetNo};
 pub use fields::{Field, Fields, Invalid, InvalidKind};
 pub use ids::{CharacterId, CouponId, InvalidId, LikerAccountId, TargetOcid, UserId};

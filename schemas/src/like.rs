@@ -4,6 +4,7 @@ use std::hash::{Hash, Hasher};
 use std::sync::LazyLock;
 
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 
 use crate::codec::Codec;
 use crate::event::KEY_SEPARATOR;
@@ -111,6 +112,16 @@ impl Like {
             liker_account_id,
             action,
             occurred_at: occurred_at.unwrap_or(accept.accepted_at),
+        })
+    }
+
+    /// The event as clients write it in a batch, with its id and the time of its acceptance.
+    pub fn to_json(&self) -> Value {
+        json!({
+            "type": EventType::Like.name(), "eventId": self.event_id.to_string(),
+            "acceptedAt": self.accepted_at.to_string(), "targetOcid": self.target_ocid.as_str(),
+            "likerAccountId": self.liker_account_id.as_str(), "action": self.action.name(),
+            "occurredAt": self.occurred_at.to_string(),
         })
     }
 

@@ -1,5 +1,6 @@
 //! One event of a mixed batch: an object that says itself of which type it is.
 
+use crate::codec::{DecodeError, decode};
 use crate::event::EventType;
 use crate::{Accept, CouponIssue, ExpectationWrite, Fields, IdempotencyKey, Invalid, InvalidKind, Like};
 
@@ -51,6 +52,27 @@ const fn put(all: &mut [&'static str; FIELD_COUNT], mut at: usize, names: &[&'st
 }
 
 impl Mixed {
+    /// The event of type `of` that `bytes` from its topic stand for.
+    ///
+    /// # Errors
+    /// [`DecodeError`]: these bytes can never be read as such an event.
+    pub fn decode(of: EventType, bytes: &[u8]) -> Result<Self, DecodeError> {
+        Ok(match of {
+            EventType::Expectation => Self::Expectation(decode(bytes)?),
+            EventType::Coupon => Self::Coupon(decode(bytes)?),
+            EventType::Like => Self::Like(decode(bytes)?),
+        })
+    }
+
+    /// The event as clients write it in a batch, with its id and the time of its acceptance.
+    pub fn to_json(&self) -> serde_json::Value {
+        match self {
+            Self::Expectation(event) => event.to_json(),
+            Self::Coupon(event) => event.to_json(),
+            Self::Like(event) => event.to_json(),
+        }
+    }
+
     /// Reads and checks a client's JSON object. `accept` is asked once, with the object's own key.
     ///
     /// # Errors
@@ -107,6 +129,7 @@ fn idempotency_key(field: crate::Field<'_>) -> Result<IdempotencyKey, Invalid> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::codec::encode;
     use crate::{EventId, EventIdSource, Timestamp};
 
     fn read(json: &str) -> Result<Mixed, InvalidMixed> {
@@ -126,6 +149,37 @@ mod tests {
         assert_eq!(coupon.event_id, id);
         let like = read(r#"{"type":"like","targetOcid":"t","likerAccountId":"l","action":"UNLIKE"}"#);
         assert!(matches!(like, Ok(Mixed::Like(like)) if !like.liked()));
+    }
+
+    /// What is on a topic can be shown, and reads like what a client could have sent.
+    #[test]
+    fn events_are_shown_as_clients_write_them() {
+        let sent = [
+            r#"{"type":"coupon","couponId":"c","userId":"u"}"#,
+            r#"{"type":"like","targetOcid":"t","likerAccountId":"l","action":"UNLIKE"}"#,
+            r#"{"type":"expectation","characterId":7,"presetNo":3,"totalExpectedCost":"10.50","blackCubeCost":"1.00",
+                "redCubeCost":"2.25","additionalCubeCost":"0.00","starforceCost":"7.25",
+                "calculatedAt":"2026-01-02T03:04:04.000006Z"}"#,
+        ];
+        for json in sent {
+            let event = read(json).unwrap();
+            let mut bytes = Vec::new();
+            let of = match &event {
+                Mixed::Expectation(event) => encode(event, &mut bytes).map(|()| EventType::Expectation),
+                Mixed::Coupon(event) => encode(event, &mut bytes).map(|()| EventType::Coupon),
+                Mixed::Like(event) => encode(event, &mut bytes).map(|()| EventType::Like),
+            };
+            let of = of.unwrap();
+            let decoded = Mixed::decode(of, &bytes).unwrap();
+            assert_eq!(decoded, event);
+            let shown = decoded.to_json();
+            let sent: serde_json::Value = serde_json::from_str(json).unwrap();
+            for (name, value) in sent.as_object().unwrap() {
+                assert_eq!(&shown[name], value, "{name} of {shown}");
+            }
+            assert_eq!(shown["acceptedAt"], "2026-01-02T03:04:05.000000Z");
+            assert!(Mixed::decode(of, b"no event").is_err());
+        }
     }
 
     #[test]

@@ -171,7 +171,7 @@ impl Producer {
         unsafe { sys::rd_kafka_last_error() }
     }
 
-    /// The slower way that takes headers: only dead letters have them.
+    /// The slower way that takes headers: only dead letters and what is replayed of them have any.
     fn produce_with_headers(&self, record: &Record<'_>, opaque: *mut c_void) -> RDKafkaRespErr {
         // SAFETY: every pointer given stays valid for the call: F_COPY and the header list copy what they
         // are given. The header list is owned by librdkafka if, and only if, producing succeeds.

@@ -1,0 +1,160 @@
+//! One dead letter, read back from its record.
+
+use std::borrow::Cow;
+use std::str::FromStr;
+
+use floodgate_buffer::{Header, Offset, Partition, Received, Strategy, Topic};
+use floodgate_schemas::dead_letter::headers;
+use floodgate_schemas::{EventType, Timestamp};
+
+/// Where the record of a dead letter stood, and what distinguishes letters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LetterOrigin {
+    /// On the topic of these events.
+    pub of: EventType,
+    /// In this partition.
+    pub partition: Partition,
+    /// At this offset.
+    pub offset: Offset,
+}
+
+/// The full names of the topics that letters come from.
+#[derive(Debug, Clone)]
+pub struct TopicNames([String; EventType::ALL.len()]);
+
+impl TopicNames {
+    /// As they are configured.
+    pub fn new(strategy: &dyn Strategy) -> Self {
+        Self(EventType::ALL.map(|of| strategy.topic_name(Topic::Events(of))))
+    }
+
+    /// The full name of a topic.
+    pub fn name(&self, of: EventType) -> &str {
+        &self.0[of as usize]
+    }
+
+    /// An origin as people write it: `TOPIC/PARTITION/OFFSET`.
+    pub fn show(&self, origin: LetterOrigin) -> String {
+        format!("{}/{}/{}", self.name(origin.of), origin.partition, origin.offset)
+    }
+
+    /// Reads what [`TopicNames::show`] writes; the topic may lack its prefix.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn read(&self, text: &str) -> Result<LetterOrigin, String> {
+        let mut parts = text.rsplitn(3, '/');
+        let (offset, partition, topic) = (parts.next(), parts.next(), parts.next());
+        let origin = || {
+            let (partition, offset): (i32, i64) = (partition?.parse().ok()?, offset?.parse().ok()?);
+            (partition >= 0 && offset >= 0).then_some((topic?, Partition(partition), Offset(offset)))
+        };
+        let (topic, partition, offset) = origin()
+            .ok_or_else(|| "must be TOPIC/PARTITION/OFFSET, such as floodgate.like.v1/0/42".to_owned())?;
+        let named = |of: &EventType| self.name(*of) == topic || of.topic() == topic;
+        let of = EventType::ALL
+            .into_iter()
+            .find(named)
+            .ok_or_else(|| format!("names no topic of events; these are {}", self.0.join(", ")))?;
+        Ok(LetterOrigin { of, partition, offset })
+    }
+
+    fn of(&self, name: &str) -> Option<EventType> {
+        EventType::ALL.into_iter().find(|of| self.name(*of) == name)
+    }
+}
+
+/// A dead letter, or a copy of one.
+#[derive(Debug)]
+pub(super) struct Letter<'r> {
+    pub(super) origin: LetterOrigin,
+    pub(super) group: Cow<'r, str>,
+    pub(super) reason: Cow<'r, str>,
+    pub(super) message: Cow<'r, str>,
+    pub(super) attempts: u32,
+    pub(super) failed_at: Timestamp,
+    /// Set on a marker.
+    pub(super) replayed_at: Option<Timestamp>,
+    pub(super) key: Option<&'r [u8]>,
+    pub(super) value: Option<&'r [u8]>,
+    /// The original record's.
+    pub(super) headers: &'r [Header<'r>],
+    /// The letter's.
+    pub(super) all_headers: &'r [Header<'r>],
+}
+
+/// The record is no dead letter of ours: why.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub(super) struct Unreadable(String);
+
+impl<'r> Letter<'r> {
+    /// Reads the block of headers that we append. The original may have headers of the same names, of a letter that
+    /// somebody copied by hand: the last one of a name is ours, and what stands before the block is the original's.
+    pub(super) fn read(record: &'r Received<'r>, topics: &TopicNames) -> Result<Self, Unreadable> {
+        let block = Block::find(&record.headers)?;
+        let topic = block.text(headers::TOPIC);
+        let of = topics.of(&topic);
+        let origin = LetterOrigin {
+            of: of.ok_or_else(|| Unreadable(format!("{} {topic:?} is none of ours", headers::TOPIC)))?,
+            partition: Partition(block.parse(headers::PARTITION)?),
+            offset: Offset(block.parse(headers::OFFSET)?),
+        };
+        Ok(Self {
+            origin,
+            group: block.text(headers::GROUP),
+            reason: block.text(headers::REASON),
+            message: block.text(headers::MESSAGE),
+            attempts: block.parse(headers::ATTEMPTS)?,
+            failed_at: block.parse(headers::FAILED_AT)?,
+            replayed_at: block.replayed_at()?,
+            key: record.key,
+            value: record.value,
+            headers: &record.headers[..block.start()],
+            all_headers: &record.headers,
+        })
+    }
+}
+
+/// Our headers among all others.
+struct Block<'r> {
+    headers: &'r [Header<'r>],
+    /// Where each of [`headers::ALL`] stands.
+    places: [usize; headers::ALL.len()],
+}
+
+impl<'r> Block<'r> {
+    fn find(all: &'r [Header<'r>]) -> Result<Self, Unreadable> {
+        let mut places = [0; headers::ALL.len()];
+        for (place, name) in places.iter_mut().zip(headers::ALL) {
+            let found = all.iter().rposition(|(found, _)| *found == name.as_bytes());
+            *place = found.ok_or_else(|| Unreadable(format!("no header {name}")))?;
+        }
+        Ok(Self { headers: all, places })
+    }
+
+    fn start(&self) -> usize {
+        self.places.into_iter().min().unwrap_or(0)
+    }
+
+    fn text(&self, name: &str) -> Cow<'r, str> {
+        let place = headers::ALL.iter().position(|known| *known == name).map(|index| self.places[index]);
+        let value = place.and_then(|place| self.headers[place].1);
+        String::from_utf8_lossy(value.unwrap_or_default())
+    }
+
+    fn parse<T: FromStr>(&self, name: &str) -> Result<T, Unreadable> {
+        let text = self.text(name);
+        text.parse().map_err(|_| Unreadable(format!("{name} is {text:?}")))
+    }
+
+    /// Behind the block only: a marker that somebody copied by hand onto a topic of events marks nothing there.
+    fn replayed_at(&self) -> Result<Option<Timestamp>, Unreadable> {
+        let end = self.places.into_iter().max().unwrap_or(0);
+        let name = headers::REPLAYED_AT;
+        let marker = self.headers[end..].iter().find(|(found, _)| *found == name.as_bytes());
+        let Some((_, value)) = marker else { return Ok(None) };
+        let text = String::from_utf8_lossy(value.unwrap_or_default());
+        text.parse().map(Some).map_err(|_| Unreadable(format!("{name} is {text:?}")))
+    }
+}

@@ -1,0 +1,144 @@
+//! Letters as they are told: as JSON, and to people.
+
+use floodgate_schemas::Mixed;
+use serde::Serialize;
+use serde_json::Value;
+
+use super::letter::{Letter, TopicNames};
+use super::text::{escaped, plain, shortened};
+
+/// The longest text that a list tells of one field. The consumers keep no longer messages, events no longer keys.
+const TEXT_MAX_CHARS: usize = 1000;
+/// How much is shown of a value that is no event.
+const VALUE_SHOWN_BYTES: usize = 256;
+
+/// One letter of a list.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LetterReport {
+    /// Where its record stood.
+    pub origin: OriginReport,
+    /// The group that gave up on it.
+    pub group: String,
+    /// A short, stable word.
+    pub reason: String,
+    /// What exactly was wrong.
+    pub message: String,
+    /// How often the event has failed.
+    pub attempts: u32,
+    /// When it failed.
+    pub failed_at: String,
+    /// When it was replayed, if it was.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub replayed_at: Option<String>,
+    /// Its key, escaped where it is no UTF-8; `null` without one.
+    pub key: Option<String>,
+    /// The key as a terminal may show it.
+    #[serde(skip)]
+    pub key_escaped: Option<String>,
+    /// The event, if the value is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub event: Option<Value>,
+}
+
+/// Where a record stood.
+#[derive(Debug, Clone, Serialize)]
+pub struct OriginReport {
+    /// The topic's full name.
+    pub topic: String,
+    /// The partition.
+    pub partition: i32,
+    /// The offset.
+    pub offset: i64,
+}
+
+impl std::fmt::Display for OriginReport {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}/{}/{}", self.topic, self.partition, self.offset)
+    }
+}
+
+/// Everything about one letter.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LetterDetail {
+    /// What a list tells.
+    #[serde(flatten)]
+    pub letter: LetterReport,
+    /// How long the value is.
+    pub value_bytes: usize,
+    /// Why the value is no event, if it is none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub undecodable: Option<String>,
+    /// The beginning of a value that is no event, escaped.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub value_start: Option<String>,
+    /// The original record's headers.
+    pub headers: Vec<HeaderReport>,
+}
+
+/// One header, in JSON escaped where it is no UTF-8.
+#[derive(Debug, Clone, Serialize)]
+pub struct HeaderReport {
+    /// Its name.
+    pub name: String,
+    /// Its value; `null` without one.
+    pub value: Option<String>,
+    /// Both as a terminal may show them.
+    #[serde(skip)]
+    pub escaped: String,
+}
+
+impl LetterReport {
+    pub(super) fn new(letter: &Letter<'_>, topics: &TopicNames) -> Self {
+        Self::with_event(letter, topics, Mixed::decode(letter.origin.of, value(letter)).ok())
+    }
+
+    fn with_event(letter: &Letter<'_>, topics: &TopicNames, event: Option<Mixed>) -> Self {
+        let short = |text: &str| shortened(text.to_owned(), TEXT_MAX_CHARS);
+        let origin = letter.origin;
+        Self {
+            origin: OriginReport {
+                topic: topics.name(origin.of).to_owned(),
+                partition: origin.partition.0,
+                offset: origin.offset.0,
+            },
+            group: short(&letter.group),
+            reason: short(&letter.reason),
+            message: short(&letter.message),
+            attempts: letter.attempts,
+            failed_at: letter.failed_at.to_string(),
+            replayed_at: letter.replayed_at.map(|at| at.to_string()),
+            key: letter.key.map(|key| shortened(plain(key), TEXT_MAX_CHARS)),
+            key_escaped: letter.key.map(|key| shortened(escaped(key), TEXT_MAX_CHARS)),
+            event: event.map(|event| event.to_json()),
+        }
+    }
+}
+
+impl LetterDetail {
+    pub(super) fn new(letter: &Letter<'_>, topics: &TopicNames) -> Self {
+        let value = value(letter);
+        let (event, undecodable) = match Mixed::decode(letter.origin.of, value) {
+            Ok(event) => (Some(event), None),
+            Err(error) => (None, Some(error.to_string())),
+        };
+        let start = &value[..value.len().min(VALUE_SHOWN_BYTES)];
+        let header = |(name, value): &(&[u8], Option<&[u8]>)| HeaderReport {
+            name: plain(name),
+            value: value.map(plain),
+            escaped: format!("{}: {}", escaped(name), value.map_or("-".to_owned(), escaped)),
+        };
+        Self {
+            letter: LetterReport::with_event(letter, topics, event),
+            value_bytes: value.len(),
+            value_start: undecodable.is_some().then(|| escaped(start)),
+            undecodable,
+            headers: letter.headers.iter().map(header).collect(),
+        }
+    }
+}
+
+fn value<'r>(letter: &Letter<'r>) -> &'r [u8] {
+    letter.value.unwrap_or_default()
+}

@@ -1,0 +1,202 @@
+//! Reading the dead-letter topic from its oldest record to where it ended when the reading began.
+
+use std::collections::HashMap;
+use std::ops::Range;
+use std::time::Instant;
+
+use floodgate_buffer::{Batch, Log, LogError, Offset, OpenError, Partition, Received, Strategy, Topic};
+
+use super::filter::Filter;
+use super::letter::{Letter, LetterOrigin, TopicNames};
+
+/// Records read at once, hence how many a reading holds in memory, and a replay publishes before it marks them.
+const CHUNK_RECORDS: usize = 200;
+
+/// The dead letters could not be read.
+#[derive(Debug, thiserror::Error)]
+pub enum ScanError {
+    /// The configuration cannot work: give up.
+    #[error("{0}")]
+    Open(#[from] OpenError),
+    /// Try again later.
+    #[error("dead letters cannot be read: {0}")]
+    Log(#[from] LogError),
+    /// There is no time for all there are.
+    #[error("there are too many dead letters to read in the time there is")]
+    TooSlow,
+    /// There is no room to tell them apart.
+    #[error("there are more than {0} dead letters")]
+    TooMany(usize),
+}
+
+/// What a reading may take.
+#[derive(Debug, Clone, Copy)]
+pub struct ScanLimits {
+    /// When it ends at the latest; looked at between reads, each of which may take seconds itself.
+    pub until: Option<Instant>,
+    /// Distinct letters, matching or not. Each takes some 30 to 90 bytes while the reading lasts.
+    pub letters_max: usize,
+}
+
+impl ScanLimits {
+    /// However long it takes, and whatever it takes.
+    pub const NONE: Self = Self { until: None, letters_max: usize::MAX };
+}
+
+/// A reading, which can be repeated over the same records.
+pub(super) struct Scan {
+    log: Box<dyn Log>,
+    bounds: Vec<(Partition, Range<Offset>)>,
+    until: Option<Instant>,
+}
+
+impl Scan {
+    /// Fixes where the topic ends. Blocks on the network.
+    pub(super) fn open(strategy: &dyn Strategy, limits: &ScanLimits) -> Result<Self, ScanError> {
+        let mut log = strategy.log(Topic::DeadLetters)?;
+        let bounds = log.bounds()?;
+        Ok(Self { log, bounds, until: limits.until })
+    }
+
+    /// Gives all records to `visit`, partition by partition.
+    pub(super) fn each<E: From<ScanError>>(
+        &mut self,
+        mut visit: impl FnMut(&Batch) -> Result<(), E>,
+    ) -> Result<(), E> {
+        for (partition, range) in self.bounds.clone() {
+            let mut next = range.start;
+            while next < range.end {
+                if self.until.is_some_and(|until| Instant::now() >= until) {
+                    return Err(ScanError::TooSlow.into());
+                }
+                match self.log.read(partition, next..range.end, CHUNK_RECORDS) {
+                    Ok(chunk) => {
+                        visit(&chunk.batch)?;
+                        next = chunk.next;
+                    }
+                    Err(LogError::Gone(..)) => next = self.oldest_after(partition, next)?,
+                    Err(error) => return Err(ScanError::from(error).into()),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The oldest records may expire while they are read.
+    fn oldest_after(&mut self, partition: Partition, gone: Offset) -> Result<Offset, ScanError> {
+        let bounds = self.log.bounds()?;
+        let found = bounds.into_iter().find(|(found, range)| *found == partition && range.start > gone);
+        found.map(|(_, range)| range.start).ok_or(ScanError::Log(LogError::Gone(partition, gone)))
+    }
+}
+
+/// What is known of one letter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Standing {
+    /// The filter does not mean it.
+    Other,
+    /// Meant, and not replayed.
+    Due,
+    /// Meant, not replayed, and it failed as often as it may.
+    Capped,
+    /// Meant, and replayed.
+    Replayed,
+}
+
+/// How many letters stand how, of those that the filter means.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Standings {
+    /// Not replayed.
+    pub due: u64,
+    /// Not replayed, as they failed as often as they may.
+    pub capped: u64,
+    /// Replayed.
+    pub replayed: u64,
+}
+
+/// Things that went wrong for single letters and stopped nothing: how often, and the first of them.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Troubles {
+    /// How often.
+    pub count: u64,
+    /// Which letter was the first, and what was wrong.
+    pub first: Option<String>,
+}
+
+impl Troubles {
+    pub(super) fn note(&mut self, trouble: impl FnOnce() -> String) {
+        self.count += 1;
+        self.first.get_or_insert_with(trouble);
+    }
+}
+
+/// Every distinct letter that was read, and how it stands. Its first copy speaks for it.
+pub(super) struct Index {
+    filter: Filter,
+    attempts_max: u32,
+    letters_max: usize,
+    standings: HashMap<LetterOrigin, Standing>,
+    pub(super) topics: TopicNames,
+    pub(super) unreadable: Troubles,
+}
+
+impl Index {
+    /// Letters with fewer attempts than `attempts_max` are due.
+    pub(super) fn new(topics: &TopicNames, filter: &Filter, attempts_max: u32, limits: &ScanLimits) -> Self {
+        Self {
+            filter: filter.clone(),
+            attempts_max,
+            letters_max: limits.letters_max,
+            standings: HashMap::new(),
+            topics: topics.clone(),
+            unreadable: Troubles::default(),
+        }
+    }
+
+    /// Reads a letter and remembers it. Returns it if the filter means it, and whether it is the first copy.
+    pub(super) fn note<'r>(
+        &mut self,
+        record: &'r Received<'r>,
+    ) -> Result<Option<(Letter<'r>, bool)>, ScanError> {
+        let letter = match Letter::read(record, &self.topics) {
+            Ok(letter) => letter,
+            Err(reason) => {
+                let (partition, offset) = (record.origin.partition, record.origin.offset);
+                self.unreadable.note(|| format!("partition {partition}, offset {offset}: {reason}"));
+                return Ok(None);
+            }
+        };
+        let known = self.standings.get(&letter.origin).copied();
+        let before = match known {
+            Some(standing) => standing,
+            None if self.standings.len() >= self.letters_max => {
+                return Err(ScanError::TooMany(self.letters_max));
+            }
+            None if !self.filter.matches(&letter) => Standing::Other,
+            None if letter.attempts >= self.attempts_max => Standing::Capped,
+            None => Standing::Due,
+        };
+        let is_marked = letter.replayed_at.is_some() && before != Standing::Other;
+        self.standings.insert(letter.origin, if is_marked { Standing::Replayed } else { before });
+        Ok((before != Standing::Other).then_some((letter, known.is_none())))
+    }
+
+    /// Whether this letter is due. From here on it is not.
+    pub(super) fn take(&mut self, origin: LetterOrigin) -> bool {
+        let standing = self.standings.get_mut(&origin).filter(|standing| **standing == Standing::Due);
+        standing.map(|standing| *standing = Standing::Replayed).is_some()
+    }
+
+    pub(super) fn standings(&self) -> Standings {
+        let mut standings = Standings::default();
+        for standing in self.standings.values() {
+            match standing {
+                Standing::Other => {}
+                Standing::Due => standings.due += 1,
+                Standing::Capped => standings.capped += 1,
+                Standing::Replayed => standings.replayed += 1,
+            }
+        }
+        standings
+    }
+}

@@ -1,0 +1,144 @@
+//! What there is: counts of all letters that are meant, and the newest of them.
+
+use std::collections::{BTreeMap, HashMap};
+
+use floodgate_buffer::Strategy;
+use floodgate_schemas::Timestamp;
+use serde::Serialize;
+
+use super::filter::Filter;
+use super::letter::{Letter, LetterOrigin, TopicNames};
+use super::report::{LetterDetail, LetterReport};
+use super::scan::{Index, Scan, ScanError, ScanLimits, Troubles};
+
+/// What `/dlq` and `floodgate dlq list` say.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Survey {
+    /// When the reading began.
+    pub as_of: String,
+    /// Letters that the filter means, each origin once.
+    pub total: u64,
+    /// How many of them were replayed.
+    pub replayed: u64,
+    /// Records on the topic that are no dead letters of ours.
+    #[serde(serialize_with = "count")]
+    pub unreadable: Troubles,
+    /// How many of `total` are there for which reason.
+    pub by_reason: BTreeMap<String, u64>,
+    /// The newest of them, by the time they failed; the newest last.
+    pub letters: Vec<LetterReport>,
+    /// Whether there are more than these.
+    pub truncated: bool,
+}
+
+fn count<S: serde::Serializer>(troubles: &Troubles, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_u64(troubles.count)
+}
+
+impl Survey {
+    /// Reads all letters and keeps the newest `limit`. Blocks on the network.
+    ///
+    /// # Errors
+    /// [`ScanError`] says whether trying again can help.
+    pub fn take(
+        strategy: &dyn Strategy,
+        filter: &Filter,
+        limit: usize,
+        limits: &ScanLimits,
+    ) -> Result<Self, ScanError> {
+        let as_of = Timestamp::now();
+        let topics = TopicNames::new(strategy);
+        let mut scan = Scan::open(strategy, limits)?;
+        let mut index = Index::new(&topics, filter, u32::MAX, limits);
+        let mut by_reason = BTreeMap::new();
+        let mut newest = Newest::new(limit);
+        scan.each(|batch| {
+            for record in batch.iter() {
+                let Some((letter, is_first)) = index.note(&record)? else { continue };
+                if is_first {
+                    *by_reason.entry(letter.reason.clone().into_owned()).or_default() += 1;
+                    newest.offer(&letter, &topics);
+                } else {
+                    newest.mark(&letter);
+                }
+            }
+            Ok::<_, ScanError>(())
+        })?;
+        let standings = index.standings();
+        let total = standings.due + standings.capped + standings.replayed;
+        let letters = newest.into_letters();
+        Ok(Self {
+            as_of: as_of.to_string(),
+            total,
+            replayed: standings.replayed,
+            unreadable: index.unreadable,
+            by_reason,
+            truncated: (letters.len() as u64) < total,
+            letters,
+        })
+    }
+}
+
+/// The letters that failed last.
+struct Newest {
+    limit: usize,
+    letters: BTreeMap<(Timestamp, LetterOrigin), LetterReport>,
+    /// A copy may tell another time than the first one did.
+    kept: HashMap<LetterOrigin, Timestamp>,
+}
+
+impl Newest {
+    fn new(limit: usize) -> Self {
+        Self { limit, letters: BTreeMap::new(), kept: HashMap::new() }
+    }
+
+    fn offer(&mut self, letter: &Letter<'_>, topics: &TopicNames) {
+        let place = (letter.failed_at, letter.origin);
+        if self.letters.len() >= self.limit {
+            match self.letters.first_entry() {
+                Some(oldest) if *oldest.key() < place => {
+                    self.kept.remove(&oldest.key().1);
+                    oldest.remove();
+                }
+                _ => return,
+            }
+        }
+        self.kept.insert(letter.origin, letter.failed_at);
+        self.letters.insert(place, LetterReport::new(letter, topics));
+    }
+
+    fn mark(&mut self, copy: &Letter<'_>) {
+        let Some(replayed_at) = copy.replayed_at else { return };
+        let place = self.kept.get(&copy.origin).map(|failed_at| (*failed_at, copy.origin));
+        if let Some(letter) = place.and_then(|place| self.letters.get_mut(&place)) {
+            letter.replayed_at = Some(replayed_at.to_string());
+        }
+    }
+
+    fn into_letters(self) -> Vec<LetterReport> {
+        self.letters.into_values().collect()
+    }
+}
+
+/// Everything about the letter of one origin, if there is one. Blocks on the network.
+///
+/// # Errors
+/// [`ScanError`] says whether trying again can help.
+pub fn find(strategy: &dyn Strategy, origin: LetterOrigin) -> Result<Option<LetterDetail>, ScanError> {
+    let topics = TopicNames::new(strategy);
+    let mut found: Option<LetterDetail> = None;
+    // to the end, as a marker may stand anywhere behind
+    Scan::open(strategy, &ScanLimits::NONE)?.each(|batch| {
+        for record in batch.iter() {
+            let letter = Letter::read(&record, &topics).ok().filter(|letter| letter.origin == origin);
+            let Some(letter) = letter else { continue };
+            let detail = found.get_or_insert_with(|| LetterDetail::new(&letter, &topics));
+            if let Some(replayed_at) = letter.replayed_at {
+                detail.letter.replayed_at = Some(replayed_at.to_string());
+            }
+        }
+        Ok::<_, ScanError>(())
+    })?;
+    Ok(found)
+}

@@ -1,0 +1,152 @@
+//! Which letters there are, and what they tell.
+
+use std::time::Instant;
+
+use floodgate_buffer::Header;
+use floodgate_schemas::LikeAction;
+use floodgate_schemas::codec::encode;
+use floodgate_schemas::examples::like;
+
+use super::*;
+
+#[test]
+fn every_filter_picks_its_letters() {
+    let world = World::new();
+    let coupons = "w.floodgate.coupon.v1";
+    world.put(&Write { topic: coupons, offset: 1, failed_at: 10, key: b"summer", ..Write::default() });
+    world.put(&Write { offset: 2, failed_at: 20, reason: "not-avro", key: b"a\xff", ..Write::default() });
+    world.put(&Write { offset: 3, failed_at: 30, ..Write::default() });
+    for (filter, offsets) in [
+        (&[][..], &[1, 2, 3][..]),
+        (&[("type", "coupon")], &[1]),
+        (&[("type", "expectation")], &[]),
+        (&[("reason", "not-avro")], &[2]),
+        (&[("since", "2026-11-21T10:00:20Z")], &[2, 3]),
+        (&[("until", "2026-11-21T19:00:20+09:00")], &[1]),
+        (&[("key", "summer")], &[1]),
+        (&[("key", "summ")], &[]),
+        (&[("key", "target\u{1f}liker")], &[3]),
+        (&[("key", "target\\x1fliker")], &[3]),
+        (&[("key", "a\\xff")], &[2]),
+        (&[("origin", "w.floodgate.coupon.v1/0/1")], &[1]),
+        (&[("origin", "floodgate.like.v1/0/1")], &[]),
+        (&[("type", "like"), ("reason", "bad-row")], &[3]),
+    ] {
+        assert_eq!(world.offsets(filter), offsets, "{filter:?}");
+    }
+}
+
+#[test]
+fn copies_are_one_letter_and_the_newest_are_told() {
+    let world = World::new();
+    for (offset, failed_at, reason) in
+        [(1, 50, "bad-row"), (2, 20, "not-avro"), (3, 40, "bad-row"), (4, 30, "bad-row")]
+    {
+        world.put(&Write { offset, failed_at, reason, ..Write::default() });
+    }
+    // written again after a crash, later and in other words: the first copy speaks for the letter
+    world.put(&Write { offset: 2, failed_at: 99, reason: "undecodable", ..Write::default() });
+    let marker = (&b"floodgate-dlq-replayed-at"[..], Some(&b"2026-11-21T11:00:00Z"[..]));
+    for offset in [1, 2] {
+        world.put(&Write { offset, failed_at: 50, behind: vec![marker], ..Write::default() });
+    }
+    let survey = world.survey(&[], 3);
+    assert_eq!((survey.total, survey.replayed, survey.truncated), (4, 2, true));
+    assert_eq!(
+        survey.by_reason.into_iter().collect::<Vec<_>>(),
+        [("bad-row".into(), 3), ("not-avro".into(), 1)]
+    );
+    let letters: Vec<_> =
+        survey.letters.iter().map(|l| (l.origin.offset, l.replayed_at.as_deref())).collect();
+    assert_eq!(letters, [(4, None), (3, None), (1, Some("2026-11-21T11:00:00.000000Z"))]);
+    let counted = world.survey(&[], 0);
+    assert!(counted.total == 4 && counted.letters.is_empty() && counted.truncated);
+    assert!(!world.survey(&[], 4).truncated);
+}
+
+/// Only our block counts: the last headers of their names, and a marker behind them.
+#[test]
+fn headers_of_other_letters_are_the_originals_own() {
+    let world = World::new();
+    let copied: Vec<Header<'_>> = vec![
+        (b"floodgate-dlq-offset", Some(b"77")),
+        (b"trace", None),
+        (b"floodgate-dlq-replayed-at", Some(b"2026-11-21T11:00:00Z")),
+    ];
+    world.put(&Write { offset: 5, headers: copied, ..Write::default() });
+    let survey = world.survey(&[], 10);
+    assert_eq!((survey.total, survey.replayed, survey.letters[0].origin.offset), (1, 0, 5));
+    let origin = TopicNames::new(&*world.strategy).read("w.floodgate.like.v1/0/5").unwrap();
+    let detail = find(&*world.strategy, origin).unwrap().unwrap();
+    let headers: Vec<_> = detail.headers.iter().map(|h| (h.name.as_str(), h.value.as_deref())).collect();
+    assert_eq!(
+        headers,
+        [
+            ("floodgate-dlq-offset", Some("77")),
+            ("trace", None),
+            ("floodgate-dlq-replayed-at", Some("2026-11-21T11:00:00Z"))
+        ]
+    );
+    assert_eq!(world.replay(&[]), 1);
+    let copied = world.likes().remove(0).headers;
+    assert_eq!(copied.len(), 3 + 2, "{copied:?}");
+}
+
+#[test]
+fn broken_letters_are_counted_and_stop_nothing() {
+    let world = World::new();
+    world.put_raw(None, b"no headers", &[]);
+    for broken in [
+        Write { topic: "other.floodgate.like.v1", ..Write::default() },
+        Write { attempts: "often", ..Write::default() },
+        Write { behind: vec![(b"floodgate-dlq-replayed-at", Some(b"yesterday"))], ..Write::default() },
+        Write { behind: vec![(b"floodgate-dlq-failed-at", Some(b"yesterday"))], ..Write::default() },
+    ] {
+        world.put(&broken);
+    }
+    world.put(&Write { offset: 9, ..Write::default() });
+    let survey = world.survey(&[], 10);
+    assert_eq!((survey.total, survey.unreadable.count), (1, 5));
+    let first = survey.unreadable.first.unwrap();
+    assert_eq!(first, "partition 0, offset 0: no header floodgate-dlq-topic");
+    let replay = world.plan(&[]);
+    assert_eq!((replay.standings().due, replay.unreadable().count), (1, 5));
+}
+
+#[test]
+fn letters_show_what_their_bytes_stand_for() {
+    let world = World::new();
+    let mut value = Vec::new();
+    encode(&like(7, "target", "liker", LikeAction::Unlike, 5), &mut value).unwrap();
+    world.put(&Write { offset: 1, value: &value, ..Write::default() });
+    world.put(&Write { offset: 2, value: b"\x00poison\\", key: b"\xff", ..Write::default() });
+    let show = |offset| {
+        let topics = TopicNames::new(&*world.strategy);
+        let origin = topics.read(&format!("{LIKES}/0/{offset}")).unwrap();
+        find(&*world.strategy, origin).unwrap().map(|detail| serde_json::to_value(detail).unwrap())
+    };
+    let event = show(1).unwrap();
+    assert_eq!(event["event"]["targetOcid"], "target");
+    assert_eq!(event["event"]["action"], "UNLIKE");
+    assert_eq!(event["key"], "target\u{1f}liker");
+    assert_eq!(event["valueBytes"], value.len());
+    assert!(event.get("undecodable").is_none() && event.get("valueStart").is_none(), "{event}");
+    let poison = show(2).unwrap();
+    assert_eq!(poison["valueStart"], "\\x00poison\\\\");
+    assert_eq!(poison["key"], "\\xff");
+    assert!(poison["undecodable"].as_str().is_some_and(|why| why.contains("Avro")), "{poison}");
+    assert!(poison.get("event").is_none(), "{poison}");
+    assert!(show(3).is_none());
+}
+
+#[test]
+fn a_reading_keeps_its_limits() {
+    let world = World::new();
+    (0..3).for_each(|offset| world.put(&Write { offset, ..Write::default() }));
+    let take = |limits: ScanLimits| Survey::take(&*world.strategy, &Filter::default(), 10, &limits);
+    let few = take(ScanLimits { letters_max: 2, ..ScanLimits::NONE });
+    assert!(matches!(few, Err(ScanError::TooMany(2))), "{few:?}");
+    assert!(take(ScanLimits { letters_max: 3, ..ScanLimits::NONE }).is_ok());
+    let late = take(ScanLimits { until: Some(Instant::now()), ..ScanLimits::NONE });
+    assert!(matches!(late, Err(ScanError::TooSlow)), "{late:?}");
+}

@@ -1,0 +1,56 @@
+//! Bytes that anybody may have written, shown to people.
+
+use std::fmt::Write;
+
+/// Bytes as text that no terminal takes for a command: what is not UTF-8 and what is a control character is written as
+/// `\x1f` or `\u{85}`, a backslash as two.
+pub fn escaped(bytes: &[u8]) -> String {
+    let mut text = String::with_capacity(bytes.len());
+    // writing to a String cannot fail
+    for chunk in bytes.utf8_chunks() {
+        for char in chunk.valid().chars() {
+            let _ = match char {
+                '\\' => text.write_str("\\\\"),
+                char if char.is_ascii_control() => write!(text, "\\x{:02x}", u32::from(char)),
+                char if char.is_control() => write!(text, "\\u{{{:x}}}", u32::from(char)),
+                char => text.write_char(char),
+            };
+        }
+        for byte in chunk.invalid() {
+            let _ = write!(text, "\\x{byte:02x}");
+        }
+    }
+    text
+}
+
+/// For JSON: text as it is, anything else escaped.
+pub(super) fn plain(bytes: &[u8]) -> String {
+    std::str::from_utf8(bytes).map_or_else(|_| escaped(bytes), str::to_owned)
+}
+
+/// At most `chars` characters of a text, with an ellipsis where something is missing.
+pub fn shortened(text: String, chars: usize) -> String {
+    match text.char_indices().nth(chars) {
+        None => text,
+        Some(_) => text.chars().take(chars.saturating_sub(1)).chain(['…']).collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_reaches_a_terminal_that_it_would_obey() {
+        assert_eq!(escaped("star\u{1f}가 \\ \u{85}".as_bytes()), "star\\x1f가 \\\\ \\u{85}");
+        assert_eq!(escaped(b"\x1b[2J\xff\xc3"), "\\x1b[2J\\xff\\xc3");
+        assert_eq!(plain("a\u{1f}b".as_bytes()), "a\u{1f}b");
+        assert_eq!(plain(b"a\xff\x1f"), "a\\xff\\x1f");
+    }
+
+    #[test]
+    fn long_text_ends_with_an_ellipsis() {
+        let short = |text: &str| shortened(text.to_owned(), 4);
+        assert_eq!([short("가나다라"), short("abcde"), short("")], ["가나다라", "abc…", ""]);
+    }
+}

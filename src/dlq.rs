@@ -1,0 +1,288 @@
+//! `floodgate dlq`: events that could not be applied.
+
+use std::collections::BTreeMap;
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::{Args, Subcommand};
+use floodgate_admin::dead_letters::{
+    Filter, LetterDetail, LetterReport, Refusal, Replay, ReplayPlan, ScanError, ScanLimits, Survey,
+    TopicNames, Troubles, escaped, find, shortened,
+};
+use floodgate_buffer::Strategy;
+use indicatif::{ProgressBar, ProgressStyle};
+use tokio::runtime::Handle;
+
+use crate::roles::open_strategy;
+use crate::settings::Settings;
+use crate::{Exit, say};
+
+/// How long a replay waits for the strategy to be ready, and then for every batch.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// How much of a key and of a message fits in a table.
+const KEY_CHARS: usize = 40;
+const MESSAGE_CHARS: usize = 80;
+
+#[derive(Subcommand)]
+pub(crate) enum DlqCommand {
+    /// List dead letters, the newest last, and count them by reason
+    List(ListArgs),
+    /// Show everything about one dead letter
+    Show(ShowArgs),
+    /// Publish the original records again, each letter once
+    Replay(ReplayArgs),
+}
+
+/// Letters that have all of what is given are meant.
+#[derive(Args)]
+pub(crate) struct FilterArgs {
+    /// Events of this type: expectation, coupon or like
+    #[arg(long = "type", value_name = "TYPE")]
+    of: Option<String>,
+    /// With this reason, such as bad-row
+    #[arg(long)]
+    reason: Option<String>,
+    /// Failed at this time (RFC 3339) or later
+    #[arg(long, value_name = "TIME")]
+    since: Option<String>,
+    /// Failed before this time (RFC 3339)
+    #[arg(long, value_name = "TIME")]
+    until: Option<String>,
+    /// With exactly this key, as it is or as the list shows it
+    #[arg(long)]
+    key: Option<String>,
+    /// The one that stood there
+    #[arg(long, value_name = "TOPIC/PARTITION/OFFSET")]
+    origin: Option<String>,
+}
+
+#[derive(Args)]
+pub(crate) struct ListArgs {
+    #[command(flatten)]
+    filter: FilterArgs,
+    /// Print the letters as JSON, one a line, and the counts to stderr
+    #[arg(long)]
+    json: bool,
+    /// Print only the newest of them
+    #[arg(long, value_name = "N", default_value_t = 100)]
+    limit: usize,
+}
+
+#[derive(Args)]
+pub(crate) struct ShowArgs {
+    /// Where the letter's record stood: the first column of the list
+    #[arg(value_name = "TOPIC/PARTITION/OFFSET")]
+    origin: String,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Args)]
+pub(crate) struct ReplayArgs {
+    #[command(flatten)]
+    filter: FilterArgs,
+    /// Only say what would be replayed
+    #[arg(long)]
+    dry_run: bool,
+    /// Publish at most so many records a second
+    #[arg(long, value_name = "N")]
+    rate: Option<NonZeroU32>,
+    /// Leave alone what failed this often
+    #[arg(long, value_name = "N", default_value_t = 5)]
+    attempts_max: u32,
+}
+
+pub(crate) fn dlq(settings: &Settings, command: &DlqCommand, runtime: &Handle) -> Result<(), Exit> {
+    let strategy = open_strategy(settings)?;
+    if !strategy.is_shared() {
+        return Err(Exit::usage(format!(
+            "the {} strategy's dead letters are inside the running process: ask http://{}/dlq",
+            strategy.name(),
+            settings.admin.listen
+        )));
+    }
+    match command {
+        DlqCommand::List(args) => list(&*strategy, args),
+        DlqCommand::Show(args) => show(&*strategy, args),
+        DlqCommand::Replay(args) => replay(&strategy, args, runtime),
+    }
+}
+
+impl FilterArgs {
+    fn filter(&self, topics: &TopicNames) -> Result<Filter, Exit> {
+        let Self { of, reason, since, until, key, origin } = self;
+        let given = [
+            ("type", of),
+            ("reason", reason),
+            ("since", since),
+            ("until", until),
+            ("key", key),
+            ("origin", origin),
+        ];
+        let mut filter = Filter::default();
+        for (name, text) in given {
+            if let Some(text) = text {
+                let set = filter.set(name, text, topics);
+                set.map_err(|Refusal { field, detail }| Exit::usage(format!("--{field} {text}: {detail}")))?;
+            }
+        }
+        Ok(filter)
+    }
+}
+
+fn not_read(error: ScanError) -> Exit {
+    match error {
+        ScanError::Open(error) => Exit::usage(error),
+        error => Exit::failed(error),
+    }
+}
+
+fn list(strategy: &dyn Strategy, args: &ListArgs) -> Result<(), Exit> {
+    let filter = args.filter.filter(&TopicNames::new(strategy))?;
+    let survey = Survey::take(strategy, &filter, args.limit, &ScanLimits::NONE).map_err(not_read)?;
+    if args.json {
+        for letter in &survey.letters {
+            say(serde_json::to_string(letter).map_err(Exit::failed)?)?;
+        }
+        // a result is one letter a line and nothing else
+        eprintln!("{}", counts(&survey));
+        return Ok(());
+    }
+    if !survey.letters.is_empty() {
+        say(table(&survey.letters).trim_end())?;
+    }
+    say(counts(&survey))
+}
+
+/// Columns as wide as what is in them.
+fn table(letters: &[LetterReport]) -> String {
+    let head = ["ORIGIN", "REASON", "ATTEMPTS", "FAILED AT", "REPLAYED", "KEY", "MESSAGE"];
+    let row = |letter: &LetterReport| {
+        let cell = |text: &str, chars| shortened(escaped(text.as_bytes()), chars);
+        [
+            letter.origin.to_string(),
+            cell(&letter.reason, KEY_CHARS),
+            letter.attempts.to_string(),
+            letter.failed_at.clone(),
+            if letter.replayed_at.is_some() { "yes" } else { "no" }.to_owned(),
+            shortened(letter.key_escaped.clone().unwrap_or_else(|| "-".to_owned()), KEY_CHARS),
+            cell(&letter.message, MESSAGE_CHARS),
+        ]
+    };
+    let rows: Vec<_> = std::iter::once(head.map(str::to_owned)).chain(letters.iter().map(row)).collect();
+    let mut widths = [0; 7];
+    for row in &rows {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = cell.chars().count().max(*width);
+        }
+    }
+    let line = |row: &[String; 7]| -> String {
+        let cells = row.iter().zip(widths).map(|(cell, width)| format!("{cell:<width$}  "));
+        cells.collect::<String>().trim_end().to_owned() + "\n"
+    };
+    rows.iter().map(line).collect()
+}
+
+fn counts(survey: &Survey) -> String {
+    let Survey { total, replayed, unreadable, by_reason, letters, .. } = survey;
+    let mut text = format!("{total} dead letters{}; {replayed} replayed", reasons(by_reason));
+    if survey.truncated {
+        text += &format!("; the newest {} are listed, --limit N lists more", letters.len());
+    }
+    text + &unreadable_records(unreadable)
+}
+
+fn reasons(by_reason: &BTreeMap<String, u64>) -> String {
+    let counts = by_reason.iter().map(|(reason, count)| format!("{count} {}", escaped(reason.as_bytes())));
+    let counts: Vec<_> = counts.collect();
+    if counts.is_empty() { String::new() } else { format!(" ({})", counts.join(", ")) }
+}
+
+fn unreadable_records(unreadable: &Troubles) -> String {
+    match &unreadable.first {
+        None => String::new(),
+        Some(first) => {
+            format!("; {} records on the topic are no dead letters, the first: {first}", unreadable.count)
+        }
+    }
+}
+
+fn show(strategy: &dyn Strategy, args: &ShowArgs) -> Result<(), Exit> {
+    let topics = TopicNames::new(strategy);
+    let origin =
+        topics.read(&args.origin).map_err(|detail| Exit::usage(format!("{}: {detail}", args.origin)))?;
+    let Some(detail) = find(strategy, origin).map_err(not_read)? else {
+        return Err(Exit::failed(format!("there is no dead letter from {}", topics.show(origin))));
+    };
+    if args.json {
+        return say(serde_json::to_string(&detail).map_err(Exit::failed)?);
+    }
+    say(told(&detail)?.trim_end())
+}
+
+fn told(detail: &LetterDetail) -> Result<String, Exit> {
+    let LetterDetail { letter, value_bytes, undecodable, value_start, headers } = detail;
+    let safe = |text: &str| escaped(text.as_bytes());
+    let mut lines = vec![
+        ("origin", letter.origin.to_string()),
+        ("group", safe(&letter.group)),
+        ("reason", safe(&letter.reason)),
+        ("message", safe(&letter.message)),
+        ("attempts", letter.attempts.to_string()),
+        ("failed at", letter.failed_at.clone()),
+        ("replayed at", letter.replayed_at.clone().unwrap_or_else(|| "never".to_owned())),
+        ("key", letter.key_escaped.clone().unwrap_or_else(|| "none".to_owned())),
+    ];
+    lines.extend(headers.iter().map(|header| ("header", header.escaped.clone())));
+    lines.push(("value", format!("{value_bytes} bytes")));
+    if let Some(why) = undecodable {
+        lines.push(("no event", safe(why)));
+    }
+    lines.extend(value_start.clone().map(|start| ("begins with", start)));
+    if let Some(event) = &letter.event {
+        lines.push(("event", serde_json::to_string_pretty(event).map_err(Exit::failed)?));
+    }
+    Ok(lines.iter().map(|(name, text)| format!("{name:<12} {text}\n")).collect())
+}
+
+fn replay(strategy: &Arc<dyn Strategy>, args: &ReplayArgs, runtime: &Handle) -> Result<(), Exit> {
+    let filter = args.filter.filter(&TopicNames::new(&**strategy))?;
+    let ReplayArgs { rate, attempts_max, .. } = *args;
+    let plan = ReplayPlan { filter, attempts_max, rate, patience: PATIENCE };
+    let replay = Replay::plan(&**strategy, plan).map_err(not_read)?;
+    let standings = replay.standings();
+    let passed_over = format!(
+        "{} were replayed before; {} failed {attempts_max} times or more and are left alone (--attempts-max){}",
+        standings.replayed,
+        standings.capped,
+        unreadable_records(replay.unreadable()),
+    );
+    if args.dry_run {
+        return say(format_args!("{} dead letters would be replayed; {passed_over}", standings.due));
+    }
+    let publisher = strategy.publisher().map_err(Exit::usage)?;
+    let bar = progress_bar(standings.due);
+    let replayed = replay.run(&*publisher, |done| bar.set_position(done));
+    bar.finish_and_clear();
+    runtime.block_on(publisher.close(PATIENCE));
+    let replayed = replayed.map_err(Exit::failed)?;
+    say(format_args!("{} dead letters replayed; {passed_over}", replayed.done))?;
+    match replayed.failed.first {
+        None => Ok(()),
+        Some(first) => Err(Exit::failed(format!(
+            "{} dead letters could not be replayed, the first: {first}",
+            replayed.failed.count
+        ))),
+    }
+}
+
+/// Drawn on stderr, and only where that is a terminal.
+fn progress_bar(letters: u64) -> ProgressBar {
+    let bar = ProgressBar::new(letters);
+    match ProgressStyle::with_template("{bar:40} {pos} of {len}, {per_sec}, {eta} left") {
+        Ok(style) => bar.with_style(style),
+        Err(_) => bar,
+    }
+}

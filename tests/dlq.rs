@@ -1,0 +1,428 @@
+//! Dead letters are listed, shown and replayed, by the command and on the operators' listener.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+
+mod support;
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context, Result, ensure};
+use floodgate_schemas::LikeAction;
+use floodgate_schemas::codec::encode;
+use floodgate_schemas::examples::{at, expectation, like};
+use floodgate_testkit::{Postgres, wait};
+use serde_json::Value;
+use support::answers::{keys, problem};
+use support::client::Ask;
+use support::node::Node;
+use support::topic::{Found, put, read_all};
+use support::world::{DRAINED, READY, Servers, World, run};
+
+const LIKES: &str = "floodgate.like.v1";
+const DEAD_LETTERS: &str = "floodgate.dlq.v1";
+
+/// A world in which likes by `forbidden…` and expectations of character 666 are bad rows.
+struct House {
+    servers: &'static Servers,
+    world: World,
+}
+
+impl House {
+    fn new() -> House {
+        let servers = Servers::shared();
+        let world = World::ready(&servers.kafka, &servers.postgres).unwrap().hurried();
+        let house = House { servers, world };
+        house.sql(
+            "ALTER TABLE likes ADD CONSTRAINT house_rule CHECK (liker_account_id NOT LIKE 'forbidden%')",
+        );
+        house.sql("ALTER TABLE expectations ADD CONSTRAINT house_rule CHECK (character_id <> 666)");
+        house
+    }
+
+    fn sql(&self, statement: &str) -> String {
+        self.servers.postgres.psql(&self.world.setting("store.url"), statement).unwrap()
+    }
+
+    fn drop_rules(&self) {
+        self.sql("ALTER TABLE likes DROP CONSTRAINT house_rule");
+        self.sql("ALTER TABLE expectations DROP CONSTRAINT house_rule");
+    }
+
+    /// Puts bytes on a topic and says where they are.
+    fn put(&self, topic: &str, key: &str, value: &[u8]) -> Result<(i32, i64)> {
+        put(
+            &self.servers.kafka.bootstrap(),
+            &self.world.named(topic),
+            key.as_bytes(),
+            value,
+            ("trace", "a\tb"),
+        )
+    }
+
+    /// Puts a like of `star` on its topic.
+    fn put_like(&self, number: u64, liker: &str) -> Result<(i32, i64)> {
+        let mut value = Vec::new();
+        encode(&like(number, "star", liker, LikeAction::Like, 0), &mut value)?;
+        self.put(LIKES, &format!("star\u{1f}{liker}"), &value)
+    }
+
+    fn topic(&self, topic: &str) -> Result<Vec<Found>> {
+        read_all(&self.servers.kafka.bootstrap(), &self.world.named(topic))
+    }
+
+    fn origin(&self, topic: &str, (partition, offset): (i32, i64)) -> String {
+        format!("{}/{partition}/{offset}", self.world.named(topic))
+    }
+
+    /// Applies, or dead-letters, all there is.
+    fn consume(&self) -> Result<()> {
+        let consume = self.world.start(&["consume"])?;
+        self.world.wait_drained(DRAINED)?;
+        consume.stop()
+    }
+
+    /// The likers of `star`, and their count.
+    fn stars_likers(&self) -> (Vec<String>, String) {
+        let likers =
+            self.sql("SELECT liker_account_id FROM likes WHERE target_ocid = 'star' AND liked ORDER BY 1");
+        let count = self.sql("SELECT count FROM like_counts WHERE target_ocid = 'star'");
+        (likers.lines().map(str::to_owned).collect(), count.trim().to_owned())
+    }
+
+    /// `floodgate dlq …` that must not fail.
+    fn dlq(&self, args: &[&str]) -> Result<String> {
+        self.world.succeed(&[&["dlq"], args].concat())
+    }
+
+    /// `floodgate dlq list --json …`
+    fn list(&self, args: &[&str]) -> Result<Vec<Value>> {
+        let lines = self.dlq(&[&["list", "--json"], args].concat())?;
+        lines.lines().map(|line| Ok(serde_json::from_str(line)?)).collect()
+    }
+}
+
+fn origin_of(letter: &Value) -> String {
+    let origin = &letter["origin"];
+    format!("{}/{}/{}", origin["topic"].as_str().unwrap_or_default(), origin["partition"], origin["offset"])
+}
+
+fn marked(letters: &[Found]) -> usize {
+    letters.iter().filter(|letter| letter.header("floodgate-dlq-replayed-at").is_some()).count()
+}
+
+/// The records of a topic that were replayed, by the origin they tell.
+fn replays(records: Vec<Found>) -> BTreeMap<String, Vec<Found>> {
+    let mut replays: BTreeMap<String, Vec<Found>> = BTreeMap::new();
+    for record in records {
+        if let Some(origin) = record.header("floodgate-replay-of") {
+            replays.entry(origin).or_default().push(record);
+        }
+    }
+    replays
+}
+
+#[test]
+fn letters_are_listed_and_shown_wherever_one_asks() {
+    let house = House::new();
+    run(|| {
+        let forbidden = house.put_like(1, "forbidden")?;
+        let poison = house.put(LIKES, "star\u{1f}ann", b"\x00no event\x1b[2J")?;
+        house.put_like(2, "ann")?;
+        house.put("floodgate.coupon.v1", "summer", b"no avro")?;
+        let mut value = Vec::new();
+        encode(&expectation(3, 666, 1, 1), &mut value)?;
+        house.put("floodgate.expectation.v1", "666", &value)?;
+        let consume = house.world.start(&["consume"])?;
+        house.world.wait_drained(DRAINED)?;
+
+        let letters = house.list(&[])?;
+        let failed_at = |letter: &Value| letter["failedAt"].as_str().unwrap_or_default().to_owned();
+        ensure!(letters.len() == 4 && letters.is_sorted_by_key(failed_at), "{letters:?}");
+        check_filters(&house, &letters, &house.origin(LIKES, forbidden))?;
+        check_table(&house)?;
+        check_shown(&house, &house.origin(LIKES, forbidden), &house.origin(LIKES, poison))?;
+        check_listener(&house, &consume, &letters)?;
+
+        // what is no letter stops nobody
+        house.put(DEAD_LETTERS, "k", b"stray")?;
+        ensure!(house.list(&[])? == letters);
+        let told = house.dlq(&["list"])?;
+        ensure!(told.contains("1 records on the topic are no dead letters"), "{told}");
+        ensure!(consume.ask_admin("/dlq")?.json()["unreadable"] == 1);
+        consume.stop()
+    });
+}
+
+fn check_filters(house: &House, letters: &[Value], forbidden: &str) -> Result<()> {
+    let third = letters[2]["failedAt"].as_str().context("no failedAt")?;
+    let cases: &[(&[&str], usize)] = &[
+        (&["--type", "like"], 2),
+        (&["--type", "coupon"], 1),
+        (&["--type", "expectation", "--reason", "bad-row"], 1),
+        (&["--type", "coupon", "--reason", "bad-row"], 0),
+        (&["--reason", "not-avro"], 2),
+        (&["--since", third], letters.iter().filter(|l| l["failedAt"].as_str() >= Some(third)).count()),
+        (&["--until", third], letters.iter().filter(|l| l["failedAt"].as_str() < Some(third)).count()),
+        (&["--key", "summer"], 1),
+        (&["--key", "star\u{1f}forbidden"], 1),
+        (&["--key", "star\\x1fforbidden"], 1),
+        (&["--origin", forbidden], 1),
+        (&["--limit", "3"], 3),
+    ];
+    for (args, wanted) in cases {
+        let found = house.list(args)?.len();
+        ensure!(found == *wanted, "{args:?}: {found} and not {wanted} of {letters:?}");
+    }
+    let newest = house.list(&["--limit", "1"])?;
+    ensure!(newest == letters[3..], "{newest:?}");
+    for (args, needle) in [
+        (["--type", "likes"], "--type likes"),
+        (["--since", "monday"], "--since monday"),
+        (["--origin", "star"], "--origin star"),
+        (["--limit", "few"], "--limit"),
+    ] {
+        let ended = house.world.command(&[&["dlq", "list"], &args[..]].concat())?;
+        ensure!(ended.code == 2 && ended.stderr.contains(needle), "{args:?}: {ended:?}");
+    }
+    Ok(())
+}
+
+/// For people: nothing in it moves their cursor.
+fn check_table(house: &House) -> Result<()> {
+    let table = house.dlq(&["list"])?;
+    let lines: Vec<_> = table.lines().collect();
+    let [head, letters @ .., counts] = &lines[..] else { anyhow::bail!("{table}") };
+    ensure!(head.starts_with("ORIGIN") && letters.len() == 4, "{table}");
+    let forbidden = letters.iter().find(|line| line.contains("star\\x1fforbidden")).context("no key")?;
+    for needle in [LIKES, "bad-row", "house_rule", " no "] {
+        ensure!(forbidden.contains(needle), "no {needle}: {forbidden}");
+    }
+    ensure!(*counts == "4 dead letters (2 bad-row, 2 not-avro); 0 replayed", "{counts}");
+    let short = house.dlq(&["list", "--limit", "1", "--type", "like"])?;
+    ensure!(short.contains("2 dead letters (1 bad-row, 1 not-avro); 0 replayed; the newest 1"), "{short}");
+    ensure!(!table.chars().any(|char| char.is_control() && char != '\n'), "{table:?}");
+    Ok(())
+}
+
+fn check_shown(house: &House, forbidden: &str, poison: &str) -> Result<()> {
+    let event: Value = serde_json::from_str(&house.dlq(&["show", "--json", forbidden])?)?;
+    let wanted = [("/event/likerAccountId", "forbidden"), ("/event/action", "LIKE"), ("/reason", "bad-row")];
+    for (path, wanted) in wanted {
+        ensure!(event.pointer(path).is_some_and(|found| found == wanted), "{path}: {event}");
+    }
+    ensure!(event["event"]["occurredAt"] == at(0).to_string(), "{event}");
+    ensure!(event["headers"][0]["name"] == "trace" && event["headers"][0]["value"] == "a\tb", "{event}");
+    ensure!(event["key"] == "star\u{1f}forbidden" && event["attempts"] == 1, "{event}");
+    let told = house.dlq(&["show", forbidden])?;
+    for needle in
+        ["\"likerAccountId\": \"forbidden\"", "trace: a\\x09b", "never", "house_rule", "star\\x1fforbidden"]
+    {
+        ensure!(told.contains(needle), "no {needle}: {told}");
+    }
+
+    let bytes: Value = serde_json::from_str(&house.dlq(&["show", "--json", poison])?)?;
+    ensure!(bytes["valueStart"] == "\\x00no event\\x1b[2J" && bytes["valueBytes"] == 13, "{bytes}");
+    ensure!(bytes["undecodable"].as_str().is_some_and(|why| why.contains("Avro")), "{bytes}");
+    ensure!(bytes.get("event").is_none(), "{bytes}");
+    let told = house.dlq(&["show", poison])?;
+    ensure!(told.contains("\\x00no event\\x1b[2J") && told.contains("not Avro"), "{told}");
+
+    let nowhere = house.origin(LIKES, (0, 1_000_000));
+    for (origin, code) in [(nowhere.as_str(), 1), ("star", 2), ("floodgate.dlq.v1/0/0", 2)] {
+        let ended = house.world.command(&["dlq", "show", origin])?;
+        ensure!(ended.code == code && ended.stderr.contains(origin), "{ended:?}");
+    }
+    Ok(())
+}
+
+/// The listener tells the same letters, and refuses what it does not understand by name.
+fn check_listener(house: &House, node: &Node, letters: &[Value]) -> Result<()> {
+    let answer = node.ask_admin("/dlq")?;
+    ensure!(answer.status == 200, "{} {}", answer.status, answer.text());
+    let told = answer.json();
+    let names = ["asOf", "byReason", "letters", "replayed", "total", "truncated", "unreadable"];
+    ensure!(keys(&told) == names.into(), "{told}");
+    ensure!(told["letters"].as_array().is_some_and(|told| told == letters), "{told} and not {letters:?}");
+    ensure!(told["total"] == 4 && told["replayed"] == 0 && told["unreadable"] == 0, "{told}");
+    ensure!(told["byReason"] == serde_json::json!({"bad-row": 2, "not-avro": 2}), "{told}");
+    ensure!(told["truncated"] == false, "{told}");
+
+    let narrow = node.ask_admin("/dlq?type=like&limit=1&key=star%1fforbidden")?.json();
+    ensure!(
+        narrow["total"] == 1 && narrow["letters"][0]["event"]["likerAccountId"] == "forbidden",
+        "{narrow}"
+    );
+    let short = node.ask_admin("/dlq?limit=1")?.json();
+    ensure!(short["truncated"] == true && short["total"] == 4, "{short}");
+    ensure!(short["letters"].as_array().is_some_and(|told| told == &letters[3..]), "{short}");
+    let path = format!("/dlq?origin={}&reason=bad-row", origin_of(&letters[0]));
+    let one = node.ask_admin(&path)?.json();
+    ensure!(one["total"] == i32::from(letters[0]["reason"] == "bad-row"), "{one}");
+
+    for (query, field) in
+        [("types=like", "types"), ("type=likes", "type"), ("since=monday", "since"), ("limit=1001", "limit")]
+    {
+        problem(&node.ask_admin(&format!("/dlq?{query}"))?, 400, "invalid-request", Some(field))?;
+    }
+    let lost = problem(&node.ask_admin("/dlqs")?, 404, "not-found", None)?;
+    ensure!(lost["detail"].as_str().is_some_and(|detail| detail.contains("/dlq")), "{lost}");
+    // what the command says is what the process has
+    ensure!(house.list(&["--type", "like"])?.len() == 2);
+    Ok(())
+}
+
+#[test]
+fn a_replay_brings_back_what_can_be_applied_now() {
+    let house = House::new();
+    run(|| {
+        let poison = house.put(LIKES, "star\u{1f}poison", b"no avro")?;
+        let likers: Vec<String> = (0..3).map(|number| format!("forbidden-{number}")).collect();
+        let mut origins = Vec::new();
+        for (number, liker) in (1..).zip(&likers) {
+            origins.push(house.origin(LIKES, house.put_like(number, liker)?));
+        }
+        house.put_like(9, "ann")?;
+        house.consume()?;
+        let records = house.topic(LIKES)?;
+        ensure!(house.list(&[])?.len() == 4);
+
+        let dry = house.dlq(&["replay", "--dry-run"])?;
+        ensure!(
+            dry.starts_with("4 dead letters would be replayed; 0 were replayed before; 0 failed 5 times"),
+            "{dry}"
+        );
+        ensure!(house.topic(LIKES)?.len() == records.len() && marked(&house.topic(DEAD_LETTERS)?) == 0);
+
+        // the rule still stands: they fail again, and the new letters say so
+        let replayed = house.dlq(&["replay", "--reason", "bad-row"])?;
+        ensure!(replayed.starts_with("3 dead letters replayed"), "{replayed}");
+        check_replayed(&house, &records, &origins, "1")?;
+        house.consume()?;
+        let again: Vec<_> = house.list(&[])?.into_iter().filter(|letter| letter["attempts"] == 2).collect();
+        ensure!(
+            again.len() == 3 && again.iter().all(|letter| letter.get("replayedAt").is_none()),
+            "{again:?}"
+        );
+        let counts = house.dlq(&["list"])?;
+        ensure!(counts.contains("7 dead letters (6 bad-row, 1 not-avro); 3 replayed"), "{counts}");
+        let capped = house.dlq(&["replay", "--reason", "bad-row", "--attempts-max", "2"])?;
+        ensure!(
+            capped.starts_with("0 dead letters replayed; 3 were replayed before; 3 failed 2 times"),
+            "{capped}"
+        );
+
+        house.drop_rules();
+        let one = ["replay", "--type", "like", "--origin", &origin_of(&again[0])];
+        ensure!(house.dlq(&one)?.starts_with("1 dead letters replayed"));
+        let rest = house.dlq(&["replay", "--reason", "bad-row"])?;
+        ensure!(rest.starts_with("2 dead letters replayed; 4 were replayed before"), "{rest}");
+        // headers of the first replay are not carried on
+        let second: Vec<String> = again.iter().map(origin_of).collect();
+        check_replayed(&house, &house.topic(LIKES)?, &second, "2")?;
+        house.consume()?;
+        let (rows, count) = house.stars_likers();
+        ensure!(
+            rows == ["ann", "forbidden-0", "forbidden-1", "forbidden-2"] && count == "4",
+            "{rows:?} {count}"
+        );
+
+        let nothing = house.dlq(&["replay", "--reason", "bad-row"])?;
+        ensure!(
+            nothing.starts_with("0 dead letters replayed; 6 were replayed before; 0 failed"),
+            "{nothing}"
+        );
+        let shown: Value = serde_json::from_str(&house.dlq(&["show", "--json", &origins[0]])?)?;
+        ensure!(shown["replayedAt"].is_string(), "{shown}");
+        let left = house.dlq(&["replay", "--dry-run"])?;
+        ensure!(left.starts_with("1 dead letters would be replayed"), "{left}");
+        ensure!(house.list(&["--origin", &house.origin(LIKES, poison)])?[0].get("replayedAt").is_none());
+        Ok(())
+    });
+}
+
+/// Each of these is on the topic again, once: key, value and headers as they were, and two headers of the replay.
+fn check_replayed(house: &House, before: &[Found], origins: &[String], attempts: &str) -> Result<()> {
+    let replays = replays(house.topic(LIKES)?);
+    for origin in origins {
+        let [record] = &replays.get(origin).with_context(|| format!("{origin} was not replayed"))?[..] else {
+            anyhow::bail!("{origin} was replayed more than once: {replays:?}");
+        };
+        let [trace, of, count] = &record.headers[..] else { anyhow::bail!("{record:?}") };
+        let text = |name: &str, value: &str| (name.to_owned(), Some(value.as_bytes().to_vec()));
+        ensure!(*trace == text("trace", "a\tb") && *of == text("floodgate-replay-of", origin), "{record:?}");
+        ensure!(*count == text("floodgate-replay-attempts", attempts), "{record:?}");
+        let same = before.iter().any(|found| found.key == record.key && found.value == record.value);
+        ensure!(same, "other bytes: {record:?}");
+    }
+    Ok(())
+}
+
+#[test]
+fn a_replay_that_is_killed_goes_on_where_it_was() {
+    let house = House::new();
+    run(|| {
+        let likers: Vec<String> = (0..8).map(|number| format!("forbidden-{number}")).collect();
+        for (number, liker) in (1..).zip(&likers) {
+            house.put_like(number, liker)?;
+        }
+        house.consume()?;
+        house.drop_rules();
+
+        let replay = house.world.launch(&["dlq", "replay", "--rate", "1"])?;
+        wait::until("the first marker", READY, || {
+            (marked(&house.topic(DEAD_LETTERS).ok()?) > 0).then_some(())
+        })?;
+        replay.kill()?;
+        let done = marked(&house.topic(DEAD_LETTERS)?);
+        ensure!(done < likers.len(), "it was over before it was killed");
+
+        let rest = house.dlq(&["replay"])?;
+        let wanted = format!("{} dead letters replayed; {done} were replayed before", likers.len() - done);
+        ensure!(rest.starts_with(&wanted), "{rest} and not {wanted}");
+        let nothing = house.dlq(&["replay"])?;
+        ensure!(nothing.starts_with("0 dead letters replayed; 8 were replayed before"), "{nothing}");
+        let replays = replays(house.topic(LIKES)?);
+        let copies: usize = replays.values().map(Vec::len).sum();
+        // one record a second is one record a batch
+        ensure!(replays.len() == likers.len() && copies <= likers.len() + 1, "{copies} of {}", replays.len());
+
+        house.consume()?;
+        let (rows, count) = house.stars_likers();
+        ensure!(rows == likers && count == "8", "{rows:?} {count}");
+        ensure!(house.list(&[])?.len() == likers.len(), "nothing failed again");
+        Ok(())
+    });
+}
+
+/// What one process holds is seen through that process.
+#[test]
+fn letters_in_memory_are_seen_on_the_listener() {
+    let postgres: &Postgres = &Servers::shared().postgres;
+    let world = World::empty().unwrap();
+    run(|| {
+        let url = postgres.create_database()?;
+        world.set("store.url", &url);
+        let node = world.start(&[])?;
+        ensure!(node.ask_admin("/dlq")?.json()["total"] == 0);
+        postgres
+            .psql(&url, "ALTER TABLE likes ADD CONSTRAINT house_rule CHECK (liker_account_id <> 'ben')")?;
+        for liker in ["ann", "ben"] {
+            let answer = node.ask(&Ask::new("PUT", format!("/api/v6/characters/star/likes/{liker}")))?;
+            ensure!(answer.status == 202, "{} {}", answer.status, answer.text());
+        }
+        let told = wait::until("the dead letter", READY, || {
+            let told = node.ask_admin("/dlq?reason=bad-row").ok()?.json();
+            (told["total"] == 1).then_some(told)
+        })?;
+        let letter = &told["letters"][0];
+        ensure!(letter["event"]["likerAccountId"] == "ben" && letter["key"] == "star\u{1f}ben", "{letter}");
+        ensure!(letter["origin"]["topic"] == LIKES && letter["group"] == "floodgate.like", "{letter}");
+
+        for command in [&["dlq", "list"][..], &["dlq", "show", "floodgate.like.v1/0/0"], &["dlq", "replay"]] {
+            let ended = world.command(command)?;
+            let names_it = ended.stderr.contains("http://127.0.0.1:9600/dlq");
+            ensure!(ended.code == 2 && names_it, "{command:?}: {ended:?}");
+        }
+        node.stop()
+    });
+}
