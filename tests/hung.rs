@@ -1,4 +1,4 @@
-//! Servers that are there and do not answer, and a disk that is full: deadlines hold, answers say what is known, and
+//! Servers that are there and do not answer: deadlines hold, answers say what is known, and
 //! nobody has to restart floodgate afterwards.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
@@ -115,36 +115,6 @@ fn a_frozen_database_is_waited_out() {
         let others = recording.fates.iter().filter(|fate| fate.verdict != Verdict::Accepted).count();
         ensure!(others == 0 && recording.attempts() == recording.fates.len(), "{}", recording.answers);
         world.check(&postgres, &recording)?;
-        consume.wait_ready()?;
-        consume.stop()?;
-        serve.stop()
-    });
-}
-
-#[test]
-fn a_full_disk_of_the_log_is_survived() {
-    let Servers { kafka, postgres } = Servers::own();
-    let world = World::ready(&kafka, &postgres).unwrap().hurried();
-    world.set("buffer.kafka.message_timeout_ms", "2000");
-    run(|| {
-        let serve = world.start(&["serve"])?;
-        let consume = world.start(&["consume"])?;
-        let plan = Arc::new(Plan::mixed(seed(), PlanSize::about(8000)));
-        world.create_coupons(&serve, &plan)?;
-        let load = world.load(&plan, &[&serve], patient());
-        load.wait_for(0.3)?;
-
-        // a broker that cannot write its only log ends
-        let broker = kafka.process(0)?;
-        broker.limit_file_size(1)?;
-        broker.wait_exit(READY)?;
-        serve.wait_unready("does not answer")?;
-        let answer = serve.ask(&valid_expectation())?;
-        ensure!([503, 504].contains(&answer.status), "{} {}", answer.status, answer.text());
-        kafka.start_again(0)?;
-
-        let recording = load.finish()?;
-        world.check_but(&postgres, &recording, &[4711])?;
         consume.wait_ready()?;
         consume.stop()?;
         serve.stop()

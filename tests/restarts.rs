@@ -11,7 +11,6 @@ use floodgate_testkit::wait;
 use support::load::LoadOptions;
 use support::node::Metrics;
 use support::plan::{Plan, PlanSize, seed};
-use support::topic::dead_letters;
 use support::world::{READY, Servers, World, run};
 
 #[test]
@@ -57,28 +56,6 @@ fn a_killed_consumer_loses_and_doubles_nothing() {
     });
 }
 
-/// Whatever an ingress answered before it was killed holds; what it did not answer may or may not.
-#[test]
-fn a_killed_ingress_loses_nothing_it_answered() {
-    let Servers { kafka, postgres } = Servers::shared();
-    let world = World::ready(kafka, postgres).unwrap().hurried();
-    run(|| {
-        let (stays, mut dies) = (world.start(&["serve"])?, world.start(&["serve"])?);
-        let consume = world.start(&["consume"])?;
-        let plan = Arc::new(Plan::mixed(seed(), PlanSize::about(8000)));
-        world.create_coupons(&stays, &plan)?;
-        let load = world.load(&plan, &[&stays, &dies], LoadOptions::default());
-        load.wait_for(0.3)?;
-        dies.kill()?;
-        load.wait_for(0.6)?;
-        dies.start_again(&world)?;
-        let recording = load.finish()?;
-        ensure!(recording.attempts() > recording.fates.len(), "no write met the kill");
-        world.check(postgres, &recording)?;
-        consume.stop()
-    });
-}
-
 /// The last records of a load are applied while the group waits for the killed member to be given up: no later record
 /// makes anybody commit these offsets.
 #[test]
@@ -101,38 +78,6 @@ fn offsets_are_committed_when_a_load_ends_amid_a_rebalance() {
         dies.start_again(&world)?;
         let recording = load.finish()?;
         world.check(postgres, &recording)
-    });
-}
-
-#[test]
-fn a_rolling_restart_under_load_loses_nothing() {
-    let Servers { kafka, postgres } = Servers::shared();
-    let world = World::ready(kafka, postgres).unwrap().hurried();
-    run(|| {
-        let mut serves = [world.start(&["serve"])?, world.start(&["serve"])?];
-        let mut consumes = [world.start(&["consume"])?, world.start(&["consume"])?];
-        let plan = Arc::new(Plan::mixed(seed(), PlanSize::about(20_000)));
-        world.create_coupons(&serves[0], &plan)?;
-
-        let load = world.load(&plan, &[&serves[0], &serves[1]], LoadOptions::default());
-        for (number, part) in [0.1, 0.5].into_iter().enumerate() {
-            load.wait_for(part)?;
-            serves[number].stop()?;
-            consumes[number].stop()?;
-            load.wait_for(part + 0.1)?;
-            serves[number].start_again(&world)?;
-            consumes[number].start_again(&world)?;
-        }
-        let recording = load.finish()?;
-        world.check(postgres, &recording)?;
-        ensure!(recording.attempts() > recording.fates.len(), "no write met a node that was stopping");
-        let doubled = dead_letters(
-            &kafka.bootstrap(),
-            &world.named("floodgate.dlq.v1"),
-            &world.named("floodgate.like.v1"),
-        )?;
-        ensure!(doubled.is_empty(), "dead letters of a restart: {doubled:?}");
-        Ok(())
     });
 }
 

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use floodgate_buffer::{LogError, Offset, Partition, Received, Strategy, Topic};
 use floodgate_schemas::EventType;
+use floodgate_schemas::dead_letter::headers;
 
 use crate::VerifyError;
 use crate::read::CHUNK_EVENTS;
@@ -57,13 +58,9 @@ impl DeadLetters {
             std::str::from_utf8(found.1?).ok()
         };
         let origin = || {
-            let topic = header("floodgate-dlq-topic")?;
+            let topic = header(headers::TOPIC)?;
             let (of, _) = names.iter().find(|(_, name)| name == topic)?;
-            Some((
-                *of,
-                header("floodgate-dlq-partition")?.parse().ok()?,
-                header("floodgate-dlq-offset")?.parse().ok()?,
-            ))
+            Some((*of, header(headers::PARTITION)?.parse().ok()?, header(headers::OFFSET)?.parse().ok()?))
         };
         // a letter without an origin accounts for no record
         if let Some((of, partition, offset)) = origin() {

@@ -98,20 +98,19 @@ fn committed_is_durable_at_every_moment() {
         let plan = round.plan(8000);
         world.create_coupons(&serve, &plan)?;
         let load = world.load(&plan, &[&serve], LoadOptions { rate: 1000, ..LoadOptions::default() });
-        let mut looks = 0;
-        for part in [0.2, 0.4, 0.6, 0.8, 1.0] {
+        for (turn, part) in [0.2, 0.4, 0.6, 0.8, 1.0].into_iter().enumerate() {
+            let consume = &mut consumes[turn % 2];
             // in turn under load, in the middle of a takeover, and in the middle of a handover
             match round.one_of(3) {
                 0 => {}
-                1 => consumes[looks % 2].kill()?,
-                _ => consumes[looks % 2].stop()?,
+                1 => consume.kill()?,
+                _ => consume.stop()?,
             }
             round.balances(&world)?;
-            if consumes[looks % 2].process().exit_status().is_some() {
-                consumes[looks % 2].start_again(&world)?;
+            if consume.process().exit_status().is_some() {
+                consume.start_again(&world)?;
             }
             round.balances(&world)?;
-            looks += 1;
             load.wait_for(part)?;
         }
         let recording = load.finish()?;

@@ -15,8 +15,11 @@ const CONFIG_TOOL: &str = "kafka.admin.ConfigCommand";
 /// Before the fields of every event stand a marker and its schema's fingerprint.
 const HEADER: usize = 10;
 
-/// Records that are no valid events, made from valid ones: topic, key and value.
-fn poison(round: &Round<'_>, world: &World) -> Result<Vec<(String, Vec<u8>, Vec<u8>)>> {
+/// Topic, key and value.
+type Poison = (String, Vec<u8>, Vec<u8>);
+
+/// Records that are no valid events, made from valid ones.
+fn poison(round: &Round<'_>, world: &World) -> Result<Vec<Poison>> {
     let records = |name: &str| read_all(&round.kafka.bootstrap(), &world.named(name));
     let (likes, expectations) = (records("floodgate.like.v1")?, records("floodgate.expectation.v1")?);
     let pick = |records: &[Found]| -> Result<(Vec<u8>, Vec<u8>)> {
