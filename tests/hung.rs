@@ -1,5 +1,5 @@
-//! Servers that are there and do not answer: deadlines hold, answers say what is known, and
-//! nobody has to restart floodgate afterwards.
+//! Servers that are there and do not answer: deadlines hold, answers say what is known, and nobody has to restart
+//! floodgate afterwards.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
