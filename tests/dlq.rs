@@ -7,99 +7,16 @@ mod support;
 use std::collections::BTreeMap;
 
 use anyhow::{Context, Result, ensure};
-use floodgate_schemas::LikeAction;
 use floodgate_schemas::codec::encode;
-use floodgate_schemas::examples::{at, expectation, like};
+use floodgate_schemas::examples::{at, expectation};
 use floodgate_testkit::{Postgres, wait};
-use serde_json::Value;
+use serde_json::{Value, json};
 use support::answers::{keys, problem};
 use support::client::Ask;
+use support::house::{DEAD_LETTERS, House, LIKES};
 use support::node::Node;
-use support::topic::{Found, put, read_all};
+use support::topic::Found;
 use support::world::{DRAINED, READY, Servers, World, run};
-
-const LIKES: &str = "floodgate.like.v1";
-const DEAD_LETTERS: &str = "floodgate.dlq.v1";
-
-/// A world in which likes by `forbidden…` and expectations of character 666 are bad rows.
-struct House {
-    servers: &'static Servers,
-    world: World,
-}
-
-impl House {
-    fn new() -> House {
-        let servers = Servers::shared();
-        let world = World::ready(&servers.kafka, &servers.postgres).unwrap().hurried();
-        let house = House { servers, world };
-        house.sql(
-            "ALTER TABLE likes ADD CONSTRAINT house_rule CHECK (liker_account_id NOT LIKE 'forbidden%')",
-        );
-        house.sql("ALTER TABLE expectations ADD CONSTRAINT house_rule CHECK (character_id <> 666)");
-        house
-    }
-
-    fn sql(&self, statement: &str) -> String {
-        self.servers.postgres.psql(&self.world.setting("store.url"), statement).unwrap()
-    }
-
-    fn drop_rules(&self) {
-        self.sql("ALTER TABLE likes DROP CONSTRAINT house_rule");
-        self.sql("ALTER TABLE expectations DROP CONSTRAINT house_rule");
-    }
-
-    /// Puts bytes on a topic and says where they are.
-    fn put(&self, topic: &str, key: &str, value: &[u8]) -> Result<(i32, i64)> {
-        put(
-            &self.servers.kafka.bootstrap(),
-            &self.world.named(topic),
-            key.as_bytes(),
-            value,
-            ("trace", "a\tb"),
-        )
-    }
-
-    /// Puts a like of `star` on its topic.
-    fn put_like(&self, number: u64, liker: &str) -> Result<(i32, i64)> {
-        let mut value = Vec::new();
-        encode(&like(number, "star", liker, LikeAction::Like, 0), &mut value)?;
-        self.put(LIKES, &format!("star\u{1f}{liker}"), &value)
-    }
-
-    fn topic(&self, topic: &str) -> Result<Vec<Found>> {
-        read_all(&self.servers.kafka.bootstrap(), &self.world.named(topic))
-    }
-
-    fn origin(&self, topic: &str, (partition, offset): (i32, i64)) -> String {
-        format!("{}/{partition}/{offset}", self.world.named(topic))
-    }
-
-    /// Applies, or dead-letters, all there is.
-    fn consume(&self) -> Result<()> {
-        let consume = self.world.start(&["consume"])?;
-        self.world.wait_drained(DRAINED)?;
-        consume.stop()
-    }
-
-    /// The likers of `star`, and their count.
-    fn stars_likers(&self) -> (Vec<String>, String) {
-        let likers =
-            self.sql("SELECT liker_account_id FROM likes WHERE target_ocid = 'star' AND liked ORDER BY 1");
-        let count = self.sql("SELECT count FROM like_counts WHERE target_ocid = 'star'");
-        (likers.lines().map(str::to_owned).collect(), count.trim().to_owned())
-    }
-
-    /// `floodgate dlq …` that must not fail.
-    fn dlq(&self, args: &[&str]) -> Result<String> {
-        self.world.succeed(&[&["dlq"], args].concat())
-    }
-
-    /// `floodgate dlq list --json …`
-    fn list(&self, args: &[&str]) -> Result<Vec<Value>> {
-        let lines = self.dlq(&[&["list", "--json"], args].concat())?;
-        lines.lines().map(|line| Ok(serde_json::from_str(line)?)).collect()
-    }
-}
 
 fn origin_of(letter: &Value) -> String {
     let origin = &letter["origin"];
@@ -244,7 +161,7 @@ fn check_listener(house: &House, node: &Node, letters: &[Value]) -> Result<()> {
     ensure!(keys(&told) == names.into(), "{told}");
     ensure!(told["letters"].as_array().is_some_and(|told| told == letters), "{told} and not {letters:?}");
     ensure!(told["total"] == 4 && told["replayed"] == 0 && told["unreadable"] == 0, "{told}");
-    ensure!(told["byReason"] == serde_json::json!({"bad-row": 2, "not-avro": 2}), "{told}");
+    ensure!(told["byReason"] == json!({"bad-row": 2, "not-avro": 2}), "{told}");
     ensure!(told["truncated"] == false, "{told}");
 
     let narrow = node.ask_admin("/dlq?type=like&limit=1&key=star%1fforbidden")?.json();
@@ -390,6 +307,60 @@ fn a_replay_that_is_killed_goes_on_where_it_was() {
         let (rows, count) = house.stars_likers();
         ensure!(rows == likers && count == "8", "{rows:?} {count}");
         ensure!(house.list(&[])?.len() == likers.len(), "nothing failed again");
+        Ok(())
+    });
+}
+
+/// More letters of one key, hence in one partition, than are read and published at once.
+#[test]
+fn many_letters_come_back_in_their_order() {
+    const LETTERS: usize = 500;
+    let house = House::new();
+    run(|| {
+        let serve = house.world.start(&["serve"])?;
+        let event = |number: usize| {
+            let action = if number.is_multiple_of(2) { "LIKE" } else { "UNLIKE" };
+            json!({"type": "like", "targetOcid": "star", "likerAccountId": "forbidden", "action": action})
+        };
+        let events: Vec<Value> = (0..=LETTERS).map(event).collect();
+        let answer = serve.ask(&Ask::new("POST", "/api/v6/events").json(json!(events).to_string()))?;
+        ensure!(answer.status == 200, "{} {}", answer.status, answer.text());
+        let sent = house.topic(LIKES)?;
+        house.consume()?;
+        let told = house.dlq(&["list"])?;
+        ensure!(told.contains("501 dead letters (501 bad-row)") && told.contains("the newest 100"), "{told}");
+
+        house.drop_rules();
+        let replayed = house.dlq(&["replay"])?;
+        ensure!(replayed.starts_with("501 dead letters replayed"), "{replayed}");
+        let values = |found: Vec<Found>| found.into_iter().map(|record| record.value).collect::<Vec<_>>();
+        let (sent, stands) = (values(sent), values(house.topic(LIKES)?));
+        ensure!(sent.len() == LETTERS + 1 && stands == [&sent[..], &sent[..]].concat(), "another order");
+        house.consume()?;
+        ensure!(house.stars_likers() == (vec!["forbidden".to_owned()], "1".to_owned()));
+        ensure!(
+            house.dlq(&["list", "--limit", "0"])?.contains("501 dead letters (501 bad-row); 501 replayed")
+        );
+        serve.stop()
+    });
+}
+
+/// Nothing is skipped because its letter has no room: the partition waits, and readiness says what to raise.
+#[test]
+fn a_letter_without_room_holds_its_partition_and_says_so() {
+    let house = House::new();
+    run(|| {
+        let poison = house.put(LIKES, "star\u{1f}ann", &[b'x'; 2000])?;
+        house.world.set("buffer.kafka.client.message_max_bytes", "1500");
+        let consume = house.world.launch(&["consume"])?;
+        consume.wait_unready("max.message.bytes")?;
+        let (_, detail) = consume.readiness()?;
+        ensure!(detail.contains("message size limit") && detail.contains("a dead letter has 2"), "{detail}");
+        ensure!(house.topic(DEAD_LETTERS)?.is_empty());
+        consume.stop()?;
+        house.world.set("buffer.kafka.client.message_max_bytes", "1064000");
+        house.consume()?;
+        ensure!(house.list(&["--origin", &house.origin(LIKES, poison)])?.len() == 1);
         Ok(())
     });
 }

@@ -1,11 +1,12 @@
-//! What the end-to-end tests and benches share: servers and nodes ([`world`]), planned writes ([`plan`]), a client
-//! that sends and records them ([`client`], [`load`]), the state the database must then have ([`model`]), and what answers
-//! look like ([`answers`]).
+//! What the end-to-end tests and benches share: servers and nodes ([`world`], [`house`]), planned writes ([`plan`]), a
+//! client that sends and records them ([`client`], [`load`]), the state the database must then have ([`model`]), and what
+//! answers look like ([`answers`]).
 
 #![allow(dead_code, reason = "each test file uses another part")]
 
 pub mod answers;
 pub mod client;
+pub mod house;
 pub mod load;
 pub mod mistakes;
 pub mod model;

@@ -107,8 +107,8 @@ impl Replay {
         let read = self.scan.each(|batch| {
             let records: Vec<Received<'_>> = batch.iter().collect();
             let letters = records.iter().filter_map(|record| Letter::read(record, &index.topics).ok());
-            let origins: Vec<Letter<'_>> = letters.collect();
-            let due: Vec<_> = origins.into_iter().filter(|letter| index.take(letter.origin)).collect();
+            let letters: Vec<Letter<'_>> = letters.collect();
+            let due: Vec<_> = letters.into_iter().filter(|letter| index.take(letter.origin)).collect();
             for letters in due.chunks(pace.records()) {
                 pace.wait(letters.len());
                 work.replay(letters, &index.topics)?;
