@@ -48,7 +48,8 @@ pub(crate) async fn consume(settings: &Settings, args: &ConsumeArgs) -> Result<(
     if unacknowledged > 0 {
         return Err(Exit::failed(format!("{unacknowledged} dead letters were not acknowledged")));
     }
-    tracing::info!("stopped; every finished batch is committed");
+    let events = opened.metrics.processed_tasks.get();
+    tracing::info!(events, "stopped; every finished batch is committed");
     Ok(())
 }
 

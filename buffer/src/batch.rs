@@ -77,6 +77,19 @@ impl Batch {
         }
     }
 
+    /// Forgets the records of one partition but the first few.
+    pub fn keep_first(&mut self, partition: Partition, records: usize) {
+        let mut left = records;
+        self.records.retain(|record| {
+            if record.partition != partition {
+                return true;
+            }
+            let keep = left > 0;
+            left = left.saturating_sub(1);
+            keep
+        });
+    }
+
     /// The number of records.
     pub fn len(&self) -> usize {
         self.records.len()

@@ -365,3 +365,26 @@ pub async fn a_held_partition_comes_again(strategy: Arc<dyn Strategy>) {
     member.close().await.unwrap();
     lag_becomes(&strategy, 0).await;
 }
+
+/// A partition that a busy member gave to another one is read again when it comes back.
+pub async fn a_partition_that_comes_back_is_read(strategy: Arc<dyn Strategy>) {
+    const COUNT: usize = 1000;
+    publish(&*strategy.publisher().unwrap(), 20, COUNT).await;
+    // nobody takes its second batch: it stops reading
+    let few = BatchLimits { events: 5, ..limits() };
+    let mut stays = strategy.subscribe(OF, few).unwrap();
+    let batch = next(&mut *stays).await;
+    let mut values = values_of(&batch);
+    stays.commit(batch);
+    let mut comes = strategy.subscribe(OF, limits()).unwrap();
+    next(&mut *comes).await;
+    comes.close().await.unwrap();
+    // what the other one took and did not commit comes again as well
+    while values.len() < COUNT {
+        let batch = next(&mut *stays).await;
+        values.extend(values_of(&batch));
+        stays.commit(batch);
+    }
+    assert_complete_in_key_order(&values, 20, COUNT);
+    stays.close().await.unwrap();
+}

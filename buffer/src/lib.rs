@@ -199,6 +199,9 @@ pub trait Subscription: Send {
     /// [`Batch::retain_partitions`].
     fn hold(&mut self, partition: Partition, pause: Duration);
 
+    /// Whether a partition is this member's, as far as it knows.
+    fn owns(&self, partition: Partition) -> bool;
+
     /// No more new records: [`Subscription::next`] finishes what only this process holds, then says `None`.
     fn stop(&mut self);
 

@@ -79,7 +79,8 @@ contract!(
     a_closed_publisher_is_empty_and_refuses,
     bytes_arrive_unchanged,
     a_topic_is_read_past_its_group,
-    a_held_partition_comes_again
+    a_held_partition_comes_again,
+    a_partition_that_comes_back_is_read
 );
 
 /// With no broker nothing is acknowledged: the queue fills, and is relieved when messages time out.

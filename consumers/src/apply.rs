@@ -32,6 +32,10 @@ impl<E: Event> Pipeline<E> {
             if range.is_empty() {
                 continue;
             }
+            // a search through many bad rows takes its time, and somebody else can do it
+            if !bad_rows.is_empty() && self.stop.is_cancelled() && self.strategy.is_shared() {
+                return Err(GaveUp);
+            }
             let Err(BadRow(message)) = self.apply_until_done(&decoded.events[range.clone()]).await? else {
                 continue;
             };

@@ -15,6 +15,7 @@ mod backoff;
 mod config;
 mod dead_letter;
 mod health;
+mod hold;
 mod metrics;
 mod pipeline;
 mod storm;

@@ -1,11 +1,10 @@
 //! One member's life.
 
-use std::collections::HashMap;
 use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::Duration;
 
-use floodgate_buffer::{Batch, Partition, Publish, Strategy, SubscribeError, Subscription, Topic};
+use floodgate_buffer::{Batch, Publish, Strategy, SubscribeError, Subscription};
 use floodgate_schemas::Event;
 use floodgate_schemas::codec::{DecodeError, decode};
 use floodgate_store::Apply;
@@ -15,8 +14,9 @@ use crate::ConsumersConfig;
 use crate::backoff::Backoff;
 use crate::dead_letter::DeadLetter;
 use crate::health::MemberHealth;
+use crate::hold::Judged;
 use crate::metrics::PipelineMetrics;
-use crate::storm::{Storms, Verdict};
+use crate::storm::Storms;
 
 /// One member of the group that applies `E`.
 pub(crate) struct Pipeline<E: Event> {
@@ -32,6 +32,17 @@ pub(crate) struct Pipeline<E: Event> {
 
 /// Stopped in the middle of something that does not get done: the batch is not committed, and comes again.
 pub(crate) struct GaveUp;
+
+/// What a member does next.
+enum Next {
+    Batch(Batch),
+    /// Looks whether the partitions it holds are still its own.
+    NothingYet,
+    End,
+}
+
+/// How many records of a partition that is held are tried: enough to see whether they are still bad.
+const PROBE_RECORDS: usize = 20;
 
 /// A batch, decoded.
 pub(crate) struct Decoded<E> {
@@ -73,20 +84,42 @@ impl<E: Event> Pipeline<E> {
             () = self.stop.cancelled() => {}
         }
         self.recovered();
-        while let Some(mut batch) =
-            self.receive(&mut *subscription).await.inspect_err(|_| self.calm(&storms))?
-        {
-            let Ok(held) = self.finish(&batch, &mut storms).await else { break };
-            for partition in &held {
-                subscription.hold(*partition, self.config.retry_max());
+        let ended = loop {
+            match self.receive(&mut *subscription, &storms).await {
+                Ok(Next::Batch(batch)) => {
+                    if self.work_on(batch, &mut *subscription, &mut storms).await.is_err() {
+                        break Ok(());
+                    }
+                    backoff.reset();
+                    self.recovered();
+                }
+                Ok(Next::NothingYet) => self.forget_lost(&mut storms, &*subscription),
+                Ok(Next::End) => break Ok(()),
+                Err(error) => break Err(error),
             }
-            batch.retain_partitions(|partition| !held.contains(&partition));
-            subscription.commit(batch);
-            backoff.reset();
-            self.recovered();
+        };
+        self.calm(storms);
+        match ended {
+            Ok(()) => subscription.close().await,
+            Err(error) => Err(error),
         }
-        self.calm(&storms);
-        subscription.close().await
+    }
+
+    async fn work_on(
+        &self,
+        mut batch: Batch,
+        subscription: &mut dyn Subscription,
+        storms: &mut Storms,
+    ) -> Result<(), GaveUp> {
+        self.forget_lost(storms, subscription);
+        storms.held().for_each(|partition| batch.keep_first(partition, PROBE_RECORDS));
+        let judged = self.finish(&batch, storms).await?;
+        batch.retain_partitions(|partition| !judged.held.contains(&partition));
+        subscription.commit(batch);
+        judged.held.iter().for_each(|partition| subscription.hold(*partition, self.config.retry_max()));
+        // what was left out of the batch comes next
+        judged.over.iter().for_each(|partition| subscription.hold(*partition, Duration::ZERO));
+        Ok(())
     }
 
     /// Making a client may read files and start threads: not on a thread that serves others.
@@ -99,21 +132,32 @@ impl<E: Event> Pipeline<E> {
         }
     }
 
-    async fn receive(&self, subscription: &mut dyn Subscription) -> Result<Option<Batch>, SubscribeError> {
+    async fn receive(
+        &self,
+        subscription: &mut dyn Subscription,
+        storms: &Storms,
+    ) -> Result<Next, SubscribeError> {
+        let look_at_storms = async {
+            match storms.any() {
+                true => tokio::time::sleep(self.config.retry_max()).await,
+                false => std::future::pending().await,
+            }
+        };
         if !self.stop.is_cancelled() {
             tokio::select! {
                 biased;
                 () = self.stop.cancelled() => {}
-                batch = subscription.next() => return batch,
+                batch = subscription.next() => return Ok(batch?.map_or(Next::End, Next::Batch)),
+                () = look_at_storms => return Ok(Next::NothingYet),
             }
         }
         subscription.stop();
-        subscription.next().await
+        Ok(subscription.next().await?.map_or(Next::End, Next::Batch))
     }
 
     /// Decodes, applies, dead-letters: when it returns `Ok`, every record of the batch is done, but for those of the
     /// partitions that are held.
-    async fn finish(&self, batch: &Batch, storms: &mut Storms) -> Result<Vec<Partition>, GaveUp> {
+    async fn finish(&self, batch: &Batch, storms: &mut Storms) -> Result<Judged, GaveUp> {
         let decoded = decode_all::<E>(batch);
         let bad_rows = self.apply(&decoded).await?;
         let undecodable = decoded.undecodable.iter().map(|(record, error)| DeadLetter {
@@ -122,77 +166,13 @@ impl<E: Event> Pipeline<E> {
             message: error.to_string(),
         });
         let letters: Vec<_> = undecodable.chain(bad_rows).collect();
-        let held = self.judge(batch, &letters, storms);
+        let judged = self.judge(batch, &letters, storms);
         let is_held = |letter: &DeadLetter| {
-            batch.get(letter.record).is_some_and(|received| held.contains(&received.origin.partition))
+            batch.get(letter.record).is_some_and(|received| judged.held.contains(&received.origin.partition))
         };
         let letters = letters.into_iter().filter(|letter| !is_held(letter)).collect();
         self.dead_letter(batch, letters).await?;
-        Ok(held)
-    }
-
-    /// The partitions of the batch that are held for having too many bad records.
-    fn judge(&self, batch: &Batch, letters: &[DeadLetter], storms: &mut Storms) -> Vec<Partition> {
-        // what only this process holds goes with it: better dead-lettered, and logged, than lost without a word
-        if self.stop.is_cancelled() && !self.strategy.is_shared() {
-            return Vec::new();
-        }
-        let mut counts: HashMap<Partition, (usize, usize)> = HashMap::new();
-        for received in batch.iter() {
-            counts.entry(received.origin.partition).or_default().0 += 1;
-        }
-        for received in letters.iter().filter_map(|letter| batch.get(letter.record)) {
-            counts.entry(received.origin.partition).or_default().1 += 1;
-        }
-        let mut held = Vec::new();
-        for (partition, (records, bad)) in counts {
-            let verdict = storms.judge(partition, records, bad);
-            if matches!(verdict, Verdict::Held | Verdict::StillHeld) {
-                held.push(partition);
-            }
-            self.tell_storm(partition, verdict, (records, bad), letters);
-        }
-        self.health.held(storms.any().then(|| {
-            let topic = self.strategy.topic_name(Topic::Events(E::TYPE));
-            format!(
-                "{} of {topic} held: too many bad records (consumers.dead_letter_share_max)",
-                storms.partitions()
-            )
-        }));
-        held
-    }
-
-    fn tell_storm(
-        &self,
-        partition: Partition,
-        verdict: Verdict,
-        (records, bad): (usize, usize),
-        letters: &[DeadLetter],
-    ) {
-        let group = self.strategy.group_name(E::TYPE);
-        match verdict {
-            Verdict::Held => {
-                self.metrics.held(&group, partition, true);
-                let message = letters.first().map_or("", |letter| letter.message.as_str());
-                tracing::error!(
-                    %group, %partition, records, bad, message,
-                    "most of a partition's records would be dead letters: it is held until they can be applied; if they \
-                     really are dead, raise consumers.dead_letter_share_max"
-                );
-            }
-            Verdict::Over => {
-                self.metrics.held(&group, partition, false);
-                tracing::info!(%group, %partition, "a partition that was held goes on");
-            }
-            Verdict::Calm | Verdict::StillHeld => {}
-        }
-    }
-
-    /// This member has no partitions any more, hence none that is held.
-    fn calm(&self, storms: &Storms) {
-        let group = self.strategy.group_name(E::TYPE);
-        storms.held().for_each(|partition| self.metrics.held(&group, partition, false));
-        self.health.held(None);
+        Ok(judged)
     }
 
     /// Waits, unless the process is told to stop and somebody else can do the work.

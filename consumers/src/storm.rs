@@ -57,6 +57,12 @@ impl Storms {
         held.join(", ")
     }
 
+    /// Whoever owns the partition now judges it anew.
+    pub(crate) fn forget(&mut self, partition: Partition) {
+        self.held.remove(&partition);
+        self.seen.remove(&partition);
+    }
+
     /// Judges the part of a batch that one partition has in it: whether it must be held, and whether that is new.
     pub(crate) fn judge(&mut self, partition: Partition, records: usize, bad: usize) -> Verdict {
         let batch = Seen { records: records as f64, bad: bad as f64 };

@@ -4,15 +4,16 @@ use floodgate_buffer::Offset;
 use floodgate_store::Standing;
 use serde::{Deserialize, Serialize};
 
-/// What became of one copy of an event. The order decides where copies of one event differ: what was done with
-/// one of them was done with the event, and a copy that is missing is a violation although another is on its way.
+/// What became of one copy of an event. The order decides where copies of one event differ: what was applied with
+/// one of them was applied with the event, and a copy that is missing is a violation although another is on its way or
+/// among the dead letters: it may be the replay of that dead letter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Class {
     Current,
     Superseded,
     Decided,
-    DeadLettered,
     Missing,
+    DeadLettered,
     InFlight,
 }
 
@@ -21,8 +22,8 @@ impl Class {
         Class::Current,
         Class::Superseded,
         Class::Decided,
-        Class::DeadLettered,
         Class::Missing,
+        Class::DeadLettered,
         Class::InFlight,
     ];
 

@@ -34,8 +34,12 @@ impl DeadLetters {
                     }
                     // the oldest expired while we read
                     Err(LogError::Gone(..)) => {
-                        left = start(log.bounds()?, partition);
-                        from = left.max(from.next());
+                        let start = start(log.bounds()?, partition);
+                        if start <= from {
+                            let reason = "the dead-letter topic was made anew while it was read; start again";
+                            return Err(VerifyError::Unavailable(reason.to_owned()));
+                        }
+                        (left, from) = (start, start);
                     }
                     Err(error) => return Err(error.into()),
                 }

@@ -18,7 +18,7 @@ use crate::class::Tally;
 use crate::report::{Missing, Unchecked};
 
 /// Of the progress file. Another format is another check.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 const PROGRESS: &str = "verify.json";
 const PROGRESS_NEW: &str = "verify.json.new";
 const LOCK: &str = "verify.lock";
@@ -125,6 +125,8 @@ impl State {
             let mut file = File::create(self.folder.join(PROGRESS_NEW))?;
             file.write_all(&serde_json::to_vec(&self.progress)?)?;
             file.sync_all()?;
+            // what the progress counts is found again after a power cut
+            File::open(self.folder.join(RUNS))?.sync_all()?;
             fs::rename(self.folder.join(PROGRESS_NEW), self.folder.join(PROGRESS))?;
             File::open(&self.folder)?.sync_all()
         };

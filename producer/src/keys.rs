@@ -41,7 +41,8 @@ impl Keys {
         let mut hasher = self.fingerprints.build_hasher();
         event.hash_words(&mut hasher);
         let fingerprint = hasher.finish();
-        let known = words.entry(id).or_insert(fingerprint);
+        // of two that come at once only one is the first
+        let known = words.entry(id).or_insert_with(|| fingerprint);
         match known.is_fresh() {
             true => Ok(NewKey(Some(id))),
             false if *known.value() == fingerprint => Ok(NewKey(None)),

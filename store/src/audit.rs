@@ -41,7 +41,7 @@ pub trait Audit<E: Event>: Send + Sync {
 
 /// Recounts what is kept twice.
 pub trait Recount: Send + Sync {
-    /// Rows that contradict each other, as they are at one moment, also while consumers write. The database does
+    /// Rows that contradict each other, each kind as it is at one moment, also while consumers write. The database does
     /// the counting, over whole tables: this may take minutes, and ends after an hour at the latest. Brings the
     /// first `at_most`, and the number of all.
     fn discrepancies(&self, at_most: usize) -> BoxFuture<'_, Result<Discrepancies, ReadError>>;

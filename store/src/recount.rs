@@ -2,8 +2,8 @@
 //!
 //! Counting is the database's work, and only rows that differ leave it, a limited number of them; so a recount
 //! takes no more memory here than its answer. The SQL is common to all databases. Every query answers with the
-//! same columns, three texts, three numbers and the number of all rows it found, and all of them are asked in one
-//! snapshot: counters and rows that change together are seen together, whoever writes meanwhile.
+//! same columns, three texts, three numbers and the number of all rows it found. Each is one statement, hence sees one
+//! moment: counters and rows that change together are seen together, whoever writes meanwhile.
 
 use crate::{Discrepancies, Discrepancy};
 

@@ -57,7 +57,7 @@ impl Survey {
             for record in batch.iter() {
                 let Some((letter, is_first)) = index.note(&record)? else { continue };
                 if is_first {
-                    *by_reason.entry(letter.reason.clone().into_owned()).or_default() += 1;
+                    count_reason(&mut by_reason, &letter.reason);
                     newest.offer(&letter, &topics);
                 } else {
                     newest.mark(&letter);
@@ -78,6 +78,18 @@ impl Survey {
             letters,
         })
     }
+}
+
+/// Reasons told apart, and how long each may be: ours are few and short, and others may write to the topic as well.
+const REASONS_MAX: usize = 100;
+const REASON_CHARS: usize = 80;
+/// What the others are counted as.
+const OTHER_REASONS: &str = "other";
+
+fn count_reason(by_reason: &mut BTreeMap<String, u64>, reason: &str) {
+    let reason: String = reason.chars().take(REASON_CHARS).collect();
+    let is_known = by_reason.len() < REASONS_MAX || by_reason.contains_key(&reason);
+    *by_reason.entry(if is_known { reason } else { OTHER_REASONS.to_owned() }).or_default() += 1;
 }
 
 /// The letters that failed last.

@@ -170,7 +170,10 @@ impl ClientSettings {
             .set("fetch.queue.backoff.ms", "10")
             .set("fetch.wait.max.ms", "100")
             .set("enable.partition.eof", "true");
-        self.passed_through_over(config)
+        let mut config = self.passed_through_over(config);
+        // a follower may be behind: tools that look at everything ask leaders
+        config.remove("client.rack");
+        config
     }
 
     /// For looking into `group` without ever joining it.

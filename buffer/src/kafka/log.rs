@@ -11,7 +11,7 @@ use rdkafka::types::RDKafkaErrorCode;
 
 use super::client::ClientSettings;
 use super::offsets::{Bound, bounds, partitions};
-use super::{Names, native};
+use super::{ASK_TIMEOUT, Names, native};
 use crate::{Batch, Chunk, Log, LogError, Offset, Partition, Topic};
 
 /// How long a partition may be silent, neither a record nor its end, before its broker counts as away.
@@ -64,11 +64,24 @@ impl KafkaLog {
     ) -> Result<Chunk, KafkaError> {
         let mut chunk = Chunk { batch: Batch::new(self.topic), next: range.start };
         let mut heard = Instant::now();
+        let mut looked_again = false;
         while chunk.next < range.end && chunk.batch.len() < events && chunk.batch.bytes() < CHUNK_BYTES_MAX {
             let message = match self.consumer.poll(Duration::from_millis(100)) {
                 Some(Ok(message)) => message,
-                // all that there was before `range.end` has been passed
+                // of an earlier look, or of a log that has grown since: a second look, from here, tells
+                Some(Err(KafkaError::PartitionEOF(ended))) if ended == partition.0 && !looked_again => {
+                    looked_again = true;
+                    self.position = None;
+                    self.go_to(partition, chunk.next)?;
+                    continue;
+                }
                 Some(Err(KafkaError::PartitionEOF(ended))) if ended == partition.0 => {
+                    let (_, end) = self.consumer.fetch_watermarks(&self.name, partition.0, ASK_TIMEOUT)?;
+                    if end < range.end.0 {
+                        // a new leader that does not know yet how far its followers are
+                        return Err(KafkaError::MessageConsumption(RDKafkaErrorCode::OffsetNotAvailable));
+                    }
+                    // offsets without records: all that there was before `range.end` has been passed
                     chunk.next = range.end;
                     continue;
                 }
@@ -80,7 +93,7 @@ impl KafkaLog {
                 Some(Err(error)) => return Err(error),
                 None => return Err(KafkaError::MessageConsumption(RDKafkaErrorCode::OperationTimedOut)),
             };
-            heard = Instant::now();
+            (heard, looked_again) = (Instant::now(), false);
             let offset = Offset(message.offset());
             // what was under way from an earlier position
             if message.partition() != partition.0 || offset < chunk.next {

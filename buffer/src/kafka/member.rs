@@ -29,6 +29,9 @@ const PAUSE_AFTER: Duration = Duration::from_millis(500);
 /// The longest the thread sits in one poll or wait: how fast it notices that it should end.
 pub(super) const TICK: Duration = Duration::from_millis(100);
 
+/// After a partition could not be paused or set back, until it is tried again.
+const HOLD_RETRY: Duration = Duration::from_secs(1);
+
 /// How long the last commit waits for a group in the midst of a rebalance: a few heartbeats of all members.
 const LAST_COMMIT_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -38,6 +41,7 @@ pub(super) struct Owner {
     shared: Arc<Shared>,
     commit_interval: Duration,
     committed_at: Instant,
+    holds_served_at: tokio::time::Instant,
     /// Since when the full batch has not been taken.
     full_since: Option<Instant>,
     paused: bool,
@@ -64,6 +68,7 @@ impl Owner {
             shared: Arc::clone(shared),
             commit_interval: Duration::from_millis(settings.kafka.commit_interval_ms),
             committed_at: Instant::now(),
+            holds_served_at: tokio::time::Instant::now(),
             full_since: None,
             paused: false,
         })
@@ -114,21 +119,23 @@ impl Owner {
         let Some(position) = state.owned.get_mut(&partition).filter(|position| !position.hold.is_on()) else {
             return;
         };
-        if let Hold::SetBack(first) = std::mem::replace(&mut position.hold, Hold::None)
-            && first.0 != message.offset()
+        let offset = Offset(message.offset());
+        if let Hold::SetBack(below) = std::mem::replace(&mut position.hold, Hold::None)
+            && offset >= below
         {
             drop(state);
-            // taking it would pass over what lies between
-            self.shared.fail(format!("partition {partition} went on at {}, not {first}", message.offset()));
+            // taking it would pass over what lies before
+            self.shared.fail(format!("partition {partition} went on at {offset} instead of before {below}"));
             return;
         }
+        position.read = offset.next();
         if state.phase != Phase::Running {
             return;
         }
         let content = (message.key(), message.payload());
         let appended_at_ms = message.timestamp().to_millis().unwrap_or(0);
         let begins = state.filling.is_empty();
-        state.filling.push(partition, Offset(message.offset()), appended_at_ms, content, headers.into_iter());
+        state.filling.push(partition, offset, appended_at_ms, content, headers.into_iter());
         if begins {
             state.hand_out_at = Some(tokio::time::Instant::now() + self.shared.limits.wait);
         }
@@ -166,29 +173,43 @@ impl Owner {
     /// Pauses partitions the pipeline wants held, and reads those again whose time is over.
     fn serve_holds(&mut self) {
         let now = tokio::time::Instant::now();
-        let positions: Vec<_> = {
+        if self.holds_served_at + TICK > now {
+            return;
+        }
+        self.holds_served_at = now;
+        let held: Vec<_> = {
             let state = self.shared.state.lock();
-            state.owned.iter().map(|(partition, position)| (*partition, *position)).collect()
+            let held = state.owned.iter().filter(|(_, position)| position.hold != Hold::None);
+            held.map(|(partition, position)| (*partition, *position)).collect()
         };
-        for (partition, Position { hold, done, .. }) in positions {
+        for (partition, Position { hold, done, read, .. }) in held {
+            // while the batch is full everything is paused anyway
             let (outcome, next) = match hold {
                 Hold::Wanted(until) => (self.pause_one(partition), Hold::Paused(until)),
-                // while the batch is full everything is paused anyway
                 Hold::Paused(until) if until <= now && !self.paused => {
-                    (self.set_back(partition, done), Hold::SetBack(done))
+                    let below = if done < read { read } else { Offset(i64::MAX) };
+                    (self.set_back(partition, done), Hold::SetBack(below))
                 }
+                // librdkafka may pass over a resumption without a word
+                Hold::SetBack(_) if !self.paused => (self.resume_one(partition), hold),
                 _ => continue,
             };
-            if let Err(error) = outcome {
+            let next = outcome.map(|()| next).unwrap_or_else(|error| {
                 tracing::warn!(%partition, %error, "a partition was not held, or not set back; trying again");
-                continue;
-            }
+                Hold::Paused(now + HOLD_RETRY)
+            });
             if let Some(position) = self.shared.state.lock().owned.get_mut(&partition)
                 && position.hold == hold
             {
                 position.hold = next;
             }
         }
+    }
+
+    fn resume_one(&self, partition: Partition) -> KafkaResult<()> {
+        let mut list = TopicPartitionList::new();
+        list.add_partition(&self.consumer.context().topic, partition.0);
+        self.consumer.resume(&list)
     }
 
     fn pause_one(&self, partition: Partition) -> KafkaResult<()> {
@@ -206,7 +227,7 @@ impl Owner {
         )?;
         let sought = self.consumer.seek_partitions(list, ASK_TIMEOUT)?;
         sought.elements().iter().try_for_each(|element| element.error())?;
-        self.consumer.resume(&sought)
+        self.resume_one(partition)
     }
 
     fn pause(&mut self, pause: bool) {

@@ -157,7 +157,9 @@ impl MemberContext {
         let numbers: Vec<_> = partitions.iter().map(|partition| partition.0).collect();
         tracing::info!(group = self.group, partitions = ?numbers, owned, "partitions assigned");
         self.shared.joined();
-        consumer.incremental_assign(&list)
+        consumer.incremental_assign(&list)?;
+        // librdkafka remembers that a partition was paused when it left this member; it would never be read
+        consumer.resume(&list)
     }
 
     fn revoke(&self, consumer: &BaseConsumer<Self>, revoked: &TopicPartitionList) -> KafkaResult<()> {

@@ -47,10 +47,13 @@ pub(super) struct State {
     pub(super) failed: Option<String>,
 }
 
-/// How far this member is in a partition it owns: four offsets, each at most the one before. A commit that is
+/// How far this member is in a partition it owns: four offsets, each at most the one before (but that a held partition
+/// is read again). A commit that is
 /// sent may still fail, so only an acknowledged one counts when the partition moves away.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Position {
+    /// Where reading goes on: everything before it is in a batch, or was.
+    pub(super) read: Offset,
     /// Everything before it was given back by the pipeline.
     pub(super) done: Offset,
     /// The newest commit sent.
@@ -69,7 +72,7 @@ pub(super) enum Hold {
     Wanted(Instant),
     /// Paused until then.
     Paused(Instant),
-    /// It was set back, and its next record must be this one.
+    /// It was set back. Its next record must stand before this offset, up to where it had been read.
     SetBack(Offset),
 }
 
@@ -83,7 +86,7 @@ impl Hold {
 impl Position {
     /// Of a partition that is read from `offset` on.
     pub(super) fn at(offset: Offset) -> Self {
-        Self { done: offset, sent: offset, acknowledged: offset, hold: Hold::None }
+        Self { read: offset, done: offset, sent: offset, acknowledged: offset, hold: Hold::None }
     }
 }
 
@@ -265,6 +268,10 @@ impl Subscription for KafkaSubscription {
         }
         drop(state);
         self.shared.changed.notify_all();
+    }
+
+    fn owns(&self, partition: Partition) -> bool {
+        self.shared.state.lock().owned.contains_key(&partition)
     }
 
     fn stop(&mut self) {

@@ -117,8 +117,19 @@ impl Subscription for Member {
         }
     }
 
+    fn owns(&self, partition: Partition) -> bool {
+        // held by nobody: whoever asks first takes it when its time is over
+        let log = self.state.topics[self.topic.index()].lock();
+        let partition = usize::try_from(partition.0).ok().and_then(|number| log.partitions.get(number));
+        partition.is_some_and(|p| p.claim.as_ref().is_none_or(|claim| claim.member == self.id))
+    }
+
     fn stop(&mut self) {
         self.stopped = true;
+        // the process is about to end: nothing can be waited for any more
+        for partition in &mut self.state.topics[self.topic.index()].lock().partitions {
+            partition.held_until = None;
+        }
         self.state.news[self.topic.index()].notify_waiters();
     }
 

@@ -1,8 +1,8 @@
-//! Where events stand, by primary key, and the recount, in a snapshot of its own.
+//! Where events stand, by primary key, and the recount, on a connection of its own.
 
 use floodgate_schemas::{CouponIssue, ExpectationWrite, Like};
+use sqlx::Error;
 use sqlx::postgres::{PgBindIterExt, PgConnection};
-use sqlx::{Connection, Error};
 
 use super::types::Time;
 use super::{PostgresStore, RECOUNT_TIMEOUT};
@@ -35,9 +35,6 @@ const REQUESTS: &str = "
 SELECT coalesce(array_agg(place - 1), '{}')
 FROM unnest($1) WITH ORDINALITY AS asked (request_id, place)
 JOIN coupon_requests USING (request_id)";
-
-/// Counters and rows as they were at one moment.
-const SNAPSHOT: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
 
 type Compared = (Vec<i64>, Vec<bool>);
 
@@ -102,13 +99,11 @@ impl<E: Lookup<PgConnection>> Audit<E> for PostgresStore {
 impl Recount for PostgresStore {
     fn discrepancies(&self, at_most: usize) -> BoxFuture<'_, Result<Discrepancies, ReadError>> {
         let count = async move |connection: &mut PgConnection| {
-            let mut snapshot = connection.begin_with(SNAPSHOT).await?;
             let mut found = Discrepancies::default();
             for check in &CHECKS {
                 let query = sqlx::query_as::<_, Found>(check.sql).bind(found.room(at_most));
-                found.note(check, query.fetch_all(&mut *snapshot).await?, at_most);
+                found.note(check, query.fetch_all(&mut *connection).await?, at_most);
             }
-            snapshot.commit().await?;
             Ok(found)
         };
         Box::pin(transaction::request(&self.recounts, RECOUNT_TIMEOUT, count))

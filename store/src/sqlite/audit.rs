@@ -4,16 +4,13 @@ use std::collections::HashSet;
 
 use floodgate_schemas::{CouponIssue, EventId, ExpectationWrite, Like};
 use sqlx::sqlite::SqliteConnection;
-use sqlx::{Connection, Error, Row};
+use sqlx::{Error, Row};
 
 use super::{RECOUNT_TIMEOUT, SqliteStore, coupons, event_id, expectations, json, likes, place, time};
 use crate::batch::Ranked;
 use crate::recount::{CHECKS, Found};
 use crate::transaction::{self, Lookup};
 use crate::{Audit, BoxFuture, Discrepancies, ReadError, Recount, Standing};
-
-/// A transaction that only reads sees the file as it was at its first read.
-const SNAPSHOT: &str = "BEGIN DEFERRED";
 
 impl Lookup<SqliteConnection> for ExpectationWrite {
     async fn look_up(connection: &mut SqliteConnection, events: &[Self]) -> Result<Vec<Standing>, Error> {
@@ -71,13 +68,11 @@ impl<E: Lookup<SqliteConnection>> Audit<E> for SqliteStore {
 impl Recount for SqliteStore {
     fn discrepancies(&self, at_most: usize) -> BoxFuture<'_, Result<Discrepancies, ReadError>> {
         let count = async move |connection: &mut SqliteConnection| {
-            let mut snapshot = connection.begin_with(SNAPSHOT).await?;
             let mut found = Discrepancies::default();
             for check in &CHECKS {
                 let query = sqlx::query_as::<_, Found>(check.sql).bind(found.room(at_most));
-                found.note(check, query.fetch_all(&mut *snapshot).await?, at_most);
+                found.note(check, query.fetch_all(&mut *connection).await?, at_most);
             }
-            snapshot.commit().await?;
             Ok(found)
         };
         Box::pin(transaction::request(&self.readers, RECOUNT_TIMEOUT, count))

@@ -1,0 +1,90 @@
+//! Holding partitions that are mostly bad: what the storm breaker decides, done and told.
+
+use std::collections::HashMap;
+
+use floodgate_buffer::{Batch, Partition, Subscription, Topic};
+use floodgate_schemas::Event;
+
+use crate::dead_letter::DeadLetter;
+use crate::pipeline::Pipeline;
+use crate::storm::{Storms, Verdict};
+
+/// What becomes of a batch's partitions.
+#[derive(Default)]
+pub(crate) struct Judged {
+    /// They are held: nothing of them is dead-lettered or committed.
+    pub(crate) held: Vec<Partition>,
+    /// They were held, and go on.
+    pub(crate) over: Vec<Partition>,
+}
+
+impl<E: Event> Pipeline<E> {
+    /// Which partitions of the batch have too many bad records.
+    pub(crate) fn judge(&self, batch: &Batch, letters: &[DeadLetter], storms: &mut Storms) -> Judged {
+        let mut judged = Judged::default();
+        // what only this process holds goes with it: better dead-lettered, and logged, than lost without a word
+        if self.stop.is_cancelled() && !self.strategy.is_shared() {
+            return judged;
+        }
+        let mut counts: HashMap<Partition, (usize, usize)> = HashMap::new();
+        for received in batch.iter() {
+            counts.entry(received.origin.partition).or_default().0 += 1;
+        }
+        for received in letters.iter().filter_map(|letter| batch.get(letter.record)) {
+            counts.entry(received.origin.partition).or_default().1 += 1;
+        }
+        for (partition, (records, bad)) in counts {
+            let verdict = storms.judge(partition, records, bad);
+            match verdict {
+                Verdict::Calm => {}
+                Verdict::Over => judged.over.push(partition),
+                Verdict::Held | Verdict::StillHeld => judged.held.push(partition),
+            }
+            if verdict == Verdict::Held {
+                let of_it = letters.iter().find(|letter| {
+                    batch.get(letter.record).is_some_and(|received| received.origin.partition == partition)
+                });
+                let group = self.strategy.group_name(E::TYPE);
+                let message = of_it.map_or("", |letter| letter.message.as_str());
+                tracing::error!(
+                    %group, %partition, records, bad, message,
+                    "most of a partition's records would be dead letters: it is held until they can be applied; if they \
+                     really are dead, raise consumers.dead_letter_share_max"
+                );
+            }
+        }
+        self.tell_held(&judged.over, storms);
+        judged
+    }
+
+    /// Partitions that went to other members are theirs to hold.
+    pub(crate) fn forget_lost(&self, storms: &mut Storms, subscription: &dyn Subscription) {
+        let lost: Vec<_> = storms.held().filter(|partition| !subscription.owns(*partition)).collect();
+        if !lost.is_empty() {
+            lost.iter().for_each(|partition| storms.forget(*partition));
+            self.tell_held(&lost, storms);
+        }
+    }
+
+    /// This member has no partitions any more, hence none that is held.
+    pub(crate) fn calm(&self, mut storms: Storms) {
+        let held: Vec<_> = storms.held().collect();
+        held.iter().for_each(|partition| storms.forget(*partition));
+        self.tell_held(&held, &storms);
+    }
+
+    /// Tells readiness, metrics and the log which partitions are held, and that others are not any more.
+    fn tell_held(&self, no_more: &[Partition], storms: &Storms) {
+        let group = self.strategy.group_name(E::TYPE);
+        for partition in no_more {
+            self.metrics.held(&group, *partition, false);
+            tracing::info!(%group, %partition, "a partition that was held goes on");
+        }
+        storms.held().for_each(|partition| self.metrics.held(&group, partition, true));
+        self.health.held(storms.any().then(|| {
+            let topic = self.strategy.topic_name(Topic::Events(E::TYPE));
+            let partitions = storms.partitions();
+            format!("{partitions} of {topic} held: too many bad records (consumers.dead_letter_share_max)")
+        }));
+    }
+}
