@@ -1,6 +1,7 @@
 //! Consumers that are killed, frozen and restarted; batches that come twice.
 
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use floodgate_testkit::wait;
@@ -8,8 +9,9 @@ use floodgate_testkit::wait;
 use crate::scenario::{Pace, Round, is_full, scenario, servers};
 use crate::support::load::{LoadOptions, Recording};
 use crate::support::model;
-use crate::support::node::{Metrics, Node};
+use crate::support::node::Node;
 use crate::support::state::State;
+use crate::support::toggles::Toggles;
 use crate::support::world::{DRAINED, READY, World};
 
 /// Waits until everything accepted is in the database, whatever is committed.
@@ -42,17 +44,22 @@ fn consumer_killed_before_the_database_commits() {
         let mut consume = world.start(&["consume"])?;
         let plan = round.plan(2500);
         world.create_coupons(&serve, &plan)?;
-        let load = world.load(&plan, &[&serve], LoadOptions::default());
+        let load = world.load(&plan, &[&serve], LoadOptions { rate: 500, ..LoadOptions::default() });
         load.wait_for(round.between(0.1, 0.5))?;
         // likes are written by then, their counters wait; of coupons not even that
         let table = ["like_counts", "coupon_requests", "expectations"][round.one_of(3)];
         let lock = format!("LOCK TABLE {table} IN EXCLUSIVE MODE");
         let held = round.postgres.hold(&world.setting("store.url"), &lock)?;
         wait_blocked(round, &world)?;
+        // several times as long as it takes to send a commit
+        round.lasts(Duration::from_millis(300));
         consume.kill()?;
+        let killed = Instant::now();
         drop(held);
+        // what the dead member had asked for ends with its connection, or is done: what is committed, is durable
+        round.balances(&world)?;
         consume.start_again(&world)?;
-        round.recovers(&serve)?;
+        round.recovers(&serve, killed)?;
         let recording = load.finish()?;
         round.judge(&world, &recording)
     });
@@ -83,7 +90,6 @@ fn consumer_killed_before_the_offset_commits() {
             recording.taken
         );
         ensure!(world.rows(round.postgres)? == rows, "a replay changed rows");
-        round.recovers(&serve)?;
         round.judge(&world, &recording)
     });
 }
@@ -114,29 +120,48 @@ fn committed_is_durable_at_every_moment() {
             load.wait_for(part)?;
         }
         let recording = load.finish()?;
-        round.recovers(&serve)?;
         round.judge(&world, &recording)
     });
 }
 
-/// A member that was frozen, given up by its group and thawed again commits nothing over its successor's offsets.
+/// A member that was frozen in the middle of a transaction, given up by its group and thawed again commits nothing over
+/// its successor's offsets.
 #[test]
 fn zombie_commits_nothing() {
     scenario("13", "zombie_commits_nothing", Pace::Slow, servers, |round| {
-        let world = round.world_with(&[("consumers.instances", "1")])?;
+        let world = round.world_with(&[("consumers.instances", "1"), ("store.lock_timeout_ms", "20000")])?;
+        world.set("store.apply_timeout_ms", "25000");
+        world.set("store.statement_timeout_ms", "22000");
         let serve = world.start(&["serve"])?;
         let consumes = [world.start(&["consume"])?, world.start(&["consume"])?];
-        let plan = round.plan(10_000);
+        let plan = round.plan(12_000);
         world.create_coupons(&serve, &plan)?;
-        let load = world.load(&plan, &[&serve], LoadOptions { rate: 1000, ..LoadOptions::default() });
+        let load = world.load(&plan, &[&serve], LoadOptions { rate: 800, ..LoadOptions::default() });
         load.wait_for(round.between(0.1, 0.3))?;
         let recording = offsets_never_go_back(&world, || {
+            // it has a batch in work, whatever it is frozen at
+            let held = round
+                .postgres
+                .hold(&world.setting("store.url"), "LOCK TABLE like_counts IN EXCLUSIVE MODE")?;
+            wait_blocked(round, &world)?;
             let zombie = &consumes[round.one_of(2)];
             zombie.process().freeze()?;
+            drop(held);
             wait_members(&world, 1)?;
+            // the successor reads on, past what the zombie holds
+            let before = world.committed()?;
+            wait::until("the successor to commit", READY, || {
+                let now = world.committed().ok()?;
+                let moved = |(partition, offset): (&(String, i64), &i64)| now.get(partition) > Some(offset);
+                before.iter().all(moved).then_some(())
+            })?;
+            load.is_running()?;
+            let thawed = Instant::now();
             zombie.process().thaw()?;
+            round.balances(&world)?;
             wait_members(&world, 2)?;
-            round.recovers(&serve)?;
+            round.balances(&world)?;
+            round.recovers(&serve, thawed)?;
             load.finish()
         })?;
         round.judge(&world, &recording)?;
@@ -157,11 +182,11 @@ fn wait_members(world: &World, count: usize) -> Result<()> {
 
 /// Looks at committed offsets for as long as `body` takes: none may move back.
 fn offsets_never_go_back<T>(world: &World, body: impl FnOnce() -> Result<T>) -> Result<T> {
-    let over = std::sync::atomic::AtomicBool::new(false);
+    let over = Flag(AtomicBool::new(false));
     std::thread::scope(|scope| {
         let watch = scope.spawn(|| -> Result<usize> {
             let (mut before, mut looks) = (world.committed()?, 0);
-            while !over.load(std::sync::atomic::Ordering::Relaxed) {
+            while !over.0.load(Ordering::Relaxed) {
                 let now = world.committed()?;
                 for (partition, offset) in &before {
                     let found = now.get(partition);
@@ -171,12 +196,24 @@ fn offsets_never_go_back<T>(world: &World, body: impl FnOnce() -> Result<T>) -> 
             }
             Ok(looks)
         });
+        // raised also when the body panics: the watch would go on for ever
+        let raised = RaisedAtEnd(&over);
         let outcome = body();
-        over.store(true, std::sync::atomic::Ordering::Relaxed);
+        drop(raised);
         let looks = watch.join().unwrap()?;
         ensure!(looks > 3 || outcome.is_err(), "looked {looks} times only");
         outcome
     })
+}
+
+struct Flag(AtomicBool);
+
+struct RaisedAtEnd<'f>(&'f Flag);
+
+impl Drop for RaisedAtEnd<'_> {
+    fn drop(&mut self) {
+        self.0.0.store(true, Ordering::Relaxed);
+    }
 }
 
 /// Members that come and go in the middle of batches hand partitions to each other without losing a record.
@@ -189,22 +226,28 @@ fn rebalances_mid_batch() {
         let serve = world.start(&["serve"])?;
         let _stays = world.start(&["consume"])?;
         let mut comes = world.start(&["consume"])?;
-        // about a second a turn; a plan that ends early would show nothing
-        let plan = round.plan(turns * 700);
+        // more than there is time for: it goes on until it is stopped
+        let plan = round.plan(turns * 5000);
         world.create_coupons(&serve, &plan)?;
-        let options = LoadOptions { rate: 500, deadline: Duration::from_secs(300), ..LoadOptions::default() };
+        let options = LoadOptions { rate: 500, deadline: Duration::from_secs(600), ..LoadOptions::default() };
+        let toggles = Toggles::start(&[serve.http], 10);
         let load = world.load(&plan, &[&serve], options);
+        let began = Instant::now();
         for turn in 0..turns {
             // most leave in order; some do not, and their group notices after the session timeout
-            match turn % 10 {
-                9 => comes.kill()?,
+            match turn % 5 {
+                4 => comes.kill()?,
                 _ => comes.stop()?,
             }
             comes.start_again(&world)?;
         }
-        round.recovers(&serve)?;
+        println!("{turns} members came and went in {:.1?}", began.elapsed());
+        load.is_running()?;
+        load.stop();
         let recording = load.finish()?;
-        round.judge(&world, &recording)
+        let stand = toggles.finish()?;
+        round.judge(&world, &recording)?;
+        Toggles::check(round.postgres, &world.setting("store.url"), &stand)
     });
 }
 
@@ -222,14 +265,12 @@ fn rolling_restart_of_consumers() {
         world.create_coupons(&serve, &plan)?;
         let options = LoadOptions { rate: 1200, repeat_every: 0, ..LoadOptions::default() };
         let load = world.load(&plan, &[&serve], options);
-        let mut metrics = Metrics::default();
         load.wait_for(round.between(0.05, 0.2))?;
         for consume in &mut consumes {
-            metrics.add(&consume.metrics()?);
             consume.stop()?;
             consume.start_again(&world)?;
+            load.is_running()?;
         }
-        round.recovers(&serve)?;
         let recording = load.finish()?;
         ensure!(
             recording.attempts() == recording.fates.len(),
@@ -237,12 +278,12 @@ fn rolling_restart_of_consumers() {
             recording.answers
         );
         round.judge(&world, &recording)?;
-        consumes.iter().try_for_each(|consume| consume.metrics().map(|found| metrics.add(&found)))?;
-        let again = metrics.sum("floodgate_events_applied_total", &[("outcome", "duplicate")]);
-        // three restarts, each moves at most all partitions there and back
-        let most = (3 * 2 * 4 * 3 * BATCH) as f64;
-        ensure!(again <= most, "{again} events were delivered again");
-        println!("a rolling restart had {again} events delivered again");
+        consumes.iter().try_for_each(Node::stop)?;
+        // all that was applied, by whomever, less all there is: what was delivered again
+        let again = world.applied_by_ended()? - recording.taken as u64;
+        let most = world.undrained_partitions() * BATCH;
+        println!("a rolling restart had {again} events delivered again, {most} are allowed");
+        ensure!(again <= most as u64, "{again} events were delivered again, more than {most}");
         Ok(())
     });
 }

@@ -1,16 +1,16 @@
 //! Ingress processes that are killed and stopped, clients that try again, queues that are full.
 
 use std::collections::HashSet;
-use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use floodgate_testkit::wait;
 
 use crate::scenario::{Pace, scenario, servers};
-use crate::support::answers::problem;
-use crate::support::client::{Client, runtime};
+use crate::support::answers::{problem, valid_like};
+use crate::support::client::Client;
 use crate::support::load::{LoadOptions, Verdict};
+use crate::support::toggles::Toggles;
 use crate::support::topic::event_ids;
 use crate::support::world::READY;
 
@@ -26,9 +26,10 @@ fn ingress_killed_under_load() {
         let load = world.load(&plan, &[&stays, &dies], LoadOptions::default());
         load.wait_for(round.between(0.05, 0.5))?;
         dies.kill()?;
+        let killed = Instant::now();
         load.wait_for(0.6)?;
         dies.start_again(&world)?;
-        round.recovers(&dies)?;
+        round.recovers(&dies, killed)?;
         let recording = load.finish()?;
         ensure!(recording.attempts() > recording.fates.len(), "no write met the kill");
         round.judge(&world, &recording)?;
@@ -41,28 +42,38 @@ fn ingress_killed_under_load() {
 fn ingress_stopped_at_its_peak() {
     scenario("2", "ingress_stopped_at_its_peak", Pace::Quick, servers, |round| {
         let world = round.world_with(&[("shutdown.grace_ms", "0")])?;
-        let mut serve = world.start(&["serve"])?;
         let _consume = world.start(&["consume"])?;
+        world.set("buffer.kafka.brokers", round.kafka.linked_bootstrap());
+        let mut serve = world.start(&["serve"])?;
         let plan = round.plan(8000);
         world.create_coupons(&serve, &plan)?;
-        // nobody tries again: what is answered is all that is known
-        let options = LoadOptions { workers: 128, retry: false, ..LoadOptions::default() };
+        // a link so narrow that there is always something on its way; and nobody tries again: what is answered is all
+        // that is known
+        round.kafka.link(0)?.throttle(200)?;
+        let options = LoadOptions { workers: 256, retry: false, repeat_every: 0, ..LoadOptions::default() };
         let load = world.load(&plan, &[&serve], options);
-        load.wait_for(round.between(0.1, 0.6))?;
-        // exit code 0: nothing accepted was left behind
+        load.wait_for(round.between(0.1, 0.4))?;
+        wait::until("a hundred events on their way", READY, || {
+            (serve.metrics().ok()?.sum("buffer_size", &[]) >= 100.0).then_some(())
+        })?;
+        load.is_running()?;
+        // exit code 0, within the deadline: nothing accepted was left behind
+        let asked = Instant::now();
         serve.stop()?;
+        let took = asked.elapsed();
+        ensure!(took < Duration::from_secs(26), "stopping took {took:?}, the deadline is 25 s");
+        round.kafka.link(0)?.calm()?;
         load.stop();
         let recording = load.finish()?;
         let answered = recording.count(Verdict::Accepted);
         ensure!(answered < recording.fates.len(), "the load was over before the stop");
-        // an accepted event is on the topics, and nothing else but what broke off unanswered
+        // what was accepted is on the topics, and all that is there was answered so
         let there: HashSet<_> = event_ids(&round.kafka.bootstrap(), &world)?.into_keys().collect();
-        let (accepted, unknown) = (recording.ids(Verdict::Accepted), recording.ids(Verdict::Unknown));
+        let accepted = recording.ids(Verdict::Accepted);
         ensure!(accepted.is_subset(&there), "{:?} are lost", accepted.difference(&there));
-        let strange: Vec<_> = there.difference(&accepted).filter(|id| !unknown.contains(id)).collect();
-        ensure!(strange.is_empty(), "{strange:?} were answered as not stored, or never sent");
+        ensure!(there.is_subset(&accepted), "{:?} were not answered 202", there.difference(&accepted));
         serve.start_again(&world)?;
-        round.recovers(&serve)?;
+        round.recovers(&serve, asked)?;
         round.judge(&world, &recording)
     });
 }
@@ -82,18 +93,21 @@ fn clients_retry_a_504_on_another_ingress() {
         world.create_coupons(&well, &plan)?;
 
         // what is offered from here on arrives, and nobody hears of it
-        let load = world.load(&plan, &[&deaf, &well], LoadOptions::default());
+        let toggles = Toggles::start(&[deaf.http, well.http], 10);
+        let load = world.load(&plan, &[&deaf, &well], LoadOptions { rate: 1000, ..LoadOptions::default() });
         load.wait_for(round.between(0.1, 0.4))?;
         round.kafka.link(0)?.swallow_answers()?;
-        let before = load.failed();
-        wait::until("clients that are answered 504", READY, || (load.failed() > before + 10).then_some(()))?;
+        let before = load.unknown();
+        wait::until("clients that are answered 504", READY, || (load.unknown() > before + 10).then_some(()))?;
         round.kafka.link(0)?.calm()?;
-        round.recovers(&deaf)?;
+        round.recovers(&deaf, Instant::now())?;
         let recording = load.finish()?;
+        let stand = toggles.finish()?;
         ensure!(recording.unknown > 0, "nobody was answered 504: {}", recording.answers);
         let twice = event_ids(&round.kafka.bootstrap(), &world)?.into_values().filter(|count| *count > 1);
         ensure!(twice.count() > 0, "no event arrived twice: {}", recording.answers);
-        round.judge(&world, &recording)
+        round.judge(&world, &recording)?;
+        Toggles::check(round.postgres, &world.setting("store.url"), &stand)
     });
 }
 
@@ -115,10 +129,15 @@ fn producer_queue_full() {
         wait::until("a full queue", READY, || {
             (serve.metrics().ok()?.sum("buffer_size", &[]) >= 50.0).then_some(())
         })?;
-        let refused = refused(&Arc::new(Client::new(serve.http)))?;
-        println!("a full queue refuses within {refused:.1?}");
+        let refused = refusals(&Client::new(serve.http))?;
+        let (median, slowest) = (refused[refused.len() / 2], refused[refused.len() - 1]);
+        println!(
+            "a full queue refuses within {median:.1?} (median), {slowest:.1?} (slowest of {})",
+            refused.len()
+        );
+        ensure!(median < Duration::from_millis(50), "a refusal takes {median:?}");
         link.calm()?;
-        round.recovers(&serve)?;
+        round.recovers(&serve, Instant::now())?;
         let recording = load.finish()?;
         let memory = serve.process().peak_rss_bytes()?;
         ensure!(memory < 200 << 20, "an ingress with a queue of 50 events took {} MiB", memory >> 20);
@@ -126,24 +145,15 @@ fn producer_queue_full() {
     });
 }
 
-/// The slowest of a hundred refusals for a full queue, all asked for at once.
-fn refused(client: &Arc<Client>) -> Result<Duration> {
-    let ask = || {
-        let client = Arc::clone(client);
-        runtime().spawn(async move {
-            let began = std::time::Instant::now();
-            let answer = client.send(&crate::support::answers::valid_like("never")).await;
-            (answer, began.elapsed())
-        })
-    };
-    let mut slowest = Duration::ZERO;
-    for asked in (0..100).map(|_| ask()).collect::<Vec<_>>() {
-        let (answer, took) = runtime().block_on(asked)?;
-        let answer = answer.map_err(|failure| anyhow::anyhow!("{failure:?}"))?;
+/// How long refusals for a full queue take, one after the other, in ascending order.
+fn refusals(client: &Client) -> Result<Vec<Duration>> {
+    let mut took = Vec::new();
+    for _ in 0..100 {
+        let asked = Instant::now();
+        let answer = client.ask(&valid_like("never")).map_err(|failure| anyhow::anyhow!("{failure:?}"))?;
         problem(&answer, 503, "queue-full", None)?;
-        slowest = slowest.max(took);
+        took.push(asked.elapsed());
     }
-    // 50 ms on a machine of its own; a busy one decides nothing here
-    ensure!(slowest < Duration::from_secs(2), "a refusal took {slowest:?}");
-    Ok(slowest)
+    took.sort_unstable();
+    Ok(took)
 }

@@ -1,6 +1,7 @@
 //! Records that can never be applied, and dead letters that cannot be published.
 
 use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use floodgate_schemas::EventType;
@@ -22,6 +23,7 @@ type Poison = (String, Vec<u8>, Vec<u8>);
 fn poison(round: &Round<'_>, world: &World) -> Result<Vec<Poison>> {
     let records = |name: &str| read_all(&round.kafka.bootstrap(), &world.named(name));
     let (likes, expectations) = (records("floodgate.like.v1")?, records("floodgate.expectation.v1")?);
+    let coupons = records("floodgate.coupon.v1")?;
     let pick = |records: &[Found]| -> Result<(Vec<u8>, Vec<u8>)> {
         let record = records.get(round.one_of(records.len().max(1))).context("no record yet")?;
         Ok((record.key.clone().unwrap_or_default(), record.value.clone().unwrap_or_default()))
@@ -40,8 +42,14 @@ fn poison(round: &Round<'_>, world: &World) -> Result<Vec<Poison>> {
     let mut nul = like.1.clone();
     let at = nul.windows(8).position(|window| window == b"account-").context("no liker in a like")?;
     nul[at] = 0;
-    add("floodgate.like.v1", like, nul);
+    add("floodgate.like.v1", like.clone(), nul);
 
+    // a value of another type of event: its schema is known, and not here
+    let coupon = pick(&coupons)?;
+    add("floodgate.coupon.v1", coupon.clone(), like.1.clone());
+    let mut no_id = coupon.1.clone();
+    no_id[HEADER + 1] = b'x';
+    add("floodgate.coupon.v1", coupon, no_id);
     let expectation = pick(&expectations)?;
     let mut preset = expectation.1.clone();
     // id (a length and 36 characters), time of acceptance, character, preset: the last three are varints
@@ -64,19 +72,37 @@ fn poison_among_good_records() {
         world.create_coupons(&serve, &plan)?;
         let load = world.load(&plan, &[&serve], LoadOptions { rate: 1000, ..LoadOptions::default() });
         load.wait_for(round.between(0.2, 0.5))?;
-        let mut origins: BTreeMap<String, BTreeMap<(i32, i64), Vec<u8>>> = BTreeMap::new();
+        let mut origins: BTreeMap<String, BTreeMap<(i32, i64), (Vec<u8>, Vec<u8>)>> = BTreeMap::new();
         for (topic, key, value) in poison(round, &world)? {
             let origin = put(&round.kafka.bootstrap(), &topic, &key, &value, ("trace", "poison"))?;
-            origins.entry(topic).or_default().insert(origin, value);
+            origins.entry(topic).or_default().insert(origin, (key, value));
         }
-        round.recovers(&serve)?;
+        load.is_running()?;
+        let put = Instant::now();
+        // within seconds every partition is past its poison, while the load goes on
+        wait::until("all partitions to move on", Duration::from_secs(15), || {
+            let committed = world.committed().ok()?;
+            let is_past = |(topic, (partition, offset)): (&String, &(i32, i64))| {
+                let group = topic.trim_end_matches(".v1").to_owned();
+                committed.get(&(group, i64::from(*partition))).is_some_and(|next| next > offset)
+            };
+            origins
+                .iter()
+                .all(|(topic, poison)| poison.keys().all(|origin| is_past((topic, origin))))
+                .then_some(())
+        })?;
+        round.recovers(&serve, put)?;
         let recording = load.finish()?;
         round.judge(&world, &recording)?;
         for (topic, origins) in &origins {
             let letters = dead_letters(&round.kafka.bootstrap(), &world.named("floodgate.dlq.v1"), topic)?;
             ensure!(letters.keys().eq(origins.keys()), "{topic}: {letters:?}, and not {origins:?}");
             for (origin, letter) in &letters {
-                ensure!(letter.value.as_ref() == origins.get(origin), "{topic} {origin:?}: {letter:?}");
+                let (key, value) = &origins[origin];
+                ensure!(
+                    letter.value.as_ref() == Some(value) && letter.key.as_ref() == Some(key),
+                    "{letter:?}"
+                );
                 ensure!(letter.header("trace").as_deref() == Some("poison"), "{letter:?}");
             }
         }
@@ -122,8 +148,9 @@ fn dead_letter_publish_fails() {
         round.balances(&world)?;
 
         configure(&["--delete-config", "max.message.bytes"])?;
+        let over = Instant::now();
         wait::until("the consumer to go on", READY, || (consume.readiness().ok()?.0 == 200).then_some(()))?;
-        round.recovers(&serve)?;
+        round.recovers(&serve, over)?;
         round.judge(&world, &recording)?;
         let found = dead_letters(&round.kafka.bootstrap(), &letters, &likes)?;
         ensure!(found.keys().eq([&(partition, offset)]), "{found:?}");
@@ -168,7 +195,8 @@ fn a_storm_of_bad_rows_is_held() {
         round.balances(&world)?;
 
         round.postgres.psql(&url, "ALTER TABLE likes DROP CONSTRAINT wrong")?;
-        round.recovers(&serve)?;
+        round.recovers(&serve, Instant::now())?;
+        world.wait_drained(DRAINED)?;
         let dead = dead_letters(&round.kafka.bootstrap(), &letters, &likes)?;
         let ids = dead.values().filter_map(|letter| event_id(EventType::Like, letter)).collect();
         // what was dead-lettered before the storm was one may have come a second time, and be applied
@@ -211,7 +239,6 @@ fn a_storm_of_poison_holds_one_partition() {
 
         world.set("consumers.dead_letter_share_max", "1");
         let _consume = world.start(&["consume"])?;
-        round.recovers(&serve)?;
         round.judge(&world, &recording)?;
         let dead = dead_letters(&round.kafka.bootstrap(), &letters, &likes)?;
         ensure!(dead.keys().eq(origins.iter()), "{} of {POISON} dead letters", dead.len());

@@ -4,7 +4,7 @@
 //! `cargo test --test faults` runs each scenario with one seed; the variables of [`floodgate_testkit::faults`] ask for
 //! more. Slow scenarios are run with a quarter of the seeds asked for, clusters with a tenth.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -14,8 +14,9 @@ use anyhow::{Result, bail, ensure};
 use floodgate_testkit::{Kafka, KafkaOptions, Postgres, PostgresOptions, faults, wait};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
+use serde_json::{Value, json};
 
-use crate::support::load::Recording;
+use crate::support::load::{Recording, Verdict};
 use crate::support::node::Node;
 use crate::support::plan::{Plan, PlanSize};
 use crate::support::world::{READY, Servers, World};
@@ -44,6 +45,9 @@ impl Pace {
     }
 }
 
+/// As many keys are on every of four partitions, but once in a hundred thousand cases.
+const PROBES_EVERYWHERE: usize = 40;
+
 /// Whether everything is to be shown at its full length, and not as short as fits between other tests.
 pub fn is_full() -> bool {
     faults::asked_for().is_some()
@@ -54,8 +58,10 @@ pub struct Round<'s> {
     pub kafka: &'s Kafka,
     pub postgres: &'s Postgres,
     pub seed: u64,
-    dice: std::cell::RefCell<StdRng>,
+    dice: RefCell<StdRng>,
     recovery: Cell<Option<Duration>>,
+    /// Kept to the end of the round, so that a violation can be told together with what its processes said.
+    worlds: RefCell<Vec<Arc<World>>>,
 }
 
 /// Servers with the settings most scenarios want: one broker that can also be reached through a link.
@@ -89,13 +95,18 @@ pub fn scenario(
             seed,
             dice: StdRng::seed_from_u64(seed).into(),
             recovery: Cell::new(None),
+            worlds: RefCell::default(),
         };
         let began = Instant::now();
         let outcome = catch_unwind(AssertUnwindSafe(|| body(&round)));
-        let outcome = outcome.unwrap_or_else(|_| bail!("the scenario met a bug of its own (see its output)"));
+        let outcome = outcome.unwrap_or_else(|panic| {
+            let text = panic.downcast_ref::<String>().cloned();
+            bail!("the scenario panicked: {}", text.unwrap_or_else(|| "see its output".to_owned()))
+        });
         let told = outcome.as_ref().err().map_or("passed".to_owned(), |error| format!("{error:#}"));
         faults::note_outcome(number, name, seed, began.elapsed(), round.recovery.get(), &told);
         if let Err(error) = outcome {
+            round.worlds.borrow().iter().for_each(|world| world.tell_logs());
             violations.insert(seed, format!("{error:#}"));
             // servers in an unknown state prove nothing about the next seed
             break;
@@ -111,13 +122,14 @@ pub fn scenario(
 
 impl Round<'_> {
     /// A world of its own: topics of four partitions, a fresh database, timeouts of seconds.
-    pub fn world(&self) -> Result<World> {
+    pub fn world(&self) -> Result<Arc<World>> {
         self.world_with(&[])
     }
 
     /// The same with more settings.
-    pub fn world_with(&self, settings: &[(&str, &str)]) -> Result<World> {
-        let world = World::bare(self.kafka, self.postgres)?.hurried();
+    pub fn world_with(&self, settings: &[(&str, &str)]) -> Result<Arc<World>> {
+        let world = Arc::new(World::bare(self.kafka, self.postgres)?.hurried());
+        self.worlds.borrow_mut().push(Arc::clone(&world));
         world.set("topics.partitions", "4");
         settings.iter().for_each(|(key, value)| world.set(key, *value));
         world.succeed(&["topics", "create"])?;
@@ -140,11 +152,20 @@ impl Round<'_> {
         self.dice.borrow_mut().random_range(0..count)
     }
 
-    /// The fault is over: measures how long it takes until a write sent now is accepted, applied and read.
-    pub fn recovers(&self, serve: &Node) -> Result<()> {
-        let since = Instant::now();
+    /// Measures how long it takes from the end of the fault until a write sent then is accepted, applied and read.
+    pub fn recovers(&self, serve: &Node, since: Instant) -> Result<()> {
         serve.probe(&format!("{}-{}", self.seed, since.elapsed().as_nanos()), READY * 2)?;
         self.recovery.set(Some(since.elapsed()));
+        Ok(())
+    }
+
+    /// The same for keys of all partitions, within a time that a reader of the scenario would call seconds.
+    pub fn recovers_everywhere(&self, serve: &Node, since: Instant, within: Duration) -> Result<()> {
+        for number in 0..PROBES_EVERYWHERE {
+            serve.probe(&format!("{}-{number}-{}", self.seed, since.elapsed().as_nanos()), READY * 2)?;
+        }
+        self.recovery.set(Some(since.elapsed()));
+        ensure!(since.elapsed() < within, "writes went on only after {:?}", since.elapsed());
         Ok(())
     }
 
@@ -158,13 +179,21 @@ impl Round<'_> {
     /// The oracle: everything is drained, every write has the effect its answers allow, and the ledger balances.
     pub fn judge(&self, world: &World, recording: &Recording) -> Result<()> {
         world.check(self.postgres, recording)?;
-        self.balances(world)
+        let ledger = self.balances(world)?;
+        let sum = |name: &str| -> u64 {
+            ledger["types"].as_array().into_iter().flatten().filter_map(|of| of[name].as_u64()).sum()
+        };
+        ensure!(sum("inFlight") == 0, "drained, and yet in flight: {ledger}");
+        let accepted = recording.ids(Verdict::Accepted).len() as u64;
+        let expired = ledger["types"].as_array().into_iter().flatten().any(|of| of["unchecked"] != json!([]));
+        ensure!(sum("events") >= accepted || expired, "{accepted} were accepted: {ledger}");
+        Ok(())
     }
 
-    /// `floodgate verify` finds nothing.
-    pub fn balances(&self, world: &World) -> Result<()> {
-        let ended = world.command(&["verify"])?;
+    /// `floodgate verify` finds nothing. Returns its report.
+    pub fn balances(&self, world: &World) -> Result<Value> {
+        let ended = world.command(&["verify", "--json"])?;
         ensure!(ended.code == 0, "floodgate verify: {}\n{}", ended.stdout, ended.stderr);
-        Ok(())
+        Ok(serde_json::from_str(&ended.stdout)?)
     }
 }

@@ -14,7 +14,7 @@ use tokio::net::TcpStream;
 use tokio::runtime::Runtime;
 
 /// Longer than any answer may take: an answer that is later counts as a broken connection.
-const ANSWER_DEADLINE: Duration = Duration::from_secs(20);
+const ANSWER_DEADLINE: Duration = Duration::from_secs(60);
 
 /// Where all asynchronous work of a test process runs.
 pub fn runtime() -> &'static Runtime {

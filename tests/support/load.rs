@@ -196,6 +196,25 @@ impl Load {
         self.workers.iter().all(JoinHandle::is_finished)
     }
 
+    /// 503s so far.
+    pub fn not_stored(&self) -> usize {
+        self.shared.answers.not_stored.load(Ordering::Relaxed)
+    }
+
+    /// 504s and broken connections so far.
+    pub fn unknown(&self) -> usize {
+        let Answers { unknown, broken, .. } = &self.shared.answers;
+        unknown.load(Ordering::Relaxed) + broken.load(Ordering::Relaxed)
+    }
+
+    /// Fails when all is sent already: a fault that comes later shows nothing.
+    pub fn is_running(&self) -> Result<()> {
+        if self.shared.next.load(Ordering::Relaxed) >= self.shared.plan.writes.len() {
+            bail!("the load was over before the fault: {}", self.shared.answers());
+        }
+        Ok(())
+    }
+
     /// Attempts so far that were not accepted, for whatever reason.
     pub fn failed(&self) -> usize {
         let Answers { not_stored, unknown, not_sent, broken, .. } = &self.shared.answers;

@@ -13,6 +13,7 @@ pub mod model;
 pub mod node;
 pub mod plan;
 pub mod state;
+pub mod toggles;
 pub mod topic;
 pub mod usage;
 pub mod world;

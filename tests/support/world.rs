@@ -20,6 +20,7 @@ use super::model;
 use super::node::{Node, PROBED};
 use super::plan::{Plan, coupon_id};
 use super::state::State;
+use super::toggles::TOGGLED;
 
 /// From start to readiness, on a busy machine.
 pub const READY: Duration = Duration::from_secs(30);
@@ -270,18 +271,59 @@ impl World {
         self.wait_drained(DRAINED)?;
         let mut state = State::from_postgres(postgres, &self.setting("store.url"))?;
         state.expectations.retain(|(character, _), _| !but.contains(character));
-        state.likes.retain(|(target, _), _| !target.starts_with(PROBED));
-        state.counts.retain(|target, _| !target.starts_with(PROBED));
+        let is_planned = |target: &str| !target.starts_with(PROBED) && !target.starts_with(TOGGLED);
+        state.likes.retain(|(target, _), _| is_planned(target));
+        state.counts.retain(|target, _| is_planned(target));
         model::check(recording, &state, &Default::default())
+    }
+}
+
+impl World {
+    /// Prints what all its processes said last.
+    pub fn tell_logs(&self) {
+        for process in self.processes.lock().unwrap().iter() {
+            eprintln!("{}", process.log_tail());
+        }
+    }
+
+    /// The events that all its consumers applied which have ended in order, as they said at their end.
+    pub fn applied_by_ended(&self) -> Result<u64> {
+        let processes = self.processes.lock().unwrap();
+        let ended =
+            processes.iter().filter(|process| process.exit_status().is_some_and(|exit| exit.success()));
+        let mut applied = 0;
+        for log in ended.map(|process| process.stderr()) {
+            let Some(line) = log.lines().find(|line| line.contains("every finished batch is committed"))
+            else {
+                continue;
+            };
+            let line: Value = serde_json::from_str(line).with_context(|| line.to_owned())?;
+            applied += line["fields"]["events"].as_u64().or(line["events"].as_u64()).context("no events")?;
+        }
+        Ok(applied)
+    }
+
+    /// Partitions that left a member whose batch in work did not finish in time, by the logs of all processes.
+    pub fn undrained_partitions(&self) -> usize {
+        let processes = self.processes.lock().unwrap();
+        let logs = processes.iter().map(|process| process.stderr());
+        let of_log = |log: String| -> usize {
+            let revoked = log.lines().filter(|line| line.contains("partitions revoked"));
+            let undrained = revoked.filter(|line| !line.contains("\"drained\":true"));
+            // a list of numbers, as text
+            let list = |line: &str| {
+                line.split('[').nth(1).and_then(|rest| rest.split(']').next()).map(str::to_owned)
+            };
+            undrained.filter_map(list).map(|list| list.split(',').filter(|n| !n.is_empty()).count()).sum()
+        };
+        logs.map(of_log).sum()
     }
 }
 
 impl Drop for World {
     fn drop(&mut self) {
         if std::thread::panicking() || std::env::var_os("FLOODGATE_TEST_LOGS").is_some() {
-            for process in self.processes.lock().unwrap().iter() {
-                eprintln!("{}", process.log_tail());
-            }
+            self.tell_logs();
         }
     }
 }
