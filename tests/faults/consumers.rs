@@ -129,14 +129,18 @@ fn committed_is_durable_at_every_moment() {
 #[test]
 fn zombie_commits_nothing() {
     scenario("13", "zombie_commits_nothing", Pace::Slow, servers, |round| {
-        let world = round.world_with(&[("consumers.instances", "1"), ("store.lock_timeout_ms", "20000")])?;
-        world.set("store.apply_timeout_ms", "25000");
-        world.set("store.statement_timeout_ms", "22000");
+        // its transaction, and with it its locks, must not end before it is frozen, and not keep the successor for long
+        let world = round.world_with(&[
+            ("consumers.instances", "1"),
+            ("store.lock_timeout_ms", "3000"),
+            ("store.statement_timeout_ms", "3500"),
+            ("store.apply_timeout_ms", "4000"),
+        ])?;
         let serve = world.start(&["serve"])?;
         let consumes = [world.start(&["consume"])?, world.start(&["consume"])?];
         let plan = round.plan(12_000);
         world.create_coupons(&serve, &plan)?;
-        let load = world.load(&plan, &[&serve], LoadOptions { rate: 800, ..LoadOptions::default() });
+        let load = world.load(&plan, &[&serve], LoadOptions { rate: 500, ..LoadOptions::default() });
         load.wait_for(round.between(0.1, 0.3))?;
         let recording = offsets_never_go_back(&world, || {
             // it has a batch in work, whatever it is frozen at

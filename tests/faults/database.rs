@@ -185,9 +185,9 @@ fn deadlocks_on_hot_keys() {
         let world = round.world_with(&[("consumers.batch_max_wait_ms", "200")])?;
         let serve = world.start(&["serve"])?;
         let consumes = [world.start(&["consume"])?, world.start(&["consume"])?];
-        let plan = round.plan(6000);
+        let plan = round.plan(10_000);
         world.create_coupons(&serve, &plan)?;
-        let load = world.load(&plan, &[&serve], LoadOptions { rate: 1500, ..LoadOptions::default() });
+        let load = world.load(&plan, &[&serve], LoadOptions { rate: 700, ..LoadOptions::default() });
         load.wait_for(0.1)?;
         let url = world.setting("store.url");
         // consumers lock counters in ascending order; this does not, and is patient enough never to be the victim: when
@@ -269,6 +269,10 @@ fn database_disk_full() {
         round.postgres.psql(&world.setting("store.url"), ballast)?;
         // what a full disk is to a process: files that cannot grow; backends inherit it
         round.postgres.limit_file_size((1 << 20) + 4096)?;
+        // sessions that are open already have no limit
+        let end =
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'floodgate'";
+        round.postgres.psql("postgres", end)?;
         consume.wait_unready("could not extend file")?;
         load.is_running()?;
         round.balances(&world)?;

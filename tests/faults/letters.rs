@@ -68,10 +68,10 @@ fn poison_among_good_records() {
         let world = round.world()?;
         let serve = world.start(&["serve"])?;
         let consume = world.start(&["consume"])?;
-        let plan = round.plan(3000);
+        let plan = round.plan(6000);
         world.create_coupons(&serve, &plan)?;
-        let load = world.load(&plan, &[&serve], LoadOptions { rate: 1000, ..LoadOptions::default() });
-        load.wait_for(round.between(0.2, 0.5))?;
+        let load = world.load(&plan, &[&serve], LoadOptions { rate: 700, ..LoadOptions::default() });
+        load.wait_for(round.between(0.1, 0.4))?;
         let mut origins: BTreeMap<String, BTreeMap<(i32, i64), (Vec<u8>, Vec<u8>)>> = BTreeMap::new();
         for (topic, key, value) in poison(round, &world)? {
             let origin = put(&round.kafka.bootstrap(), &topic, &key, &value, ("trace", "poison"))?;

@@ -14,6 +14,7 @@ use rdkafka::{ClientConfig, ClientContext, Message, Offset, TopicPartitionList};
 use uuid::Uuid;
 
 use super::node::PROBED;
+use super::toggles::TOGGLED;
 use super::world::World;
 
 const DEADLINE: Duration = Duration::from_secs(30);
@@ -162,12 +163,13 @@ pub fn event_id(of: EventType, record: &Found) -> Option<Uuid> {
     }
 }
 
-/// How often each event stands on the topics of a world, probes left out.
+/// How often each event stands on the topics of a world, probes and toggles left out.
 pub fn event_ids(brokers: &str, world: &World) -> Result<HashMap<Uuid, usize>> {
     let mut ids = HashMap::new();
     for of in EventType::ALL {
         for record in read_all(brokers, &world.named(of.topic()))? {
-            if record.key.as_deref().unwrap_or_default().starts_with(PROBED.as_bytes()) {
+            let key = record.key.as_deref().unwrap_or_default();
+            if [PROBED, TOGGLED].iter().any(|prefix| key.starts_with(prefix.as_bytes())) {
                 continue;
             }
             let id = event_id(of, &record).with_context(|| format!("no event: {record:?}"))?;
