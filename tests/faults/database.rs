@@ -49,7 +49,7 @@ fn database_stalls_longer_than_the_poll_interval() {
         round.recovers(&serve, over)?;
         let recording = load.finish()?;
         let log = consume.process().stderr();
-        ensure!(!log.contains("partitions revoked"), "the member lost its partitions");
+        ensure!(!log.contains("\"lost\":true"), "the member lost its partitions");
         no_dead_letters(round, &world)?;
         round.judge(&world, &recording)?;
         consume.stop()
