@@ -204,7 +204,7 @@ fn deadlocks_on_hot_keys() {
         })?;
         // and a database that gives up transactions because they cannot be put in an order
         let failing = "CREATE SEQUENCE failures; CREATE FUNCTION unordered() RETURNS trigger LANGUAGE plpgsql AS \
-                       'BEGIN IF nextval(''failures'') <= 5 THEN RAISE EXCEPTION ''could not serialize access'' \
+                       'BEGIN IF nextval(''failures'') <= 20 THEN RAISE EXCEPTION ''could not serialize access'' \
                        USING ERRCODE = ''40001''; END IF; RETURN NULL; END'; CREATE TRIGGER unordered AFTER INSERT OR \
                        UPDATE ON likes FOR EACH STATEMENT EXECUTE FUNCTION unordered()";
         round.postgres.psql(&url, failing)?;
