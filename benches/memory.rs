@@ -1,5 +1,6 @@
 //! Whether memory stays under what the configuration says, where it would grow without limits: thirty consumers with
-//! a backlog of three million events and a database that stalls, and an ingress whose broker is frozen.
+//! a backlog of three million events and a database that stalls, an ingress whose broker is frozen, and a check of ten
+//! million events.
 //!
 //! `cargo bench --bench memory`. Ends with 1 when a cap does not hold.
 
@@ -39,7 +40,7 @@ fn main() -> ExitCode {
     }
     let kafka = KafkaOptions { heap_mb: 1024, quick_jit: false, ..KafkaOptions::default() };
     let servers = Servers::start(kafka, PostgresOptions::default()).unwrap();
-    match consumers(&servers).and_then(|()| ingress(&servers)) {
+    match consumers(&servers).and_then(|()| ingress(&servers)).and_then(|()| ledger(&servers)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("memory: {error:#}");
@@ -91,16 +92,41 @@ fn consumers(servers: &Servers) -> Result<()> {
         applied().filter(|applied| *applied >= (3 * BACKLOG_PER_TOPIC) as f64)
     })?;
     report("30 consumers, catching up", most, cap)?;
-    consume.stop()
+    consume.stop()?;
+    verify(&world, "a check of 3,000,000 events, all applied")
+}
+
+/// Nobody applies these: every one of them is kept until its partition is counted.
+fn ledger(servers: &Servers) -> Result<()> {
+    let world = World::ready(&servers.kafka, &servers.postgres)?;
+    let (producer, topic) = (producer(servers)?, world.named("floodgate.like.v1"));
+    for number in 0..10 * BACKLOG_PER_TOPIC {
+        let account = format!("account-{number}");
+        put(&producer, &topic, &examples::like(number, "target", &account, LikeAction::Like, 1))?;
+    }
+    producer.flush(DEADLINE)?;
+    verify(&world, "a check of 10,000,000 events, none applied")
+}
+
+/// `floodgate verify`, to its end.
+fn verify(world: &World, what: &str) -> Result<()> {
+    // a few chunks of records, one run of entries, and the log's prefetch
+    let cap = BASE_MIB + 120;
+    let began = std::time::Instant::now();
+    let check = world.launch(&["verify", "--json"])?;
+    let mut most = 0;
+    let exit = wait::until("the check to end", DEADLINE, || {
+        most = most.max(megabytes(&check));
+        check.process().exit_status()
+    })?;
+    ensure!(exit.success(), "{}", check.process().log_tail());
+    println!("{what}: {:.1?}", began.elapsed());
+    report(what, most, cap)
 }
 
 /// As many events of every type as a topic shall hold, past the ingress.
 fn backlog(servers: &Servers, world: &World) -> Result<()> {
-    let producer: ThreadedProducer<DefaultProducerContext> = ClientConfig::new()
-        .set("bootstrap.servers", servers.kafka.bootstrap())
-        .set("partitioner", "murmur2_random")
-        .set("enable.idempotence", "true")
-        .create()?;
+    let producer = producer(servers)?;
     let topic = |event: &str| world.named(&format!("floodgate.{event}.v1"));
     let topics = ["expectation", "coupon", "like"].map(topic);
     for number in 0..BACKLOG_PER_TOPIC {
@@ -115,6 +141,12 @@ fn backlog(servers: &Servers, world: &World) -> Result<()> {
     }
     producer.flush(DEADLINE)?;
     Ok(())
+}
+
+fn producer(servers: &Servers) -> Result<ThreadedProducer<DefaultProducerContext>> {
+    let mut config = ClientConfig::new();
+    config.set("bootstrap.servers", servers.kafka.bootstrap()).set("enable.idempotence", "true");
+    Ok(config.set("partitioner", "murmur2_random").create()?)
 }
 
 fn put<E: Event>(producer: &ThreadedProducer<DefaultProducerContext>, topic: &str, event: &E) -> Result<()> {

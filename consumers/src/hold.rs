@@ -9,22 +9,13 @@ use crate::dead_letter::DeadLetter;
 use crate::pipeline::Pipeline;
 use crate::storm::{Storms, Verdict};
 
-/// What becomes of a batch's partitions.
-#[derive(Default)]
-pub(crate) struct Judged {
-    /// They are held: nothing of them is dead-lettered or committed.
-    pub(crate) held: Vec<Partition>,
-    /// They were held, and go on.
-    pub(crate) over: Vec<Partition>,
-}
-
 impl<E: Event> Pipeline<E> {
-    /// Which partitions of the batch have too many bad records.
-    pub(crate) fn judge(&self, batch: &Batch, letters: &[DeadLetter], storms: &mut Storms) -> Judged {
-        let mut judged = Judged::default();
+    /// The partitions of the batch that have too many bad records: nothing of them is dead-lettered or committed.
+    pub(crate) fn judge(&self, batch: &Batch, letters: &[DeadLetter], storms: &mut Storms) -> Vec<Partition> {
+        let (mut held, mut over) = (Vec::new(), Vec::new());
         // what only this process holds goes with it: better dead-lettered, and logged, than lost without a word
         if self.stop.is_cancelled() && !self.strategy.is_shared() {
-            return judged;
+            return held;
         }
         let mut counts: HashMap<Partition, (usize, usize)> = HashMap::new();
         for received in batch.iter() {
@@ -37,8 +28,8 @@ impl<E: Event> Pipeline<E> {
             let verdict = storms.judge(partition, records, bad);
             match verdict {
                 Verdict::Calm => {}
-                Verdict::Over => judged.over.push(partition),
-                Verdict::Held | Verdict::StillHeld => judged.held.push(partition),
+                Verdict::Over => over.push(partition),
+                Verdict::Held | Verdict::StillHeld => held.push(partition),
             }
             if verdict == Verdict::Held {
                 let of_it = letters.iter().find(|letter| {
@@ -53,8 +44,8 @@ impl<E: Event> Pipeline<E> {
                 );
             }
         }
-        self.tell_held(&judged.over, storms);
-        judged
+        self.tell_held(&over, storms);
+        held
     }
 
     /// Partitions that went to other members are theirs to hold.

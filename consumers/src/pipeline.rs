@@ -4,7 +4,7 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::Duration;
 
-use floodgate_buffer::{Batch, Publish, Strategy, SubscribeError, Subscription};
+use floodgate_buffer::{Batch, Partition, Publish, Strategy, SubscribeError, Subscription};
 use floodgate_schemas::Event;
 use floodgate_schemas::codec::{DecodeError, decode};
 use floodgate_store::Apply;
@@ -14,7 +14,6 @@ use crate::ConsumersConfig;
 use crate::backoff::Backoff;
 use crate::dead_letter::DeadLetter;
 use crate::health::MemberHealth;
-use crate::hold::Judged;
 use crate::metrics::PipelineMetrics;
 use crate::storm::Storms;
 
@@ -112,13 +111,15 @@ impl<E: Event> Pipeline<E> {
         storms: &mut Storms,
     ) -> Result<(), GaveUp> {
         self.forget_lost(storms, subscription);
-        storms.held().for_each(|partition| batch.keep_first(partition, PROBE_RECORDS));
-        let judged = self.finish(&batch, storms).await?;
-        batch.retain_partitions(|partition| !judged.held.contains(&partition));
+        let probed: Vec<_> = storms.held().collect();
+        probed.iter().for_each(|partition| batch.keep_first(*partition, PROBE_RECORDS));
+        let held = self.finish(&batch, storms).await?;
+        batch.retain_partitions(|partition| !held.contains(&partition));
         subscription.commit(batch);
-        judged.held.iter().for_each(|partition| subscription.hold(*partition, self.config.retry_max()));
+        held.iter().for_each(|partition| subscription.hold(*partition, self.config.retry_max()));
         // what was left out of the batch comes next
-        judged.over.iter().for_each(|partition| subscription.hold(*partition, Duration::ZERO));
+        let goes_on = probed.iter().filter(|partition| !held.contains(partition));
+        goes_on.for_each(|partition| subscription.hold(*partition, Duration::ZERO));
         Ok(())
     }
 
@@ -157,7 +158,7 @@ impl<E: Event> Pipeline<E> {
 
     /// Decodes, applies, dead-letters: when it returns `Ok`, every record of the batch is done, but for those of the
     /// partitions that are held.
-    async fn finish(&self, batch: &Batch, storms: &mut Storms) -> Result<Judged, GaveUp> {
+    async fn finish(&self, batch: &Batch, storms: &mut Storms) -> Result<Vec<Partition>, GaveUp> {
         let decoded = decode_all::<E>(batch);
         let bad_rows = self.apply(&decoded).await?;
         let undecodable = decoded.undecodable.iter().map(|(record, error)| DeadLetter {
@@ -166,13 +167,13 @@ impl<E: Event> Pipeline<E> {
             message: error.to_string(),
         });
         let letters: Vec<_> = undecodable.chain(bad_rows).collect();
-        let judged = self.judge(batch, &letters, storms);
+        let held = self.judge(batch, &letters, storms);
         let is_held = |letter: &DeadLetter| {
-            batch.get(letter.record).is_some_and(|received| judged.held.contains(&received.origin.partition))
+            batch.get(letter.record).is_some_and(|received| held.contains(&received.origin.partition))
         };
         let letters = letters.into_iter().filter(|letter| !is_held(letter)).collect();
         self.dead_letter(batch, letters).await?;
-        Ok(judged)
+        Ok(held)
     }
 
     /// Waits, unless the process is told to stop and somebody else can do the work.

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::marker::PhantomData;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use floodgate_buffer::{
@@ -27,6 +28,9 @@ struct Database {
     planned: Mutex<VecDeque<ApplyError>>,
     applied: Mutex<Vec<String>>,
     transactions: Mutex<Vec<usize>>,
+    /// Whether bad likers are refused no longer.
+    is_mended: AtomicBool,
+    refused: AtomicUsize,
 }
 
 impl Apply<Like> for Database {
@@ -39,7 +43,9 @@ impl Apply<Like> for Database {
             if let Some(error) = self.planned.lock().pop_front() {
                 return Err(error);
             }
-            if events.iter().any(|event| event.liker_account_id.as_str().starts_with("bad")) {
+            let is_bad = |event: &Like| event.liker_account_id.as_str().starts_with("bad");
+            if !self.is_mended.load(Ordering::Relaxed) && events.iter().any(is_bad) {
+                self.refused.fetch_add(1, Ordering::Relaxed);
                 return Err(ApplyError::BadRow("a bad liker".to_owned()));
             }
             self.transactions.lock().push(events.len());
@@ -129,6 +135,11 @@ impl World {
         let stop = CancellationToken::new();
         // an in-memory member that is told to stop first finishes what waits: no need to guess when it is done
         stop.cancel();
+        self.work_until(stop).await;
+    }
+
+    /// Runs one member until it is told to stop and everything published is done.
+    async fn work_until(&self, stop: CancellationToken) {
         let config = ConsumersConfig {
             batch_max_events: 1000,
             batch_max_bytes: 1 << 20,
@@ -183,6 +194,52 @@ async fn bad_rows_are_singled_out_and_the_others_applied_in_order() {
     let offsets: Vec<_> = kept.iter().map(|(_, headers)| header(headers, "floodgate-dlq-offset")).collect();
     assert_eq!(offsets, ["0", "42", "43", "99"]);
     assert!(world.database.transactions.lock().len() < 40, "halving, not one by one");
+}
+
+/// Waits until readiness says so, or for what is left to be done.
+async fn until(what: impl Fn() -> bool) {
+    let waiting = async {
+        while !what() {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), waiting).await.expect("it happens");
+}
+
+#[tokio::test]
+async fn a_partition_of_bad_rows_is_held_until_they_are_good() {
+    let world = World::new();
+    let likers: Vec<String> = (0..300).map(|n| format!("bad-{n:03}")).collect();
+    world.publish_likes(&likers.iter().map(String::as_str).collect::<Vec<_>>());
+    let stop = CancellationToken::new();
+    let mended = async {
+        until(|| world.health.ready().is_err_and(|trouble| trouble.contains("partition 0"))).await;
+        // tried again and again, a few records at a time
+        let tries = world.database.refused.load(Ordering::Relaxed);
+        until(|| world.database.refused.load(Ordering::Relaxed) > tries + 200).await;
+        assert!(world.reasons().is_empty(), "held, and yet dead-lettered");
+        world.database.is_mended.store(true, Ordering::Relaxed);
+        until(|| world.health.ready().is_ok() && world.database.applied.lock().len() == 300).await;
+        stop.cancel();
+    };
+    tokio::join!(world.work_until(stop.clone()), mended);
+    assert_eq!(*world.database.applied.lock(), likers, "in order, each once");
+    assert!(world.reasons().is_empty());
+}
+
+/// What only this process holds is not left behind for being bad.
+#[tokio::test]
+async fn a_held_partition_is_dead_lettered_when_its_process_ends() {
+    let world = World::new();
+    let likers: Vec<String> = (0..300).map(|n| format!("bad-{n:03}")).collect();
+    world.publish_likes(&likers.iter().map(String::as_str).collect::<Vec<_>>());
+    let stop = CancellationToken::new();
+    let stopped = async {
+        until(|| world.health.ready().is_err_and(|trouble| trouble.contains("partition 0"))).await;
+        stop.cancel();
+    };
+    tokio::join!(world.work_until(stop.clone()), stopped);
+    assert_eq!(world.reasons(), vec!["bad-row"; 300]);
 }
 
 #[tokio::test]

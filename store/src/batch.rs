@@ -176,6 +176,22 @@ mod tests {
         assert_eq!(place((7, 3)), None);
     }
 
+    #[test]
+    fn what_the_database_says_of_winners_reaches_their_events() {
+        use Outcome::{Applied, Duplicate, Superseded};
+        // winners in the order of their keys: the second, the third, the first event
+        let events = [expectation(1, 9, 1, 1), expectation(2, 3, 1, 1), expectation(3, 5, 1, 1)];
+        let mut batch = Batch::new(&events);
+        assert_eq!((batch.len(), batch.winner(1).event_id()), (3, floodgate_schemas::examples::event_id(3)));
+        batch.settle(0, Duplicate);
+        assert_eq!(batch.into_outcomes(), [Applied, Duplicate, Applied]);
+
+        let mut batch = Batch::new(&events);
+        // of the two that changed nothing the later one stands itself; what is no index of theirs says nothing
+        batch.settle_passed_over(&[0, 2], [1, 2, -1]);
+        assert_eq!(batch.into_outcomes(), [Duplicate, Superseded, Applied]);
+    }
+
     proptest! {
         /// Whatever the batch: each row's winner is its maximum, and no key is left out or twice.
         #[test]
