@@ -157,6 +157,29 @@ fn nothing_is_left_half_done() {
     }
 }
 
+/// A planted bug that cannot be planted any more proves nothing: it is renewed with the code it is about.
+#[test]
+fn planted_bugs_still_apply() {
+    let folder = root().join("tests/mutations");
+    let mut planted = 0;
+    for entry in fs::read_dir(folder).unwrap().map(Result::unwrap) {
+        let patch = entry.path();
+        let text = fs::read_to_string(&patch).unwrap();
+        let scenario = text.lines().find_map(|line| line.strip_prefix("caught by: ")).expect("no scenario");
+        let known = sources(&["tests/faults", "buffer/src/kafka"])
+            .iter()
+            .any(|(_, source)| source.contains(&format!("fn {scenario}()")));
+        assert!(known, "{}: there is no scenario {scenario}", patch.display());
+        let mut check = std::process::Command::new("git");
+        let applies =
+            check.args(["apply", "--check", "-p0"]).arg(&patch).current_dir(root()).output().unwrap();
+        let told = String::from_utf8_lossy(&applies.stderr);
+        assert!(applies.status.success(), "{} does not apply any more: {told}", patch.display());
+        planted += 1;
+    }
+    assert!(planted >= 12, "{planted} planted bugs");
+}
+
 /// Whoever reads the code map finds every room in it.
 #[test]
 fn architecture_names_every_crate_and_stays_short() {

@@ -122,8 +122,14 @@ fn database_refuses() {
 /// happened. It did, and is not done a second time.
 #[test]
 fn connection_cut_at_commit() {
-    scenario("20", "connection_cut_at_commit", Pace::Quick, servers, |round| {
-        let world = round.world_with(&SHORT)?;
+    scenario("20", "connection_cut_at_commit", Pace::Slow, servers, |round| {
+        // long enough for the test to do its part while the commit waits for the lock
+        let world = round.world_with(&[
+            ("store.connect_timeout_ms", "1000"),
+            ("store.lock_timeout_ms", "4000"),
+            ("store.statement_timeout_ms", "4500"),
+            ("store.apply_timeout_ms", "5000"),
+        ])?;
         let serve = world.start(&["serve"])?;
         let proxy = Proxy::start()?;
         let link = proxy.link(round.postgres.port())?;
@@ -144,7 +150,7 @@ fn connection_cut_at_commit() {
                  DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION at_commit()"
             ),
         )?;
-        let plan = round.plan(4000);
+        let plan = round.plan(9000);
         world.create_coupons(&serve, &plan)?;
         let load = world.load(&plan, &[&serve], LoadOptions { rate: 600, ..LoadOptions::default() });
         for _ in 0..2 {
