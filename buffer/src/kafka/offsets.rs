@@ -111,6 +111,13 @@ fn position(
 ) -> Offset {
     let Range { start, end } = log;
     match committed {
+        None if start > Offset(0) => {
+            tracing::warn!(
+                %group, %topic, %partition, from = %start,
+                "nothing committed yet, and the log no longer has what stood before {start}: reading from there"
+            );
+            start
+        }
         None => {
             tracing::info!(%group, %topic, %partition, from = %start, "nothing committed yet: reading from the log's start");
             start
