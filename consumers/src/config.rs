@@ -66,7 +66,7 @@ mod tests {
             instances,
             drain_ms: 1,
             retry_min_ms: 1,
-            retry_max_ms: 1,
+            retry_max_ms: 7,
             dead_letter_share_max: 1.0,
             dead_letter_storm_min: 1,
         };
@@ -74,5 +74,6 @@ mod tests {
         assert_eq!(config(0).instances_for(64, 10), 10);
         assert_eq!(config(0).instances_for(0, 0), 1);
         assert_eq!(config(30).instances_for(2, 10), 30);
+        assert_eq!(config(0).retry_max(), Duration::from_millis(7));
     }
 }

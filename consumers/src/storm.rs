@@ -130,6 +130,37 @@ mod tests {
     }
 
     #[test]
+    fn exactly_the_share_is_not_more_than_it() {
+        let mut storms = Storms::new(0.5, 100);
+        assert_eq!(storms.judge(P, 199, 99), Calm, "one fewer than the least");
+        assert_eq!(storms.judge(P, 1, 1), Calm, "half, and not more");
+        assert_eq!(storms.judge(P, 2, 2), Held);
+    }
+
+    #[test]
+    fn good_and_bad_fade_alike() {
+        let mut storms = Storms::new(0.5, 100);
+        // remembered as 150 of 750
+        assert_eq!(storms.judge(P, 1500, 300), Calm);
+        assert_eq!(storms.judge(P, 250, 250), Calm, "400 of 1000");
+        assert_eq!(storms.judge(P, 300, 300), Held, "700 of 1300");
+    }
+
+    #[test]
+    fn held_partitions_are_named_and_can_be_forgotten() {
+        let mut storms = Storms::new(0.5, 10);
+        for partition in [P, Partition(1)] {
+            assert_eq!(storms.judge(partition, 10, 10), Held);
+        }
+        assert_eq!(storms.partitions(), "partition 1, partition 3");
+        storms.forget(P);
+        assert_eq!(storms.held().collect::<Vec<_>>(), [Partition(1)]);
+        assert_eq!(storms.judge(P, 9, 9), Calm, "counting begins anew");
+        storms.forget(Partition(1));
+        assert!(!storms.any());
+    }
+
+    #[test]
     fn the_past_fades_and_a_share_of_one_switches_it_off() {
         let mut storms = Storms::new(0.5, 100);
         for _ in 0..100 {

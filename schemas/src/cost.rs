@@ -158,6 +158,29 @@ mod tests {
     }
 
     #[test]
+    fn hundredths_end_at_the_greatest_cost() {
+        assert_eq!(Cost::from_hundredths(Cost::MAX.0), Ok(Cost::MAX));
+        assert_eq!(Cost::from_hundredths(Cost::MAX.0 + 1), Err(InvalidCost::TooLarge));
+        assert_eq!(format!("{:?}", Cost(12)), "0.12");
+    }
+
+    #[test]
+    fn bytes_are_read_whatever_their_number() {
+        use serde::de::value::{BytesDeserializer, Error};
+        let read =
+            |bytes: &[u8]| Cost::deserialize(BytesDeserializer::<Error>::new(bytes)).map(|cost| cost.0);
+        let long = |first: u8, last: u8| [&[first], [0; 18].as_slice(), &[last]].concat();
+        assert_eq!((read(&[5]), read(&[0, 0xff]), read(&long(0, 7))), (Ok(5), Ok(255), Ok(7)));
+        let refused = |bytes: &[u8]| read(bytes).map_err(|error| error.to_string());
+        assert_eq!(refused(&[]), Err("a cost without bytes".to_owned()));
+        assert_eq!(refused(&[0xff]), Err("a cost is negative".to_owned()));
+        assert_eq!(refused(&long(1, 7)), Err("a cost exceeds 999999999999999999.99".to_owned()));
+        let number = serde::de::value::U8Deserializer::<Error>::new(5);
+        let told = Cost::deserialize(number).map_err(|error| error.to_string());
+        assert!(told.is_err_and(|told| told.contains("the unscaled bytes of a decimal(20,2)")));
+    }
+
+    #[test]
     fn refuses_by_reason() {
         for (text, reason) in [
             ("-1", InvalidCost::Negative),

@@ -19,6 +19,9 @@ const HEADER: usize = 10;
 /// Topic, key and value.
 type Poison = (String, Vec<u8>, Vec<u8>);
 
+/// Key and value of poison, by partition and offset.
+type Origins = BTreeMap<(i32, i64), (Vec<u8>, Vec<u8>)>;
+
 /// Records that are no valid events, made from valid ones.
 fn poison(round: &Round<'_>, world: &World) -> Result<Vec<Poison>> {
     let records = |name: &str| read_all(&round.kafka.bootstrap(), &world.named(name));
@@ -72,7 +75,7 @@ fn poison_among_good_records() {
         world.create_coupons(&serve, &plan)?;
         let load = world.load(&plan, &[&serve], LoadOptions { rate: 700, ..LoadOptions::default() });
         load.wait_for(round.between(0.1, 0.4))?;
-        let mut origins: BTreeMap<String, BTreeMap<(i32, i64), (Vec<u8>, Vec<u8>)>> = BTreeMap::new();
+        let mut origins: BTreeMap<String, Origins> = BTreeMap::new();
         for (topic, key, value) in poison(round, &world)? {
             let origin = put(&round.kafka.bootstrap(), &topic, &key, &value, ("trace", "poison"))?;
             origins.entry(topic).or_default().insert(origin, (key, value));

@@ -1,0 +1,96 @@
+//! The rules at their edges: names that are fixed, limits, and what makes two events the same words.
+#![allow(clippy::unwrap_used, missing_docs)]
+
+use std::hash::{DefaultHasher, Hasher};
+
+use floodgate_schemas::codec::{decode, encode};
+use floodgate_schemas::examples::{at, coupon_issue, event_id, expectation, like};
+use floodgate_schemas::{
+    Accept, CharacterId, CouponId, Event, EventId, EventIdSource, EventType, Fields, IdempotencyKey,
+    InvalidKind, Like, LikeAction, Mixed,
+};
+
+#[test]
+fn names_are_fixed() {
+    let names = EventType::ALL.map(|of| (of.to_string(), of.topic(), of.group()));
+    let wanted = [
+        ("expectation", "floodgate.expectation.v1", "floodgate.expectation"),
+        ("coupon", "floodgate.coupon.v1", "floodgate.coupon"),
+        ("like", "floodgate.like.v1", "floodgate.like"),
+    ];
+    assert_eq!(names, wanted.map(|(name, topic, group)| (name.to_owned(), topic, group)));
+    assert_eq!(format!("{:?}", event_id(1)), event_id(1).to_string());
+    assert!(format!("{:?}", Like::codec()).contains("header"));
+}
+
+#[test]
+fn what_cannot_be_read_has_a_stable_reason() {
+    let mut coupon = Vec::new();
+    encode(&coupon_issue(1, "c", "u"), &mut coupon).unwrap();
+    let reason = |bytes: &[u8]| decode::<Like>(bytes).unwrap_err().reason();
+    assert_eq!((reason(b"none"), reason(&coupon)), ("not-avro", "unknown-schema"));
+    let mut short = Vec::new();
+    encode(&like(1, "t", "l", LikeAction::Like, 1), &mut short).unwrap();
+    short.pop();
+    assert_eq!(reason(&short), "undecodable");
+}
+
+#[test]
+fn ids_end_where_they_should() {
+    let fits = |id: String| CouponId::try_from(id).is_ok();
+    assert!(fits("x".repeat(128)) && !fits("x".repeat(129)));
+    // characters count, not bytes
+    assert!(fits("ü".repeat(128)) && !fits("ü".repeat(129)));
+    assert!(CharacterId::try_from(1).is_ok() && CharacterId::try_from(0).is_err());
+}
+
+#[test]
+fn times_end_where_they_should() {
+    let until = |time: &str| {
+        let json = format!(r#"{{"t":"{time}"}}"#);
+        let fields = Fields::parse(&["t"], json.as_bytes()).unwrap();
+        fields.required("t").unwrap().time_until(at(0)).map_err(|invalid| invalid.kind)
+    };
+    assert_eq!(until("2026-11-21T10:00:00Z"), Ok(at(0)));
+    assert_eq!(until("2026-11-21T09:59:59.999999Z"), Ok(at(-1)));
+    assert_eq!(until("2026-11-21T10:00:00.000001Z"), Err(InvalidKind::Value));
+}
+
+#[test]
+fn what_is_wrong_with_json_is_told_apart() {
+    let detail = |json: &str| Fields::parse(&["a"], json.as_bytes()).unwrap_err().detail;
+    assert_eq!(detail("[]"), "is not a JSON object");
+    assert!(detail("{").starts_with("is not valid JSON"), "{}", detail("{"));
+    let fields = Fields::parse(&["a"], br#"{"a":"\ud800"}"#).unwrap();
+    let refused = fields.required("a").unwrap().text().unwrap_err();
+    assert_eq!((refused.kind, refused.field.as_deref()), (InvalidKind::Malformed, Some("a")));
+    // a name that is no name is none of ours
+    let unnamed = br#"{"type":"coupon","couponId":"c","userId":"u","":1}"#;
+    assert!(Mixed::from_json(unnamed, accept).is_err());
+}
+
+fn accept<'k>(_: Option<&'k IdempotencyKey>) -> Accept<'k> {
+    Accept { id: EventIdSource::Fresh(EventId::fresh()), accepted_at: at(0), latest: at(0) }
+}
+
+fn words<E: Event>(event: &E) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    event.hash_words(&mut hasher);
+    hasher.finish()
+}
+
+/// What acceptance adds is not the client's word.
+#[test]
+fn words_are_what_the_client_said() {
+    let (first, again) = (expectation(1, 7, 1, 5), expectation(2, 7, 1, 5));
+    assert_eq!(words(&first), words(&again));
+    assert_ne!(words(&first), words(&expectation(1, 7, 1, 6)));
+    let on = |occurred_at| like(1, "t", "l", LikeAction::Like, occurred_at);
+    assert_eq!(words(&on(1)), words(&on(1)));
+    assert_ne!(words(&on(1)), words(&on(2)));
+    assert!(on(1).liked() && !like(1, "t", "l", LikeAction::Unlike, 1).liked());
+
+    let key = IdempotencyKey::new("key-0001").unwrap();
+    let keyed = EventId::from_idempotency_key(EventType::Like, "t", &key);
+    assert!(keyed.is_from_key() && !EventId::fresh().is_from_key());
+}
