@@ -94,3 +94,17 @@ fn words_are_what_the_client_said() {
     let keyed = EventId::from_idempotency_key(EventType::Like, "t", &key);
     assert!(keyed.is_from_key() && !EventId::fresh().is_from_key());
 }
+
+#[test]
+fn times_are_counted_and_bounded() {
+    assert_eq!((at(3).as_micros() - at(0).as_micros(), at(0).as_micros() % 1_000_000), (3, 0));
+    assert_eq!(at(2_500_000).seconds_since(at(0)), 2.5);
+    assert_eq!(at(0).seconds_since(at(2_500_000)), -2.5);
+    assert_eq!(at(1).saturating_add_micros(2), at(3));
+    assert_eq!(
+        (Timestamp::MAX.saturating_add_micros(1), Timestamp::MIN.saturating_add_micros(-1)),
+        (Timestamp::MAX, Timestamp::MIN)
+    );
+    assert_eq!(Timestamp::MAX.saturating_add_micros(-1).saturating_add_micros(1), Timestamp::MAX);
+    assert_eq!(format!("{:?}", at(1)), at(1).to_string());
+}
