@@ -7,7 +7,7 @@ use floodgate_schemas::codec::{decode, encode};
 use floodgate_schemas::examples::{at, coupon_issue, event_id, expectation, like};
 use floodgate_schemas::{
     Accept, CharacterId, CouponId, Event, EventId, EventIdSource, EventType, Fields, IdempotencyKey,
-    InvalidKind, Like, LikeAction, Mixed,
+    InvalidKind, Like, LikeAction, Mixed, Timestamp,
 };
 
 #[test]
