@@ -316,6 +316,8 @@ fn a_replay_that_is_killed_goes_on_where_it_was() {
 fn many_letters_come_back_in_their_order() {
     const LETTERS: usize = 500;
     let house = House::new();
+    // all of them really are to be dead letters
+    house.world.set("consumers.dead_letter_share_max", "1");
     run(|| {
         let serve = house.world.start(&["serve"])?;
         let event = |number: usize| {
