@@ -19,6 +19,16 @@ pub trait Log: Send {
     /// # Errors
     /// [`LogError`] when they cannot be read now, or are not there any more.
     fn read(&mut self, partition: Partition, range: Range<Offset>, events: usize) -> Result<Chunk, LogError>;
+
+    /// The oldest offset that is left, after [`LogError::Gone`] said that `gone` is not.
+    ///
+    /// # Errors
+    /// [`LogError::Gone`] when nothing later is there: the topic was made anew, and reading has to begin anew as well.
+    fn oldest_after(&mut self, partition: Partition, gone: Offset) -> Result<Offset, LogError> {
+        let bounds = self.bounds()?;
+        let left = bounds.into_iter().find(|(found, range)| *found == partition && range.start > gone);
+        left.map(|(_, range)| range.start).ok_or(LogError::Gone(partition, gone))
+    }
 }
 
 /// Part of a partition.
@@ -33,8 +43,8 @@ pub struct Chunk {
 /// Records cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum LogError {
-    /// They expired, or the topic was made anew: ask for the bounds again.
-    #[error("offset {1} of partition {0} is not there any more")]
+    /// They expired, or the topic was made anew: see [`Log::oldest_after`].
+    #[error("offset {1} of partition {0} is not there any more (was its topic made anew?)")]
     Gone(Partition, Offset),
     /// Whoever holds them does not answer, or refuses: try again later.
     #[error("{0}")]

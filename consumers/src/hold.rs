@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use floodgate_buffer::{Batch, Partition, Subscription, Topic};
+use floodgate_buffer::{Batch, Partition, Topic};
 use floodgate_schemas::Event;
 
 use crate::dead_letter::DeadLetter;
@@ -48,28 +48,21 @@ impl<E: Event> Pipeline<E> {
         held
     }
 
-    /// Partitions that went to other members are theirs to hold.
-    pub(crate) fn forget_lost(&self, storms: &mut Storms, subscription: &dyn Subscription) {
-        let lost: Vec<_> = storms.held().filter(|partition| !subscription.owns(*partition)).collect();
-        if !lost.is_empty() {
-            lost.iter().for_each(|partition| storms.forget(*partition));
-            self.tell_held(&lost, storms);
+    /// These partitions are not held by this member any more.
+    pub(crate) fn forget(&self, storms: &mut Storms, which: impl Fn(Partition) -> bool) {
+        let forgotten: Vec<_> = storms.held().filter(|partition| which(*partition)).collect();
+        if !forgotten.is_empty() {
+            forgotten.iter().for_each(|partition| storms.forget(*partition));
+            self.tell_held(&forgotten, storms);
         }
     }
 
-    /// This member has no partitions any more, hence none that is held.
-    pub(crate) fn calm(&self, mut storms: Storms) {
-        let held: Vec<_> = storms.held().collect();
-        held.iter().for_each(|partition| storms.forget(*partition));
-        self.tell_held(&held, &storms);
-    }
-
-    /// Tells readiness, metrics and the log which partitions are held, and that others are not any more.
+    /// Tells readiness and metrics which partitions are held, and the log that others are not any more.
     fn tell_held(&self, no_more: &[Partition], storms: &Storms) {
         let group = self.strategy.group_name(E::TYPE);
         for partition in no_more {
             self.metrics.held(&group, *partition, false);
-            tracing::info!(%group, %partition, "a partition that was held goes on");
+            tracing::info!(%group, %partition, "a partition is held no more: it goes on, here or with another member");
         }
         storms.held().for_each(|partition| self.metrics.held(&group, partition, true));
         self.health.held(storms.any().then(|| {

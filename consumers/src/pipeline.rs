@@ -92,16 +92,15 @@ impl<E: Event> Pipeline<E> {
                     backoff.reset();
                     self.recovered();
                 }
-                Ok(Next::NothingYet) => self.forget_lost(&mut storms, &*subscription),
+                Ok(Next::NothingYet) => self.forget(&mut storms, |partition| !subscription.owns(partition)),
                 Ok(Next::End) => break Ok(()),
                 Err(error) => break Err(error),
             }
         };
-        self.calm(storms);
-        match ended {
-            Ok(()) => subscription.close().await,
-            Err(error) => Err(error),
-        }
+        // a member without partitions has none that is held
+        self.forget(&mut storms, |_| true);
+        ended?;
+        subscription.close().await
     }
 
     async fn work_on(
@@ -110,7 +109,8 @@ impl<E: Event> Pipeline<E> {
         subscription: &mut dyn Subscription,
         storms: &mut Storms,
     ) -> Result<(), GaveUp> {
-        self.forget_lost(storms, subscription);
+        // partitions that went to other members are theirs to hold
+        self.forget(storms, |partition| !subscription.owns(partition));
         let probed: Vec<_> = storms.held().collect();
         probed.iter().for_each(|partition| batch.keep_first(*partition, PROBE_RECORDS));
         let held = self.finish(&batch, storms).await?;

@@ -34,12 +34,8 @@ impl DeadLetters {
                     }
                     // the oldest expired while we read
                     Err(LogError::Gone(..)) => {
-                        let start = start(log.bounds()?, partition);
-                        if start <= from {
-                            let reason = "the dead-letter topic was made anew while it was read; start again";
-                            return Err(VerifyError::Unavailable(reason.to_owned()));
-                        }
-                        (left, from) = (start, start);
+                        left = log.oldest_after(partition, from)?;
+                        from = left;
                     }
                     Err(error) => return Err(error.into()),
                 }
@@ -76,9 +72,4 @@ impl DeadLetters {
     pub(crate) fn contain(&self, of: EventType, partition: i32, offset: i64) -> bool {
         self.origins.get(&(of, partition)).is_some_and(|offsets| offsets.binary_search(&offset).is_ok())
     }
-}
-
-/// The first offset of a partition that is left.
-fn start(bounds: Vec<(Partition, std::ops::Range<Offset>)>, of: Partition) -> Offset {
-    bounds.into_iter().find(|(partition, _)| *partition == of).map_or(Offset(0), |(_, range)| range.start)
 }

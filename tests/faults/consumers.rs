@@ -186,11 +186,11 @@ fn wait_members(world: &World, count: usize) -> Result<()> {
 
 /// Looks at committed offsets for as long as `body` takes: none may move back.
 fn offsets_never_go_back<T>(world: &World, body: impl FnOnce() -> Result<T>) -> Result<T> {
-    let over = Flag(AtomicBool::new(false));
+    let over = AtomicBool::new(false);
     std::thread::scope(|scope| {
         let watch = scope.spawn(|| -> Result<usize> {
             let (mut before, mut looks) = (world.committed()?, 0);
-            while !over.0.load(Ordering::Relaxed) {
+            while !over.load(Ordering::Relaxed) {
                 let now = world.committed()?;
                 for (partition, offset) in &before {
                     let found = now.get(partition);
@@ -210,13 +210,11 @@ fn offsets_never_go_back<T>(world: &World, body: impl FnOnce() -> Result<T>) -> 
     })
 }
 
-struct Flag(AtomicBool);
-
-struct RaisedAtEnd<'f>(&'f Flag);
+struct RaisedAtEnd<'f>(&'f AtomicBool);
 
 impl Drop for RaisedAtEnd<'_> {
     fn drop(&mut self) {
-        self.0.0.store(true, Ordering::Relaxed);
+        self.0.store(true, Ordering::Relaxed);
     }
 }
 

@@ -12,6 +12,7 @@ pub mod mistakes;
 pub mod model;
 pub mod node;
 pub mod plan;
+pub mod recording;
 pub mod state;
 pub mod toggles;
 pub mod topic;

@@ -74,19 +74,15 @@ impl Scan {
                         visit(&chunk.batch)?;
                         next = chunk.next;
                     }
-                    Err(LogError::Gone(..)) => next = self.oldest_after(partition, next)?,
+                    // the oldest records may expire while they are read
+                    Err(LogError::Gone(..)) => {
+                        next = self.log.oldest_after(partition, next).map_err(ScanError::from)?;
+                    }
                     Err(error) => return Err(ScanError::from(error).into()),
                 }
             }
         }
         Ok(())
-    }
-
-    /// The oldest records may expire while they are read.
-    fn oldest_after(&mut self, partition: Partition, gone: Offset) -> Result<Offset, ScanError> {
-        let bounds = self.log.bounds()?;
-        let found = bounds.into_iter().find(|(found, range)| *found == partition && range.start > gone);
-        found.map(|(_, range)| range.start).ok_or(ScanError::Log(LogError::Gone(partition, gone)))
     }
 }
 

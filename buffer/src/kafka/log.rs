@@ -68,21 +68,9 @@ impl KafkaLog {
         while chunk.next < range.end && chunk.batch.len() < events && chunk.batch.bytes() < CHUNK_BYTES_MAX {
             let message = match self.consumer.poll(Duration::from_millis(100)) {
                 Some(Ok(message)) => message,
-                // of an earlier look, or of a log that has grown since: a second look, from here, tells
-                Some(Err(KafkaError::PartitionEOF(ended))) if ended == partition.0 && !looked_again => {
-                    looked_again = true;
-                    self.position = None;
-                    self.go_to(partition, chunk.next)?;
-                    continue;
-                }
                 Some(Err(KafkaError::PartitionEOF(ended))) if ended == partition.0 => {
-                    let (_, end) = self.consumer.fetch_watermarks(&self.name, partition.0, ASK_TIMEOUT)?;
-                    if end < range.end.0 {
-                        // a new leader that does not know yet how far its followers are
-                        return Err(KafkaError::MessageConsumption(RDKafkaErrorCode::OffsetNotAvailable));
-                    }
-                    // offsets without records: all that there was before `range.end` has been passed
-                    chunk.next = range.end;
+                    let again = std::mem::replace(&mut looked_again, true);
+                    chunk.next = self.meet_end(partition, chunk.next..range.end, again)?;
                     continue;
                 }
                 // of an earlier position
@@ -112,6 +100,28 @@ impl KafkaLog {
         }
         self.position = Some((partition, chunk.next));
         Ok(chunk)
+    }
+
+    /// The partition seems to end although some of the range is left. Returns where reading goes on.
+    fn meet_end(
+        &mut self,
+        partition: Partition,
+        left: Range<Offset>,
+        looked_again: bool,
+    ) -> KafkaResult<Offset> {
+        if !looked_again {
+            // of an earlier look, or of a log that has grown since: a second look, from here, tells
+            self.position = None;
+            self.go_to(partition, left.start)?;
+            return Ok(left.start);
+        }
+        let (_, end) = self.consumer.fetch_watermarks(&self.name, partition.0, ASK_TIMEOUT)?;
+        if end < left.end.0 {
+            // a new leader that does not know yet how far its followers are
+            return Err(KafkaError::MessageConsumption(RDKafkaErrorCode::OffsetNotAvailable));
+        }
+        // offsets without records: all that there was has been passed
+        Ok(left.end)
     }
 
     fn explain(&self, error: &KafkaError) -> LogError {

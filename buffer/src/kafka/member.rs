@@ -206,25 +206,23 @@ impl Owner {
         }
     }
 
-    fn resume_one(&self, partition: Partition) -> KafkaResult<()> {
+    /// One partition as a list, from an offset where that matters.
+    fn one(&self, partition: Partition, from: rdkafka::Offset) -> KafkaResult<TopicPartitionList> {
         let mut list = TopicPartitionList::new();
-        list.add_partition(&self.consumer.context().topic, partition.0);
-        self.consumer.resume(&list)
+        list.add_partition_offset(&self.consumer.context().topic, partition.0, from)?;
+        Ok(list)
     }
 
     fn pause_one(&self, partition: Partition) -> KafkaResult<()> {
-        let mut list = TopicPartitionList::new();
-        list.add_partition(&self.consumer.context().topic, partition.0);
-        self.consumer.pause(&list)
+        self.consumer.pause(&self.one(partition, rdkafka::Offset::Invalid)?)
+    }
+
+    fn resume_one(&self, partition: Partition) -> KafkaResult<()> {
+        self.consumer.resume(&self.one(partition, rdkafka::Offset::Invalid)?)
     }
 
     fn set_back(&self, partition: Partition, to: Offset) -> KafkaResult<()> {
-        let mut list = TopicPartitionList::new();
-        list.add_partition_offset(
-            &self.consumer.context().topic,
-            partition.0,
-            rdkafka::Offset::Offset(to.0),
-        )?;
+        let list = self.one(partition, rdkafka::Offset::Offset(to.0))?;
         let sought = self.consumer.seek_partitions(list, ASK_TIMEOUT)?;
         sought.elements().iter().try_for_each(|element| element.error())?;
         self.resume_one(partition)
