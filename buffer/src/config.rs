@@ -46,6 +46,11 @@ impl BufferConfig {
             ),
             // librdkafka takes 0 for no limit: nothing would ever be reported as not stored
             (kafka.message_timeout_ms >= 1, "buffer.kafka.message_timeout_ms must be at least 1"),
+            // more would be more batches than a broker remembers to tell repeats by
+            (
+                (1..=5).contains(&kafka.requests_in_flight_max),
+                "buffer.kafka.requests_in_flight_max must be between 1 and 5",
+            ),
             (kafka.queue_max_events >= 1, "buffer.kafka.queue_max_events must be at least 1"),
             (kafka.commit_interval_ms >= 1, "buffer.kafka.commit_interval_ms must be at least 1"),
             (self.in_memory.max_events >= 1, "buffer.in_memory.max_events must be at least 1"),
@@ -74,6 +79,8 @@ pub struct KafkaConfig {
     pub brokers: String,
     /// How long the publisher waits for more records before it sends a request.
     pub linger_ms: u64,
+    /// Requests to one broker that may be unanswered at once, 1 to 5.
+    pub requests_in_flight_max: u8,
     /// How long the publisher tries to deliver a record before it reports a failure.
     pub message_timeout_ms: u64,
     /// Records unacknowledged at once; more are refused.

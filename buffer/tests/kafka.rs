@@ -29,6 +29,7 @@ fn without_topics(brokers: String, adapt: impl FnOnce(&mut KafkaConfig)) -> Arc<
     let mut kafka = KafkaConfig {
         brokers,
         linger_ms: 0,
+        requests_in_flight_max: 1,
         message_timeout_ms: 4000,
         queue_max_events: 100_000,
         queue_max_bytes: 64 << 20,

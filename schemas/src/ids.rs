@@ -30,7 +30,7 @@ fn check_text_id(text: &str) -> Result<(), InvalidId> {
     if text.is_empty() {
         return Err(InvalidId::Empty);
     }
-    if text.len() > ID_CHARS_MAX && text.chars().count() > ID_CHARS_MAX {
+    if text.chars().nth(ID_CHARS_MAX).is_some() {
         return Err(InvalidId::TooLong);
     }
     if text.chars().any(char::is_control) {

@@ -17,7 +17,8 @@ fn leader_of_three_killed() {
         let world = round.world_with(&[("topics.replication_factor", "3")])?;
         let serve = world.start(&["serve"])?;
         let consume = world.start(&["consume"])?;
-        let plan = round.plan(12_000);
+        // more than will be needed: how long elections take nobody knows
+        let plan = round.plan(100_000);
         world.create_coupons(&serve, &plan)?;
         let options = LoadOptions {
             workers: 32,
@@ -26,7 +27,7 @@ fn leader_of_three_killed() {
             ..LoadOptions::default()
         };
         let load = world.load(&plan, &[&serve], options);
-        load.wait_for(round.between(0.05, 0.2))?;
+        load.wait_for(round.between(0.005, 0.02))?;
 
         let likes = world.named("floodgate.like.v1");
         let bootstrap = round.kafka.bootstrap();
@@ -66,6 +67,8 @@ fn leader_of_three_killed() {
         round.kafka.launch(second)?;
         round.kafka.wait_ready(leader - 1)?;
         round.kafka.wait_ready(second)?;
+        load.is_running()?;
+        load.stop();
         let recording = load.finish()?;
         round.judge(&world, &recording)?;
         ensure!(consume.readiness()?.0 == 200, "{:?}", consume.readiness()?);

@@ -191,10 +191,11 @@ fn deadlocks_on_hot_keys() {
         let world = round.world_with(&[("consumers.batch_max_wait_ms", "200")])?;
         let serve = world.start(&["serve"])?;
         let consumes = [world.start(&["consume"])?, world.start(&["consume"])?];
-        let plan = round.plan(10_000);
+        // more than will be needed: how soon two meet in a circle nobody knows
+        let plan = round.plan(100_000);
         world.create_coupons(&serve, &plan)?;
         let load = world.load(&plan, &[&serve], LoadOptions { rate: 700, ..LoadOptions::default() });
-        load.wait_for(0.1)?;
+        load.wait_for(0.01)?;
         let url = world.setting("store.url");
         // consumers lock counters in ascending order; this does not, and is patient enough never to be the victim: when
         // a consumer that waits looks for a circle, it is closed
@@ -214,8 +215,9 @@ fn deadlocks_on_hot_keys() {
                        USING ERRCODE = ''40001''; END IF; RETURN NULL; END'; CREATE TRIGGER unordered AFTER INSERT OR \
                        UPDATE ON likes FOR EACH STATEMENT EXECUTE FUNCTION unordered()";
         round.postgres.psql(&url, failing)?;
-        load.is_running()?;
         round.recovers(&serve, Instant::now())?;
+        load.is_running()?;
+        load.stop();
         let recording = load.finish()?;
         let retries: f64 = consumes
             .iter()

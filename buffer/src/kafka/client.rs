@@ -14,8 +14,8 @@ const REFUSED: &[(&str, &str)] = &[
     ("request.required.acks", "a 202 needs acks=all"),
     ("enable.idempotence", "without it a retry inside the client could double an event"),
     ("enable.gapless.guarantee", "it turns one timeout into a fatal error"),
-    ("max.in.flight", "order and idempotence depend on it"),
-    ("max.in.flight.requests.per.connection", "order and idempotence depend on it"),
+    ("max.in.flight", "use buffer.kafka.requests_in_flight_max"),
+    ("max.in.flight.requests.per.connection", "use buffer.kafka.requests_in_flight_max"),
     ("retries", "bounded by buffer.kafka.message_timeout_ms"),
     ("message.send.max.retries", "bounded by buffer.kafka.message_timeout_ms"),
     ("message.timeout.ms", "use buffer.kafka.message_timeout_ms"),
@@ -127,6 +127,7 @@ impl ClientSettings {
             .set("enable.idempotence", "true")
             .set("partitioner", "murmur2_random")
             .set("linger.ms", kafka.linger_ms.to_string())
+            .set("max.in.flight", kafka.requests_in_flight_max.to_string())
             .set("message.timeout.ms", kafka.message_timeout_ms.to_string())
             .set("message.max.bytes", DEAD_LETTER_MAX_BYTES.to_string())
             .set("queue.buffering.max.messages", (kafka.queue_max_events + 1000).to_string())

@@ -189,6 +189,7 @@ mod testing {
         KafkaConfig {
             brokers,
             linger_ms: 0,
+            requests_in_flight_max: 1,
             message_timeout_ms: 4000,
             queue_max_events: 1000,
             queue_max_bytes: 1 << 20,

@@ -270,6 +270,7 @@ mod tests {
     fn a_record_acknowledged_by_implication_is_not_stored() {
         let cluster = MockCluster::new(1).unwrap();
         let config = KafkaConfig {
+            requests_in_flight_max: 5,
             // every record is a batch
             client: toml::toml! { "batch.num.messages" = 1 },
             ..testing::config(cluster.bootstrap_servers())
