@@ -73,7 +73,7 @@ fn twice_the_capacity() {
 /// While the database is away events are taken, consumers keep their partitions and no memory piles up.
 #[test]
 fn database_away_for_long() {
-    scenario("overload", "database_away_for_long", Pace::Long, servers, |round| {
+    scenario("overload", "database_away_for_long", Pace::Slow, servers, |round| {
         let away = Duration::from_secs(if is_full() { 600 } else { 15 });
         let rate = 300;
         // shorter than the database is away: a member that did not poll would be given up

@@ -25,12 +25,10 @@ use crate::support::world::{READY, Servers, World};
 pub enum Pace {
     /// Under 20 seconds.
     Quick,
-    /// Up to a minute or two.
+    /// Longer: a minute or two, one of them ten.
     Slow,
     /// Three brokers.
     Cluster,
-    /// Minutes: what is shown needs them.
-    Long,
 }
 
 impl Pace {
@@ -39,7 +37,6 @@ impl Pace {
             Self::Quick => quick,
             Self::Slow => quick.div_ceil(4),
             Self::Cluster => quick.div_ceil(10),
-            Self::Long => 1,
         }
     }
 }
