@@ -125,7 +125,7 @@ impl World {
     fn publish_likes(&self, likers: &[&str]) {
         for (number, liker) in (0..).zip(likers) {
             let mut value = Vec::new();
-            encode(&like(number, "target", liker, LikeAction::Like, 0), &mut value).unwrap();
+            encode(&like(number, "target", liker, LikeAction::Like, 0), &mut value);
             self.publish(&value, &[]);
         }
     }

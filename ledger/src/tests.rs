@@ -55,7 +55,7 @@ impl Bench {
         for event in events {
             let (mut key, mut value) = (String::new(), Vec::new());
             event.write_partition_key(Keying::default(), &mut key);
-            encode(event, &mut value).unwrap();
+            encode(event, &mut value);
             self.put(Topic::Events(E::TYPE), &key, &value, &[]).await;
         }
     }

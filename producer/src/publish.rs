@@ -150,7 +150,7 @@ impl Ingress {
             key.clear();
             value.clear();
             event.write_partition_key(self.keying, key);
-            encode(event, value).map_err(|error| Problem::internal(error.to_string()))?;
+            encode(event, value);
             let record = Record {
                 topic: Topic::Events(E::TYPE),
                 key: Some(key.as_bytes()),

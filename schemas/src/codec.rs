@@ -4,41 +4,34 @@
 //! the schema's canonical form, little-endian); the Avro datum follows. A reader that knows the
 //! fingerprint needs nothing else, so no registry is involved.
 //!
-//! Every schema a type was ever published with stays in its [`Codec`], newest first: the first one
-//! writes, all of them read, each with the schema the bytes were written with. A field that a later
-//! schema adds therefore needs `#[serde(default)]` on the struct.
-//!
-//! Values go straight between serde and datum bytes; apache-avro's `Value` tree is never built.
+//! Every schema a type was ever published with stays in its [`Codec`], newest first, each with the function that reads
+//! what was written with it: the newest writes, all of them read. A field that a later schema adds gets its value for
+//! older events in the older schema's function.
 
 use std::fmt;
 
 use apache_avro::Schema;
 use apache_avro::rabin::Rabin;
-use apache_avro::reader::datum::GenericDatumReader;
-use apache_avro::writer::datum::GenericDatumWriter;
 
-use crate::Event;
+use crate::{Event, InvalidDatum};
 
 const MARKER: [u8; 2] = [0xc3, 0x01];
 const HEADER_BYTES: usize = 10;
 
+/// Reads what follows the header from the front of the bytes.
+pub(crate) type Read<E> = fn(&mut &[u8]) -> Result<E, InvalidDatum>;
+
 /// All schemas of one event type.
-pub struct Codec {
+pub struct Codec<E> {
     header: [u8; HEADER_BYTES],
-    writer: GenericDatumWriter<'static>,
-    readers: Vec<([u8; HEADER_BYTES], GenericDatumReader<'static>)>,
+    readers: Vec<([u8; HEADER_BYTES], Read<E>)>,
 }
 
-impl fmt::Debug for Codec {
+impl<E> fmt::Debug for Codec<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Codec").field("header", &self.header).finish_non_exhaustive()
     }
 }
-
-/// The value cannot be written with its schema: a bug, as valid events always can.
-#[derive(Debug, thiserror::Error)]
-#[error("the event does not fit its schema: {0}")]
-pub struct EncodeError(#[from] apache_avro::Error);
 
 /// The bytes are no event of the type asked for, and never will be.
 #[derive(Debug, thiserror::Error)]
@@ -51,7 +44,7 @@ pub enum DecodeError {
     UnknownSchema(u64),
     /// They do not follow the schema, or hold a value the field may not take.
     #[error("not a valid event: {0}")]
-    Invalid(#[from] apache_avro::Error),
+    Invalid(#[from] InvalidDatum),
     /// The value is complete but bytes follow.
     #[error("{0} bytes follow the event")]
     TrailingBytes(usize),
@@ -68,28 +61,20 @@ impl DecodeError {
     }
 }
 
-impl Codec {
-    /// From schemas compiled in, the newest first.
+impl<E> Codec<E> {
+    /// From schemas compiled in, the newest first, and who reads what was written with each.
     ///
     /// # Panics
     /// When `schemas` is empty or one does not parse: they are part of the program.
     #[expect(clippy::expect_used, reason = "compiled-in schemas; every codec is opened by a test")]
-    pub(crate) fn of(schemas: &[&str]) -> Self {
-        let parsed: Vec<&'static Schema> = schemas
-            .iter()
-            .map(|text| &*Box::leak(Box::new(Schema::parse_str(text).expect("a valid schema"))))
-            .collect();
-        let readers = parsed.iter().map(|schema| {
-            let reader = GenericDatumReader::builder(schema).human_readable(true).build();
-            (header_of(schema), reader.expect("a schema that resolves"))
+    pub(crate) fn of(schemas: &[(&str, Read<E>)]) -> Self {
+        let readers = schemas.iter().map(|(text, read)| {
+            let schema = Schema::parse_str(text).expect("a valid schema");
+            (header_of(&schema), *read)
         });
-        let newest = parsed.first().expect("at least one schema");
-        let writer = GenericDatumWriter::builder(newest).human_readable(true).build();
-        Self {
-            header: header_of(newest),
-            writer: writer.expect("a schema that resolves"),
-            readers: readers.collect(),
-        }
+        let readers: Vec<_> = readers.collect();
+        let (header, _) = readers.first().expect("at least one schema");
+        Self { header: *header, readers }
     }
 }
 
@@ -114,14 +99,9 @@ fn header_of(schema: &Schema) -> [u8; HEADER_BYTES] {
 }
 
 /// Appends the event's bytes to `out`.
-///
-/// # Errors
-/// [`EncodeError`] when the event does not fit its schema; `out` may then hold a part of it.
-pub fn encode<E: Event>(event: &E, out: &mut Vec<u8>) -> Result<(), EncodeError> {
-    let codec = E::codec();
-    out.extend_from_slice(&codec.header);
-    codec.writer.write_ser(out, event)?;
-    Ok(())
+pub fn encode<E: Event>(event: &E, out: &mut Vec<u8>) {
+    out.extend_from_slice(&E::codec().header);
+    event.write(out);
 }
 
 /// The event that `bytes` stand for.
@@ -136,8 +116,8 @@ pub fn decode<E: Event>(bytes: &[u8]) -> Result<E, DecodeError> {
         return Err(DecodeError::NotSingleObject);
     }
     let known = E::codec().readers.iter().find(|(known, _)| known == header);
-    let (_, reader) = known.ok_or(DecodeError::UnknownSchema(u64::from_le_bytes(fingerprint)))?;
-    let event = reader.read_deser(&mut datum)?;
+    let (_, read) = known.ok_or(DecodeError::UnknownSchema(u64::from_le_bytes(fingerprint)))?;
+    let event = read(&mut datum)?;
     match datum.len() {
         0 => Ok(event),
         trailing => Err(DecodeError::TrailingBytes(trailing)),

@@ -3,8 +3,6 @@
 use std::fmt;
 use std::str::FromStr;
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
-
 /// An amount between 0.00 and 999999999999999999.99, held as whole hundredths; never a float.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Cost(u128);
@@ -56,27 +54,37 @@ impl FromStr for Cost {
             let plain = magnitude.bytes().all(|b| b.is_ascii_digit() || b == b'.');
             return Err(if plain { InvalidCost::Negative } else { InvalidCost::NotPlainDecimal });
         }
-        let (whole, fraction) = match text.split_once('.') {
-            Some((whole, fraction)) if !fraction.is_empty() => (whole, fraction),
-            Some(_) => return Err(InvalidCost::NotPlainDecimal),
-            None => (text, ""),
+        let (whole, whole_digits, rest) = leading_digits(text.as_bytes());
+        let (fraction, fraction_digits, rest) = match rest {
+            [b'.', rest @ ..] => match leading_digits(rest) {
+                (_, 0, _) => return Err(InvalidCost::NotPlainDecimal),
+                digits => digits,
+            },
+            _ => (0, 0, rest),
         };
-        let all_digits = |part: &str| part.bytes().all(|b| b.is_ascii_digit());
-        if whole.is_empty() || !all_digits(whole) || !all_digits(fraction) {
+        let leading_zero = whole_digits > 1 && text.starts_with('0');
+        if whole_digits == 0 || !rest.is_empty() || leading_zero {
             return Err(InvalidCost::NotPlainDecimal);
         }
-        if whole.len() > 1 && whole.starts_with('0') {
-            return Err(InvalidCost::NotPlainDecimal);
-        }
-        if fraction.len() > 2 {
+        if fraction_digits > 2 {
             return Err(InvalidCost::TooManyDecimals);
         }
-        if whole.len() > 18 {
+        if whole_digits > 18 {
             return Err(InvalidCost::TooLarge);
         }
-        let digits = whole.bytes().chain(fraction.bytes().chain(*b"00").take(2));
-        Ok(Self(digits.fold(0, |sum, digit| sum * 10 + u128::from(digit - b'0'))))
+        let hundredths = if fraction_digits == 1 { fraction * 10 } else { fraction };
+        Ok(Self(u128::from(whole) * 100 + u128::from(hundredths)))
     }
+}
+
+/// The number that the text begins with (anything, if it has more than 18 digits), how many digits it has, and the rest.
+fn leading_digits(text: &[u8]) -> (u64, usize, &[u8]) {
+    let (mut number, mut count) = (0_u64, 0);
+    while let Some(digit @ b'0'..=b'9') = text.get(count) {
+        number = number.wrapping_mul(10).wrapping_add(u64::from(digit - b'0'));
+        count += 1;
+    }
+    (number, count, &text[count..])
 }
 
 impl fmt::Display for Cost {
@@ -89,52 +97,6 @@ impl fmt::Display for Cost {
 impl fmt::Debug for Cost {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
-    }
-}
-
-/// Avro's decimal on bytes: the unscaled value, two's complement, big-endian, as few bytes as keep the sign.
-impl Serialize for Cost {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let bytes = self.0.to_be_bytes();
-        let zeros = bytes.iter().take_while(|b| **b == 0).count().min(bytes.len() - 1);
-        // a leading one bit would read as a negative number: keep one zero byte before it
-        let start = if bytes[zeros] >= 0x80 { zeros - 1 } else { zeros };
-        serializer.serialize_bytes(&bytes[start..])
-    }
-}
-
-impl<'de> Deserialize<'de> for Cost {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_bytes(UnscaledBytes)
-    }
-}
-
-struct UnscaledBytes;
-
-impl serde::de::Visitor<'_> for UnscaledBytes {
-    type Value = Cost;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the unscaled bytes of a decimal(20,2)")
-    }
-
-    fn visit_bytes<E: serde::de::Error>(self, bytes: &[u8]) -> Result<Cost, E> {
-        let Some(first) = bytes.first() else {
-            return Err(E::custom("a cost without bytes"));
-        };
-        if *first >= 0x80 {
-            return Err(E::custom("a cost is negative"));
-        }
-        let too_large = bytes.iter().rev().skip(16).any(|b| *b != 0);
-        let value = bytes.iter().rev().take(16).rev().fold(0u128, |sum, b| sum << 8 | u128::from(*b));
-        match Cost::from_hundredths(value) {
-            Ok(cost) if !too_large => Ok(cost),
-            _ => Err(E::custom("a cost exceeds 999999999999999999.99")),
-        }
-    }
-
-    fn visit_byte_buf<E: serde::de::Error>(self, bytes: Vec<u8>) -> Result<Cost, E> {
-        self.visit_bytes(&bytes)
     }
 }
 
@@ -162,22 +124,6 @@ mod tests {
         assert_eq!(Cost::from_hundredths(Cost::MAX.0), Ok(Cost::MAX));
         assert_eq!(Cost::from_hundredths(Cost::MAX.0 + 1), Err(InvalidCost::TooLarge));
         assert_eq!(format!("{:?}", Cost(12)), "0.12");
-    }
-
-    #[test]
-    fn bytes_are_read_whatever_their_number() {
-        use serde::de::value::{BytesDeserializer, Error};
-        let read =
-            |bytes: &[u8]| Cost::deserialize(BytesDeserializer::<Error>::new(bytes)).map(|cost| cost.0);
-        let long = |first: u8, last: u8| [&[first], [0; 18].as_slice(), &[last]].concat();
-        assert_eq!((read(&[5]), read(&[0, 0xff]), read(&long(0, 7))), (Ok(5), Ok(255), Ok(7)));
-        let refused = |bytes: &[u8]| read(bytes).map_err(|error| error.to_string());
-        assert_eq!(refused(&[]), Err("a cost without bytes".to_owned()));
-        assert_eq!(refused(&[0xff]), Err("a cost is negative".to_owned()));
-        assert_eq!(refused(&long(1, 7)), Err("a cost exceeds 999999999999999999.99".to_owned()));
-        let number = serde::de::value::U8Deserializer::<Error>::new(5);
-        let told = Cost::deserialize(number).map_err(|error| error.to_string());
-        assert!(told.is_err_and(|told| told.contains("the unscaled bytes of a decimal(20,2)")));
     }
 
     #[test]

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::codec::Codec;
+use crate::datum::{Datum, record};
 use crate::event::KEY_SEPARATOR;
 use crate::{Accept, CouponId, Event, EventId, EventType, Fields, Invalid, Keying, Timestamp, UserId};
 
@@ -23,8 +24,7 @@ pub enum CouponKey {
 
 /// A request for one coupon. Its [`event_id`](Self::event_id) is the request's id, under which the
 /// decision is kept; the first decision on an id is final.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CouponIssue {
     /// Names this event and the request.
     pub event_id: EventId,
@@ -65,12 +65,14 @@ impl CouponIssue {
     }
 }
 
+record!(CouponIssue { event_id, accepted_at, coupon_id, user_id });
+
 impl Event for CouponIssue {
     const TYPE: EventType = EventType::Coupon;
 
-    fn codec() -> &'static Codec {
-        static CODEC: LazyLock<Codec> =
-            LazyLock::new(|| Codec::of(&[include_str!("../avro/coupon_issue.avsc")]));
+    fn codec() -> &'static Codec<Self> {
+        static CODEC: LazyLock<Codec<CouponIssue>> =
+            LazyLock::new(|| Codec::of(&[(include_str!("../avro/coupon_issue.avsc"), CouponIssue::read)]));
         &CODEC
     }
 

@@ -3,23 +3,23 @@
 use std::fmt;
 use std::hash::Hasher;
 
-use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::codec::Codec;
+use crate::datum::Datum;
 use crate::{CouponKey, Timestamp};
 
 /// Separates the parts of a composed key. Ids hold no control characters, so no two keys collide.
 pub(crate) const KEY_SEPARATOR: char = '\u{1f}';
 
 /// One write that a client asked for.
-pub trait Event: Serialize + DeserializeOwned + Clone + fmt::Debug + Send + Sync + 'static {
+pub trait Event: Datum + Clone + fmt::Debug + Send + Sync + 'static {
     /// Which of the types this is.
     const TYPE: EventType;
 
     /// The schemas this type was ever published with, the newest first.
-    fn codec() -> &'static Codec;
+    fn codec() -> &'static Codec<Self>;
 
     /// The id under which the event takes effect once.
     fn event_id(&self) -> EventId;

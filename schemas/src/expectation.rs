@@ -4,16 +4,17 @@ use std::fmt::Write;
 use std::hash::{Hash, Hasher};
 use std::sync::LazyLock;
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::codec::Codec;
+use crate::datum::{Datum, InvalidDatum, record};
 use crate::event::KEY_SEPARATOR;
 use crate::{Accept, CharacterId, Cost, Event, EventId, EventType, Fields, Invalid, Keying, Timestamp};
 
 /// One of a character's presets: 1, 2 or 3.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(try_from = "i32", into = "i32")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(transparent)]
 pub struct PresetNo(u8);
 
 impl PresetNo {
@@ -33,24 +34,22 @@ impl TryFrom<i64> for PresetNo {
     }
 }
 
-impl TryFrom<i32> for PresetNo {
-    type Error = &'static str;
-    fn try_from(number: i32) -> Result<Self, Self::Error> {
-        Self::try_from(i64::from(number))
+/// An int.
+impl Datum for PresetNo {
+    fn write(&self, out: &mut Vec<u8>) {
+        i64::from(self.0).write(out);
     }
-}
 
-impl From<PresetNo> for i32 {
-    fn from(preset: PresetNo) -> i32 {
-        i32::from(preset.0)
+    fn read(from: &mut &[u8]) -> Result<Self, InvalidDatum> {
+        let preset = PresetNo::try_from(i64::read(from)?);
+        preset.map_err(|reason| InvalidDatum::new(format!("a preset {reason}")))
     }
 }
 
 /// An expectation write. State per ([`character_id`](Self::character_id), [`preset_no`](Self::preset_no)):
 /// the write with the greatest ([`version`](Self::version), [`event_id`](Self::event_id)) stands, the
 /// others are superseded.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ExpectationWrite {
     /// Names this event.
     pub event_id: EventId,
@@ -151,12 +150,27 @@ impl ExpectationWrite {
     }
 }
 
+record!(ExpectationWrite {
+    event_id,
+    accepted_at,
+    character_id,
+    preset_no,
+    total_expected_cost,
+    black_cube_cost,
+    red_cube_cost,
+    additional_cube_cost,
+    starforce_cost,
+    calculated_at,
+    version,
+});
+
 impl Event for ExpectationWrite {
     const TYPE: EventType = EventType::Expectation;
 
-    fn codec() -> &'static Codec {
-        static CODEC: LazyLock<Codec> =
-            LazyLock::new(|| Codec::of(&[include_str!("../avro/expectation_write.avsc")]));
+    fn codec() -> &'static Codec<Self> {
+        static CODEC: LazyLock<Codec<ExpectationWrite>> = LazyLock::new(|| {
+            Codec::of(&[(include_str!("../avro/expectation_write.avsc"), ExpectationWrite::read)])
+        });
         &CODEC
     }
 

@@ -64,7 +64,10 @@ impl<'a, const N: usize> Fields<'a, N> {
     pub fn parse(names: &'static [&'static str; N], json: &'a [u8]) -> Result<Self, Invalid> {
         let mut fields = Fields { names, values: [None; N] };
         let mut refused = None;
-        let mut deserializer = serde_json::Deserializer::from_slice(json);
+        // checked once: the parser would look at every name and value by itself
+        let text = std::str::from_utf8(json)
+            .map_err(|error| Invalid::malformed(format!("is not valid JSON: {error}")))?;
+        let mut deserializer = serde_json::Deserializer::from_str(text);
         let seed = Split { fields: &mut fields, refused: &mut refused };
         let outcome = seed.deserialize(&mut deserializer).and_then(|()| deserializer.end());
         match (outcome, refused) {
@@ -116,7 +119,8 @@ impl<'a, const N: usize> Visitor<'a> for Split<'_, 'a, N> {
     }
 
     fn visit_map<A: MapAccess<'a>>(self, mut map: A) -> Result<(), A::Error> {
-        while let Some(position) = map.next_key_seed(Position(self.fields.names))? {
+        let mut expected = 0;
+        while let Some(position) = map.next_key_seed(Position { names: self.fields.names, expected })? {
             let index = match position {
                 Ok(index) => index,
                 Err(unknown) => {
@@ -132,13 +136,18 @@ impl<'a, const N: usize> Visitor<'a> for Split<'_, 'a, N> {
                 return Err(A::Error::custom("repeated field"));
             }
             self.fields.values[index] = Some(map.next_value()?);
+            expected = index + 1;
         }
         Ok(())
     }
 }
 
 /// Finds a name among the known ones without allocating for it.
-struct Position<const N: usize>(&'static [&'static str; N]);
+struct Position<const N: usize> {
+    names: &'static [&'static str; N],
+    /// Where the name is if this client keeps to the documented order.
+    expected: usize,
+}
 
 impl<'a, const N: usize> DeserializeSeed<'a> for Position<N> {
     type Value = Result<usize, String>;
@@ -157,7 +166,10 @@ impl<const N: usize> Visitor<'_> for Position<N> {
     fn visit_str<E>(self, name: &str) -> Result<Self::Value, E> {
         // an unknown name goes back to the client in the answer: a part of it tells enough
         let unknown = || name.chars().filter(|c| !c.is_control()).take(64).collect();
-        Ok(self.0.iter().position(|known| *known == name).ok_or_else(unknown))
+        if self.names.get(self.expected) == Some(&name) {
+            return Ok(Ok(self.expected));
+        }
+        Ok(self.names.iter().position(|known| *known == name).ok_or_else(unknown))
     }
 }
 

@@ -4,7 +4,9 @@
 
 use std::fmt;
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
+
+use crate::datum::{Datum, InvalidDatum, read_text, write_bytes};
 
 /// Why a text or number is no id.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -30,13 +32,16 @@ fn check_text_id(text: &str) -> Result<(), InvalidId> {
     if text.is_empty() {
         return Err(InvalidId::Empty);
     }
-    if text.chars().nth(ID_CHARS_MAX).is_some() {
-        return Err(InvalidId::TooLong);
+    // most ids are ASCII, whose characters are bytes
+    let (is_too_long, has_control) = match text.is_ascii() {
+        true => (text.len() > ID_CHARS_MAX, text.bytes().any(|byte| byte.is_ascii_control())),
+        false => (text.chars().nth(ID_CHARS_MAX).is_some(), text.chars().any(char::is_control)),
+    };
+    match (is_too_long, has_control) {
+        (true, _) => Err(InvalidId::TooLong),
+        (false, true) => Err(InvalidId::Control),
+        (false, false) => Ok(()),
     }
-    if text.chars().any(char::is_control) {
-        return Err(InvalidId::Control);
-    }
-    Ok(())
 }
 
 macro_rules! text_id {
@@ -44,8 +49,7 @@ macro_rules! text_id {
         $(#[$doc])*
         ///
         /// 1..=128 characters, no control characters; compared bytewise.
-        #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-        #[serde(try_from = "String", into = "String")]
+        #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub struct $name(Box<str>);
 
         impl $name {
@@ -66,6 +70,18 @@ macro_rules! text_id {
         impl From<$name> for String {
             fn from(id: $name) -> String {
                 id.0.into_string()
+            }
+        }
+
+        impl Datum for $name {
+            fn write(&self, out: &mut Vec<u8>) {
+                write_bytes(self.0.as_bytes(), out);
+            }
+
+            fn read(from: &mut &[u8]) -> Result<Self, InvalidDatum> {
+                let text = read_text(from)?;
+                let checked = check_text_id(text).map(|()| Self(text.into()));
+                checked.map_err(|reason| InvalidDatum::new(format!("an id {reason}")))
             }
         }
 
@@ -101,8 +117,8 @@ text_id!(
 );
 
 /// A game character, 1 or greater.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(try_from = "i64", into = "i64")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(transparent)]
 pub struct CharacterId(i64);
 
 impl CharacterId {

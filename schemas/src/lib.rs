@@ -16,6 +16,7 @@
 pub mod codec;
 mod cost;
 mod coupon;
+mod datum;
 pub mod dead_letter;
 mod event;
 #[cfg(feature = "examples")]
@@ -29,6 +30,7 @@ mod time;
 
 pub use cost::{Cost, InvalidCost};
 pub use coupon::{CouponIssue, CouponKey};
+pub use datum::InvalidDatum;
 pub use dead_letter::DEAD_LETTER_TOPIC;
 pub use event::{Accept, Event, EventId, EventIdSource, EventType, IdempotencyKey, Keying};
 pub use expectation::{ExpectationWrite, PresetNo};

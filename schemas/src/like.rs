@@ -3,10 +3,10 @@
 use std::hash::{Hash, Hasher};
 use std::sync::LazyLock;
 
-use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::codec::Codec;
+use crate::datum::{Datum, InvalidDatum, record};
 use crate::event::KEY_SEPARATOR;
 use crate::{
     Accept, Event, EventId, EventIdSource, EventType, Fields, Invalid, InvalidKind, Keying, LikerAccountId,
@@ -14,8 +14,7 @@ use crate::{
 };
 
 /// What happens to the like.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "UPPERCASE")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LikeAction {
     /// It begins.
     Like,
@@ -33,11 +32,29 @@ impl LikeAction {
     }
 }
 
+/// An enum: the symbol's place in the schema.
+impl Datum for LikeAction {
+    fn write(&self, out: &mut Vec<u8>) {
+        let place = match self {
+            LikeAction::Like => 0,
+            LikeAction::Unlike => 1,
+        };
+        i64::write(&place, out);
+    }
+
+    fn read(from: &mut &[u8]) -> Result<Self, InvalidDatum> {
+        match i64::read(from)? {
+            0 => Ok(LikeAction::Like),
+            1 => Ok(LikeAction::Unlike),
+            other => Err(InvalidDatum::new(format!("there is no action number {other}"))),
+        }
+    }
+}
+
 /// A like or unlike. State per ([`target_ocid`](Self::target_ocid),
 /// [`liker_account_id`](Self::liker_account_id)): the event with the greatest
 /// ([`occurred_at`](Self::occurred_at), [`event_id`](Self::event_id)) stands.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Like {
     /// Names this event.
     pub event_id: EventId,
@@ -141,11 +158,14 @@ impl Like {
     }
 }
 
+record!(Like { event_id, accepted_at, target_ocid, liker_account_id, action, occurred_at });
+
 impl Event for Like {
     const TYPE: EventType = EventType::Like;
 
-    fn codec() -> &'static Codec {
-        static CODEC: LazyLock<Codec> = LazyLock::new(|| Codec::of(&[include_str!("../avro/like.avsc")]));
+    fn codec() -> &'static Codec<Self> {
+        static CODEC: LazyLock<Codec<Like>> =
+            LazyLock::new(|| Codec::of(&[(include_str!("../avro/like.avsc"), Like::read)]));
         &CODEC
     }
 

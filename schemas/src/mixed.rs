@@ -165,11 +165,19 @@ mod tests {
             let event = read(json).unwrap();
             let mut bytes = Vec::new();
             let of = match &event {
-                Mixed::Expectation(event) => encode(event, &mut bytes).map(|()| EventType::Expectation),
-                Mixed::Coupon(event) => encode(event, &mut bytes).map(|()| EventType::Coupon),
-                Mixed::Like(event) => encode(event, &mut bytes).map(|()| EventType::Like),
+                Mixed::Expectation(event) => {
+                    encode(event, &mut bytes);
+                    EventType::Expectation
+                }
+                Mixed::Coupon(event) => {
+                    encode(event, &mut bytes);
+                    EventType::Coupon
+                }
+                Mixed::Like(event) => {
+                    encode(event, &mut bytes);
+                    EventType::Like
+                }
             };
-            let of = of.unwrap();
             let decoded = Mixed::decode(of, &bytes).unwrap();
             assert_eq!(decoded, event);
             let shown = decoded.to_json();

@@ -1,6 +1,10 @@
 //! The bytes on the topics: pinned, round-tripped, and hostile.
-#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
+use apache_avro::Schema;
+use apache_avro::reader::datum::GenericDatumReader;
+use apache_avro::types::Value;
+use apache_avro::writer::datum::GenericDatumWriter;
 use floodgate_schemas::codec::{DecodeError, decode, encode};
 use floodgate_schemas::examples::{coupon_issue, event_id, expectation, like};
 use floodgate_schemas::{
@@ -12,7 +16,7 @@ use uuid::Uuid;
 
 fn bytes_of<E: Event>(event: &E) -> Vec<u8> {
     let mut bytes = Vec::new();
-    encode(event, &mut bytes).unwrap();
+    encode(event, &mut bytes);
     bytes
 }
 
@@ -112,6 +116,16 @@ proptest! {
         prop_assert_eq!(decode::<Like>(&bytes_of(&event)).unwrap(), event);
     }
 
+    /// Another implementation finds in our bytes what the event says, and would have written the same.
+    #[test]
+    fn the_avro_library_agrees(
+        expectation in any_expectation(), coupon in any_coupon_issue(), like in any_like(),
+    ) {
+        agree(&expectation, include_str!("../avro/expectation_write.avsc"), &expectation.to_json());
+        agree(&coupon, include_str!("../avro/coupon_issue.avsc"), &coupon.to_json());
+        agree(&like, include_str!("../avro/like.avsc"), &like.to_json());
+    }
+
     /// Whatever stands on a topic is read or refused, never a panic; what is read writes back the same.
     #[test]
     fn damaged_bytes_never_panic(event in any_expectation(), at in any::<prop::sample::Index>(), to: u8, keep in any::<prop::sample::Index>()) {
@@ -123,6 +137,36 @@ proptest! {
             prop_assert_eq!(decode::<ExpectationWrite>(&bytes_of(&read)).unwrap(), read);
         }
     }
+}
+
+fn agree<E: Event>(event: &E, schema: &str, says: &serde_json::Value) {
+    let schema = Schema::parse_str(schema).unwrap();
+    let bytes = bytes_of(event);
+    let (header, datum) = bytes.split_at(10);
+    assert_eq!(header[..2], [0xc3, 0x01]);
+    let mut rest = datum;
+    let value = GenericDatumReader::builder(&schema).build().unwrap().read_value(&mut rest).unwrap();
+    assert!(rest.is_empty());
+    let Value::Record(fields) = &value else { panic!("{value:?}") };
+    for (name, value) in fields {
+        let found = match value {
+            Value::Uuid(uuid) => uuid.to_string(),
+            Value::String(text) | Value::Enum(_, text) => text.clone(),
+            Value::TimestampMicros(micros) => Timestamp::from_micros(*micros).unwrap().to_string(),
+            Value::Long(number) => number.to_string(),
+            Value::Int(number) => number.to_string(),
+            Value::Decimal(decimal) => {
+                let bytes = Vec::<u8>::try_from(decimal).unwrap();
+                let hundredths = bytes.iter().fold(0, |sum, byte| sum * 256 + u128::from(*byte));
+                Cost::from_hundredths(hundredths).unwrap().to_string()
+            }
+            other => panic!("{name}: {other:?}"),
+        };
+        let said = says[name].as_str().map_or_else(|| says[name].to_string(), str::to_owned);
+        assert_eq!(found, said, "{name}");
+    }
+    let writer = GenericDatumWriter::builder(&schema).build().unwrap();
+    assert_eq!(hex(&writer.write_value_to_vec(value).unwrap()), hex(datum));
 }
 
 #[test]

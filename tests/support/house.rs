@@ -53,7 +53,7 @@ impl House {
     /// Puts a like of `star` on its topic.
     pub fn put_like(&self, number: u64, liker: &str) -> Result<(i32, i64)> {
         let mut value = Vec::new();
-        encode(&like(number, "star", liker, LikeAction::Like, 0), &mut value)?;
+        encode(&like(number, "star", liker, LikeAction::Like, 0), &mut value);
         self.put(LIKES, &format!("star\u{1f}{liker}"), &value)
     }
 

@@ -92,7 +92,10 @@ impl<'a> From<&'a Published> for Item<'a> {
 
 /// The raw elements of a JSON array.
 fn split_array(body: &[u8], max: usize) -> Result<Vec<&[u8]>, Problem> {
-    let mut deserializer = serde_json::Deserializer::from_slice(body);
+    // checked once: the parser would look at every element by itself
+    let text = std::str::from_utf8(body)
+        .map_err(|error| Invalid::malformed(format!("is not valid JSON: {error}")))?;
+    let mut deserializer = serde_json::Deserializer::from_str(text);
     let elements = serde::Deserializer::deserialize_seq(&mut deserializer, Elements { max })
         .and_then(|elements| deserializer.end().map(|()| elements));
     match elements {

@@ -117,7 +117,7 @@ fn broken_letters_are_counted_and_stop_nothing() {
 fn letters_show_what_their_bytes_stand_for() {
     let world = World::new();
     let mut value = Vec::new();
-    encode(&like(7, "target", "liker", LikeAction::Unlike, 5), &mut value).unwrap();
+    encode(&like(7, "target", "liker", LikeAction::Unlike, 5), &mut value);
     world.put(&Write { offset: 1, value: &value, ..Write::default() });
     world.put(&Write { offset: 2, value: b"\x00poison\\", key: b"\xff", ..Write::default() });
     let show = |offset| {
