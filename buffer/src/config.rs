@@ -77,8 +77,10 @@ pub struct InMemoryConfig {
 pub struct KafkaConfig {
     /// Bootstrap brokers, `host:port`, comma-separated.
     pub brokers: String,
-    /// How long the publisher waits for more records before it sends a request.
+    /// How long records gather before they are sent, once many are under way.
     pub linger_ms: u64,
+    /// As long as no more records than these are unacknowledged, each is sent at once.
+    pub linger_above_events: usize,
     /// Requests to one broker that may be unanswered at once, 1 to 5.
     pub requests_in_flight_max: u8,
     /// How long the publisher tries to deliver a record before it reports a failure.

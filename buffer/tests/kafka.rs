@@ -28,7 +28,9 @@ fn without_topics(brokers: String, adapt: impl FnOnce(&mut KafkaConfig)) -> Arc<
     static TESTS: AtomicUsize = AtomicUsize::new(0);
     let mut kafka = KafkaConfig {
         brokers,
-        linger_ms: 0,
+        linger_ms: 2,
+        // everything gathers: with a few records nothing else would
+        linger_above_events: 0,
         requests_in_flight_max: 1,
         message_timeout_ms: 4000,
         queue_max_events: 100_000,

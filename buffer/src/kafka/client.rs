@@ -126,7 +126,8 @@ impl ClientSettings {
             .set("acks", "all")
             .set("enable.idempotence", "true")
             .set("partitioner", "murmur2_random")
-            .set("linger.ms", kafka.linger_ms.to_string())
+            // ours knows how much is under way
+            .set("linger.ms", "0")
             .set("max.in.flight", kafka.requests_in_flight_max.to_string())
             .set("message.timeout.ms", kafka.message_timeout_ms.to_string())
             .set("message.max.bytes", DEAD_LETTER_MAX_BYTES.to_string())

@@ -9,6 +9,7 @@
 
 mod client;
 mod lag;
+mod linger;
 mod log;
 mod member;
 mod native;
@@ -188,7 +189,8 @@ mod testing {
     pub(super) fn config(brokers: String) -> KafkaConfig {
         KafkaConfig {
             brokers,
-            linger_ms: 0,
+            linger_ms: 2,
+            linger_above_events: 200,
             requests_in_flight_max: 1,
             message_timeout_ms: 4000,
             queue_max_events: 1000,

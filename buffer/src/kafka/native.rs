@@ -127,12 +127,12 @@ impl Producer {
         &self.client
     }
 
-    /// Queues one record. On error no report will come.
+    /// Queues one record. On error no report will come, and what was in flight is given back.
     pub(super) fn produce(
         &self,
         record: &Record<'_>,
         in_flight: Box<InFlight>,
-    ) -> Result<(), RDKafkaErrorCode> {
+    ) -> Result<(), (RDKafkaErrorCode, Box<InFlight>)> {
         let opaque = Box::into_raw(in_flight);
         let error = if record.headers.is_empty() {
             self.produce_plain(record, opaque.cast())
@@ -143,8 +143,7 @@ impl Producer {
             return Ok(());
         }
         // SAFETY: queuing failed, so librdkafka has not kept the pointer made above.
-        drop(unsafe { Box::from_raw(opaque) });
-        Err(error.into())
+        Err((error.into(), unsafe { Box::from_raw(opaque) }))
     }
 
     fn produce_plain(&self, record: &Record<'_>, opaque: *mut c_void) -> RDKafkaRespErr {

@@ -17,9 +17,10 @@ use std::time::{Duration, Instant};
 use parking_lot::{Mutex, RwLock};
 use rdkafka::types::RDKafkaErrorCode;
 
+use super::linger::{Gathered, Linger};
 use super::native::{InFlight, Producer};
 use super::{ASK_TIMEOUT, ClientSettings, Names};
-use crate::{BoxFuture, OpenError, Publish, Receipt, Record, Refused, Topic, Waiting};
+use crate::{BoxFuture, OpenError, Outcome, Publish, Receipt, Record, Refused, Topic, Waiting};
 
 /// How often readiness is asked of the cluster while it is good, and while it is not.
 const PROBE_INTERVAL_READY: Duration = Duration::from_secs(5);
@@ -32,6 +33,7 @@ pub(super) struct KafkaPublisher {
     counts: Arc<Counts>,
     health: Mutex<Result<(), String>>,
     closed: AtomicBool,
+    linger: Linger,
 }
 
 /// One producer from its start to its retirement.
@@ -62,10 +64,16 @@ impl KafkaPublisher {
             counts: Arc::default(),
             health: Mutex::new(Err(format!("not yet connected to Kafka at {}", settings.kafka.brokers))),
             closed: AtomicBool::new(false),
+            linger: Linger::new(
+                settings.kafka.linger_above_events,
+                Duration::from_millis(settings.kafka.linger_ms),
+            ),
         });
         publisher.spawn_delivery(Arc::clone(&publisher.current.read()))?;
         let weak = Arc::downgrade(&publisher);
         spawn("kafka-probe", move || probe_while_alive(&weak))?;
+        let weak = Arc::downgrade(&publisher);
+        spawn("kafka-linger", move || hand_over_while_alive(&weak))?;
         Ok(publisher)
     }
 
@@ -93,7 +101,8 @@ impl KafkaPublisher {
         }
     }
 
-    fn admit(&self, bytes: usize) -> Result<(), Refused> {
+    /// Counts a record in; returns how many others are under way.
+    fn admit(&self, bytes: usize) -> Result<usize, Refused> {
         let (max_events, max_bytes) =
             (self.settings.kafka.queue_max_events, self.settings.kafka.queue_max_bytes);
         let events = self.counts.events.fetch_add(1, Ordering::AcqRel);
@@ -102,7 +111,7 @@ impl KafkaPublisher {
             self.counts.release(bytes);
             return Err(Refused::Full);
         }
-        Ok(())
+        Ok(events)
     }
 
     fn probe(&self) -> Result<(), String> {
@@ -170,6 +179,35 @@ fn deliver_until_retired(generation: &Arc<Generation>, counts: &Counts, publishe
     }
 }
 
+/// Hands to librdkafka what has gathered.
+fn hand_over_while_alive(publisher: &Weak<KafkaPublisher>) {
+    let mut spare = Gathered::default();
+    let mut handed_over_at = Instant::now();
+    while let Some(publisher) = publisher.upgrade() {
+        let mut gathered = match publisher.linger.next(handed_over_at, spare) {
+            Ok(gathered) => gathered,
+            Err(unused) => {
+                spare = unused;
+                continue;
+            }
+        };
+        let current = Arc::clone(&publisher.current.read());
+        handed_over_at = Instant::now();
+        gathered.drain(|record, in_flight| {
+            let bytes = in_flight.bytes;
+            if let Err((error, in_flight)) = current.producer.produce(record, Box::new(in_flight)) {
+                tracing::debug!(%error, "a record was not taken");
+                publisher.counts.release(bytes);
+                if let Some(waker) = in_flight.receipt.complete(Outcome::NotStored) {
+                    waker.wake();
+                }
+            }
+        });
+        publisher.linger.handed_over();
+        spare = gathered;
+    }
+}
+
 fn probe_while_alive(publisher: &Weak<KafkaPublisher>) {
     loop {
         let Some(alive) = publisher.upgrade() else {
@@ -200,9 +238,14 @@ impl Publish for KafkaPublisher {
             return Err(Refused::Closed);
         }
         let bytes = record.bytes();
-        self.admit(bytes)?;
-        let queued = self.current.read().producer.produce(record, Box::new(InFlight { receipt, bytes }));
-        queued.map_err(|error| {
+        let unacknowledged = self.admit(bytes)?;
+        let in_flight = InFlight { receipt, bytes };
+        if self.linger.applies(record, unacknowledged) {
+            self.linger.keep(record, in_flight);
+            return Ok(());
+        }
+        let queued = self.current.read().producer.produce(record, Box::new(in_flight));
+        queued.map_err(|(error, _)| {
             self.counts.release(bytes);
             match error {
                 RDKafkaErrorCode::QueueFull => Refused::Full,
