@@ -8,9 +8,10 @@
 
 #[path = "../tests/support/mod.rs"]
 mod support;
+#[path = "support/mod.rs"]
+mod tools;
 
-use std::path::Path;
-use std::process::{Command, ExitCode};
+use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -22,6 +23,7 @@ use support::node::{Metrics, Node};
 use support::plan::{Plan, PlanSize, seed};
 use support::usage::{Sampler, cpu_seconds};
 use support::world::{Servers, World};
+use tools::wrk::Wrk;
 
 const WRITES: usize = 300_000;
 const USERS: u32 = 20_000;
@@ -170,7 +172,7 @@ fn latency_bound(metrics: &Metrics, quantile: f64) -> String {
 
 /// Loads one ingress with a tool that is not ours.
 fn wrk(world: &World, nodes: &Nodes, table: &mut Table) -> Result<()> {
-    if Command::new("wrk").arg("-v").output().is_err() {
+    if !Wrk::is_there() {
         table.line("\nwrk", "is not installed: the ingress was not loaded with it");
         return Ok(());
     }
@@ -182,20 +184,15 @@ fn wrk(world: &World, nodes: &Nodes, table: &mut Table) -> Result<()> {
         Ok::<_, anyhow::Error>(metrics.sum("floodgate_events_applied_total", &[]))
     };
     let (accepted_before, applied_before) = (accepted()?, applied()?);
-    table.0 += &format!(
-        "\n{:<34} {:>10} {:>10} {:>10} {:>10}\n",
-        "wrk on serve 1, consumers at work", "202/s", "p50", "p99", "not 202"
-    );
+    let heading = "wrk on serve 1, consumers at work";
+    table.0 += &format!("\n{heading:<34} {:>10} {:>10} {:>10}  other\n", "202/s", "p50", "p99");
     for connections in WRK_CONNECTIONS {
-        let report = run_wrk(nodes, connections)?;
-        table.0 += &format!(
-            "{:<34} {:>10.0} {:>10} {:>10} {:>10}\n",
-            format!("{connections} connections"),
-            report.rate,
-            report.p50,
-            report.p99,
-            report.failed
-        );
+        let load =
+            Wrk { script: "expectations.lua", args: &[], threads: 2, connections, seconds: WRK_SECONDS };
+        let report = load.run(nodes.left.http)?;
+        let (p50, p99) = (format!("{:.1?}", report.p50), format!("{:.1?}", report.p99));
+        let name = format!("{connections} connections");
+        table.0 += &format!("{name:<34} {:>10.0} {p50:>10} {p99:>10}  {}\n", report.rate, report.failed);
     }
     let start = Instant::now();
     world.wait_drained(DEADLINE)?;
@@ -207,49 +204,6 @@ fn wrk(world: &World, nodes: &Nodes, table: &mut Table) -> Result<()> {
         format!("{drained:.1} s after the last; {accepted} accepted, as many applied"),
     );
     Ok(())
-}
-
-struct Report {
-    rate: f64,
-    p50: String,
-    p99: String,
-    failed: String,
-}
-
-fn run_wrk(nodes: &Nodes, connections: u32) -> Result<Report> {
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/main_job.lua");
-    let mut command = Command::new("wrk");
-    command.args([
-        "-t2",
-        "--latency",
-        "-c",
-        &connections.to_string(),
-        "-d",
-        &format!("{WRK_SECONDS}s"),
-        "-s",
-    ]);
-    let output = command.arg(script).arg(format!("http://{}", nodes.left.http)).output()?;
-    let text = String::from_utf8_lossy(&output.stdout);
-    ensure!(output.status.success(), "wrk failed: {text}{}", String::from_utf8_lossy(&output.stderr));
-    let after = |name: &str| {
-        let line = text.lines().find_map(|line| line.trim().strip_prefix(name));
-        line.map(|rest| rest.trim().to_owned())
-    };
-    let missing = || format!("wrk says something else than expected:\n{text}");
-    let rate: f64 = after("Requests/sec:").with_context(missing)?.parse()?;
-    // the summary has a line for other answers, and one for broken connections, only if there were any
-    let other = after("Non-2xx or 3xx responses:").unwrap_or_else(|| "0".to_owned());
-    let rate = rate - other.parse::<f64>()? / f64::from(WRK_SECONDS);
-    let failed = match after("Socket errors:") {
-        Some(errors) => format!("{other}; {errors}"),
-        None => other,
-    };
-    Ok(Report {
-        rate,
-        p50: after("50%").with_context(missing)?,
-        p99: after("99%").with_context(missing)?,
-        failed,
-    })
 }
 
 fn machine() -> String {

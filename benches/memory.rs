@@ -8,21 +8,20 @@
 
 #[path = "../tests/support/mod.rs"]
 mod support;
+#[path = "support/mod.rs"]
+mod tools;
 
-use std::process::{Command, ExitCode};
+use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail, ensure};
-use floodgate_schemas::codec::encode;
-use floodgate_schemas::{Event, Keying, LikeAction, examples};
+use anyhow::{Result, ensure};
+use floodgate_schemas::{LikeAction, examples};
 use floodgate_testkit::{KafkaOptions, PostgresOptions, wait};
-use rdkafka::ClientConfig;
-use rdkafka::error::KafkaError;
-use rdkafka::producer::{BaseRecord, DefaultProducerContext, Producer, ThreadedProducer};
-use rdkafka::types::RDKafkaErrorCode;
 use support::node::Node;
 use support::usage::memory_bytes;
 use support::world::{Servers, World};
+use tools::filler::Filler;
+use tools::wrk::Wrk;
 
 const MIB: u64 = 1024 * 1024;
 const BACKLOG_PER_TOPIC: u64 = 1_000_000;
@@ -99,12 +98,12 @@ fn consumers(servers: &Servers) -> Result<()> {
 /// Nobody applies these: every one of them is kept until its partition is counted.
 fn ledger(servers: &Servers) -> Result<()> {
     let world = World::ready(&servers.kafka, &servers.postgres)?;
-    let (producer, topic) = (producer(servers)?, world.named("floodgate.like.v1"));
+    let (mut filler, topic) = (Filler::new(&servers.kafka.bootstrap())?, world.named("floodgate.like.v1"));
     for number in 0..10 * BACKLOG_PER_TOPIC {
         let account = format!("account-{number}");
-        put(&producer, &topic, &examples::like(number, "target", &account, LikeAction::Like, 1))?;
+        filler.put(&topic, &examples::like(number, "target", &account, LikeAction::Like, 1))?;
     }
-    producer.flush(DEADLINE)?;
+    filler.flush()?;
     verify(&world, "a check of 10,000,000 events, none applied")
 }
 
@@ -126,44 +125,17 @@ fn verify(world: &World, what: &str) -> Result<()> {
 
 /// As many events of every type as a topic shall hold, past the ingress.
 fn backlog(servers: &Servers, world: &World) -> Result<()> {
-    let producer = producer(servers)?;
+    let mut filler = Filler::new(&servers.kafka.bootstrap())?;
     let topic = |event: &str| world.named(&format!("floodgate.{event}.v1"));
     let topics = ["expectation", "coupon", "like"].map(topic);
     for number in 0..BACKLOG_PER_TOPIC {
         let (text, character) = (format!("account-{number}"), number as i64 + 1);
-        put(&producer, &topics[0], &examples::expectation(number, character, 1, 1))?;
-        put(
-            &producer,
-            &topics[1],
-            &examples::coupon_issue(number, &format!("coupon-{}", number % 100), &text),
-        )?;
-        put(&producer, &topics[2], &examples::like(number, "target", &text, LikeAction::Like, 1))?;
+        filler.put(&topics[0], &examples::expectation(number, character, 1, 1))?;
+        let coupon = format!("coupon-{}", number % 100);
+        filler.put(&topics[1], &examples::coupon_issue(number, &coupon, &text))?;
+        filler.put(&topics[2], &examples::like(number, "target", &text, LikeAction::Like, 1))?;
     }
-    producer.flush(DEADLINE)?;
-    Ok(())
-}
-
-fn producer(servers: &Servers) -> Result<ThreadedProducer<DefaultProducerContext>> {
-    let mut config = ClientConfig::new();
-    config.set("bootstrap.servers", servers.kafka.bootstrap()).set("enable.idempotence", "true");
-    Ok(config.set("partitioner", "murmur2_random").create()?)
-}
-
-fn put<E: Event>(producer: &ThreadedProducer<DefaultProducerContext>, topic: &str, event: &E) -> Result<()> {
-    let (mut key, mut value) = (String::new(), Vec::new());
-    event.write_partition_key(Keying::default(), &mut key);
-    encode(event, &mut value)?;
-    let mut record = BaseRecord::to(topic).key(&key).payload(&value);
-    loop {
-        match producer.send(record) {
-            Ok(()) => return Ok(()),
-            Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), again)) => {
-                std::thread::sleep(Duration::from_millis(5));
-                record = again;
-            }
-            Err((error, _)) => bail!(error),
-        }
-    }
+    filler.flush()
 }
 
 /// Requests pile up at an ingress whose broker does not answer, until its queue is full.
@@ -177,13 +149,8 @@ fn ingress(servers: &Servers) -> Result<()> {
     world.set("http.request_deadline_ms", "130000");
     let serve = world.start(&["serve"])?;
     servers.kafka.freeze(0)?;
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/wrk/batches.lua");
-    let load = Command::new("wrk")
-        .args(["-t1", "-c200", "-d20s", "-s", script])
-        .arg(format!("http://{}/api/v6/events", serve.http))
-        .output()
-        .context("wrk is needed")?;
-    ensure!(load.status.success(), "wrk: {}", String::from_utf8_lossy(&load.stderr));
+    let load = Wrk { script: "batches.lua", args: &[], threads: 1, connections: 200, seconds: 20 };
+    load.run(serve.http)?;
     let waiting = serve.metrics()?.sum("buffer_size", &[]);
     ensure!(waiting >= 100_000.0, "only {waiting} events wait");
     report("an ingress with a full queue, the broker frozen", plateau(&serve), cap)?;

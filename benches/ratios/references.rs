@@ -14,6 +14,18 @@ use rdkafka::ClientConfig;
 use rdkafka::producer::{FutureProducer, FutureRecord};
 use serde::{Deserialize, Serialize};
 
+/// Runs one of them until it is killed.
+pub fn serve(kind: &str, args: &[String]) {
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    match (kind, args) {
+        ("bare", [port]) => runtime.block_on(bare(port.parse().expect("a port"))),
+        ("naive", [port, brokers, topic]) => {
+            runtime.block_on(naive(port.parse().expect("a port"), brokers, topic));
+        }
+        _ => panic!("there is no reference {kind} with {args:?}"),
+    }
+}
+
 /// The body of an expectation write, as a derive reads it.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -41,12 +53,12 @@ fn accepted() -> (StatusCode, Json<Accepted>) {
 }
 
 /// Reads the JSON, answers 202, does nothing.
-pub async fn bare(port: u16) {
+async fn bare(port: u16) {
     let handler = async |Json(body): Json<Body>| {
         std::hint::black_box((body.character_id, body.preset_no, body.calculated_at.len()));
         accepted()
     };
-    serve(port, Router::new().route("/api/v6/expectations", post(handler))).await;
+    listen(port, Router::new().route("/api/v6/expectations", post(handler))).await;
 }
 
 struct Naive {
@@ -57,7 +69,7 @@ struct Naive {
 
 /// Reads the JSON, encodes through apache-avro's `Value`, sends with a FutureProducer (acks=all, idempotent,
 /// linger 5 ms), answers 202 after the acknowledgement.
-pub async fn naive(port: u16, brokers: &str, topic: &str) {
+async fn naive(port: u16, brokers: &str, topic: &str) {
     let producer = ClientConfig::new()
         .set("bootstrap.servers", brokers)
         .set("acks", "all")
@@ -71,7 +83,7 @@ pub async fn naive(port: u16, brokers: &str, topic: &str) {
         {"name":"additional","type":"string"},{"name":"starforce","type":"string"},{"name":"at","type":"string"}]}"#;
     let schema = Schema::parse_str(schema).expect("a schema");
     let naive = Arc::new(Naive { producer, schema, topic: topic.to_owned() });
-    serve(port, Router::new().route("/api/v6/expectations", post(publish)).with_state(naive)).await;
+    listen(port, Router::new().route("/api/v6/expectations", post(publish)).with_state(naive)).await;
 }
 
 async fn publish(
@@ -99,7 +111,7 @@ async fn publish(
     }
 }
 
-async fn serve(port: u16, router: Router) {
+async fn listen(port: u16, router: Router) {
     let listener = tokio::net::TcpListener::bind(("127.0.0.1", port)).await.expect("the port is free");
     axum::serve(listener, router).await.expect("the server runs");
 }

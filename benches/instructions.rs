@@ -1,0 +1,230 @@
+//! How many instructions an event costs in the codec and on its way through the ingress, against what was recorded:
+//! a guard that sees a slow-down without measuring time, so that it can fail on a busy machine only if it should.
+//!
+//! `cargo bench --bench instructions`; with `-- --record` it writes down what it finds. Needs valgrind, whose callgrind
+//! counts. Every case runs with so many events and with twice as many: the difference is the events' alone, without
+//! start and end. The ingress is the real one, on a loopback socket, with a publisher that acknowledges at once.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+
+use std::collections::BTreeMap;
+use std::hint::black_box;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::{Command, ExitCode};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use floodgate_buffer::{BoxFuture, Outcome, Publish, Receipt, Record, Refused, Waiting};
+use floodgate_observe::Metrics;
+use floodgate_producer::{HttpConfig, Ingress, Server};
+use floodgate_schemas::codec::{decode, encode};
+use floodgate_schemas::examples::{at, coupon_issue, expectation, like};
+use floodgate_schemas::{
+    Accept, Event, EventId, EventIdSource, ExpectationWrite, IdempotencyKey, Keying, LikeAction, Mixed,
+};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+/// Above its record by more than this share a case fails: other processors take other ways through the C library.
+const TOLERANCE: f64 = 0.08;
+const RECORD: &str = "benches/instructions.tsv";
+const EVENTS: u64 = 300;
+const BODY_EVENTS: u64 = 100;
+
+type Case = (&'static str, fn(u64));
+
+const CASES: [Case; 10] = [
+    ("encode an expectation", |events| encodes(events, &expectation(1, 2, 3, 4))),
+    ("encode a coupon issue", |events| encodes(events, &coupon_issue(1, "coupon", "user-1"))),
+    ("encode a like", |events| encodes(events, &like(1, "target-1", "liker-1", LikeAction::Like, 1))),
+    ("decode an expectation", |events| decodes(events, &expectation(1, 2, 3, 4))),
+    ("decode a coupon issue", |events| decodes(events, &coupon_issue(1, "coupon", "user-1"))),
+    ("decode a like", |events| decodes(events, &like(1, "target-1", "liker-1", LikeAction::Like, 1))),
+    ("read and check an expectation", |events| {
+        for _ in 0..events {
+            black_box(ExpectationWrite::from_json(black_box(EXPECTATION.as_bytes()), &accept(None)).unwrap());
+        }
+    }),
+    ("read and check a like of many", |events| {
+        for _ in 0..events {
+            black_box(Mixed::from_json(black_box(LIKE.as_bytes()), accept).unwrap());
+        }
+    }),
+    ("a single write over HTTP", |events| over_http(events, "/api/v6/expectations", EXPECTATION)),
+    ("one of a hundred events over HTTP", |events| {
+        let body = format!("[{}]", [LIKE; BODY_EVENTS as usize].join(","));
+        over_http(events / BODY_EVENTS, "/api/v6/events", &body);
+    }),
+];
+
+const EXPECTATION: &str = r#"{"characterId":123456,"presetNo":2,"totalExpectedCost":"1234567.89","blackCubeCost":"1000000.00","redCubeCost":"200000.50","additionalCubeCost":"30000.25","starforceCost":"4567.14","calculatedAt":"2026-01-01T00:00:00.123456Z"}"#;
+const LIKE: &str =
+    r#"{"type":"like","targetOcid":"target-123","likerAccountId":"liker-123456","action":"LIKE"}"#;
+
+fn main() -> ExitCode {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    if let ["run", case, events, ..] = args[..] {
+        let (_, run) = CASES.iter().find(|(name, _)| *name == case).expect("a case");
+        run(events.parse().expect("a number"));
+        return ExitCode::SUCCESS;
+    }
+    // `cargo test --all-targets` runs this file too
+    if !args.contains(&"--bench") {
+        println!("instructions: not counted; run cargo bench --bench instructions");
+        return ExitCode::SUCCESS;
+    }
+    match compare(args.contains(&"--record")) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("instructions: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Whether no case costs more than was recorded.
+fn compare(record: bool) -> Result<bool> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(RECORD);
+    let recorded = std::fs::read_to_string(&path).unwrap_or_default();
+    let recorded: BTreeMap<&str, u64> = recorded
+        .lines()
+        .filter_map(|line| line.split_once('\t'))
+        .filter_map(|(c, n)| Some((c, n.parse().ok()?)))
+        .collect();
+    let (mut found, mut holds) = (String::new(), true);
+    println!("{:<36} {:>12} {:>10} {:>8}", "instructions an event", "recorded", "now", "");
+    for (case, _) in CASES {
+        let now = (count(case, 2 * EVENTS)? - count(case, EVENTS)?) / EVENTS;
+        found += &format!("{case}\t{now}\n");
+        let Some(before) = recorded.get(case) else {
+            println!("{case:<36} {:>12} {now:>10}", "not yet");
+            holds = false;
+            continue;
+        };
+        let change = now as f64 / *before as f64 - 1.0;
+        println!("{case:<36} {before:>12} {now:>10} {:>+7.1}%", change * 100.0);
+        holds &= change <= TOLERANCE;
+    }
+    if record {
+        std::fs::write(&path, found)?;
+        println!("recorded in {RECORD}");
+        return Ok(true);
+    }
+    if !holds {
+        eprintln!(
+            "instructions: an event costs over {:.0} % more than recorded in {RECORD}; if that is worth it, record it:\n  \
+             cargo bench --bench instructions -- --record",
+            TOLERANCE * 100.0
+        );
+    }
+    Ok(holds)
+}
+
+/// Instructions of a whole run of this program.
+fn count(case: &str, events: u64) -> Result<u64> {
+    let mut command = Command::new("valgrind");
+    command.args(["--tool=callgrind", "--callgrind-out-file=/dev/null"]).arg(std::env::current_exe()?);
+    let output = command.args(["run", case, &events.to_string()]).output();
+    let output = output.context("valgrind is missing; ./scripts/setup installs it")?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "{case}: {said}");
+    let counted = said.lines().find_map(|line| line.split_once("Collected :")).context("no count")?;
+    Ok(counted.1.trim().parse()?)
+}
+
+fn accept<'k>(_: Option<&'k IdempotencyKey>) -> Accept<'k> {
+    Accept { id: EventIdSource::Fresh(EventId::fresh()), accepted_at: at(0), latest: at(0) }
+}
+
+fn encodes<E: Event>(events: u64, event: &E) {
+    let (mut key, mut value) = (String::new(), Vec::new());
+    for _ in 0..events {
+        key.clear();
+        value.clear();
+        black_box(event).write_partition_key(Keying::default(), &mut key);
+        encode(event, &mut value);
+        black_box((&key, &value));
+    }
+}
+
+fn decodes<E: Event>(events: u64, event: &E) {
+    let mut value = Vec::new();
+    encode(event, &mut value);
+    for _ in 0..events {
+        black_box(decode::<E>(black_box(&value)).unwrap());
+    }
+}
+
+/// Acknowledges everything at once.
+struct AtOnce;
+
+impl Publish for AtOnce {
+    fn offer(&self, record: &Record<'_>, receipt: Receipt) -> Result<(), Refused> {
+        black_box(record);
+        if let Some(waker) = receipt.complete(Outcome::Stored) {
+            waker.wake();
+        }
+        Ok(())
+    }
+
+    fn ready(&self) -> Result<(), String> {
+        Ok(())
+    }
+
+    fn waiting(&self) -> Waiting {
+        Waiting::default()
+    }
+
+    fn close(&self, _: Duration) -> BoxFuture<'_, usize> {
+        Box::pin(async { 0 })
+    }
+}
+
+/// So many requests, one after the other, on one connection.
+fn over_http(requests: u64, path: &str, body: &str) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let length = body.len();
+    let request = format!(
+        "POST {path} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n{body}"
+    );
+    runtime.block_on(async {
+        let address = serve();
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.set_nodelay(true).unwrap();
+        let mut answer = vec![0; 64 * 1024];
+        for _ in 0..requests {
+            stream.write_all(request.as_bytes()).await.unwrap();
+            let mut filled = 0;
+            while !is_whole(&answer[..filled]) {
+                filled += stream.read(&mut answer[filled..]).await.unwrap();
+            }
+            assert!(answer.starts_with(b"HTTP/1.1 20"), "{}", String::from_utf8_lossy(&answer[..filled]));
+        }
+    });
+}
+
+fn is_whole(answer: &[u8]) -> bool {
+    let text = std::str::from_utf8(answer).unwrap();
+    let Some((head, body)) = text.split_once("\r\n\r\n") else { return false };
+    let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")).unwrap();
+    body.len() == length.parse::<usize>().unwrap()
+}
+
+fn serve() -> SocketAddr {
+    let table: toml::Table = include_str!("../src/default.toml").parse().unwrap();
+    let mut http: HttpConfig = table["http"].clone().try_into().unwrap();
+    http.listen = SocketAddr::from(([127, 0, 0, 1], 0));
+    let mut store: floodgate_store::Config = table["store"].clone().try_into().unwrap();
+    // never read: writes do not touch the database
+    store.url = "sqlite:///dev/null".to_owned();
+    let store = floodgate_store::open(&store).unwrap();
+    let ingress = Ingress::new(&http, Keying::default(), Arc::new(AtOnce), store, &Metrics::new().unwrap());
+    let server = Server::bind(&http, &ingress).unwrap();
+    let address = server.local_addr().unwrap();
+    tokio::spawn(server.run(tokio_util::sync::CancellationToken::new(), Duration::ZERO));
+    address
+}

@@ -1,0 +1,6 @@
+//! What the benches share.
+
+#![allow(dead_code, reason = "each bench uses another part")]
+
+pub mod filler;
+pub mod wrk;
