@@ -98,7 +98,7 @@ fn compare(record: bool) -> Result<bool> {
     let (mut found, mut holds) = (String::new(), true);
     println!("{:<36} {:>12} {:>10} {:>8}", "instructions an event", "recorded", "now", "");
     for (case, _) in CASES {
-        let now = (count(case, 2 * EVENTS)? - count(case, EVENTS)?) / EVENTS;
+        let now = count(case, 2 * EVENTS)?.saturating_sub(count(case, EVENTS)?) / EVENTS;
         found += &format!("{case}\t{now}\n");
         let Some(before) = recorded.get(case) else {
             println!("{case:<36} {:>12} {now:>10}", "not yet");
@@ -200,7 +200,9 @@ fn over_http(requests: u64, path: &str, body: &str) {
             stream.write_all(request.as_bytes()).await.unwrap();
             let mut filled = 0;
             while !is_whole(&answer[..filled]) {
-                filled += stream.read(&mut answer[filled..]).await.unwrap();
+                let read = stream.read(&mut answer[filled..]).await.unwrap();
+                assert!(read > 0, "closed before the answer was whole");
+                filled += read;
             }
             assert!(answer.starts_with(b"HTTP/1.1 20"), "{}", String::from_utf8_lossy(&answer[..filled]));
         }

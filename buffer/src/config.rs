@@ -51,6 +51,8 @@ impl BufferConfig {
                 (1..=5).contains(&kafka.requests_in_flight_max),
                 "buffer.kafka.requests_in_flight_max must be between 1 and 5",
             ),
+            // what gathers is not yet under the message timeout
+            (kafka.linger_ms <= 500, "buffer.kafka.linger_ms must be at most 500"),
             (kafka.queue_max_events >= 1, "buffer.kafka.queue_max_events must be at least 1"),
             (kafka.commit_interval_ms >= 1, "buffer.kafka.commit_interval_ms must be at least 1"),
             (self.in_memory.max_events >= 1, "buffer.in_memory.max_events must be at least 1"),

@@ -29,7 +29,7 @@ fn without_topics(brokers: String, adapt: impl FnOnce(&mut KafkaConfig)) -> Arc<
     let mut kafka = KafkaConfig {
         brokers,
         linger_ms: 2,
-        // everything gathers: with a few records nothing else would
+        // all but the first gather: with a few records none would
         linger_above_events: 0,
         requests_in_flight_max: 1,
         message_timeout_ms: 4000,

@@ -2,7 +2,7 @@
 //! that the order of a struct's fields is the order in its schema.
 //!
 //! Numbers are zigzag varints; text and bytes carry their length. Every value checks itself when it is read. Written by
-//! hand because it is on every event's way twice: the library's serde writer takes twenty times as many instructions.
+//! hand because it is on every event's way twice: the library's serde writer takes five times as many instructions.
 //! Tests compare it with the library, value by value and byte by byte.
 
 use uuid::Uuid;

@@ -136,6 +136,12 @@ impl ClientSettings {
         self.passed_through_over(config)
     }
 
+    /// The largest key and value together that the publisher takes.
+    pub(super) fn record_max_bytes(&self) -> usize {
+        let configured = self.producer().get("message.max.bytes").and_then(|bytes| bytes.parse().ok());
+        configured.unwrap_or(DEAD_LETTER_MAX_BYTES)
+    }
+
     /// For a member of `group`.
     pub(super) fn member(&self, group: &str, limits: &BatchLimits) -> ClientConfig {
         let kafka = &self.kafka;

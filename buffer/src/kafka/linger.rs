@@ -8,6 +8,7 @@
 //! **Order.** Once a record of a request has gathered, those after it gather too, until all are handed over: events of
 //! one request never overtake each other.
 
+use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -29,7 +30,7 @@ pub(super) struct Linger {
     news: Condvar,
 }
 
-/// Records that wait to be sent, their keys and values one after the other.
+/// Records that wait to be sent; their keys, values and headers lie one after the other.
 #[derive(Default)]
 pub(super) struct Gathered {
     bytes: Vec<u8>,
@@ -38,35 +39,33 @@ pub(super) struct Gathered {
 
 struct Place {
     topic: Topic,
-    start: usize,
-    /// Where the key ends, unless there is none.
-    key_end: Option<usize>,
-    /// Where the value ends, unless there is none.
-    end: Option<usize>,
+    key: Option<Range<usize>>,
+    value: Option<Range<usize>>,
+    // events have none
+    headers: Vec<(Range<usize>, Option<Range<usize>>)>,
 }
 
 impl Gathered {
     fn push(&mut self, record: &Record<'_>, in_flight: InFlight) {
-        let start = self.bytes.len();
         let mut append = |part: &[u8]| {
+            let start = self.bytes.len();
             self.bytes.extend_from_slice(part);
-            self.bytes.len()
+            start..self.bytes.len()
         };
-        let place = Place {
-            topic: record.topic,
-            start,
-            key_end: record.key.map(&mut append),
-            end: record.value.map(append),
-        };
-        self.records.push((place, in_flight));
+        let headers =
+            record.headers.iter().map(|(name, value)| (append(name), value.map(&mut append))).collect();
+        let (key, value) = (record.key.map(&mut append), record.value.map(&mut append));
+        self.records.push((Place { topic: record.topic, key, value, headers }, in_flight));
     }
 
     /// Gives all records, in the order they came, and keeps the memory for the next ones.
     pub(super) fn drain(&mut self, mut send: impl FnMut(&Record<'_>, InFlight)) {
-        for (Place { topic, start, key_end, end }, in_flight) in self.records.drain(..) {
-            let key = key_end.map(|key_end| &self.bytes[start..key_end]);
-            let value = end.map(|end| &self.bytes[key_end.unwrap_or(start)..end]);
-            send(&Record { topic, key, value, headers: &[] }, in_flight);
+        let part = |range: Range<usize>| &self.bytes[range];
+        for (Place { topic, key, value, headers }, in_flight) in self.records.drain(..) {
+            let headers: Vec<_> =
+                headers.into_iter().map(|(name, value)| (part(name), value.map(part))).collect();
+            let record = Record { topic, key: key.map(part), value: value.map(part), headers: &headers };
+            send(&record, in_flight);
         }
         self.bytes.clear();
     }
@@ -84,10 +83,10 @@ impl Linger {
         }
     }
 
-    /// Whether a record gathers that comes while `unacknowledged` others are under way. Those with headers do not.
-    pub(super) fn applies(&self, record: &Record<'_>, unacknowledged: usize) -> bool {
+    /// Whether a record gathers that comes while `unacknowledged` others are under way.
+    pub(super) fn applies(&self, unacknowledged: usize) -> bool {
         let many = unacknowledged > self.above_events || self.gathers.load(Ordering::Acquire);
-        many && !self.pause.is_zero() && record.headers.is_empty()
+        many && !self.pause.is_zero()
     }
 
     pub(super) fn keep(&self, record: &Record<'_>, in_flight: InFlight) {
@@ -98,8 +97,8 @@ impl Linger {
         }
     }
 
-    /// Waits for records, and then until they have gathered long enough; `None` after a while without any. Gives `spare`
-    /// in exchange. They are still gathering until [`Linger::handed_over`].
+    /// Waits for records, and then until the pause since the last ones is over; `spare` takes their place. After a while
+    /// without any `spare` comes back. They count as gathering until [`Linger::handed_over`].
     pub(super) fn next(&self, handed_over_at: Instant, spare: Gathered) -> Result<Gathered, Gathered> {
         let mut gathered = self.gathered.lock();
         if gathered.records.is_empty() {
@@ -111,6 +110,11 @@ impl Linger {
         drop(gathered);
         std::thread::sleep(self.pause.saturating_sub(handed_over_at.elapsed()));
         Ok(std::mem::replace(&mut *self.gathered.lock(), spare))
+    }
+
+    /// All that wait, for whoever is not going to send them.
+    pub(super) fn abandon(&self) -> Gathered {
+        std::mem::take(&mut *self.gathered.lock())
     }
 
     /// What [`Linger::next`] gave is with librdkafka.
@@ -131,8 +135,12 @@ mod tests {
 
     const TOPIC: Topic = Topic::Events(EventType::Like);
 
-    fn record<'a>(key: Option<&'a str>, value: Option<&'a str>) -> Record<'a> {
-        Record { topic: TOPIC, key: key.map(str::as_bytes), value: value.map(str::as_bytes), headers: &[] }
+    fn record<'a>(
+        key: Option<&'a str>,
+        value: Option<&'a str>,
+        headers: &'a [crate::Header<'a>],
+    ) -> Record<'a> {
+        Record { topic: TOPIC, key: key.map(str::as_bytes), value: value.map(str::as_bytes), headers }
     }
 
     #[test]
@@ -140,45 +148,37 @@ mod tests {
         let linger = Linger::new(1, Duration::from_millis(1));
         let receipts = Receipts::new(4);
         let in_flight = |index| InFlight { receipt: receipts.receipt(index), bytes: index };
+        let headers: [crate::Header<'_>; 2] = [(b"name", Some(b"value")), (b"name", None)];
         let sent = [
-            record(Some("key"), Some("value")),
-            record(None, Some("alone")),
-            record(Some("deleted"), None),
-            record(Some(""), Some("")),
+            record(Some("key"), Some("value"), &[]),
+            record(None, Some("alone"), &headers),
+            record(Some("deleted"), None, &[]),
+            record(Some(""), Some(""), &[]),
         ];
-        assert!(!linger.applies(&sent[0], 1), "few are under way");
-        assert!(linger.applies(&sent[0], 2));
-        let headers = [(&b"name"[..], None)];
-        assert!(!linger.applies(&Record { headers: &headers, ..sent[0] }, 2), "a dead letter is in no hurry");
+        assert!(!linger.applies(1), "few are under way");
+        assert!(linger.applies(2));
         sent.iter().enumerate().for_each(|(index, record)| linger.keep(record, in_flight(index)));
-        assert!(linger.applies(&sent[0], 0), "others are before it");
+        assert!(linger.applies(0), "others are before it");
 
         let mut gathered = linger.next(Instant::now(), Gathered::default()).ok().unwrap();
-        assert!(linger.applies(&sent[0], 0), "those before it are not handed over");
-        let mut given = Vec::new();
+        assert!(linger.applies(0), "those before it are not handed over");
+        let mut given = 0;
         gathered.drain(|record, in_flight| {
-            assert_eq!(in_flight.bytes, given.len());
-            let text = |part: Option<&[u8]>| part.map(|part| String::from_utf8_lossy(part).into_owned());
-            given.push((text(record.key), text(record.value)));
+            assert_eq!(in_flight.bytes, given);
+            let expected = &sent[given];
+            assert_eq!((record.key, record.value), (expected.key, expected.value));
+            assert_eq!(record.headers, expected.headers);
+            given += 1;
             drop(in_flight.receipt.complete(Outcome::Stored));
         });
-        let owned =
-            |key: Option<&str>, value: Option<&str>| (key.map(str::to_owned), value.map(str::to_owned));
-        let expected = [
-            owned(Some("key"), Some("value")),
-            owned(None, Some("alone")),
-            owned(Some("deleted"), None),
-            owned(Some(""), Some("")),
-        ];
-        assert_eq!(given, expected);
+        assert_eq!(given, sent.len());
         linger.handed_over();
-        assert!(!linger.applies(&sent[0], 0));
+        assert!(!linger.applies(0));
         assert!((0..4).all(|index| receipts.outcome(index) == Outcome::Stored));
     }
 
     #[test]
     fn without_a_pause_nothing_gathers() {
-        let linger = Linger::new(0, Duration::ZERO);
-        assert!(!linger.applies(&record(None, None), 1000));
+        assert!(!Linger::new(0, Duration::ZERO).applies(1000));
     }
 }

@@ -34,6 +34,22 @@ pub(super) struct KafkaPublisher {
     health: Mutex<Result<(), String>>,
     closed: AtomicBool,
     linger: Linger,
+    /// What librdkafka refuses for its size, known before a record gathers: then nobody would be told.
+    record_max_bytes: usize,
+}
+
+impl Drop for KafkaPublisher {
+    fn drop(&mut self) {
+        self.linger.abandon().drain(|_, in_flight| drop_unsent(&self.counts, in_flight));
+    }
+}
+
+/// A record that librdkafka never had.
+fn drop_unsent(counts: &Counts, in_flight: InFlight) {
+    counts.release(in_flight.bytes);
+    if let Some(waker) = in_flight.receipt.complete(Outcome::NotStored) {
+        waker.wake();
+    }
 }
 
 /// One producer from its start to its retirement.
@@ -68,6 +84,7 @@ impl KafkaPublisher {
                 settings.kafka.linger_above_events,
                 Duration::from_millis(settings.kafka.linger_ms),
             ),
+            record_max_bytes: settings.record_max_bytes(),
         });
         publisher.spawn_delivery(Arc::clone(&publisher.current.read()))?;
         let weak = Arc::downgrade(&publisher);
@@ -191,18 +208,16 @@ fn hand_over_while_alive(publisher: &Weak<KafkaPublisher>) {
                 continue;
             }
         };
-        let current = Arc::clone(&publisher.current.read());
+        // kept until all are handed over: a broken producer is replaced when nothing can be offered to it any more
+        let current = publisher.current.read();
         handed_over_at = Instant::now();
         gathered.drain(|record, in_flight| {
-            let bytes = in_flight.bytes;
             if let Err((error, in_flight)) = current.producer.produce(record, Box::new(in_flight)) {
                 tracing::debug!(%error, "a record was not taken");
-                publisher.counts.release(bytes);
-                if let Some(waker) = in_flight.receipt.complete(Outcome::NotStored) {
-                    waker.wake();
-                }
+                drop_unsent(&publisher.counts, *in_flight);
             }
         });
+        drop(current);
         publisher.linger.handed_over();
         spare = gathered;
     }
@@ -238,9 +253,12 @@ impl Publish for KafkaPublisher {
             return Err(Refused::Closed);
         }
         let bytes = record.bytes();
+        if bytes > self.record_max_bytes {
+            return Err(Refused::TooLarge);
+        }
         let unacknowledged = self.admit(bytes)?;
         let in_flight = InFlight { receipt, bytes };
-        if self.linger.applies(record, unacknowledged) {
+        if self.linger.applies(unacknowledged) {
             self.linger.keep(record, in_flight);
             return Ok(());
         }
