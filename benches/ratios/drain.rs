@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use floodgate_schemas::examples::{coupon_issue, expectation, like};
-use floodgate_schemas::{Event, Like, LikeAction, Timestamp};
+use floodgate_schemas::{Event, ExpectationWrite, Like, LikeAction, Timestamp};
 use floodgate_store::{Apply, Config, Store};
 use floodgate_testkit::wait;
 
@@ -51,10 +51,14 @@ fn likes_of(targets: u64) -> Vec<Like> {
     (0..EVENTS).map(one).collect()
 }
 
+/// Each on a row of its own.
+fn expectations() -> Vec<ExpectationWrite> {
+    (0..EVENTS).map(|n| expectation(n, n as i64 / 3 + 1, n as i64 % 3 + 1, 1)).collect()
+}
+
 fn likes(servers: &Servers, table: &mut Table) -> Result<()> {
     let likes = likes_of(10_000);
-    let expectations: Vec<_> =
-        (0..EVENTS).map(|n| expectation(n, n as i64 / 3 + 1, n as i64 % 3 + 1, 1)).collect();
+    let expectations = expectations();
     let mut again = Vec::new();
     let runs: Vec<[Run; 6]> = rounds(ROUNDS, |side| match side {
         0 => in_a_world(servers, |world| {
@@ -84,8 +88,7 @@ fn likes(servers: &Servers, table: &mut Table) -> Result<()> {
 fn coupons(servers: &Servers, table: &mut Table) -> Result<()> {
     let user = |n: u64| format!("user-{}", if n % 11 == 10 { n - 10 } else { n });
     let requests: Vec<_> = (0..EVENTS).map(|n| coupon_issue(n, COUPON, &user(n))).collect();
-    let expectations: Vec<_> =
-        (0..EVENTS).map(|n| expectation(n, n as i64 / 3 + 1, n as i64 % 3 + 1, 1)).collect();
+    let expectations = expectations();
     let runs: Vec<[Run; 3]> = rounds(ROUNDS, |side| match side {
         0 => in_a_world(servers, |world| {
             let serve = world.start(&["serve"])?;
@@ -137,7 +140,8 @@ fn replay<E: Event>(servers: &Servers, world: &World, events: &[E]) -> Result<Ru
 
 fn consume<E: Event>(servers: &Servers, world: &World, count: usize) -> Result<Run> {
     servers.postgres.psql("postgres", "CHECKPOINT")?;
-    let node = world.start(&["consume", "--group", E::TYPE.group()])?;
+    // not waited for: by the time it is ready the best part may be over
+    let node = world.launch(&["consume", "--group", E::TYPE.group()])?;
     let cpu = Cpu::watch(&[
         ("floodgate", node.process().pid()),
         ("Kafka", servers.kafka.pid(0)?),

@@ -1,6 +1,6 @@
 //! What is measured, what it should be, and how it is told.
 
-use crate::support::usage::cpu_seconds;
+use crate::support::usage::{cpu_seconds, cpu_seconds_alone};
 
 /// One ratio.
 pub struct Figure {
@@ -53,13 +53,18 @@ pub struct Cpu(Vec<(&'static str, u32, f64)>);
 
 impl Cpu {
     pub fn watch(processes: &[(&'static str, u32)]) -> Cpu {
-        Cpu(processes.iter().map(|(name, pid)| (*name, *pid, cpu_seconds(*pid))).collect())
+        Cpu(processes.iter().map(|(name, pid)| (*name, *pid, spent(*pid))).collect())
     }
 
     pub fn per_event(&self, events: f64) -> Vec<(&'static str, f64)> {
-        let spent = self.0.iter().map(|(name, pid, before)| (*name, cpu_seconds(*pid) - before));
-        spent.map(|(name, seconds)| (name, seconds * 1e6 / events)).collect()
+        let all = self.0.iter().map(|(name, pid, before)| (*name, spent(*pid) - before));
+        all.map(|(name, seconds)| (name, seconds * 1e6 / events)).collect()
     }
+}
+
+/// With descendants, but for this program, whose descendants are all others.
+fn spent(pid: u32) -> f64 {
+    if pid == std::process::id() { cpu_seconds_alone(pid) } else { cpu_seconds(pid) }
 }
 
 /// The rounds of several sides: forward, then backward, so that what drifts meets all alike.

@@ -18,6 +18,11 @@ pub fn cpu_seconds(pid: u32) -> f64 {
     ticks as f64 / TICKS_PER_SECOND
 }
 
+/// Processor time since a process began, without its descendants.
+pub fn cpu_seconds_alone(pid: u32) -> f64 {
+    stat(pid).map_or(0.0, |stat| stat.own_ticks as f64 / TICKS_PER_SECOND)
+}
+
 /// The memory that a process and its descendants hold, what they share counted once.
 pub fn memory_bytes(pid: u32) -> u64 {
     let pss = |pid: &u32| {
