@@ -71,7 +71,10 @@ pub fn world(servers: &Servers) -> Result<World> {
 
 fn compare(wanted: Vec<String>) -> Result<()> {
     let kafka = KafkaOptions { quick_jit: false, heap_mb: 1024, ..KafkaOptions::default() };
-    let servers = Servers::start(kafka, PostgresOptions::default())?;
+    // a checkpoint is made before each run, none in its midst
+    let settings = [("max_wal_size", "16GB"), ("checkpoint_timeout", "1h")];
+    let settings = settings.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
+    let servers = Servers::start(kafka, PostgresOptions { settings, ..PostgresOptions::default() })?;
     let mut table = Table::new(wanted);
     ingress::measure(&servers, &mut table)?;
     drain::measure(&servers, &mut table)?;

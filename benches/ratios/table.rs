@@ -120,7 +120,7 @@ impl Table {
         let ratios: Vec<f64> = rounds.iter().map(|(ours, theirs)| ours.value / theirs.value).collect();
         let (low, high) =
             ratios.iter().fold((f64::MAX, 0.0_f64), |(low, high), r| (low.min(*r), high.max(*r)));
-        let ratio = median(ratios);
+        let ratio = median(ratios.clone());
         let less_is_better = figure.aim < figure.floor;
         let reaches = |goal: f64| if less_is_better { ratio <= goal } else { ratio >= goal };
         let verdict = match figure {
@@ -142,7 +142,9 @@ impl Table {
             figure.aim,
         ));
         println!("{}", self.lines[self.lines.len() - 1]);
-        for (side, run) in [("floodgate", &rounds[0].0), ("reference", &rounds[0].1)] {
+        // of the round that counts
+        let counted = ratios.iter().position(|r| *r == ratio).unwrap_or_default();
+        for (side, run) in [("floodgate", &rounds[counted].0), ("reference", &rounds[counted].1)] {
             let cpu: Vec<_> =
                 run.cpu.iter().map(|(process, micros)| format!("{process} {micros:.1}")).collect();
             let told = [cpu.join(", "), run.note.clone()].into_iter().filter(|part| !part.is_empty());

@@ -4,6 +4,9 @@
 //! stands alone. Halves are applied in order, each in a transaction of its own, so that what depends on order
 //! (who was first for a coupon) stays as it was; a batch of n events with one bad row costs about 2·log₂ n
 //! transactions, once.
+//!
+//! A batch that the database does not get done in time is halved too, or a slow database would fail it for ever. What is
+//! applied at once then grows again, twofold with every success.
 
 use std::ops::Range;
 use std::time::Instant;
@@ -18,40 +21,78 @@ use crate::pipeline::{Decoded, GaveUp, Pipeline};
 /// Why a row is in the dead letters.
 const BAD_ROW: &str = "bad-row";
 
-/// The database will not have (one of) these rows.
-struct BadRow(String);
+/// How applying events together ended.
+enum Applied {
+    Done,
+    /// The database will not have (one of) these rows.
+    BadRow(String),
+    /// Not these together.
+    TooSlow,
+}
+
+/// How many events are applied at once.
+#[derive(Debug)]
+pub(crate) struct Pace(usize);
+
+impl Pace {
+    pub(crate) fn unbounded() -> Self {
+        Self(usize::MAX)
+    }
+
+    fn slower(&mut self, than: usize) {
+        self.0 = (than / 2).max(1);
+    }
+
+    fn faster(&mut self) {
+        self.0 = self.0.saturating_mul(2);
+    }
+}
 
 impl<E: Event> Pipeline<E> {
     /// Applies all events but those that can never be; returns these.
-    pub(crate) async fn apply(&self, decoded: &Decoded<E>) -> Result<Vec<DeadLetter>, GaveUp> {
+    pub(crate) async fn apply(
+        &self,
+        decoded: &Decoded<E>,
+        pace: &mut Pace,
+    ) -> Result<Vec<DeadLetter>, GaveUp> {
         let mut bad_rows = Vec::new();
         // a stack of what is still to be applied, the earliest on top
         let all = 0..decoded.events.len();
         let mut ranges = vec![all];
-        while let Some(range) = ranges.pop() {
+        while let Some(mut range) = ranges.pop() {
             if range.is_empty() {
                 continue;
+            }
+            if range.len() > pace.0 {
+                let first = range.start..range.start + pace.0;
+                ranges.push(first.end..range.end);
+                range = first;
             }
             // a search through many bad rows takes its time, and somebody else can do it
             if !bad_rows.is_empty() && self.stop.is_cancelled() && self.strategy.is_shared() {
                 return Err(GaveUp);
             }
-            let Err(BadRow(message)) = self.apply_until_done(&decoded.events[range.clone()]).await? else {
-                continue;
-            };
-            if range.len() == 1 {
-                let record = decoded.records[range.start];
-                bad_rows.push(DeadLetter { record, reason: BAD_ROW, message });
-            } else {
-                let (first, second) = halves(range);
-                ranges.extend([second, first]);
+            match self.apply_until_done(&decoded.events[range.clone()]).await? {
+                Applied::Done => pace.faster(),
+                Applied::TooSlow => {
+                    pace.slower(range.len());
+                    ranges.push(range);
+                }
+                Applied::BadRow(message) if range.len() == 1 => {
+                    let record = decoded.records[range.start];
+                    bad_rows.push(DeadLetter { record, reason: BAD_ROW, message });
+                }
+                Applied::BadRow(_) => {
+                    let (first, second) = halves(range);
+                    ranges.extend([second, first]);
+                }
             }
         }
         Ok(bad_rows)
     }
 
-    /// Tries until the transaction is committed, or the database says that it never will be.
-    async fn apply_until_done(&self, events: &[E]) -> Result<Result<(), BadRow>, GaveUp> {
+    /// Tries until the transaction is committed, or should not be tried again as it is.
+    async fn apply_until_done(&self, events: &[E]) -> Result<Applied, GaveUp> {
         let mut backoff = Backoff::new(&self.config);
         loop {
             let began = Instant::now();
@@ -59,17 +100,26 @@ impl<E: Event> Pipeline<E> {
                 Ok(outcomes) => {
                     self.recovered();
                     self.count(events, &outcomes, began);
-                    return Ok(Ok(()));
+                    return Ok(Applied::Done);
                 }
-                Err(ApplyError::BadRow(message)) => return Ok(Err(BadRow(message))),
+                Err(ApplyError::BadRow(message)) => return Ok(Applied::BadRow(message)),
+                Err(ApplyError::TooSlow(reason)) => {
+                    self.failed(events, reason);
+                    self.pause(backoff.pause()).await?;
+                    return Ok(Applied::TooSlow);
+                }
                 Err(ApplyError::Retry(reason)) => {
-                    self.metrics.retries.inc();
-                    if self.health.troubled(reason.clone()) {
-                        tracing::warn!(of = %E::TYPE, events = events.len(), "not applied, trying again: {reason}");
-                    }
+                    self.failed(events, reason);
                     self.pause(backoff.pause()).await?;
                 }
             }
+        }
+    }
+
+    fn failed(&self, events: &[E], reason: String) {
+        self.metrics.retries.inc();
+        if self.health.troubled(reason.clone()) {
+            tracing::warn!(of = %E::TYPE, events = events.len(), "not applied, trying again: {reason}");
         }
     }
 

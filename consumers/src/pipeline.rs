@@ -11,6 +11,7 @@ use floodgate_store::Apply;
 use tokio_util::sync::CancellationToken;
 
 use crate::ConsumersConfig;
+use crate::apply::Pace;
 use crate::backoff::Backoff;
 use crate::dead_letter::DeadLetter;
 use crate::health::MemberHealth;
@@ -76,6 +77,7 @@ impl<E: Event> Pipeline<E> {
     }
 
     async fn work(&self, backoff: &mut Backoff) -> Result<(), SubscribeError> {
+        let mut pace = Pace::unbounded();
         let mut storms = Storms::new(self.config.dead_letter_share_max, self.config.dead_letter_storm_min);
         let mut subscription = self.subscribe().await?;
         tokio::select! {
@@ -86,7 +88,8 @@ impl<E: Event> Pipeline<E> {
         let ended = loop {
             match self.receive(&mut *subscription, &storms).await {
                 Ok(Next::Batch(batch)) => {
-                    if self.work_on(batch, &mut *subscription, &mut storms).await.is_err() {
+                    let done = self.work_on(batch, &mut *subscription, &mut storms, &mut pace).await;
+                    if done.is_err() {
                         break Ok(());
                     }
                     backoff.reset();
@@ -108,12 +111,13 @@ impl<E: Event> Pipeline<E> {
         mut batch: Batch,
         subscription: &mut dyn Subscription,
         storms: &mut Storms,
+        pace: &mut Pace,
     ) -> Result<(), GaveUp> {
         // partitions that went to other members are theirs to hold
         self.forget(storms, |partition| !subscription.owns(partition));
         let probed: Vec<_> = storms.held().collect();
         probed.iter().for_each(|partition| batch.keep_first(*partition, PROBE_RECORDS));
-        let held = self.finish(&batch, storms).await?;
+        let held = self.finish(&batch, storms, pace).await?;
         batch.retain_partitions(|partition| !held.contains(&partition));
         subscription.commit(batch);
         held.iter().for_each(|partition| subscription.hold(*partition, self.config.retry_max()));
@@ -158,9 +162,14 @@ impl<E: Event> Pipeline<E> {
 
     /// Decodes, applies, dead-letters: when it returns `Ok`, every record of the batch is done, but for those of the
     /// partitions that are held.
-    async fn finish(&self, batch: &Batch, storms: &mut Storms) -> Result<Vec<Partition>, GaveUp> {
+    async fn finish(
+        &self,
+        batch: &Batch,
+        storms: &mut Storms,
+        pace: &mut Pace,
+    ) -> Result<Vec<Partition>, GaveUp> {
         let decoded = decode_all::<E>(batch);
-        let bad_rows = self.apply(&decoded).await?;
+        let bad_rows = self.apply(&decoded, pace).await?;
         let undecodable = decoded.undecodable.iter().map(|(record, error)| DeadLetter {
             record: *record,
             reason: error.reason(),

@@ -279,6 +279,20 @@ async fn a_database_that_is_away_is_waited_for_and_costs_no_event() {
     assert!(world.reasons().is_empty(), "what passes is never dead-lettered");
 }
 
+/// A database that gets nothing done but in small parts gets small parts, in order, and larger ones again later.
+#[tokio::test]
+async fn a_batch_that_takes_too_long_is_applied_in_parts() {
+    let world = World::new();
+    let likers: Vec<String> = (0..100).map(|n| format!("liker-{n:03}")).collect();
+    world.publish_likes(&likers.iter().map(String::as_str).collect::<Vec<_>>());
+    let too_slow = || ApplyError::TooSlow("the database did not finish".to_owned());
+    world.database.planned.lock().extend([too_slow(), too_slow(), too_slow()]);
+    world.work().await;
+    assert_eq!(*world.database.applied.lock(), likers);
+    assert_eq!(*world.database.transactions.lock(), [12, 13, 25, 50]);
+    assert!(world.reasons().is_empty(), "what passes is never dead-lettered");
+}
+
 #[tokio::test]
 async fn a_dead_letter_topic_that_refuses_is_waited_for() {
     let world = World::new();

@@ -81,6 +81,9 @@ pub enum ApplyError {
     /// is unknown (a repeat is harmless). Everything not known to be the data's fault is here.
     #[error("{0}")]
     Retry(String),
+    /// The database did not get the batch done in the time it had: try again, in smaller parts.
+    #[error("{0}")]
+    TooSlow(String),
     /// At least one event holds a value the database will never take (SQLSTATE class 22 or 23). Applying
     /// the events one by one tells which.
     #[error("{0}")]

@@ -27,6 +27,8 @@ pub(crate) trait Dialect: Connection {
 pub(crate) enum Blame {
     /// A value that the database will never take.
     Row,
+    /// It took too long, which may be for its size. With what helps.
+    Slowness(&'static str),
     /// Anything else: it may pass. With what helps, where that is known.
     Elsewhere(Option<&'static str>),
 }
@@ -59,13 +61,14 @@ pub(crate) async fn apply<C: Dialect, E: Statements<C>>(
             }
             Err(match blame {
                 Blame::Row => ApplyError::BadRow(reason),
+                Blame::Slowness(_) => ApplyError::TooSlow(reason),
                 Blame::Elsewhere(_) => ApplyError::Retry(reason),
             })
         }
         Err(_) => {
             connections.forget_idle();
             let reason = format!("the database did not finish the batch within {} ms", within.as_millis());
-            Err(ApplyError::Retry(reason))
+            Err(ApplyError::TooSlow(reason))
         }
     }
 }
@@ -163,7 +166,7 @@ pub(crate) fn explain<C: Dialect>(error: &Error) -> (Blame, String) {
     let blame = C::blame(error.as_ref());
     let code = error.code().unwrap_or_default();
     let mut reason = format!("{} ({code})", error.message());
-    if let Blame::Elsewhere(Some(help)) = blame {
+    if let Blame::Elsewhere(Some(help)) | Blame::Slowness(help) = blame {
         reason = format!("{reason}: {help}");
     }
     (blame, reason)

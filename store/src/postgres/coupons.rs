@@ -32,14 +32,14 @@ SELECT
 const WRITE: &str = "
 WITH grants AS (
     INSERT INTO coupon_issues (coupon_id, user_id, request_id, rank, issued_at)
-    SELECT *, $12 FROM unnest($6, $7, $8, $9)
+    SELECT unnest($6), unnest($7), unnest($8), unnest($9), $12
 ), counters AS (
     UPDATE coupons SET issued = now.issued
     FROM unnest($10, $11) AS now (coupon_id, issued)
     WHERE coupons.coupon_id = now.coupon_id
 )
 INSERT INTO coupon_requests (request_id, coupon_id, user_id, outcome, rank, decided_at)
-SELECT *, $12 FROM unnest($1, $2, $3, $4, $5)";
+SELECT unnest($1), unnest($2), unnest($3), unnest($4), unnest($5), $12";
 
 type Locked = (String, i32, i32, Option<Time>, Option<Time>);
 

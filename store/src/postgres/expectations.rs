@@ -16,7 +16,8 @@ WITH written AS (
     INSERT INTO expectations AS standing (
         character_id, preset_no, total_expected_cost, black_cube_cost, red_cube_cost, additional_cube_cost,
         starforce_cost, version, calculated_at, event_id, updated_at)
-    SELECT *, $11 FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
+    SELECT unnest($1), unnest($2), unnest($3), unnest($4), unnest($5), unnest($6), unnest($7), unnest($8),
+        unnest($9), unnest($10), $11
     ON CONFLICT (character_id, preset_no) DO UPDATE SET
         total_expected_cost = excluded.total_expected_cost,
         black_cube_cost = excluded.black_cube_cost,

@@ -5,7 +5,8 @@
 //! lock's former holder wrote.
 //!
 //! A batch travels as one array per column and is unfolded by `unnest`, so a statement is the same text for
-//! every batch size and is prepared once per connection.
+//! every batch size and is prepared once per connection. The arrays are unfolded side by side in the select list: in the
+//! FROM clause each would be written into a temporary store of its own first.
 
 mod audit;
 mod coupons;
@@ -161,14 +162,15 @@ impl Dialect for PgConnection {
     fn blame(error: &dyn DatabaseError) -> Blame {
         let code = error.code().unwrap_or_default();
         match (&*code, error.table()) {
-            // another consumer decided the same request a moment ago; the next try finds its decision
-            ("23505", Some("coupon_requests" | "coupon_issues")) => {
-                Blame::Elsewhere(Some("another consumer wrote the same decision"))
+            // another consumer applied the same a moment ago; the next try finds what it wrote
+            ("23505", Some("coupon_requests" | "coupon_issues" | "likes")) => {
+                Blame::Elsewhere(Some("another consumer wrote the same row"))
             }
             // computed here, not taken from the event
             (violated, Some("coupons" | "like_counts")) if violated.starts_with("23") => {
                 Blame::Elsewhere(Some("stock or counters were changed by someone else"))
             }
+            ("57014", _) => Blame::Slowness("a statement took longer than [store] statement_timeout_ms"),
             (data, _) if data.starts_with("22") || data.starts_with("23") => Blame::Row,
             (other, _) => Blame::Elsewhere(help(other)),
         }
@@ -186,7 +188,6 @@ fn help(code: &str) -> Option<&'static str> {
         "53300" => "the server has no free connection: lower [store] max_connections or raise the server's",
         "53100" => "the server's disk is full",
         "55P03" => "a lock was held for longer than [store] lock_timeout_ms",
-        "57014" => "a statement took longer than [store] statement_timeout_ms",
         _ => return None,
     })
 }
