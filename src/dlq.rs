@@ -262,6 +262,7 @@ fn replay(strategy: &Arc<dyn Strategy>, args: &ReplayArgs, runtime: &Handle) -> 
     if args.dry_run {
         return say(format_args!("{} dead letters would be replayed; {passed_over}", standings.due));
     }
+    let _reports_go_on_here = runtime.enter();
     let publisher = strategy.publisher().map_err(Exit::usage)?;
     let bar = progress_bar(standings.due);
     let replayed = replay.run(&*publisher, |done| bar.set_position(done));

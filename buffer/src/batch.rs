@@ -26,6 +26,9 @@ struct Placed {
     headers: Box<[PlacedHeader]>,
 }
 
+/// How much memory an empty batch keeps for its contents, and once more for where they lie: what 10,000 events need.
+const KEPT_BYTES: usize = 2 << 20;
+
 type PlacedHeader = (Range<usize>, Option<Range<usize>>);
 
 /// One record of a batch.
@@ -67,6 +70,15 @@ impl Batch {
         let start = self.bytes.len();
         self.bytes.extend_from_slice(part);
         start..self.bytes.len()
+    }
+
+    /// Forgets all records and keeps the memory for the next ones, if it is not very much.
+    pub(crate) fn emptied(mut self) -> Self {
+        self.bytes.clear();
+        self.bytes.shrink_to(KEPT_BYTES);
+        self.records.clear();
+        self.records.shrink_to(KEPT_BYTES / size_of::<Placed>());
+        self
     }
 
     /// Forgets the records of partitions for which `keep` is false; the others are numbered anew.

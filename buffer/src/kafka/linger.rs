@@ -3,7 +3,7 @@
 //! A request costs a broker and us about the same whether it holds one record or fifty, and what comes while a request
 //! is under way fills the next one anyway. With few records under way waiting for more would only cost time: each goes
 //! out at once. With many, a pause that is short beside their way costs nobody anything and makes requests fuller:
-//! then records gather here, and a thread hands them to librdkafka together.
+//! then records gather here until the pause is over or they are many, and a thread hands them to librdkafka together.
 //!
 //! **Order.** Once a record of a request has gathered, those after it gather too, until all are handed over: events of
 //! one request never overtake each other.
@@ -19,6 +19,9 @@ use crate::{Record, Topic};
 
 /// How long a thread that waits for records sits before it looks whether it is still needed.
 const TICK: Duration = Duration::from_millis(100);
+
+/// How many records do not wait for more: full requests for as many partitions as a topic has by default.
+const FULL_EVENTS: usize = 500;
 
 /// Where records gather.
 pub(super) struct Linger {
@@ -92,12 +95,13 @@ impl Linger {
     pub(super) fn keep(&self, record: &Record<'_>, in_flight: InFlight) {
         let mut gathered = self.gathered.lock();
         gathered.push(record, in_flight);
-        if !self.gathers.swap(true, Ordering::AcqRel) {
+        let begins = !self.gathers.swap(true, Ordering::AcqRel);
+        if begins || gathered.records.len() == FULL_EVENTS {
             self.news.notify_one();
         }
     }
 
-    /// Waits for records, and then until the pause since the last ones is over; `spare` takes their place. After a while
+    /// Waits for records, and then until they are many or the pause since the last ones is over; `spare` takes their place. After a while
     /// without any `spare` comes back. They count as gathering until [`Linger::handed_over`].
     pub(super) fn next(&self, handed_over_at: Instant, spare: Gathered) -> Result<Gathered, Gathered> {
         let mut gathered = self.gathered.lock();
@@ -107,9 +111,11 @@ impl Linger {
         if gathered.records.is_empty() {
             return Err(spare);
         }
-        drop(gathered);
-        std::thread::sleep(self.pause.saturating_sub(handed_over_at.elapsed()));
-        Ok(std::mem::replace(&mut *self.gathered.lock(), spare))
+        let until = handed_over_at + self.pause;
+        while gathered.records.len() < FULL_EVENTS
+            && !self.news.wait_until(&mut gathered, until).timed_out()
+        {}
+        Ok(std::mem::replace(&mut *gathered, spare))
     }
 
     /// All that wait, for whoever is not going to send them.

@@ -29,6 +29,9 @@ const PAUSE_AFTER: Duration = Duration::from_millis(500);
 /// The longest the thread sits in one poll or wait: how fast it notices that it should end.
 pub(super) const TICK: Duration = Duration::from_millis(100);
 
+/// How many messages are taken before the thread looks after commits and held partitions again.
+const MESSAGES_AT_ONCE: usize = 1000;
+
 /// After a partition could not be paused or set back, until it is tried again.
 const HOLD_RETRY: Duration = Duration::from_secs(1);
 
@@ -88,7 +91,9 @@ impl Owner {
             }
             match self.consumer.poll(TICK.min(self.commit_interval)) {
                 Some(Ok(message)) if phase == Phase::Running => {
-                    self.keep(&message);
+                    if self.keep(&message) {
+                        self.keep_what_came();
+                    }
                     if self.paused {
                         // it came from a partition that was assigned since
                         self.pause(true);
@@ -111,13 +116,25 @@ impl Owner {
         committed.map_err(|error| SubscribeError(format!("the last offsets were not committed: {error}")))
     }
 
-    fn keep(&self, message: &BorrowedMessage<'_>) {
+    /// Takes what librdkafka has fetched already, without looking at the clock in between.
+    fn keep_what_came(&self) {
+        for _ in 0..MESSAGES_AT_ONCE {
+            match self.consumer.poll(Duration::ZERO) {
+                Some(Ok(message)) if self.keep(&message) => {}
+                Some(Err(error)) => return self.meet(&error),
+                Some(Ok(_)) | None => return,
+            }
+        }
+    }
+
+    /// Puts a message into the batch, if it still belongs there. Returns whether there is room for another.
+    fn keep(&self, message: &BorrowedMessage<'_>) -> bool {
         let headers = native::headers(message);
         let partition = Partition(message.partition());
         let mut state = self.shared.state.lock();
         // revoked, held or stopped between the poll and here
         let Some(position) = state.owned.get_mut(&partition).filter(|position| !position.hold.is_on()) else {
-            return;
+            return true;
         };
         let offset = Offset(message.offset());
         if let Hold::SetBack(below) = std::mem::replace(&mut position.hold, Hold::None)
@@ -126,11 +143,11 @@ impl Owner {
             drop(state);
             // taking it would pass over what lies before
             self.shared.fail(format!("partition {partition} went on at {offset} instead of before {below}"));
-            return;
+            return false;
         }
         position.read = offset.next();
         if state.phase != Phase::Running {
-            return;
+            return false;
         }
         let content = (message.key(), message.payload());
         let appended_at_ms = message.timestamp().to_millis().unwrap_or(0);
@@ -139,11 +156,12 @@ impl Owner {
         if begins {
             state.hand_out_at = Some(tokio::time::Instant::now() + self.shared.limits.wait);
         }
-        let tell = begins || self.shared.is_full(&state.filling);
+        let full = self.shared.is_full(&state.filling);
         drop(state);
-        if tell {
+        if begins || full {
             self.shared.news.notify_one();
         }
+        !full
     }
 
     /// Waits a moment if the batch is full. Returns whether it was, and there is nothing to poll for.

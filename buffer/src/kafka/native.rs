@@ -20,7 +20,10 @@
 
 use std::ffi::{CStr, CString, c_char, c_void};
 use std::ptr;
+use std::sync::Arc;
+use std::task::Waker;
 
+use futures_util::task::AtomicWaker;
 use rdkafka::ClientConfig;
 use rdkafka::client::{Client, ClientContext};
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
@@ -63,10 +66,11 @@ impl ClientContext for Context {
 
 /// An idempotent producer with its topic handles and its event queue.
 pub(super) struct Producer {
-    // fields drop in this order: handles and queue before the client they belong to
+    // fields drop in this order: handles and queue before the client they belong to, and what its threads call last
     topics: Vec<TopicHandle>,
     queue: QueueHandle,
     client: Client<Context>,
+    events: Arc<AtomicWaker>,
 }
 
 struct TopicHandle(*mut RDKafkaTopic);
@@ -120,7 +124,18 @@ impl Producer {
         let topics = handles.collect::<KafkaResult<Vec<_>>>()?;
         // SAFETY: the client is valid; the queue reference is released in QueueHandle's drop.
         let queue = QueueHandle(unsafe { sys::rd_kafka_queue_get_main(client.native_ptr()) });
-        Ok(Self { topics, queue, client })
+        let events = Arc::new(AtomicWaker::new());
+        // SAFETY: the queue is valid; the waker outlives the client, whose threads make the calls.
+        unsafe {
+            let waker = Arc::as_ptr(&events).cast_mut().cast();
+            sys::rd_kafka_queue_cb_event_enable(queue.0, Some(event_came), waker);
+        }
+        Ok(Self { topics, queue, client, events })
+    }
+
+    /// Whom to wake when there is an event for [`Producer::poll`], once. What came before is not told.
+    pub(super) fn wake_on_events(&self, waker: &Waker) {
+        self.events.register(waker);
     }
 
     pub(super) fn client(&self) -> &Client<Context> {
@@ -221,14 +236,15 @@ impl Producer {
         }
     }
 
-    /// Waits for one event at most `timeout_ms`; gives every report in it to `reports`, logs anything else.
-    pub(super) fn poll(&self, timeout_ms: i32, mut reports: impl FnMut(Report)) {
+    /// Takes one event, if there is one; gives every report in it to `reports`, logs anything else. Returns whether there
+    /// was one.
+    pub(super) fn poll(&self, mut reports: impl FnMut(Report)) -> bool {
         // SAFETY: the queue is valid; the event is freed at the end of this function and nothing borrowed
         // from it leaves.
         unsafe {
-            let event = sys::rd_kafka_queue_poll(self.queue.0, timeout_ms);
+            let event = sys::rd_kafka_queue_poll(self.queue.0, 0);
             if event.is_null() {
-                return;
+                return false;
             }
             match sys::rd_kafka_event_type(event) {
                 sys::RD_KAFKA_EVENT_DR => loop {
@@ -252,6 +268,7 @@ impl Producer {
                 _ => {}
             }
             sys::rd_kafka_event_destroy(event);
+            true
         }
     }
 
@@ -289,6 +306,16 @@ impl Producer {
             );
         }
     }
+}
+
+/// librdkafka calls this, under the lock of its queue, when an event comes into the empty queue. Waking schedules a task and
+/// calls nothing of librdkafka's.
+///
+/// # Safety
+/// `waker` points to an `AtomicWaker`.
+unsafe extern "C" fn event_came(_: *mut sys::rd_kafka_t, waker: *mut c_void) {
+    // SAFETY: the caller's promise.
+    unsafe { &*waker.cast::<AtomicWaker>() }.wake();
 }
 
 /// # Safety

@@ -1,13 +1,17 @@
 //! Publishing to Kafka: admission, delivery reports, and starting over after a fatal error.
 //!
 //! librdkafka refuses records only when its queue overflows, which is too late for a bounded service; so
-//! what is unacknowledged is counted here and refused at the configured cap. A thread of its own waits for
-//! delivery-report events, completes the receipts in each, and wakes the requests afterwards.
+//! what is unacknowledged is counted here and refused at the configured cap.
+//!
+//! librdkafka's threads announce delivery reports by a call, which wakes a task on the runtime; it completes the receipts
+//! in each report and wakes their requests afterwards, which then run where it ran. A thread that waited for reports
+//! would add a change of threads to the way of every answer.
 //!
 //! An idempotent producer can meet an error after which it can never send again without risking a doubled
 //! or reordered record. It is then *retired*: a new one takes its place for new records, the old one gives
 //! up what it holds, and every record in it is reported as what it was, certainly not stored or unknown.
 
+use std::future::poll_fn;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::task::Waker;
@@ -16,11 +20,19 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{Mutex, RwLock};
 use rdkafka::types::RDKafkaErrorCode;
+use tokio::runtime::Handle;
+use tokio::time::MissedTickBehavior;
 
 use super::linger::{Gathered, Linger};
 use super::native::{InFlight, Producer};
 use super::{ASK_TIMEOUT, ClientSettings, Names};
 use crate::{BoxFuture, OpenError, Outcome, Publish, Receipt, Record, Refused, Topic, Waiting};
+
+/// How often a producer is asked whether it met a fatal error or is needed no longer.
+const LOOK_INTERVAL: Duration = Duration::from_millis(100);
+
+/// How many delivery-report events are gone through before other tasks get their turn.
+const EVENTS_AT_ONCE: usize = 16;
 
 /// How often readiness is asked of the cluster while it is good, and while it is not.
 const PROBE_INTERVAL_READY: Duration = Duration::from_secs(5);
@@ -95,9 +107,10 @@ impl KafkaPublisher {
     }
 
     fn spawn_delivery(self: &Arc<Self>, generation: Arc<Generation>) -> Result<(), OpenError> {
-        let publisher = Arc::downgrade(self);
-        let counts = Arc::clone(&self.counts);
-        spawn("kafka-delivery", move || deliver_until_retired(&generation, &counts, &publisher))
+        let runtime = Handle::try_current()
+            .map_err(|_| OpenError("a publisher needs a tokio runtime to report on".to_owned()))?;
+        runtime.spawn(deliver_until_retired(generation, Arc::clone(&self.counts), Arc::downgrade(self)));
+        Ok(())
     }
 
     /// Replaces a producer that can never send again.
@@ -165,24 +178,40 @@ fn spawn(name: &str, body: impl FnOnce() + Send + 'static) -> Result<(), OpenErr
 }
 
 /// Completes receipts until the producer is retired and holds nothing more.
-fn deliver_until_retired(generation: &Arc<Generation>, counts: &Counts, publisher: &Weak<KafkaPublisher>) {
+async fn deliver_until_retired(
+    generation: Arc<Generation>,
+    counts: Arc<Counts>,
+    publisher: Weak<KafkaPublisher>,
+) {
     let mut wakers: Vec<Waker> = Vec::new();
+    let mut look = tokio::time::interval(LOOK_INTERVAL);
+    look.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
-        generation.producer.poll(100, |report| {
-            if let Some(error) = report.error {
-                tracing::debug!(%error, outcome = ?report.outcome, "a record was not acknowledged");
+        poll_fn(|context| {
+            generation.producer.wake_on_events(context.waker());
+            for _ in 0..EVENTS_AT_ONCE {
+                let met_event = generation.producer.poll(|report| {
+                    if let Some(error) = report.error {
+                        tracing::debug!(%error, outcome = ?report.outcome, "a record was not acknowledged");
+                    }
+                    counts.release(report.in_flight.bytes);
+                    wakers.extend(report.in_flight.receipt.complete(report.outcome));
+                });
+                // after the whole event: a request with many records is woken once, and none runs in between
+                wakers.drain(..).for_each(Waker::wake);
+                if !met_event {
+                    // also while events come all the time
+                    return look.poll_tick(context).map(drop);
+                }
             }
-            counts.release(report.in_flight.bytes);
-            wakers.extend(report.in_flight.receipt.complete(report.outcome));
-        });
-        // after the whole event: a request with many records is woken once, and none runs in between
-        let reported = !wakers.is_empty();
-        wakers.drain(..).for_each(Waker::wake);
-        let retired = generation.retired.load(Ordering::Acquire);
-        if retired && generation.producer.unreported() == 0 {
-            return;
-        }
-        if retired || reported {
+            context.waker().wake_by_ref();
+            look.poll_tick(context).map(drop)
+        })
+        .await;
+        if generation.retired.load(Ordering::Acquire) {
+            if generation.producer.unreported() == 0 {
+                break;
+            }
             continue;
         }
         let Some(publisher) = publisher.upgrade() else {
@@ -191,9 +220,11 @@ fn deliver_until_retired(generation: &Arc<Generation>, counts: &Counts, publishe
         };
         // asked again until a new producer is there
         if let Some(reason) = generation.producer.fatal_error() {
-            publisher.replace(generation, &reason);
+            publisher.replace(&generation, &reason);
         }
     }
+    // librdkafka waits for its threads to end
+    drop(tokio::task::spawn_blocking(move || drop(generation)));
 }
 
 /// Hands to librdkafka what has gathered.
@@ -294,7 +325,7 @@ impl Publish for KafkaPublisher {
         self.closed.store(true, Ordering::Release);
         Box::pin(async move {
             let until = Instant::now() + deadline;
-            // the delivery thread goes on reporting; there is no call that waits for it without blocking
+            // reports go on meanwhile; there is no call that waits for them without blocking
             while self.waiting().events > 0 && Instant::now() < until {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
@@ -327,8 +358,8 @@ mod tests {
 
     /// The broker refuses a producer's first batch and takes its second, which was under way: librdkafka then
     /// reports both as delivered. Only the second one is in the log.
-    #[test]
-    fn a_record_acknowledged_by_implication_is_not_stored() {
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_record_acknowledged_by_implication_is_not_stored() {
         let cluster = MockCluster::new(1).unwrap();
         let config = KafkaConfig {
             requests_in_flight_max: 5,
@@ -357,8 +388,8 @@ mod tests {
     }
 
     /// A record that was sent and not answered for in time may be in the log: nobody may say that it is not.
-    #[test]
-    fn a_record_that_timed_out_on_the_way_is_unknown() {
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_record_that_timed_out_on_the_way_is_unknown() {
         let cluster = MockCluster::new(1).unwrap();
         let config = KafkaConfig { message_timeout_ms: 1000, ..testing::config(cluster.bootstrap_servers()) };
         let strategy = testing::strategy_with(&config);
@@ -373,8 +404,8 @@ mod tests {
     /// Scenario 8 of the fault suite: in the middle of a stream of records the idempotent producer meets a fatal error,
     /// which only librdkafka itself can raise at will. A new producer takes over; what was acknowledged is in the log,
     /// what was refused or reported as not stored is not.
-    #[test]
-    fn fatal_error_of_the_producer() {
+    #[tokio::test(flavor = "multi_thread")]
+    async fn fatal_error_of_the_producer() {
         let kafka = Kafka::start(KafkaOptions::default()).unwrap();
         let strategy = testing::strategy(kafka.bootstrap());
         let publisher = KafkaPublisher::start(&strategy.settings, &strategy.names).unwrap();

@@ -34,6 +34,8 @@ pub(super) struct Shared {
 
 pub(super) struct State {
     pub(super) filling: Batch,
+    /// The memory of the batch that was given back last.
+    pub(super) spare: Option<Batch>,
     /// When the batch being filled is handed out though not full.
     pub(super) hand_out_at: Option<Instant>,
     /// Partitions of the batch in work.
@@ -135,6 +137,7 @@ impl KafkaSubscription {
             limits,
             state: Mutex::new(State {
                 filling: Batch::new(topic),
+                spare: None,
                 hand_out_at: None,
                 in_work: HashSet::new(),
                 owned: HashMap::new(),
@@ -198,7 +201,8 @@ impl Shared {
         match state.hand_out_at {
             Some(at) if at > Instant::now() && !self.is_full(&state.filling) => Look::Wait(Some(at)),
             _ => {
-                let batch = std::mem::replace(&mut state.filling, Batch::new(self.topic));
+                let empty = state.spare.take().unwrap_or_else(|| Batch::new(self.topic));
+                let batch = std::mem::replace(&mut state.filling, empty);
                 state.hand_out_at = None;
                 state.in_work.extend(batch.progress().map(|(partition, _)| partition));
                 drop(state);
@@ -255,6 +259,7 @@ impl Subscription for KafkaSubscription {
                 position.done = position.done.max(next);
             }
         }
+        state.spare = Some(batch.emptied());
         drop(state);
         self.shared.changed.notify_all();
     }
@@ -308,8 +313,8 @@ mod tests {
     use crate::{Receipts, Record, Strategy};
 
     /// A commit that is sent is also answered: without the answer one that failed would never be repeated.
-    #[test]
-    fn commits_are_answered() {
+    #[tokio::test(flavor = "multi_thread")]
+    async fn commits_are_answered() {
         let broker = Kafka::start(KafkaOptions::default()).unwrap();
         let strategy = testing::strategy(broker.bootstrap());
         let topic = Topic::Events(EventType::Like);
