@@ -112,9 +112,9 @@ impl Linger {
             return Err(spare);
         }
         let until = handed_over_at + self.pause;
-        while gathered.records.len() < FULL_EVENTS
-            && !self.news.wait_until(&mut gathered, until).timed_out()
-        {}
+        while gathered.records.len() < FULL_EVENTS && !self.news.wait_until(&mut gathered, until).timed_out()
+        {
+        }
         Ok(std::mem::replace(&mut *gathered, spare))
     }
 

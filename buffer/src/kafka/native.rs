@@ -19,11 +19,9 @@
 //! no offset, as the broker never answered for the batch, and is read as [`Outcome::Unknown`].
 
 use std::ffi::{CStr, CString, c_char, c_void};
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::ptr;
-use std::sync::Arc;
-use std::task::Waker;
 
-use futures_util::task::AtomicWaker;
 use rdkafka::ClientConfig;
 use rdkafka::client::{Client, ClientContext};
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
@@ -66,11 +64,11 @@ impl ClientContext for Context {
 
 /// An idempotent producer with its topic handles and its event queue.
 pub(super) struct Producer {
-    // fields drop in this order: handles and queue before the client they belong to, and what its threads call last
+    // fields drop in this order: handles and queue before the client they belong to, and what its threads write to last
     topics: Vec<TopicHandle>,
     queue: QueueHandle,
     client: Client<Context>,
-    events: Arc<AtomicWaker>,
+    _announcements: OwnedFd,
 }
 
 struct TopicHandle(*mut RDKafkaTopic);
@@ -100,8 +98,9 @@ impl Drop for QueueHandle {
 }
 
 impl Producer {
-    /// `topics` are the full names in the order of [`crate::Topic::ALL`].
-    pub(super) fn new(config: &ClientConfig, topics: &[String]) -> KafkaResult<Self> {
+    /// `topics` are the full names in the order of [`crate::Topic::ALL`]. A byte is written to `announcements`, which must
+    /// not block, when there is an event for [`Producer::poll`], and no further one until it is called.
+    pub(super) fn new(config: &ClientConfig, topics: &[String], announcements: OwnedFd) -> KafkaResult<Self> {
         let native_config = config.create_native_config()?;
         // SAFETY: the configuration object is valid and not yet given to a client.
         unsafe {
@@ -124,18 +123,13 @@ impl Producer {
         let topics = handles.collect::<KafkaResult<Vec<_>>>()?;
         // SAFETY: the client is valid; the queue reference is released in QueueHandle's drop.
         let queue = QueueHandle(unsafe { sys::rd_kafka_queue_get_main(client.native_ptr()) });
-        let events = Arc::new(AtomicWaker::new());
-        // SAFETY: the queue is valid; the waker outlives the client, whose threads make the calls.
+        // SAFETY: the queue is valid; the byte is copied; the descriptor stays open longer than the client.
         unsafe {
-            let waker = Arc::as_ptr(&events).cast_mut().cast();
-            sys::rd_kafka_queue_cb_event_enable(queue.0, Some(event_came), waker);
+            let byte = [0_u8];
+            let descriptor = announcements.as_raw_fd();
+            sys::rd_kafka_queue_io_event_enable(queue.0, descriptor, byte.as_ptr().cast(), byte.len());
         }
-        Ok(Self { topics, queue, client, events })
-    }
-
-    /// Whom to wake when there is an event for [`Producer::poll`], once. What came before is not told.
-    pub(super) fn wake_on_events(&self, waker: &Waker) {
-        self.events.register(waker);
+        Ok(Self { topics, queue, client, _announcements: announcements })
     }
 
     pub(super) fn client(&self) -> &Client<Context> {
@@ -306,16 +300,6 @@ impl Producer {
             );
         }
     }
-}
-
-/// librdkafka calls this, under the lock of its queue, when an event comes into the empty queue. Waking schedules a task and
-/// calls nothing of librdkafka's.
-///
-/// # Safety
-/// `waker` points to an `AtomicWaker`.
-unsafe extern "C" fn event_came(_: *mut sys::rd_kafka_t, waker: *mut c_void) {
-    // SAFETY: the caller's promise.
-    unsafe { &*waker.cast::<AtomicWaker>() }.wake();
 }
 
 /// # Safety

@@ -3,9 +3,9 @@
 //! librdkafka refuses records only when its queue overflows, which is too late for a bounded service; so
 //! what is unacknowledged is counted here and refused at the configured cap.
 //!
-//! librdkafka's threads announce delivery reports by a call, which wakes a task on the runtime; it completes the receipts
-//! in each report and wakes their requests afterwards, which then run where it ran. A thread that waited for reports
-//! would add a change of threads to the way of every answer.
+//! librdkafka announces delivery reports by a byte in a pipe, which wakes a task of the runtime as a request's arrival does;
+//! it completes the receipts in each report and wakes their requests afterwards, which then run where it ran. A thread
+//! that waited for reports would add a change of threads to the way of every answer.
 //!
 //! An idempotent producer can meet an error after which it can never send again without risking a doubled
 //! or reordered record. It is then *retired*: a new one takes its place for new records, the old one gives
@@ -20,6 +20,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{Mutex, RwLock};
 use rdkafka::types::RDKafkaErrorCode;
+use tokio::net::unix::pipe::{self, Receiver};
 use tokio::runtime::Handle;
 use tokio::time::MissedTickBehavior;
 
@@ -85,10 +86,11 @@ impl Counts {
 
 impl KafkaPublisher {
     pub(super) fn start(settings: &Arc<ClientSettings>, names: &Arc<Names>) -> Result<Arc<Self>, OpenError> {
+        let (first, announcements) = Generation::new(settings, names)?;
         let publisher = Arc::new(Self {
             settings: Arc::clone(settings),
             names: Arc::clone(names),
-            current: RwLock::new(Arc::new(Generation::new(settings, names)?)),
+            current: RwLock::new(first),
             counts: Arc::default(),
             health: Mutex::new(Err(format!("not yet connected to Kafka at {}", settings.kafka.brokers))),
             closed: AtomicBool::new(false),
@@ -98,7 +100,7 @@ impl KafkaPublisher {
             ),
             record_max_bytes: settings.record_max_bytes(),
         });
-        publisher.spawn_delivery(Arc::clone(&publisher.current.read()))?;
+        publisher.spawn_delivery(Arc::clone(&publisher.current.read()), announcements);
         let weak = Arc::downgrade(&publisher);
         spawn("kafka-probe", move || probe_while_alive(&weak))?;
         let weak = Arc::downgrade(&publisher);
@@ -106,22 +108,17 @@ impl KafkaPublisher {
         Ok(publisher)
     }
 
-    fn spawn_delivery(self: &Arc<Self>, generation: Arc<Generation>) -> Result<(), OpenError> {
-        let runtime = Handle::try_current()
-            .map_err(|_| OpenError("a publisher needs a tokio runtime to report on".to_owned()))?;
-        runtime.spawn(deliver_until_retired(generation, Arc::clone(&self.counts), Arc::downgrade(self)));
-        Ok(())
+    fn spawn_delivery(self: &Arc<Self>, generation: Arc<Generation>, announcements: Receiver) {
+        let (counts, publisher) = (Arc::clone(&self.counts), Arc::downgrade(self));
+        tokio::spawn(deliver_until_retired(generation, announcements, counts, publisher));
     }
 
     /// Replaces a producer that can never send again.
     fn replace(self: &Arc<Self>, broken: &Arc<Generation>, reason: &str) {
         tracing::error!(reason, "the Kafka producer met a fatal error; a new one takes its place");
-        let fresh = Generation::new(&self.settings, &self.names).map(Arc::new).and_then(|fresh| {
-            self.spawn_delivery(Arc::clone(&fresh))?;
-            Ok(fresh)
-        });
-        match fresh {
-            Ok(fresh) => {
+        match Generation::new(&self.settings, &self.names) {
+            Ok((fresh, announcements)) => {
+                self.spawn_delivery(Arc::clone(&fresh), announcements);
                 // once this is done no record can be offered to the broken producer any more
                 *self.current.write() = fresh;
                 broken.retired.store(true, Ordering::Release);
@@ -165,10 +162,16 @@ impl KafkaPublisher {
 }
 
 impl Generation {
-    fn new(settings: &ClientSettings, names: &Names) -> Result<Self, OpenError> {
-        let producer = Producer::new(&settings.producer(), &names.topics)
+    /// A producer, and where it announces its events.
+    fn new(settings: &ClientSettings, names: &Names) -> Result<(Arc<Self>, Receiver), OpenError> {
+        Handle::try_current()
+            .map_err(|_| OpenError("a publisher reports on a tokio runtime: there is none".to_owned()))?;
+        let no_pipe = |error| OpenError(format!("no pipe for delivery reports: {error}"));
+        let (sender, receiver) = pipe::pipe().map_err(no_pipe)?;
+        let announcements = sender.into_nonblocking_fd().map_err(no_pipe)?;
+        let producer = Producer::new(&settings.producer(), &names.topics, announcements)
             .map_err(|error| OpenError(format!("no Kafka producer: {error}")))?;
-        Ok(Self { producer, retired: AtomicBool::new(false) })
+        Ok((Arc::new(Self { producer, retired: AtomicBool::new(false) }), receiver))
     }
 }
 
@@ -180,6 +183,7 @@ fn spawn(name: &str, body: impl FnOnce() + Send + 'static) -> Result<(), OpenErr
 /// Completes receipts until the producer is retired and holds nothing more.
 async fn deliver_until_retired(
     generation: Arc<Generation>,
+    announcements: Receiver,
     counts: Arc<Counts>,
     publisher: Weak<KafkaPublisher>,
 ) {
@@ -188,7 +192,11 @@ async fn deliver_until_retired(
     look.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         poll_fn(|context| {
-            generation.producer.wake_on_events(context.waker());
+            // first, so that what comes after the last poll is announced anew
+            while announcements.poll_read_ready(context).is_ready() {
+                // the pipe's other end is open, and an empty pipe is awaited by the next turn
+                let _ = announcements.try_read(&mut [0; 64]);
+            }
             for _ in 0..EVENTS_AT_ONCE {
                 let met_event = generation.producer.poll(|report| {
                     if let Some(error) = report.error {

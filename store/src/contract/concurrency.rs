@@ -106,7 +106,10 @@ pub async fn coupons(subject: &dyn Subject) {
     }
     let request = |n: u64| coupon_issue(n, ["popular", "plenty"][n as usize % 2], &user(n));
     let sum = each_is_decided_once(subject, (0..600).map(request).collect()).await;
-    assert_eq!(sum.retries, [""; 0], "who has the coupons' locks sees all that was decided under them before");
+    assert_eq!(
+        sum.retries, [""; 0],
+        "who has the coupons' locks sees all that was decided under them before"
+    );
     let popular = subject.store().coupon(&coupon_id("popular")).await.expect("an answer").expect("a coupon");
     assert_eq!(popular.remaining(), 0);
     nothing_contradicts(subject).await;
