@@ -23,7 +23,7 @@ pub const CONNECTIONS: usize = 2;
 /// What the bare loop applies at once: the default of `consumers.batch_max_events`.
 const BATCH: usize = 10_000;
 const DEADLINE: Duration = Duration::from_secs(180);
-const GROUPS_TOOL: &str = "org.apache.kafka.tools.consumer.group.ConsumerGroupCommand";
+pub const GROUPS_TOOL: &str = "org.apache.kafka.tools.consumer.group.ConsumerGroupCommand";
 pub const COUPON: &str = "coupon";
 /// A quarter of the users gets one.
 pub const STOCK: u64 = EVENTS / 4;

@@ -3,6 +3,8 @@
 //! ```sh
 //! ./scripts/bench                 # all figures; installs what is missing
 //! ./scripts/bench A1 B2           # some
+//! ./scripts/bench linger          # instead: what gathering costs and brings, by connections
+//! ./scripts/bench scale           # instead: two million events drained by 1 to 10 members
 //! ```
 //!
 //! `FLOODGATE_BENCH_SET="buffer.kafka.linger_ms=1 consumers.batch_max_events=5000"` measures floodgate under other
@@ -14,12 +16,15 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 mod copy;
+mod curve;
 mod drain;
 mod ingress;
 mod locking;
+mod open_loop;
 mod peers;
 mod raw;
 mod references;
+mod scale;
 #[path = "../../tests/support/mod.rs"]
 mod support;
 mod table;
@@ -33,6 +38,10 @@ use floodgate_testkit::{KafkaOptions, PostgresOptions};
 use support::world::{Servers, World};
 use table::{FIGURES, Table};
 
+/// Tables of their own.
+const LINGER: &str = "linger";
+const SCALE: &str = "scale";
+
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
     if let Some(kind) = args.first().and_then(|arg| arg.strip_prefix("reference-")) {
@@ -45,8 +54,8 @@ fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     let wanted: Vec<String> = args.into_iter().filter(|arg| !arg.starts_with("--")).collect();
-    if let Some(unknown) = wanted.iter().find(|name| FIGURES.iter().all(|figure| figure.name != **name)) {
-        let known: Vec<_> = FIGURES.iter().map(|figure| figure.name).collect();
+    let known: Vec<_> = FIGURES.iter().map(|figure| figure.name).chain([LINGER, SCALE]).collect();
+    if let Some(unknown) = wanted.iter().find(|name| !known.contains(&name.as_str())) {
         eprintln!("ratios: there is no figure {unknown}; there are {}", known.join(", "));
         return ExitCode::FAILURE;
     }
@@ -69,15 +78,25 @@ pub fn world(servers: &Servers) -> Result<World> {
     Ok(world)
 }
 
-fn compare(wanted: Vec<String>) -> Result<()> {
+fn compare(mut wanted: Vec<String>) -> Result<()> {
     let kafka = KafkaOptions { quick_jit: false, heap_mb: 1024, ..KafkaOptions::default() };
     // a checkpoint is made before each run, none in its midst
     let settings = [("max_wal_size", "16GB"), ("checkpoint_timeout", "1h")];
     let settings = settings.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
     let servers = Servers::start(kafka, PostgresOptions { settings, ..PostgresOptions::default() })?;
+    for (name, print) in [(LINGER, curve::print as fn(&Servers) -> Result<()>), (SCALE, scale::print)] {
+        if let Some(place) = wanted.iter().position(|wanted| wanted == name) {
+            wanted.remove(place);
+            print(&servers)?;
+            if wanted.is_empty() {
+                return Ok(());
+            }
+        }
+    }
     let mut table = Table::new(wanted);
     ingress::measure(&servers, &mut table)?;
     drain::measure(&servers, &mut table)?;
+    open_loop::measure(&servers, &mut table)?;
     table.print_summary();
     Ok(())
 }

@@ -18,7 +18,7 @@ const fn figure(name: &'static str, what: &'static str, floor: f64, aim: f64) ->
 }
 
 /// Every figure.
-pub const FIGURES: [Figure; 16] = [
+pub const FIGURES: [Figure; 19] = [
     figure("A1", "single writes, 1000 connections ÷ axum that does nothing", 0.65, 0.80),
     figure("A1n", "single writes, 1000 connections ÷ naive axum + Kafka", 1.1, 1.4),
     figure("A1m", "single writes, 200 connections ÷ axum that does nothing", 0.0, 0.0),
@@ -26,6 +26,7 @@ pub const FIGURES: [Figure; 16] = [
     figure("A1c", "p50 of one connection ÷ a raw producer's round trip (less is better)", 1.6, 1.2),
     figure("A2", "events/s in bodies of 100 ÷ raw producer", 0.25, 0.50),
     figure("A3", "events/s in bodies of 1000 ÷ raw producer", 0.35, 0.60),
+    figure("A7", "accepted/s at twice the capacity, open loop ÷ capacity", 0.85, 0.95),
     figure("P1", "single writes, best of 200 and 1000 connections ÷ Benthos", 1.6, 2.2),
     figure("B1", "likes/s into the database ÷ the same rows by COPY", 0.35, 0.60),
     figure("B2", "likes/s into the database ÷ a bare loop of the same SQL", 0.80, 0.92),
@@ -33,6 +34,8 @@ pub const FIGURES: [Figure; 16] = [
     figure("B5", "likes/s of one target ÷ spread over 10,000", 0.9, 1.1),
     figure("D2", "decisions/s on one coupon ÷ expectations/s", 0.6, 0.9),
     figure("D3", "decisions/s on one coupon ÷ a transaction for each", 20.0, 50.0),
+    figure("E2", "accept to row, p99 at half load ÷ waits + 3 transactions' p99 (less is better)", 1.0, 0.8),
+    figure("E3", "events/s after a minute without database ÷ 10,000/s offered meanwhile", 2.0, 4.0),
     figure("P2", "likes/s with counters ÷ best sink, without counters", 0.7, 1.0),
     figure("P2e", "expectations/s ÷ best sink of likes", 1.2, 1.6),
 ];

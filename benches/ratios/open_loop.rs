@@ -1,0 +1,182 @@
+//! Clients that do not wait for each other's answers: a constant rate, whatever becomes of the writes before. What a slow
+//! server makes wait is thus counted, and not left out.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use floodgate_testkit::{KafkaOptions, PostgresOptions, wait};
+
+use crate::support::load::{LoadOptions, Recording, Verdict};
+use crate::support::node::{Metrics, Node};
+use crate::support::plan::{Plan, PlanSize, seed};
+use crate::support::world::{Servers, World};
+use crate::table::{Run, Table};
+
+const ROUNDS: usize = 3;
+/// What the narrow link carries: about 5,000 single writes a second.
+const NARROW_KB_PER_SECOND: u32 = 1250;
+const NARROW_RATE: usize = 5000;
+const SECONDS: usize = 10;
+/// Writes a second while the database is away and comes back.
+const OUTAGE_RATE: u32 = 10_000;
+const OUTAGE: Duration = Duration::from_secs(60);
+const CAUGHT_UP_WITHIN: Duration = Duration::from_secs(120);
+/// The defaults of `buffer.kafka.linger_ms` and `consumers.batch_max_wait_ms` together.
+const WAITS_SECONDS: f64 = 0.014;
+
+pub fn measure(servers: &Servers, table: &mut Table) -> Result<()> {
+    if table.wants("A7") {
+        overload(table)?;
+    }
+    if table.wants("E2") {
+        accept_to_row(servers, table)?;
+    }
+    if table.wants("E3") {
+        outage(servers, table)?;
+    }
+    Ok(())
+}
+
+fn plan(writes: usize) -> Arc<Plan> {
+    Arc::new(Plan::mixed(seed(), PlanSize::about(writes)))
+}
+
+/// Writes once each, from so many clients: as fast as they are answered, or at a rate.
+fn load(world: &World, serve: &Node, writes: usize, workers: usize, rate: u32) -> Result<Recording> {
+    let options = LoadOptions { workers, rate, retry: false, repeat_every: 0, ..LoadOptions::default() };
+    world.load(&plan(writes), &[serve], options).finish()
+}
+
+/// Twice what a narrow link to the broker carries.
+fn overload(table: &mut Table) -> Result<()> {
+    let kafka = KafkaOptions { linked: true, quick_jit: false, heap_mb: 1024, ..KafkaOptions::default() };
+    let servers = Servers::start(kafka, PostgresOptions::default())?;
+    let world = crate::world(&servers)?;
+    world.set("buffer.kafka.queue_max_events", "1000");
+    world.set("buffer.kafka.brokers", servers.kafka.linked_bootstrap());
+    let serve = world.start(&["serve"])?;
+    servers.kafka.link(0)?.throttle(NARROW_KB_PER_SECOND)?;
+    load(&world, &serve, NARROW_RATE * 2, 500, 0)?;
+    let mut runs = Vec::new();
+    for _ in 0..ROUNDS {
+        let first = load(&world, &serve, NARROW_RATE * SECONDS, 500, 0)?;
+        ensure!(first.count(Verdict::Accepted) == first.fates.len(), "{}", first.answers);
+        let capacity = first.fates.len() as f64 / first.seconds;
+        let twice = 2.0 * capacity;
+        let second = load(&world, &serve, twice as usize * SECONDS, 3000, twice as u32)?;
+        let accepted = second.count(Verdict::Accepted) as f64 / second.seconds;
+        ensure!(second.refusals.len() > 100, "hardly anybody was refused: {}", second.answers);
+        let at = |share: f64| second.refusals[(second.refusals.len() as f64 * share) as usize];
+        let offered = second.attempts() as f64 / second.seconds;
+        let note =
+            format!("offered {offered:.0}/s; refused within {:.1?} (p50), {:.1?} (p99)", at(0.5), at(0.99));
+        runs.push([
+            Run { value: accepted, note, ..Run::default() },
+            Run { value: capacity, ..Run::default() },
+        ]);
+    }
+    table.add("A7", runs.iter().map(|run| (&run[0], &run[1])));
+    serve.stop()
+}
+
+/// At half of what all of it together can do, from acceptance to the commit.
+fn accept_to_row(servers: &Servers, table: &mut Table) -> Result<()> {
+    let world = crate::world(servers)?;
+    let serve = world.start(&["serve"])?;
+    let writes = 150_000;
+    let consume = world.start(&["consume"])?;
+    load(&world, &serve, writes / 5, 256, 0)?;
+    let began = Instant::now();
+    load(&world, &serve, writes, 256, 0)?;
+    world.wait_drained(CAUGHT_UP_WITHIN)?;
+    let half = writes as f64 / began.elapsed().as_secs_f64() / 2.0;
+    consume.stop()?;
+    let mut runs = Vec::new();
+    for _ in 0..ROUNDS {
+        // its histograms begin anew
+        let consume = world.start(&["consume"])?;
+        let recording = load(&world, &serve, half as usize * SECONDS, 2000, half as u32)?;
+        ensure!(recording.count(Verdict::Accepted) == recording.fates.len(), "{}", recording.answers);
+        world.wait_drained(CAUGHT_UP_WITHIN)?;
+        let metrics = consume.metrics()?;
+        let [p50, p99] =
+            [0.5, 0.99].map(|share| quantile(&metrics, "floodgate_accept_to_apply_seconds", share));
+        let commit = quantile(&metrics, "floodgate_apply_seconds", 0.99);
+        consume.stop()?;
+        let note = format!(
+            "at {half:.0} writes/s: p50 {:.1} ms, p99 {:.1} ms; a transaction's p99 {:.1} ms",
+            p50 * 1e3,
+            p99 * 1e3,
+            commit * 1e3
+        );
+        let allowed = WAITS_SECONDS + 3.0 * commit;
+        runs.push([p99, allowed].map(|value| Run { value, note: note.clone(), ..Run::default() }));
+    }
+    table.add("E2", runs.iter().map(|run| (&run[0], &run[1])));
+    serve.stop()
+}
+
+/// A quantile by linear interpolation inside its bucket.
+fn quantile(metrics: &Metrics, histogram: &str, share: f64) -> f64 {
+    let name = format!("{histogram}_bucket");
+    // positive floats order like their bits
+    let mut buckets: BTreeMap<u64, f64> = BTreeMap::new();
+    for (series, count) in metrics.series(&name, &[]) {
+        let bound = series.split("le=\"").nth(1).and_then(|rest| rest.split('"').next()).unwrap_or("+Inf");
+        *buckets.entry(f64::to_bits(bound.parse().unwrap_or(f64::INFINITY))).or_default() += count;
+    }
+    let wanted = buckets.values().next_back().copied().unwrap_or_default() * share;
+    let (mut low, mut below) = (0.0, 0.0);
+    for (bound, count) in buckets {
+        let bound = f64::from_bits(bound);
+        if count >= wanted {
+            return low + (bound - low) * (wanted - below) / (count - below);
+        }
+        (low, below) = (bound, count);
+    }
+    f64::NAN
+}
+
+/// The database is away for a minute while writes go on.
+fn outage(servers: &Servers, table: &mut Table) -> Result<()> {
+    let world = crate::world(servers)?;
+    let (serve, consume) = (world.start(&["serve"])?, world.start(&["consume"])?);
+    let lasts = OUTAGE + Duration::from_secs(45);
+    let plan = plan(OUTAGE_RATE as usize * lasts.as_secs() as usize);
+    let options = LoadOptions {
+        workers: 2000,
+        rate: OUTAGE_RATE,
+        retry: false,
+        repeat_every: 0,
+        deadline: lasts * 2,
+        ..LoadOptions::default()
+    };
+    let load = world.load(&plan, &[&serve], options);
+    load.wait_for(0.05)?;
+    servers.postgres.stop()?;
+    std::thread::sleep(OUTAGE);
+    let applied = || consume.metrics().map(|metrics| metrics.sum("processed_tasks_total", &[]));
+    let (before, accepted_before) = (applied()?, load.accepted());
+    servers.postgres.start_again()?;
+    wait::until("the first rows", CAUGHT_UP_WITHIN, || applied().ok().filter(|now| *now > before))?;
+    let began = Instant::now();
+    let (after, lasted) = wait::until("the backlog's end", CAUGHT_UP_WITHIN, || {
+        let now = applied().ok()?;
+        // less than a fifth of a second behind
+        (now + f64::from(OUTAGE_RATE) / 5.0 >= load.accepted() as f64).then(|| (now, began.elapsed()))
+    })
+    .context("the consumers did not catch up")?;
+    load.is_running()?;
+    load.stop();
+    let backlog = accepted_before as f64 - before;
+    let offered = OUTAGE_RATE as f64;
+    let note = format!("{backlog:.0} events waited; caught up after {:.1} s", lasted.as_secs_f64());
+    let run = Run { value: (after - before) / lasted.as_secs_f64(), note, ..Run::default() };
+    let reference = Run { value: offered, ..Run::default() };
+    table.add("E3", [(&run, &reference)]);
+    drop(load.finish()?);
+    serve.stop()?;
+    consume.stop()
+}

@@ -1,0 +1,95 @@
+//! A backlog of two million mixed events, drained by one member a group, by two, and so on.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, ensure};
+use floodgate_schemas::examples::{coupon_issue, expectation, like};
+use floodgate_schemas::{EventType, LikeAction};
+use floodgate_testkit::wait;
+
+use crate::drain::{GROUPS_TOOL, drop_database};
+use crate::support::world::{Servers, World};
+use crate::table::Cpu;
+use crate::tools::filler::Filler;
+
+const EVENTS: u64 = 2_000_000;
+const COUPONS: u64 = 100;
+const PARTITIONS: [&str; 2] = ["10", "24"];
+const MEMBERS: [usize; 5] = [1, 2, 4, 8, 10];
+const DEADLINE: Duration = Duration::from_secs(300);
+
+pub fn print(servers: &Servers) -> Result<()> {
+    println!("\n{EVENTS} mixed events (2/5 expectations, 2/5 likes, 1/5 coupon requests)");
+    println!("partitions  members  events/s  seconds  peak MiB  CPU µs an event");
+    for partitions in PARTITIONS {
+        let world = World::bare(&servers.kafka, &servers.postgres)?;
+        world.set("topics.partitions", partitions);
+        world.succeed(&["topics", "create"])?;
+        fill(servers, &world)?;
+        for members in MEMBERS {
+            world.set("consumers.instances", members.to_string());
+            println!("{partitions:>10}  {members:>7}  {}", drained(servers, &world)?);
+        }
+    }
+    Ok(())
+}
+
+fn fill(servers: &Servers, world: &World) -> Result<()> {
+    let mut filler = Filler::new(&servers.kafka.bootstrap())?;
+    let [expectations, likes, coupons] =
+        [EventType::Expectation, EventType::Like, EventType::Coupon].map(|of| world.named(of.topic()));
+    for n in 0..EVENTS {
+        match n % 5 {
+            0 | 1 => filler.put(&expectations, &expectation(n, n as i64 / 3 + 1, n as i64 % 3 + 1, 1))?,
+            2 | 3 => {
+                let (target, liker) = (format!("target-{}", n % 10_007), format!("liker-{n}"));
+                filler.put(&likes, &like(n, &target, &liker, LikeAction::Like, n as i64))?;
+            }
+            _ => {
+                let (coupon, user) = (format!("coupon-{}", n / 5 % COUPONS), format!("user-{n}"));
+                filler.put(&coupons, &coupon_issue(n, &coupon, &user))?;
+            }
+        }
+    }
+    filler.flush()
+}
+
+/// From the first batch to the last, into an empty database.
+fn drained(servers: &Servers, world: &World) -> Result<String> {
+    drop_database(servers, &world.setting("store.url"))?;
+    world.set("store.url", servers.postgres.create_database()?);
+    world.succeed(&["migrate"])?;
+    let stock = EVENTS / 5 / COUPONS / 4;
+    let coupons = format!(
+        "INSERT INTO coupons (coupon_id, stock, issued) SELECT 'coupon-' || n, {stock}, 0 \
+         FROM generate_series(0, {COUPONS} - 1) AS n"
+    );
+    servers.postgres.psql(&world.setting("store.url"), &coupons)?;
+    servers.postgres.psql("postgres", "CHECKPOINT")?;
+    let node = world.launch(&["consume"])?;
+    let cpu = Cpu::watch(&[
+        ("floodgate", node.process().pid()),
+        ("Kafka", servers.kafka.pid(0)?),
+        ("Postgres", servers.postgres.pid()?),
+    ]);
+    let applied = || node.metrics().ok().map(|metrics| metrics.sum("processed_tasks_total", &[]));
+    let (first, began) = wait::until("the first rows", DEADLINE, || {
+        applied().filter(|applied| *applied > 0.0).map(|applied| (applied, Instant::now()))
+    })?;
+    wait::until("the last row", DEADLINE, || applied().filter(|applied| *applied >= EVENTS as f64))?;
+    let seconds = began.elapsed().as_secs_f64();
+    let cpu: Vec<_> =
+        cpu.per_event(EVENTS as f64).iter().map(|(name, us)| format!("{name} {us:.1}")).collect();
+    let memory = node.process().peak_rss_bytes()? >> 20;
+    node.stop()?;
+    let counts = "SELECT (SELECT count(*) FROM expectations) + (SELECT count(*) FROM likes) \
+                  + (SELECT count(*) FROM coupon_requests)";
+    let rows = servers.postgres.psql(&world.setting("store.url"), counts)?;
+    ensure!(rows.trim() == EVENTS.to_string(), "{} rows of {EVENTS}", rows.trim());
+    for of in [EventType::Expectation, EventType::Like, EventType::Coupon] {
+        let group = world.named(of.group());
+        let args = ["--bootstrap-server", &servers.kafka.bootstrap(), "--delete", "--group", &group];
+        servers.kafka.run_tool(GROUPS_TOOL, &args)?;
+    }
+    Ok(format!("{:>8.0}  {seconds:>7.1}  {memory:>8}  {}", (EVENTS as f64 - first) / seconds, cpu.join(", ")))
+}
