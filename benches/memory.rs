@@ -74,7 +74,7 @@ fn consumers(servers: &Servers) -> Result<()> {
     let world = World::ready(&servers.kafka, &servers.postgres)?;
     world.set("consumers.instances", MEMBERS.to_string());
     // what the configuration allows: a prefetch and two batches for each member
-    let (prefetch_mib, batch_mib) = (16, 8);
+    let (prefetch_mib, batch_mib) = (8, 8);
     let cap = BASE_MIB + 3 * MEMBERS * (prefetch_mib + 2 * batch_mib);
     backlog(servers, &world)?;
     println!("{} events wait", 3 * BACKLOG_PER_TOPIC);

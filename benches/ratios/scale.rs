@@ -20,7 +20,7 @@ const DEADLINE: Duration = Duration::from_secs(300);
 
 pub fn print(servers: &Servers) -> Result<()> {
     println!("\n{EVENTS} mixed events (2/5 expectations, 2/5 likes, 1/5 coupon requests)");
-    println!("partitions  members  events/s  seconds  peak MiB  CPU µs an event");
+    println!("partitions  members  events/s  seconds  peak MiB  WAL bytes  CPU µs an event");
     for partitions in PARTITIONS {
         let world = World::bare(&servers.kafka, &servers.postgres)?;
         world.set("topics.partitions", partitions);
@@ -66,6 +66,10 @@ fn drained(servers: &Servers, world: &World) -> Result<String> {
     );
     servers.postgres.psql(&world.setting("store.url"), &coupons)?;
     servers.postgres.psql("postgres", "CHECKPOINT")?;
+    let written = || -> Result<f64> {
+        Ok(servers.postgres.psql("postgres", "SELECT pg_current_wal_lsn() - '0/0'")?.trim().parse()?)
+    };
+    let written_before = written()?;
     let node = world.launch(&["consume"])?;
     let cpu = Cpu::watch(&[
         ("floodgate", node.process().pid()),
@@ -80,6 +84,7 @@ fn drained(servers: &Servers, world: &World) -> Result<String> {
     let seconds = began.elapsed().as_secs_f64();
     let cpu: Vec<_> =
         cpu.per_event(EVENTS as f64).iter().map(|(name, us)| format!("{name} {us:.1}")).collect();
+    let wal = (written()? - written_before) / EVENTS as f64;
     let memory = node.process().peak_rss_bytes()? >> 20;
     node.stop()?;
     let counts = "SELECT (SELECT count(*) FROM expectations) + (SELECT count(*) FROM likes) \
@@ -91,5 +96,6 @@ fn drained(servers: &Servers, world: &World) -> Result<String> {
         let args = ["--bootstrap-server", &servers.kafka.bootstrap(), "--delete", "--group", &group];
         servers.kafka.run_tool(GROUPS_TOOL, &args)?;
     }
-    Ok(format!("{:>8.0}  {seconds:>7.1}  {memory:>8}  {}", (EVENTS as f64 - first) / seconds, cpu.join(", ")))
+    let rate = (EVENTS as f64 - first) / seconds;
+    Ok(format!("{rate:>8.0}  {seconds:>7.1}  {memory:>8}  {wal:>9.0}  {}", cpu.join(", ")))
 }

@@ -1,0 +1,200 @@
+//! What single steps cost: the codec, reading and checking JSON, ids from idempotency keys, and a batch in the database.
+//!
+//! `cargo bench --bench micro`, or with `-- NAME` some of it. Times of one machine, for whoever changes such a step; what
+//! is held against records is `instructions.rs`, what is promised is in `ratios/`.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+
+use std::hint::black_box;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use divan::Bencher;
+use divan::counter::ItemsCount;
+use floodgate_schemas::codec::{decode, encode};
+use floodgate_schemas::examples::{at, coupon_issue, expectation, like};
+use floodgate_schemas::{
+    Accept, Event, EventId, EventIdSource, EventType, ExpectationWrite, IdempotencyKey, Keying, Like,
+    LikeAction, Mixed,
+};
+use floodgate_store::{Apply, Config, Store};
+use floodgate_testkit::{Postgres, PostgresOptions, ScratchDir};
+
+const EXPECTATION: &str = r#"{"characterId":123456,"presetNo":2,"totalExpectedCost":"1234567.89","blackCubeCost":"1000000.00","redCubeCost":"200000.50","additionalCubeCost":"30000.25","starforceCost":"4567.14","calculatedAt":"2026-01-01T00:00:00.123456Z"}"#;
+const LIKE: &str =
+    r#"{"type":"like","targetOcid":"target-123","likerAccountId":"liker-123456","action":"LIKE"}"#;
+const BATCHES: [usize; 4] = [10, 100, 1000, 10_000];
+
+fn main() {
+    // `cargo test --all-targets` runs this file too
+    if !std::env::args().any(|arg| arg == "--bench") {
+        println!("micro: not measured; run cargo bench --bench micro");
+        return;
+    }
+    divan::main();
+}
+
+fn encodes(bencher: Bencher<'_, '_>, event: &impl Event) {
+    let mut bytes = Vec::new();
+    bencher.bench_local(|| {
+        bytes.clear();
+        encode(black_box(event), &mut bytes);
+        bytes.len()
+    });
+}
+
+fn decodes<E: Event>(bencher: Bencher<'_, '_>, event: &E) {
+    let mut bytes = Vec::new();
+    encode(event, &mut bytes);
+    bencher.bench_local(|| decode::<E>(black_box(&bytes)).unwrap());
+}
+
+#[divan::bench_group]
+mod codec {
+    use super::*;
+
+    #[divan::bench]
+    fn encode_expectation(bencher: Bencher<'_, '_>) {
+        encodes(bencher, &expectation(1, 2, 3, 4));
+    }
+
+    #[divan::bench]
+    fn encode_coupon_issue(bencher: Bencher<'_, '_>) {
+        encodes(bencher, &coupon_issue(1, "coupon", "user-1"));
+    }
+
+    #[divan::bench]
+    fn encode_like(bencher: Bencher<'_, '_>) {
+        encodes(bencher, &like(1, "target-1", "liker-1", LikeAction::Like, 1));
+    }
+
+    #[divan::bench]
+    fn decode_expectation(bencher: Bencher<'_, '_>) {
+        decodes(bencher, &expectation(1, 2, 3, 4));
+    }
+
+    #[divan::bench]
+    fn decode_coupon_issue(bencher: Bencher<'_, '_>) {
+        decodes(bencher, &coupon_issue(1, "coupon", "user-1"));
+    }
+
+    #[divan::bench]
+    fn decode_like(bencher: Bencher<'_, '_>) {
+        decodes(bencher, &like(1, "target-1", "liker-1", LikeAction::Like, 1));
+    }
+}
+
+#[divan::bench_group]
+mod ingress {
+    use super::*;
+
+    #[divan::bench]
+    fn read_and_check_expectation() -> ExpectationWrite {
+        ExpectationWrite::from_json(black_box(EXPECTATION.as_bytes()), &accept(None)).unwrap()
+    }
+
+    #[divan::bench]
+    fn read_and_check_like_of_many() -> Mixed {
+        Mixed::from_json(black_box(LIKE.as_bytes()), accept).unwrap()
+    }
+
+    #[divan::bench]
+    fn id_from_idempotency_key() -> EventId {
+        let key = IdempotencyKey::new(black_box("order-4711-of-2026")).unwrap();
+        EventId::from_idempotency_key(EventType::Like, black_box("target-1/liker-1"), &key)
+    }
+
+    #[divan::bench]
+    fn partition_key(bencher: Bencher<'_, '_>) {
+        let event = like(1, "target-1", "liker-1", LikeAction::Like, 1);
+        let mut key = String::new();
+        bencher.bench_local(|| {
+            key.clear();
+            black_box(&event).write_partition_key(Keying::default(), &mut key);
+            key.len()
+        });
+    }
+}
+
+/// Databases with our tables, one of each kind.
+struct Databases {
+    runtime: tokio::runtime::Runtime,
+    postgres: Arc<dyn Store>,
+    sqlite: Arc<dyn Store>,
+    _server: Postgres,
+    _folder: ScratchDir,
+}
+
+fn databases() -> &'static Databases {
+    static DATABASES: OnceLock<Databases> = OnceLock::new();
+    DATABASES.get_or_init(|| {
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        let server = Postgres::start(PostgresOptions::default()).unwrap();
+        let folder = ScratchDir::new("micro").unwrap();
+        let open = |url: String| {
+            let config = Config {
+                url,
+                max_connections: 4,
+                connect_timeout_ms: 5000,
+                statement_timeout_ms: 15_000,
+                lock_timeout_ms: 5000,
+                apply_timeout_ms: 30_000,
+            };
+            runtime.block_on(floodgate_store::migrate(&config)).unwrap();
+            floodgate_store::open(&config).unwrap()
+        };
+        let postgres = open(server.create_database().unwrap());
+        let sqlite = open(format!("sqlite://{}", folder.path().join("micro.db").display()));
+        Databases { runtime, postgres, sqlite, _server: server, _folder: folder }
+    })
+}
+
+fn applies<E: Event>(bencher: Bencher<'_, '_>, store: &Arc<dyn Store>, batch: usize, event: impl Fn(u64) -> E)
+where
+    dyn Store: Apply<E>,
+{
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    let fresh = || {
+        let first = NEXT.fetch_add(batch as u64, Ordering::Relaxed);
+        (first..first + batch as u64).map(&event).collect::<Vec<E>>()
+    };
+    bencher.counter(ItemsCount::new(batch)).with_inputs(fresh).bench_local_refs(|events| {
+        databases().runtime.block_on(Apply::<E>::apply(&**store, events, at(0))).unwrap()
+    });
+}
+
+fn new_like(number: u64) -> Like {
+    like(number, &format!("target-{}", number % 1000), &format!("liker-{number}"), LikeAction::Like, 0)
+}
+
+#[divan::bench_group(sample_count = 20, sample_size = 1)]
+mod apply {
+    use super::*;
+
+    #[divan::bench(args = BATCHES)]
+    fn postgres_new_likes(bencher: Bencher<'_, '_>, batch: usize) {
+        applies(bencher, &databases().postgres, batch, new_like);
+    }
+
+    #[divan::bench(args = BATCHES)]
+    fn postgres_new_expectations(bencher: Bencher<'_, '_>, batch: usize) {
+        let event = |n: u64| expectation(n, n as i64 / 3 + 1, n as i64 % 3 + 1, 1);
+        applies(bencher, &databases().postgres, batch, event);
+    }
+
+    /// The reduction in the batch, and one row.
+    #[divan::bench(args = BATCHES)]
+    fn postgres_likes_of_one_row(bencher: Bencher<'_, '_>, batch: usize) {
+        let event = |n: u64| like(n, "target", "liker", LikeAction::Like, n as i64);
+        applies(bencher, &databases().postgres, batch, event);
+    }
+
+    #[divan::bench(args = BATCHES)]
+    fn sqlite_new_likes(bencher: Bencher<'_, '_>, batch: usize) {
+        applies(bencher, &databases().sqlite, batch, new_like);
+    }
+}
+
+fn accept<'k>(_: Option<&'k IdempotencyKey>) -> Accept<'k> {
+    Accept { id: EventIdSource::Fresh(EventId::fresh()), accepted_at: at(0), latest: at(0) }
+}
