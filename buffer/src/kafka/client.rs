@@ -157,8 +157,8 @@ impl ClientSettings {
             .set("heartbeat.interval.ms", (kafka.session_timeout_ms / 5).clamp(100, 3000).to_string())
             .set("max.poll.interval.ms", kafka.max_poll_interval_ms.to_string())
             .set("queued.max.messages.kbytes", kafka.prefetch_max_kb.to_string())
-            // the batch after the next is fetched while this one is applied
-            .set("queued.min.messages", (limits.events * 2).max(1000).to_string())
+            // beside the batch that fills while another is applied; they come a megabyte at a time
+            .set("queued.min.messages", limits.events.max(1000).to_string())
             // the default second of backoff, once the prefetch is full, stalls a fast consumer
             .set("fetch.queue.backoff.ms", "10")
             .set("fetch.wait.max.ms", "100");

@@ -8,6 +8,7 @@
 //! * [`lag`], [`log`] and [`topics`]: what operators ask.
 
 mod client;
+mod delivery;
 mod lag;
 mod linger;
 mod log;

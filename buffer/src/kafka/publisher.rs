@@ -1,39 +1,26 @@
-//! Publishing to Kafka: admission, delivery reports, and starting over after a fatal error.
+//! Publishing to Kafka: admission, and starting over after a fatal error. Delivery reports are in [`super::delivery`].
 //!
 //! librdkafka refuses records only when its queue overflows, which is too late for a bounded service; so
 //! what is unacknowledged is counted here and refused at the configured cap.
-//!
-//! librdkafka announces delivery reports by a byte in a pipe, which wakes a task of the runtime as a request's arrival does;
-//! it completes the receipts in each report and wakes their requests afterwards, which then run where it ran. A thread
-//! that waited for reports would add a change of threads to the way of every answer.
 //!
 //! An idempotent producer can meet an error after which it can never send again without risking a doubled
 //! or reordered record. It is then *retired*: a new one takes its place for new records, the old one gives
 //! up what it holds, and every record in it is reported as what it was, certainly not stored or unknown.
 
-use std::future::poll_fn;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
-use std::task::Waker;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use parking_lot::{Mutex, RwLock};
 use rdkafka::types::RDKafkaErrorCode;
-use tokio::net::unix::pipe::{self, Receiver};
-use tokio::runtime::Handle;
-use tokio::time::MissedTickBehavior;
+use tokio::net::unix::pipe::Receiver;
 
+use super::delivery::{Generation, deliver_until_retired};
 use super::linger::{Gathered, Linger};
-use super::native::{InFlight, Producer};
+use super::native::InFlight;
 use super::{ASK_TIMEOUT, ClientSettings, Names};
 use crate::{BoxFuture, OpenError, Outcome, Publish, Receipt, Record, Refused, Topic, Waiting};
-
-/// How often a producer is asked whether it met a fatal error or is needed no longer.
-const LOOK_INTERVAL: Duration = Duration::from_millis(100);
-
-/// How many delivery-report events are gone through before other tasks get their turn.
-const EVENTS_AT_ONCE: usize = 16;
 
 /// How often readiness is asked of the cluster while it is good, and while it is not.
 const PROBE_INTERVAL_READY: Duration = Duration::from_secs(5);
@@ -65,20 +52,15 @@ fn drop_unsent(counts: &Counts, in_flight: InFlight) {
     }
 }
 
-/// One producer from its start to its retirement.
-struct Generation {
-    producer: Producer,
-    retired: AtomicBool,
-}
-
+/// What is unacknowledged.
 #[derive(Default)]
-struct Counts {
+pub(super) struct Counts {
     events: AtomicUsize,
     bytes: AtomicUsize,
 }
 
 impl Counts {
-    fn release(&self, bytes: usize) {
+    pub(super) fn release(&self, bytes: usize) {
         self.events.fetch_sub(1, Ordering::AcqRel);
         self.bytes.fetch_sub(bytes, Ordering::AcqRel);
     }
@@ -114,7 +96,7 @@ impl KafkaPublisher {
     }
 
     /// Replaces a producer that can never send again.
-    fn replace(self: &Arc<Self>, broken: &Arc<Generation>, reason: &str) {
+    pub(super) fn replace(self: &Arc<Self>, broken: &Arc<Generation>, reason: &str) {
         tracing::error!(reason, "the Kafka producer met a fatal error; a new one takes its place");
         match Generation::new(&self.settings, &self.names) {
             Ok((fresh, announcements)) => {
@@ -161,78 +143,9 @@ impl KafkaPublisher {
     }
 }
 
-impl Generation {
-    /// A producer, and where it announces its events.
-    fn new(settings: &ClientSettings, names: &Names) -> Result<(Arc<Self>, Receiver), OpenError> {
-        Handle::try_current()
-            .map_err(|_| OpenError("a publisher reports on a tokio runtime: there is none".to_owned()))?;
-        let no_pipe = |error| OpenError(format!("no pipe for delivery reports: {error}"));
-        let (sender, receiver) = pipe::pipe().map_err(no_pipe)?;
-        let announcements = sender.into_nonblocking_fd().map_err(no_pipe)?;
-        let producer = Producer::new(&settings.producer(), &names.topics, announcements)
-            .map_err(|error| OpenError(format!("no Kafka producer: {error}")))?;
-        Ok((Arc::new(Self { producer, retired: AtomicBool::new(false) }), receiver))
-    }
-}
-
 fn spawn(name: &str, body: impl FnOnce() + Send + 'static) -> Result<(), OpenError> {
     let spawned = thread::Builder::new().name(name.to_owned()).spawn(body);
     spawned.map(drop).map_err(|error| OpenError(format!("no thread {name}: {error}")))
-}
-
-/// Completes receipts until the producer is retired and holds nothing more.
-async fn deliver_until_retired(
-    generation: Arc<Generation>,
-    announcements: Receiver,
-    counts: Arc<Counts>,
-    publisher: Weak<KafkaPublisher>,
-) {
-    let mut wakers: Vec<Waker> = Vec::new();
-    let mut look = tokio::time::interval(LOOK_INTERVAL);
-    look.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    loop {
-        poll_fn(|context| {
-            // first, so that what comes after the last poll is announced anew
-            while announcements.poll_read_ready(context).is_ready() {
-                // the pipe's other end is open, and an empty pipe is awaited by the next turn
-                let _ = announcements.try_read(&mut [0; 64]);
-            }
-            for _ in 0..EVENTS_AT_ONCE {
-                let met_event = generation.producer.poll(|report| {
-                    if let Some(error) = report.error {
-                        tracing::debug!(%error, outcome = ?report.outcome, "a record was not acknowledged");
-                    }
-                    counts.release(report.in_flight.bytes);
-                    wakers.extend(report.in_flight.receipt.complete(report.outcome));
-                });
-                // after the whole event: a request with many records is woken once, and none runs in between
-                wakers.drain(..).for_each(Waker::wake);
-                if !met_event {
-                    // also while events come all the time
-                    return look.poll_tick(context).map(drop);
-                }
-            }
-            context.waker().wake_by_ref();
-            look.poll_tick(context).map(drop)
-        })
-        .await;
-        if generation.retired.load(Ordering::Acquire) {
-            if generation.producer.unreported() == 0 {
-                break;
-            }
-            continue;
-        }
-        let Some(publisher) = publisher.upgrade() else {
-            generation.retired.store(true, Ordering::Release);
-            continue;
-        };
-        // asked again until a new producer is there
-        if let Some(reason) = generation.producer.fatal_error() {
-            publisher.replace(&generation, &reason);
-        }
-    }
-    // librdkafka waits for its threads to end
-    drop(tokio::task::spawn_blocking(move || drop(generation)));
 }
 
 /// Hands to librdkafka what has gathered.

@@ -1,0 +1,101 @@
+//! Delivery reports of one producer.
+//!
+//! librdkafka announces delivery reports by a byte in a pipe, which wakes a task of the runtime as a request's arrival does;
+//! it completes the receipts in each report and wakes their requests afterwards, which then run where it ran. A thread
+//! that waited for reports would add a change of threads to the way of every answer.
+
+use std::future::poll_fn;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
+use std::task::Waker;
+use std::time::Duration;
+
+use tokio::net::unix::pipe::{self, Receiver};
+use tokio::runtime::Handle;
+use tokio::time::MissedTickBehavior;
+
+use super::native::Producer;
+use super::publisher::{Counts, KafkaPublisher};
+use super::{ClientSettings, Names};
+use crate::OpenError;
+
+/// How often a producer is asked whether it met a fatal error or is needed no longer.
+const LOOK_INTERVAL: Duration = Duration::from_millis(100);
+
+/// How many delivery-report events are gone through before other tasks get their turn.
+const EVENTS_AT_ONCE: usize = 16;
+
+/// One producer from its start to its retirement.
+pub(super) struct Generation {
+    pub(super) producer: Producer,
+    pub(super) retired: AtomicBool,
+}
+
+impl Generation {
+    /// A producer, and where it announces its events.
+    pub(super) fn new(settings: &ClientSettings, names: &Names) -> Result<(Arc<Self>, Receiver), OpenError> {
+        Handle::try_current()
+            .map_err(|_| OpenError("a publisher reports on a tokio runtime: there is none".to_owned()))?;
+        let no_pipe = |error| OpenError(format!("no pipe for delivery reports: {error}"));
+        let (sender, receiver) = pipe::pipe().map_err(no_pipe)?;
+        let announcements = sender.into_nonblocking_fd().map_err(no_pipe)?;
+        let producer = Producer::new(&settings.producer(), &names.topics, announcements)
+            .map_err(|error| OpenError(format!("no Kafka producer: {error}")))?;
+        Ok((Arc::new(Self { producer, retired: AtomicBool::new(false) }), receiver))
+    }
+}
+
+/// Completes receipts until the producer is retired and holds nothing more.
+pub(super) async fn deliver_until_retired(
+    generation: Arc<Generation>,
+    announcements: Receiver,
+    counts: Arc<Counts>,
+    publisher: Weak<KafkaPublisher>,
+) {
+    let mut wakers: Vec<Waker> = Vec::new();
+    let mut look = tokio::time::interval(LOOK_INTERVAL);
+    look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        poll_fn(|context| {
+            // first, so that what comes after the last poll is announced anew
+            while announcements.poll_read_ready(context).is_ready() {
+                // the pipe's other end is open, and an empty pipe is awaited by the next turn
+                let _ = announcements.try_read(&mut [0; 64]);
+            }
+            for _ in 0..EVENTS_AT_ONCE {
+                let met_event = generation.producer.poll(|report| {
+                    if let Some(error) = report.error {
+                        tracing::debug!(%error, outcome = ?report.outcome, "a record was not acknowledged");
+                    }
+                    counts.release(report.in_flight.bytes);
+                    wakers.extend(report.in_flight.receipt.complete(report.outcome));
+                });
+                // after the whole event: a request with many records is woken once, and none runs in between
+                wakers.drain(..).for_each(Waker::wake);
+                if !met_event {
+                    // also while events come all the time
+                    return look.poll_tick(context).map(drop);
+                }
+            }
+            context.waker().wake_by_ref();
+            look.poll_tick(context).map(drop)
+        })
+        .await;
+        if generation.retired.load(Ordering::Acquire) {
+            if generation.producer.unreported() == 0 {
+                break;
+            }
+            continue;
+        }
+        let Some(publisher) = publisher.upgrade() else {
+            generation.retired.store(true, Ordering::Release);
+            continue;
+        };
+        // asked again until a new producer is there
+        if let Some(reason) = generation.producer.fatal_error() {
+            publisher.replace(&generation, &reason);
+        }
+    }
+    // librdkafka waits for its threads to end
+    drop(tokio::task::spawn_blocking(move || drop(generation)));
+}
