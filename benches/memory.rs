@@ -73,9 +73,10 @@ fn report(what: &str, most_mib: u64, cap_mib: u64) -> Result<()> {
 fn consumers(servers: &Servers) -> Result<()> {
     let world = World::ready(&servers.kafka, &servers.postgres)?;
     world.set("consumers.instances", MEMBERS.to_string());
-    // what the configuration allows: a prefetch and two batches for each member
-    let (prefetch_mib, batch_mib) = (8, 8);
-    let cap = BASE_MIB + 3 * MEMBERS * (prefetch_mib + 2 * batch_mib);
+    // what the configuration allows: a prefetch and two batches for each member, and about 200 bytes that librdkafka and
+    // we keep beside each of their 30,000 records
+    let (prefetch_mib, batch_mib, beside_mib) = (8, 8, 6);
+    let cap = BASE_MIB + 3 * MEMBERS * (prefetch_mib + 2 * batch_mib + beside_mib);
     backlog(servers, &world)?;
     println!("{} events wait", 3 * BACKLOG_PER_TOPIC);
 

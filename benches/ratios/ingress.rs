@@ -97,6 +97,8 @@ impl Bench<'_> {
         let cpu = Cpu::watch(&[(side.name, side.pid), ("Kafka", self.servers.kafka.pid(0)?)]);
         let wrk = Wrk { script: "expectations.lua", args: &[side.path], threads: 1, connections, seconds };
         let report = wrk.run(side.address)?;
+        // a connection broken at the end of a run is told, an answer that is none is no comparison
+        ensure!(!report.failed.contains("answers"), "{}: {}", side.name, report.failed);
         let told = [format!("p50 {:.1?}, p99 {:.1?}", report.p50, report.p99), report.failed];
         let note = told.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("; ");
         Ok(Run { value: report.rate, cpu: cpu.per_event(report.requests), note })

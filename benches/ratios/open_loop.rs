@@ -15,6 +15,8 @@ use crate::support::world::{Servers, World};
 use crate::table::{Run, Table};
 
 const ROUNDS: usize = 3;
+/// The coupon's stock is that of a plan of so many writes.
+const COUPON_FOR_WRITES: usize = 150_000;
 /// What the narrow link carries: about 5,000 single writes a second.
 const NARROW_KB_PER_SECOND: u32 = 1250;
 const NARROW_RATE: usize = 5000;
@@ -43,10 +45,20 @@ fn plan(writes: usize) -> Arc<Plan> {
     Arc::new(Plan::mixed(seed(), PlanSize::about(writes)))
 }
 
-/// Writes once each, from so many clients: as fast as they are answered, or at a rate.
+/// Writes once each, from so many clients: as fast as they are answered, or at a rate, which they must have reached.
 fn load(world: &World, serve: &Node, writes: usize, workers: usize, rate: u32) -> Result<Recording> {
     let options = LoadOptions { workers, rate, retry: false, repeat_every: 0, ..LoadOptions::default() };
-    world.load(&plan(writes), &[serve], options).finish()
+    let recording = world.load(&plan(writes), &[serve], options).finish()?;
+    let offered = recording.attempts() as f64 / recording.seconds;
+    ensure!(offered > 0.9 * f64::from(rate), "only {offered:.0} writes a second of {rate} were sent");
+    Ok(recording)
+}
+
+/// A node that takes writes, and the coupon that the plans ask for.
+fn serve(world: &World) -> Result<Node> {
+    let serve = world.start(&["serve"])?;
+    world.create_coupons(&serve, &plan(COUPON_FOR_WRITES))?;
+    Ok(serve)
 }
 
 /// Twice what a narrow link to the broker carries.
@@ -56,7 +68,7 @@ fn overload(table: &mut Table) -> Result<()> {
     let world = crate::world(&servers)?;
     world.set("buffer.kafka.queue_max_events", "1000");
     world.set("buffer.kafka.brokers", servers.kafka.linked_bootstrap());
-    let serve = world.start(&["serve"])?;
+    let serve = serve(&world)?;
     servers.kafka.link(0)?.throttle(NARROW_KB_PER_SECOND)?;
     load(&world, &serve, NARROW_RATE * 2, 500, 0)?;
     let mut runs = Vec::new();
@@ -84,14 +96,13 @@ fn overload(table: &mut Table) -> Result<()> {
 /// At half of what all of it together can do, from acceptance to the commit.
 fn accept_to_row(servers: &Servers, table: &mut Table) -> Result<()> {
     let world = crate::world(servers)?;
-    let serve = world.start(&["serve"])?;
+    let serve = serve(&world)?;
     let writes = 150_000;
     let consume = world.start(&["consume"])?;
     load(&world, &serve, writes / 5, 256, 0)?;
-    let began = Instant::now();
-    load(&world, &serve, writes, 256, 0)?;
+    // the consumers keep up with what these clients can send
+    let half = writes as f64 / load(&world, &serve, writes, 256, 0)?.seconds / 2.0;
     world.wait_drained(CAUGHT_UP_WITHIN)?;
-    let half = writes as f64 / began.elapsed().as_secs_f64() / 2.0;
     consume.stop()?;
     let mut runs = Vec::new();
     for _ in 0..ROUNDS {
@@ -140,7 +151,7 @@ fn quantile(metrics: &Metrics, histogram: &str, share: f64) -> f64 {
 /// The database is away for a minute while writes go on.
 fn outage(servers: &Servers, table: &mut Table) -> Result<()> {
     let world = crate::world(servers)?;
-    let (serve, consume) = (world.start(&["serve"])?, world.start(&["consume"])?);
+    let (serve, consume) = (serve(&world)?, world.start(&["consume"])?);
     let lasts = OUTAGE + Duration::from_secs(45);
     let plan = plan(OUTAGE_RATE as usize * lasts.as_secs() as usize);
     let options = LoadOptions {
@@ -157,9 +168,9 @@ fn outage(servers: &Servers, table: &mut Table) -> Result<()> {
     std::thread::sleep(OUTAGE);
     let applied = || consume.metrics().map(|metrics| metrics.sum("processed_tasks_total", &[]));
     let (before, accepted_before) = (applied()?, load.accepted());
-    servers.postgres.start_again()?;
-    wait::until("the first rows", CAUGHT_UP_WITHIN, || applied().ok().filter(|now| *now > before))?;
+    // from the order to start it on: what it takes to come back and to be noticed counts
     let began = Instant::now();
+    servers.postgres.start_again()?;
     let (after, lasted) = wait::until("the backlog's end", CAUGHT_UP_WITHIN, || {
         let now = applied().ok()?;
         // less than a fifth of a second behind
@@ -167,9 +178,10 @@ fn outage(servers: &Servers, table: &mut Table) -> Result<()> {
     })
     .context("the consumers did not catch up")?;
     load.is_running()?;
+    let offered = (load.accepted() - accepted_before) as f64 / began.elapsed().as_secs_f64();
+    ensure!(offered > 0.9 * f64::from(OUTAGE_RATE), "only {offered:.0} writes a second were sent");
     load.stop();
     let backlog = accepted_before as f64 - before;
-    let offered = OUTAGE_RATE as f64;
     let note = format!("{backlog:.0} events waited; caught up after {:.1} s", lasted.as_secs_f64());
     let run = Run { value: (after - before) / lasted.as_secs_f64(), note, ..Run::default() };
     let reference = Run { value: offered, ..Run::default() };

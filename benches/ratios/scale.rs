@@ -26,8 +26,12 @@ pub fn print(servers: &Servers) -> Result<()> {
         world.set("topics.partitions", partitions);
         world.succeed(&["topics", "create"])?;
         fill(servers, &world)?;
+        // Kafka's just-in-time compiler
+        drained(servers, &world)?;
         for members in MEMBERS {
             world.set("consumers.instances", members.to_string());
+            // one for each member of each group, and some for requests
+            world.set("store.max_connections", (3 * members * 4 / 3 + 4).to_string());
             println!("{partitions:>10}  {members:>7}  {}", drained(servers, &world)?);
         }
     }

@@ -73,7 +73,8 @@ pub trait Strategy: Send + Sync {
     /// The full name of the group that applies `of`, prefix included.
     fn group_name(&self, of: EventType) -> String;
 
-    /// The publishing half. Starts its background threads, at most once: later calls give the same one.
+    /// The publishing half. Starts its background threads and tasks, at most once: later calls give the same one. It must be
+    /// called within a tokio runtime, which lives as long as records are offered.
     ///
     /// # Errors
     /// [`OpenError`] when the configuration cannot work.

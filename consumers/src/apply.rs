@@ -6,7 +6,7 @@
 //! transactions, once.
 //!
 //! A batch that the database does not get done in time is halved too, or a slow database would fail it for ever. What is
-//! applied at once then grows again, twofold with every success.
+//! applied at once then grows again, twofold with every few successes.
 
 use std::ops::Range;
 use std::time::Instant;
@@ -32,19 +32,33 @@ enum Applied {
 
 /// How many events are applied at once.
 #[derive(Debug)]
-pub(crate) struct Pace(usize);
+pub(crate) struct Pace {
+    at_once: usize,
+    /// How often in a row so many went well.
+    successes: u32,
+}
+
+/// After so many successes more events are tried at once.
+const SUCCESSES: u32 = 4;
 
 impl Pace {
     pub(crate) fn unbounded() -> Self {
-        Self(usize::MAX)
+        Self { at_once: usize::MAX, successes: 0 }
     }
 
-    fn slower(&mut self, than: usize) {
-        self.0 = (than / 2).max(1);
+    fn too_slow(&mut self, events: usize) {
+        *self = Self { at_once: (events / 2).max(1), successes: 0 };
     }
 
-    fn faster(&mut self) {
-        self.0 = self.0.saturating_mul(2);
+    fn done(&mut self, events: usize) {
+        // a remainder says nothing about more
+        if events < self.at_once {
+            return;
+        }
+        self.successes += 1;
+        if self.successes == SUCCESSES {
+            *self = Self { at_once: self.at_once.saturating_mul(2), successes: 0 };
+        }
     }
 }
 
@@ -56,6 +70,7 @@ impl<E: Event> Pipeline<E> {
         pace: &mut Pace,
     ) -> Result<Vec<DeadLetter>, GaveUp> {
         let mut bad_rows = Vec::new();
+        let mut backoff = Backoff::new(&self.config);
         // a stack of what is still to be applied, the earliest on top
         let all = 0..decoded.events.len();
         let mut ranges = vec![all];
@@ -63,8 +78,8 @@ impl<E: Event> Pipeline<E> {
             if range.is_empty() {
                 continue;
             }
-            if range.len() > pace.0 {
-                let first = range.start..range.start + pace.0;
+            if range.len() > pace.at_once {
+                let first = range.start..range.start + pace.at_once;
                 ranges.push(first.end..range.end);
                 range = first;
             }
@@ -72,10 +87,13 @@ impl<E: Event> Pipeline<E> {
             if !bad_rows.is_empty() && self.stop.is_cancelled() && self.strategy.is_shared() {
                 return Err(GaveUp);
             }
-            match self.apply_until_done(&decoded.events[range.clone()]).await? {
-                Applied::Done => pace.faster(),
+            match self.apply_until_done(&decoded.events[range.clone()], &mut backoff).await? {
+                Applied::Done => {
+                    pace.done(range.len());
+                    backoff.reset();
+                }
                 Applied::TooSlow => {
-                    pace.slower(range.len());
+                    pace.too_slow(range.len());
                     ranges.push(range);
                 }
                 Applied::BadRow(message) if range.len() == 1 => {
@@ -92,8 +110,7 @@ impl<E: Event> Pipeline<E> {
     }
 
     /// Tries until the transaction is committed, or should not be tried again as it is.
-    async fn apply_until_done(&self, events: &[E]) -> Result<Applied, GaveUp> {
-        let mut backoff = Backoff::new(&self.config);
+    async fn apply_until_done(&self, events: &[E], backoff: &mut Backoff) -> Result<Applied, GaveUp> {
         loop {
             let began = Instant::now();
             match self.store.apply(events, Timestamp::now()).await {

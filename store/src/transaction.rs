@@ -52,7 +52,8 @@ pub(crate) async fn apply<C: Dialect, E: Statements<C>>(
     if events.is_empty() {
         return Ok(Vec::new());
     }
-    match timeout(within, transaction(connections, events, now)).await {
+    let has_begun = AtomicBool::new(false);
+    match timeout(within, transaction(connections, events, now, &has_begun)).await {
         Ok(Ok(outcomes)) => Ok(outcomes),
         Ok(Err(error)) => {
             let (blame, reason) = explain::<C>(&error);
@@ -67,8 +68,16 @@ pub(crate) async fn apply<C: Dialect, E: Statements<C>>(
         }
         Err(_) => {
             connections.forget_idle();
-            let reason = format!("the database did not finish the batch within {} ms", within.as_millis());
-            Err(ApplyError::TooSlow(reason))
+            let within = within.as_millis();
+            Err(match has_begun.load(Ordering::Relaxed) {
+                true => {
+                    ApplyError::TooSlow(format!("the database did not finish the batch within {within} ms"))
+                }
+                false => ApplyError::Retry(format!(
+                    "no connection to the database was free within {within} ms: consumers may need a larger [store] \
+                     max_connections"
+                )),
+            })
         }
     }
 }
@@ -77,8 +86,10 @@ async fn transaction<C: Dialect, E: Statements<C>>(
     connections: &Connections<C>,
     events: &[E],
     now: Timestamp,
+    has_begun: &AtomicBool,
 ) -> Result<Vec<Outcome>, Error> {
     let mut lease = connections.lease().await?;
+    has_begun.store(true, Ordering::Relaxed);
     let mut transaction = lease.connection.begin_with(C::BEGIN.into_sql_str()).await?;
     match E::run(&mut transaction, events, now).await {
         Ok(outcomes) => {

@@ -7,7 +7,7 @@
 use std::future::poll_fn;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
-use std::task::Waker;
+use std::task::{Poll, Waker};
 use std::time::Duration;
 
 use tokio::net::unix::pipe::{self, Receiver};
@@ -58,7 +58,7 @@ pub(super) async fn deliver_until_retired(
     loop {
         poll_fn(|context| {
             // first, so that what comes after the last poll is announced anew
-            while announcements.poll_read_ready(context).is_ready() {
+            while let Poll::Ready(Ok(())) = announcements.poll_read_ready(context) {
                 // the pipe's other end is open, and an empty pipe is awaited by the next turn
                 let _ = announcements.try_read(&mut [0; 64]);
             }
@@ -93,7 +93,9 @@ pub(super) async fn deliver_until_retired(
         };
         // asked again until a new producer is there
         if let Some(reason) = generation.producer.fatal_error() {
-            publisher.replace(&generation, &reason);
+            // librdkafka waits for its threads here too; what went wrong is told there, and this is tried again
+            let broken = Arc::clone(&generation);
+            let _ = tokio::task::spawn_blocking(move || publisher.replace(&broken, &reason)).await;
         }
     }
     // librdkafka waits for its threads to end
