@@ -117,12 +117,18 @@ impl Client {
     }
 
     async fn exchange(&self, ask: &Ask) -> Result<Answer, Failure> {
-        let mut connection = self.connection().await?;
-        let sent = connection.try_send_request(self.request(ask)).await;
-        let response = sent.map_err(|mut error| match error.take_message() {
-            Some(_) => Failure::NotSent(error.into_error().to_string()),
-            None => Failure::Broken(error.into_error().to_string()),
-        })?;
+        let (connection, response) = loop {
+            let (mut connection, is_fresh) = self.connection().await?;
+            match connection.try_send_request(self.request(ask)).await {
+                Ok(response) => break (connection, response),
+                Err(mut error) => match error.take_message() {
+                    // the server closed it while it lay idle
+                    Some(_) if !is_fresh => {}
+                    Some(_) => return Err(Failure::NotSent(error.into_error().to_string())),
+                    None => return Err(Failure::Broken(error.into_error().to_string())),
+                },
+            }
+        };
         let (head, body) = response.into_parts();
         let body = body.collect().await.map_err(|error| Failure::Broken(error.to_string()))?.to_bytes();
         if !connection.is_closed() {
@@ -131,11 +137,12 @@ impl Client {
         Ok(Answer { status: head.status.as_u16(), headers: head.headers, body })
     }
 
-    async fn connection(&self) -> Result<SendRequest<Full<Bytes>>, Failure> {
+    /// A connection, and whether it was made for this.
+    async fn connection(&self) -> Result<(SendRequest<Full<Bytes>>, bool), Failure> {
         loop {
             let Some(mut idle) = self.idle.lock().unwrap().pop() else { break };
             if idle.ready().await.is_ok() {
-                return Ok(idle);
+                return Ok((idle, false));
             }
         }
         let not_sent = |error: &dyn std::fmt::Display| Failure::NotSent(error.to_string());
@@ -144,7 +151,7 @@ impl Client {
         let (sender, connection) =
             http1::handshake(TokioIo::new(stream)).await.map_err(|error| not_sent(&error))?;
         tokio::spawn(connection);
-        Ok(sender)
+        Ok((sender, true))
     }
 
     fn request(&self, ask: &Ask) -> Request<Full<Bytes>> {
