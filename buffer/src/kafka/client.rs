@@ -159,8 +159,8 @@ impl ClientSettings {
             .set("queued.max.messages.kbytes", kafka.prefetch_max_kb.to_string())
             // beside the batch that fills while another is applied; they come a megabyte at a time
             .set("queued.min.messages", limits.events.max(1000).to_string())
-            // the default second of backoff, once the prefetch is full, stalls a fast consumer
-            .set("fetch.queue.backoff.ms", "10")
+            // the default second of backoff, once the prefetch is full, stalls a fast consumer; so do 10 ms
+            .set("fetch.queue.backoff.ms", "1")
             .set("fetch.wait.max.ms", "100");
         self.passed_through_over(config)
     }
