@@ -7,6 +7,9 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
+#[path = "support/requests.rs"]
+mod requests;
+
 use std::collections::BTreeMap;
 use std::hint::black_box;
 use std::net::SocketAddr;
@@ -20,10 +23,9 @@ use floodgate_buffer::{BoxFuture, Outcome, Publish, Receipt, Record, Refused, Wa
 use floodgate_observe::Metrics;
 use floodgate_producer::{HttpConfig, Ingress, Server};
 use floodgate_schemas::codec::{decode, encode};
-use floodgate_schemas::examples::{at, coupon_issue, expectation, like};
-use floodgate_schemas::{
-    Accept, Event, EventId, EventIdSource, ExpectationWrite, IdempotencyKey, Keying, LikeAction, Mixed,
-};
+use floodgate_schemas::examples::{coupon_issue, expectation, like};
+use floodgate_schemas::{Event, ExpectationWrite, Keying, LikeAction, Mixed};
+use requests::{EXPECTATION, LIKE, accept};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -58,10 +60,6 @@ const CASES: [Case; 10] = [
         over_http(events / BODY_EVENTS, "/api/v6/events", &body);
     }),
 ];
-
-const EXPECTATION: &str = r#"{"characterId":123456,"presetNo":2,"totalExpectedCost":"1234567.89","blackCubeCost":"1000000.00","redCubeCost":"200000.50","additionalCubeCost":"30000.25","starforceCost":"4567.14","calculatedAt":"2026-01-01T00:00:00.123456Z"}"#;
-const LIKE: &str =
-    r#"{"type":"like","targetOcid":"target-123","likerAccountId":"liker-123456","action":"LIKE"}"#;
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -134,10 +132,6 @@ fn count(case: &str, events: u64) -> Result<u64> {
     ensure!(output.status.success(), "{case}: {said}");
     let counted = said.lines().find_map(|line| line.split_once("Collected :")).context("no count")?;
     Ok(counted.1.trim().parse()?)
-}
-
-fn accept<'k>(_: Option<&'k IdempotencyKey>) -> Accept<'k> {
-    Accept { id: EventIdSource::Fresh(EventId::fresh()), accepted_at: at(0), latest: at(0) }
 }
 
 fn encodes<E: Event>(events: u64, event: &E) {

@@ -5,6 +5,9 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
+#[path = "support/requests.rs"]
+mod requests;
+
 use std::hint::black_box;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -14,15 +17,12 @@ use divan::counter::ItemsCount;
 use floodgate_schemas::codec::{decode, encode};
 use floodgate_schemas::examples::{at, coupon_issue, expectation, like};
 use floodgate_schemas::{
-    Accept, Event, EventId, EventIdSource, EventType, ExpectationWrite, IdempotencyKey, Keying, Like,
-    LikeAction, Mixed,
+    Event, EventId, EventType, ExpectationWrite, IdempotencyKey, Keying, Like, LikeAction, Mixed,
 };
 use floodgate_store::{Apply, Config, Store};
 use floodgate_testkit::{Postgres, PostgresOptions, ScratchDir};
+use requests::{EXPECTATION, LIKE, accept};
 
-const EXPECTATION: &str = r#"{"characterId":123456,"presetNo":2,"totalExpectedCost":"1234567.89","blackCubeCost":"1000000.00","redCubeCost":"200000.50","additionalCubeCost":"30000.25","starforceCost":"4567.14","calculatedAt":"2026-01-01T00:00:00.123456Z"}"#;
-const LIKE: &str =
-    r#"{"type":"like","targetOcid":"target-123","likerAccountId":"liker-123456","action":"LIKE"}"#;
 const BATCHES: [usize; 4] = [10, 100, 1000, 10_000];
 
 fn main() {
@@ -193,8 +193,4 @@ mod apply {
     fn sqlite_new_likes(bencher: Bencher<'_, '_>, batch: usize) {
         applies(bencher, &databases().sqlite, batch, new_like);
     }
-}
-
-fn accept<'k>(_: Option<&'k IdempotencyKey>) -> Accept<'k> {
-    Accept { id: EventIdSource::Fresh(EventId::fresh()), accepted_at: at(0), latest: at(0) }
 }

@@ -5,12 +5,13 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use floodgate_schemas::examples::{coupon_issue, expectation, like};
-use floodgate_schemas::{Event, ExpectationWrite, Like, LikeAction, Timestamp};
+use floodgate_schemas::{Event, EventType, ExpectationWrite, Like, LikeAction, Timestamp};
 use floodgate_store::{Apply, Config, Store};
 use floodgate_testkit::wait;
 
 use crate::peers::{Benthos, Debezium};
 use crate::support::client::Ask;
+use crate::support::node::Node;
 use crate::support::world::{Servers, World};
 use crate::table::{Cpu, Run, Table, rounds};
 use crate::tools::filler::Filler;
@@ -22,8 +23,8 @@ const EVENTS: u64 = 1_000_000;
 pub const CONNECTIONS: usize = 2;
 /// What the bare loop applies at once: the default of `consumers.batch_max_events`.
 const BATCH: usize = 10_000;
-const DEADLINE: Duration = Duration::from_secs(180);
-pub const GROUPS_TOOL: &str = "org.apache.kafka.tools.consumer.group.ConsumerGroupCommand";
+const DEADLINE: Duration = Duration::from_secs(300);
+const GROUPS_TOOL: &str = "org.apache.kafka.tools.consumer.group.ConsumerGroupCommand";
 pub const COUPON: &str = "coupon";
 /// A quarter of the users gets one.
 pub const STOCK: u64 = EVENTS / 4;
@@ -136,9 +137,7 @@ fn drain<E: Event>(servers: &Servers, world: &World, events: &[E]) -> Result<Run
 
 /// The same events once more, from the topic's start.
 fn replay<E: Event>(servers: &Servers, world: &World, events: &[E]) -> Result<Run> {
-    let group = world.named(E::TYPE.group());
-    let args = ["--bootstrap-server", &servers.kafka.bootstrap(), "--delete", "--group", &group];
-    servers.kafka.run_tool(GROUPS_TOOL, &args)?;
+    forget_group(servers, world, E::TYPE)?;
     consume::<E>(servers, world, events.len())
 }
 
@@ -146,6 +145,22 @@ fn consume<E: Event>(servers: &Servers, world: &World, count: usize) -> Result<R
     servers.postgres.psql("postgres", "CHECKPOINT")?;
     // not waited for: by the time it is ready the best part may be over
     let node = world.launch(&["consume", "--group", E::TYPE.group()])?;
+    let (value, cpu) = rate_and_cpu(servers, &node, count)?;
+    let metrics = node.metrics()?;
+    let [batches, seconds] =
+        ["floodgate_apply_seconds_count", "floodgate_apply_seconds_sum"].map(|name| metrics.sum(name, &[]));
+    let (events, milliseconds) = (count as f64 / batches, 1000.0 * seconds / batches);
+    let note = format!("{events:.0} events a batch, applied in {milliseconds:.0} ms");
+    node.stop()?;
+    Ok(Run { value, cpu, note })
+}
+
+/// Events a second from the first batch to the last, and what they cost each process. The node was just launched.
+pub fn rate_and_cpu(
+    servers: &Servers,
+    node: &Node,
+    events: usize,
+) -> Result<(f64, Vec<(&'static str, f64)>)> {
     let cpu = Cpu::watch(&[
         ("floodgate", node.process().pid()),
         ("Kafka", servers.kafka.pid(0)?),
@@ -155,16 +170,16 @@ fn consume<E: Event>(servers: &Servers, world: &World, count: usize) -> Result<R
     let (first, began) = wait::until("the first rows", DEADLINE, || {
         applied().filter(|applied| *applied > 0.0).map(|applied| (applied, Instant::now()))
     })?;
-    wait::until("the last row", DEADLINE, || applied().filter(|applied| *applied >= count as f64))?;
-    let value = (count as f64 - first) / began.elapsed().as_secs_f64();
-    let cpu = cpu.per_event(count as f64);
-    let metrics = node.metrics()?;
-    let [batches, seconds] =
-        ["floodgate_apply_seconds_count", "floodgate_apply_seconds_sum"].map(|name| metrics.sum(name, &[]));
-    let (events, milliseconds) = (count as f64 / batches, 1000.0 * seconds / batches);
-    let note = format!("{events:.0} events a batch, applied in {milliseconds:.0} ms");
-    node.stop()?;
-    Ok(Run { value, cpu, note })
+    wait::until("the last row", DEADLINE, || applied().filter(|applied| *applied >= events as f64))?;
+    let rate = (events as f64 - first) / began.elapsed().as_secs_f64();
+    Ok((rate, cpu.per_event(events as f64)))
+}
+
+/// Reads a group's topic from its start again the next time.
+pub fn forget_group(servers: &Servers, world: &World, of: EventType) -> Result<()> {
+    let group = world.named(of.group());
+    let args = ["--bootstrap-server", &servers.kafka.bootstrap(), "--delete", "--group", &group];
+    servers.kafka.run_tool(GROUPS_TOOL, &args).map(drop)
 }
 
 /// An empty database with our tables.

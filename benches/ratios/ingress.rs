@@ -15,6 +15,8 @@ use crate::table::{Cpu, Run, Table, rounds};
 use crate::tools::wrk::Wrk;
 
 const ROUNDS: usize = 3;
+/// Of a single connection, whose wake-ups vary most.
+const LATENCY_ROUNDS: usize = 5;
 const SECONDS: u32 = 6;
 const WARM_SECONDS: u32 = 5;
 const RAW_LIKES: u64 = 1_500_000;
@@ -109,7 +111,7 @@ impl Bench<'_> {
         let wrk = Wrk { script: "expectations.lua", args: &[], threads: 1, connections: 1, seconds: 3 };
         // the first one warms up
         wrk.run(self.node.http)?;
-        let runs: Vec<[Run; 2]> = rounds(5, |side| {
+        let runs: Vec<[Run; 2]> = rounds(LATENCY_ROUNDS, |side| {
             if side == 1 {
                 return raw::round_trip(&brokers, &topic, Duration::from_secs(3));
             }

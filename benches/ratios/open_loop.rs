@@ -121,7 +121,7 @@ fn accept_to_row(servers: &Servers, table: &mut Table) -> Result<()> {
             "at {half:.0} writes/s: p50 {p50_ms:.1} ms, p99 {p99_ms:.1} ms; a transaction's p99 {commit_ms:.1} ms"
         );
         let allowed = WAITS_SECONDS + 3.0 * commit;
-        runs.push([p99, allowed].map(|value| Run { value, note: note.clone(), ..Run::default() }));
+        runs.push([Run { value: p99, note, ..Run::default() }, Run { value: allowed, ..Run::default() }]);
     }
     table.add("E2", runs.iter().map(|run| (&run[0], &run[1])));
     serve.stop()

@@ -1,22 +1,17 @@
 //! A backlog of two million mixed events, drained by one member a group, by two, and so on.
 
-use std::time::{Duration, Instant};
-
 use anyhow::{Result, ensure};
 use floodgate_schemas::examples::{coupon_issue, expectation, like};
 use floodgate_schemas::{EventType, LikeAction};
-use floodgate_testkit::wait;
 
-use crate::drain::{GROUPS_TOOL, drop_database};
+use crate::drain::{drop_database, forget_group, rate_and_cpu};
 use crate::support::world::{Servers, World};
-use crate::table::Cpu;
 use crate::tools::filler::Filler;
 
 const EVENTS: u64 = 2_000_000;
 const COUPONS: u64 = 100;
 const PARTITIONS: [&str; 2] = ["10", "24"];
 const MEMBERS: [usize; 5] = [1, 2, 4, 8, 10];
-const DEADLINE: Duration = Duration::from_secs(300);
 
 pub fn print(servers: &Servers) -> Result<()> {
     println!("\n{EVENTS} mixed events (2/5 expectations, 2/5 likes, 1/5 coupon requests)");
@@ -75,19 +70,7 @@ fn drained(servers: &Servers, world: &World) -> Result<String> {
     };
     let written_before = written()?;
     let node = world.launch(&["consume"])?;
-    let cpu = Cpu::watch(&[
-        ("floodgate", node.process().pid()),
-        ("Kafka", servers.kafka.pid(0)?),
-        ("Postgres", servers.postgres.pid()?),
-    ]);
-    let applied = || node.metrics().ok().map(|metrics| metrics.sum("processed_tasks_total", &[]));
-    let (first, began) = wait::until("the first rows", DEADLINE, || {
-        applied().filter(|applied| *applied > 0.0).map(|applied| (applied, Instant::now()))
-    })?;
-    wait::until("the last row", DEADLINE, || applied().filter(|applied| *applied >= EVENTS as f64))?;
-    let seconds = began.elapsed().as_secs_f64();
-    let cpu: Vec<_> =
-        cpu.per_event(EVENTS as f64).iter().map(|(name, us)| format!("{name} {us:.1}")).collect();
+    let (rate, cpu) = rate_and_cpu(servers, &node, EVENTS as usize)?;
     let wal = (written()? - written_before) / EVENTS as f64;
     let memory = node.process().peak_rss_bytes()? >> 20;
     node.stop()?;
@@ -96,10 +79,9 @@ fn drained(servers: &Servers, world: &World) -> Result<String> {
     let rows = servers.postgres.psql(&world.setting("store.url"), counts)?;
     ensure!(rows.trim() == EVENTS.to_string(), "{} rows of {EVENTS}", rows.trim());
     for of in [EventType::Expectation, EventType::Like, EventType::Coupon] {
-        let group = world.named(of.group());
-        let args = ["--bootstrap-server", &servers.kafka.bootstrap(), "--delete", "--group", &group];
-        servers.kafka.run_tool(GROUPS_TOOL, &args)?;
+        forget_group(servers, world, of)?;
     }
-    let rate = (EVENTS as f64 - first) / seconds;
+    let cpu: Vec<_> = cpu.iter().map(|(name, us)| format!("{name} {us:.1}")).collect();
+    let seconds = EVENTS as f64 / rate;
     Ok(format!("{rate:>8.0}  {seconds:>7.1}  {memory:>8}  {wal:>9.0}  {}", cpu.join(", ")))
 }

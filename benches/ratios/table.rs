@@ -29,7 +29,7 @@ pub const FIGURES: [Figure; 19] = [
     figure("A7", "accepted/s at twice the capacity, open loop ÷ capacity", 0.85, 0.95),
     figure("P1", "single writes, best of 200 and 1000 connections ÷ Benthos", 1.6, 2.2),
     figure("B1", "likes/s into the database ÷ the same rows by COPY", 0.35, 0.60),
-    figure("B2", "likes/s into the database ÷ a bare loop of the same SQL", 0.80, 0.92),
+    figure("B2", "likes/s into the database ÷ a bare loop of the same SQL, as they arrive", 0.80, 0.92),
     figure("B4", "likes/s that are there already ÷ likes/s", 0.8, 1.2),
     figure("B5", "likes/s of one target ÷ spread over 10,000", 0.9, 1.1),
     figure("D2", "decisions/s on one coupon ÷ expectations/s", 0.6, 0.9),
@@ -150,10 +150,11 @@ impl Table {
         for (side, run) in [("floodgate", &rounds[counted].0), ("reference", &rounds[counted].1)] {
             let cpu: Vec<_> =
                 run.cpu.iter().map(|(process, micros)| format!("{process} {micros:.1}")).collect();
-            let told = [cpu.join(", "), run.note.clone()].into_iter().filter(|part| !part.is_empty());
-            let told: Vec<_> = told.collect();
+            let cpu = (!cpu.is_empty()).then(|| format!("CPU µs an event: {}", cpu.join(", ")));
+            let note = Some(run.note.clone()).filter(|note| !note.is_empty());
+            let told: Vec<_> = cpu.into_iter().chain(note).collect();
             if !told.is_empty() {
-                println!("       {side}, CPU µs an event: {}", told.join("; "));
+                println!("       {side}: {}", told.join("; "));
             }
         }
     }

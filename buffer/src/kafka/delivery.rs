@@ -59,10 +59,10 @@ pub(super) async fn deliver_until_retired(
         poll_fn(|context| {
             // first, so that what comes after the last poll is announced anew
             while let Poll::Ready(Ok(())) = announcements.poll_read_ready(context) {
-                // the pipe's other end is open, and an empty pipe is awaited by the next turn
+                // an empty pipe is no longer ready
                 let _ = announcements.try_read(&mut [0; 64]);
             }
-            for _ in 0..EVENTS_AT_ONCE {
+            let is_empty = (0..EVENTS_AT_ONCE).any(|_| {
                 let met_event = generation.producer.poll(|report| {
                     if let Some(error) = report.error {
                         tracing::debug!(%error, outcome = ?report.outcome, "a record was not acknowledged");
@@ -72,12 +72,11 @@ pub(super) async fn deliver_until_retired(
                 });
                 // after the whole event: a request with many records is woken once, and none runs in between
                 wakers.drain(..).for_each(Waker::wake);
-                if !met_event {
-                    // also while events come all the time
-                    return look.poll_tick(context).map(drop);
-                }
+                !met_event
+            });
+            if !is_empty {
+                context.waker().wake_by_ref();
             }
-            context.waker().wake_by_ref();
             look.poll_tick(context).map(drop)
         })
         .await;

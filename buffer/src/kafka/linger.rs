@@ -101,8 +101,8 @@ impl Linger {
         }
     }
 
-    /// Waits for records, and then until they are many or the pause since the last ones is over; `spare` takes their place. After a while
-    /// without any `spare` comes back. They count as gathering until [`Linger::handed_over`].
+    /// Waits for records, and then until they are many or the pause since the last ones is over; `spare` takes their
+    /// place. After a while without any `spare` comes back. They count as gathering until [`Linger::handed_over`].
     pub(super) fn next(&self, handed_over_at: Instant, spare: Gathered) -> Result<Gathered, Gathered> {
         let mut gathered = self.gathered.lock();
         if gathered.records.is_empty() {
