@@ -1,7 +1,6 @@
 //! Clients that do not wait for each other's answers: a constant rate, whatever becomes of the writes before. What a slow
 //! server makes wait is thus counted, and not left out.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -9,7 +8,7 @@ use anyhow::{Context, Result, ensure};
 use floodgate_testkit::{KafkaOptions, PostgresOptions, wait};
 
 use crate::support::load::{LoadOptions, Recording, Verdict};
-use crate::support::node::{Metrics, Node};
+use crate::support::node::Node;
 use crate::support::plan::{Plan, PlanSize, seed};
 use crate::support::world::{Servers, World};
 use crate::table::{Run, Table};
@@ -21,6 +20,8 @@ const COUPON_FOR_WRITES: usize = 150_000;
 const NARROW_KB_PER_SECOND: u32 = 1250;
 const NARROW_RATE: usize = 5000;
 const SECONDS: usize = 10;
+/// Before a latency is measured.
+const WARM_SECONDS: usize = 2;
 /// Writes a second while the database is away and comes back.
 const OUTAGE_RATE: u32 = 10_000;
 const OUTAGE: Duration = Duration::from_secs(60);
@@ -93,7 +94,7 @@ fn overload(table: &mut Table) -> Result<()> {
     serve.stop()
 }
 
-/// At half of what all of it together can do, from acceptance to the commit.
+/// At half of what all of it together can do, from acceptance to the commit, once the consumers are warm.
 fn accept_to_row(servers: &Servers, table: &mut Table) -> Result<()> {
     let world = crate::world(servers)?;
     let serve = serve(&world)?;
@@ -103,49 +104,38 @@ fn accept_to_row(servers: &Servers, table: &mut Table) -> Result<()> {
     // the consumers keep up with what these clients can send
     let half = writes as f64 / load(&world, &serve, writes, 256, 0)?.seconds / 2.0;
     world.wait_drained(CAUGHT_UP_WITHIN)?;
-    consume.stop()?;
     let mut runs = Vec::new();
     for _ in 0..ROUNDS {
-        // its histograms begin anew
-        let consume = world.start(&["consume"])?;
-        let recording = load(&world, &serve, half as usize * SECONDS, 2000, half as u32)?;
+        let options = LoadOptions {
+            workers: 2000,
+            rate: half as u32,
+            retry: false,
+            repeat_every: 0,
+            ..LoadOptions::default()
+        };
+        let load = world.load(&plan(half as usize * (SECONDS + WARM_SECONDS)), &[&serve], options);
+        load.wait_for(WARM_SECONDS as f64 / (SECONDS + WARM_SECONDS) as f64)?;
+        let before = (serve.metrics()?, consume.metrics()?);
+        let recording = load.finish()?;
         ensure!(recording.count(Verdict::Accepted) == recording.fates.len(), "{}", recording.answers);
         world.wait_drained(CAUGHT_UP_WITHIN)?;
-        let metrics = consume.metrics()?;
+        let (served, consumed) = (serve.metrics()?.since(&before.0), consume.metrics()?.since(&before.1));
         let [p50, p99] =
-            [0.5, 0.99].map(|share| quantile(&metrics, "floodgate_accept_to_apply_seconds", share));
-        let commit = quantile(&metrics, "floodgate_apply_seconds", 0.99);
-        consume.stop()?;
-        let [p50_ms, p99_ms, commit_ms] = [p50, p99, commit].map(|seconds| seconds * 1e3);
+            [0.5, 0.99].map(|share| consumed.quantile("floodgate_accept_to_apply_seconds", share));
+        let commit = consumed.quantile("floodgate_apply_seconds", 0.99);
+        let publish = served.quantile("floodgate_publish_seconds", 0.99);
+        let [p50_ms, p99_ms, publish_ms, commit_ms] =
+            [p50, p99, publish, commit].map(|seconds| seconds * 1e3);
         let note = format!(
-            "at {half:.0} writes/s: p50 {p50_ms:.1} ms, p99 {p99_ms:.1} ms; a transaction's p99 {commit_ms:.1} ms"
+            "at {half:.0} writes/s: p50 {p50_ms:.1} ms, p99 {p99_ms:.1} ms; p99 of publishing {publish_ms:.1} ms, of a \
+             transaction {commit_ms:.1} ms"
         );
         let allowed = WAITS_SECONDS + 3.0 * commit;
         runs.push([Run { value: p99, note, ..Run::default() }, Run { value: allowed, ..Run::default() }]);
     }
     table.add("E2", runs.iter().map(|run| (&run[0], &run[1])));
+    consume.stop()?;
     serve.stop()
-}
-
-/// A quantile by linear interpolation inside its bucket.
-fn quantile(metrics: &Metrics, histogram: &str, share: f64) -> f64 {
-    let name = format!("{histogram}_bucket");
-    // positive floats order like their bits
-    let mut buckets: BTreeMap<u64, f64> = BTreeMap::new();
-    for (series, count) in metrics.series(&name, &[]) {
-        let bound = series.split("le=\"").nth(1).and_then(|rest| rest.split('"').next()).unwrap_or("+Inf");
-        *buckets.entry(f64::to_bits(bound.parse().unwrap_or(f64::INFINITY))).or_default() += count;
-    }
-    let wanted = buckets.values().next_back().copied().unwrap_or_default() * share;
-    let (mut low, mut below) = (0.0, 0.0);
-    for (bound, count) in buckets {
-        let bound = f64::from_bits(bound);
-        if count >= wanted {
-            return low + (bound - low) * (wanted - below) / (count - below);
-        }
-        (low, below) = (bound, count);
-    }
-    f64::NAN
 }
 
 /// The database is away for a minute while writes go on.

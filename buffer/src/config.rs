@@ -46,6 +46,8 @@ impl BufferConfig {
             ),
             // librdkafka takes 0 for no limit: nothing would ever be reported as not stored
             (kafka.message_timeout_ms >= 1, "buffer.kafka.message_timeout_ms must be at least 1"),
+            // each has a connection to every broker
+            ((1..=16).contains(&kafka.producers), "buffer.kafka.producers must be between 1 and 16"),
             // more would be more batches than a broker remembers to tell repeats by
             (
                 (1..=5).contains(&kafka.requests_in_flight_max),
@@ -83,7 +85,9 @@ pub struct KafkaConfig {
     pub linger_ms: u64,
     /// As long as no more records than these are unacknowledged, each is sent at once.
     pub linger_above_events: usize,
-    /// Requests to one broker that may be unanswered at once, 1 to 5.
+    /// Producers that share the partitions, 1 to 16.
+    pub producers: u8,
+    /// Requests of one producer to one broker that may be unanswered at once, 1 to 5.
     pub requests_in_flight_max: u8,
     /// How long the publisher tries to deliver a record before it reports a failure.
     pub message_timeout_ms: u64,

@@ -27,6 +27,7 @@ mod kafka;
 mod lag;
 mod log;
 mod memory;
+mod murmur2;
 mod receipt;
 mod record;
 mod topics;

@@ -31,6 +31,7 @@ fn without_topics(brokers: String, adapt: impl FnOnce(&mut KafkaConfig)) -> Arc<
         linger_ms: 2,
         // all but the first gather: with a few records none would
         linger_above_events: 0,
+        producers: 3,
         requests_in_flight_max: 1,
         message_timeout_ms: 4000,
         queue_max_events: 100_000,

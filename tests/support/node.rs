@@ -174,8 +174,17 @@ impl Metrics {
         }
     }
 
-    /// The upper bound of the histogram bucket in which a quantile lies, in the histogram's unit.
-    pub fn quantile_bound(&self, histogram: &str, quantile: f64) -> f64 {
+    /// What came since an earlier scrape of the same process.
+    pub fn since(mut self, earlier: &Metrics) -> Metrics {
+        for (series, value) in &mut self.0 {
+            *value -= earlier.0.get(series).copied().unwrap_or_default();
+        }
+        self
+    }
+
+    /// A quantile of a histogram over all its labels, by linear interpolation inside its bucket, in the histogram's unit.
+    /// Infinite beyond the last bucket.
+    pub fn quantile(&self, histogram: &str, quantile: f64) -> f64 {
         let name = format!("{histogram}_bucket");
         let mut buckets: BTreeMap<u64, f64> = BTreeMap::new();
         for (series, count) in self.series(&name, &[]) {
@@ -185,8 +194,15 @@ impl Metrics {
             // positive floats order like their bits
             *buckets.entry(f64::to_bits(bound)).or_default() += count;
         }
-        let total = buckets.values().next_back().copied().unwrap_or(0.0);
-        let reached = buckets.iter().find(|(_, count)| **count >= total * quantile);
-        reached.map_or(f64::NAN, |(bound, _)| f64::from_bits(*bound))
+        let wanted = buckets.values().next_back().copied().unwrap_or_default() * quantile;
+        let (mut low, mut below) = (0.0, 0.0);
+        for (bound, count) in buckets {
+            let bound = f64::from_bits(bound);
+            if count >= wanted && count > 0.0 {
+                return low + (bound - low) * (wanted - below) / (count - below);
+            }
+            (low, below) = (bound, count);
+        }
+        f64::NAN
     }
 }

@@ -1,5 +1,7 @@
 //! librdkafka's configuration for each kind of client.
 
+use std::time::Duration;
+
 use rdkafka::ClientConfig;
 use toml::{Table, Value};
 
@@ -51,6 +53,16 @@ pub(super) const EVENT_MAX_BYTES: usize = 1_000_000;
 
 /// The largest dead letter its topic takes.
 pub(super) const DEAD_LETTER_MAX_BYTES: usize = EVENT_MAX_BYTES + DEAD_LETTER_HEADROOM_BYTES;
+
+/// How long a broker holds back an answer to a member that wants nothing to wait, or longer: how fast a member notices
+/// what changed meanwhile.
+const BROKER_WAIT_MAX: Duration = Duration::from_millis(100);
+
+/// What a broker does not hold back: above it an answer costs little beside its records.
+const FETCH_MIN_BYTES: &str = "65536";
+
+/// What one answer of a broker brings is here within this time.
+const SETTLED_WITHIN: Duration = Duration::from_millis(1);
 
 /// What every client of the cluster needs to know.
 pub(super) struct ClientSettings {
@@ -142,9 +154,22 @@ impl ClientSettings {
         configured.unwrap_or(DEAD_LETTER_MAX_BYTES)
     }
 
+    /// How long a batch waits here after its first record. Records gather at the broker as long as it may hold them back,
+    /// or each would cost an answer of its own (decision 16).
+    pub(super) fn wait_here(limits: &BatchLimits) -> Duration {
+        if limits.wait.is_zero() {
+            return Duration::ZERO;
+        }
+        limits.wait.saturating_sub(BROKER_WAIT_MAX).max(SETTLED_WITHIN)
+    }
+
     /// For a member of `group`.
     pub(super) fn member(&self, group: &str, limits: &BatchLimits) -> ClientConfig {
         let kafka = &self.kafka;
+        let (held_back_ms, min_bytes) = match limits.wait.as_millis().min(BROKER_WAIT_MAX.as_millis()) {
+            0 => (BROKER_WAIT_MAX.as_millis(), "1"),
+            wait_ms => (wait_ms, FETCH_MIN_BYTES),
+        };
         let mut config = self.base();
         config
             .set("group.id", group)
@@ -161,7 +186,8 @@ impl ClientSettings {
             .set("queued.min.messages", limits.events.max(1000).to_string())
             // the default second of backoff, once the prefetch is full, stalls a fast consumer; so do 10 ms
             .set("fetch.queue.backoff.ms", "1")
-            .set("fetch.wait.max.ms", "100");
+            .set("fetch.min.bytes", min_bytes)
+            .set("fetch.wait.max.ms", held_back_ms.to_string());
         self.passed_through_over(config)
     }
 
@@ -255,12 +281,7 @@ mod tests {
     fn clients_are_configured_as_promised() {
         let settings = settings("").ok();
         let producer = settings.as_ref().map(ClientSettings::producer).unwrap_or_default();
-        let limits = BatchLimits {
-            events: 1,
-            bytes: 1,
-            wait: std::time::Duration::ZERO,
-            drain: std::time::Duration::ZERO,
-        };
+        let limits = BatchLimits { events: 1, bytes: 1, wait: Duration::ZERO, drain: Duration::ZERO };
         let member = settings.as_ref().map(|settings| settings.member("g", &limits)).unwrap_or_default();
         for (config, name, value) in [
             (&producer, "acks", "all"),
@@ -273,6 +294,21 @@ mod tests {
             (&member, "partition.assignment.strategy", "cooperative-sticky"),
         ] {
             assert_eq!(config.get(name), Some(value), "{name}");
+        }
+    }
+
+    #[test]
+    fn records_gather_at_the_broker_for_as_long_as_a_batch_may_wait() {
+        let settings = settings("").ok().unwrap();
+        for (wait_ms, min_bytes, held_back_ms, here_ms) in
+            [(0, "1", "100", 0), (10, FETCH_MIN_BYTES, "10", 1), (250, FETCH_MIN_BYTES, "100", 150)]
+        {
+            let wait = Duration::from_millis(wait_ms);
+            let limits = BatchLimits { events: 1, bytes: 1, wait, drain: Duration::ZERO };
+            let member = settings.member("g", &limits);
+            assert_eq!(member.get("fetch.min.bytes"), Some(min_bytes), "{wait_ms}");
+            assert_eq!(member.get("fetch.wait.max.ms"), Some(held_back_ms), "{wait_ms}");
+            assert_eq!(ClientSettings::wait_here(&limits), Duration::from_millis(here_ms), "{wait_ms}");
         }
     }
 

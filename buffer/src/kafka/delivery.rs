@@ -5,45 +5,22 @@
 //! that waited for reports would add a change of threads to the way of every answer.
 
 use std::future::poll_fn;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 use std::task::{Poll, Waker};
 use std::time::Duration;
 
-use tokio::net::unix::pipe::{self, Receiver};
-use tokio::runtime::Handle;
+use tokio::net::unix::pipe::Receiver;
 use tokio::time::MissedTickBehavior;
 
-use super::native::Producer;
+use super::generation::Generation;
 use super::publisher::{Counts, KafkaPublisher};
-use super::{ClientSettings, Names};
-use crate::OpenError;
 
 /// How often a producer is asked whether it met a fatal error or is needed no longer.
 const LOOK_INTERVAL: Duration = Duration::from_millis(100);
 
 /// How many delivery-report events are gone through before other tasks get their turn.
 const EVENTS_AT_ONCE: usize = 16;
-
-/// One producer from its start to its retirement.
-pub(super) struct Generation {
-    pub(super) producer: Producer,
-    pub(super) retired: AtomicBool,
-}
-
-impl Generation {
-    /// A producer, and where it announces its events.
-    pub(super) fn new(settings: &ClientSettings, names: &Names) -> Result<(Arc<Self>, Receiver), OpenError> {
-        Handle::try_current()
-            .map_err(|_| OpenError("a publisher reports on a tokio runtime: there is none".to_owned()))?;
-        let no_pipe = |error| OpenError(format!("no pipe for delivery reports: {error}"));
-        let (sender, receiver) = pipe::pipe().map_err(no_pipe)?;
-        let announcements = sender.into_nonblocking_fd().map_err(no_pipe)?;
-        let producer = Producer::new(&settings.producer(), &names.topics, announcements)
-            .map_err(|error| OpenError(format!("no Kafka producer: {error}")))?;
-        Ok((Arc::new(Self { producer, retired: AtomicBool::new(false) }), receiver))
-    }
-}
 
 /// Completes receipts until the producer is retired and holds nothing more.
 pub(super) async fn deliver_until_retired(
@@ -63,7 +40,7 @@ pub(super) async fn deliver_until_retired(
                 let _ = announcements.try_read(&mut [0; 64]);
             }
             let is_empty = (0..EVENTS_AT_ONCE).any(|_| {
-                let met_event = generation.producer.poll(|report| {
+                let met_event = generation.poll(|report| {
                     if let Some(error) = report.error {
                         tracing::debug!(%error, outcome = ?report.outcome, "a record was not acknowledged");
                     }
@@ -81,7 +58,7 @@ pub(super) async fn deliver_until_retired(
         })
         .await;
         if generation.retired.load(Ordering::Acquire) {
-            if generation.producer.unreported() == 0 {
+            if generation.unreported() == 0 {
                 break;
             }
             continue;
@@ -91,7 +68,7 @@ pub(super) async fn deliver_until_retired(
             continue;
         };
         // asked again until a new producer is there
-        if let Some(reason) = generation.producer.fatal_error() {
+        if let Some(reason) = generation.fatal_error() {
             // librdkafka waits for its threads here too; what went wrong is told there, and this is tried again
             let broken = Arc::clone(&generation);
             let _ = tokio::task::spawn_blocking(move || publisher.replace(&broken, &reason)).await;

@@ -153,7 +153,7 @@ mod tests {
     fn what_gathers_is_given_in_order_and_nothing_overtakes_it() {
         let linger = Linger::new(1, Duration::from_millis(1));
         let receipts = Receipts::new(4);
-        let in_flight = |index| InFlight { receipt: receipts.receipt(index), bytes: index };
+        let in_flight = |index| InFlight { receipt: receipts.receipt(index), bytes: index, route: 0 };
         let headers: [crate::Header<'_>; 2] = [(b"name", Some(b"value")), (b"name", None)];
         let sent = [
             record(Some("key"), Some("value"), &[]),

@@ -42,6 +42,7 @@ const LAST_COMMIT_TIMEOUT: Duration = Duration::from_secs(10);
 pub(super) struct Owner {
     consumer: BaseConsumer<MemberContext>,
     shared: Arc<Shared>,
+    wait_here: Duration,
     commit_interval: Duration,
     committed_at: Instant,
     holds_served_at: tokio::time::Instant,
@@ -69,6 +70,7 @@ impl Owner {
         Ok(Self {
             consumer,
             shared: Arc::clone(shared),
+            wait_here: ClientSettings::wait_here(&shared.limits),
             commit_interval: Duration::from_millis(settings.kafka.commit_interval_ms),
             committed_at: Instant::now(),
             holds_served_at: tokio::time::Instant::now(),
@@ -154,7 +156,7 @@ impl Owner {
         let begins = state.filling.is_empty();
         state.filling.push(partition, offset, appended_at_ms, content, headers.into_iter());
         if begins {
-            state.hand_out_at = Some(tokio::time::Instant::now() + self.shared.limits.wait);
+            state.hand_out_at = Some(tokio::time::Instant::now() + self.wait_here);
         }
         let full = self.shared.is_full(&state.filling);
         drop(state);

@@ -2,13 +2,15 @@
 //!
 //! * [`client`]: librdkafka's configuration, and which of its properties may not be touched.
 //! * [`native`]: what rust-rdkafka does not offer of the producer; the only `unsafe`.
-//! * [`publisher`]: admission, delivery reports, rebuilding after a fatal error.
+//! * [`publisher`]: admission, rebuilding after a fatal error; [`linger`] lets records gather, [`generation`] is the producers
+//!   and which partition is whose, [`delivery`] their reports.
 //! * [`member`] and [`subscription`]: one group member, its thread and its handle.
 //! * [`offsets`]: what the cluster knows of positions, and where a member reads on.
 //! * [`lag`], [`log`] and [`topics`]: what operators ask.
 
 mod client;
 mod delivery;
+mod generation;
 mod lag;
 mod linger;
 mod log;
@@ -123,7 +125,8 @@ impl Strategy for Kafka {
         if let Some(publisher) = &*slot {
             return Ok(Arc::clone(publisher) as Arc<dyn Publish>);
         }
-        let publisher = publisher::KafkaPublisher::start(&self.settings, &self.names)?;
+        let publisher =
+            publisher::KafkaPublisher::start(&self.settings, &self.names, self.topics.partitions as usize)?;
         Ok(Arc::clone(slot.insert(publisher)) as Arc<dyn Publish>)
     }
 
@@ -192,6 +195,7 @@ mod testing {
             brokers,
             linger_ms: 2,
             linger_above_events: 200,
+            producers: 2,
             requests_in_flight_max: 1,
             message_timeout_ms: 4000,
             queue_max_events: 1000,

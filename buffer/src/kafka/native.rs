@@ -36,6 +36,8 @@ use crate::{Outcome, Receipt, Record};
 pub(super) struct InFlight {
     pub(super) receipt: Receipt,
     pub(super) bytes: usize,
+    /// Its topic's partition, as the generation counts them; known once it is given to a producer.
+    pub(super) route: usize,
 }
 
 /// One record's delivery report.

@@ -16,7 +16,8 @@ use parking_lot::{Mutex, RwLock};
 use rdkafka::types::RDKafkaErrorCode;
 use tokio::net::unix::pipe::Receiver;
 
-use super::delivery::{Generation, deliver_until_retired};
+use super::delivery::deliver_until_retired;
+use super::generation::{Generation, Way};
 use super::linger::{Gathered, Linger};
 use super::native::InFlight;
 use super::{ASK_TIMEOUT, ClientSettings, Names};
@@ -29,6 +30,7 @@ const PROBE_INTERVAL_UNREADY: Duration = Duration::from_millis(500);
 pub(super) struct KafkaPublisher {
     settings: Arc<ClientSettings>,
     names: Arc<Names>,
+    partitions: usize,
     current: RwLock<Arc<Generation>>,
     counts: Arc<Counts>,
     health: Mutex<Result<(), String>>,
@@ -67,11 +69,17 @@ impl Counts {
 }
 
 impl KafkaPublisher {
-    pub(super) fn start(settings: &Arc<ClientSettings>, names: &Arc<Names>) -> Result<Arc<Self>, OpenError> {
-        let (first, announcements) = Generation::new(settings, names)?;
+    /// `partitions` is how many each event topic has.
+    pub(super) fn start(
+        settings: &Arc<ClientSettings>,
+        names: &Arc<Names>,
+        partitions: usize,
+    ) -> Result<Arc<Self>, OpenError> {
+        let (first, announcements) = Generation::new(settings, names, partitions)?;
         let publisher = Arc::new(Self {
             settings: Arc::clone(settings),
             names: Arc::clone(names),
+            partitions,
             current: RwLock::new(first),
             counts: Arc::default(),
             health: Mutex::new(Err(format!("not yet connected to Kafka at {}", settings.kafka.brokers))),
@@ -95,16 +103,16 @@ impl KafkaPublisher {
         tokio::spawn(deliver_until_retired(generation, announcements, counts, publisher));
     }
 
-    /// Replaces a producer that can never send again.
+    /// Replaces producers one of which can never send again.
     pub(super) fn replace(self: &Arc<Self>, broken: &Arc<Generation>, reason: &str) {
         tracing::error!(reason, "the Kafka producer met a fatal error; a new one takes its place");
-        match Generation::new(&self.settings, &self.names) {
+        match Generation::new(&self.settings, &self.names, self.partitions) {
             Ok((fresh, announcements)) => {
                 self.spawn_delivery(Arc::clone(&fresh), announcements);
                 // once this is done no record can be offered to the broken producer any more
                 *self.current.write() = fresh;
                 broken.retired.store(true, Ordering::Release);
-                broken.producer.purge();
+                broken.purge();
             }
             Err(error) => tracing::error!(%error, "no new Kafka producer; trying again"),
         }
@@ -128,7 +136,6 @@ impl KafkaPublisher {
         let brokers = &self.settings.kafka.brokers;
         // all topics, not ours by name: naming a missing topic may create it on a lenient cluster
         let metadata = client
-            .producer
             .client()
             .fetch_metadata(None, ASK_TIMEOUT)
             .map_err(|error| format!("Kafka at {brokers} does not answer: {error}"))?;
@@ -164,7 +171,7 @@ fn hand_over_while_alive(publisher: &Weak<KafkaPublisher>) {
         let current = publisher.current.read();
         handed_over_at = Instant::now();
         gathered.drain(|record, in_flight| {
-            if let Err((error, in_flight)) = current.producer.produce(record, Box::new(in_flight)) {
+            if let Err((error, in_flight)) = current.produce(Way::Full, record, Box::new(in_flight)) {
                 tracing::debug!(%error, "a record was not taken");
                 drop_unsent(&publisher.counts, *in_flight);
             }
@@ -209,12 +216,12 @@ impl Publish for KafkaPublisher {
             return Err(Refused::TooLarge);
         }
         let unacknowledged = self.admit(bytes)?;
-        let in_flight = InFlight { receipt, bytes };
+        let in_flight = InFlight { receipt, bytes, route: 0 };
         if self.linger.applies(unacknowledged) {
             self.linger.keep(record, in_flight);
             return Ok(());
         }
-        let queued = self.current.read().producer.produce(record, Box::new(in_flight));
+        let queued = self.current.read().produce(Way::Quick, record, Box::new(in_flight));
         queued.map_err(|(error, _)| {
             self.counts.release(bytes);
             match error {
@@ -290,7 +297,7 @@ mod tests {
         };
         let strategy = testing::strategy_with(&config);
         strategy.names.topics.iter().for_each(|name| cluster.create_topic(name, 1, 1).unwrap());
-        let publisher = KafkaPublisher::start(&strategy.settings, &strategy.names).unwrap();
+        let publisher = KafkaPublisher::start(&strategy.settings, &strategy.names, 1).unwrap();
         wait::until("readiness", Duration::from_secs(30), || publisher.ready().ok()).unwrap();
 
         cluster.broker_round_trip_time(1, Duration::from_millis(500)).unwrap();
@@ -315,7 +322,7 @@ mod tests {
         let config = KafkaConfig { message_timeout_ms: 1000, ..testing::config(cluster.bootstrap_servers()) };
         let strategy = testing::strategy_with(&config);
         strategy.names.topics.iter().for_each(|name| cluster.create_topic(name, 1, 1).unwrap());
-        let publisher = KafkaPublisher::start(&strategy.settings, &strategy.names).unwrap();
+        let publisher = KafkaPublisher::start(&strategy.settings, &strategy.names, 1).unwrap();
         wait::until("readiness", Duration::from_secs(30), || publisher.ready().ok()).unwrap();
         assert_eq!(outcome_of_one(&publisher), Ok(Outcome::Stored));
         cluster.broker_round_trip_time(1, Duration::from_secs(8)).unwrap();
@@ -329,7 +336,7 @@ mod tests {
     async fn fatal_error_of_the_producer() {
         let kafka = Kafka::start(KafkaOptions::default()).unwrap();
         let strategy = testing::strategy(kafka.bootstrap());
-        let publisher = KafkaPublisher::start(&strategy.settings, &strategy.names).unwrap();
+        let publisher = KafkaPublisher::start(&strategy.settings, &strategy.names, 1).unwrap();
         wait::until("readiness", Duration::from_secs(30), || publisher.ready().ok()).unwrap();
         for seed in faults::seeds("fatal_error_of_the_producer") {
             let began = Instant::now();
@@ -342,7 +349,7 @@ mod tests {
             for index in 0..RECORDS {
                 if index == raise_at {
                     raised = Instant::now();
-                    broken.producer.raise_fatal_error();
+                    broken.raise_fatal_error();
                 }
                 let (key, value) = (index.to_string(), format!("{seed}:{index}"));
                 let topic = Topic::Events(EventType::Like);

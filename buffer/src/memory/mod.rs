@@ -21,6 +21,7 @@ use floodgate_schemas::EventType;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
+use crate::murmur2::murmur2_partition;
 use crate::{
     Batch, BatchLimits, BoxFuture, GroupLag, InMemoryConfig, LagError, Log, Offset, OpenError, Outcome,
     Partition, PartitionDescription, PartitionLag, Publish, Receipt, Record, Refused, Strategy, Subscription,
@@ -28,7 +29,7 @@ use crate::{
 };
 use log::MemoryLog;
 use member::Member;
-use partition::{Kept, PartitionLog, murmur2_partition};
+use partition::{Kept, PartitionLog};
 
 /// See the [module's documentation](self).
 pub(crate) struct InMemory {
