@@ -153,7 +153,10 @@ fn main_job(
     let rates = (count as f64 / recording.seconds, count as f64 / seconds);
     table.line("writes/s accepted, end to end", format!("{:.0}, {:.0}", rates.0, rates.1));
     let quantile = |share| applied.quantile("floodgate_accept_to_apply_seconds", share);
-    table.line("accept to row, p50, p99", format!("{:.3} s, {:.3} s", quantile(0.5), quantile(0.99)));
+    table.line(
+        "accept to row, p50, p99",
+        format!("{:.3} s, {:.3} s (within histogram buckets)", quantile(0.5), quantile(0.99)),
+    );
     table.0 += &format!("\n{:<34} {:>10} {:>10} {:>14}\n", "process", "peak MiB", "CPU s", "CPU µs/write");
     let rows = watched.iter().zip(cpu).chain([(&killed, killed_cpu)]);
     for (Watched { name, peak, .. }, cpu) in rows {

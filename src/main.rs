@@ -132,7 +132,11 @@ fn execute(cli: Cli) -> Result<(), Exit> {
         return Ok(());
     }
     floodgate_observe::logs::start(&settings.log).map_err(Exit::usage)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(Exit::failed)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(settings.runtime.worker_threads())
+        .enable_all()
+        .build()
+        .map_err(Exit::failed)?;
     let ended = match command {
         Command::Run => runtime.block_on(run::run(&settings)),
         Command::Serve => runtime.block_on(serve::serve(&settings)),

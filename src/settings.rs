@@ -33,6 +33,7 @@ pub(crate) struct Settings {
     pub(crate) lag: LagConfig,
     pub(crate) log: LogConfig,
     pub(crate) shutdown: ShutdownConfig,
+    pub(crate) runtime: RuntimeConfig,
     /// What it was read from, for printing.
     #[serde(skip)]
     table: Table,
@@ -43,6 +44,21 @@ pub(crate) struct Settings {
 #[serde(deny_unknown_fields)]
 pub(crate) struct CouponConfig {
     pub(crate) partition_key: CouponKey,
+}
+
+/// `[runtime]`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RuntimeConfig {
+    worker_threads: usize,
+}
+
+impl RuntimeConfig {
+    /// How many threads run tasks.
+    pub(crate) fn worker_threads(&self) -> usize {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        if self.worker_threads > 0 { self.worker_threads } else { cores }
+    }
 }
 
 /// `[shutdown]`.
@@ -101,7 +117,7 @@ impl Settings {
 
     /// What no section can see by itself, and values that only their size makes wrong.
     fn problems(&self) -> Vec<String> {
-        let Self { http, admin, topics, consumers, lag, shutdown, .. } = self;
+        let Self { http, admin, topics, consumers, lag, shutdown, runtime, .. } = self;
         let same = http.listen.port() != 0 && http.listen == admin.listen;
         let rules = [
             (http.head_max_bytes >= 8192, "http.head_max_bytes must be at least 8192"),
@@ -125,7 +141,7 @@ impl Settings {
             (http.cache_ms <= 86_400_000, "http.cache_ms must be at most 86400000, a day"),
             (http.wait_poll_ms >= 10, "http.wait_poll_ms must be at least 10"),
             (!same, "http.listen and admin.listen must differ"),
-            (topics.partitions >= 1, "topics.partitions must be at least 1"),
+            ((1..=100_000).contains(&topics.partitions), "topics.partitions must be between 1 and 100000"),
             (topics.replication_factor >= 1, "topics.replication_factor must be at least 1"),
             (consumers.batch_max_events >= 1, "consumers.batch_max_events must be at least 1"),
             (consumers.batch_max_bytes >= 1, "consumers.batch_max_bytes must be at least 1"),
@@ -138,6 +154,7 @@ impl Settings {
                 "consumers.dead_letter_share_max must be between 0 and 1",
             ),
             ((100..=5000).contains(&lag.refresh_ms), "lag.refresh_ms must be between 100 and 5000"),
+            (runtime.worker_threads <= 1024, "runtime.worker_threads must be at most 1024"),
             (
                 shutdown.grace_ms < shutdown.deadline_ms,
                 "shutdown.grace_ms must be less than shutdown.deadline_ms, of which it is a part",

@@ -5,6 +5,7 @@
 //! ./scripts/bench A1 B2           # some
 //! ./scripts/bench linger          # instead: what gathering costs and brings, by connections
 //! ./scripts/bench scale           # instead: two million events drained by 1 to 10 members
+//! ./scripts/bench profile         # instead: where the ingress's processor time goes
 //! ```
 //!
 //! `FLOODGATE_BENCH_SET="buffer.kafka.linger_ms=1 consumers.batch_max_events=5000"` measures floodgate under other
@@ -22,6 +23,7 @@ mod ingress;
 mod locking;
 mod open_loop;
 mod peers;
+mod profile;
 mod raw;
 mod references;
 mod scale;
@@ -41,6 +43,8 @@ use table::{FIGURES, Table};
 /// Tables of their own.
 const LINGER: &str = "linger";
 const SCALE: &str = "scale";
+const PROFILE: &str = "profile";
+const OTHERS: [&str; 3] = [LINGER, SCALE, PROFILE];
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -54,7 +58,7 @@ fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     let wanted: Vec<String> = args.into_iter().filter(|arg| !arg.starts_with("--")).collect();
-    let known: Vec<_> = FIGURES.iter().map(|figure| figure.name).chain([LINGER, SCALE]).collect();
+    let known: Vec<_> = FIGURES.iter().map(|figure| figure.name).chain(OTHERS).collect();
     if let Some(unknown) = wanted.iter().find(|name| !known.contains(&name.as_str())) {
         eprintln!("ratios: there is no figure {unknown}; there are {}", known.join(", "));
         return ExitCode::FAILURE;
@@ -84,10 +88,14 @@ fn compare(mut wanted: Vec<String>) -> Result<()> {
     let settings = [("max_wal_size", "16GB"), ("checkpoint_timeout", "1h")];
     let settings = settings.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
     let servers = Servers::start(kafka, PostgresOptions { settings, ..PostgresOptions::default() })?;
-    for (name, print) in [(LINGER, curve::print as fn(&Servers) -> Result<()>), (SCALE, scale::print)] {
+    for name in OTHERS {
         if let Some(place) = wanted.iter().position(|wanted| wanted == name) {
             wanted.remove(place);
-            print(&servers)?;
+            match name {
+                LINGER => curve::print(&servers)?,
+                SCALE => scale::print(&servers)?,
+                _ => profile::print(&servers)?,
+            }
             if wanted.is_empty() {
                 return Ok(());
             }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use floodgate_testkit::{KafkaOptions, PostgresOptions, wait};
 
-use crate::support::load::{LoadOptions, Recording, Verdict};
+use crate::support::load::{Load, LoadOptions, Recording, Verdict};
 use crate::support::node::Node;
 use crate::support::plan::{Plan, PlanSize, seed};
 use crate::support::world::{Servers, World};
@@ -49,7 +49,12 @@ fn plan(writes: usize) -> Arc<Plan> {
 /// Writes once each, from so many clients: as fast as they are answered, or at a rate, which they must have reached.
 fn load(world: &World, serve: &Node, writes: usize, workers: usize, rate: u32) -> Result<Recording> {
     let options = LoadOptions { workers, rate, retry: false, repeat_every: 0, ..LoadOptions::default() };
-    let recording = world.load(&plan(writes), &[serve], options).finish()?;
+    finish(world.load(&plan(writes), &[serve], options), rate)
+}
+
+/// A load that must have reached its rate.
+fn finish(load: Load, rate: u32) -> Result<Recording> {
+    let recording = load.finish()?;
     let offered = recording.attempts() as f64 / recording.seconds;
     ensure!(offered > 0.9 * f64::from(rate), "only {offered:.0} writes a second of {rate} were sent");
     Ok(recording)
@@ -116,7 +121,7 @@ fn accept_to_row(servers: &Servers, table: &mut Table) -> Result<()> {
         let load = world.load(&plan(half as usize * (SECONDS + WARM_SECONDS)), &[&serve], options);
         load.wait_for(WARM_SECONDS as f64 / (SECONDS + WARM_SECONDS) as f64)?;
         let before = (serve.metrics()?, consume.metrics()?);
-        let recording = load.finish()?;
+        let recording = finish(load, half as u32)?;
         ensure!(recording.count(Verdict::Accepted) == recording.fates.len(), "{}", recording.answers);
         world.wait_drained(CAUGHT_UP_WITHIN)?;
         let (served, consumed) = (serve.metrics()?.since(&before.0), consume.metrics()?.since(&before.1));

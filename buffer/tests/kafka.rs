@@ -87,6 +87,13 @@ contract!(
     a_partition_that_comes_back_is_read
 );
 
+/// The same where each record goes out at once, by whichever producer its partition has.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn records_that_do_not_gather_arrive_in_key_order() {
+    contract::records_arrive_in_key_order(strategy_with(|kafka| kafka.linger_above_events = usize::MAX))
+        .await;
+}
+
 /// With no broker nothing is acknowledged: the queue fills, and is relieved when messages time out.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_full_queue_refuses() {

@@ -44,6 +44,9 @@ enum Next {
 /// How many records of a partition that is held are tried: enough to see whether they are still bad.
 const PROBE_RECORDS: usize = 20;
 
+/// How many records are decoded before other tasks get their turn: about half a millisecond.
+const DECODED_AT_ONCE: usize = 500;
+
 /// A batch, decoded.
 pub(crate) struct Decoded<E> {
     /// The events, in order.
@@ -168,7 +171,7 @@ impl<E: Event> Pipeline<E> {
         storms: &mut Storms,
         pace: &mut Pace,
     ) -> Result<Vec<Partition>, GaveUp> {
-        let decoded = decode_all::<E>(batch);
+        let decoded = decode_all::<E>(batch).await;
         let bad_rows = self.apply(&decoded, pace).await?;
         let undecodable = decoded.undecodable.iter().map(|(record, error)| DeadLetter {
             record: *record,
@@ -206,13 +209,17 @@ impl<E: Event> Pipeline<E> {
     }
 }
 
-fn decode_all<E: Event>(batch: &Batch) -> Decoded<E> {
+/// Lets other tasks have their turn in between: requests may be served by the same thread.
+async fn decode_all<E: Event>(batch: &Batch) -> Decoded<E> {
     let mut decoded = Decoded {
         events: Vec::with_capacity(batch.len()),
         records: Vec::with_capacity(batch.len()),
         undecodable: Vec::new(),
     };
     for (number, record) in batch.iter().enumerate() {
+        if number % DECODED_AT_ONCE == DECODED_AT_ONCE - 1 {
+            tokio::task::yield_now().await;
+        }
         match decode(record.value.unwrap_or_default()) {
             Ok(event) => {
                 decoded.events.push(event);

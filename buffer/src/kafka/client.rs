@@ -41,6 +41,8 @@ const REFUSED: &[(&str, &str)] = &[
     ("session.timeout.ms", "use buffer.kafka.session_timeout_ms"),
     ("max.poll.interval.ms", "use buffer.kafka.max_poll_interval_ms"),
     ("queued.max.messages.kbytes", "use buffer.kafka.prefetch_max_kb"),
+    ("fetch.min.bytes", "use consumers.batch_max_wait_ms"),
+    ("fetch.wait.max.ms", "use consumers.batch_max_wait_ms"),
     ("enable.partition.eof", "it is read by the lag reader only"),
     ("allow.auto.create.topics", "topics come from `floodgate topics create`"),
 ];
@@ -54,14 +56,14 @@ pub(super) const EVENT_MAX_BYTES: usize = 1_000_000;
 /// The largest dead letter its topic takes.
 pub(super) const DEAD_LETTER_MAX_BYTES: usize = EVENT_MAX_BYTES + DEAD_LETTER_HEADROOM_BYTES;
 
-/// How long a broker holds back an answer to a member that wants nothing to wait, or longer: how fast a member notices
-/// what changed meanwhile.
+/// The longest a broker holds back an answer, and how long it does for a member that waits for no company: as long as that
+/// a member may not notice what else it should fetch.
 const BROKER_WAIT_MAX: Duration = Duration::from_millis(100);
 
 /// What a broker does not hold back: above it an answer costs little beside its records.
 const FETCH_MIN_BYTES: &str = "65536";
 
-/// What one answer of a broker brings is here within this time.
+/// How long a batch waits for the rest of the answer that began it. What takes longer is the next batch's.
 const SETTLED_WITHIN: Duration = Duration::from_millis(1);
 
 /// What every client of the cluster needs to know.

@@ -1,4 +1,4 @@
-//! Delivery reports of one producer.
+//! Delivery reports.
 //!
 //! librdkafka announces delivery reports by a byte in a pipe, which wakes a task of the runtime as a request's arrival does;
 //! it completes the receipts in each report and wakes their requests afterwards, which then run where it ran. A thread
@@ -16,13 +16,13 @@ use tokio::time::MissedTickBehavior;
 use super::generation::Generation;
 use super::publisher::{Counts, KafkaPublisher};
 
-/// How often a producer is asked whether it met a fatal error or is needed no longer.
+/// How often producers are asked whether one met a fatal error, or they are needed no longer.
 const LOOK_INTERVAL: Duration = Duration::from_millis(100);
 
-/// How many delivery-report events are gone through before other tasks get their turn.
-const EVENTS_AT_ONCE: usize = 16;
+/// How often an event is taken from every producer before other tasks get their turn.
+const ROUNDS_AT_ONCE: usize = 16;
 
-/// Completes receipts until the producer is retired and holds nothing more.
+/// Completes receipts until the producers are retired and hold nothing more.
 pub(super) async fn deliver_until_retired(
     generation: Arc<Generation>,
     announcements: Receiver,
@@ -39,7 +39,7 @@ pub(super) async fn deliver_until_retired(
                 // an empty pipe is no longer ready
                 let _ = announcements.try_read(&mut [0; 64]);
             }
-            let is_empty = (0..EVENTS_AT_ONCE).any(|_| {
+            let is_empty = (0..ROUNDS_AT_ONCE).any(|_| {
                 let met_event = generation.poll(|report| {
                     if let Some(error) = report.error {
                         tracing::debug!(%error, outcome = ?report.outcome, "a record was not acknowledged");

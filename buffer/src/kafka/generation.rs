@@ -5,15 +5,19 @@
 //! would thus wait for thirty round trips, one after the other. So there are several producers, and what lies in different
 //! partitions goes out side by side (decision 15).
 //!
-//! **A partition is one producer's as long as any of its records is unacknowledged.** Only a partition of which nothing is
-//! under way goes to another producer, the one with the least to do. So what holds of one producer and one request in
-//! flight holds of each partition. With little to do everything goes through the first producer, whose connection and
-//! threads are then warm. So does what has gathered (see [`super::linger`]): there is much of it, and requests that wait for
-//! each other become fuller meanwhile.
+//! **A partition is one producer's as long as any of its records may still be written.** Only a partition of which nothing
+//! is under way goes to another producer, the one with the least to do. So what holds of one producer and one request in
+//! flight holds of each partition. A record whose fate is unknown keeps its partition where it is until a later one is
+//! stored: a broker that has seen that later one refuses the earlier, but only if both are of one producer.
+//!
+//! One record at a time always goes through the first producer, whose connection and threads are then warm. What has
+//! gathered (see [`super::linger`]) begins there too: there is much of it, and requests that wait for each other become fuller
+//! meanwhile.
 //!
 //! Partitions are told apart by the records' keys and the configured number of partitions, not by what is known of the
 //! cluster: records of one key stay together, whatever is learned meanwhile. Where a topic has another number of partitions
-//! than is configured, one may get records from several producers, in smaller requests.
+//! than is configured, a partition may get records of different keys from several producers: in smaller requests, and in
+//! another order than they came in one request. So may partitions with records that have no key; events have one.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -26,7 +30,7 @@ use tokio::runtime::Handle;
 use super::native::{Context, InFlight, Producer, Report};
 use super::{ClientSettings, Names};
 use crate::murmur2::murmur2_partition;
-use crate::{OpenError, Record};
+use crate::{OpenError, Outcome, Record};
 
 /// Producers from their start to their retirement.
 pub(super) struct Generation {
@@ -55,7 +59,7 @@ impl Generation {
             Producer::new(&config, &names.topics, announcements.try_clone().map_err(no_pipe)?)
                 .map_err(|error| OpenError(format!("no Kafka producer: {error}")))
         };
-        let count = usize::from(settings.kafka.producers.max(1));
+        let (count, partitions) = (usize::from(settings.kafka.producers.max(1)), partitions.max(1));
         let producers = (0..count).map(producer).collect::<Result<_, _>>()?;
         let routes = Routes::new(names.topics.len() * partitions, count);
         Ok((Arc::new(Self { producers, routes, partitions, retired: AtomicBool::new(false) }), receiver))
@@ -83,7 +87,7 @@ impl Generation {
     /// Takes one event of each producer and gives every report in it to `reports`. Returns whether there was any.
     pub(super) fn poll(&self, mut reports: impl FnMut(Report)) -> bool {
         let mut report = |report: Report| {
-            self.routes.leave(report.in_flight.route);
+            self.routes.reported(report.in_flight.route, report.outcome);
             reports(report);
         };
         let mut met_event = false;
@@ -93,9 +97,9 @@ impl Generation {
         met_event
     }
 
-    /// To ask the cluster with.
-    pub(super) fn client(&self) -> &Client<Context> {
-        self.producers[0].client()
+    /// To ask the cluster with, which keeps what each producer knows of it fresh.
+    pub(super) fn clients(&self) -> impl Iterator<Item = &Client<Context>> {
+        self.producers.iter().map(Producer::client)
     }
 
     /// Why one of them can never send again, if so.
@@ -116,7 +120,8 @@ impl Generation {
     /// Puts one of them into the state a broken sequence would: for tests of the recovery.
     #[cfg(test)]
     pub(super) fn raise_fatal_error(&self) {
-        self.producers[0].raise_fatal_error();
+        // the first one has all the rest to itself
+        self.producers[self.producers.len() - 1].raise_fatal_error();
     }
 }
 
@@ -131,11 +136,14 @@ pub(super) enum Way {
 
 /// Which producer serves each partition of each topic, and how many records are under way.
 struct Routes {
-    /// By partition: its producer and its records, in 32 bits each.
+    /// By partition: its producer in the upper 32 bits, whether it stays there ([`STAYS`]), its records in the lower 31.
     partitions: Vec<AtomicU64>,
     /// By producer.
     loads: Vec<AtomicUsize>,
 }
+
+/// An earlier record of the partition may still be written.
+const STAYS: u64 = 1 << 31;
 
 impl Routes {
     fn new(partitions: usize, producers: usize) -> Self {
@@ -150,13 +158,13 @@ impl Routes {
         let route = &self.partitions[partition];
         let mut found = route.load(Ordering::Acquire);
         loop {
-            let (producer, records) = (found >> 32, found as u32);
+            let is_free = found as u32 == 0;
             let producer = match way {
-                _ if records > 0 => producer,
+                _ if !is_free => found >> 32,
                 Way::Quick => self.idlest() as u64,
                 Way::Full => 0,
             };
-            let entered = producer << 32 | u64::from(records + 1);
+            let entered = (producer << 32 | u64::from(found as u32)) + 1;
             match route.compare_exchange_weak(found, entered, Ordering::AcqRel, Ordering::Acquire) {
                 Ok(_) => {
                     self.loads[producer as usize].fetch_add(1, Ordering::Relaxed);
@@ -167,7 +175,20 @@ impl Routes {
         }
     }
 
-    /// A record that entered was reported.
+    /// What became of a record that entered.
+    fn reported(&self, partition: usize, outcome: Outcome) {
+        let route = &self.partitions[partition];
+        match outcome {
+            Outcome::Unknown => _ = route.fetch_or(STAYS, Ordering::AcqRel),
+            Outcome::Stored if route.load(Ordering::Acquire) & STAYS != 0 => {
+                route.fetch_and(!STAYS, Ordering::AcqRel);
+            }
+            Outcome::Stored | Outcome::NotStored => {}
+        }
+        self.leave(partition);
+    }
+
+    /// Counts a record out.
     fn leave(&self, partition: usize) {
         let before = self.partitions[partition].fetch_sub(1, Ordering::AcqRel);
         self.loads[(before >> 32) as usize].fetch_sub(1, Ordering::Relaxed);
@@ -184,7 +205,11 @@ impl Routes {
 mod tests {
     use std::sync::Mutex;
 
+    use floodgate_schemas::EventType;
+
     use super::*;
+    use crate::kafka::testing;
+    use crate::{Receipts, Topic};
 
     #[test]
     fn a_partition_moves_only_when_nothing_of_it_is_under_way() {
@@ -203,6 +228,40 @@ mod tests {
         assert_eq!(routes.enter(2, Way::Full), 1, "also if it is one of many");
         (0..3).for_each(|_| routes.leave(2));
         assert_eq!(routes.enter(2, Way::Full), 0, "many go together");
+    }
+
+    #[test]
+    fn a_partition_stays_while_an_earlier_record_may_still_be_written() {
+        let routes = Routes::new(2, 2);
+        let quick = |partition| routes.enter(partition, Way::Quick);
+        assert_eq!([quick(0), quick(1)], [0, 1]);
+        routes.reported(1, Outcome::Unknown);
+        routes.reported(0, Outcome::Stored);
+        assert_eq!(quick(1), 1, "though the first one is idle");
+        routes.reported(1, Outcome::NotStored);
+        assert_eq!(quick(1), 1);
+        routes.reported(1, Outcome::Stored);
+        assert_eq!(quick(1), 0);
+    }
+
+    /// A record that no producer takes leaves nothing behind that would keep its partition from moving.
+    #[tokio::test]
+    async fn a_refused_record_is_counted_out() {
+        let strategy = testing::strategy_with(&testing::config("127.0.0.1:9".into()));
+        let (generation, _announcements) = Generation::new(&strategy.settings, &strategy.names, 3).unwrap();
+        let value = vec![0; 2 << 20];
+        let record = Record {
+            topic: Topic::Events(EventType::Like),
+            key: Some(b"k"),
+            value: Some(&value),
+            headers: &[],
+        };
+        let in_flight = InFlight { receipt: Receipts::new(1).receipt(0), bytes: value.len(), route: 0 };
+        let (error, _) = generation.produce(Way::Quick, &record, Box::new(in_flight)).err().unwrap();
+        assert_eq!(error, RDKafkaErrorCode::MessageSizeTooLarge);
+        let routes = &generation.routes;
+        assert!(routes.partitions.iter().all(|route| route.load(Ordering::Relaxed) as u32 == 0));
+        assert!(routes.loads.iter().all(|load| load.load(Ordering::Relaxed) == 0));
     }
 
     /// From several threads at once: all records of a partition that are under way at a time are with one producer.

@@ -4,8 +4,9 @@
 //! what is unacknowledged is counted here and refused at the configured cap.
 //!
 //! An idempotent producer can meet an error after which it can never send again without risking a doubled
-//! or reordered record. It is then *retired*: a new one takes its place for new records, the old one gives
-//! up what it holds, and every record in it is reported as what it was, certainly not stored or unknown.
+//! or reordered record. It is then *retired*, and the others of its generation with it: new ones take their place for new
+//! records, the old ones give up what they hold, and every record in them is reported as what it was, certainly not
+//! stored or unknown.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
@@ -13,13 +14,14 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use parking_lot::{Mutex, RwLock};
+use rdkafka::client::Client;
 use rdkafka::types::RDKafkaErrorCode;
 use tokio::net::unix::pipe::Receiver;
 
 use super::delivery::deliver_until_retired;
 use super::generation::{Generation, Way};
 use super::linger::{Gathered, Linger};
-use super::native::InFlight;
+use super::native::{Context, InFlight};
 use super::{ASK_TIMEOUT, ClientSettings, Names};
 use crate::{BoxFuture, OpenError, Outcome, Publish, Receipt, Record, Refused, Topic, Waiting};
 
@@ -105,7 +107,7 @@ impl KafkaPublisher {
 
     /// Replaces producers one of which can never send again.
     pub(super) fn replace(self: &Arc<Self>, broken: &Arc<Generation>, reason: &str) {
-        tracing::error!(reason, "the Kafka producer met a fatal error; a new one takes its place");
+        tracing::error!(reason, "a Kafka producer met a fatal error; new ones take the place of all");
         match Generation::new(&self.settings, &self.names, self.partitions) {
             Ok((fresh, announcements)) => {
                 self.spawn_delivery(Arc::clone(&fresh), announcements);
@@ -114,7 +116,7 @@ impl KafkaPublisher {
                 broken.retired.store(true, Ordering::Release);
                 broken.purge();
             }
-            Err(error) => tracing::error!(%error, "no new Kafka producer; trying again"),
+            Err(error) => tracing::error!(%error, "no new Kafka producers; trying again"),
         }
     }
 
@@ -132,11 +134,14 @@ impl KafkaPublisher {
     }
 
     fn probe(&self) -> Result<(), String> {
-        let client = Arc::clone(&self.current.read());
+        let current = Arc::clone(&self.current.read());
+        current.clients().try_for_each(|client| self.probe_with(client))
+    }
+
+    fn probe_with(&self, client: &Client<Context>) -> Result<(), String> {
         let brokers = &self.settings.kafka.brokers;
         // all topics, not ours by name: naming a missing topic may create it on a lenient cluster
         let metadata = client
-            .client()
             .fetch_metadata(None, ASK_TIMEOUT)
             .map_err(|error| format!("Kafka at {brokers} does not answer: {error}"))?;
         let is_there = |name: &String| {
@@ -335,8 +340,11 @@ mod tests {
     #[tokio::test(flavor = "multi_thread")]
     async fn fatal_error_of_the_producer() {
         let kafka = Kafka::start(KafkaOptions::default()).unwrap();
-        let strategy = testing::strategy(kafka.bootstrap());
-        let publisher = KafkaPublisher::start(&strategy.settings, &strategy.names, 1).unwrap();
+        let mut strategy = testing::strategy_with(&testing::config(kafka.bootstrap()));
+        // so that each producer has some
+        strategy.topics.partitions = 4;
+        strategy.create_topics().unwrap();
+        let publisher = KafkaPublisher::start(&strategy.settings, &strategy.names, 4).unwrap();
         wait::until("readiness", Duration::from_secs(30), || publisher.ready().ok()).unwrap();
         for seed in faults::seeds("fatal_error_of_the_producer") {
             let began = Instant::now();
@@ -360,13 +368,12 @@ mod tests {
                 }
             }
             futures_executor::block_on(receipts.all());
-            wait::until("a new producer to store", Duration::from_secs(30), || {
-                // until it is there: refused, or taken and certainly not stored
-                outcome_of_one(&publisher).ok().filter(|outcome| *outcome == Outcome::Stored)
+            wait::until("new producers", Duration::from_secs(30), || {
+                (!Arc::ptr_eq(&broken, &publisher.current.read())).then_some(())
             })
             .unwrap();
+            assert_eq!(outcome_of_one(&publisher), Ok(Outcome::Stored));
             let recovered = raised.elapsed();
-            assert!(!Arc::ptr_eq(&broken, &publisher.current.read()), "the broken producer still serves");
             assert_eq!(publisher.waiting(), Waiting::default());
 
             let there = values(&strategy, seed);
