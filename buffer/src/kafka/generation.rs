@@ -10,9 +10,9 @@
 //! flight holds of each partition. A record whose fate is unknown keeps its partition where it is until a later one is
 //! stored: a broker that has seen that later one refuses the earlier, but only if both are of one producer.
 //!
-//! One record at a time always goes through the first producer, whose connection and threads are then warm. What has
-//! gathered (see [`super::linger`]) begins there too: there is much of it, and requests that wait for each other become fuller
-//! meanwhile.
+//! One record at a time always goes through the first producer, whose connection and threads are then warm. So does what
+//! has gathered (see [`super::linger`]), once the others have nothing under way: there is much of it, and requests that wait
+//! for each other become fuller meanwhile.
 //!
 //! Partitions are told apart by the records' keys and the configured number of partitions, not by what is known of the
 //! cluster: records of one key stay together, whatever is learned meanwhile. Where a topic has another number of partitions
@@ -21,6 +21,8 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use rdkafka::client::Client;
 use rdkafka::types::RDKafkaErrorCode;
@@ -31,6 +33,10 @@ use super::native::{Context, InFlight, Producer, Report};
 use super::{ClientSettings, Names};
 use crate::murmur2::murmur2_partition;
 use crate::{OpenError, Outcome, Record};
+
+/// How long what gathered waits for all producers but the first: some round trips. A broker in trouble is not waited for.
+const SETTLED_WITHIN: Duration = Duration::from_millis(20);
+const SETTLE_LOOK: Duration = Duration::from_micros(200);
 
 /// Producers from their start to their retirement.
 pub(super) struct Generation {
@@ -82,6 +88,15 @@ impl Generation {
             self.routes.leave(route);
         }
         queued
+    }
+
+    /// Waits a moment until all producers but the first have nothing under way, so that what gathered can go through that one.
+    /// Nothing must be given to them meanwhile.
+    pub(super) fn settle(&self) {
+        let until = Instant::now() + SETTLED_WITHIN;
+        while self.routes.others_are_busy() && Instant::now() < until {
+            thread::sleep(SETTLE_LOOK);
+        }
     }
 
     /// Takes one event of each producer and gives every report in it to `reports`. Returns whether there was any.
@@ -192,6 +207,11 @@ impl Routes {
     fn leave(&self, partition: usize) {
         let before = self.partitions[partition].fetch_sub(1, Ordering::AcqRel);
         self.loads[(before >> 32) as usize].fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Whether any producer but the first has records under way.
+    fn others_are_busy(&self) -> bool {
+        self.loads.iter().skip(1).any(|load| load.load(Ordering::Relaxed) > 0)
     }
 
     /// The producer with the fewest records; the first of several.

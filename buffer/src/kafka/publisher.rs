@@ -174,6 +174,8 @@ fn hand_over_while_alive(publisher: &Weak<KafkaPublisher>) {
         };
         // kept until all are handed over: a broken producer is replaced when nothing can be offered to it any more
         let current = publisher.current.read();
+        // records that gather keep all others from being offered
+        current.settle();
         handed_over_at = Instant::now();
         gathered.drain(|record, in_flight| {
             if let Err((error, in_flight)) = current.produce(Way::Full, record, Box::new(in_flight)) {
