@@ -14,6 +14,7 @@ use std::sync::{Arc, OnceLock};
 
 use divan::Bencher;
 use divan::counter::ItemsCount;
+use floodgate_buffer::murmur2_partition;
 use floodgate_schemas::codec::{decode, encode};
 use floodgate_schemas::examples::{at, coupon_issue, expectation, like};
 use floodgate_schemas::{
@@ -113,6 +114,11 @@ mod ingress {
             black_box(&event).write_partition_key(Keying::default(), &mut key);
             key.len()
         });
+    }
+
+    #[divan::bench]
+    fn partition_of_key() -> usize {
+        murmur2_partition(black_box("target-1\u{1f}liker-1".as_bytes()), black_box(10))
     }
 }
 

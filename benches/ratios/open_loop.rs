@@ -14,6 +14,8 @@ use crate::support::world::{Servers, World};
 use crate::table::{Run, Table};
 
 const ROUNDS: usize = 3;
+/// Of a latency's tail, which a stall of the disk decides.
+const TAIL_ROUNDS: usize = 5;
 /// The coupon's stock is that of a plan of so many writes.
 const COUPON_FOR_WRITES: usize = 150_000;
 /// What the narrow link carries: about 5,000 single writes a second.
@@ -110,7 +112,7 @@ fn accept_to_row(servers: &Servers, table: &mut Table) -> Result<()> {
     let half = writes as f64 / load(&world, &serve, writes, 256, 0)?.seconds / 2.0;
     world.wait_drained(CAUGHT_UP_WITHIN)?;
     let mut runs = Vec::new();
-    for _ in 0..ROUNDS {
+    for _ in 0..TAIL_ROUNDS {
         let options = LoadOptions {
             workers: 2000,
             rate: half as u32,

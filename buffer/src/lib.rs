@@ -43,6 +43,7 @@ pub use batch::{Batch, Received};
 pub use config::{BufferConfig, InMemoryConfig, KafkaConfig, PASS_THROUGH, StrategyKind, TopicsConfig};
 pub use lag::{GroupLag, LagError, PartitionLag};
 pub use log::{Chunk, Log, LogError};
+pub use murmur2::murmur2_partition;
 pub use receipt::{Outcome, Receipt, Receipts};
 pub use record::{Header, Offset, Origin, Partition, Record, Topic};
 pub use topics::{PartitionDescription, TopicDescription, TopicReport, TopicState, TopicsError};

@@ -1,7 +1,7 @@
 //! Where Kafka puts a key.
 
-/// The partition Kafka's Java clients would choose for this key: murmur2, made positive, modulo.
-pub(crate) fn murmur2_partition(key: &[u8], partitions: usize) -> usize {
+/// The partition Kafka's Java clients would choose for this key: murmur2, made positive, modulo. `partitions` is at least 1.
+pub fn murmur2_partition(key: &[u8], partitions: usize) -> usize {
     (murmur2(key) & 0x7fff_ffff) as usize % partitions
 }
 
