@@ -29,7 +29,7 @@ const OUTAGE_RATE: u32 = 10_000;
 const OUTAGE: Duration = Duration::from_secs(60);
 const CAUGHT_UP_WITHIN: Duration = Duration::from_secs(120);
 /// The defaults of `buffer.kafka.linger_ms` and `consumers.batch_max_wait_ms` together.
-const WAITS_SECONDS: f64 = 0.014;
+const WAITS_SECONDS: f64 = 0.020;
 
 pub fn measure(servers: &Servers, table: &mut Table) -> Result<()> {
     if table.wants("A7") {
