@@ -50,15 +50,8 @@ pub(crate) struct CouponConfig {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct RuntimeConfig {
-    worker_threads: usize,
-}
-
-impl RuntimeConfig {
-    /// How many threads run tasks.
-    pub(crate) fn worker_threads(&self) -> usize {
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        if self.worker_threads > 0 { self.worker_threads } else { cores }
-    }
+    /// Threads that run tasks; 0: one per core.
+    pub(crate) worker_threads: usize,
 }
 
 /// `[shutdown]`.

@@ -28,8 +28,9 @@ const WARM_SECONDS: usize = 2;
 const OUTAGE_RATE: u32 = 10_000;
 const OUTAGE: Duration = Duration::from_secs(60);
 const CAUGHT_UP_WITHIN: Duration = Duration::from_secs(120);
-/// The defaults of `buffer.kafka.linger_ms` and `consumers.batch_max_wait_ms` together.
-const WAITS_SECONDS: f64 = 0.020;
+/// The default of `consumers.batch_max_wait_ms`, and 4 ms for gathering: little gathers at half load, so the default of
+/// `buffer.kafka.linger_ms` is not granted whole.
+const WAITS_SECONDS: f64 = 0.014;
 
 pub fn measure(servers: &Servers, table: &mut Table) -> Result<()> {
     if table.wants("A7") {
@@ -48,10 +49,13 @@ fn plan(writes: usize) -> Arc<Plan> {
     Arc::new(Plan::mixed(seed(), PlanSize::about(writes)))
 }
 
-/// Writes once each, from so many clients: as fast as they are answered, or at a rate, which they must have reached.
+/// Writes once each, from so many clients: as fast as they are answered, or at a rate.
+fn once_each(workers: usize, rate: u32) -> LoadOptions {
+    LoadOptions { workers, rate, retry: false, repeat_every: 0, ..LoadOptions::default() }
+}
+
 fn load(world: &World, serve: &Node, writes: usize, workers: usize, rate: u32) -> Result<Recording> {
-    let options = LoadOptions { workers, rate, retry: false, repeat_every: 0, ..LoadOptions::default() };
-    finish(world.load(&plan(writes), &[serve], options), rate)
+    finish(world.load(&plan(writes), &[serve], once_each(workers, rate)), rate)
 }
 
 /// A load that must have reached its rate.
@@ -113,13 +117,7 @@ fn accept_to_row(servers: &Servers, table: &mut Table) -> Result<()> {
     world.wait_drained(CAUGHT_UP_WITHIN)?;
     let mut runs = Vec::new();
     for _ in 0..TAIL_ROUNDS {
-        let options = LoadOptions {
-            workers: 2000,
-            rate: half as u32,
-            retry: false,
-            repeat_every: 0,
-            ..LoadOptions::default()
-        };
+        let options = once_each(2000, half as u32);
         let load = world.load(&plan(half as usize * (SECONDS + WARM_SECONDS)), &[&serve], options);
         load.wait_for(WARM_SECONDS as f64 / (SECONDS + WARM_SECONDS) as f64)?;
         let before = (serve.metrics()?, consume.metrics()?);
@@ -151,14 +149,7 @@ fn outage(servers: &Servers, table: &mut Table) -> Result<()> {
     let (serve, consume) = (serve(&world)?, world.start(&["consume"])?);
     let lasts = OUTAGE + Duration::from_secs(45);
     let plan = plan(OUTAGE_RATE as usize * lasts.as_secs() as usize);
-    let options = LoadOptions {
-        workers: 2000,
-        rate: OUTAGE_RATE,
-        retry: false,
-        repeat_every: 0,
-        deadline: lasts * 2,
-        ..LoadOptions::default()
-    };
+    let options = LoadOptions { deadline: lasts * 2, ..once_each(2000, OUTAGE_RATE) };
     let load = world.load(&plan, &[&serve], options);
     load.wait_for(0.05)?;
     servers.postgres.stop()?;

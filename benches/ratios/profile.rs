@@ -27,7 +27,7 @@ const SAMPLES_A_SECOND: &str = "499";
 const PARTS: &[(&str, &[&str])] = &[
     ("librdkafka, called by requests", &["rd_kafka", "rd_buf", "rd_slice", "rd_crc32", "cnd_", "mtx_"]),
     ("Avro", &["floodgate_schemas::codec", "floodgate_schemas::datum"]),
-    ("JSON", &["serde_json", "floodgate_schemas::fields", "simdutf8"]),
+    ("JSON", &["serde_json", "floodgate_schemas::fields"]),
     ("validation, ids, keys", &["floodgate_schemas"]),
     ("answer", &["encode_headers", "Encoder", "floodgate_producer::problem", "IntoResponse"]),
     ("HTTP", &["hyper", "httparse", "axum", "tower", "matchit", "http::", "http_body", "httpdate"]),

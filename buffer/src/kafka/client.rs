@@ -56,8 +56,8 @@ pub(super) const EVENT_MAX_BYTES: usize = 1_000_000;
 /// The largest dead letter its topic takes.
 pub(super) const DEAD_LETTER_MAX_BYTES: usize = EVENT_MAX_BYTES + DEAD_LETTER_HEADROOM_BYTES;
 
-/// The longest a broker holds back an answer, and how long it does for a member that waits for no company: as long as that
-/// a member may not notice what else it should fetch.
+/// The longest a broker holds back an answer, and how long it does when nothing came for a member that waits for no company.
+/// Until then the member fetches from none of the partitions it was given meanwhile.
 const BROKER_WAIT_MAX: Duration = Duration::from_millis(100);
 
 /// What a broker does not hold back: above it an answer costs little beside its records.

@@ -67,7 +67,7 @@ pub(super) async fn deliver_until_retired(
             generation.retired.store(true, Ordering::Release);
             continue;
         };
-        // asked again until a new producer is there
+        // asked again until new producers are there
         if let Some(reason) = generation.fatal_error() {
             // librdkafka waits for its threads here too; what went wrong is told there, and this is tried again
             let broken = Arc::clone(&generation);

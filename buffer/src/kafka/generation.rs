@@ -35,7 +35,7 @@ use crate::murmur2::murmur2_partition;
 use crate::{OpenError, Outcome, Record};
 
 /// How long what gathered waits for all producers but the first: some round trips. A broker in trouble is not waited for.
-const SETTLED_WITHIN: Duration = Duration::from_millis(20);
+const SETTLE_MAX: Duration = Duration::from_millis(20);
 const SETTLE_LOOK: Duration = Duration::from_micros(200);
 
 /// Producers from their start to their retirement.
@@ -93,7 +93,7 @@ impl Generation {
     /// Waits a moment until all producers but the first have nothing under way, so that what gathered can go through that one.
     /// Nothing must be given to them meanwhile.
     pub(super) fn settle(&self) {
-        let until = Instant::now() + SETTLED_WITHIN;
+        let until = Instant::now() + SETTLE_MAX;
         while self.routes.others_are_busy() && Instant::now() < until {
             thread::sleep(SETTLE_LOOK);
         }
