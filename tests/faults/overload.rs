@@ -15,7 +15,9 @@ fn through_a_narrow_link(
     writes: usize,
     options: LoadOptions,
 ) -> Result<(Recording, u64)> {
-    let world = round.world_with(&[("buffer.kafka.queue_max_events", "1000")])?;
+    // the proxy limits each connection for itself: with several producers chance would say how many of them are used
+    let settings = [("buffer.kafka.queue_max_events", "1000"), ("buffer.kafka.producers", "1")];
+    let world = round.world_with(&settings)?;
     let consume = world.start(&["consume"])?;
     world.set("buffer.kafka.brokers", round.kafka.linked_bootstrap());
     let serve = world.start(&["serve"])?;
