@@ -8,7 +8,7 @@ use crate::tools::wrk::{Report, Wrk};
 /// Milliseconds, and above how many unacknowledged records they pause.
 const PAUSES: [(u64, usize); 8] =
     [(0, 200), (1, 200), (2, 200), (4, 200), (6, 200), (10, 200), (1, 0), (4, 0)];
-const CONNECTIONS: [u32; 7] = [1, 10, 50, 200, 500, 1000, 2000];
+const CONNECTIONS: [u32; 8] = [1, 10, 50, 200, 300, 500, 1000, 2000];
 const SECONDS: u32 = 3;
 
 pub fn print(servers: &Servers) -> Result<()> {

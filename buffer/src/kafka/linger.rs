@@ -5,6 +5,10 @@
 //! out at once. With many, a pause that is short beside their way costs nobody anything and makes requests fuller:
 //! then records gather here until the pause is over or they are many, and a thread hands them to librdkafka together.
 //!
+//! Clients that wait for their answers send nothing meanwhile. With three hundred of them five hundred records never come
+//! together, and the pause would be time in which everybody waits for nobody. So records are also many when they are most
+//! of what was lately unacknowledged at a time.
+//!
 //! **Order.** Once a record of a request has gathered, those after it gather too, until all are handed over: events of
 //! one request never overtake each other.
 
@@ -23,6 +27,10 @@ const TICK: Duration = Duration::from_millis(100);
 /// How many records do not wait for more: full requests for as many partitions as a topic has by default.
 const FULL_EVENTS: usize = 500;
 
+/// After so many hand-overs, less than a second, a peak that does not come again has shrunk to about a third. One that is
+/// remembered for too long costs a pause.
+const PEAK_LASTS: usize = 64;
+
 /// Where records gather.
 pub(super) struct Linger {
     above_events: usize,
@@ -38,6 +46,8 @@ pub(super) struct Linger {
 pub(super) struct Gathered {
     bytes: Vec<u8>,
     records: Vec<(Place, InFlight)>,
+    /// The most that were unacknowledged while these came, or not long before.
+    peak: usize,
 }
 
 struct Place {
@@ -49,6 +59,12 @@ struct Place {
 }
 
 impl Gathered {
+    /// Whether these fill requests, or are three quarters of all that was unacknowledged at a time: few others will come before
+    /// some of these are answered.
+    fn are_enough(&self) -> bool {
+        self.records.len() >= FULL_EVENTS.min(self.peak - self.peak / 4)
+    }
+
     fn push(&mut self, record: &Record<'_>, in_flight: InFlight) {
         let mut append = |part: &[u8]| {
             let start = self.bytes.len();
@@ -92,11 +108,13 @@ impl Linger {
         many && !self.pause.is_zero()
     }
 
-    pub(super) fn keep(&self, record: &Record<'_>, in_flight: InFlight) {
+    /// Keeps a record that came while `unacknowledged` others were under way.
+    pub(super) fn keep(&self, record: &Record<'_>, in_flight: InFlight, unacknowledged: usize) {
         let mut gathered = self.gathered.lock();
         gathered.push(record, in_flight);
+        gathered.peak = gathered.peak.max(unacknowledged);
         let begins = !self.gathers.swap(true, Ordering::AcqRel);
-        if begins || gathered.records.len() == FULL_EVENTS {
+        if begins || gathered.are_enough() {
             self.news.notify_one();
         }
     }
@@ -112,10 +130,9 @@ impl Linger {
             return Err(spare);
         }
         let until = handed_over_at + self.pause;
-        while gathered.records.len() < FULL_EVENTS && !self.news.wait_until(&mut gathered, until).timed_out()
-        {
-        }
-        Ok(std::mem::replace(&mut *gathered, spare))
+        while !gathered.are_enough() && !self.news.wait_until(&mut gathered, until).timed_out() {}
+        let peak = gathered.peak - gathered.peak / PEAK_LASTS;
+        Ok(std::mem::replace(&mut *gathered, Gathered { peak, ..spare }))
     }
 
     /// All that wait, for whoever is not going to send them.
@@ -163,7 +180,7 @@ mod tests {
         ];
         assert!(!linger.applies(1), "few are under way");
         assert!(linger.applies(2));
-        sent.iter().enumerate().for_each(|(index, record)| linger.keep(record, in_flight(index)));
+        sent.iter().enumerate().for_each(|(index, record)| linger.keep(record, in_flight(index), 5));
         assert!(linger.applies(0), "others are before it");
 
         let mut gathered = linger.next(Instant::now(), Gathered::default()).ok().unwrap();
@@ -181,6 +198,28 @@ mod tests {
         linger.handed_over();
         assert!(!linger.applies(0));
         assert!((0..4).all(|index| receipts.outcome(index) == Outcome::Stored));
+    }
+
+    /// The pause is for records that may still come: when most of those who write at a time wait here it is over.
+    #[test]
+    fn when_nearly_all_wait_nobody_else_is_waited_for() {
+        let linger = Linger::new(200, Duration::from_secs(3600));
+        let receipts = Receipts::new(1);
+        let gather = |peak: usize, records: usize| {
+            for _ in 0..records {
+                let in_flight = InFlight { receipt: receipts.receipt(0), bytes: 0, route: 0 };
+                linger.keep(&record(None, None, &[]), in_flight, peak);
+            }
+        };
+        let are_enough = || linger.gathered.lock().are_enough();
+        gather(300, 224);
+        assert!(!are_enough());
+        gather(0, 1);
+        assert!(are_enough(), "three quarters of the 300 that were unacknowledged before");
+        let gathered = linger.next(Instant::now(), Gathered::default()).ok().unwrap();
+        assert_eq!(gathered.records.len(), 225);
+        gather(0, 100);
+        assert!(!are_enough(), "the peak is remembered");
     }
 
     #[test]

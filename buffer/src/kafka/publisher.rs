@@ -51,8 +51,8 @@ impl Drop for KafkaPublisher {
 /// A record that librdkafka never had.
 fn drop_unsent(counts: &Counts, in_flight: InFlight) {
     counts.release(in_flight.bytes);
-    if let Some(waker) = in_flight.receipt.complete(Outcome::NotStored) {
-        waker.wake();
+    if let Some(wake) = in_flight.receipt.complete(Outcome::NotStored) {
+        wake.wake();
     }
 }
 
@@ -225,7 +225,7 @@ impl Publish for KafkaPublisher {
         let unacknowledged = self.admit(bytes)?;
         let in_flight = InFlight { receipt, bytes, route: 0 };
         if self.linger.applies(unacknowledged) {
-            self.linger.keep(record, in_flight);
+            self.linger.keep(record, in_flight, unacknowledged);
             return Ok(());
         }
         let queued = self.current.read().produce(Way::Quick, record, Box::new(in_flight));
