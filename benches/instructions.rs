@@ -21,7 +21,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use floodgate_buffer::{BoxFuture, Outcome, Publish, Receipt, Record, Refused, Waiting};
 use floodgate_observe::Metrics;
-use floodgate_producer::{HttpConfig, Ingress, Server};
+use floodgate_producer::{HttpConfig, Ingress, Lanes, Server};
 use floodgate_schemas::codec::{decode, encode};
 use floodgate_schemas::examples::{coupon_issue, expectation, like};
 use floodgate_schemas::{Event, ExpectationWrite, Keying, LikeAction, Mixed};
@@ -159,8 +159,8 @@ struct AtOnce;
 impl Publish for AtOnce {
     fn offer(&self, record: &Record<'_>, receipt: Receipt) -> Result<(), Refused> {
         black_box(record);
-        if let Some(waker) = receipt.complete(Outcome::Stored) {
-            waker.wake();
+        if let Some(wake) = receipt.complete(Outcome::Stored) {
+            wake.wake();
         }
         Ok(())
     }
@@ -219,7 +219,7 @@ fn serve() -> SocketAddr {
     store.url = "sqlite:///dev/null".to_owned();
     let store = floodgate_store::open(&store).unwrap();
     let ingress = Ingress::new(&http, Keying::default(), Arc::new(AtOnce), store, &Metrics::new().unwrap());
-    let server = Server::bind(&http, &ingress).unwrap();
+    let server = Server::bind(&http, &ingress, Lanes::here()).unwrap();
     let address = server.local_addr().unwrap();
     tokio::spawn(server.run(tokio_util::sync::CancellationToken::new(), Duration::ZERO));
     address

@@ -7,6 +7,7 @@ use clap::Args;
 use floodgate_buffer::Strategy;
 use floodgate_schemas::EventType;
 use floodgate_store::{SchemaState, Store};
+use tokio::runtime::Handle;
 
 use crate::Exit;
 use crate::roles::{ConsumersRole, Deadline, Opened, until_stopped};
@@ -28,7 +29,7 @@ type Slot = Arc<Mutex<Result<ConsumersRole, String>>>;
 
 pub(crate) async fn consume(settings: &Settings, args: &ConsumeArgs) -> Result<(), Exit> {
     let signals = Signals::listen()?;
-    let opened = Arc::new(Opened::new(settings)?);
+    let opened = Arc::new(Opened::new(settings, &Handle::current())?);
     opened.need_shared("consume")?;
     let groups = groups(&*opened.strategy, &args.groups)?;
     let slot: Slot = Arc::new(Mutex::new(Err("not yet connected to the database".to_owned())));

@@ -132,11 +132,11 @@ fn execute(cli: Cli) -> Result<(), Exit> {
         return Ok(());
     }
     floodgate_observe::logs::start(&settings.log).map_err(Exit::usage)?;
-    let mut builder = tokio::runtime::Builder::new_multi_thread();
-    if settings.runtime.worker_threads > 0 {
-        builder.worker_threads(settings.runtime.worker_threads);
-    }
-    let runtime = builder.enable_all().build().map_err(Exit::failed)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(settings.runtime.threads())
+        .enable_all()
+        .build()
+        .map_err(Exit::failed)?;
     let ended = match command {
         Command::Run => runtime.block_on(run::run(&settings)),
         Command::Serve => runtime.block_on(serve::serve(&settings)),

@@ -11,9 +11,10 @@ use floodgate_admin::{AdminServer, LagExport, LagWatch, Readiness};
 use floodgate_buffer::{Publish, Strategy};
 use floodgate_consumers::{Consumers, Health, Members};
 use floodgate_observe::Metrics;
-use floodgate_producer::{Ingress, Server};
+use floodgate_producer::{Ingress, Lanes, Server};
 use floodgate_schemas::EventType;
 use floodgate_store::Store;
+use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -31,9 +32,13 @@ pub(crate) struct Opened {
 }
 
 impl Opened {
-    pub(crate) fn new(settings: &Settings) -> Result<Self, Exit> {
+    /// What was published is reported on `reporting`.
+    pub(crate) fn new(settings: &Settings, reporting: &Handle) -> Result<Self, Exit> {
         let strategy = open_strategy(settings)?;
-        let publisher = strategy.publisher().map_err(Exit::usage)?;
+        let publisher = {
+            let _there = reporting.enter();
+            strategy.publisher().map_err(Exit::usage)?
+        };
         let store = floodgate_store::open(&settings.store).map_err(Exit::usage)?;
         let metrics = Metrics::new().map_err(Exit::failed)?;
         Ok(Self { settings: settings.clone(), metrics, strategy, publisher, store })
@@ -52,12 +57,12 @@ impl Opened {
     }
 
     /// Opens the clients' listener. Nothing is served before [`IngressRole::start`].
-    pub(crate) fn ingress(&self) -> Result<IngressRole, Exit> {
+    pub(crate) fn ingress(&self, lanes: Lanes) -> Result<IngressRole, Exit> {
         let Settings { http, .. } = &self.settings;
         let (publisher, reads) = (Arc::clone(&self.publisher), Arc::clone(&self.store));
         let ingress = Ingress::new(http, self.settings.keying(), publisher, reads, &self.metrics);
         raise_file_limit(http.connections_max);
-        let server = Server::bind(http, &ingress).map_err(Exit::failed)?;
+        let server = Server::bind(http, &ingress, lanes).map_err(Exit::failed)?;
         let address = server.local_addr().map_err(Exit::failed)?;
         // a request is answered within these; and half of the time at least is left for what comes after
         let longest = Duration::from_millis(http.send_timeout_ms.saturating_add(http.request_deadline_ms));

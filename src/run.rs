@@ -11,9 +11,10 @@ use crate::{Exit, migrate};
 
 pub(crate) async fn run(settings: &Settings) -> Result<(), Exit> {
     let signals = Signals::listen()?;
-    let opened = Opened::new(settings)?;
+    let lanes = settings.runtime.lanes()?;
+    let opened = Opened::new(settings, lanes.first())?;
     migrate::migrate_quietly(settings).await?;
-    let ingress = opened.ingress()?;
+    let ingress = opened.ingress(lanes)?;
     let consumers = opened.consumers(&EventType::ALL);
     let (ready, health) = (Arc::clone(&ingress.ingress), consumers.health.clone());
     let admin = opened.admin(true, Arc::new(move || ready.ready().and_then(|()| health.ready()))).await?;

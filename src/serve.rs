@@ -9,9 +9,10 @@ use crate::signals::Signals;
 
 pub(crate) async fn serve(settings: &Settings) -> Result<(), Exit> {
     let signals = Signals::listen()?;
-    let opened = Opened::new(settings)?;
+    let lanes = settings.runtime.lanes()?;
+    let opened = Opened::new(settings, lanes.first())?;
     opened.need_shared("serve")?;
-    let ingress = opened.ingress()?;
+    let ingress = opened.ingress(lanes)?;
     let ready = Arc::clone(&ingress.ingress);
     let admin = opened.admin(true, Arc::new(move || ready.ready())).await?;
     opened.announce("serve", &format!("http://{}; admin http://{}", ingress.address, admin.address));

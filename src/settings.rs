@@ -9,7 +9,7 @@ use floodgate_admin::{AdminConfig, LagConfig};
 use floodgate_buffer::{BufferConfig, PASS_THROUGH, TopicsConfig};
 use floodgate_consumers::ConsumersConfig;
 use floodgate_observe::logs::LogConfig;
-use floodgate_producer::HttpConfig;
+use floodgate_producer::{HttpConfig, Lanes};
 use floodgate_schemas::{CouponKey, Keying};
 use serde::Deserialize;
 use toml::{Table, Value};
@@ -50,8 +50,24 @@ pub(crate) struct CouponConfig {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct RuntimeConfig {
-    /// Threads that run tasks; 0: one per core.
+    /// Threads that serve requests, and as many for all else; 0: one per core.
     pub(crate) worker_threads: usize,
+}
+
+impl RuntimeConfig {
+    /// How many threads there are of a kind.
+    pub(crate) fn threads(&self) -> usize {
+        match self.worker_threads {
+            0 => std::thread::available_parallelism().map_or(1, usize::from),
+            threads => threads,
+        }
+    }
+
+    /// Starts the threads that serve requests.
+    pub(crate) fn lanes(&self) -> Result<Lanes, Exit> {
+        Lanes::start(self.threads())
+            .map_err(|error| Exit::failed(format!("no threads to serve requests: {error}")))
+    }
 }
 
 /// `[shutdown]`.

@@ -31,6 +31,7 @@ mod murmur2;
 mod receipt;
 mod record;
 mod topics;
+mod wake;
 
 use std::future::Future;
 use std::pin::Pin;
@@ -47,6 +48,7 @@ pub use murmur2::murmur2_partition;
 pub use receipt::{Outcome, Receipt, Receipts};
 pub use record::{Header, Offset, Origin, Partition, Record, Topic};
 pub use topics::{PartitionDescription, TopicDescription, TopicReport, TopicState, TopicsError};
+pub use wake::{Wake, read_mail};
 
 /// A boxed future: one allocation per batch or command, which keeps the traits object-safe.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;

@@ -2,16 +2,18 @@
 //!
 //! One request offers one record or thousands. It makes one [`Receipts`] for all of them and hands a
 //! [`Receipt`] with each; the request sleeps until the last one is completed and is woken once. The
-//! publisher completes receipts one by one but gets the wakers back ([`Receipt::complete`]), so that it
+//! publisher completes receipts one by one but gets the requests back ([`Receipt::complete`]), so that it
 //! can go through a whole report before it wakes anybody.
 
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
-use std::task::{Poll, Waker};
+use std::task::Poll;
 
 use futures_util::task::AtomicWaker;
 use smallvec::SmallVec;
+
+use crate::wake::{Mailbox, Wake};
 
 /// What became of an accepted record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,6 +29,7 @@ pub enum Outcome {
 
 struct Shared {
     outstanding: AtomicUsize,
+    mailbox: Option<&'static Mailbox>,
     waker: AtomicWaker,
     // one record is by far the most frequent case, and then needs no second allocation
     outcomes: SmallVec<[AtomicU8; 8]>,
@@ -36,10 +39,11 @@ struct Shared {
 pub struct Receipts(Arc<Shared>);
 
 impl Receipts {
-    /// For `count` records.
+    /// For `count` records; they are waited for on this thread, or more slowly on another.
     pub fn new(count: usize) -> Self {
         Self(Arc::new(Shared {
             outstanding: AtomicUsize::new(count),
+            mailbox: Mailbox::here(),
             waker: AtomicWaker::new(),
             outcomes: (0..count).map(|_| AtomicU8::new(Outcome::Unknown as u8)).collect(),
         }))
@@ -84,10 +88,10 @@ pub struct Receipt {
 }
 
 impl Receipt {
-    /// Says what became of the record. Returns the waker of the request if this was its last record;
+    /// Says what became of the record. Returns the request if this was its last record;
     /// whoever gets it must wake it.
     #[must_use = "the request sleeps until it is woken"]
-    pub fn complete(mut self, outcome: Outcome) -> Option<Waker> {
+    pub fn complete(mut self, outcome: Outcome) -> Option<Wake> {
         let shared = self.shared.take()?;
         if let Some(slot) = shared.outcomes.get(self.index) {
             slot.store(outcome as u8, Ordering::Release);
@@ -97,9 +101,9 @@ impl Receipt {
 }
 
 impl Shared {
-    fn count_down(&self) -> Option<Waker> {
+    fn count_down(&self) -> Option<Wake> {
         match self.outstanding.fetch_sub(1, Ordering::AcqRel) {
-            1 => self.waker.take(),
+            1 => self.waker.take().map(|waker| Wake::new(waker, self.mailbox)),
             _ => None,
         }
     }
@@ -107,8 +111,8 @@ impl Shared {
 
 impl Drop for Receipt {
     fn drop(&mut self) {
-        if let Some(waker) = self.shared.take().and_then(|shared| shared.count_down()) {
-            waker.wake();
+        if let Some(wake) = self.shared.take().and_then(|shared| shared.count_down()) {
+            wake.wake();
         }
     }
 }
@@ -126,8 +130,8 @@ mod tests {
         assert!(first.complete(Outcome::Stored).is_none());
         drop(second);
         let reporter = tokio::spawn(async move {
-            if let Some(waker) = third.complete(Outcome::NotStored) {
-                waker.wake();
+            if let Some(wake) = third.complete(Outcome::NotStored) {
+                wake.wake();
             }
         });
         let waited = tokio::time::timeout(Duration::from_secs(5), receipts.all()).await;

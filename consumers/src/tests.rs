@@ -79,8 +79,8 @@ impl Publish for DeadLetters {
         let headers =
             record.headers.iter().map(|(name, value)| (text(name), text(value.unwrap_or_default())));
         self.kept.lock().push((record.value.unwrap_or_default().to_vec(), headers.collect()));
-        if let Some(waker) = receipt.complete(Stored::Stored) {
-            waker.wake();
+        if let Some(wake) = receipt.complete(Stored::Stored) {
+            wake.wake();
         }
         Ok(())
     }

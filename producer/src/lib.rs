@@ -19,6 +19,7 @@ mod config;
 mod connection;
 mod extract;
 mod keys;
+mod lanes;
 pub mod problem;
 mod publish;
 mod routes;
@@ -34,6 +35,7 @@ use floodgate_schemas::Keying;
 use floodgate_store::Reads;
 
 pub use config::HttpConfig;
+pub use lanes::Lanes;
 pub use server::{Server, ServerError};
 
 /// What every route shares.

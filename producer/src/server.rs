@@ -27,7 +27,7 @@ use tower_service::Service;
 
 use crate::connection::Connection;
 use crate::problem::{Problem, ProblemName};
-use crate::{HttpConfig, Ingress, routes};
+use crate::{HttpConfig, Ingress, Lanes, routes};
 
 /// After an error of accept that will not pass at once (such as too many open files).
 const ACCEPT_RETRY: Duration = Duration::from_millis(50);
@@ -59,6 +59,7 @@ pub struct Server {
     routes: Arc<Routes>,
     http: http1::Builder,
     connections: Arc<Semaphore>,
+    lanes: Lanes,
     write_timeout: Duration,
 }
 
@@ -114,11 +115,11 @@ impl Routes {
 }
 
 impl Server {
-    /// Opens the listener, so that a taken port is known before anything else starts.
+    /// Opens the listener, so that a taken port is known before anything else starts. Connections are served on `lanes`.
     ///
     /// # Errors
     /// [`ServerError`] with the address and the system's reason.
-    pub fn bind(config: &HttpConfig, ingress: &Arc<Ingress>) -> Result<Self, ServerError> {
+    pub fn bind(config: &HttpConfig, ingress: &Arc<Ingress>, lanes: Lanes) -> Result<Self, ServerError> {
         let listener =
             listen(config.listen).map_err(|source| ServerError { listen: config.listen, source })?;
         let mut http = http1::Builder::new();
@@ -136,6 +137,7 @@ impl Server {
             routes,
             http,
             connections: Arc::new(Semaphore::new(config.connections_max)),
+            lanes,
             write_timeout: Duration::from_millis(config.send_timeout_ms),
         })
     }
@@ -156,15 +158,22 @@ impl Server {
             loop {
                 let Some(place) = self.place().await else { return };
                 let stream = accept(&self.listener).await;
-                let stream = Connection::new(stream, self.write_timeout, self.routes.metrics.clone());
-                let routes = Arc::clone(&self.routes);
-                let service = service_fn(move |request| Arc::clone(&routes).serve(request));
-                let connection = self.http.serve_connection(TokioIo::new(stream), service);
-                let connection = graceful.watch(connection);
                 let open = Open::new(self.routes.metrics.connections.clone(), place);
-                tokio::spawn(async move {
-                    // a client that goes away is its own affair
-                    let _ = connection.await;
+                let (routes, http, timeout) =
+                    (Arc::clone(&self.routes), self.http.clone(), self.write_timeout);
+                // from here on it counts among those that a stop waits for
+                let watcher = graceful.watcher();
+                self.lanes.spawn(async move {
+                    match TcpStream::from_std(stream) {
+                        Ok(stream) => {
+                            let stream = Connection::new(stream, timeout, routes.metrics.clone());
+                            let service = service_fn(move |request| Arc::clone(&routes).serve(request));
+                            let connection = http.serve_connection(TokioIo::new(stream), service);
+                            // a client that goes away is its own affair
+                            let _ = watcher.watch(connection).await;
+                        }
+                        Err(error) => tracing::warn!(%error, "a connection could not be served"),
+                    }
                     drop(open);
                 });
             }
@@ -200,10 +209,11 @@ fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
     socket.listen(BACKLOG)
 }
 
-async fn accept(listener: &TcpListener) -> TcpStream {
+/// A connection that belongs to no runtime yet.
+async fn accept(listener: &TcpListener) -> std::net::TcpStream {
     loop {
-        match listener.accept().await {
-            Ok((stream, _)) => {
+        match listener.accept().await.and_then(|(stream, _)| stream.into_std()) {
+            Ok(stream) => {
                 // answers are small and waited for: never held back to fill a packet
                 let _ = stream.set_nodelay(true);
                 return stream;

@@ -7,7 +7,7 @@
 use std::future::poll_fn;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
-use std::task::{Poll, Waker};
+use std::task::Poll;
 use std::time::Duration;
 
 use tokio::net::unix::pipe::Receiver;
@@ -15,6 +15,7 @@ use tokio::time::MissedTickBehavior;
 
 use super::generation::Generation;
 use super::publisher::{Counts, KafkaPublisher};
+use crate::wake::Wakes;
 
 /// How often producers are asked whether one met a fatal error, or they are needed no longer.
 const LOOK_INTERVAL: Duration = Duration::from_millis(100);
@@ -29,7 +30,7 @@ pub(super) async fn deliver_until_retired(
     counts: Arc<Counts>,
     publisher: Weak<KafkaPublisher>,
 ) {
-    let mut wakers: Vec<Waker> = Vec::new();
+    let mut wakes = Wakes::default();
     let mut look = tokio::time::interval(LOOK_INTERVAL);
     look.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -45,10 +46,12 @@ pub(super) async fn deliver_until_retired(
                         tracing::debug!(%error, outcome = ?report.outcome, "a record was not acknowledged");
                     }
                     counts.release(report.in_flight.bytes);
-                    wakers.extend(report.in_flight.receipt.complete(report.outcome));
+                    if let Some(wake) = report.in_flight.receipt.complete(report.outcome) {
+                        wakes.add(wake);
+                    }
                 });
                 // after the whole event: a request with many records is woken once, and none runs in between
-                wakers.drain(..).for_each(Waker::wake);
+                wakes.wake_all();
                 !met_event
             });
             if !is_empty {

@@ -25,7 +25,7 @@ use crate::murmur2::murmur2_partition;
 use crate::{
     Batch, BatchLimits, BoxFuture, GroupLag, InMemoryConfig, LagError, Log, Offset, OpenError, Outcome,
     Partition, PartitionDescription, PartitionLag, Publish, Receipt, Record, Refused, Strategy, Subscription,
-    Topic, TopicDescription, TopicReport, TopicState, TopicsConfig, TopicsError, Waiting,
+    Topic, TopicDescription, TopicReport, TopicState, TopicsConfig, TopicsError, Waiting, Wake,
 };
 use log::MemoryLog;
 use member::Member;
@@ -273,8 +273,8 @@ impl Publish for State {
     }
 }
 
-fn wake(waker: Option<std::task::Waker>) {
-    if let Some(waker) = waker {
-        waker.wake();
+fn wake(request: Option<Wake>) {
+    if let Some(request) = request {
+        request.wake();
     }
 }

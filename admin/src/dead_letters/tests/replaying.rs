@@ -188,7 +188,7 @@ fn outcomes_other_than_stored_are_no_success() {
     struct Silent;
     impl Publish for Silent {
         fn offer(&self, _: &Record<'_>, receipt: Receipt) -> Result<(), Refused> {
-            receipt.complete(Outcome::NotStored).into_iter().for_each(std::task::Waker::wake);
+            receipt.complete(Outcome::NotStored).into_iter().for_each(floodgate_buffer::Wake::wake);
             Ok(())
         }
         fn ready(&self) -> Result<(), String> {
