@@ -61,7 +61,6 @@ impl Opened {
         let Settings { http, .. } = &self.settings;
         let (publisher, reads) = (Arc::clone(&self.publisher), Arc::clone(&self.store));
         let ingress = Ingress::new(http, self.settings.keying(), publisher, reads, &self.metrics);
-        raise_file_limit(http.connections_max);
         let server = Server::bind(http, &ingress, lanes).map_err(Exit::failed)?;
         let address = server.local_addr().map_err(Exit::failed)?;
         // a request is answered within these; and half of the time at least is left for what comes after
@@ -145,6 +144,16 @@ pub(crate) fn open_strategy(settings: &Settings) -> Result<Arc<dyn Strategy>, Ex
         _ => Ok(strategy),
     }
 }
+
+/// The threads that serve requests, with room for all files they will open.
+pub(crate) fn start_lanes(settings: &Settings) -> Result<Lanes, Exit> {
+    let threads = settings.runtime.threads();
+    raise_file_limit(settings.http.connections_max.saturating_add(threads * FILES_PER_LANE));
+    Lanes::start(threads).map_err(|error| Exit::failed(format!("no threads to serve requests: {error}")))
+}
+
+/// What a runtime opens for itself.
+const FILES_PER_LANE: usize = 4;
 
 /// Files that are open besides clients' connections: the database, the brokers, the log.
 const OTHER_FILES: usize = 500;

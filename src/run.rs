@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use floodgate_producer::Lanes;
 use floodgate_schemas::EventType;
 
 use crate::roles::{Opened, until_stopped};
@@ -9,9 +10,8 @@ use crate::settings::Settings;
 use crate::signals::Signals;
 use crate::{Exit, migrate};
 
-pub(crate) async fn run(settings: &Settings) -> Result<(), Exit> {
+pub(crate) async fn run(settings: &Settings, lanes: Lanes) -> Result<(), Exit> {
     let signals = Signals::listen()?;
-    let lanes = settings.runtime.lanes()?;
     let opened = Opened::new(settings, lanes.first())?;
     migrate::migrate_quietly(settings).await?;
     let ingress = opened.ingress(lanes)?;

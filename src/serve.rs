@@ -2,14 +2,15 @@
 
 use std::sync::Arc;
 
+use floodgate_producer::Lanes;
+
 use crate::Exit;
 use crate::roles::{Opened, until_stopped};
 use crate::settings::Settings;
 use crate::signals::Signals;
 
-pub(crate) async fn serve(settings: &Settings) -> Result<(), Exit> {
+pub(crate) async fn serve(settings: &Settings, lanes: Lanes) -> Result<(), Exit> {
     let signals = Signals::listen()?;
-    let lanes = settings.runtime.lanes()?;
     let opened = Opened::new(settings, lanes.first())?;
     opened.need_shared("serve")?;
     let ingress = opened.ingress(lanes)?;

@@ -9,7 +9,7 @@ use floodgate_admin::{AdminConfig, LagConfig};
 use floodgate_buffer::{BufferConfig, PASS_THROUGH, TopicsConfig};
 use floodgate_consumers::ConsumersConfig;
 use floodgate_observe::logs::LogConfig;
-use floodgate_producer::{HttpConfig, Lanes};
+use floodgate_producer::HttpConfig;
 use floodgate_schemas::{CouponKey, Keying};
 use serde::Deserialize;
 use toml::{Table, Value};
@@ -61,12 +61,6 @@ impl RuntimeConfig {
             0 => std::thread::available_parallelism().map_or(1, usize::from),
             threads => threads,
         }
-    }
-
-    /// Starts the threads that serve requests.
-    pub(crate) fn lanes(&self) -> Result<Lanes, Exit> {
-        Lanes::start(self.threads())
-            .map_err(|error| Exit::failed(format!("no threads to serve requests: {error}")))
     }
 }
 

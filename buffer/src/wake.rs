@@ -42,11 +42,21 @@ impl Mailbox {
     }
 }
 
-/// Gives the thread a mailbox and wakes whose wakers come, as long as it is polled there. The mailbox is never given back:
-/// this is for threads that live as long as the process.
+/// Takes the thread's mailbox away, so that no later request waits for mail that nobody reads.
+struct Taken;
+
+impl Drop for Taken {
+    fn drop(&mut self) {
+        HERE.set(None);
+    }
+}
+
+/// Gives the thread a mailbox and wakes whose wakers come, as long as it is polled there. The mailbox's memory is never
+/// given back: this is for threads that live as long as the process, and for requests that end before it.
 pub async fn read_mail() -> Infallible {
     let mailbox: &Mailbox = Box::leak(Box::default());
     HERE.set(Some(mailbox));
+    let _taken = Taken;
     let mut mail = Vec::new();
     poll_fn(|context| {
         // before the look: what comes after it is told anew

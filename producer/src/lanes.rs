@@ -1,9 +1,9 @@
 //! The threads that serve connections.
 //!
-//! A *lane* is a thread with a runtime of its own. A connection stays on the lane it was given to, so serving a request
-//! wakes no other thread and takes no lock that another lane holds: with one runtime of several threads a tenth of the
-//! requests a second went into threads that look for work with each other (decision 17). What a lane pays for it: a request that
-//! computes for long keeps the lane's other connections waiting, which is why large bodies are worked off in turns.
+//! A *lane* is a thread with a runtime of its own. A connection stays on the lane it was given to, and so do the tasks its
+//! requests start: threads of one runtime spend time on looking for work with each other (decision 17). What a lane pays
+//! for it: a request that computes for long keeps the lane's other connections waiting, which is why large bodies are
+//! worked off in turns.
 //!
 //! Lanes live as long as the process: whatever a request opened there, such as a connection to the database, is served by
 //! the lane's runtime for good.
@@ -41,8 +41,18 @@ impl Drop for Counted {
     }
 }
 
+/// Ends the process: without one of its lanes it would seem to work, and leave connections unanswered.
+struct Ends;
+
+impl Drop for Ends {
+    fn drop(&mut self) {
+        tracing::error!("a thread that serves connections has ended; ending the process");
+        std::process::abort();
+    }
+}
+
 impl Lanes {
-    /// So many lanes, at least one.
+    /// So many lanes, at least one. Not to be called on a runtime.
     ///
     /// # Errors
     /// The system's, when it has no room for another thread or its files.
@@ -50,7 +60,10 @@ impl Lanes {
         let lane = |number| {
             let runtime = Builder::new_current_thread().enable_all().build()?;
             let lane = Lane::new(runtime.handle().clone());
-            let serve = move || match runtime.block_on(read_mail()) {};
+            let serve = move || {
+                let _never_ends = Ends;
+                match runtime.block_on(read_mail()) {}
+            };
             thread::Builder::new().name(format!("lane-{number}")).spawn(serve)?;
             Ok(lane)
         };
@@ -96,9 +109,9 @@ mod tests {
             let (told, (close, closed)) = (told.clone(), tokio::sync::oneshot::channel::<()>());
             lanes.spawn(async move {
                 let name = || thread::current().name().unwrap_or_default().to_owned();
-                told.send(name()).unwrap();
+                let _ = told.send(name());
                 let _ = closed.await;
-                told.send(name()).unwrap();
+                let _ = told.send(name());
             });
             (tell.recv_timeout(Duration::from_secs(20)).unwrap(), close)
         };

@@ -1,8 +1,8 @@
 //! Delivery reports.
 //!
 //! librdkafka announces delivery reports by a byte in a pipe, which wakes a task of the runtime as a request's arrival does;
-//! it completes the receipts in each report and wakes their requests afterwards, which then run where it ran. A thread
-//! that waited for reports would add a change of threads to the way of every answer.
+//! it completes the receipts in each report and wakes their requests afterwards, which then run where it ran, or on their own
+//! thread (see [`crate::wake`]). A thread that waited for reports would add a change of threads to the way of every answer.
 
 use std::future::poll_fn;
 use std::sync::atomic::Ordering;

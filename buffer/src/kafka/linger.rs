@@ -27,8 +27,11 @@ const TICK: Duration = Duration::from_millis(100);
 /// How many records do not wait for more: full requests for as many partitions as a topic has by default.
 const FULL_EVENTS: usize = 500;
 
-/// After so many hand-overs, less than a second, a peak that does not come again has shrunk to about a third. One that is
-/// remembered for too long costs a pause.
+/// Of higher peaks three quarters are more than fills requests; remembering them would only take longer to forget.
+const PEAK_MAX: usize = FULL_EVENTS * 4 / 3 + 1;
+
+/// After so many hand-overs a peak that does not come again has shrunk to about a third. One that is remembered for too
+/// long costs pauses.
 const PEAK_LASTS: usize = 64;
 
 /// Where records gather.
@@ -112,7 +115,7 @@ impl Linger {
     pub(super) fn keep(&self, record: &Record<'_>, in_flight: InFlight, unacknowledged: usize) {
         let mut gathered = self.gathered.lock();
         gathered.push(record, in_flight);
-        gathered.peak = gathered.peak.max(unacknowledged);
+        gathered.peak = gathered.peak.max(unacknowledged.min(PEAK_MAX));
         let begins = !self.gathers.swap(true, Ordering::AcqRel);
         if begins || gathered.are_enough() {
             self.news.notify_one();
@@ -131,7 +134,7 @@ impl Linger {
         }
         let until = handed_over_at + self.pause;
         while !gathered.are_enough() && !self.news.wait_until(&mut gathered, until).timed_out() {}
-        let peak = gathered.peak - gathered.peak / PEAK_LASTS;
+        let peak = gathered.peak - gathered.peak.div_ceil(PEAK_LASTS);
         Ok(std::mem::replace(&mut *gathered, Gathered { peak, ..spare }))
     }
 
