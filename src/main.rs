@@ -133,7 +133,7 @@ fn execute(cli: Cli) -> Result<(), Exit> {
     }
     floodgate_observe::logs::start(&settings.log).map_err(Exit::usage)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(settings.runtime.threads())
+        .worker_threads(settings.runtime.worker_threads())
         .enable_all()
         .build()
         .map_err(Exit::failed)?;

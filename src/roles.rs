@@ -147,7 +147,7 @@ pub(crate) fn open_strategy(settings: &Settings) -> Result<Arc<dyn Strategy>, Ex
 
 /// The threads that serve requests, with room for all files they will open.
 pub(crate) fn start_lanes(settings: &Settings) -> Result<Lanes, Exit> {
-    let threads = settings.runtime.threads();
+    let threads = settings.runtime.worker_threads();
     raise_file_limit(settings.http.connections_max.saturating_add(threads * FILES_PER_LANE));
     Lanes::start(threads).map_err(|error| Exit::failed(format!("no threads to serve requests: {error}")))
 }

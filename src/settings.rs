@@ -50,13 +50,12 @@ pub(crate) struct CouponConfig {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct RuntimeConfig {
-    /// Threads that serve requests, and as many for all else; 0: one per core.
-    pub(crate) worker_threads: usize,
+    worker_threads: usize,
 }
 
 impl RuntimeConfig {
-    /// How many threads there are of a kind.
-    pub(crate) fn threads(&self) -> usize {
+    /// How many threads serve requests, and how many do all else.
+    pub(crate) fn worker_threads(&self) -> usize {
         match self.worker_threads {
             0 => std::thread::available_parallelism().map_or(1, usize::from),
             threads => threads,

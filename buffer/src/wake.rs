@@ -29,6 +29,10 @@ impl Mailbox {
         HERE.get()
     }
 
+    fn is_here(&self) -> bool {
+        Self::here().is_some_and(|here| std::ptr::eq(here, self))
+    }
+
     /// Leaves `mail` empty.
     fn put(&self, mail: &mut Vec<Waker>) {
         let mut waiting = self.mail.lock();
@@ -96,7 +100,7 @@ pub(crate) struct Wakes {
 
 impl Wakes {
     pub(crate) fn add(&mut self, Wake { waker, mailbox }: Wake) {
-        let Some(mailbox) = mailbox.filter(|mailbox| !is(Mailbox::here(), mailbox)) else {
+        let Some(mailbox) = mailbox.filter(|mailbox| !mailbox.is_here()) else {
             self.here.push(waker);
             return;
         };
@@ -111,10 +115,6 @@ impl Wakes {
         self.elsewhere.iter_mut().filter(|(_, mail)| !mail.is_empty()).for_each(|(to, mail)| to.put(mail));
         self.here.drain(..).for_each(Waker::wake);
     }
-}
-
-fn is(here: Option<&'static Mailbox>, mailbox: &'static Mailbox) -> bool {
-    here.is_some_and(|here| std::ptr::eq(here, mailbox))
 }
 
 #[cfg(test)]

@@ -16,11 +16,9 @@ use std::thread;
 use floodgate_buffer::read_mail;
 use tokio::runtime::{Builder, Handle};
 
-/// Where connections are served.
-#[derive(Clone)]
+/// Where connections are served; never empty.
 pub struct Lanes(Vec<Lane>);
 
-#[derive(Clone)]
 struct Lane {
     runtime: Handle,
     connections: Arc<AtomicUsize>,
@@ -42,9 +40,9 @@ impl Drop for Counted {
 }
 
 /// Ends the process: without one of its lanes it would seem to work, and leave connections unanswered.
-struct Ends;
+struct EndsTheProcess;
 
-impl Drop for Ends {
+impl Drop for EndsTheProcess {
     fn drop(&mut self) {
         tracing::error!("a thread that serves connections has ended; ending the process");
         std::process::abort();
@@ -61,7 +59,7 @@ impl Lanes {
             let runtime = Builder::new_current_thread().enable_all().build()?;
             let lane = Lane::new(runtime.handle().clone());
             let serve = move || {
-                let _never_ends = Ends;
+                let _at_the_end = EndsTheProcess;
                 match runtime.block_on(read_mail()) {}
             };
             thread::Builder::new().name(format!("lane-{number}")).spawn(serve)?;
