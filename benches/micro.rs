@@ -1,4 +1,5 @@
-//! What single steps cost: the codec, reading and checking JSON, ids from idempotency keys, and a batch in the database.
+//! What single steps cost: the codec, reading and checking JSON, ids from idempotency keys, reducing a batch to an event per
+//! row, and a batch in the database.
 //!
 //! `cargo bench --bench micro`, or with `-- NAME` some of it. Times of one machine, for whoever changes such a step; what
 //! is held against records is `instructions.rs`, what is promised is in `ratios/`.
@@ -20,6 +21,7 @@ use floodgate_schemas::examples::{at, coupon_issue, expectation, like};
 use floodgate_schemas::{
     Event, EventId, EventType, ExpectationWrite, IdempotencyKey, Keying, Like, LikeAction, Mixed,
 };
+use floodgate_store::contract::{rows_of_expectations, rows_of_likes};
 use floodgate_store::{Apply, Config, Store};
 use floodgate_testkit::{Postgres, PostgresOptions, ScratchDir};
 use requests::{EXPECTATION, LIKE, accept};
@@ -122,6 +124,36 @@ mod ingress {
     }
 }
 
+fn reduces<E: Event>(
+    bencher: Bencher<'_, '_>,
+    events: usize,
+    event: impl Fn(u64) -> E,
+    rows: impl Fn(&[E]) -> usize,
+) {
+    let events: Vec<E> = (0..events as u64).map(event).collect();
+    bencher.counter(ItemsCount::new(events.len())).bench_local(|| rows(black_box(&events)));
+}
+
+#[divan::bench_group]
+mod reduce {
+    use super::*;
+
+    #[divan::bench(args = BATCHES)]
+    fn likes_of_as_many_rows(bencher: Bencher<'_, '_>, events: usize) {
+        reduces(bencher, events, new_like, rows_of_likes);
+    }
+
+    #[divan::bench(args = BATCHES)]
+    fn likes_of_one_row(bencher: Bencher<'_, '_>, events: usize) {
+        reduces(bencher, events, like_of_one_row, rows_of_likes);
+    }
+
+    #[divan::bench(args = BATCHES)]
+    fn expectations_of_as_many_rows(bencher: Bencher<'_, '_>, events: usize) {
+        reduces(bencher, events, new_expectation, rows_of_expectations);
+    }
+}
+
 /// Databases with our tables, one of each kind.
 struct Databases {
     runtime: tokio::runtime::Runtime,
@@ -173,6 +205,14 @@ fn new_like(number: u64) -> Like {
     like(number, &format!("target-{}", number % 1000), &format!("liker-{number}"), LikeAction::Like, 0)
 }
 
+fn like_of_one_row(number: u64) -> Like {
+    like(number, "target", "liker", LikeAction::Like, number as i64)
+}
+
+fn new_expectation(number: u64) -> ExpectationWrite {
+    expectation(number, number as i64 / 3 + 1, number as i64 % 3 + 1, 1)
+}
+
 #[divan::bench_group(sample_count = 20, sample_size = 1)]
 mod apply {
     use super::*;
@@ -184,15 +224,13 @@ mod apply {
 
     #[divan::bench(args = BATCHES)]
     fn postgres_new_expectations(bencher: Bencher<'_, '_>, batch: usize) {
-        let event = |n: u64| expectation(n, n as i64 / 3 + 1, n as i64 % 3 + 1, 1);
-        applies(bencher, &databases().postgres, batch, event);
+        applies(bencher, &databases().postgres, batch, new_expectation);
     }
 
     /// The reduction in the batch, and one row.
     #[divan::bench(args = BATCHES)]
     fn postgres_likes_of_one_row(bencher: Bencher<'_, '_>, batch: usize) {
-        let event = |n: u64| like(n, "target", "liker", LikeAction::Like, n as i64);
-        applies(bencher, &databases().postgres, batch, event);
+        applies(bencher, &databases().postgres, batch, like_of_one_row);
     }
 
     #[divan::bench(args = BATCHES)]

@@ -19,6 +19,9 @@ pub mod values;
 
 use std::sync::Arc;
 
+use floodgate_schemas::{ExpectationWrite, Like};
+
+use crate::batch::Batch;
 use crate::{BoxFuture, Config, Store};
 
 /// A database under test, that nobody else uses.
@@ -31,6 +34,16 @@ pub trait Subject: Send + Sync {
 
     /// Runs one SQL statement behind the store's back and returns the first number of its answer, if any.
     fn sql<'a>(&'a self, sql: &'a str) -> BoxFuture<'a, Option<i64>>;
+}
+
+/// How many rows a batch wants to write once it is reduced: that step alone, for benches.
+pub fn rows_of_likes(events: &[Like]) -> usize {
+    Batch::new(events).len()
+}
+
+/// See [`rows_of_likes`].
+pub fn rows_of_expectations(events: &[ExpectationWrite]) -> usize {
+    Batch::new(events).len()
 }
 
 /// The events of this test, but with their own keys and ids per case: cases share a database.
