@@ -5,15 +5,18 @@ use prometheus::{
     IntGaugeVec, Opts, Registry, TextEncoder,
 };
 
-/// Seconds from a tenth of a millisecond to a minute: publishing, applying.
-const SECONDS: [f64; 18] = [
-    0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
-    30.0, 60.0,
+/// Seconds from a tenth of a millisecond to a minute: publishing, applying. From one millisecond to a hundred the bounds
+/// lie close, since quantiles are interpolated between them: with one bucket from 20 to 50 ms a p99 of 25 reads as 45.
+const SECONDS: [f64; 26] = [
+    0.0001, 0.00025, 0.0005, 0.001, 0.0015, 0.002, 0.003, 0.004, 0.005, 0.007, 0.01, 0.015, 0.02, 0.03, 0.04,
+    0.05, 0.07, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0,
 ];
 
-/// Seconds from acceptance to the database, backlogs of an hour included.
-const ACCEPT_TO_APPLY: [f64; 17] =
-    [0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0, 3600.0];
+/// Seconds from acceptance to the database, backlogs of an hour included; as close as [`SECONDS`].
+const ACCEPT_TO_APPLY: [f64; 24] = [
+    0.002, 0.003, 0.005, 0.007, 0.01, 0.015, 0.02, 0.03, 0.04, 0.05, 0.07, 0.1, 0.15, 0.2, 0.5, 1.0, 2.0,
+    5.0, 10.0, 30.0, 60.0, 300.0, 900.0, 3600.0,
+];
 
 /// Events in one batch.
 const BATCH_EVENTS: [f64; 11] = [1.0, 5.0, 10.0, 50.0, 100.0, 250.0, 500.0, 1000.0, 2500.0, 5000.0, 10_000.0];
