@@ -1,4 +1,4 @@
-//! A backlog of two million mixed events, drained by one member a group, by two, and so on.
+//! A backlog of two million mixed events, drained by one member a group, by two, and so on; and its likes alone.
 
 use anyhow::{Result, ensure};
 use floodgate_schemas::examples::{coupon_issue, expectation, like};
@@ -12,22 +12,36 @@ const EVENTS: u64 = 2_000_000;
 const COUPONS: u64 = 100;
 const PARTITIONS: [&str; 2] = ["10", "24"];
 const MEMBERS: [usize; 5] = [1, 2, 4, 8, 10];
+const ALL: [EventType; 3] = [EventType::Expectation, EventType::Like, EventType::Coupon];
+/// The likes' share, with nobody else at work.
+const ALONE: [EventType; 1] = [EventType::Like];
+const MEMBERS_ALONE: [usize; 2] = [1, 2];
+
+/// Of the backlog, those events that are of this type.
+fn events(of: EventType) -> u64 {
+    match of {
+        EventType::Coupon => EVENTS / 5,
+        _ => EVENTS / 5 * 2,
+    }
+}
 
 pub fn print(servers: &Servers) -> Result<()> {
     println!("\n{EVENTS} mixed events (2/5 expectations, 2/5 likes, 1/5 coupon requests)");
-    println!("partitions  members  events/s  seconds  peak MiB  WAL bytes  CPU µs an event");
+    println!("partitions  groups  members  events/s  seconds  peak MiB  WAL bytes  CPU µs an event");
     for partitions in PARTITIONS {
         let world = World::bare(&servers.kafka, &servers.postgres)?;
         world.set("topics.partitions", partitions);
         world.succeed(&["topics", "create"])?;
         fill(servers, &world)?;
         // Kafka's just-in-time compiler
-        drained(servers, &world)?;
-        for members in MEMBERS {
+        drained(servers, &world, &ALL)?;
+        let alone = MEMBERS_ALONE.map(|members| (&ALONE[..], members));
+        for (groups, members) in MEMBERS.map(|members| (&ALL[..], members)).into_iter().chain(alone) {
             world.set("consumers.instances", members.to_string());
             // one for each member of each group, and some for requests
             world.set("store.max_connections", (3 * members * 4 / 3 + 4).to_string());
-            println!("{partitions:>10}  {members:>7}  {}", drained(servers, &world)?);
+            let drained = drained(servers, &world, groups)?;
+            println!("{partitions:>10}  {:>6}  {members:>7}  {drained}", groups.len());
         }
     }
     Ok(())
@@ -53,8 +67,9 @@ fn fill(servers: &Servers, world: &World) -> Result<()> {
     filler.flush()
 }
 
-/// From the first batch to the last, into an empty database.
-fn drained(servers: &Servers, world: &World) -> Result<String> {
+/// From the first batch of these groups to the last, into an empty database.
+fn drained(servers: &Servers, world: &World, groups: &[EventType]) -> Result<String> {
+    let events: u64 = groups.iter().copied().map(events).sum();
     drop_database(servers, &world.setting("store.url"))?;
     world.set("store.url", servers.postgres.create_database()?);
     world.succeed(&["migrate"])?;
@@ -69,19 +84,21 @@ fn drained(servers: &Servers, world: &World) -> Result<String> {
         Ok(servers.postgres.psql("postgres", "SELECT pg_current_wal_lsn() - '0/0'")?.trim().parse()?)
     };
     let written_before = written()?;
-    let node = world.launch(&["consume"])?;
-    let (rate, cpu) = rate_and_cpu(servers, &node, EVENTS as usize)?;
-    let wal = (written()? - written_before) / EVENTS as f64;
+    let mut args = vec!["consume"];
+    groups.iter().for_each(|of| args.extend(["--group", of.group()]));
+    let node = world.launch(&args)?;
+    let (rate, cpu) = rate_and_cpu(servers, &node, events as usize)?;
+    let wal = (written()? - written_before) / events as f64;
     let memory = node.process().peak_rss_bytes()? >> 20;
     node.stop()?;
     let counts = "SELECT (SELECT count(*) FROM expectations) + (SELECT count(*) FROM likes) \
                   + (SELECT count(*) FROM coupon_requests)";
     let rows = servers.postgres.psql(&world.setting("store.url"), counts)?;
-    ensure!(rows.trim() == EVENTS.to_string(), "{} rows of {EVENTS}", rows.trim());
-    for of in [EventType::Expectation, EventType::Like, EventType::Coupon] {
-        forget_group(servers, world, of)?;
+    ensure!(rows.trim() == events.to_string(), "{} rows of {events}", rows.trim());
+    for of in groups {
+        forget_group(servers, world, *of)?;
     }
     let cpu: Vec<_> = cpu.iter().map(|(name, us)| format!("{name} {us:.1}")).collect();
-    let seconds = EVENTS as f64 / rate;
+    let seconds = events as f64 / rate;
     Ok(format!("{rate:>8.0}  {seconds:>7.1}  {memory:>8}  {wal:>9.0}  {}", cpu.join(", ")))
 }
