@@ -129,9 +129,7 @@ impl Bench<'_> {
         let runs: Vec<[Run; 2]> = rounds(ROUNDS, |side| {
             let kafka = ("Kafka", self.servers.kafka.pid(0)?);
             if side == 1 {
-                let cpu = Cpu::watch(&[kafka, ("producer", std::process::id())]);
-                let run = raw::rate(&brokers, &topic, RAW_LIKES)?;
-                return Ok(Run { cpu: cpu.per_event(RAW_LIKES as f64), ..run });
+                return raw::rate(&brokers, &topic, RAW_LIKES, &[kafka, ("producer", std::process::id())]);
             }
             let cpu = Cpu::watch(&[("floodgate", self.node.process().pid()), kafka]);
             let wrk =

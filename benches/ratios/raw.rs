@@ -9,13 +9,13 @@ use floodgate_schemas::{Event, Keying, LikeAction, examples};
 use rdkafka::producer::{BaseRecord, DeliveryResult, Producer, ProducerContext, ThreadedProducer};
 use rdkafka::{ClientConfig, ClientContext};
 
-use crate::table::Run;
+use crate::table::{Cpu, Run};
 use crate::tools::filler::Filler;
 
 const ANSWERED: Duration = Duration::from_secs(10);
 
 /// Acknowledged likes a second, sent as fast as one thread can, encoded before.
-pub fn rate(brokers: &str, topic: &str, likes: u64) -> Result<Run> {
+pub fn rate(brokers: &str, topic: &str, likes: u64, watched: &[(&'static str, u32)]) -> Result<Run> {
     let events = (0..likes).map(|number| {
         let (target, liker) = (format!("target-{}", number % 1000), format!("liker-{number}"));
         let like = examples::like(number, &target, &liker, LikeAction::Like, 1);
@@ -26,12 +26,13 @@ pub fn rate(brokers: &str, topic: &str, likes: u64) -> Result<Run> {
     });
     let events = events.collect::<Result<Vec<_>>>()?;
     let filler = Filler::new(brokers)?;
-    let began = Instant::now();
+    let (cpu, began) = (Cpu::watch(watched), Instant::now());
     for (key, value) in &events {
         filler.send(topic, key, value)?;
     }
     filler.flush()?;
-    Ok(Run { value: likes as f64 / began.elapsed().as_secs_f64(), ..Run::default() })
+    let value = likes as f64 / began.elapsed().as_secs_f64();
+    Ok(Run { value, cpu: cpu.per_event(likes as f64), ..Run::default() })
 }
 
 struct Tell(Sender<bool>);

@@ -1,21 +1,37 @@
 //! Fills topics past the ingress, as fast as a plain producer can.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use anyhow::{Result, bail};
+use anyhow::{Result, bail, ensure};
 use floodgate_schemas::codec::encode;
 use floodgate_schemas::{Event, Keying};
-use rdkafka::ClientConfig;
 use rdkafka::error::KafkaError;
-use rdkafka::producer::{BaseRecord, DefaultProducerContext, Producer, ThreadedProducer};
+use rdkafka::producer::{BaseRecord, DeliveryResult, Producer, ProducerContext, ThreadedProducer};
 use rdkafka::types::RDKafkaErrorCode;
+use rdkafka::{ClientConfig, ClientContext};
 
 const FLUSHED: Duration = Duration::from_secs(600);
 
+/// Counts what was not acknowledged.
+#[derive(Default)]
+struct Failures(AtomicUsize);
+
+impl ClientContext for Failures {}
+
+impl ProducerContext for Failures {
+    type DeliveryOpaque = ();
+    fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
+        if result.is_err() {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
 /// A plain idempotent producer that waits for all replicas, everything else as librdkafka has it.
 pub struct Filler {
-    producer: ThreadedProducer<DefaultProducerContext>,
+    producer: ThreadedProducer<Failures>,
     key: String,
     value: Vec<u8>,
 }
@@ -24,7 +40,7 @@ impl Filler {
     pub fn new(brokers: &str) -> Result<Filler> {
         let mut config = ClientConfig::new();
         config.set("bootstrap.servers", brokers).set("enable.idempotence", "true").set("acks", "all");
-        let producer = config.set("partitioner", "murmur2_random").create()?;
+        let producer = config.set("partitioner", "murmur2_random").create_with_context(Failures::default())?;
         Ok(Filler { producer, key: String::new(), value: Vec::new() })
     }
 
@@ -54,6 +70,9 @@ impl Filler {
 
     /// Until all is acknowledged.
     pub fn flush(&self) -> Result<()> {
-        Ok(self.producer.flush(FLUSHED)?)
+        self.producer.flush(FLUSHED)?;
+        let failed = self.producer.context().0.load(Ordering::Relaxed);
+        ensure!(failed == 0, "{failed} records were not acknowledged");
+        Ok(())
     }
 }

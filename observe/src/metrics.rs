@@ -12,7 +12,7 @@ const SECONDS: [f64; 26] = [
     0.05, 0.07, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0,
 ];
 
-/// Seconds from acceptance to the database, backlogs of an hour included; as close as [`SECONDS`].
+/// Seconds from acceptance to the database, backlogs of an hour included; close from 2 to 200 ms, see [`SECONDS`].
 const ACCEPT_TO_APPLY: [f64; 24] = [
     0.002, 0.003, 0.005, 0.007, 0.01, 0.015, 0.02, 0.03, 0.04, 0.05, 0.07, 0.1, 0.15, 0.2, 0.5, 1.0, 2.0,
     5.0, 10.0, 30.0, 60.0, 300.0, 900.0, 3600.0,

@@ -214,27 +214,28 @@ async fn work(shared: Arc<Shared>) -> Vec<(usize, Fate)> {
         if index >= shared.plan.writes.len() {
             break;
         }
+        let mut due = Instant::now();
         if shared.options.rate > 0 {
-            let due = Duration::from_secs_f64(index as f64 / f64::from(shared.options.rate));
-            tokio::time::sleep_until((shared.start + due).into()).await;
+            due = shared.start + Duration::from_secs_f64(index as f64 / f64::from(shared.options.rate));
+            tokio::time::sleep_until(due.into()).await;
         }
-        let fate = shared.deliver(index).await;
+        let fate = shared.deliver(index, due).await;
         fates.push((index, fate));
         let every = shared.options.repeat_every;
         if every > 0 && index.is_multiple_of(every) && fate.verdict == Verdict::Accepted {
-            shared.attempt(index, index + usize::from(fate.attempts)).await;
+            shared.attempt(index, index + usize::from(fate.attempts), Instant::now()).await;
         }
     }
     fates
 }
 
 impl Shared {
-    /// Tries a write until it is accepted, or as long as the options say.
-    async fn deliver(&self, index: usize) -> Fate {
+    /// Tries a write, which was to be sent at `due`, until it is accepted, or as long as the options say.
+    async fn deliver(&self, index: usize, mut due: Instant) -> Fate {
         let mut fate = Fate { first_sent: self.now(), ..Fate::default() };
         loop {
             let turn = index + usize::from(fate.attempts);
-            let verdict = self.attempt(index, turn).await;
+            let verdict = self.attempt(index, turn, due).await;
             fate.attempts += 1;
             // what may have happened once stays possible, whatever is answered later
             if !(verdict == Verdict::NotStored && fate.verdict == Verdict::Unknown) {
@@ -250,19 +251,19 @@ impl Shared {
                 _ if !self.options.retry || self.start.elapsed() > self.options.deadline => return fate,
                 _ => tokio::time::sleep(RETRY_PAUSE).await,
             }
+            due = Instant::now();
         }
     }
 
-    /// One request to the ingress whose turn it is.
-    async fn attempt(&self, index: usize, turn: usize) -> Verdict {
+    /// One request to the ingress whose turn it is; how long a refusal takes counts from when it was due.
+    async fn attempt(&self, index: usize, turn: usize, due: Instant) -> Verdict {
         let count = self.ingresses.len();
         let turns = (turn..turn + count).map(|turn| turn % count);
         let ready = turns.clone().find(|index| self.ready[*index].load(Ordering::Relaxed));
         let ingress = &self.ingresses[ready.unwrap_or(turn % count)];
-        let asked = Instant::now();
         let answer = ingress.send(&self.plan.ask(index)).await;
         if answer.as_ref().is_ok_and(|answer| [429, 503].contains(&answer.status)) {
-            self.refusals.lock().unwrap().push(asked.elapsed());
+            self.refusals.lock().unwrap().push(due.elapsed());
         }
         let (count, verdict) = match answer {
             Err(Failure::NotSent(_)) => (&self.answers.not_sent, Verdict::NotStored),

@@ -91,7 +91,7 @@ impl Generation {
     }
 
     /// Waits a moment until all producers but the first have nothing under way, so that what gathered can go through that one.
-    /// Nothing must be given to them meanwhile.
+    /// What requests give them meanwhile only makes this wait longer.
     pub(super) fn settle(&self) {
         let until = Instant::now() + SETTLE_MAX;
         while self.routes.others_are_busy() && Instant::now() < until {
