@@ -35,7 +35,7 @@ mod tools;
 
 use std::process::ExitCode;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use floodgate_testkit::{KafkaOptions, PostgresOptions};
 use support::world::{Servers, World};
 use table::{FIGURES, Table};
@@ -108,7 +108,12 @@ fn compare(mut wanted: Vec<String>) -> Result<()> {
     let mut table = Table::new(wanted);
     // a figure that cannot be measured here does not take the others with it
     let steps = [ingress::measure, drain::measure, open_loop::measure];
-    let measured: Vec<Result<()>> = steps.iter().map(|measure| measure(&servers, &mut table)).collect();
+    let failures: Vec<String> = steps
+        .iter()
+        .filter_map(|measure| measure(&servers, &mut table).err())
+        .map(|error| format!("{error:#}"))
+        .collect();
     table.print_summary();
-    measured.into_iter().collect()
+    ensure!(failures.is_empty(), "{}", failures.join("; "));
+    Ok(())
 }

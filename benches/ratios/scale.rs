@@ -11,11 +11,12 @@ use crate::tools::filler::Filler;
 const EVENTS: u64 = 2_000_000;
 const COUPONS: u64 = 100;
 const PARTITIONS: [&str; 2] = ["10", "24"];
-const MEMBERS: [usize; 5] = [1, 2, 4, 8, 10];
-const ALL: [EventType; 3] = [EventType::Expectation, EventType::Like, EventType::Coupon];
+const ALL: &[EventType] = &EventType::ALL;
 /// The likes' share, with nobody else at work.
-const ALONE: [EventType; 1] = [EventType::Like];
-const MEMBERS_ALONE: [usize; 2] = [1, 2];
+const ALONE: &[EventType] = &[EventType::Like];
+/// Which groups, and how many members in each.
+const DRAINS: [(&[EventType], usize); 7] =
+    [(ALL, 1), (ALL, 2), (ALL, 4), (ALL, 8), (ALL, 10), (ALONE, 1), (ALONE, 2)];
 
 /// Of the backlog, those events that are of this type.
 fn events(of: EventType) -> u64 {
@@ -34,9 +35,8 @@ pub fn print(servers: &Servers) -> Result<()> {
         world.succeed(&["topics", "create"])?;
         fill(servers, &world)?;
         // Kafka's just-in-time compiler
-        drained(servers, &world, &ALL)?;
-        let alone = MEMBERS_ALONE.map(|members| (&ALONE[..], members));
-        for (groups, members) in MEMBERS.map(|members| (&ALL[..], members)).into_iter().chain(alone) {
+        drained(servers, &world, ALL)?;
+        for (groups, members) in DRAINS {
             world.set("consumers.instances", members.to_string());
             // one for each member of each group, and some for requests
             world.set("store.max_connections", (3 * members * 4 / 3 + 4).to_string());

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::{Mutex, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
@@ -15,6 +15,10 @@ use tokio::runtime::Runtime;
 
 /// Longer than any answer may take: an answer that is later counts as a broken connection.
 const ANSWER_DEADLINE: Duration = Duration::from_secs(60);
+
+/// Connections that lay idle for longer are not used again: half of what the server allows, which closes them without a word,
+/// perhaps in the moment a request is sent.
+const IDLE_MAX: Duration = Duration::from_secs(5);
 
 /// Where all asynchronous work of a test process runs.
 pub fn runtime() -> &'static Runtime {
@@ -98,7 +102,8 @@ impl Ask {
 /// Connections to one server, as many as there are requests at once.
 pub struct Client {
     address: SocketAddr,
-    idle: Mutex<Vec<SendRequest<Full<Bytes>>>>,
+    /// With the time since when.
+    idle: Mutex<Vec<(SendRequest<Full<Bytes>>, Instant)>>,
 }
 
 impl Client {
@@ -132,7 +137,7 @@ impl Client {
         let (head, body) = response.into_parts();
         let body = body.collect().await.map_err(|error| Failure::Broken(error.to_string()))?.to_bytes();
         if !connection.is_closed() {
-            self.idle.lock().unwrap().push(connection);
+            self.idle.lock().unwrap().push((connection, Instant::now()));
         }
         Ok(Answer { status: head.status.as_u16(), headers: head.headers, body })
     }
@@ -140,8 +145,8 @@ impl Client {
     /// A connection, and whether it was made for this.
     async fn connection(&self) -> Result<(SendRequest<Full<Bytes>>, bool), Failure> {
         loop {
-            let Some(mut idle) = self.idle.lock().unwrap().pop() else { break };
-            if idle.ready().await.is_ok() {
+            let Some((mut idle, since)) = self.idle.lock().unwrap().pop() else { break };
+            if since.elapsed() < IDLE_MAX && idle.ready().await.is_ok() {
                 return Ok((idle, false));
             }
         }

@@ -232,7 +232,7 @@ async fn work(shared: Arc<Shared>) -> Vec<(usize, Fate)> {
 impl Shared {
     /// Tries a write, which was to be sent at `due`, until it is accepted, or as long as the options say.
     async fn deliver(&self, index: usize, mut due: Instant) -> Fate {
-        let mut fate = Fate { first_sent: self.now(), ..Fate::default() };
+        let mut fate = Fate { due: self.at(due), first_sent: self.now(), ..Fate::default() };
         loop {
             let turn = index + usize::from(fate.attempts);
             let verdict = self.attempt(index, turn, due).await;
@@ -316,7 +316,12 @@ impl Shared {
     }
 
     fn now(&self) -> u32 {
-        self.start.elapsed().as_micros() as u32
+        self.at(Instant::now())
+    }
+
+    /// In microseconds from the start.
+    fn at(&self, time: Instant) -> u32 {
+        time.duration_since(self.start).as_micros() as u32
     }
 
     fn answers(&self) -> String {

@@ -29,6 +29,8 @@ pub enum Verdict {
 pub struct Fate {
     pub verdict: Verdict,
     pub attempts: u16,
+    /// When it was to be sent first.
+    pub due: u32,
     pub first_sent: u32,
     pub accepted: u32,
 }
@@ -43,7 +45,7 @@ pub struct Recording {
     pub taken: usize,
     /// 504s and broken connections: each may be one more.
     pub unknown: usize,
-    /// How long each 503 and 429 took, in ascending order.
+    /// How long each 503 and 429 took from when its write was due, in ascending order.
     pub refusals: Vec<Duration>,
 }
 
