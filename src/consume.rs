@@ -4,13 +4,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use clap::Args;
-use floodgate_buffer::Strategy;
+use floodgate_buffer::{Parts, Strategy};
 use floodgate_schemas::EventType;
 use floodgate_store::{SchemaState, Store};
 use tokio::runtime::Handle;
 
 use crate::Exit;
-use crate::roles::{ConsumersRole, Deadline, Opened, until_stopped};
+use crate::roles::{ConsumersRole, Deadline, Opened, all_lived, until_stopped};
 use crate::settings::Settings;
 use crate::signals::Signals;
 
@@ -37,7 +37,8 @@ pub(crate) async fn consume(settings: &Settings, args: &ConsumeArgs) -> Result<(
     let admin = opened.admin(false, Arc::new(move || ready(&readiness))).await?;
     let names: Vec<_> = groups.iter().map(|of| opened.strategy.group_name(*of)).collect();
     opened.announce("consume", &format!("groups {}; admin http://{}", names.join(", "), admin.address));
-    let starting = tokio::spawn(start_with_schema(Arc::clone(&opened), groups, Arc::clone(&slot)));
+    let start = start_with_schema(Arc::clone(&opened), groups, Arc::clone(&slot));
+    let starting = tokio::spawn(Parts::of_this_process().once("consumers-start", start));
 
     let (_, deadline) = until_stopped(settings, signals).await;
     starting.abort();
@@ -49,6 +50,7 @@ pub(crate) async fn consume(settings: &Settings, args: &ConsumeArgs) -> Result<(
     if unacknowledged > 0 {
         return Err(Exit::failed(format!("{unacknowledged} dead letters were not acknowledged")));
     }
+    all_lived()?;
     let events = opened.metrics.processed_tasks.get();
     tracing::info!(events, "stopped; every finished batch is committed");
     Ok(())

@@ -121,6 +121,14 @@ fn check_sections(settings: &Settings) -> Result<(), Exit> {
     if problems.is_empty() { Ok(()) } else { Err(Exit::usage(told(&problems))) }
 }
 
+/// A bug is one line of the log like anything else, with its place. What comes of it is told by whoever watches the part.
+fn tell_panic(panic: &std::panic::PanicHookInfo<'_>) {
+    let place = panic.location().map_or_else(String::new, ToString::to_string);
+    let thread = std::thread::current().name().unwrap_or_default().to_owned();
+    let backtrace = std::backtrace::Backtrace::capture();
+    tracing::error!(place, thread, %backtrace, "a bug: {}", panic.payload_as_str().unwrap_or("a panic without words"));
+}
+
 fn execute(cli: Cli) -> Result<(), Exit> {
     let settings = Settings::load(cli.config.as_deref())?;
     let command = cli.command.unwrap_or(Command::Run);
@@ -132,6 +140,7 @@ fn execute(cli: Cli) -> Result<(), Exit> {
         return Ok(());
     }
     floodgate_observe::logs::start(&settings.log).map_err(Exit::usage)?;
+    std::panic::set_hook(Box::new(tell_panic));
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(settings.runtime.worker_threads())
         .enable_all()

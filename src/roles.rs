@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use floodgate_admin::{AdminServer, LagExport, LagWatch, Readiness};
-use floodgate_buffer::{Publish, Strategy};
+use floodgate_buffer::{Parts, Publish, Strategy, Then};
 use floodgate_consumers::{Consumers, Health, Members};
 use floodgate_observe::Metrics;
 use floodgate_producer::{Ingress, Lanes, Server};
@@ -93,8 +93,11 @@ impl Opened {
         let server = server.await.map_err(Exit::failed)?;
         let address = server.local_addr().map_err(Exit::failed)?.to_string();
         let stop = CancellationToken::new();
-        tokio::spawn(server.run(stop.clone()));
-        tokio::spawn(lag.run(Duration::from_millis(self.settings.lag.refresh_ms), stop.clone()));
+        let parts = Parts::of_this_process();
+        tokio::spawn(parts.once("operators-listener", server.run(stop.clone())));
+        let (refresh, until) = (Duration::from_millis(self.settings.lag.refresh_ms), stop.clone());
+        let watch = move || Arc::clone(&lag).run(refresh, until.clone());
+        tokio::spawn(parts.keep("lag-watch", Then::GoOn, watch));
         Ok(AdminRole { address, stop })
     }
 
@@ -182,9 +185,13 @@ impl Deadline {
     }
 }
 
-/// Waits until a signal asks the process to stop. A second one ends it at once.
+/// Waits until a signal asks the process to stop, or one of its parts has died. A second signal ends it at once.
 pub(crate) async fn until_stopped(settings: &Settings, mut signals: Signals) -> (Signal, Deadline) {
-    let signal = signals.next().await;
+    let signal = tokio::select! {
+        signal = signals.next() => signal,
+        // load balancers notice as they do of SIGTERM
+        _ = Parts::of_this_process().any_died() => Signal::Terminate,
+    };
     let deadline = Deadline(Instant::now() + Duration::from_millis(settings.shutdown.deadline_ms));
     tracing::info!(?signal, deadline_ms = settings.shutdown.deadline_ms, "stopping");
     tokio::spawn(async move {
@@ -193,6 +200,11 @@ pub(crate) async fn until_stopped(settings: &Settings, mut signals: Signals) -> 
         std::process::exit(1);
     });
     (signal, deadline)
+}
+
+/// What a process ends with that was not asked to: whoever runs it has to start it anew.
+pub(crate) fn all_lived() -> Result<(), Exit> {
+    Parts::of_this_process().died().map_or(Ok(()), |reason| Err(Exit::failed(reason)))
 }
 
 /// The clients' listener, open.
@@ -208,13 +220,14 @@ pub(crate) struct IngressRole {
 pub(crate) struct Serving {
     ingress: Arc<Ingress>,
     stop: CancellationToken,
-    served: JoinHandle<bool>,
+    served: JoinHandle<Option<bool>>,
 }
 
 impl IngressRole {
     /// Takes requests from here on.
     pub(crate) fn start(self) -> Serving {
-        let served = tokio::spawn(self.server.run(self.stop.clone(), self.drain));
+        let serving = self.server.run(self.stop.clone(), self.drain);
+        let served = tokio::spawn(Parts::of_this_process().once("clients-listener", serving));
         Serving { ingress: self.ingress, stop: self.stop, served }
     }
 }
@@ -236,7 +249,7 @@ impl Serving {
             )));
         }
         match answered {
-            Ok(Ok(true)) => Ok(()),
+            Ok(Ok(Some(true))) => Ok(()),
             _ => Err(Exit::failed("some requests were not answered before the deadline")),
         }
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use floodgate_producer::Lanes;
 use floodgate_schemas::EventType;
 
-use crate::roles::{Opened, until_stopped};
+use crate::roles::{Opened, all_lived, until_stopped};
 use crate::settings::Settings;
 use crate::signals::Signals;
 use crate::{Exit, migrate};
@@ -32,6 +32,7 @@ pub(crate) async fn run(settings: &Settings, lanes: Lanes) -> Result<(), Exit> {
         )));
     }
     flushed.and(drained)?;
+    all_lived()?;
     tracing::info!("stopped; nothing accepted was left behind");
     Ok(())
 }

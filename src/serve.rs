@@ -5,7 +5,7 @@ use std::sync::Arc;
 use floodgate_producer::Lanes;
 
 use crate::Exit;
-use crate::roles::{Opened, until_stopped};
+use crate::roles::{Opened, all_lived, until_stopped};
 use crate::settings::Settings;
 use crate::signals::Signals;
 
@@ -23,6 +23,7 @@ pub(crate) async fn serve(settings: &Settings, lanes: Lanes) -> Result<(), Exit>
     let flushed = serving.stop(signal, settings.shutdown.grace_ms, deadline).await;
     admin.stop();
     flushed?;
+    all_lived()?;
     tracing::info!("stopped; nothing accepted was left behind");
     Ok(())
 }

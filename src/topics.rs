@@ -1,7 +1,7 @@
 //! `floodgate topics`: what the strategy keeps events in.
 
 use clap::Subcommand;
-use floodgate_buffer::TopicState;
+use floodgate_buffer::{TopicDescription, TopicFinding, TopicProperties, TopicReport, TopicState};
 
 use crate::roles::open_strategy;
 use crate::settings::Settings;
@@ -9,9 +9,9 @@ use crate::{Exit, say};
 
 #[derive(Subcommand)]
 pub(crate) enum TopicsCommand {
-    /// Create the topics that are missing; a differing partition count is an error
+    /// Create the topics that are missing; one that breaks a promise or has another partition count is an error
     Create,
-    /// Show partitions, leaders and replicas
+    /// Show partitions, leaders, replicas and the properties that promises rest on; one that breaks a promise is an error
     Describe,
 }
 
@@ -24,38 +24,43 @@ pub(crate) fn topics(settings: &Settings, command: &TopicsCommand) -> Result<(),
 
 fn create(settings: &Settings) -> Result<(), Exit> {
     let strategy = open_strategy(settings)?;
-    let reports = strategy.create_topics().map_err(Exit::failed)?;
-    let mut differing = Vec::new();
-    for report in reports {
-        let name = &report.name;
-        match report.state {
+    let mut wrong = Vec::new();
+    for TopicReport { state, description } in strategy.create_topics().map_err(Exit::failed)? {
+        let name = &description.name;
+        match state {
             TopicState::Created => say(format_args!("{name}: created"))?,
             TopicState::Existed => say(format_args!("{name}: exists"))?,
             TopicState::NotNeeded => {
                 say(format_args!("{name}: kept by the {} strategy itself", strategy.name()))?
             }
-            TopicState::Differs { has, wanted } => {
-                differing.push(format!("{name} has {has} partitions, topics.partitions is {wanted}"));
-            }
+            TopicState::Differs { has, wanted } => wrong.push(format!(
+                "{name} has {has} partitions, topics.partitions is {wanted}. Left as it is, since adding partitions moves \
+                 keys to other partitions and breaks their order: change the configuration, or drain the topic and make \
+                 it anew"
+            )),
         }
+        let differs = matches!(state, TopicState::Differs { .. });
+        // told already, with more words
+        tell(&description, &mut wrong, |finding| !(differs && finding.property == "partitions"))?;
     }
-    if differing.is_empty() {
-        return Ok(());
-    }
-    Err(Exit::failed(format!(
-        "{}. Left as it is, since adding partitions moves keys to other partitions and breaks their order: \
-         change the configuration, or drain the topic and make it anew",
-        differing.join("; ")
-    )))
+    judge(wrong)
 }
 
 fn describe(settings: &Settings) -> Result<(), Exit> {
     let strategy = open_strategy(settings)?;
-    let mut missing = Vec::new();
+    let (mut missing, mut wrong) = (Vec::new(), Vec::new());
     for topic in strategy.describe_topics().map_err(Exit::failed)? {
-        let Some(partitions) = topic.partitions else {
-            say(format_args!("{}: missing", topic.name))?;
-            missing.push(topic.name);
+        let Some(partitions) = &topic.partitions else {
+            match topic.trouble {
+                Some(trouble) => {
+                    say(format_args!("{}: not to be seen", topic.name))?;
+                    wrong.push(format!("topic {}: {trouble}", topic.name));
+                }
+                None => {
+                    say(format_args!("{}: missing", topic.name))?;
+                    missing.push(topic.name);
+                }
+            }
             continue;
         };
         say(format_args!("{}: {} partitions", topic.name, partitions.len()))?;
@@ -65,9 +70,37 @@ fn describe(settings: &Settings) -> Result<(), Exit> {
                 partition.partition, partition.leader, partition.replicas, partition.in_sync
             ))?;
         }
+        if let TopicProperties::Are(properties) = &topic.properties {
+            properties.iter().try_for_each(|(name, value)| say(format_args!("  {name} = {value}")))?;
+        }
+        tell(&topic, &mut wrong, |_| true)?;
     }
-    if missing.is_empty() {
-        return Ok(());
+    if !missing.is_empty() {
+        wrong.push(format!("{} missing; run `floodgate topics create`", missing.join(", ")));
     }
-    Err(Exit::failed(format!("{} missing; run `floodgate topics create`", missing.join(", "))))
+    judge(wrong)
+}
+
+/// Shows what is wrong with a topic; what breaks a promise is also put to what the command fails with.
+fn tell(
+    topic: &TopicDescription,
+    wrong: &mut Vec<String>,
+    is_news: impl Fn(&TopicFinding) -> bool,
+) -> Result<(), Exit> {
+    if let TopicProperties::NotChecked(reason) = &topic.properties {
+        say(format_args!("  properties not checked: {reason}"))?;
+    }
+    for finding in topic.findings.iter().filter(|finding| is_news(finding)) {
+        if finding.breaks {
+            say(format_args!("  breaks a promise: {finding}"))?;
+            wrong.push(finding.to_string());
+        } else {
+            say(format_args!("  warning: {finding}"))?;
+        }
+    }
+    Ok(())
+}
+
+fn judge(wrong: Vec<String>) -> Result<(), Exit> {
+    if wrong.is_empty() { Ok(()) } else { Err(Exit::failed(wrong.join("\n"))) }
 }

@@ -9,7 +9,7 @@ use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
-use floodgate_buffer::{Publish, Strategy};
+use floodgate_buffer::{Parts, Publish, Strategy};
 use floodgate_observe::Metrics;
 use serde_json::json;
 use tokio::net::TcpListener;
@@ -115,22 +115,38 @@ async fn metrics_text(State(shared): State<Arc<Shared>>) -> Response {
         let buffer = &[shared.buffer];
         shared.metrics.buffer_size.with_label_values(buffer).set(gauge(waiting.events));
         shared.metrics.buffer_size_bytes.with_label_values(buffer).set(gauge(waiting.bytes));
+        shared.metrics.topic_findings.reset();
+        for finding in publisher.findings() {
+            let kind = if finding.breaks { "breaks" } else { "told" };
+            let labels = &[finding.topic.as_str(), finding.property, kind];
+            shared.metrics.topic_findings.with_label_values(labels).set(1);
+        }
+    }
+    for (part, count) in Parts::of_this_process().panics() {
+        let counter = shared.metrics.part_panics.with_label_values(&[part.as_str()]);
+        counter.inc_by(count.saturating_sub(counter.get()));
     }
     ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], shared.metrics.render()).into_response()
 }
 
 async fn healthz() -> Response {
-    Json(json!({"status": "ok"})).into_response()
+    match Parts::of_this_process().died() {
+        None => Json(json!({"status": "ok"})).into_response(),
+        Some(reason) => not_ready(&reason),
+    }
 }
 
 async fn readyz(State(shared): State<Arc<Shared>>) -> Response {
-    match (shared.readiness)() {
+    let trouble = Parts::of_this_process().trouble();
+    match trouble.map_or_else(|| (shared.readiness)(), Err) {
         Ok(()) => Json(json!({"status": "ready"})).into_response(),
-        Err(detail) => {
-            let title = "This instance cannot do its work now";
-            Problem::new(StatusCode::SERVICE_UNAVAILABLE, "not-ready", title, &detail).into_response()
-        }
+        Err(detail) => not_ready(&detail),
     }
+}
+
+fn not_ready(detail: &str) -> Response {
+    let title = "This instance cannot do its work now";
+    Problem::new(StatusCode::SERVICE_UNAVAILABLE, "not-ready", title, detail).into_response()
 }
 
 async fn lag_report(State(shared): State<Arc<Shared>>) -> Response {

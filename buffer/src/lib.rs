@@ -28,6 +28,7 @@ mod lag;
 mod log;
 mod memory;
 mod murmur2;
+mod parts;
 mod receipt;
 mod record;
 mod topics;
@@ -45,9 +46,13 @@ pub use config::{BufferConfig, InMemoryConfig, KafkaConfig, PASS_THROUGH, Strate
 pub use lag::{GroupLag, LagError, PartitionLag};
 pub use log::{Chunk, Log, LogError};
 pub use murmur2::murmur2_partition;
+pub use parts::{Parts, Then};
 pub use receipt::{Outcome, Receipt, Receipts};
 pub use record::{Header, Offset, Origin, Partition, Record, Topic};
-pub use topics::{PartitionDescription, TopicDescription, TopicReport, TopicState, TopicsError};
+pub use topics::{
+    PartitionDescription, TopicDescription, TopicFinding, TopicProperties, TopicReport, TopicState,
+    TopicsError,
+};
 pub use wake::{Wake, read_mail};
 
 /// A boxed future: one allocation per batch or command, which keeps the traits object-safe.
@@ -130,6 +135,11 @@ pub trait Publish: Send + Sync {
     /// # Errors
     /// One sentence that says what is missing and what to do.
     fn ready(&self) -> Result<(), String>;
+
+    /// What was wrong with the topics when they were looked at last.
+    fn findings(&self) -> Vec<TopicFinding> {
+        Vec::new()
+    }
 
     /// Records taken and not yet acknowledged (Kafka) or applied (memory).
     fn waiting(&self) -> Waiting;

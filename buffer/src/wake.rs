@@ -72,6 +72,13 @@ pub async fn read_mail() -> Infallible {
     .await
 }
 
+// a panic among the reports must not leave those asleep that were answered before it
+impl Drop for Wakes {
+    fn drop(&mut self) {
+        self.wake_all();
+    }
+}
+
 /// A request that can go on.
 #[must_use = "the request sleeps until it is woken"]
 pub struct Wake {

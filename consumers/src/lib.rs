@@ -43,15 +43,21 @@ use pipeline::Pipeline;
 /// Members at work. Each ends with `Err` when something of its end went wrong: a sentence about it.
 pub type Members = JoinSet<Result<(), String>>;
 
-/// A member that meets a bug must not vanish unseen: readiness tells, and so does the end.
+/// A member that meets a bug must not vanish unseen: readiness tells, and it begins anew. What it had not committed comes
+/// again, to it or another.
 async fn watch<E: Event>(pipeline: Pipeline<E>, health: MemberHealth) -> Result<(), String> {
-    match tokio::spawn(pipeline.run()).await {
-        Ok(ended) => ended.map_err(|error| error.to_string()),
-        Err(bug) => {
-            let trouble = format!("a consumer of {} events met a bug and ended: {bug}", E::TYPE);
-            tracing::error!("{trouble}");
-            health.troubled(trouble.clone());
-            Err(trouble)
+    let pipeline = Arc::new(pipeline);
+    loop {
+        match tokio::spawn(Arc::clone(&pipeline).run()).await {
+            Ok(ended) => return ended.map_err(|error| error.to_string()),
+            Err(bug) => {
+                let trouble = format!("a consumer of {} events met a bug and begins anew: {bug}", E::TYPE);
+                tracing::error!("{trouble}");
+                health.troubled(trouble.clone());
+                if pipeline.pause(pipeline.config.retry_max()).await.is_err() {
+                    return Err(trouble);
+                }
+            }
         }
     }
 }

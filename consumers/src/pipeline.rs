@@ -62,7 +62,7 @@ impl<E: Event> Pipeline<E> {
     ///
     /// # Errors
     /// The last offsets were not committed: what they stand for will be delivered, and do nothing, again.
-    pub(crate) async fn run(self) -> Result<(), SubscribeError> {
+    pub(crate) async fn run(self: Arc<Self>) -> Result<(), SubscribeError> {
         let mut backoff = Backoff::new(&self.config);
         loop {
             let worked = self.work(&mut backoff).await;

@@ -161,7 +161,7 @@ impl World {
             stop,
             event: PhantomData,
         };
-        tokio::time::timeout(Duration::from_secs(30), pipeline.run())
+        tokio::time::timeout(Duration::from_secs(30), Arc::new(pipeline).run())
             .await
             .expect("the member ends")
             .unwrap();

@@ -45,6 +45,10 @@ pub struct Metrics {
     pub dead_letters: IntCounterVec,
     /// `floodgate_partition_held{group,partition}`: 1 while this process holds a partition for its bad records.
     pub partitions_held: IntGaugeVec,
+    /// `floodgate_topic_findings{topic,property,kind}`: 1 for what is wrong with a topic; `kind` is `breaks` or `told`.
+    pub topic_findings: IntGaugeVec,
+    /// `floodgate_part_panics_total{part}`: how often a background part of this process met a bug.
+    pub part_panics: IntCounterVec,
     /// `buffer_size{buffer}`: events waiting in this process's publisher.
     pub buffer_size: IntGaugeVec,
     /// `buffer_size_bytes{buffer}`: the same in bytes.
@@ -213,6 +217,16 @@ impl Metrics {
                 "floodgate_partition_held",
                 "1 while a partition is held because most of its records are bad",
                 &["group", "partition"],
+            )?,
+            topic_findings: make.gauges(
+                "floodgate_topic_findings",
+                "What is wrong with the topics",
+                &["topic", "property", "kind"],
+            )?,
+            part_panics: make.counters(
+                "floodgate_part_panics_total",
+                "How often a background part met a bug",
+                &["part"],
             )?,
             buffer_size: make.gauges("buffer_size", "Events waiting in this process", &["buffer"])?,
             buffer_size_bytes: make.gauges(

@@ -9,11 +9,12 @@
 //! the lane's runtime for good.
 
 use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
-use floodgate_buffer::read_mail;
+use floodgate_buffer::{Parts, Then, read_mail};
 use tokio::runtime::{Builder, Handle};
 
 /// Where connections are served; never empty.
@@ -39,16 +40,6 @@ impl Drop for Counted {
     }
 }
 
-/// Ends the process: without one of its lanes it would seem to work, and leave connections unanswered.
-struct EndsTheProcess;
-
-impl Drop for EndsTheProcess {
-    fn drop(&mut self) {
-        tracing::error!("a thread that serves connections has ended; ending the process");
-        std::process::abort();
-    }
-}
-
 impl Lanes {
     /// So many lanes, at least one. Not to be called on a runtime.
     ///
@@ -58,11 +49,16 @@ impl Lanes {
         let lane = |number| {
             let runtime = Builder::new_current_thread().enable_all().build()?;
             let lane = Lane::new(runtime.handle().clone());
+            let name = format!("lane-{number}");
+            let part = name.clone();
+            // its connections end with it, and the process has to as well: it would go on with fewer lanes, and what was
+            // spawned there would be missing
             let serve = move || {
-                let _at_the_end = EndsTheProcess;
-                match runtime.block_on(read_mail()) {}
+                let ended = catch_unwind(AssertUnwindSafe(|| match runtime.block_on(read_mail()) {}));
+                let Err(panic) = ended;
+                Parts::of_this_process().panicked(&part, Then::EndTheProcess, &*panic);
             };
-            thread::Builder::new().name(format!("lane-{number}")).spawn(serve)?;
+            thread::Builder::new().name(name).spawn(serve)?;
             Ok(lane)
         };
         (0..count.max(1)).map(lane).collect::<Result<_, _>>().map(Self)

@@ -29,7 +29,7 @@ mod waiting;
 use std::sync::Arc;
 use std::time::Duration;
 
-use floodgate_buffer::Publish;
+use floodgate_buffer::{Parts, Publish};
 use floodgate_observe::{HttpMetrics, Metrics};
 use floodgate_schemas::Keying;
 use floodgate_store::Reads;
@@ -91,13 +91,20 @@ impl Ingress {
         self.waiting.over.cancel();
     }
 
+    fn is_draining(&self) -> bool {
+        self.waiting.over.is_cancelled()
+    }
+
     /// Whether this ingress can take events.
     ///
     /// # Errors
     /// One sentence that says why not and what to do.
     pub fn ready(&self) -> Result<(), String> {
-        if self.waiting.over.is_cancelled() {
+        if self.is_draining() {
             return Err("shutting down".to_owned());
+        }
+        if let Some(trouble) = Parts::of_this_process().trouble() {
+            return Err(trouble);
         }
         self.publisher.ready()
     }

@@ -12,6 +12,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use floodgate_buffer::{Parts, Then};
 use floodgate_observe::HttpMetrics;
 use floodgate_schemas::EventId;
 use floodgate_store::{Decision, ReadError, Reads};
@@ -145,7 +146,9 @@ impl Waiting {
         self.metrics.waiters.inc();
         if !state.polling {
             state.polling = true;
-            tokio::spawn(poll_while_needed(Arc::downgrade(self)));
+            let waiting = Arc::downgrade(self);
+            let poll = move || poll_while_needed(Weak::clone(&waiting));
+            tokio::spawn(Parts::of_this_process().keep("decision-lookups", Then::GoOn, poll));
         } else if time < self.interval {
             self.hurry.notify_one();
         }

@@ -37,11 +37,27 @@ pub struct KafkaOptions {
     pub quick_jit: bool,
     /// Whether each broker can also be reached through a [`Link`] of its own, under [`Kafka::linked_bootstrap`].
     pub linked: bool,
+    /// The host under which clients of the links are told to find the brokers; 127.0.0.1 unless that is to fail.
+    pub linked_host: String,
+    /// Whether permissions are checked, and each broker can also be reached with the login [`LOGIN`], under
+    /// [`Kafka::secured_bootstrap`]. Whoever comes without a login may do everything.
+    pub secured: bool,
 }
+
+/// Name and password of the one user of a secured cluster, who may do what [`Kafka::grant`] says.
+pub const LOGIN: (&str, &str) = ("floodgate", "secret");
 
 impl Default for KafkaOptions {
     fn default() -> Self {
-        KafkaOptions { brokers: 1, properties: Vec::new(), heap_mb: 256, quick_jit: true, linked: false }
+        KafkaOptions {
+            brokers: 1,
+            properties: Vec::new(),
+            heap_mb: 256,
+            quick_jit: true,
+            linked: false,
+            linked_host: "127.0.0.1".to_owned(),
+            secured: false,
+        }
     }
 }
 
@@ -60,6 +76,7 @@ struct Broker {
     port: u16,
     controller_port: u16,
     linked: Option<Linked>,
+    secured_port: Option<u16>,
     process: Mutex<Option<Arc<Process>>>,
 }
 
@@ -97,7 +114,9 @@ impl Kafka {
                 let port = ports::free_port()?;
                 Ok(Linked { port, link: proxy.link(port)? })
             });
-            Ok(Broker { port, controller_port, linked: linked.transpose()?, process: Mutex::new(None) })
+            let secured_port = options.secured.then(ports::free_port).transpose()?;
+            let (linked, process) = (linked.transpose()?, Mutex::new(None));
+            Ok(Broker { port, controller_port, linked, secured_port, process })
         };
         let brokers = (0..options.brokers).map(new_broker).collect::<Result<_>>()?;
         let kafka = Kafka { options, brokers, java, scratch };
@@ -117,6 +136,31 @@ impl Kafka {
     pub fn linked_bootstrap(&self) -> String {
         let linked = self.brokers.iter().filter_map(|broker| broker.linked.as_ref());
         linked.map(|linked| format!("127.0.0.1:{}", linked.link.port())).collect::<Vec<_>>().join(",")
+    }
+
+    /// The addresses that want a login. Empty unless [`KafkaOptions::secured`].
+    pub fn secured_bootstrap(&self) -> String {
+        let ports = self.brokers.iter().filter_map(|broker| broker.secured_port);
+        ports.map(|port| format!("127.0.0.1:{port}")).collect::<Vec<_>>().join(",")
+    }
+
+    /// Lets the user do something, in the words of Kafka's `kafka-acls.sh`, such as `--operation Write --topic some`.
+    pub fn grant(&self, what: &[&str]) -> Result<()> {
+        self.change_permissions(&["--add"], what)
+    }
+
+    /// Takes that back.
+    pub fn revoke(&self, what: &[&str]) -> Result<()> {
+        self.change_permissions(&["--remove", "--force"], what)
+    }
+
+    fn change_permissions(&self, how: &[&str], what: &[&str]) -> Result<()> {
+        let (bootstrap, user) = (self.bootstrap(), format!("User:{}", LOGIN.0));
+        let mut args = vec!["--bootstrap-server", &bootstrap];
+        args.extend(how);
+        args.extend(["--allow-principal", &user]);
+        args.extend(what);
+        self.run_tool("org.apache.kafka.tools.AclCommand", &args).map(drop)
     }
 
     /// The link to broker `i`.
@@ -224,11 +268,17 @@ impl Kafka {
     }
 
     fn properties(&self, i: usize) -> String {
-        let Broker { port, controller_port, linked, .. } = &self.brokers[i];
-        let (linked_at, linked_through) = linked.as_ref().map_or_else(Default::default, |linked| {
+        let Broker { port, controller_port, linked, secured_port, .. } = &self.brokers[i];
+        let host = &self.options.linked_host;
+        let (mut more_at, mut more_through) = linked.as_ref().map_or_else(Default::default, |linked| {
             let (port, link) = (linked.port, linked.link.port());
-            (format!(",LINKED://127.0.0.1:{port}"), format!(",LINKED://127.0.0.1:{link}"))
+            (format!(",LINKED://127.0.0.1:{port}"), format!(",LINKED://{host}:{link}"))
         });
+        if let Some(port) = secured_port {
+            let secured = format!(",SECURED://127.0.0.1:{port}");
+            more_at += &secured;
+            more_through += &secured;
+        }
         let node = i + 1;
         let voters: Vec<String> = (1..)
             .zip(&self.brokers)
@@ -244,9 +294,9 @@ impl Kafka {
              controller.quorum.voters={voters}\n\
              controller.listener.names=CONTROLLER\n\
              inter.broker.listener.name=PLAINTEXT\n\
-             listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,LINKED:PLAINTEXT\n\
-             listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port}{linked_at}\n\
-             advertised.listeners=PLAINTEXT://127.0.0.1:{port}{linked_through}\n\
+             listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,LINKED:PLAINTEXT,SECURED:SASL_PLAINTEXT\n\
+             listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port}{more_at}\n\
+             advertised.listeners=PLAINTEXT://127.0.0.1:{port}{more_through}\n\
              log.dirs={data}\n\
              auto.create.topics.enable=false\n\
              group.initial.rebalance.delay.ms=0\n\
@@ -264,6 +314,17 @@ impl Kafka {
             text += "log.cleaner.dedupe.buffer.size=8388608\n";
             // A dead broker is noticed after 3 s instead of 9, and a killed one may come back as soon.
             text += "broker.heartbeat.interval.ms=500\nbroker.session.timeout.ms=3000\n";
+        }
+        if secured_port.is_some() {
+            let (user, password) = LOGIN;
+            text += "authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer\n\
+                     super.users=User:ANONYMOUS\n\
+                     listener.name.secured.sasl.enabled.mechanisms=PLAIN\n";
+            let module = "org.apache.kafka.common.security.plain.PlainLoginModule";
+            let _ = writeln!(
+                text,
+                "listener.name.secured.plain.sasl.jaas.config={module} required user_{user}=\"{password}\";"
+            );
         }
         for (name, value) in &self.options.properties {
             let _ = writeln!(text, "{name}={value}");

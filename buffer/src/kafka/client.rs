@@ -3,8 +3,10 @@
 use std::time::Duration;
 
 use rdkafka::ClientConfig;
+use rdkafka_sys::RD_KAFKA_EVENT_ERROR;
 use toml::{Table, Value};
 
+use super::cause::Asking;
 use crate::{BatchLimits, KafkaConfig, OpenError};
 
 /// Properties that decide about the promises (acknowledgement, order, manual commits, limits) or that have a
@@ -100,9 +102,12 @@ impl ClientSettings {
         Ok(settings)
     }
 
-    /// For asking only: metadata, offsets, topics.
-    pub(super) fn asking(&self) -> ClientConfig {
-        self.passed_through_over(self.base())
+    /// For asking only: metadata, offsets, topics. The context tells what keeps the client from its answers.
+    pub(super) fn asking(&self) -> (ClientConfig, Asking) {
+        let mut config = self.base();
+        // a client made by rust-rdkafka for admin requests would only log them
+        config.set("enabled_events", RD_KAFKA_EVENT_ERROR.to_string());
+        (self.passed_through_over(config), Asking::new(&self.kafka.brokers))
     }
 
     fn base(&self) -> ClientConfig {

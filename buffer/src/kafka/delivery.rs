@@ -14,7 +14,9 @@ use tokio::net::unix::pipe::Receiver;
 use tokio::time::MissedTickBehavior;
 
 use super::generation::Generation;
+use super::health::{Deliveries, Seen};
 use super::publisher::{Counts, KafkaPublisher};
+use crate::Outcome;
 use crate::wake::Wakes;
 
 /// How often producers are asked whether one met a fatal error, or they are needed no longer.
@@ -23,60 +25,84 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(100);
 /// How often an event is taken from every producer before other tasks get their turn.
 const ROUNDS_AT_ONCE: usize = 16;
 
-/// Completes receipts until the producers are retired and hold nothing more.
-pub(super) async fn deliver_until_retired(
-    generation: Arc<Generation>,
-    announcements: Receiver,
-    counts: Arc<Counts>,
-    publisher: Weak<KafkaPublisher>,
-) {
-    let mut wakes = Wakes::default();
-    let mut look = tokio::time::interval(LOOK_INTERVAL);
-    look.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    loop {
-        poll_fn(|context| {
-            // first, so that what comes after the last poll is announced anew
-            while let Poll::Ready(Ok(())) = announcements.poll_read_ready(context) {
-                // an empty pipe is no longer ready
-                let _ = announcements.try_read(&mut [0; 64]);
-            }
-            let is_empty = (0..ROUNDS_AT_ONCE).any(|_| {
-                let met_event = generation.poll(|report| {
-                    if let Some(error) = report.error {
-                        tracing::debug!(%error, outcome = ?report.outcome, "a record was not acknowledged");
-                    }
-                    counts.release(report.in_flight.bytes);
-                    if let Some(wake) = report.in_flight.receipt.complete(report.outcome) {
-                        wakes.add(wake);
-                    }
-                });
-                // after the whole event: a request with many records is woken once, and none runs in between
-                wakes.wake_all();
-                !met_event
-            });
-            if !is_empty {
-                context.waker().wake_by_ref();
-            }
-            look.poll_tick(context).map(drop)
-        })
-        .await;
-        if generation.retired.load(Ordering::Acquire) {
-            if generation.unreported() == 0 {
+/// The reports of one generation, until its producers are retired and hold nothing more.
+pub(super) struct Delivery {
+    pub(super) generation: Arc<Generation>,
+    pub(super) announcements: Receiver,
+    pub(super) counts: Arc<Counts>,
+    pub(super) deliveries: Arc<Deliveries>,
+    pub(super) publisher: Weak<KafkaPublisher>,
+}
+
+impl Delivery {
+    /// Completes receipts.
+    pub(super) async fn work_until_retired(&self) {
+        let mut wakes = Wakes::default();
+        let mut look = tokio::time::interval(LOOK_INTERVAL);
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            poll_fn(|context| {
+                // first, so that what comes after the last poll is announced anew
+                while let Poll::Ready(Ok(())) = self.announcements.poll_read_ready(context) {
+                    // an empty pipe is no longer ready
+                    let _ = self.announcements.try_read(&mut [0; 64]);
+                }
+                let is_empty = (0..ROUNDS_AT_ONCE).any(|_| !self.complete_one(&mut wakes));
+                if !is_empty {
+                    context.waker().wake_by_ref();
+                }
+                look.poll_tick(context).map(drop)
+            })
+            .await;
+            if self.is_over().await {
                 break;
             }
-            continue;
-        }
-        let Some(publisher) = publisher.upgrade() else {
-            generation.retired.store(true, Ordering::Release);
-            continue;
-        };
-        // asked again until new producers are there
-        if let Some(reason) = generation.fatal_error() {
-            // librdkafka waits for its threads here too; what went wrong is told there, and this is tried again
-            let broken = Arc::clone(&generation);
-            let _ = tokio::task::spawn_blocking(move || publisher.replace(&broken, &reason)).await;
         }
     }
-    // librdkafka waits for its threads to end
-    drop(tokio::task::spawn_blocking(move || drop(generation)));
+
+    /// Works off one event of each producer. Returns whether there was any.
+    fn complete_one(&self, wakes: &mut Wakes) -> bool {
+        let mut seen = Seen::default();
+        let met_event = self.generation.poll(|report| {
+            if let Some(error) = report.error {
+                tracing::debug!(%error, outcome = ?report.outcome, "a record was not acknowledged");
+            }
+            seen.add(report.outcome == Outcome::Stored, report.error);
+            self.counts.release(report.in_flight.bytes);
+            #[cfg(test)]
+            if let Some(publisher) = self.publisher.upgrade() {
+                publisher.planted.meet(super::publisher::Part::Delivery);
+            }
+            if let Some(wake) = report.in_flight.receipt.complete(report.outcome) {
+                wakes.add(wake);
+            }
+        });
+        // after the whole event: a request with many records is woken once, and none runs in between
+        wakes.wake_all();
+        if met_event {
+            self.deliveries.note(&seen);
+        }
+        met_event
+    }
+
+    /// Has producers replaced that can never send again. Returns whether the retired ones hold nothing more.
+    async fn is_over(&self) -> bool {
+        let generation = &self.generation;
+        if generation.retired.load(Ordering::Acquire) {
+            return generation.unreported() == 0;
+        }
+        let Some(publisher) = self.publisher.upgrade() else {
+            generation.retired.store(true, Ordering::Release);
+            return false;
+        };
+        // asked again until new producers are there
+        if let Some((code, reason)) = generation.fatal_error()
+            && publisher.may_replace()
+        {
+            // librdkafka waits for its threads here too; what went wrong is told there, and this is tried again
+            let broken = Arc::clone(generation);
+            let _ = tokio::task::spawn_blocking(move || publisher.replace(&broken, code, &reason)).await;
+        }
+        false
+    }
 }

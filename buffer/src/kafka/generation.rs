@@ -29,6 +29,7 @@ use rdkafka::types::RDKafkaErrorCode;
 use tokio::net::unix::pipe::{self, Receiver};
 use tokio::runtime::Handle;
 
+use super::cause::Heard;
 use super::native::{Context, InFlight, Producer, Report};
 use super::{ClientSettings, Names};
 use crate::murmur2::murmur2_partition;
@@ -54,6 +55,7 @@ impl Generation {
         settings: &ClientSettings,
         names: &Names,
         partitions: usize,
+        heard: &Arc<Heard>,
     ) -> Result<(Arc<Self>, Receiver), OpenError> {
         Handle::try_current()
             .map_err(|_| OpenError("a publisher reports on a tokio runtime: there is none".to_owned()))?;
@@ -62,7 +64,8 @@ impl Generation {
         let announcements = sender.into_nonblocking_fd().map_err(no_pipe)?;
         let config = settings.producer();
         let producer = |_| {
-            Producer::new(&config, &names.topics, announcements.try_clone().map_err(no_pipe)?)
+            let announcements = announcements.try_clone().map_err(no_pipe)?;
+            Producer::new(&config, &names.topics, announcements, Arc::clone(heard))
                 .map_err(|error| OpenError(format!("no Kafka producer: {error}")))
         };
         let (count, partitions) = (usize::from(settings.kafka.producers.max(1)), partitions.max(1));
@@ -118,7 +121,7 @@ impl Generation {
     }
 
     /// Why one of them can never send again, if so.
-    pub(super) fn fatal_error(&self) -> Option<String> {
+    pub(super) fn fatal_error(&self) -> Option<(RDKafkaErrorCode, String)> {
         self.producers.iter().find_map(Producer::fatal_error)
     }
 
@@ -268,7 +271,8 @@ mod tests {
     #[tokio::test]
     async fn a_refused_record_is_counted_out() {
         let strategy = testing::strategy_with(&testing::config("127.0.0.1:9".into()));
-        let (generation, _announcements) = Generation::new(&strategy.settings, &strategy.names, 3).unwrap();
+        let (generation, _announcements) =
+            Generation::new(&strategy.settings, &strategy.names, 3, &Arc::default()).unwrap();
         let value = vec![0; 2 << 20];
         let record = Record {
             topic: Topic::Events(EventType::Like),

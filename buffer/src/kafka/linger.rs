@@ -80,6 +80,11 @@ impl Gathered {
         self.records.push((Place { topic: record.topic, key, value, headers }, in_flight));
     }
 
+    /// How many records, and the bytes of their keys and values.
+    pub(super) fn size(&self) -> (usize, usize) {
+        (self.records.len(), self.records.iter().map(|(_, in_flight)| in_flight.bytes).sum())
+    }
+
     /// Gives all records, in the order they came, and keeps the memory for the next ones.
     pub(super) fn drain(&mut self, mut send: impl FnMut(&Record<'_>, InFlight)) {
         let part = |range: Range<usize>| &self.bytes[range];

@@ -4,31 +4,33 @@
 //! * [`native`]: what rust-rdkafka does not offer of the producer; the only `unsafe`.
 //! * [`publisher`]: admission, rebuilding after a fatal error; [`linger`] lets records gather, [`generation`] is the producers
 //!   and which partition is whose, [`delivery`] their reports.
+//! * [`probe`]: whether records can be stored; [`health`] concludes it from deliveries, [`cause`] puts errors into words.
 //! * [`member`] and [`subscription`]: one group member, its thread and its handle.
 //! * [`offsets`]: what the cluster knows of positions, and where a member reads on.
-//! * [`lag`], [`log`] and [`topics`]: what operators ask.
+//! * [`lag`], [`log`] and [`topics`]: what operators ask; `topics/promises.rs` is what a topic has to be.
 
+mod cause;
 mod client;
 mod delivery;
 mod generation;
+mod health;
 mod lag;
 mod linger;
 mod log;
 mod member;
 mod native;
 mod offsets;
+mod probe;
 mod publisher;
 mod rebalance;
 mod subscription;
 mod topics;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use floodgate_schemas::EventType;
 use parking_lot::Mutex;
-use rdkafka::error::KafkaError;
-use rdkafka::types::RDKafkaErrorCode;
 
 use crate::{
     BatchLimits, GroupLag, KafkaConfig, LagError, Log, OpenError, Publish, Strategy, Subscription, Topic,
@@ -125,8 +127,7 @@ impl Strategy for Kafka {
         if let Some(publisher) = &*slot {
             return Ok(Arc::clone(publisher) as Arc<dyn Publish>);
         }
-        let publisher =
-            publisher::KafkaPublisher::start(&self.settings, &self.names, self.topics.partitions as usize)?;
+        let publisher = publisher::KafkaPublisher::start(&self.settings, &self.names, &self.topics)?;
         Ok(Arc::clone(slot.insert(publisher)) as Arc<dyn Publish>)
     }
 
@@ -159,7 +160,21 @@ impl Strategy for Kafka {
     }
 
     fn describe_topics(&self) -> Result<Vec<TopicDescription>, TopicsError> {
-        topics::describe(&self.settings, &self.names)
+        let oldest_unapplied = |topic: Topic| match topic {
+            Topic::Events(of) => self.oldest_unapplied(of),
+            Topic::DeadLetters => None,
+        };
+        topics::describe(&self.settings, &self.names, &self.topics, &oldest_unapplied)
+    }
+}
+
+impl Kafka {
+    /// How old the oldest event is that its group has not applied, in milliseconds, as far as that is known.
+    fn oldest_unapplied(&self, of: EventType) -> Option<i64> {
+        let lag = self.lag(of).ok()?;
+        let oldest_ms = lag.partitions.iter().filter_map(|partition| partition.oldest_unapplied_ms).min()?;
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).ok()?;
+        Some(i64::try_from(now.as_millis()).ok()?.saturating_sub(oldest_ms))
     }
 }
 
@@ -170,18 +185,6 @@ fn say(level: i32, facility: &str, message: &str) {
         // connections that come and go are told by the readiness probe, once and in plain words
         3..=5 => tracing::debug!(target: "librdkafka", facility, "{message}"),
         _ => tracing::trace!(target: "librdkafka", facility, "{message}"),
-    }
-}
-
-/// An error librdkafka met on its own, outside any call.
-fn log_error(error: &KafkaError, reason: &str) {
-    use RDKafkaErrorCode::{AllBrokersDown, BrokerTransportFailure, OperationTimedOut, Resolve};
-    // said again with every attempt to connect; the readiness probe says it once
-    let connection = [AllBrokersDown, BrokerTransportFailure, OperationTimedOut, Resolve];
-    if error.rdkafka_error_code().is_some_and(|code| connection.contains(&code)) {
-        tracing::debug!(target: "librdkafka", %error, "{reason}");
-    } else {
-        tracing::warn!(target: "librdkafka", %error, "{reason}");
     }
 }
 

@@ -18,9 +18,12 @@
 //! [confluent-kafka-go#921](https://github.com/confluentinc/confluent-kafka-go/issues/921). Such a report has
 //! no offset, as the broker never answered for the batch, and is read as [`Outcome::Unknown`].
 
+mod asked;
+
 use std::ffi::{CStr, CString, c_char, c_void};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::ptr;
+use std::sync::Arc;
 
 use rdkafka::ClientConfig;
 use rdkafka::client::{Client, ClientContext};
@@ -30,7 +33,10 @@ use rdkafka::topic_partition_list::TopicPartitionList;
 use rdkafka::types::{RDKafkaErrorCode, RDKafkaRespErr, RDKafkaTopic, RDKafkaType};
 use rdkafka_sys as sys;
 
+use super::cause::Heard;
 use crate::{Outcome, Receipt, Record};
+
+pub(super) use asked::{TopicThere, describe_topics, listen};
 
 /// What goes through librdkafka with a record and comes back in its delivery report.
 pub(super) struct InFlight {
@@ -51,8 +57,8 @@ pub(super) struct Report {
 /// Lets the partitioner choose (`RD_KAFKA_PARTITION_UA`, a macro the bindings leave out).
 const PARTITION_ANY: i32 = -1;
 
-/// Logs what librdkafka says, through `tracing`.
-pub(super) struct Context;
+/// Logs what librdkafka says, through `tracing`; errors are remembered, for the readiness probe to tell.
+pub(super) struct Context(pub(super) Arc<Heard>);
 
 impl ClientContext for Context {
     fn log(&self, level: rdkafka::config::RDKafkaLogLevel, facility: &str, message: &str) {
@@ -60,7 +66,8 @@ impl ClientContext for Context {
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        super::log_error(&error, reason);
+        tracing::debug!(target: "librdkafka", %error, "{reason}");
+        self.0.note(&error, reason);
     }
 }
 
@@ -85,6 +92,29 @@ unsafe impl Send for QueueHandle {}
 // SAFETY: as above.
 unsafe impl Sync for QueueHandle {}
 
+/// An event while it is worked off.
+struct EventHandle {
+    event: *mut sys::rd_kafka_event_t,
+    is_reports: bool,
+}
+
+impl Drop for EventHandle {
+    fn drop(&mut self) {
+        // SAFETY: the event is valid and released once. Reports that a panic left in it are taken out by the rule for all:
+        // each message once, and its box freed. A receipt that is dropped reads `Unknown`.
+        unsafe {
+            while self.is_reports {
+                let message = sys::rd_kafka_event_message_next(self.event);
+                if message.is_null() {
+                    break;
+                }
+                drop(report(&*message));
+            }
+            sys::rd_kafka_event_destroy(self.event);
+        }
+    }
+}
+
 impl Drop for TopicHandle {
     fn drop(&mut self) {
         // SAFETY: the handle came from rd_kafka_topic_new and is released once, before its client.
@@ -102,7 +132,12 @@ impl Drop for QueueHandle {
 impl Producer {
     /// `topics` are the full names in the order of [`crate::Topic::ALL`]. A byte is written to `announcements`, which must
     /// not block, when there is an event for [`Producer::poll`], and no further one until it is called.
-    pub(super) fn new(config: &ClientConfig, topics: &[String], announcements: OwnedFd) -> KafkaResult<Self> {
+    pub(super) fn new(
+        config: &ClientConfig,
+        topics: &[String],
+        announcements: OwnedFd,
+        heard: Arc<Heard>,
+    ) -> KafkaResult<Self> {
         let native_config = config.create_native_config()?;
         // SAFETY: the configuration object is valid and not yet given to a client.
         unsafe {
@@ -111,7 +146,7 @@ impl Producer {
                 sys::RD_KAFKA_EVENT_DR | sys::RD_KAFKA_EVENT_ERROR,
             );
         }
-        let client = Client::new(config, native_config, RDKafkaType::RD_KAFKA_PRODUCER, Context)?;
+        let client = Client::new(config, native_config, RDKafkaType::RD_KAFKA_PRODUCER, Context(heard))?;
         let handles = topics.iter().map(|name| {
             let name = CString::new(name.as_str())?;
             // SAFETY: client and name are valid; a null topic configuration means the client's own.
@@ -235,13 +270,15 @@ impl Producer {
     /// Takes one event, if there is one; gives every report in it to `reports`, logs anything else. Returns whether there
     /// was one.
     pub(super) fn poll(&self, mut reports: impl FnMut(Report)) -> bool {
-        // SAFETY: the queue is valid; the event is freed at the end of this function and nothing borrowed
-        // from it leaves.
+        // SAFETY: the queue is valid; the event is freed at the end of this function, also if that is a panic, and
+        // nothing borrowed from it leaves.
         unsafe {
             let event = sys::rd_kafka_queue_poll(self.queue.0, 0);
             if event.is_null() {
                 return false;
             }
+            let is_reports = sys::rd_kafka_event_type(event) == sys::RD_KAFKA_EVENT_DR;
+            let _freed = EventHandle { event, is_reports };
             match sys::rd_kafka_event_type(event) {
                 sys::RD_KAFKA_EVENT_DR => loop {
                     let message = sys::rd_kafka_event_message_next(event);
@@ -253,7 +290,7 @@ impl Producer {
                 sys::RD_KAFKA_EVENT_ERROR => {
                     let code = sys::rd_kafka_event_error(event);
                     let reason = text_of(sys::rd_kafka_event_error_string(event));
-                    super::log_error(&KafkaError::Global(code.into()), &reason);
+                    self.client.context().error(KafkaError::Global(code.into()), &reason);
                 }
                 sys::RD_KAFKA_EVENT_LOG => {
                     let (mut facility, mut text, mut level) = (ptr::null(), ptr::null(), 0);
@@ -263,14 +300,13 @@ impl Producer {
                 }
                 _ => {}
             }
-            sys::rd_kafka_event_destroy(event);
             true
         }
     }
 
-    /// Why this producer can never send again, if so: its idempotent sequence is broken.
-    pub(super) fn fatal_error(&self) -> Option<String> {
-        self.client.fatal_error().map(|(_, reason)| reason)
+    /// Why this producer can never send again, if so: its idempotent sequence is broken, or the cluster refuses it one.
+    pub(super) fn fatal_error(&self) -> Option<(RDKafkaErrorCode, String)> {
+        self.client.fatal_error()
     }
 
     /// Records queued or sent and not yet reported.

@@ -10,36 +10,72 @@
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use parking_lot::{Mutex, RwLock};
-use rdkafka::client::Client;
+use rdkafka::error::KafkaError;
 use rdkafka::types::RDKafkaErrorCode;
 use tokio::net::unix::pipe::Receiver;
 
-use super::delivery::deliver_until_retired;
+use super::cause::Heard;
+use super::delivery::Delivery;
 use super::generation::{Generation, Way};
+use super::health::{Deliveries, Rebuilds};
 use super::linger::{Gathered, Linger};
-use super::native::{Context, InFlight};
-use super::{ASK_TIMEOUT, ClientSettings, Names};
-use crate::{BoxFuture, OpenError, Outcome, Publish, Receipt, Record, Refused, Topic, Waiting};
-
-/// How often readiness is asked of the cluster while it is good, and while it is not.
-const PROBE_INTERVAL_READY: Duration = Duration::from_secs(5);
-const PROBE_INTERVAL_UNREADY: Duration = Duration::from_millis(500);
+use super::native::InFlight;
+use super::probe::Probe;
+use super::{ClientSettings, Names};
+use crate::{
+    BoxFuture, OpenError, Outcome, Parts, Publish, Receipt, Record, Refused, Then, Topic, TopicFinding,
+    TopicsConfig, Waiting,
+};
 
 pub(super) struct KafkaPublisher {
-    settings: Arc<ClientSettings>,
-    names: Arc<Names>,
-    partitions: usize,
-    current: RwLock<Arc<Generation>>,
+    pub(super) settings: Arc<ClientSettings>,
+    pub(super) names: Arc<Names>,
+    pub(super) topics: TopicsConfig,
+    pub(super) current: RwLock<Arc<Generation>>,
     counts: Arc<Counts>,
-    health: Mutex<Result<(), String>>,
+    /// What the clients of all generations said.
+    pub(super) heard: Arc<Heard>,
+    pub(super) deliveries: Arc<Deliveries>,
+    pub(super) rebuilds: Mutex<Rebuilds>,
+    pub(super) health: Mutex<Result<(), String>>,
+    pub(super) findings: Mutex<Vec<TopicFinding>>,
+    /// Topics that do not keep what a 202 promises, in the order of [`Topic::ALL`].
+    pub(super) refuses: [AtomicBool; Topic::ALL.len()],
     closed: AtomicBool,
     linger: Linger,
     /// What librdkafka refuses for its size, known before a record gathers: then nobody would be told.
     record_max_bytes: usize,
+    #[cfg(test)]
+    pub(super) planted: Planted,
+}
+
+/// A panic that a test plants in one of the parts.
+#[cfg(test)]
+#[derive(Default)]
+pub(super) struct Planted(Mutex<Option<Part>>);
+
+#[cfg(test)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Part {
+    Probe,
+    Linger,
+    Delivery,
+}
+
+#[cfg(test)]
+impl Planted {
+    fn plant(&self, part: Part) {
+        *self.0.lock() = Some(part);
+    }
+
+    /// Panics, once, if it is planted here.
+    pub(super) fn meet(&self, part: Part) {
+        let taken = self.0.lock().take_if(|planted| *planted == part);
+        assert!(taken.is_none(), "planted in {part:?}");
+    }
 }
 
 impl Drop for KafkaPublisher {
@@ -65,50 +101,83 @@ pub(super) struct Counts {
 
 impl Counts {
     pub(super) fn release(&self, bytes: usize) {
-        self.events.fetch_sub(1, Ordering::AcqRel);
+        self.release_all(1, bytes);
+    }
+
+    fn release_all(&self, events: usize, bytes: usize) {
+        self.events.fetch_sub(events, Ordering::AcqRel);
         self.bytes.fetch_sub(bytes, Ordering::AcqRel);
     }
 }
 
 impl KafkaPublisher {
-    /// `partitions` is how many each event topic has.
     pub(super) fn start(
         settings: &Arc<ClientSettings>,
         names: &Arc<Names>,
-        partitions: usize,
+        topics: &TopicsConfig,
     ) -> Result<Arc<Self>, OpenError> {
-        let (first, announcements) = Generation::new(settings, names, partitions)?;
+        let heard = Arc::default();
+        let (first, announcements) = Generation::new(settings, names, topics.partitions as usize, &heard)?;
         let publisher = Arc::new(Self {
             settings: Arc::clone(settings),
             names: Arc::clone(names),
-            partitions,
+            topics: topics.clone(),
             current: RwLock::new(first),
             counts: Arc::default(),
+            heard,
+            deliveries: Arc::default(),
+            rebuilds: Mutex::default(),
             health: Mutex::new(Err(format!("not yet connected to Kafka at {}", settings.kafka.brokers))),
+            findings: Mutex::default(),
+            refuses: Default::default(),
             closed: AtomicBool::new(false),
             linger: Linger::new(
                 settings.kafka.linger_above_events,
                 Duration::from_millis(settings.kafka.linger_ms),
             ),
             record_max_bytes: settings.record_max_bytes(),
+            #[cfg(test)]
+            planted: Planted::default(),
         });
         publisher.spawn_delivery(Arc::clone(&publisher.current.read()), announcements);
-        let weak = Arc::downgrade(&publisher);
-        spawn("kafka-probe", move || probe_while_alive(&weak))?;
+        let (weak, deliveries, mut probe) =
+            (Arc::downgrade(&publisher), Arc::clone(&publisher.deliveries), Probe::default());
+        spawn("kafka-probe", move || probe.run(&weak, &deliveries))?;
         let weak = Arc::downgrade(&publisher);
         spawn("kafka-linger", move || hand_over_while_alive(&weak))?;
         Ok(publisher)
     }
 
+    /// Reports that a panic leaves undone are never worked off, so the process ends; the others are until then.
     fn spawn_delivery(self: &Arc<Self>, generation: Arc<Generation>, announcements: Receiver) {
-        let (counts, publisher) = (Arc::clone(&self.counts), Arc::downgrade(self));
-        tokio::spawn(deliver_until_retired(generation, announcements, counts, publisher));
+        let delivery = Delivery {
+            generation,
+            announcements,
+            counts: Arc::clone(&self.counts),
+            deliveries: Arc::clone(&self.deliveries),
+            publisher: Arc::downgrade(self),
+        };
+        tokio::spawn(async move {
+            let work = || delivery.work_until_retired();
+            Parts::of_this_process().keep("kafka-delivery", Then::EndTheProcess, work).await;
+            // librdkafka waits for its threads to end
+            drop(tokio::task::spawn_blocking(move || drop(delivery)));
+        });
+    }
+
+    /// Whether producers may be made anew, which the cluster is not asked for all the time.
+    pub(super) fn may_replace(&self) -> bool {
+        self.rebuilds.lock().is_due(Instant::now())
     }
 
     /// Replaces producers one of which can never send again.
-    pub(super) fn replace(self: &Arc<Self>, broken: &Arc<Generation>, reason: &str) {
-        tracing::error!(reason, "a Kafka producer met a fatal error; new ones take the place of all");
-        match Generation::new(&self.settings, &self.names, self.partitions) {
+    pub(super) fn replace(self: &Arc<Self>, broken: &Arc<Generation>, code: RDKafkaErrorCode, reason: &str) {
+        if self.rebuilds.lock().begin(Instant::now(), code, reason) {
+            tracing::error!(reason, "a Kafka producer met a fatal error; new ones take the place of all");
+        }
+        self.deliveries.look_now();
+        let partitions = self.topics.partitions as usize;
+        match Generation::new(&self.settings, &self.names, partitions, &self.heard) {
             Ok((fresh, announcements)) => {
                 self.spawn_delivery(Arc::clone(&fresh), announcements);
                 // once this is done no record can be offered to the broken producer any more
@@ -118,6 +187,11 @@ impl KafkaPublisher {
             }
             Err(error) => tracing::error!(%error, "no new Kafka producers; trying again"),
         }
+    }
+
+    /// An error in words, with what the clients heard.
+    pub(super) fn explain(&self, error: &KafkaError) -> String {
+        self.heard.explain(&self.settings.kafka.brokers, error)
     }
 
     /// Counts a record in; returns how many others are under way.
@@ -132,32 +206,31 @@ impl KafkaPublisher {
         }
         Ok(events)
     }
+}
 
-    fn probe(&self) -> Result<(), String> {
-        let current = Arc::clone(&self.current.read());
-        current.clients().try_for_each(|client| self.probe_with(client))
-    }
+/// Runs again after a panic: what is not handed over then reads as unknown.
+fn spawn(name: &str, body: impl FnMut() + Send + 'static) -> Result<(), OpenError> {
+    let spawned = Parts::of_this_process().thread(name, Then::GoOn, body);
+    spawned.map_err(|error| OpenError(format!("no thread {name}: {error}")))
+}
 
-    fn probe_with(&self, client: &Client<Context>) -> Result<(), String> {
-        let brokers = &self.settings.kafka.brokers;
-        // all topics, not ours by name: naming a missing topic may create it on a lenient cluster
-        let metadata = client
-            .fetch_metadata(None, ASK_TIMEOUT)
-            .map_err(|error| format!("Kafka at {brokers} does not answer: {error}"))?;
-        let is_there = |name: &String| {
-            metadata.topics().iter().any(|topic| topic.name() == name && topic.error().is_none())
-        };
-        let missing: Vec<_> = self.names.topics.iter().filter(|name| !is_there(name)).cloned().collect();
-        if missing.is_empty() {
-            return Ok(());
-        }
-        Err(format!("topics missing in Kafka: {}; run `floodgate topics create`", missing.join(", ")))
+/// What gathered and is not handed over yet: counted out also by a panic, which drops the receipts.
+struct Undone<'p> {
+    counts: &'p Counts,
+    events: usize,
+    bytes: usize,
+}
+
+impl Undone<'_> {
+    fn done(&mut self, bytes: usize) {
+        (self.events, self.bytes) = (self.events - 1, self.bytes - bytes);
     }
 }
 
-fn spawn(name: &str, body: impl FnOnce() + Send + 'static) -> Result<(), OpenError> {
-    let spawned = thread::Builder::new().name(name.to_owned()).spawn(body);
-    spawned.map(drop).map_err(|error| OpenError(format!("no thread {name}: {error}")))
+impl Drop for Undone<'_> {
+    fn drop(&mut self) {
+        self.counts.release_all(self.events, self.bytes);
+    }
 }
 
 /// Hands to librdkafka what has gathered.
@@ -177,38 +250,20 @@ fn hand_over_while_alive(publisher: &Weak<KafkaPublisher>) {
         // records that gather keep all others from being offered
         current.settle();
         handed_over_at = Instant::now();
+        let (events, bytes) = gathered.size();
+        let mut undone = Undone { counts: &publisher.counts, events, bytes };
         gathered.drain(|record, in_flight| {
+            #[cfg(test)]
+            publisher.planted.meet(Part::Linger);
+            undone.done(in_flight.bytes);
             if let Err((error, in_flight)) = current.produce(Way::Full, record, Box::new(in_flight)) {
                 tracing::debug!(%error, "a record was not taken");
                 drop_unsent(&publisher.counts, *in_flight);
             }
         });
-        drop(current);
+        drop((undone, current));
         publisher.linger.handed_over();
         spare = gathered;
-    }
-}
-
-fn probe_while_alive(publisher: &Weak<KafkaPublisher>) {
-    loop {
-        let Some(alive) = publisher.upgrade() else {
-            return;
-        };
-        let found = alive.probe();
-        let mut health = alive.health.lock();
-        if *health != found {
-            match &found {
-                Ok(()) => {
-                    tracing::info!(brokers = %alive.settings.kafka.brokers, "Kafka can take events")
-                }
-                Err(reason) => tracing::warn!("cannot take events: {reason}"),
-            }
-        }
-        let interval = if found.is_ok() { PROBE_INTERVAL_READY } else { PROBE_INTERVAL_UNREADY };
-        *health = found;
-        drop(health);
-        drop(alive);
-        thread::sleep(interval);
     }
 }
 
@@ -217,6 +272,9 @@ impl Publish for KafkaPublisher {
         // dead letters come from consumers, which still finish their batches while the ingress is closed
         if self.closed.load(Ordering::Acquire) && record.topic != Topic::DeadLetters {
             return Err(Refused::Closed);
+        }
+        if self.refuses[record.topic.index()].load(Ordering::Relaxed) {
+            return Err(Refused::Unavailable("its topic does not keep what a 202 promises".to_owned()));
         }
         let bytes = record.bytes();
         if bytes > self.record_max_bytes {
@@ -249,6 +307,10 @@ impl Publish for KafkaPublisher {
         self.health.lock().clone()
     }
 
+    fn findings(&self) -> Vec<TopicFinding> {
+        self.findings.lock().clone()
+    }
+
     fn waiting(&self) -> Waiting {
         Waiting {
             events: self.counts.events.load(Ordering::Acquire),
@@ -270,147 +332,4 @@ impl Publish for KafkaPublisher {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use floodgate_schemas::EventType;
-    use floodgate_testkit::{Kafka, KafkaOptions, faults, wait};
-    use rdkafka::mocking::MockCluster;
-    use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
-
-    use super::*;
-    use crate::kafka::testing;
-    use crate::{KafkaConfig, Outcome, Receipts, Strategy};
-
-    fn outcome_of_one(publisher: &KafkaPublisher) -> Result<Outcome, Refused> {
-        let receipts = Receipts::new(1);
-        let topic = Topic::Events(EventType::Like);
-        let record = Record { topic, key: Some(b"k"), value: Some(b"v"), headers: &[] };
-        publisher.offer(&record, receipts.receipt(0))?;
-        futures_executor::block_on(receipts.all());
-        Ok(receipts.outcome(0))
-    }
-
-    /// The broker refuses a producer's first batch and takes its second, which was under way: librdkafka then
-    /// reports both as delivered. Only the second one is in the log.
-    #[tokio::test(flavor = "multi_thread")]
-    async fn a_record_acknowledged_by_implication_is_not_stored() {
-        let cluster = MockCluster::new(1).unwrap();
-        let config = KafkaConfig {
-            requests_in_flight_max: 5,
-            // every record is a batch
-            client: toml::toml! { "batch.num.messages" = 1 },
-            ..testing::config(cluster.bootstrap_servers())
-        };
-        let strategy = testing::strategy_with(&config);
-        strategy.names.topics.iter().for_each(|name| cluster.create_topic(name, 1, 1).unwrap());
-        let publisher = KafkaPublisher::start(&strategy.settings, &strategy.names, 1).unwrap();
-        wait::until("readiness", Duration::from_secs(30), || publisher.ready().ok()).unwrap();
-
-        cluster.broker_round_trip_time(1, Duration::from_millis(500)).unwrap();
-        cluster.request_errors(
-            RDKafkaApiKey::Produce,
-            &[RDKafkaRespErr::RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION],
-        );
-        let receipts = Receipts::new(2);
-        let topic = Topic::Events(EventType::Like);
-        for index in 0..2 {
-            let record = Record { topic, key: Some(b"k"), value: Some(b"v"), headers: &[] };
-            publisher.offer(&record, receipts.receipt(index)).unwrap();
-        }
-        futures_executor::block_on(receipts.all());
-        assert_eq!([receipts.outcome(0), receipts.outcome(1)], [Outcome::Unknown, Outcome::Stored]);
-    }
-
-    /// A record that was sent and not answered for in time may be in the log: nobody may say that it is not.
-    #[tokio::test(flavor = "multi_thread")]
-    async fn a_record_that_timed_out_on_the_way_is_unknown() {
-        let cluster = MockCluster::new(1).unwrap();
-        let config = KafkaConfig { message_timeout_ms: 1000, ..testing::config(cluster.bootstrap_servers()) };
-        let strategy = testing::strategy_with(&config);
-        strategy.names.topics.iter().for_each(|name| cluster.create_topic(name, 1, 1).unwrap());
-        let publisher = KafkaPublisher::start(&strategy.settings, &strategy.names, 1).unwrap();
-        wait::until("readiness", Duration::from_secs(30), || publisher.ready().ok()).unwrap();
-        assert_eq!(outcome_of_one(&publisher), Ok(Outcome::Stored));
-        cluster.broker_round_trip_time(1, Duration::from_secs(8)).unwrap();
-        assert_eq!(outcome_of_one(&publisher), Ok(Outcome::Unknown));
-    }
-
-    /// Scenario 8 of the fault suite: in the middle of a stream of records the idempotent producer meets a fatal error,
-    /// which only librdkafka itself can raise at will. A new producer takes over; what was acknowledged is in the log,
-    /// what was refused or reported as not stored is not.
-    #[tokio::test(flavor = "multi_thread")]
-    async fn fatal_error_of_the_producer() {
-        let kafka = Kafka::start(KafkaOptions::default()).unwrap();
-        let mut strategy = testing::strategy_with(&testing::config(kafka.bootstrap()));
-        // so that each producer has some
-        strategy.topics.partitions = 4;
-        strategy.create_topics().unwrap();
-        let publisher = KafkaPublisher::start(&strategy.settings, &strategy.names, 4).unwrap();
-        wait::until("readiness", Duration::from_secs(30), || publisher.ready().ok()).unwrap();
-        for seed in faults::seeds("fatal_error_of_the_producer") {
-            let began = Instant::now();
-            let broken = Arc::clone(&publisher.current.read());
-            let receipts = Receipts::new(RECORDS);
-            // the seed decides how far the stream is by then
-            let raise_at = (seed as usize * 7919) % (RECORDS - 200);
-            let mut refused = Vec::new();
-            let mut raised = began;
-            for index in 0..RECORDS {
-                if index == raise_at {
-                    raised = Instant::now();
-                    broken.raise_fatal_error();
-                }
-                let (key, value) = (index.to_string(), format!("{seed}:{index}"));
-                let topic = Topic::Events(EventType::Like);
-                let record =
-                    Record { topic, key: Some(key.as_bytes()), value: Some(value.as_bytes()), headers: &[] };
-                if publisher.offer(&record, receipts.receipt(index)).is_err() {
-                    refused.push(index);
-                }
-            }
-            futures_executor::block_on(receipts.all());
-            wait::until("new producers", Duration::from_secs(30), || {
-                (!Arc::ptr_eq(&broken, &publisher.current.read())).then_some(())
-            })
-            .unwrap();
-            assert_eq!(outcome_of_one(&publisher), Ok(Outcome::Stored));
-            let recovered = raised.elapsed();
-            assert_eq!(publisher.waiting(), Waiting::default());
-
-            let there = values(&strategy, seed);
-            for index in 0..RECORDS {
-                let times = there.iter().filter(|found| **found == index).count();
-                let fits = match receipts.outcome(index) {
-                    _ if refused.contains(&index) => times == 0,
-                    Outcome::Stored => times == 1,
-                    Outcome::NotStored => times == 0,
-                    Outcome::Unknown => times <= 1,
-                };
-                assert!(fits, "seed {seed}: {index} is there {times} times: {:?}", receipts.outcome(index));
-            }
-            faults::note("8", "fatal_error_of_the_producer", seed, began.elapsed(), recovered);
-        }
-    }
-
-    /// As many as are on their way at once.
-    const RECORDS: usize = 900;
-
-    /// The numbers of this seed's records in the log.
-    fn values(strategy: &crate::kafka::Kafka, seed: u64) -> Vec<usize> {
-        let mut log = strategy.log(Topic::Events(EventType::Like)).unwrap();
-        let mut found = Vec::new();
-        for (partition, mut range) in log.bounds().unwrap() {
-            while range.start < range.end {
-                let chunk = log.read(partition, range.clone(), 1000).unwrap();
-                let values = chunk.batch.iter().filter_map(|record| {
-                    let (of, index) = std::str::from_utf8(record.value?).ok()?.split_once(':')?;
-                    (of == seed.to_string()).then(|| index.parse::<usize>().ok())?
-                });
-                found.extend(values);
-                range.start = chunk.next;
-            }
-        }
-        found
-    }
-}
+mod tests;

@@ -144,8 +144,8 @@ impl Strategy for InMemory {
     }
 
     fn create_topics(&self) -> Result<Vec<TopicReport>, TopicsError> {
-        let report = |topic| TopicReport { name: self.state.topic_name(topic), state: TopicState::NotNeeded };
-        Ok(Topic::ALL.map(report).into())
+        let report = |description| TopicReport { state: TopicState::NotNeeded, description };
+        Ok(self.describe_topics()?.into_iter().map(report).collect())
     }
 
     fn describe_topics(&self) -> Result<Vec<TopicDescription>, TopicsError> {
@@ -158,7 +158,8 @@ impl Strategy for InMemory {
                 in_sync: vec![0],
             };
             let partitions = (0..i32::try_from(count).unwrap_or(i32::MAX)).map(partition).collect();
-            TopicDescription { name: self.state.topic_name(topic), partitions: Some(partitions) }
+            let missing = TopicDescription::missing(self.state.topic_name(topic));
+            TopicDescription { partitions: Some(partitions), ..missing }
         };
         Ok(Topic::ALL.map(describe).into())
     }

@@ -5,26 +5,40 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
+use floodgate_buffer::Parts;
 use serde::Serialize;
 
 use super::json;
 use crate::Ingress;
 use crate::problem::Problem;
 
+/// Clients are told that, and operators why: names of brokers and topics are none of clients' business.
+const CANNOT_STORE: &str =
+    "this instance cannot store events now; operators find the reason on their listener's /readyz";
+const SHUTTING_DOWN: &str = "shutting down";
+const STOPS: &str = "a part of this instance met a bug, and it stops";
+
 #[derive(Serialize)]
 struct Health {
     status: &'static str,
 }
 
-/// `GET /healthz`: answered at all means the process makes progress.
+/// `GET /healthz`: answered at all means that requests are, unless a part has died that they need.
 pub(super) async fn healthz() -> Response {
-    json(StatusCode::OK, &Health { status: "ok" })
+    match Parts::of_this_process().died() {
+        None => json(StatusCode::OK, &Health { status: "ok" }),
+        Some(_) => Problem::not_ready(STOPS.to_owned()).into_response(),
+    }
 }
 
 /// `GET /readyz`
 pub(super) async fn readyz(State(ingress): State<Arc<Ingress>>) -> Response {
     match ingress.ready() {
         Ok(()) => json(StatusCode::OK, &Health { status: "ready" }),
-        Err(detail) => Problem::not_ready(detail).into_response(),
+        Err(reason) => {
+            tracing::debug!("not ready: {reason}");
+            let detail = if ingress.is_draining() { SHUTTING_DOWN } else { CANNOT_STORE };
+            Problem::not_ready(detail.to_owned()).into_response()
+        }
     }
 }

@@ -1,0 +1,325 @@
+//! Why the cluster does not do what it is asked, in words an operator can act on.
+//!
+//! librdkafka's calls say little: whatever keeps a client from connecting, be it a name, a certificate or a password, ends
+//! in "timed out" or "broker transport failure". What the broker or the system said comes apart from it, as an error
+//! *event* of the client. So each client remembers what it [`Heard`], and an error that by itself only says that nothing came
+//! is told together with that. What a broker answers to a question says enough and is only put into words.
+
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+use rdkafka::client::{Client, ClientContext};
+use rdkafka::consumer::ConsumerContext;
+use rdkafka::error::KafkaError;
+use rdkafka::types::RDKafkaErrorCode;
+
+use super::native;
+
+/// What was heard longer ago says nothing about now. The client says it again every half minute while it lasts.
+const HEARD_LASTS: Duration = Duration::from_secs(60);
+
+/// The error events of one client or several: the one that says most.
+#[derive(Default)]
+pub(super) struct Heard(Mutex<Option<Event>>);
+
+struct Event {
+    code: RDKafkaErrorCode,
+    reason: String,
+    at: Instant,
+}
+
+impl Heard {
+    pub(super) fn note(&self, error: &KafkaError, reason: &str) {
+        let Some(code) = error.rdkafka_error_code() else { return };
+        let mut last = self.0.lock();
+        match &mut *last {
+            // brokers that say the same with other names and times: one line is enough
+            Some(before) if before.code == code => before.at = Instant::now(),
+            Some(before) if before.at.elapsed() < HEARD_LASTS && telling(before.code) >= telling(code) => {}
+            _ => *last = Some(Event { code, reason: without_times(reason).to_owned(), at: Instant::now() }),
+        }
+    }
+
+    /// The cluster answers: whatever was heard is over.
+    pub(super) fn forget(&self) {
+        *self.0.lock() = None;
+    }
+
+    /// `error` in words, with what was heard where that says more.
+    pub(super) fn explain(&self, brokers: &str, error: &KafkaError) -> String {
+        let code = error.rdkafka_error_code();
+        let last = self.0.lock();
+        let heard = last.as_ref().filter(|event| event.at.elapsed() < HEARD_LASTS);
+        match (code.and_then(said_by_the_broker), heard) {
+            (Some(said), _) => format!("Kafka at {brokers} refuses: {said}"),
+            (None, Some(event)) if telling(event.code) > 0 => {
+                let hint = hint(event.code, &event.reason);
+                format!("Kafka at {brokers} cannot be used: {hint} ({})", event.reason)
+            }
+            _ => format!(
+                "Kafka at {brokers} does not answer ({error}); is it up, and is buffer.kafka.brokers right?"
+            ),
+        }
+    }
+}
+
+/// How much an event tells of the cause.
+fn telling(code: RDKafkaErrorCode) -> u8 {
+    use RDKafkaErrorCode::{
+        Authentication, BrokerTransportFailure, Resolve, SSL, SaslAuthenticationFailed,
+        UnsupportedSASLMechanism,
+    };
+    match code {
+        SSL | Authentication | SaslAuthenticationFailed | UnsupportedSASLMechanism => 3,
+        Resolve => 2,
+        BrokerTransportFailure => 1,
+        // a time that is over, all brokers being down: what the error says anyway
+        _ => 0,
+    }
+}
+
+/// "…(after 3ms in state CONNECT, 4 identical error(s) suppressed)" differs every time.
+fn without_times(reason: &str) -> &str {
+    reason.rfind(" (after ").map_or(reason, |at| &reason[..at]).trim()
+}
+
+/// What to look at.
+fn hint(code: RDKafkaErrorCode, reason: &str) -> &'static str {
+    use RDKafkaErrorCode::{
+        Authentication, BrokerTransportFailure, Resolve, SSL, SaslAuthenticationFailed,
+        UnsupportedSASLMechanism,
+    };
+    let says = |text: &str| reason.to_ascii_lowercase().contains(text);
+    match code {
+        Resolve => {
+            "a host name cannot be resolved; where it is none of buffer.kafka.brokers it is what the brokers advertise \
+             (advertised.listeners)"
+        }
+        SSL if says("expired") || says("not yet valid") => {
+            "its certificate is not valid at this machine's time: renew the certificate, or set the clock"
+        }
+        SSL if says("hostname mismatch") || says("ip address mismatch") => {
+            "its certificate is for another host name; look at buffer.kafka.brokers and the brokers' \
+             advertised.listeners"
+        }
+        SSL if says("verify failed") || says("could not be verified") || says("self-signed") => {
+            "its certificate is not trusted: set ssl.ca.location to the CA that signed it"
+        }
+        SSL if says("wrong version number") || says("packet length") || says("plaintext") => {
+            "it does not speak TLS on this port; look at security.protocol"
+        }
+        SSL if says("certificate required") || says("bad certificate") || says("unknown ca") => {
+            "it wants a certificate of this client that it knows; look at ssl.certificate.location and ssl.key.location"
+        }
+        SSL => "TLS fails; look at security.protocol and the ssl.* properties",
+        UnsupportedSASLMechanism => "it does not know sasl.mechanism",
+        Authentication | SaslAuthenticationFailed if says("mechanism") => {
+            "it does not take this sasl.mechanism"
+        }
+        Authentication | SaslAuthenticationFailed => {
+            "it refuses the login; look at sasl.username, sasl.password and sasl.mechanism"
+        }
+        BrokerTransportFailure if says("ssl listener") => {
+            "it closes the connection, as a port that wants TLS does; look at security.protocol"
+        }
+        BrokerTransportFailure if says("sasl authentication") => {
+            "it closes the connection, as a port that wants a login does; look at security.protocol"
+        }
+        BrokerTransportFailure if says("refused") => {
+            "nobody listens there; is it up, and is buffer.kafka.brokers right?"
+        }
+        _ => "it cannot be reached; is it up, and is buffer.kafka.brokers right?",
+    }
+}
+
+/// Answers of brokers that say what is wrong.
+fn said_by_the_broker(code: RDKafkaErrorCode) -> Option<&'static str> {
+    use RDKafkaErrorCode::{
+        ClusterAuthorizationFailed, GroupAuthorizationFailed, InvalidReplicationFactor, InvalidTimestamp,
+        KafkaStorageError, MessageBatchTooLarge, MessageSizeTooLarge, NotEnoughReplicas,
+        NotEnoughReplicasAfterAppend, PolicyViolation, TopicAuthorizationFailed,
+        TransactionalIdAuthorizationFailed, UnknownTopic, UnknownTopicOrPartition, UnsupportedFeature,
+        UnsupportedVersion,
+    };
+    Some(match code {
+        TopicAuthorizationFailed => {
+            "permission on a topic is denied (TOPIC_AUTHORIZATION_FAILED); an ingress needs WRITE and DESCRIBE on every \
+             topic of floodgate, consumers READ besides and WRITE on the dead letters"
+        }
+        GroupAuthorizationFailed => {
+            "permission on a consumer group is denied (GROUP_AUTHORIZATION_FAILED); consumers need READ on floodgate's \
+             groups, and whoever shows the lag DESCRIBE"
+        }
+        ClusterAuthorizationFailed => {
+            "permission on the cluster is denied (CLUSTER_AUTHORIZATION_FAILED); an idempotent producer needs \
+             IDEMPOTENT_WRITE on it, or WRITE on the topics from Kafka 2.8 on, and `floodgate topics create` needs CREATE"
+        }
+        TransactionalIdAuthorizationFailed => {
+            "permission on a transactional id is denied (TRANSACTIONAL_ID_AUTHORIZATION_FAILED)"
+        }
+        UnknownTopic | UnknownTopicOrPartition => "a topic is missing; run `floodgate topics create`",
+        MessageSizeTooLarge | MessageBatchTooLarge => {
+            "a record or a request full of them is larger than max.message.bytes of its topic (MSG_SIZE_TOO_LARGE); \
+             `floodgate topics describe` says which"
+        }
+        InvalidTimestamp => {
+            "the records' time is not near its own (INVALID_TIMESTAMP): set this machine's clock, or look at \
+             message.timestamp.before.max.ms and message.timestamp.after.max.ms of the topic"
+        }
+        NotEnoughReplicas | NotEnoughReplicasAfterAppend => {
+            "fewer replicas are in sync than min.insync.replicas (NOT_ENOUGH_REPLICAS); bring the missing brokers back"
+        }
+        InvalidReplicationFactor => {
+            "it has fewer brokers than topics.replication_factor (INVALID_REPLICATION_FACTOR)"
+        }
+        PolicyViolation => "a policy of the cluster forbids it (POLICY_VIOLATION)",
+        KafkaStorageError => "a broker cannot write its log (KAFKA_STORAGE_ERROR); look at its disks",
+        UnsupportedFeature | UnsupportedVersion => {
+            "it is too old for an idempotent producer; Kafka 2.3 or newer is needed"
+        }
+        _ => return None,
+    })
+}
+
+/// The context of a client that only asks: it remembers what it heard, and explains errors with it.
+pub(super) struct Asking {
+    brokers: String,
+    heard: Heard,
+}
+
+impl Asking {
+    pub(super) fn new(brokers: &str) -> Self {
+        Self { brokers: brokers.to_owned(), heard: Heard::default() }
+    }
+
+    /// An error of a call of this context's client, in words. A consumer has to be polled before (see [`listen`]).
+    pub(super) fn explain(&self, error: &KafkaError) -> String {
+        self.heard.explain(&self.brokers, error)
+    }
+}
+
+/// As [`Asking::explain`], for a client that nobody polls.
+pub(super) fn explain(client: &Client<Asking>, error: &KafkaError) -> String {
+    native::listen(client);
+    client.context().explain(error)
+}
+
+impl ClientContext for Asking {
+    fn log(&self, level: rdkafka::config::RDKafkaLogLevel, facility: &str, message: &str) {
+        super::say(level as i32, facility, message);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        tracing::debug!(target: "librdkafka", %error, "{reason}");
+        self.heard.note(&error, reason);
+    }
+}
+
+impl ConsumerContext for Asking {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(error: RDKafkaErrorCode, events: &[(RDKafkaErrorCode, &str)]) -> String {
+        let heard = Heard::default();
+        events.iter().for_each(|(code, reason)| heard.note(&KafkaError::Global(*code), reason));
+        heard.explain("b:1", &KafkaError::MetadataFetch(error))
+    }
+
+    /// What librdkafka 2.12 says in each case, word for word, and what is made of it.
+    #[test]
+    fn causes_are_told_in_words() {
+        use RDKafkaErrorCode::*;
+        for (code, reason, wanted) in [
+            (
+                Resolve,
+                "k.internal:9092/1: Failed to resolve 'k.internal:9092': Name or service not known (after 3ms in state CONNECT)",
+                "advertised.listeners",
+            ),
+            (
+                SSL,
+                "ssl://b:1/bootstrap: SSL handshake failed: error:0A000086:SSL routines::certificate verify failed: broker \
+                 certificate could not be verified, verify that ssl.ca.location is correctly configured or root CA \
+                 certificates are installed (install ca-certificates package) (after 9ms in state SSL_HANDSHAKE)",
+                "set ssl.ca.location",
+            ),
+            (SSL, "ssl://b:1: SSL handshake failed: certificate has expired", "set the clock"),
+            (SSL, "ssl://b:1: SSL handshake failed: certificate is not yet valid", "set the clock"),
+            (
+                SSL,
+                "ssl://b:1/bootstrap: SSL handshake failed: error:0A00010B:SSL routines::wrong version number: connecting to a \
+                 PLAINTEXT broker listener? (after 1ms in state SSL_HANDSHAKE)",
+                "does not speak TLS",
+            ),
+            (
+                BrokerTransportFailure,
+                "b:1/bootstrap: Disconnected: requesting ApiVersion: might be caused by incorrect security.protocol \
+                 configuration (connecting to a SSL listener?) or broker version is < 0.10 (see api.version.request)",
+                "wants TLS",
+            ),
+            (
+                BrokerTransportFailure,
+                "b:1: Disconnected: verify that security.protocol is correctly configured, broker might require SASL \
+                 authentication (after 301ms in state UP)",
+                "wants a login",
+            ),
+            (
+                Authentication,
+                "sasl_plaintext://b:1/bootstrap: SASL authentication error: Authentication failed: Invalid username or \
+                 password (after 5ms in state AUTH_REQ)",
+                "refuses the login",
+            ),
+            (
+                BrokerTransportFailure,
+                "b:1/bootstrap: Connect to ipv4#127.0.0.1:1 failed: Connection refused (after 0ms in state CONNECT)",
+                "nobody listens",
+            ),
+        ] {
+            for error in [BrokerTransportFailure, OperationTimedOut, AllBrokersDown] {
+                let told = told(error, &[(AllBrokersDown, "1/1 brokers are down"), (code, reason)]);
+                assert!(told.contains(wanted), "{reason}: {told}");
+                assert!(told.contains("b:1") && !told.contains("does not answer"), "{told}");
+                assert!(!told.contains("in state"), "differs every time: {told}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_the_broker_answers_is_told_whatever_was_heard() {
+        use RDKafkaErrorCode::*;
+        for (code, wanted) in [
+            (TopicAuthorizationFailed, "WRITE and DESCRIBE"),
+            (GroupAuthorizationFailed, "READ on floodgate's groups"),
+            (ClusterAuthorizationFailed, "IDEMPOTENT_WRITE"),
+            (UnknownTopicOrPartition, "floodgate topics create"),
+            (MessageSizeTooLarge, "max.message.bytes"),
+            (InvalidTimestamp, "clock"),
+            (NotEnoughReplicas, "min.insync.replicas"),
+            (InvalidReplicationFactor, "topics.replication_factor"),
+        ] {
+            let told = told(code, &[(Resolve, "Failed to resolve 'x'")]);
+            assert!(told.contains(wanted) && told.contains("refuses"), "{code}: {told}");
+        }
+    }
+
+    #[test]
+    fn the_event_that_says_most_is_kept_until_the_cluster_answers() {
+        use RDKafkaErrorCode::*;
+        let ssl = (SSL, "certificate verify failed");
+        let down = (AllBrokersDown, "3/3 brokers are down");
+        for events in [[ssl, down], [down, ssl]] {
+            assert!(told(OperationTimedOut, &events).contains("ssl.ca.location"));
+        }
+        assert!(told(OperationTimedOut, &[down]).contains("does not answer"));
+        assert!(told(OperationTimedOut, &[]).contains("does not answer"));
+        // as several brokers say it in turn
+        let first = told(OperationTimedOut, &[(Resolve, "a: Failed to resolve 'a'"), (Resolve, "b: …")]);
+        assert!(first.contains("'a'"), "{first}");
+        let heard = Heard::default();
+        heard.note(&KafkaError::Global(SSL), "certificate verify failed");
+        heard.forget();
+        let after = heard.explain("b:1", &KafkaError::MetadataFetch(OperationTimedOut));
+        assert!(after.contains("does not answer"), "{after}");
+    }
+}

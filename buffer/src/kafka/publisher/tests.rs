@@ -1,0 +1,209 @@
+use std::time::Duration;
+
+use floodgate_schemas::EventType;
+use floodgate_testkit::{Kafka, KafkaOptions, faults, wait};
+use rdkafka::mocking::MockCluster;
+use rdkafka::producer::DefaultProducerContext;
+use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
+
+use super::*;
+use crate::kafka::testing;
+use crate::{KafkaConfig, Outcome, Receipts, Strategy};
+
+fn outcome_of_one(publisher: &KafkaPublisher) -> Result<Outcome, Refused> {
+    let receipts = Receipts::new(1);
+    let topic = Topic::Events(EventType::Like);
+    let record = Record { topic, key: Some(b"k"), value: Some(b"v"), headers: &[] };
+    publisher.offer(&record, receipts.receipt(0))?;
+    futures_executor::block_on(receipts.all());
+    Ok(receipts.outcome(0))
+}
+
+/// The broker refuses a producer's first batch and takes its second, which was under way: librdkafka then
+/// reports both as delivered. Only the second one is in the log.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_record_acknowledged_by_implication_is_not_stored() {
+    let cluster = MockCluster::new(1).unwrap();
+    let config = KafkaConfig {
+        requests_in_flight_max: 5,
+        // every record is a batch
+        client: toml::toml! { "batch.num.messages" = 1 },
+        ..testing::config(cluster.bootstrap_servers())
+    };
+    let strategy = testing::strategy_with(&config);
+    strategy.names.topics.iter().for_each(|name| cluster.create_topic(name, 1, 1).unwrap());
+    let publisher = KafkaPublisher::start(&strategy.settings, &strategy.names, &strategy.topics).unwrap();
+    wait::until("readiness", Duration::from_secs(30), || publisher.ready().ok()).unwrap();
+
+    cluster.broker_round_trip_time(1, Duration::from_millis(500)).unwrap();
+    cluster.request_errors(
+        RDKafkaApiKey::Produce,
+        &[RDKafkaRespErr::RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION],
+    );
+    let receipts = Receipts::new(2);
+    let topic = Topic::Events(EventType::Like);
+    for index in 0..2 {
+        let record = Record { topic, key: Some(b"k"), value: Some(b"v"), headers: &[] };
+        publisher.offer(&record, receipts.receipt(index)).unwrap();
+    }
+    futures_executor::block_on(receipts.all());
+    assert_eq!([receipts.outcome(0), receipts.outcome(1)], [Outcome::Unknown, Outcome::Stored]);
+}
+
+/// A record that was sent and not answered for in time may be in the log: nobody may say that it is not.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_record_that_timed_out_on_the_way_is_unknown() {
+    let cluster = MockCluster::new(1).unwrap();
+    let config = KafkaConfig { message_timeout_ms: 1000, ..testing::config(cluster.bootstrap_servers()) };
+    let strategy = testing::strategy_with(&config);
+    strategy.names.topics.iter().for_each(|name| cluster.create_topic(name, 1, 1).unwrap());
+    let publisher = KafkaPublisher::start(&strategy.settings, &strategy.names, &strategy.topics).unwrap();
+    wait::until("readiness", Duration::from_secs(30), || publisher.ready().ok()).unwrap();
+    assert_eq!(outcome_of_one(&publisher), Ok(Outcome::Stored));
+    cluster.broker_round_trip_time(1, Duration::from_secs(8)).unwrap();
+    assert_eq!(outcome_of_one(&publisher), Ok(Outcome::Unknown));
+}
+
+/// Scenario 8 of the fault suite: in the middle of a stream of records the idempotent producer meets a fatal error,
+/// which only librdkafka itself can raise at will. A new producer takes over; what was acknowledged is in the log,
+/// what was refused or reported as not stored is not.
+#[tokio::test(flavor = "multi_thread")]
+async fn fatal_error_of_the_producer() {
+    let kafka = Kafka::start(KafkaOptions::default()).unwrap();
+    let mut strategy = testing::strategy_with(&testing::config(kafka.bootstrap()));
+    // so that each producer has some
+    strategy.topics.partitions = 4;
+    strategy.create_topics().unwrap();
+    let publisher = KafkaPublisher::start(&strategy.settings, &strategy.names, &strategy.topics).unwrap();
+    wait::until("readiness", Duration::from_secs(30), || publisher.ready().ok()).unwrap();
+    for seed in faults::seeds("fatal_error_of_the_producer") {
+        let began = Instant::now();
+        let broken = Arc::clone(&publisher.current.read());
+        let receipts = Receipts::new(RECORDS);
+        // the seed decides how far the stream is by then
+        let raise_at = (seed as usize * 7919) % (RECORDS - 200);
+        let mut refused = Vec::new();
+        let mut raised = began;
+        for index in 0..RECORDS {
+            if index == raise_at {
+                raised = Instant::now();
+                broken.raise_fatal_error();
+            }
+            let (key, value) = (index.to_string(), format!("{seed}:{index}"));
+            let topic = Topic::Events(EventType::Like);
+            let record =
+                Record { topic, key: Some(key.as_bytes()), value: Some(value.as_bytes()), headers: &[] };
+            if publisher.offer(&record, receipts.receipt(index)).is_err() {
+                refused.push(index);
+            }
+        }
+        futures_executor::block_on(receipts.all());
+        wait::until("new producers", Duration::from_secs(30), || {
+            (!Arc::ptr_eq(&broken, &publisher.current.read())).then_some(())
+        })
+        .unwrap();
+        assert_eq!(outcome_of_one(&publisher), Ok(Outcome::Stored));
+        let recovered = raised.elapsed();
+        assert_eq!(publisher.waiting(), Waiting::default());
+
+        let there = values(&strategy, seed);
+        for index in 0..RECORDS {
+            let times = there.iter().filter(|found| **found == index).count();
+            let fits = match receipts.outcome(index) {
+                _ if refused.contains(&index) => times == 0,
+                Outcome::Stored => times == 1,
+                Outcome::NotStored => times == 0,
+                Outcome::Unknown => times <= 1,
+            };
+            assert!(fits, "seed {seed}: {index} is there {times} times: {:?}", receipts.outcome(index));
+        }
+        faults::note("8", "fatal_error_of_the_producer", seed, began.elapsed(), recovered);
+    }
+}
+
+/// As many as are on their way at once.
+const RECORDS: usize = 900;
+
+/// The numbers of this seed's records in the log.
+fn values(strategy: &crate::kafka::Kafka, seed: u64) -> Vec<usize> {
+    let mut log = strategy.log(Topic::Events(EventType::Like)).unwrap();
+    let mut found = Vec::new();
+    for (partition, mut range) in log.bounds().unwrap() {
+        while range.start < range.end {
+            let chunk = log.read(partition, range.clone(), 1000).unwrap();
+            let values = chunk.batch.iter().filter_map(|record| {
+                let (of, index) = std::str::from_utf8(record.value?).ok()?.split_once(':')?;
+                (of == seed.to_string()).then(|| index.parse::<usize>().ok())?
+            });
+            found.extend(values);
+            range.start = chunk.next;
+        }
+    }
+    found
+}
+/// A broker that takes records, and a publisher that is ready.
+fn on_a_mock(
+    config: impl FnOnce(KafkaConfig) -> KafkaConfig,
+) -> (MockCluster<'static, DefaultProducerContext>, Arc<KafkaPublisher>) {
+    let cluster = MockCluster::new(1).unwrap();
+    let strategy = testing::strategy_with(&config(testing::config(cluster.bootstrap_servers())));
+    strategy.names.topics.iter().for_each(|name| cluster.create_topic(name, 1, 1).unwrap());
+    let publisher = KafkaPublisher::start(&strategy.settings, &strategy.names, &strategy.topics).unwrap();
+    wait::until("readiness", Duration::from_secs(30), || publisher.ready().ok()).unwrap();
+    (cluster, publisher)
+}
+
+/// A part that panics holds up nobody: what it held reads as unknown, is counted out, and the part runs again.
+#[tokio::test(flavor = "multi_thread")]
+async fn parts_that_panic_leave_no_receipt_open() {
+    // every record gathers
+    let (_cluster, publisher) =
+        on_a_mock(|config| KafkaConfig { linger_above_events: 0, linger_ms: 5, ..config });
+    let panics = |part: &str| {
+        let all = Parts::of_this_process().panics();
+        all.iter().find(|(name, _)| name == part).map_or(0, |(_, count)| *count)
+    };
+    for (part, name) in
+        [(Part::Linger, "kafka-linger"), (Part::Probe, "kafka-probe"), (Part::Delivery, "kafka-delivery")]
+    {
+        let before = panics(name);
+        publisher.planted.plant(part);
+        publisher.deliveries.look_now();
+        // three at a time, so that some gather
+        let receipts = Receipts::new(3);
+        let topic = Topic::Events(EventType::Like);
+        for index in 0..3 {
+            let record = Record { topic, key: Some(b"k"), value: Some(b"v"), headers: &[] };
+            publisher.offer(&record, receipts.receipt(index)).unwrap();
+        }
+        tokio::time::timeout(Duration::from_secs(20), receipts.all()).await.expect("a receipt is left open");
+        wait::until("the panic", Duration::from_secs(20), || (panics(name) > before).then_some(())).unwrap();
+        assert!(Parts::of_this_process().trouble().is_some(), "readiness says nothing of {name}");
+        wait::until("records to be stored again", Duration::from_secs(20), || {
+            (outcome_of_one(&publisher) == Ok(Outcome::Stored)).then_some(())
+        })
+        .unwrap();
+        if part == Part::Delivery {
+            assert!(Parts::of_this_process().died().unwrap().contains(name), "reports may be lost");
+        } else {
+            assert_eq!(publisher.waiting(), Waiting::default(), "{name} left something behind");
+        }
+    }
+}
+
+/// Readiness is about deliveries: a cluster that answers every question and takes no record is not ready, and is when it does.
+#[tokio::test(flavor = "multi_thread")]
+async fn readiness_follows_deliveries() {
+    let (cluster, publisher) = on_a_mock(|config| config);
+    let refusals = [RDKafkaRespErr::RD_KAFKA_RESP_ERR_INVALID_TIMESTAMP; 40];
+    cluster.request_errors(RDKafkaApiKey::Produce, &refusals);
+    let unready = wait::until("unreadiness", Duration::from_secs(30), || {
+        let _ = outcome_of_one(&publisher);
+        publisher.ready().err()
+    });
+    assert!(unready.unwrap().contains("set this machine's clock"));
+    cluster.clear_request_errors(RDKafkaApiKey::Produce);
+    // nobody writes meanwhile
+    wait::until("readiness", Duration::from_secs(30), || publisher.ready().ok()).unwrap();
+    assert_eq!(outcome_of_one(&publisher), Ok(Outcome::Stored));
+}
