@@ -13,5 +13,6 @@ mod ingress;
 mod letters;
 mod overload;
 mod scenario;
+mod storage;
 #[path = "../support/mod.rs"]
 mod support;

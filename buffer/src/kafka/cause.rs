@@ -52,15 +52,34 @@ impl Heard {
         let heard = last.as_ref().filter(|event| event.at.elapsed() < HEARD_LASTS);
         match (code.and_then(said_by_the_broker), heard) {
             (Some(said), _) => format!("Kafka at {brokers} refuses: {said}"),
-            (None, Some(event)) if telling(event.code) > 0 => {
+            (None, Some(event)) if telling(event.code) > 0 && code.is_none_or(is_silence) => {
                 let hint = hint(event.code, &event.reason);
                 format!("Kafka at {brokers} cannot be used: {hint} ({})", event.reason)
             }
-            _ => format!(
-                "Kafka at {brokers} does not answer ({error}); is it up, and is buffer.kafka.brokers right?"
-            ),
+            (None, _) if code.is_none_or(is_silence) => {
+                format!("Kafka at {brokers} does not answer; is it up, and is buffer.kafka.brokers right?")
+            }
+            _ => format!("Kafka at {brokers} answers with an error: {error}"),
         }
     }
+}
+
+/// Whether an error only says that nothing came.
+fn is_silence(code: RDKafkaErrorCode) -> bool {
+    use RDKafkaErrorCode::{
+        AllBrokersDown, BrokerTransportFailure, MessageTimedOut, NetworkException, OperationTimedOut,
+        RequestTimedOut, TimedOutQueue,
+    };
+    let silence = [
+        AllBrokersDown,
+        BrokerTransportFailure,
+        MessageTimedOut,
+        NetworkException,
+        OperationTimedOut,
+        RequestTimedOut,
+        TimedOutQueue,
+    ];
+    silence.contains(&code) || telling(code) > 0
 }
 
 /// How much an event tells of the cause.
@@ -297,9 +316,12 @@ mod tests {
             (InvalidTimestamp, "clock"),
             (NotEnoughReplicas, "min.insync.replicas"),
             (InvalidReplicationFactor, "topics.replication_factor"),
+            // whatever it is, it is an answer
+            (InconsistentGroupProtocol, "answers with an error"),
         ] {
             let told = told(code, &[(Resolve, "Failed to resolve 'x'")]);
-            assert!(told.contains(wanted) && told.contains("refuses"), "{code}: {told}");
+            assert!(told.contains(wanted) && !told.contains("does not answer"), "{code}: {told}");
+            assert!(!told.contains("Failed to resolve"), "{code}: {told}");
         }
     }
 

@@ -212,13 +212,16 @@ impl Rebuilds {
 
     /// They are. Returns whether the reason is new.
     pub(super) fn begin(&mut self, now: Instant, code: RDKafkaErrorCode, reason: &str) -> bool {
-        let before = self.last.replace((now, code, reason.to_owned()));
-        let before = before.filter(|(last, ..)| now < *last + FORGOTTEN_AFTER);
+        let before = self.last.take().filter(|(last, ..)| now < *last + FORGOTTEN_AFTER);
         (self.pause, self.in_a_row) = match before {
             None => (REBUILD_MIN, 1),
             Some(_) => ((self.pause * 2).clamp(REBUILD_MIN, REBUILD_MAX), self.in_a_row + 1),
         };
-        before.is_none_or(|(_, _, told)| told != reason)
+        // brokers say the same with their names: the first one's words stand for all
+        let told = before.filter(|(_, before, _)| *before == code).map(|(.., told)| told);
+        let is_news = told.is_none();
+        self.last = Some((now, code, told.unwrap_or_else(|| reason.to_owned())));
+        is_news
     }
 
     /// Something changed that may have been the cause: the next ones are made at once.

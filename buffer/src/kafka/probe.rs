@@ -128,8 +128,8 @@ impl Probe {
         let explain = |error: KafkaError| publisher.explain(&error);
         let topics = describe_topics(client, &publisher.names.topics, ASK_TIMEOUT).map_err(explain)?;
         permitted(publisher, &topics)?;
-        // what each producer knows of the cluster is kept fresh besides
-        for client in current.clients() {
+        // what the other producers know of the cluster is kept fresh besides
+        for client in current.clients().skip(1) {
             client.fetch_metadata(None, ASK_TIMEOUT).map_err(explain)?;
         }
         let partly = leaders(publisher, client, &topics)?;

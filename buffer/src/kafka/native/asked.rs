@@ -35,10 +35,35 @@ impl<T> Drop for Owned<T> {
     }
 }
 
+/// How many brokers are asked, one after the other: one that is silent is no reason to know nothing.
+const BROKERS_ASKED: usize = 3;
+
 /// Asks for topics by name, which creates none of them, and with what this client may do there. What the client itself knows of
-/// the topics stays as it is.
+/// the cluster is renewed before, as for every question that needs any broker.
 pub(in crate::kafka) fn describe_topics<C: ClientContext>(
     client: &Client<C>,
+    names: &[String],
+    timeout: Duration,
+) -> KafkaResult<Vec<TopicThere>> {
+    // all topics, not ours by name: naming a missing one may create it on a lenient cluster
+    let metadata = client.fetch_metadata(None, timeout)?;
+    // whoever has just answered does it again; left to itself librdkafka would ask the controller only
+    let answered = Some(metadata.orig_broker_id()).filter(|broker| *broker >= 0);
+    let others = metadata.brokers().iter().map(rdkafka::metadata::MetadataBroker::id);
+    let brokers = answered.into_iter().chain(others.filter(|broker| Some(*broker) != answered));
+    let mut asked = Err(KafkaError::MetadataFetch(RDKafkaErrorCode::AllBrokersDown));
+    for broker in brokers.take(BROKERS_ASKED) {
+        asked = ask_broker(client, broker, names, timeout);
+        if asked.is_ok() {
+            break;
+        }
+    }
+    asked
+}
+
+fn ask_broker<C: ClientContext>(
+    client: &Client<C>,
+    broker: i32,
     names: &[String],
     timeout: Duration,
 ) -> KafkaResult<Vec<TopicThere>> {
@@ -57,6 +82,7 @@ pub(in crate::kafka) fn describe_topics<C: ClientContext>(
         let options =
             Owned(sys::rd_kafka_AdminOptions_new(rk, operation), sys::rd_kafka_AdminOptions_destroy);
         sys::rd_kafka_AdminOptions_set_request_timeout(options.0, timeout_ms, ptr::null_mut(), 0);
+        sys::rd_kafka_AdminOptions_set_broker(options.0, broker, ptr::null_mut(), 0);
         // null when it worked, and otherwise what may be done is not known
         drop(Owned(
             sys::rd_kafka_AdminOptions_set_include_authorized_operations(options.0, 1),

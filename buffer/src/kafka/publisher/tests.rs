@@ -33,7 +33,7 @@ async fn a_record_acknowledged_by_implication_is_not_stored() {
     let strategy = testing::strategy_with(&config);
     strategy.names.topics.iter().for_each(|name| cluster.create_topic(name, 1, 1).unwrap());
     let publisher = KafkaPublisher::start(&strategy.settings, &strategy.names, &strategy.topics).unwrap();
-    wait::until("readiness", Duration::from_secs(30), || publisher.ready().ok()).unwrap();
+    wait_ready(&publisher);
 
     cluster.broker_round_trip_time(1, Duration::from_millis(500)).unwrap();
     cluster.request_errors(
@@ -58,7 +58,7 @@ async fn a_record_that_timed_out_on_the_way_is_unknown() {
     let strategy = testing::strategy_with(&config);
     strategy.names.topics.iter().for_each(|name| cluster.create_topic(name, 1, 1).unwrap());
     let publisher = KafkaPublisher::start(&strategy.settings, &strategy.names, &strategy.topics).unwrap();
-    wait::until("readiness", Duration::from_secs(30), || publisher.ready().ok()).unwrap();
+    wait_ready(&publisher);
     assert_eq!(outcome_of_one(&publisher), Ok(Outcome::Stored));
     cluster.broker_round_trip_time(1, Duration::from_secs(8)).unwrap();
     assert_eq!(outcome_of_one(&publisher), Ok(Outcome::Unknown));
@@ -75,7 +75,7 @@ async fn fatal_error_of_the_producer() {
     strategy.topics.partitions = 4;
     strategy.create_topics().unwrap();
     let publisher = KafkaPublisher::start(&strategy.settings, &strategy.names, &strategy.topics).unwrap();
-    wait::until("readiness", Duration::from_secs(30), || publisher.ready().ok()).unwrap();
+    wait_ready(&publisher);
     for seed in faults::seeds("fatal_error_of_the_producer") {
         let began = Instant::now();
         let broken = Arc::clone(&publisher.current.read());
@@ -149,8 +149,16 @@ fn on_a_mock(
     let strategy = testing::strategy_with(&config(testing::config(cluster.bootstrap_servers())));
     strategy.names.topics.iter().for_each(|name| cluster.create_topic(name, 1, 1).unwrap());
     let publisher = KafkaPublisher::start(&strategy.settings, &strategy.names, &strategy.topics).unwrap();
-    wait::until("readiness", Duration::from_secs(30), || publisher.ready().ok()).unwrap();
+    wait_ready(&publisher);
     (cluster, publisher)
+}
+
+fn wait_ready(publisher: &KafkaPublisher) {
+    let mut reason = String::new();
+    let ready = wait::until("readiness", Duration::from_secs(30), || {
+        publisher.ready().inspect_err(|error| reason.clone_from(error)).ok()
+    });
+    assert!(ready.is_ok(), "{reason}");
 }
 
 /// A part that panics holds up nobody: what it held reads as unknown, is counted out, and the part runs again.
@@ -204,6 +212,6 @@ async fn readiness_follows_deliveries() {
     assert!(unready.unwrap().contains("set this machine's clock"));
     cluster.clear_request_errors(RDKafkaApiKey::Produce);
     // nobody writes meanwhile
-    wait::until("readiness", Duration::from_secs(30), || publisher.ready().ok()).unwrap();
+    wait_ready(&publisher);
     assert_eq!(outcome_of_one(&publisher), Ok(Outcome::Stored));
 }
