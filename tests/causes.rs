@@ -60,6 +60,7 @@ fn the_cause_is_told_wherever_it_is_asked_for() {
         for (brokers, settings, needle) in cases {
             let world = world()?;
             world.set("buffer.kafka.brokers", brokers.clone());
+            world.set("log.level", "librdkafka=trace,info");
             let settings: Vec<_> =
                 settings.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
             check(&world, &settings, needle)?;

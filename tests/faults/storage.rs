@@ -155,7 +155,7 @@ fn permissions_withdrawn() {
         load.wait_for(round.between(0.1, 0.4))?;
 
         permissions.revoke(WRITE)?;
-        serve.wait_unready("WRITE")?;
+        serve.wait_unready("denies writing")?;
         ensure!(!serve.get("/readyz")?.text().contains("floodgate.like"), "clients see names of topics");
         ensure!(consume.readiness()?.0 == 200, "consumers need not write: {:?}", consume.readiness()?);
         permissions.grant(WRITE)?;

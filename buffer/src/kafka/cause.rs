@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use rdkafka::client::{Client, ClientContext};
+use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::ConsumerContext;
 use rdkafka::error::KafkaError;
 use rdkafka::types::RDKafkaErrorCode;
@@ -37,6 +38,15 @@ impl Heard {
             Some(before) if before.code == code => before.at = Instant::now(),
             Some(before) if before.at.elapsed() < HEARD_LASTS && telling(before.code) >= telling(code) => {}
             _ => *last = Some(Event { code, reason: without_times(reason).to_owned(), at: Instant::now() }),
+        }
+    }
+
+    /// A connection that the other side closes is no error event, but a line of the client's log.
+    pub(super) fn note_log(&self, facility: &str, message: &str) {
+        if facility == "FAIL" && message.contains("security.protocol") {
+            // "[thrd:…]: " is whose line it is
+            let reason = message.split_once("]: ").map_or(message, |(_, reason)| reason);
+            self.note(&KafkaError::Global(RDKafkaErrorCode::BrokerTransportFailure), reason);
         }
     }
 
@@ -215,6 +225,12 @@ impl Asking {
     pub(super) fn explain(&self, error: &KafkaError) -> String {
         self.heard.explain(&self.brokers, error)
     }
+
+    /// A line of the client's log; `level` is syslog's.
+    pub(super) fn said(&self, level: i32, facility: &str, message: &str) {
+        super::say(level, facility, message);
+        self.heard.note_log(facility, message);
+    }
 }
 
 /// As [`Asking::explain`], for a client that nobody polls.
@@ -224,8 +240,8 @@ pub(super) fn explain(client: &Client<Asking>, error: &KafkaError) -> String {
 }
 
 impl ClientContext for Asking {
-    fn log(&self, level: rdkafka::config::RDKafkaLogLevel, facility: &str, message: &str) {
-        super::say(level as i32, facility, message);
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        self.said(level as i32, facility, message);
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
@@ -339,6 +355,9 @@ mod tests {
         let first = told(OperationTimedOut, &[(Resolve, "a: Failed to resolve 'a'"), (Resolve, "b: …")]);
         assert!(first.contains("'a'"), "{first}");
         let heard = Heard::default();
+        heard.note_log("FAIL", "[thrd:b]: b: Disconnected: verify that security.protocol is correctly configured, broker might require SASL authentication (after 1ms in state UP)");
+        let told = heard.explain("b:1", &KafkaError::MetadataFetch(OperationTimedOut));
+        assert!(told.ends_with("(b: Disconnected: verify that security.protocol is correctly configured, broker might require SASL authentication)"), "{told}");
         heard.note(&KafkaError::Global(SSL), "certificate verify failed");
         heard.forget();
         let after = heard.explain("b:1", &KafkaError::MetadataFetch(OperationTimedOut));

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use rdkafka::ClientConfig;
+use rdkafka::config::RDKafkaLogLevel;
 use rdkafka_sys::RD_KAFKA_EVENT_ERROR;
 use toml::{Table, Value};
 
@@ -113,6 +114,8 @@ impl ClientSettings {
     fn base(&self) -> ClientConfig {
         let mut config = ClientConfig::new();
         config
+            // connections that the other side closes, which can be a matter of TLS or a login, are told from here on
+            .set_log_level(RDKafkaLogLevel::Info)
             .set("bootstrap.servers", &self.kafka.brokers)
             .set("client.id", "floodgate")
             // a broker that is back is found within a second

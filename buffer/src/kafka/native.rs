@@ -295,7 +295,9 @@ impl Producer {
                 sys::RD_KAFKA_EVENT_LOG => {
                     let (mut facility, mut text, mut level) = (ptr::null(), ptr::null(), 0);
                     if sys::rd_kafka_event_log(event, &mut facility, &mut text, &mut level) == 0 {
-                        super::say(level, &text_of(facility), &text_of(text));
+                        let (facility, text) = (text_of(facility), text_of(text));
+                        super::say(level, &facility, &text);
+                        self.client.context().0.note_log(&facility, &text);
                     }
                 }
                 _ => {}

@@ -105,7 +105,7 @@ impl Probe {
         let current = Arc::clone(&publisher.current.read());
         let asked = self
             .ask(publisher, &current)
-            .and_then(|()| self.topics.look(publisher, publisher.deliveries.failing().is_some()))
+            .and_then(|()| self.topics.look(publisher, false))
             .and_then(|()| producers(publisher, &current));
         let deliveries = &publisher.deliveries;
         let was_in_trouble = std::mem::replace(&mut self.in_trouble, asked.is_err());
@@ -117,6 +117,10 @@ impl Probe {
         }
         let failing = self.standing.judge(deliveries.now(), deliveries.failing(), deliveries.has_stored());
         if let Some(code) = failing {
+            if code == RDKafkaErrorCode::MessageTimedOut && self.topics.not_checked.is_none() {
+                // perhaps too few replicas are in sync
+                self.topics.look(publisher, true)?;
+            }
             return Err(self.deliveries_fail(publisher, code));
         }
         publisher.heard.forget();

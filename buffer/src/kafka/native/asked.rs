@@ -10,6 +10,7 @@ use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::types::{RDKafkaErrorCode, RDKafkaRespErr};
 use rdkafka_sys as sys;
 
+use super::super::cause::Asking;
 use super::text_of;
 use crate::PartitionDescription;
 
@@ -170,7 +171,7 @@ unsafe fn partition_there(partition: *const sys::rd_kafka_TopicPartitionInfo_t) 
 }
 
 /// Gives its context what a client said that nobody polls: an admin client. Not for consumers, whose records would come as well.
-pub(in crate::kafka) fn listen<C: ClientContext>(client: &Client<C>) {
+pub(in crate::kafka) fn listen(client: &Client<Asking>) {
     // SAFETY: the client is valid; the queue reference and every event are released once.
     unsafe {
         let queue = Owned(sys::rd_kafka_queue_get_main(client.native_ptr()), sys::rd_kafka_queue_destroy);
@@ -179,9 +180,18 @@ pub(in crate::kafka) fn listen<C: ClientContext>(client: &Client<C>) {
             if event.0.is_null() {
                 return;
             }
-            if sys::rd_kafka_event_type(event.0) == sys::RD_KAFKA_EVENT_ERROR {
-                let error = KafkaError::Global(sys::rd_kafka_event_error(event.0).into());
-                client.context().error(error, &text_of(sys::rd_kafka_event_error_string(event.0)));
+            match sys::rd_kafka_event_type(event.0) {
+                sys::RD_KAFKA_EVENT_ERROR => {
+                    let error = KafkaError::Global(sys::rd_kafka_event_error(event.0).into());
+                    client.context().error(error, &text_of(sys::rd_kafka_event_error_string(event.0)));
+                }
+                sys::RD_KAFKA_EVENT_LOG => {
+                    let (mut facility, mut text, mut level) = (ptr::null(), ptr::null(), 0);
+                    if sys::rd_kafka_event_log(event.0, &mut facility, &mut text, &mut level) == 0 {
+                        client.context().said(level, &text_of(facility), &text_of(text));
+                    }
+                }
+                _ => {}
             }
         }
     }

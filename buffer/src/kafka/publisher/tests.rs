@@ -205,11 +205,13 @@ async fn readiness_follows_deliveries() {
     let (cluster, publisher) = on_a_mock(|config| config);
     let refusals = [RDKafkaRespErr::RD_KAFKA_RESP_ERR_INVALID_TIMESTAMP; 40];
     cluster.request_errors(RDKafkaApiKey::Produce, &refusals);
+    let mut outcomes = Vec::new();
     let unready = wait::until("unreadiness", Duration::from_secs(30), || {
-        let _ = outcome_of_one(&publisher);
+        outcomes.push((outcome_of_one(&publisher), publisher.deliveries.failing()));
         publisher.ready().err()
     });
-    assert!(unready.unwrap().contains("set this machine's clock"));
+    let told = unready.as_ref().is_ok_and(|reason| reason.contains("set this machine's clock"));
+    assert!(told, "{unready:?}: {outcomes:?}");
     cluster.clear_request_errors(RDKafkaApiKey::Produce);
     // nobody writes meanwhile
     wait_ready(&publisher);
