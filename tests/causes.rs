@@ -63,7 +63,7 @@ fn the_cause_is_told_wherever_it_is_asked_for() {
             world.set("log.level", "librdkafka=trace,info");
             let settings: Vec<_> =
                 settings.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
-            check(&world, &settings, needle)?;
+            check(&world, &settings, needle).inspect_err(|_| world.tell_logs())?;
         }
         Ok(())
     });

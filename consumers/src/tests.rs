@@ -31,6 +31,8 @@ struct Database {
     /// Whether bad likers are refused no longer.
     is_mended: AtomicBool,
     refused: AtomicUsize,
+    /// Whether the next transaction meets a bug.
+    has_bug: AtomicBool,
 }
 
 impl Apply<Like> for Database {
@@ -40,6 +42,7 @@ impl Apply<Like> for Database {
         _: Timestamp,
     ) -> floodgate_store::BoxFuture<'a, Result<Vec<Outcome>, ApplyError>> {
         Box::pin(async move {
+            assert!(!self.has_bug.swap(false, Ordering::Relaxed), "planted");
             if let Some(error) = self.planned.lock().pop_front() {
                 return Err(error);
             }
@@ -151,17 +154,18 @@ impl World {
             dead_letter_share_max: 0.5,
             dead_letter_storm_min: 10,
         };
+        let health = self.health.member();
         let pipeline = Pipeline::<Like> {
             strategy: Arc::clone(&self.strategy),
             publisher: Arc::clone(&self.dead_letters) as Arc<dyn Publish>,
             store: Arc::clone(&self.database) as Arc<dyn Apply<Like>>,
             metrics: Arc::new(PipelineMetrics::new(&Metrics::new().unwrap(), Like::TYPE)),
             config,
-            health: self.health.member(),
+            health: health.clone(),
             stop,
             event: PhantomData,
         };
-        tokio::time::timeout(Duration::from_secs(30), Arc::new(pipeline).run())
+        tokio::time::timeout(Duration::from_secs(30), crate::watch(pipeline, health))
             .await
             .expect("the member ends")
             .unwrap();
@@ -340,4 +344,14 @@ async fn attempts_count_on_from_the_last_replay() {
     assert_eq!(attempts, ["1", "2", "5", "1", "1", "1", "1", "1", "4294967295"]);
     let (_, headers) = &kept[1];
     assert_eq!(headers[0], ("floodgate-replay-attempts".to_owned(), "1".to_owned()), "the original's stay");
+}
+
+/// A bug ends no member for good: what it had not committed comes again.
+#[tokio::test]
+async fn a_member_that_meets_a_bug_begins_anew() {
+    let world = World::new();
+    world.database.has_bug.store(true, Ordering::Relaxed);
+    world.publish_likes(&["one", "two"]);
+    world.work().await;
+    assert_eq!(*world.database.applied.lock(), ["one", "two"]);
 }

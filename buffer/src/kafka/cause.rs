@@ -43,10 +43,10 @@ impl Heard {
 
     /// A connection that the other side closes is no error event, but a line of the client's log.
     pub(super) fn note_log(&self, facility: &str, message: &str) {
-        if facility == "FAIL" && message.contains("security.protocol") {
-            // "[thrd:…]: " is whose line it is
-            let reason = message.split_once("]: ").map_or(message, |(_, reason)| reason);
-            self.note(&KafkaError::Global(RDKafkaErrorCode::BrokerTransportFailure), reason);
+        if facility == "FAIL"
+            && let Some(reason) = closed_at_once(message)
+        {
+            self.note(&KafkaError::Global(RDKafkaErrorCode::BrokerTransportFailure), &reason);
         }
     }
 
@@ -112,6 +112,21 @@ fn without_times(reason: &str) -> &str {
     reason.rfind(" (after ").map_or(reason, |at| &reason[..at]).trim()
 }
 
+/// What a connection says of the other side that is closed at its first request: "[thrd:b:1/bootstrap]: b:1/bootstrap:
+/// Disconnected (after 3ms in state APIVERSION_QUERY)".
+fn closed_at_once(message: &str) -> Option<String> {
+    let (broker, rest) = message.split_once(": Disconnected")?;
+    let broker = broker.rsplit(' ').next()?;
+    let (after, state) = rest.split_once("(after ")?.1.split_once("ms in state ")?;
+    let does = match state.split([',', ')']).next()? {
+        "APIVERSION_QUERY" => "an SSL listener",
+        // later it is a broker that stops
+        "UP" if after.parse::<u64>().is_ok_and(|ms| ms < 2000) => "a listener with SASL authentication",
+        _ => return None,
+    };
+    Some(format!("{broker}: disconnected at the first request, as {does} does"))
+}
+
 /// What to look at.
 fn hint(code: RDKafkaErrorCode, reason: &str) -> &'static str {
     use RDKafkaErrorCode::{
@@ -147,6 +162,9 @@ fn hint(code: RDKafkaErrorCode, reason: &str) -> &'static str {
         }
         Authentication | SaslAuthenticationFailed => {
             "it refuses the login; look at sasl.username, sasl.password and sasl.mechanism"
+        }
+        BrokerTransportFailure if says("plaintext broker listener") => {
+            "it does not speak TLS on this port; look at security.protocol"
         }
         BrokerTransportFailure if says("ssl listener") => {
             "it closes the connection, as a port that wants TLS does; look at security.protocol"
@@ -289,15 +307,9 @@ mod tests {
             ),
             (
                 BrokerTransportFailure,
-                "b:1/bootstrap: Disconnected: requesting ApiVersion: might be caused by incorrect security.protocol \
-                 configuration (connecting to a SSL listener?) or broker version is < 0.10 (see api.version.request)",
-                "wants TLS",
-            ),
-            (
-                BrokerTransportFailure,
-                "b:1: Disconnected: verify that security.protocol is correctly configured, broker might require SASL \
-                 authentication (after 301ms in state UP)",
-                "wants a login",
+                "ssl://b:1/bootstrap: SSL handshake failed: Disconnected: connecting to a PLAINTEXT broker listener? (after \
+                 4ms in state SSL_HANDSHAKE)",
+                "does not speak TLS",
             ),
             (
                 Authentication,
@@ -341,6 +353,23 @@ mod tests {
         }
     }
 
+    /// Only the state in which a connection is closed tells what the port wants.
+    #[test]
+    fn a_connection_that_is_closed_at_once_is_a_cause() {
+        for (closed, wanted) in [
+            ("Disconnected (after 3ms in state APIVERSION_QUERY)", "wants TLS"),
+            ("Disconnected (after 101ms in state UP, 4 identical error(s) suppressed)", "wants a login"),
+            ("Disconnected (after 60000ms in state UP)", "does not answer"),
+            ("Connection reset", "does not answer"),
+        ] {
+            let heard = Heard::default();
+            heard.note_log("FAIL", &format!("[thrd:b:1/bootstrap]: b:1/bootstrap: {closed}"));
+            let error = KafkaError::MetadataFetch(RDKafkaErrorCode::OperationTimedOut);
+            let told = heard.explain("b:1", &error);
+            assert!(told.contains(wanted) && !told.contains("thrd"), "{closed}: {told}");
+        }
+    }
+
     #[test]
     fn the_event_that_says_most_is_kept_until_the_cluster_answers() {
         use RDKafkaErrorCode::*;
@@ -355,9 +384,6 @@ mod tests {
         let first = told(OperationTimedOut, &[(Resolve, "a: Failed to resolve 'a'"), (Resolve, "b: …")]);
         assert!(first.contains("'a'"), "{first}");
         let heard = Heard::default();
-        heard.note_log("FAIL", "[thrd:b]: b: Disconnected: verify that security.protocol is correctly configured, broker might require SASL authentication (after 1ms in state UP)");
-        let told = heard.explain("b:1", &KafkaError::MetadataFetch(OperationTimedOut));
-        assert!(told.ends_with("(b: Disconnected: verify that security.protocol is correctly configured, broker might require SASL authentication)"), "{told}");
         heard.note(&KafkaError::Global(SSL), "certificate verify failed");
         heard.forget();
         let after = heard.explain("b:1", &KafkaError::MetadataFetch(OperationTimedOut));
