@@ -103,12 +103,14 @@ impl Drop for EventHandle {
         // SAFETY: the event is valid and released once. Reports that a panic left in it are taken out by the rule for all:
         // each message once, and its box freed. A receipt that is dropped reads `Unknown`.
         unsafe {
-            while self.is_reports {
-                let message = sys::rd_kafka_event_message_next(self.event);
-                if message.is_null() {
-                    break;
-                }
+            let next = || match self.is_reports {
+                true => sys::rd_kafka_event_message_next(self.event),
+                false => ptr::null(),
+            };
+            let mut message = next();
+            while !message.is_null() {
                 drop(report(&*message));
+                message = next();
             }
             sys::rd_kafka_event_destroy(self.event);
         }
