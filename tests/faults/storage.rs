@@ -37,7 +37,7 @@ fn told_once(node: &Node, text: &str) -> Result<()> {
 /// everything is kept.
 #[test]
 fn topics_that_do_not_keep_events() {
-    scenario("12", "topics_that_do_not_keep_events", Pace::Quick, servers, |round| {
+    scenario("topics", "topics_that_do_not_keep_events", Pace::Quick, servers, |round| {
         let world = round.world()?;
         let (property, value) = BROKEN[round.one_of(BROKEN.len())];
         let topic = world.named("floodgate.coupon.v1");
@@ -194,7 +194,7 @@ fn permissions_withdrawn() {
 /// the time, and over as soon as the permission is there.
 #[test]
 fn idempotent_producer_refused() {
-    scenario("13", "idempotent_producer_refused", Pace::Quick, secured, |round| {
+    scenario("producer", "idempotent_producer_refused", Pace::Quick, secured, |round| {
         let (world, permissions) = world_with_login(round)?;
         permissions.grant(READ)?;
         permissions.grant(GROUP)?;

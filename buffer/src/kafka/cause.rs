@@ -5,6 +5,7 @@
 //! *event* of the client. So each client remembers what it [`Heard`], and an error that by itself only says that nothing came
 //! is told together with that. What a broker answers to a question says enough and is only put into words.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
@@ -21,7 +22,11 @@ const HEARD_LASTS: Duration = Duration::from_secs(60);
 
 /// The error events of one client or several: the one that says most.
 #[derive(Default)]
-pub(super) struct Heard(Mutex<Option<Event>>);
+pub(super) struct Heard {
+    last: Mutex<Option<Event>>,
+    /// Whether the cluster has ever answered: then its ports want nothing that this client does not do.
+    has_answered: AtomicBool,
+}
 
 struct Event {
     code: RDKafkaErrorCode,
@@ -32,18 +37,22 @@ struct Event {
 impl Heard {
     pub(super) fn note(&self, error: &KafkaError, reason: &str) {
         let Some(code) = error.rdkafka_error_code() else { return };
-        let mut last = self.0.lock();
+        let mut last = self.last.lock();
         match &mut *last {
             // brokers that say the same with other names and times: one line is enough
-            Some(before) if before.code == code => before.at = Instant::now(),
-            Some(before) if before.at.elapsed() < HEARD_LASTS && telling(before.code) >= telling(code) => {}
+            Some(before) if before.code == code && !is_gone(&before.reason, reason) => {
+                before.at = Instant::now()
+            }
+            Some(before) if before.at.elapsed() < HEARD_LASTS && telling(before.code) > telling(code) => {}
             _ => *last = Some(Event { code, reason: without_times(reason).to_owned(), at: Instant::now() }),
         }
     }
 
     /// A connection that the other side closes is no error event, but a line of the client's log.
     pub(super) fn note_log(&self, facility: &str, message: &str) {
+        // of a cluster that has answered it is a broker that stops
         if facility == "FAIL"
+            && !self.has_answered.load(Ordering::Relaxed)
             && let Some(reason) = closed_at_once(message)
         {
             self.note(&KafkaError::Global(RDKafkaErrorCode::BrokerTransportFailure), &reason);
@@ -52,19 +61,22 @@ impl Heard {
 
     /// The cluster answers: whatever was heard is over.
     pub(super) fn forget(&self) {
-        *self.0.lock() = None;
+        *self.last.lock() = None;
+        self.has_answered.store(true, Ordering::Relaxed);
     }
 
     /// `error` in words, with what was heard where that says more.
     pub(super) fn explain(&self, brokers: &str, error: &KafkaError) -> String {
         let code = error.rdkafka_error_code();
-        let last = self.0.lock();
+        let last = self.last.lock();
         let heard = last.as_ref().filter(|event| event.at.elapsed() < HEARD_LASTS);
         match (code.and_then(said_by_the_broker), heard) {
             (Some(said), _) => format!("Kafka at {brokers} refuses: {said}"),
             (None, Some(event)) if telling(event.code) > 0 && code.is_none_or(is_silence) => {
                 let hint = hint(event.code, &event.reason);
-                format!("Kafka at {brokers} cannot be used: {hint} ({})", event.reason)
+                let how =
+                    if hint == NOBODY || hint == UNREACHED { "does not answer" } else { "cannot be used" };
+                format!("Kafka at {brokers} {how}: {hint} ({})", event.reason)
             }
             (None, _) if code.is_none_or(is_silence) => {
                 format!("Kafka at {brokers} does not answer; is it up, and is buffer.kafka.brokers right?")
@@ -112,6 +124,13 @@ fn without_times(reason: &str) -> &str {
     reason.rfind(" (after ").map_or(reason, |at| &reason[..at]).trim()
 }
 
+/// A port that nobody listens on any more did not close a connection for what it wants.
+fn is_gone(before: &str, now: &str) -> bool {
+    before.contains(CLOSED) && now.contains("refused")
+}
+
+const CLOSED: &str = "disconnected at the first request";
+
 /// What a connection says of the other side that is closed at its first request: "[thrd:b:1/bootstrap]: b:1/bootstrap:
 /// Disconnected (after 3ms in state APIVERSION_QUERY)".
 fn closed_at_once(message: &str) -> Option<String> {
@@ -124,8 +143,11 @@ fn closed_at_once(message: &str) -> Option<String> {
         "UP" if after.parse::<u64>().is_ok_and(|ms| ms < 2000) => "a listener with SASL authentication",
         _ => return None,
     };
-    Some(format!("{broker}: disconnected at the first request, as {does} does"))
+    Some(format!("{broker}: {CLOSED}, as {does} does"))
 }
+
+const NOBODY: &str = "nobody listens there; is it up, and is buffer.kafka.brokers right?";
+const UNREACHED: &str = "it cannot be reached; is it up, and is buffer.kafka.brokers right?";
 
 /// What to look at.
 fn hint(code: RDKafkaErrorCode, reason: &str) -> &'static str {
@@ -172,10 +194,8 @@ fn hint(code: RDKafkaErrorCode, reason: &str) -> &'static str {
         BrokerTransportFailure if says("sasl authentication") => {
             "it closes the connection, as a port that wants a login does; look at security.protocol"
         }
-        BrokerTransportFailure if says("refused") => {
-            "nobody listens there; is it up, and is buffer.kafka.brokers right?"
-        }
-        _ => "it cannot be reached; is it up, and is buffer.kafka.brokers right?",
+        BrokerTransportFailure if says("refused") => NOBODY,
+        _ => UNREACHED,
     }
 }
 
@@ -317,11 +337,6 @@ mod tests {
                  password (after 5ms in state AUTH_REQ)",
                 "refuses the login",
             ),
-            (
-                BrokerTransportFailure,
-                "b:1/bootstrap: Connect to ipv4#127.0.0.1:1 failed: Connection refused (after 0ms in state CONNECT)",
-                "nobody listens",
-            ),
         ] {
             for error in [BrokerTransportFailure, OperationTimedOut, AllBrokersDown] {
                 let told = told(error, &[(AllBrokersDown, "1/1 brokers are down"), (code, reason)]);
@@ -367,6 +382,14 @@ mod tests {
             let error = KafkaError::MetadataFetch(RDKafkaErrorCode::OperationTimedOut);
             let told = heard.explain("b:1", &error);
             assert!(told.contains(wanted) && !told.contains("thrd"), "{closed}: {told}");
+            // a broker that stops
+            let refused = "b:1/bootstrap: Connect to ipv4#127.0.0.1:1 failed: Connection refused";
+            heard.note(&KafkaError::Global(RDKafkaErrorCode::BrokerTransportFailure), refused);
+            let told = heard.explain("b:1", &error);
+            assert!(told.contains("does not answer: nobody listens"), "{told}");
+            heard.forget();
+            heard.note_log("FAIL", &format!("[thrd:b:1/bootstrap]: b:1/bootstrap: {closed}"));
+            assert!(heard.explain("b:1", &error).contains("does not answer"), "it has answered before");
         }
     }
 
