@@ -43,7 +43,8 @@ pub struct Metrics {
     pub apply_retries: IntCounterVec,
     /// `floodgate_dead_letters_total{group,reason}`.
     pub dead_letters: IntCounterVec,
-    /// `floodgate_partition_held{group,partition}`: 1 while this process holds a partition for its bad records.
+    /// `floodgate_partition_held{group,partition,reason}`: 1 while this process holds a partition for its bad records
+    /// (`bad-records`), or for one that only a newer build can read (`unknown-schema`).
     pub partitions_held: IntGaugeVec,
     /// `buffer_size{buffer}`: events waiting in this process's publisher.
     pub buffer_size: IntGaugeVec,
@@ -211,8 +212,8 @@ impl Metrics {
             )?,
             partitions_held: make.gauges(
                 "floodgate_partition_held",
-                "1 while a partition is held because most of its records are bad",
-                &["group", "partition"],
+                "1 while a partition is held, because most of its records are bad or for one of a newer build",
+                &["group", "partition", "reason"],
             )?,
             buffer_size: make.gauges("buffer_size", "Events waiting in this process", &["buffer"])?,
             buffer_size_bytes: make.gauges(
