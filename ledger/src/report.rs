@@ -68,7 +68,12 @@ pub struct Unreadable {
     /// Neither: violations.
     pub missing: u64,
     /// Neither, and written with schemas that this build does not know: only a build that does can tell.
+    #[serde(skip_serializing_if = "is_zero")]
     pub unknown_schema: u64,
+}
+
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 impl From<Tally> for Unreadable {

@@ -45,7 +45,7 @@ impl<E> fmt::Debug for Codec<E> {
 pub enum SchemaName {
     /// By its CRC-64-AVRO fingerprint (single-object encoding).
     Fingerprint(u64),
-    /// By its number in a schema registry (Confluent wire format), always positive.
+    /// By its number in a schema registry (Confluent wire format), from 1 to 2²⁴ − 1.
     RegistryId(u32),
 }
 
@@ -170,11 +170,10 @@ pub fn decode<E: Event>(bytes: &[u8]) -> Result<E, DecodeError> {
 /// Bytes without the marker: of an encoding that builds with a registry write, or nothing that was ever an event.
 fn unmarked(bytes: &[u8]) -> DecodeError {
     match *bytes {
-        [CONFLUENT_MAGIC, a, b, c, d, _, ..] => match i32::from_be_bytes([a, b, c, d]) {
-            // registries count from 1
-            id if id > 0 => DecodeError::UnknownSchema(SchemaName::RegistryId(id.unsigned_abs())),
-            _ => DecodeError::NotSingleObject,
-        },
+        // registries count from 1, and none comes to sixteen million: other bytes behind a zero are garbage
+        [CONFLUENT_MAGIC, 0, b, c, d, _, ..] if [b, c, d] != [0; 3] => {
+            DecodeError::UnknownSchema(SchemaName::RegistryId(u32::from_be_bytes([0, b, c, d])))
+        }
         _ => DecodeError::NotSingleObject,
     }
 }

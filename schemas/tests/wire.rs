@@ -194,13 +194,14 @@ fn a_schema_of_a_newer_build_is_told_from_garbage() {
 
     let coupon = bytes_of(&coupon_issue(1, "c", "u"));
     let like = bytes_of(&like(1, "t", "l", LikeAction::Like, 1));
-    let never: [&[u8]; 9] = [
+    let never: [&[u8]; 10] = [
         b"",
         b"garbage that is long enough",
         &single_object[..9],
         &[0xc3, 0x02, 1, 2, 3, 4, 5, 6, 7, 8, 9],
         &[0, 0, 0, 0, 0, 0],
-        &[0, 0xff, 0, 0, 1, b'x'],
+        &[0, 1, 0, 0, 1, b'x'],
+        b"\x00poison",
         &[0, 0, 0, 1, 2],
         &coupon,
         &like[..like.len() - 1],

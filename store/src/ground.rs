@@ -7,8 +7,9 @@
 //!
 //! * **The identity** is a random number that the migration wrote (`floodgate_identity`). A database made anew has another.
 //! * **What was applied last** is looked up again wherever the same identity answers from another *make*: a table made anew,
-//!   a server started anew, another file. A copy that is older has the identity and lacks these rows. They are the last few
-//!   of one batch, which is all or nothing; so a copy that has none of them lacks the batch.
+//!   a server started anew, another file. A copy that is older has the identity, and its rows carry lesser ranks or none. The
+//!   last few events of one batch that had an effect are remembered; a batch is all or nothing, so a copy that has none of
+//!   them lacks the batch.
 //!
 //! On other ground nothing is applied: the batch fails as one that may be tried again, consumers hold, and go on by
 //! themselves if what they know comes back. An operator who wants the new ground restarts them, which forgets the old.
@@ -20,9 +21,9 @@ use floodgate_schemas::Event;
 use parking_lot::Mutex;
 use sqlx::Error;
 
-use crate::Standing;
 use crate::connections::FileId;
 use crate::transaction::{Failure, Lookup};
+use crate::{Outcome, Standing};
 
 /// How many of the last events are looked for.
 const REMEMBERED: usize = 8;
@@ -103,10 +104,12 @@ impl Ground {
         place: &Place,
     ) -> Result<(), Failure> {
         self.know(place.identity.as_deref()).map_err(Failure::Moved)?;
-        let Some(events) = self.last_elsewhere::<E>(place) else { return Ok(()) };
+        let Some(events) = self.last_elsewhere::<E>(place).filter(|events| !events.is_empty()) else {
+            return Ok(());
+        };
         let standings = E::look_up(connection, &events).await?;
         if standings.iter().all(|standing| *standing == Standing::Absent) {
-            let event = events.last().map(|event| event.event_id().to_string()).unwrap_or_default();
+            let event = events.first().map(|event| event.event_id().to_string()).unwrap_or_default();
             return Err(Failure::Moved(format!(
                 "the database lacks what was applied to it last (such as the {} event {event}): it is an older copy, or was \
                  restored: {HELP}",
@@ -124,10 +127,16 @@ impl Ground {
     }
 
     /// These events were applied there.
-    pub(crate) fn applied<E: Event>(&self, events: &[E], place: Place) {
-        let events: Vec<E> = events[events.len().saturating_sub(REMEMBERED)..].to_vec();
-        let last = Last { make: place.make, events: Box::new(events) };
-        self.last.lock().insert(TypeId::of::<E>(), last);
+    pub(crate) fn applied<E: Event>(&self, events: &[E], outcomes: &[Outcome], place: Place) {
+        let had_effect = |outcome: &Outcome| !matches!(outcome, Outcome::Superseded | Outcome::Duplicate);
+        let effective = events.iter().zip(outcomes).rev().filter(|(_, outcome)| had_effect(outcome));
+        let effective: Vec<E> = effective.map(|(event, _)| event.clone()).take(REMEMBERED).collect();
+        let mut last = self.last.lock();
+        match last.get_mut(&TypeId::of::<E>()) {
+            // the others were found there
+            Some(last) if effective.is_empty() => last.make = place.make,
+            _ => drop(last.insert(TypeId::of::<E>(), Last { make: place.make, events: Box::new(effective) })),
+        }
     }
 }
 

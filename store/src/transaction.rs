@@ -118,7 +118,7 @@ async fn transaction<C: Dialect, E: Statements<C> + Lookup<C>>(
             // or it was committed to a file that nobody finds again
             in_place()?;
             lease.give_back();
-            ground.applied(events, place);
+            ground.applied(events, &outcomes, place);
             Ok(outcomes)
         }
         Err(error) => {
