@@ -19,14 +19,11 @@ fn like(node: &Node, liker: &str) -> Result<()> {
 }
 
 fn wait_count(node: &Node, wanted: u64) -> Result<()> {
-    wait::until(&format!("{wanted} likes"), READY, || {
+    let counted = wait::until(&format!("{wanted} likes"), READY, || {
         let answer = node.get("/api/v6/characters/star/likes").ok()?;
         (answer.status == 200 && answer.json()["count"] == wanted).then_some(())
-    })
-}
-
-fn wait_ready(node: &Node) -> Result<()> {
-    wait::until("readiness", READY, || (node.readiness().ok()?.0 == 200).then_some(()))
+    });
+    Ok(counted?)
 }
 
 /// The database's file, and what lies beside it, under other names.
@@ -53,7 +50,7 @@ fn a_file_that_is_renamed_is_noticed_and_waited_for() {
         node.wait_unready("is gone")?;
         like(&node, "ben")?;
         std::fs::rename(world.folder().join("gone.db"), world.folder().join("floodgate.db"))?;
-        wait_ready(&node)?;
+        node.wait_ready()?;
         wait_count(&node, 2)?;
 
         move_away(&world, "floodgate.db", "gone.db")?;
@@ -65,7 +62,7 @@ fn a_file_that_is_renamed_is_noticed_and_waited_for() {
         ensure!(node.readiness()?.1.contains("floodgate verify"), "{}", node.readiness()?.1);
         move_away(&world, "floodgate.db", "new.db")?;
         move_away(&world, "gone.db", "floodgate.db")?;
-        wait_ready(&node)?;
+        node.wait_ready()?;
         wait_count(&node, 3)?;
         ensure!(node.process().stderr().contains("consumers are held"), "not told");
         node.stop()

@@ -1,5 +1,6 @@
 //! Databases that are others than before, and databases whose tables others have changed.
 
+use std::collections::BTreeMap;
 use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
@@ -20,15 +21,16 @@ fn exclusively(round: &Round<'_>, name: &str, changes: &[String]) -> Result<()> 
 }
 
 /// Waits until all groups lag and commit nothing any more, and returns what is committed.
-fn stand(world: &World) -> Result<impl PartialEq + std::fmt::Debug> {
+fn stand(world: &World) -> Result<BTreeMap<(String, i64), i64>> {
     let mut held = world.committed()?;
-    wait::until("all offsets to stand still", READY, || {
+    let stands = wait::until("all offsets to stand still", READY, || {
         let lag = world.lag().ok()?;
         let now = world.committed().ok()?;
         let still = now == held && lag["groups"].as_array()?.iter().all(|group| group["status"] == "LAGGING");
         held = now;
         still.then(|| held.clone())
-    })
+    })?;
+    Ok(stands)
 }
 
 /// A database that is another one than before, or an older copy, or whose schema was made anew, has nothing applied to it
@@ -92,7 +94,7 @@ fn another_database_in_its_place() {
             read_all(&round.kafka.bootstrap(), &world.named("floodgate.dlq.v1"))?.is_empty(),
             "dead letters"
         );
-        wait::until("readiness", READY, || (consume.readiness().ok()?.0 == 200).then_some(()))
+        consume.wait_ready()
     });
 }
 
@@ -143,6 +145,6 @@ fn tables_changed_by_others() {
         let recording = load.finish()?;
         round.judge(&world, &recording)?;
         ensure!(letters()?.is_empty(), "dead letters: {:?}", letters()?.len());
-        wait::until("readiness", READY, || (consume.readiness().ok()?.0 == 200).then_some(()))
+        consume.wait_ready()
     });
 }
