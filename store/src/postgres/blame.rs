@@ -114,7 +114,9 @@ mod tests {
 
     #[test]
     fn only_what_no_database_takes_is_the_rows_fault() {
-        let is_row = |code, table, constraint| blame(code, table, constraint) == Blame::Row;
+        fn is_row(code: &str, table: Option<&str>, constraint: Option<&str>) -> bool {
+            blame(code, table, constraint) == Blame::Row
+        }
         assert!(is_row("22021", None, None));
         for (table, constraint) in OURS {
             assert!(is_row("23514", Some(table), Some(constraint)), "{constraint}");

@@ -164,9 +164,11 @@ impl<E: Statements<PgConnection> + Lookup<PgConnection>> Apply<E> for PostgresSt
 }
 
 /// What names the database, and what differs where the same name may stand over other rows: a table made anew, as by a
-/// restored dump, and a server started anew, as by a backup or a standby that took over.
+/// restored dump; another database under its name, as a copy; a server started anew, as by a backup or a standby that took
+/// over.
 const PLACE: &str = "
-SELECT id::text, tableoid::bigint::text || ' ' || pg_postmaster_start_time()::text FROM floodgate_identity";
+SELECT id::text, concat_ws(' ', identity.tableoid, place.oid, pg_postmaster_start_time())
+FROM floodgate_identity AS identity, pg_database AS place WHERE place.datname = current_database()";
 
 impl Dialect for PgConnection {
     const BEGIN: &'static str = "BEGIN ISOLATION LEVEL READ COMMITTED";
