@@ -54,7 +54,7 @@ impl<C: Connection> Connections<C> {
     }
 
     /// To a database that is this file.
-    pub(crate) fn to_file(self, path: PathBuf) -> Self {
+    pub(crate) fn in_file(self, path: PathBuf) -> Self {
         Self { path: Some(path), ..self }
     }
 

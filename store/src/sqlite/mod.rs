@@ -77,9 +77,9 @@ impl SqliteStore {
             path: path.into(),
             // the rows of a batch lie all over the file: with a cache of 64 MiB (in KiB, negative, by
             // SQLite's convention) instead of 2 MiB, batches are twice as fast
-            writer: connections(options.clone().pragma("cache_size", "-65536"), 1).to_file(path.into()),
+            writer: connections(options.clone().pragma("cache_size", "-65536"), 1).in_file(path.into()),
             readers: connections(options.clone().read_only(true), config.max_connections - 1)
-                .to_file(path.into()),
+                .in_file(path.into()),
             // the file itself remembers the journal's mode
             migrations: connections(options.create_if_missing(true).journal_mode(SqliteJournalMode::Wal), 1),
             ground: Ground::default(),
