@@ -90,7 +90,8 @@ impl<E> Left<E> {
             |record: usize| batch.get(record).is_some_and(|received| received.origin.partition != partition);
         let left = self.records.drain(..).zip(self.events.drain(..)).skip(done);
         (self.records, self.events) = left.filter(|(record, _)| stays(*record)).unzip();
-        self.ranges = vec![0..self.events.len()];
+        let all = 0..self.events.len();
+        self.ranges = vec![all];
     }
 }
 
