@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::Args;
 use floodgate_buffer::{Parts, Strategy};
 use floodgate_schemas::EventType;
-use floodgate_store::{SchemaState, Store};
+use floodgate_store::{ReadError, SchemaState, Store};
 use tokio::runtime::Handle;
 
 use crate::Exit;
@@ -37,7 +37,7 @@ pub(crate) async fn consume(settings: &Settings, args: &ConsumeArgs) -> Result<(
     let admin = opened.admin(false, Arc::new(move || ready(&readiness))).await?;
     let names: Vec<_> = groups.iter().map(|of| opened.strategy.group_name(*of)).collect();
     opened.announce("consume", &format!("groups {}; admin http://{}", names.join(", "), admin.address));
-    let start = start_with_schema(Arc::clone(&opened), groups, Arc::clone(&slot));
+    let start = start_when_fit(Arc::clone(&opened), groups, Arc::clone(&slot));
     let starting = tokio::spawn(Parts::of_this_process().once("consumers-start", start));
 
     let (_, deadline) = until_stopped(settings, signals).await;
@@ -89,10 +89,11 @@ async fn stop(slot: &Slot, deadline: Deadline) -> Result<(), Exit> {
     }
 }
 
-/// Consuming without the tables would only fail batch after batch: waits for them, unready, and says what to do.
-async fn start_with_schema(opened: Arc<Opened>, groups: Vec<EventType>, slot: Slot) {
+/// Consuming without the tables, or from a database that cannot keep what is promised, would only fail batch after batch:
+/// waits until it is fit, unready, and says what to do.
+async fn start_when_fit(opened: Arc<Opened>, groups: Vec<EventType>, slot: Slot) {
     loop {
-        let trouble = match schema_trouble(&*opened.store).await {
+        let trouble = match trouble(&*opened.store, &groups).await {
             None => {
                 let consumers = opened.consumers(&groups);
                 *slot.lock().unwrap_or_else(PoisonError::into_inner) = Ok(consumers);
@@ -111,16 +112,25 @@ async fn start_with_schema(opened: Arc<Opened>, groups: Vec<EventType>, slot: Sl
     }
 }
 
-async fn schema_trouble(store: &dyn Store) -> Option<String> {
-    match store.schema_state().await {
-        // a newer schema was made for a newer build that may run beside this one: additions do not hurt
-        Ok(SchemaState::Current | SchemaState::Newer) => None,
-        Ok(SchemaState::Missing) => {
-            Some("the database has no schema yet; run `floodgate migrate`".to_owned())
-        }
-        Ok(SchemaState::Older) => {
-            Some("the database's schema is older than this build; run `floodgate migrate`".to_owned())
-        }
+async fn trouble(store: &dyn Store, groups: &[EventType]) -> Option<String> {
+    let looked = async {
+        let unfit = store.unfit(groups).await?;
+        let missing = schema_trouble(store).await?.map(str::to_owned);
+        Ok::<_, ReadError>(unfit.into_iter().chain(missing).collect::<Vec<_>>())
+    };
+    match looked.await {
+        Ok(troubles) if troubles.is_empty() => None,
+        Ok(troubles) => Some(troubles.join("; ")),
         Err(error) => Some(format!("the database does not answer: {error}")),
     }
+}
+
+/// What the database lacks of the schema.
+pub(crate) async fn schema_trouble(store: &dyn Store) -> Result<Option<&'static str>, ReadError> {
+    Ok(match store.schema_state().await? {
+        // a newer schema was made for a newer build that may run beside this one: additions do not hurt
+        SchemaState::Current | SchemaState::Newer => None,
+        SchemaState::Missing => Some("the database has no schema yet; run `floodgate migrate`"),
+        SchemaState::Older => Some("the database's schema is older than this build; run `floodgate migrate`"),
+    })
 }

@@ -253,8 +253,14 @@ fn replay(strategy: &Arc<dyn Strategy>, args: &ReplayArgs, runtime: &Handle) -> 
     let plan = ReplayPlan { filter, attempts_max, rate, patience: PATIENCE };
     let replay = Replay::plan(&**strategy, plan).map_err(not_read)?;
     let standings = replay.standings();
+    let unknown = match standings.unknown {
+        0 => String::new(),
+        unknown => format!(
+            "; {unknown} are of schemas that this build does not know and are left alone: replay them with a newer one"
+        ),
+    };
     let passed_over = format!(
-        "{} were replayed before; {} failed {attempts_max} times or more and are left alone (--attempts-max){}",
+        "{} were replayed before; {} failed {attempts_max} times or more and are left alone (--attempts-max){unknown}{}",
         standings.replayed,
         standings.capped,
         unreadable_records(replay.unreadable()),

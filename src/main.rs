@@ -19,6 +19,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
+use floodgate_schemas::EventType;
+use floodgate_store::ReadError;
 
 use settings::{Settings, told};
 
@@ -68,7 +70,7 @@ enum Command {
 
 #[derive(Args)]
 struct ConfigArgs {
-    /// Only check it: print nothing when it is valid
+    /// Only check it, and the database if it can be reached: print nothing when all is well
     #[arg(long)]
     check: bool,
 }
@@ -129,15 +131,39 @@ fn tell_panic(panic: &std::panic::PanicHookInfo<'_>) {
     tracing::error!(place, thread, %backtrace, "a bug: {}", panic.payload_as_str().unwrap_or("a panic without words"));
 }
 
+/// Looks whether the database is one to apply events to. That it cannot be reached from here, or has no schema yet, is no
+/// fault of the configuration: it is only told.
+async fn check_database(settings: &Settings) -> Result<(), Exit> {
+    let store = floodgate_store::open(&settings.store).map_err(Exit::usage)?;
+    let looked = async {
+        let unfit = store.unfit(&EventType::ALL).await?;
+        Ok::<_, ReadError>((unfit, consume::schema_trouble(&*store).await?))
+    };
+    let url = settings.store.masked_url();
+    match looked.await {
+        Ok((unfit, _)) if !unfit.is_empty() => Err(Exit::usage(format!("{url}: {}", told(&unfit)))),
+        Ok((_, None)) => Ok(()),
+        Ok((_, Some(missing))) => {
+            eprintln!("floodgate: {url}: {missing}");
+            Ok(())
+        }
+        Err(error) => {
+            eprintln!("floodgate: the database was not checked: {url}: {error}");
+            Ok(())
+        }
+    }
+}
+
 fn execute(cli: Cli) -> Result<(), Exit> {
     let settings = Settings::load(cli.config.as_deref())?;
     let command = cli.command.unwrap_or(Command::Run);
     if let Command::Config(args) = command {
         check_sections(&settings)?;
         if !args.check {
-            say(settings.masked()?.trim_end())?;
+            return say(settings.masked()?.trim_end());
         }
-        return Ok(());
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        return runtime.map_err(Exit::failed)?.block_on(check_database(&settings));
     }
     floodgate_observe::logs::start(&settings.log).map_err(Exit::usage)?;
     std::panic::set_hook(Box::new(tell_panic));

@@ -116,6 +116,7 @@ impl Opened {
             stop: CancellationToken::new(),
         };
         let mut members = Members::new();
+        consumers.watch_site(&mut members);
         groups.iter().for_each(|of| consumers.start(*of, &mut members));
         ConsumersRole { stop: consumers.stop, health: consumers.health, members }
     }

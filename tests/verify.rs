@@ -18,6 +18,7 @@ use support::client::{Ask, runtime};
 use support::load::{LoadOptions, Recording};
 use support::node::Node;
 use support::plan::{Plan, PlanSize, Write, seed};
+use support::rule::refuse;
 use support::topic::put;
 use support::world::{DRAINED, READY, Servers, World, run};
 use uuid::Uuid;
@@ -215,8 +216,8 @@ fn what_waits_is_in_flight_and_what_never_can_be_applied_is_dead_lettered() {
         world.succeed(&["topics", "create"])?;
         let (brokers, topic, letters) =
             (kafka.bootstrap(), world.named("floodgate.like.v1"), world.named("floodgate.dlq.v1"));
-        let rule = "ALTER TABLE likes ADD CONSTRAINT rule CHECK (liker_account_id <> 'account-7')";
-        postgres.psql(&world.setting("store.url"), rule)?;
+        let rule = refuse("house_rule", "likes", "new.liker_account_id = 'account-7'");
+        postgres.psql(&world.setting("store.url"), &rule)?;
         let serve = world.start(&["serve"])?;
         let ids = send_likes(&serve, 0..10)?;
         let garbage = put(&brokers, &topic, b"star\x1fx", b"no event", ("trace", "1"))?;

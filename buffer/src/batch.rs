@@ -89,6 +89,11 @@ impl Batch {
         }
     }
 
+    /// Forgets the records of one partition from this offset on; the others are numbered anew.
+    pub fn keep_before(&mut self, partition: Partition, offset: Offset) {
+        self.records.retain(|record| record.partition != partition || record.offset < offset);
+    }
+
     /// Forgets the records of one partition but the first few.
     pub fn keep_first(&mut self, partition: Partition, records: usize) {
         let mut left = records;

@@ -10,6 +10,7 @@ use std::time::Duration;
 use floodgate_schemas::EventType;
 use tokio::time::timeout;
 
+use crate::murmur2::murmur2_partition;
 use crate::{Batch, BatchLimits, Outcome, Publish, Receipts, Record, Refused, Strategy, Subscription, Topic};
 
 /// No step of a healthy strategy takes this long, first rebalances on a busy machine included.
@@ -82,6 +83,13 @@ pub async fn drain(subscription: &mut dyn Subscription, count: usize) -> Vec<Str
         subscription.commit(batch);
     }
     values
+}
+
+/// A key that leads to this partition of so many.
+pub fn key_of(partition: usize, partitions: usize) -> String {
+    let mut keys = (0..).map(|number| format!("key-{number}"));
+    let leads_there = |key: &String| murmur2_partition(key.as_bytes(), partitions) == partition;
+    keys.find(leads_there).expect("a hash reaches every partition")
 }
 
 /// The records' values, as text.

@@ -3,20 +3,24 @@
 //! The database says that *some* row of a batch is bad, not which. The batch is halved until the bad row
 //! stands alone. Halves are applied in order, each in a transaction of its own, so that what depends on order
 //! (who was first for a coupon) stays as it was; a batch of n events with one bad row costs about 2·log₂ n
-//! transactions, once.
+//! transactions, once. Where most rows are bad each costs two, so the search ends as soon as that can be seen, and nothing
+//! more of that partition is tried: it is held ([`crate::storm`]).
 //!
 //! A batch that the database does not get done in time is halved too, or a slow database would fail it for ever. What is
 //! applied at once then grows again, twofold with every few successes.
 
+use std::collections::HashSet;
 use std::ops::Range;
 use std::time::Instant;
 
+use floodgate_buffer::{Batch, Partition};
 use floodgate_schemas::{Event, Timestamp};
 use floodgate_store::{ApplyError, Outcome};
 
 use crate::backoff::Backoff;
 use crate::dead_letter::DeadLetter;
 use crate::pipeline::{Decoded, GaveUp, Pipeline};
+use crate::storm::{Search, Storms};
 
 /// Why a row is in the dead letters.
 const BAD_ROW: &str = "bad-row";
@@ -62,51 +66,89 @@ impl Pace {
     }
 }
 
+/// What a batch came to.
+pub(crate) struct Searched {
+    /// Records that can never be applied, as far as they were looked for.
+    pub(crate) letters: Vec<DeadLetter>,
+    /// Partitions of which so many are bad that the search broke off: not all of their events were tried.
+    pub(crate) broken_off: HashSet<Partition>,
+}
+
+/// The events of a batch that are still to be applied.
+struct Left<E> {
+    events: Vec<E>,
+    /// For each event, the number of its record in the batch.
+    records: Vec<usize>,
+    /// A stack of what is to be applied together, the earliest on top.
+    ranges: Vec<Range<usize>>,
+}
+
+impl<E> Left<E> {
+    /// Forgets what is done, and everything of one partition.
+    fn leave_out(&mut self, partition: Partition, done: usize, batch: &Batch) {
+        let stays =
+            |record: usize| batch.get(record).is_some_and(|received| received.origin.partition != partition);
+        let left = self.records.drain(..).zip(self.events.drain(..)).skip(done);
+        (self.records, self.events) = left.filter(|(record, _)| stays(*record)).unzip();
+        let all = 0..self.events.len();
+        self.ranges = vec![all];
+    }
+}
+
 impl<E: Event> Pipeline<E> {
-    /// Applies all events but those that can never be; returns these.
+    /// Applies all events but those that can never be; returns what goes to the dead letters. Where partitions may be held (`storms` is there), one of which most
+    /// cannot be is left alone.
     pub(crate) async fn apply(
         &self,
-        decoded: &Decoded<E>,
+        batch: &Batch,
+        decoded: Decoded<E>,
+        storms: Option<&Storms>,
         pace: &mut Pace,
-    ) -> Result<Vec<DeadLetter>, GaveUp> {
-        let mut bad_rows = Vec::new();
+    ) -> Result<Searched, GaveUp> {
+        let (mut bad_rows, mut broken_off) = (Vec::new(), HashSet::new());
+        let mut looked_at = storms.map(|storms| LookedAt::new(batch, &decoded.undecodable, storms));
         let mut backoff = Backoff::new(&self.config);
-        // a stack of what is still to be applied, the earliest on top
         let all = 0..decoded.events.len();
-        let mut ranges = vec![all];
-        while let Some(mut range) = ranges.pop() {
+        let mut left = Left { events: decoded.events, records: decoded.records, ranges: vec![all] };
+        while let Some(mut range) = left.ranges.pop() {
             if range.is_empty() {
                 continue;
             }
             if range.len() > pace.at_once {
                 let first = range.start..range.start + pace.at_once;
-                ranges.push(first.end..range.end);
+                left.ranges.push(first.end..range.end);
                 range = first;
             }
             // a search through many bad rows takes its time, and somebody else can do it
             if !bad_rows.is_empty() && self.stop.is_cancelled() && self.strategy.is_shared() {
                 return Err(GaveUp);
             }
-            match self.apply_until_done(&decoded.events[range.clone()], &mut backoff).await? {
+            match self.apply_until_done(&left.events[range.clone()], &mut backoff).await? {
                 Applied::Done => {
                     pace.done(range.len());
                     backoff.reset();
                 }
                 Applied::TooSlow => {
                     pace.too_slow(range.len());
-                    ranges.push(range);
+                    left.ranges.push(range);
                 }
                 Applied::BadRow(message) if range.len() == 1 => {
-                    let record = decoded.records[range.start];
+                    let record = left.records[range.start];
                     bad_rows.push(DeadLetter { record, reason: BAD_ROW, message });
+                    let ends = looked_at.as_mut().and_then(|looked_at| looked_at.breaks_off_at(record));
+                    if let Some(partition) = ends {
+                        broken_off.insert(partition);
+                        left.leave_out(partition, range.end, batch);
+                    }
                 }
                 Applied::BadRow(_) => {
                     let (first, second) = halves(range);
-                    ranges.extend([second, first]);
+                    left.ranges.extend([second, first]);
                 }
             }
         }
-        Ok(bad_rows)
+        let letters = decoded.undecodable.into_iter().chain(bad_rows).collect();
+        Ok(Searched { letters, broken_off })
     }
 
     /// Tries until the transaction is committed, or should not be tried again as it is.
@@ -142,6 +184,41 @@ impl<E: Event> Pipeline<E> {
 
     fn count(&self, events: &[E], outcomes: &[Outcome], began: Instant) {
         self.metrics.applied(events, outcomes, began.elapsed().as_secs_f64(), Timestamp::now());
+    }
+}
+
+/// How far a search has come in its batch, whose records it passes in their order.
+struct LookedAt<'b> {
+    batch: &'b Batch,
+    /// Numbers of records that are no events and were not passed, ascending.
+    undecodable: &'b [DeadLetter],
+    /// The first record that was not passed.
+    next: usize,
+    search: Search<'b>,
+}
+
+impl<'b> LookedAt<'b> {
+    fn new(batch: &'b Batch, undecodable: &'b [DeadLetter], storms: &'b Storms) -> Self {
+        Self { batch, undecodable, next: 0, search: Search::new(storms) }
+    }
+
+    /// Passes all up to the record that was found to be bad. Returns its partition if no more of it is to be searched.
+    fn breaks_off_at(&mut self, bad: usize) -> Option<Partition> {
+        for number in self.next..=bad {
+            let is_undecodable = match self.undecodable {
+                [first, others @ ..] if first.record == number => {
+                    self.undecodable = others;
+                    true
+                }
+                _ => false,
+            };
+            if let Some(received) = self.batch.get(number) {
+                self.search.saw(received.origin.partition, is_undecodable || number == bad);
+            }
+        }
+        self.next = bad + 1;
+        let partition = self.batch.get(bad)?.origin.partition;
+        self.search.breaks_off(partition).then_some(partition)
     }
 }
 

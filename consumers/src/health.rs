@@ -13,6 +13,8 @@ struct State {
     troubles: BTreeMap<usize, Trouble>,
     /// Members that work, but not on all of their partitions.
     held: BTreeMap<usize, String>,
+    /// Another database stands where the one was that events were applied to.
+    moved: Option<String>,
 }
 
 #[derive(Debug)]
@@ -29,8 +31,17 @@ impl Health {
     /// What keeps one of them from it.
     pub fn ready(&self) -> Result<(), String> {
         let state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let trouble = state.troubles.values().map(|trouble| &trouble.text).chain(state.held.values()).next();
+        let troubles = state.troubles.values().map(|trouble| &trouble.text).chain(state.held.values());
+        let trouble = state.moved.iter().chain(troubles).next();
         trouble.map_or(Ok(()), |trouble| Err(trouble.clone()))
+    }
+
+    /// What stands where the database was, if that is another one. Returns whether that is new.
+    pub(crate) fn moved(&self, what: Option<String>) -> bool {
+        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_new = state.moved != what;
+        state.moved = what;
+        is_new
     }
 
     /// One more member, which does not work yet.

@@ -8,7 +8,7 @@
 //! is tried again for as long as it takes, with the partition held, and never reaches the dead letters. What
 //! *never passes* (bytes that are no event, a row the database will not have) is taken out of the batch, alone,
 //! and the rest goes on: [`apply`] finds bad rows by halving the batch. Unless most of a partition never passes: then it
-//! is held, see [`storm`].
+//! is held, see [`storm`]. A record that only a newer build can read passes too: its partition waits for one, see [`hold`].
 
 mod apply;
 mod backoff;
@@ -18,6 +18,7 @@ mod health;
 mod hold;
 mod metrics;
 mod pipeline;
+mod site;
 mod storm;
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
@@ -83,6 +84,11 @@ pub struct Consumers {
 }
 
 impl Consumers {
+    /// Starts to watch whether the database stays the one it is, until `stop`.
+    pub fn watch_site(&self, members: &mut Members) {
+        members.spawn(site::watch(Arc::clone(&self.store), self.health.clone(), self.stop.clone()));
+    }
+
     /// Starts the members of the group that applies `of`. Each ends after `stop`, with what went wrong then.
     pub fn start(&self, of: EventType, members: &mut Members) {
         match of {

@@ -53,9 +53,9 @@ impl PipelineMetrics {
         self.processed.inc_by(events.len() as u64);
     }
 
-    /// Whether a partition is held for its bad records.
-    pub(crate) fn held(&self, group: &str, partition: Partition, held: bool) {
-        self.held.with_label_values(&[group, &partition.to_string()]).set(held.into());
+    /// Whether a partition is held for this reason.
+    pub(crate) fn held(&self, group: &str, partition: Partition, reason: &str, held: bool) {
+        self.held.with_label_values(&[group, &partition.to_string(), reason]).set(held.into());
     }
 
     pub(crate) fn dead_lettered(&self, group: &str, reason: &str) {

@@ -1,12 +1,13 @@
 //! One member's life.
 
+use std::collections::BTreeMap;
 use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::Duration;
 
 use floodgate_buffer::{Batch, Partition, Publish, Strategy, SubscribeError, Subscription};
 use floodgate_schemas::Event;
-use floodgate_schemas::codec::{DecodeError, decode};
+use floodgate_schemas::codec::decode;
 use floodgate_store::Apply;
 use tokio_util::sync::CancellationToken;
 
@@ -15,8 +16,8 @@ use crate::apply::Pace;
 use crate::backoff::Backoff;
 use crate::dead_letter::DeadLetter;
 use crate::health::MemberHealth;
+use crate::hold::{Holds, Unknown};
 use crate::metrics::PipelineMetrics;
-use crate::storm::Storms;
 
 /// One member of the group that applies `E`.
 pub(crate) struct Pipeline<E: Event> {
@@ -53,8 +54,10 @@ pub(crate) struct Decoded<E> {
     pub(crate) events: Vec<E>,
     /// For each event, the number of its record in the batch.
     pub(crate) records: Vec<usize>,
-    /// Records that are no events.
-    undecodable: Vec<(usize, DecodeError)>,
+    /// Records that are no events, in order.
+    pub(crate) undecodable: Vec<DeadLetter>,
+    /// For each partition that has one, the first record that only a newer build can read.
+    pub(crate) unknown: BTreeMap<Partition, Unknown>,
 }
 
 impl<E: Event> Pipeline<E> {
@@ -81,7 +84,7 @@ impl<E: Event> Pipeline<E> {
 
     async fn work(&self, backoff: &mut Backoff) -> Result<(), SubscribeError> {
         let mut pace = Pace::unbounded();
-        let mut storms = Storms::new(self.config.dead_letter_share_max, self.config.dead_letter_storm_min);
+        let mut holds = Holds::new(&self.config);
         let mut subscription = self.subscribe().await?;
         tokio::select! {
             joined = subscription.joined() => joined?,
@@ -89,22 +92,22 @@ impl<E: Event> Pipeline<E> {
         }
         self.recovered();
         let ended = loop {
-            match self.receive(&mut *subscription, &storms).await {
+            match self.receive(&mut *subscription, &holds).await {
                 Ok(Next::Batch(batch)) => {
-                    let done = self.work_on(batch, &mut *subscription, &mut storms, &mut pace).await;
+                    let done = self.work_on(batch, &mut *subscription, &mut holds, &mut pace).await;
                     if done.is_err() {
                         break Ok(());
                     }
                     backoff.reset();
                     self.recovered();
                 }
-                Ok(Next::NothingYet) => self.forget(&mut storms, |partition| !subscription.owns(partition)),
+                Ok(Next::NothingYet) => self.forget(&mut holds, |partition| !subscription.owns(partition)),
                 Ok(Next::End) => break Ok(()),
                 Err(error) => break Err(error),
             }
         };
         // a member without partitions has none that is held
-        self.forget(&mut storms, |_| true);
+        self.forget(&mut holds, |_| true);
         ended?;
         subscription.close().await
     }
@@ -113,19 +116,34 @@ impl<E: Event> Pipeline<E> {
         &self,
         mut batch: Batch,
         subscription: &mut dyn Subscription,
-        storms: &mut Storms,
+        holds: &mut Holds,
         pace: &mut Pace,
     ) -> Result<(), GaveUp> {
+        // what only this process holds goes with it: better dead-lettered, and logged, than lost without a word
+        let may_hold = !self.stop.is_cancelled() || self.strategy.is_shared();
         // partitions that went to other members are theirs to hold
-        self.forget(storms, |partition| !subscription.owns(partition));
-        let probed: Vec<_> = storms.held().collect();
+        self.forget(holds, |partition| !subscription.owns(partition));
+        let probed: Vec<_> = holds.storms.held().collect();
         probed.iter().for_each(|partition| batch.keep_first(*partition, PROBE_RECORDS));
-        let held = self.finish(&batch, storms, pace).await?;
+        let mut decoded = decode_all::<E>(&batch, may_hold).await;
+        if !decoded.unknown.is_empty() {
+            // numbers of records are those of what is left: decoded again, which happens while a partition is held only
+            let cut =
+                |(partition, first): (&Partition, &Unknown)| batch.keep_before(*partition, first.offset);
+            decoded.unknown.iter().for_each(cut);
+            decoded = Decoded { unknown: decoded.unknown, ..decode_all::<E>(&batch, may_hold).await };
+        }
+        let waiting: Vec<_> = decoded.unknown.keys().copied().collect();
+        self.wait_for_newer(&batch, &decoded.unknown, holds);
+        let held = self.finish(&batch, decoded, (holds, may_hold), pace).await?;
         batch.retain_partitions(|partition| !held.contains(&partition));
         subscription.commit(batch);
-        held.iter().for_each(|partition| subscription.hold(*partition, self.config.retry_max()));
+        let stands = |partition: &Partition| held.contains(partition) || waiting.contains(partition);
+        held.iter().chain(&waiting).for_each(|partition| {
+            subscription.hold(*partition, self.config.retry_max());
+        });
         // what was left out of the batch comes next
-        let goes_on = probed.iter().filter(|partition| !held.contains(partition));
+        let goes_on = probed.iter().filter(|partition| !stands(partition));
         goes_on.for_each(|partition| subscription.hold(*partition, Duration::ZERO));
         Ok(())
     }
@@ -143,10 +161,10 @@ impl<E: Event> Pipeline<E> {
     async fn receive(
         &self,
         subscription: &mut dyn Subscription,
-        storms: &Storms,
+        holds: &Holds,
     ) -> Result<Next, SubscribeError> {
-        let look_at_storms = async {
-            match storms.any() {
+        let look_at_holds = async {
+            match holds.any() {
                 true => tokio::time::sleep(self.config.retry_max()).await,
                 false => std::future::pending().await,
             }
@@ -156,34 +174,29 @@ impl<E: Event> Pipeline<E> {
                 biased;
                 () = self.stop.cancelled() => {}
                 batch = subscription.next() => return Ok(batch?.map_or(Next::End, Next::Batch)),
-                () = look_at_storms => return Ok(Next::NothingYet),
+                () = look_at_holds => return Ok(Next::NothingYet),
             }
         }
         subscription.stop();
         Ok(subscription.next().await?.map_or(Next::End, Next::Batch))
     }
 
-    /// Decodes, applies, dead-letters: when it returns `Ok`, every record of the batch is done, but for those of the
-    /// partitions that are held.
+    /// Applies, dead-letters: when it returns `Ok`, every record of the batch is done, but for those of the partitions that
+    /// are held as mostly bad.
     async fn finish(
         &self,
         batch: &Batch,
-        storms: &mut Storms,
+        decoded: Decoded<E>,
+        (holds, may_hold): (&mut Holds, bool),
         pace: &mut Pace,
     ) -> Result<Vec<Partition>, GaveUp> {
-        let decoded = decode_all::<E>(batch).await;
-        let bad_rows = self.apply(&decoded, pace).await?;
-        let undecodable = decoded.undecodable.iter().map(|(record, error)| DeadLetter {
-            record: *record,
-            reason: error.reason(),
-            message: error.to_string(),
-        });
-        let letters: Vec<_> = undecodable.chain(bad_rows).collect();
-        let held = self.judge(batch, &letters, storms);
+        let storms = may_hold.then_some(&holds.storms);
+        let searched = self.apply(batch, decoded, storms, pace).await?;
+        let held = if may_hold { self.judge(batch, &searched, holds) } else { Vec::new() };
         let is_held = |letter: &DeadLetter| {
             batch.get(letter.record).is_some_and(|received| held.contains(&received.origin.partition))
         };
-        let letters = letters.into_iter().filter(|letter| !is_held(letter)).collect();
+        let letters = searched.letters.into_iter().filter(|letter| !is_held(letter)).collect();
         self.dead_letter(batch, letters).await?;
         Ok(held)
     }
@@ -209,12 +222,14 @@ impl<E: Event> Pipeline<E> {
     }
 }
 
-/// Lets other tasks have their turn in between: requests may be served by the same thread.
-async fn decode_all<E: Event>(batch: &Batch) -> Decoded<E> {
+/// Lets other tasks have their turn in between: requests may be served by the same thread. Where nothing `may_wait` for a
+/// newer build, what only that can read is no event.
+async fn decode_all<E: Event>(batch: &Batch, may_wait: bool) -> Decoded<E> {
     let mut decoded = Decoded {
         events: Vec::with_capacity(batch.len()),
         records: Vec::with_capacity(batch.len()),
         undecodable: Vec::new(),
+        unknown: BTreeMap::new(),
     };
     for (number, record) in batch.iter().enumerate() {
         if number % DECODED_AT_ONCE == DECODED_AT_ONCE - 1 {
@@ -225,7 +240,17 @@ async fn decode_all<E: Event>(batch: &Batch) -> Decoded<E> {
                 decoded.events.push(event);
                 decoded.records.push(number);
             }
-            Err(error) => decoded.undecodable.push((number, error)),
+            Err(error) => match error.unknown_schema().filter(|_| may_wait) {
+                Some(schema) => {
+                    let first = Unknown { offset: record.origin.offset, schema };
+                    decoded.unknown.entry(record.origin.partition).or_insert(first);
+                }
+                None => decoded.undecodable.push(DeadLetter {
+                    record: number,
+                    reason: error.reason(),
+                    message: error.to_string(),
+                }),
+            },
         }
     }
     decoded

@@ -32,6 +32,10 @@ impl Seen {
     fn share(self) -> f64 {
         self.bad / self.records.max(1.0)
     }
+
+    fn and(self, records: usize, bad: usize) -> Self {
+        Self { records: self.records + records as f64, bad: self.bad + bad as f64 }
+    }
 }
 
 impl Storms {
@@ -39,22 +43,9 @@ impl Storms {
         Self { share_max, bad_min: bad_min as f64, seen: HashMap::new(), held: HashSet::new() }
     }
 
-    /// Whether any partition is held.
-    pub(crate) fn any(&self) -> bool {
-        !self.held.is_empty()
-    }
-
     /// The partitions that are held.
     pub(crate) fn held(&self) -> impl Iterator<Item = Partition> + '_ {
         self.held.iter().copied()
-    }
-
-    /// The same, for people.
-    pub(crate) fn partitions(&self) -> String {
-        let mut held: Vec<_> = self.held().collect();
-        held.sort();
-        let held: Vec<_> = held.iter().map(|partition| format!("partition {partition}")).collect();
-        held.join(", ")
     }
 
     /// Whoever owns the partition now judges it anew.
@@ -63,28 +54,68 @@ impl Storms {
         self.seen.remove(&partition);
     }
 
+    /// A search for bad rows broke off: the partition is held, whatever else is in the batch. Whether that is new.
+    pub(crate) fn broke_out(&mut self, partition: Partition) -> Verdict {
+        if self.held.insert(partition) { Verdict::Held } else { Verdict::StillHeld }
+    }
+
+    fn is_storm(&self, seen: Seen) -> bool {
+        seen.bad >= self.bad_min && seen.share() > self.share_max
+    }
+
     /// Judges the part of a batch that one partition has in it: whether it must be held, and whether that is new.
     pub(crate) fn judge(&mut self, partition: Partition, records: usize, bad: usize) -> Verdict {
-        let batch = Seen { records: records as f64, bad: bad as f64 };
-        let seen = self.seen.entry(partition).or_default();
-        let together = Seen { records: seen.records + batch.records, bad: seen.bad + batch.bad };
+        let batch = Seen::default().and(records, bad);
+        let seen = self.seen.get(&partition).copied().unwrap_or_default();
+        let together = seen.and(records, bad);
         let was_held = self.held.contains(&partition);
         let is_storm = match was_held {
             // what comes again comes in parts of any size: no number of bad ones is small any more; and it is over
             // only when it is clearly less, or it would begin again at once
             true => batch.share() > self.share_max / 2.0,
-            false => together.bad >= self.bad_min && together.share() > self.share_max,
+            false => self.is_storm(together),
         };
         if is_storm {
             // not counted: it comes again
             self.held.insert(partition);
             return if was_held { Verdict::StillHeld } else { Verdict::Held };
         }
-        *seen = if was_held { batch } else { together };
+        let mut seen = if was_held { batch } else { together };
         if seen.records > RECENT_RECORDS {
-            *seen = Seen { records: seen.records / 2.0, bad: seen.bad / 2.0 };
+            seen = Seen { records: seen.records / 2.0, bad: seen.bad / 2.0 };
         }
+        self.seen.insert(partition, seen);
         if self.held.remove(&partition) { Verdict::Over } else { Verdict::Calm }
+    }
+}
+
+/// What a search for bad rows came across lately, partition by partition.
+///
+/// Every bad row that stands alone has cost two transactions, so a search that finds little else must end long before the
+/// batch does. It looks back on twice as many records as make a storm, older ones fading, and on nothing before the batch.
+pub(crate) struct Search<'s> {
+    storms: &'s Storms,
+    lately: HashMap<Partition, Seen>,
+}
+
+impl<'s> Search<'s> {
+    pub(crate) fn new(storms: &'s Storms) -> Self {
+        Self { storms, lately: HashMap::new() }
+    }
+
+    /// The next record of a partition was looked at.
+    pub(crate) fn saw(&mut self, partition: Partition, is_bad: bool) {
+        let lately = self.lately.entry(partition).or_default();
+        let Seen { records, bad } = lately.and(1, is_bad.into());
+        let fading = (2.0 * self.storms.bad_min / records).min(1.0);
+        *lately = Seen { records: records * fading, bad: bad * fading };
+    }
+
+    /// Whether the partition is to be held, and nothing more of it to be searched. What is tried of one that is held
+    /// already is little, and is searched to its end.
+    pub(crate) fn breaks_off(&self, partition: Partition) -> bool {
+        let lately = self.lately.get(&partition).copied().unwrap_or_default();
+        !self.storms.held.contains(&partition) && self.storms.is_storm(lately)
     }
 }
 
@@ -114,7 +145,7 @@ mod tests {
         assert_eq!(storms.judge(P, 10, 10), Calm, "fewer than the least");
         assert_eq!(storms.judge(P, 1000, 400), Calm, "fewer than the share");
         assert_eq!(storms.judge(P, 1000, 900), Held);
-        assert!(storms.any());
+        assert_eq!(storms.held().collect::<Vec<_>>(), [P]);
         assert_eq!(storms.judge(Partition(4), 1000, 0), Calm, "others go on");
     }
 
@@ -127,6 +158,36 @@ mod tests {
         assert_eq!(storms.judge(P, 4, 1), Over);
         assert_eq!(storms.judge(P, 50, 50), Calm, "counting begins anew");
         assert_eq!(storms.judge(P, 60, 60), Held);
+    }
+
+    /// Wherever in a batch the bad rows begin, not many are looked for one by one.
+    #[test]
+    fn a_search_ends_soon_after_bad_rows_are_most() {
+        let mut storms = Storms::new(0.5, 100);
+        let until_it_breaks_off = |storms: &Storms, good: usize| {
+            let mut search = Search::new(storms);
+            (0..good).for_each(|_| search.saw(P, false));
+            (1..=10_000).find(|_| {
+                search.saw(P, true);
+                search.breaks_off(P)
+            })
+        };
+        assert_eq!(until_it_breaks_off(&storms, 0), Some(100));
+        for good in [100, 5000] {
+            let bad = until_it_breaks_off(&storms, good);
+            assert!(bad.is_some_and(|bad| (100..=150).contains(&bad)), "{bad:?}");
+        }
+        let mut search = Search::new(&storms);
+        for number in 0..10_000 {
+            search.saw(P, number % 5 < 2);
+            assert!(!search.breaks_off(P), "fewer than the share");
+        }
+        assert!(!Search::new(&storms).breaks_off(P));
+        // one that is held already is tried in few, to the end
+        assert_eq!((storms.broke_out(P), storms.broke_out(P)), (Held, StillHeld));
+        assert_eq!(until_it_breaks_off(&storms, 0), None);
+        // whoever wants them all has them all
+        assert_eq!(until_it_breaks_off(&Storms::new(1.0, 100), 0), None);
     }
 
     #[test]
@@ -147,17 +208,16 @@ mod tests {
     }
 
     #[test]
-    fn held_partitions_are_named_and_can_be_forgotten() {
+    fn held_partitions_can_be_forgotten() {
         let mut storms = Storms::new(0.5, 10);
         for partition in [P, Partition(1)] {
             assert_eq!(storms.judge(partition, 10, 10), Held);
         }
-        assert_eq!(storms.partitions(), "partition 1, partition 3");
         storms.forget(P);
         assert_eq!(storms.held().collect::<Vec<_>>(), [Partition(1)]);
         assert_eq!(storms.judge(P, 9, 9), Calm, "counting begins anew");
         storms.forget(Partition(1));
-        assert!(!storms.any());
+        assert_eq!(storms.held().next(), None);
     }
 
     #[test]

@@ -106,13 +106,30 @@ struct World {
     database: Arc<Database>,
     dead_letters: Arc<DeadLetters>,
     health: Health,
+    config: ConsumersConfig,
 }
 
 impl World {
     fn new() -> Self {
+        Self::with_partitions(1)
+    }
+
+    fn with_partitions(partitions: u32) -> Self {
         let health = Health::default();
+        let config = ConsumersConfig {
+            batch_max_events: 1000,
+            batch_max_bytes: 1 << 20,
+            batch_max_wait_ms: 0,
+            instances: 1,
+            drain_ms: 1000,
+            retry_min_ms: 1,
+            retry_max_ms: 2,
+            dead_letter_share_max: 0.5,
+            dead_letter_storm_min: 10,
+        };
         Self {
-            strategy: floodgate_buffer::contract::in_memory(1, 10_000, "test."),
+            config,
+            strategy: floodgate_buffer::contract::in_memory(partitions, 10_000, "test."),
             database: Arc::default(),
             dead_letters: Arc::new(DeadLetters { health: health.clone(), ..DeadLetters::default() }),
             health,
@@ -120,17 +137,23 @@ impl World {
     }
 
     fn publish(&self, value: &[u8], headers: &[Header<'_>]) {
-        let record =
-            Record { topic: Topic::Events(EventType::Like), key: Some(b"k"), value: Some(value), headers };
+        self.publish_under(b"k", value, headers);
+    }
+
+    fn publish_under(&self, key: &[u8], value: &[u8], headers: &[Header<'_>]) {
+        let topic = Topic::Events(EventType::Like);
+        let record = Record { topic, key: Some(key), value: Some(value), headers };
         self.strategy.publisher().unwrap().offer(&record, Receipts::new(1).receipt(0)).unwrap();
     }
 
     fn publish_likes(&self, likers: &[&str]) {
-        for (number, liker) in (0..).zip(likers) {
-            let mut value = Vec::new();
-            encode(&like(number, "target", liker, LikeAction::Like, 0), &mut value);
-            self.publish(&value, &[]);
-        }
+        likers.iter().for_each(|liker| self.publish_like("k", liker));
+    }
+
+    fn publish_like(&self, key: &str, liker: &str) {
+        let mut value = Vec::new();
+        encode(&like(0, "target", liker, LikeAction::Like, 0), &mut value);
+        self.publish_under(key.as_bytes(), &value, &[]);
     }
 
     /// Runs one member until everything published is done.
@@ -143,24 +166,13 @@ impl World {
 
     /// Runs one member until it is told to stop and everything published is done.
     async fn work_until(&self, stop: CancellationToken) {
-        let config = ConsumersConfig {
-            batch_max_events: 1000,
-            batch_max_bytes: 1 << 20,
-            batch_max_wait_ms: 0,
-            instances: 1,
-            drain_ms: 1000,
-            retry_min_ms: 1,
-            retry_max_ms: 2,
-            dead_letter_share_max: 0.5,
-            dead_letter_storm_min: 10,
-        };
         let health = self.health.member();
         let pipeline = Pipeline::<Like> {
             strategy: Arc::clone(&self.strategy),
             publisher: Arc::clone(&self.dead_letters) as Arc<dyn Publish>,
             store: Arc::clone(&self.database) as Arc<dyn Apply<Like>>,
             metrics: Arc::new(PipelineMetrics::new(&Metrics::new().unwrap(), Like::TYPE)),
-            config,
+            config: self.config.clone(),
             health: health.clone(),
             stop,
             event: PhantomData,
@@ -229,6 +241,84 @@ async fn a_partition_of_bad_rows_is_held_until_they_are_good() {
     tokio::join!(world.work_until(stop.clone()), mended);
     assert_eq!(*world.database.applied.lock(), likers, "in order, each once");
     assert!(world.reasons().is_empty());
+}
+
+/// The search for bad rows ends when enough are found to hold the partition, wherever in the batch they begin; the other
+/// partitions of the batch are applied, once and in order.
+#[tokio::test]
+async fn a_storm_is_seen_before_the_search_is_dear() {
+    let mut world = World::with_partitions(2);
+    world.config.batch_max_events = 10_000;
+    world.config.dead_letter_storm_min = 100;
+    // nothing is tried again before the end
+    world.config.retry_max_ms = 600_000;
+    let keys = [0, 1].map(|partition| floodgate_buffer::contract::key_of(partition, 2));
+    let good: Vec<String> = (0..2000).map(|n| format!("good-{n:04}")).collect();
+    let bad: Vec<String> = (0..3000).map(|n| format!("bad-{n:04}")).collect();
+    // good ones of the partition that turns bad, then all of the bad ones, and among them those of the other partition
+    let (first, others) = good.split_at(1000);
+    first.iter().for_each(|liker| world.publish_like(&keys[0], liker));
+    for (number, liker) in bad.iter().enumerate() {
+        world.publish_like(&keys[0], liker);
+        if let Some(other) = others.get(number) {
+            world.publish_like(&keys[1], other);
+        }
+    }
+    let stop = CancellationToken::new();
+    let looked = async {
+        until(|| world.health.ready().is_err_and(|trouble| trouble.contains("partition 0"))).await;
+        until(|| world.strategy.publisher().unwrap().waiting().events == 4000).await;
+        let (refused, applied) =
+            (world.database.refused.load(Ordering::Relaxed), world.database.transactions.lock().len());
+        assert!(refused + applied < 700, "{refused} transactions were rolled back, {applied} committed");
+        assert!(world.reasons().is_empty(), "held, and yet dead-lettered");
+        let applied = world.database.applied.lock().clone();
+        assert_eq!(
+            applied.iter().filter(|liker| others.contains(liker)).collect::<Vec<_>>(),
+            others.iter().collect::<Vec<_>>()
+        );
+        world.database.is_mended.store(true, Ordering::Relaxed);
+        stop.cancel();
+    };
+    tokio::join!(world.work_until(stop.clone()), looked);
+    let applied = world.database.applied.lock();
+    let bad_ones: Vec<_> = applied.iter().filter(|liker| liker.starts_with("bad")).cloned().collect();
+    assert_eq!(bad_ones, bad, "in order, each once");
+    assert!(world.reasons().is_empty());
+}
+
+/// A record of a newer build is waited for: what stands before it is done, nothing behind it is, and others go on.
+#[tokio::test]
+async fn a_partition_waits_in_front_of_what_only_a_newer_build_can_read() {
+    let world = World::with_partitions(2);
+    let keys = [0, 1].map(|partition| floodgate_buffer::contract::key_of(partition, 2));
+    let newer = b"\xc3\x01\x08\x07\x06\x05\x04\x03\x02\x01and its fields";
+    ["a1", "a2"].iter().for_each(|liker| world.publish_like(&keys[0], liker));
+    world.publish_under(keys[0].as_bytes(), b"garbage", &[]);
+    world.publish_under(keys[0].as_bytes(), newer, &[]);
+    world.publish_under(keys[0].as_bytes(), b"more garbage", &[]);
+    world.publish_like(&keys[0], "a3");
+    ["b1", "b2", "b3"].iter().for_each(|liker| world.publish_like(&keys[1], liker));
+    let stop = CancellationToken::new();
+    let held = async {
+        let told = "held at offset 3, written with an unknown schema, fingerprint 0102030405060708";
+        until(|| world.health.ready().is_err_and(|trouble| trouble.contains(told))).await;
+        // what it waits for, and what stands behind that
+        until(|| world.strategy.publisher().unwrap().waiting().events == 3).await;
+        let transactions = world.database.transactions.lock().len();
+        world.publish_like(&keys[1], "b4");
+        until(|| world.strategy.publisher().unwrap().waiting().events == 3).await;
+        let mut applied = world.database.applied.lock().clone();
+        applied.sort();
+        assert_eq!(applied, ["a1", "a2", "b1", "b2", "b3", "b4"]);
+        assert_eq!(world.database.transactions.lock().len(), transactions + 1, "nothing is applied again");
+        assert_eq!(world.reasons(), ["not-avro"], "only what nobody will ever read");
+        stop.cancel();
+    };
+    tokio::join!(world.work_until(stop.clone()), held);
+    // the process ends, and with it what only it holds
+    assert_eq!(world.reasons(), ["not-avro", "unknown-schema", "not-avro"]);
+    assert!(world.database.applied.lock().contains(&"a3".to_owned()));
 }
 
 /// What only this process holds is not left behind for being bad.

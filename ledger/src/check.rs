@@ -170,6 +170,13 @@ impl<'a> Work<'a> {
                 self.named.add(missing(self.progress.partition, record.origin.offset.0, None, record.key));
             }
         }
+        for record in decoded.unknown.iter().filter_map(|number| decoded.batch.get(*number)) {
+            match self.class(&record, Standing::Absent) {
+                // a newer build may have applied it: who cannot read it cannot tell
+                Class::Missing => self.progress.unknown_schema += 1,
+                class => self.progress.unreadable.count(class),
+            }
+        }
         self.progress.records += decoded.batch.len() as u64;
         self.moves_to(next.0);
         Ok(())

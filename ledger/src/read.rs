@@ -31,22 +31,25 @@ pub(crate) struct Decoded<E> {
     pub(crate) records: Vec<usize>,
     /// Numbers of the records that are no events.
     pub(crate) unreadable: Vec<usize>,
+    /// Numbers of the records of schemas that this build does not know.
+    pub(crate) unknown: Vec<usize>,
 }
 
 impl<E: Event> From<Batch> for Decoded<E> {
     fn from(batch: Batch) -> Self {
-        let (mut events, mut records, mut unreadable) =
-            (Vec::with_capacity(batch.len()), Vec::new(), Vec::new());
+        let (mut events, mut records) = (Vec::with_capacity(batch.len()), Vec::new());
+        let (mut unreadable, mut unknown) = (Vec::new(), Vec::new());
         for (number, record) in batch.iter().enumerate() {
             match decode(record.value.unwrap_or_default()) {
                 Ok(event) => {
                     events.push(event);
                     records.push(number);
                 }
+                Err(error) if error.unknown_schema().is_some() => unknown.push(number),
                 Err(_) => unreadable.push(number),
             }
         }
-        Self { batch, events, records, unreadable }
+        Self { batch, events, records, unreadable, unknown }
     }
 }
 

@@ -67,11 +67,18 @@ pub struct Unreadable {
     pub in_flight: u64,
     /// Neither: violations.
     pub missing: u64,
+    /// Neither, and written with schemas that this build does not know: only a build that does can tell.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub unknown_schema: u64,
+}
+
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 impl From<Tally> for Unreadable {
     fn from(Tally { dead_lettered, in_flight, missing, .. }: Tally) -> Self {
-        Self { dead_lettered, in_flight, missing }
+        Self { dead_lettered, in_flight, missing, unknown_schema: 0 }
     }
 }
 
@@ -136,13 +143,14 @@ impl Report {
             let missing = partition.missing.iter().cloned();
             self.missing.extend(missing.map(|record| MissingReport { of: lag.of.name(), record }));
         }
+        let unknown_schema = partitions.iter().map(|partition| partition.unknown_schema).sum();
         let of = TypeReport {
             of: lag.of.name(),
             topic: lag.topic.clone(),
             records: partitions.iter().map(|partition| partition.records).sum(),
             events: events.total(),
             tally: events,
-            unreadable: unreadable.into(),
+            unreadable: Unreadable { unknown_schema, ..unreadable.into() },
             unchecked: partitions.iter().flat_map(|partition| partition.unchecked.clone()).collect(),
         };
         let unread: u64 = lag.partitions.iter().map(PartitionLag::missing).sum();
@@ -150,6 +158,13 @@ impl Report {
             let (topic, group) = (&lag.topic, &lag.group);
             self.notes
                 .push(format!("{unread} records of {topic} expired before the group {group} read them"));
+        }
+        if unknown_schema > 0 {
+            self.notes.push(format!(
+                "{unknown_schema} records of {} that were committed are written with schemas this build does not know, and \
+                 are unchecked: verify with a build as new as the newest consumers",
+                lag.topic
+            ));
         }
         let offsets: i64 = partitions.iter().map(|partition| partition.end).sum();
         let expired: i64 = of.unchecked.iter().map(|range| range.until_offset - range.from_offset).sum();

@@ -54,6 +54,9 @@ pub(crate) struct PartitionProgress {
     pub(crate) records: u64,
     /// Records that are no events.
     pub(crate) unreadable: Tally,
+    /// Records of schemas that this build does not know, before the committed offset and not among the dead letters.
+    #[serde(default)]
+    pub(crate) unknown_schema: u64,
     /// Distinct events, once they are counted.
     pub(crate) events: Tally,
     /// What had expired before it could be read.

@@ -199,6 +199,22 @@ async fn every_event_is_of_one_class() {
     );
 }
 
+/// A newer build may have applied what this one cannot read: no violation, but a note.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_only_a_newer_build_can_read_is_in_flight_or_unchecked() {
+    let bench = Bench::new().await;
+    for key in ["committed", "dead", "waiting"] {
+        bench.put(Topic::Events(EventType::Like), key, b"\xc3\x01newer builds", &[]).await;
+    }
+    bench.dead_letter(EventType::Like, 1).await;
+    let lag = bench.lag(EventType::Like, Some(2));
+    let report = bench.check::<Like>(&mut bench.state(), &lag, &Nobody).await.unwrap();
+    let no_events = &report.types[0].unreadable;
+    assert_eq!((no_events.unknown_schema, no_events.dead_lettered, no_events.in_flight), (1, 1, 1));
+    assert_eq!((no_events.missing, report.violations), (0, 0));
+    assert!(report.notes.iter().any(|note| note.contains("newest consumers")), "{:?}", report.notes);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_decided_request_is_done_whatever_was_decided() {
     let bench = Bench::new().await;

@@ -43,7 +43,8 @@ pub struct Metrics {
     pub apply_retries: IntCounterVec,
     /// `floodgate_dead_letters_total{group,reason}`.
     pub dead_letters: IntCounterVec,
-    /// `floodgate_partition_held{group,partition}`: 1 while this process holds a partition for its bad records.
+    /// `floodgate_partition_held{group,partition,reason}`: 1 while this process holds a partition for its bad records
+    /// (`bad-records`), or for one that only a newer build can read (`unknown-schema`).
     pub partitions_held: IntGaugeVec,
     /// `floodgate_topic_findings{topic,property,kind}`: 1 for what is wrong with a topic; `kind` is `breaks` or `told`.
     pub topic_findings: IntGaugeVec,
@@ -215,8 +216,8 @@ impl Metrics {
             )?,
             partitions_held: make.gauges(
                 "floodgate_partition_held",
-                "1 while a partition is held because most of its records are bad",
-                &["group", "partition"],
+                "1 while a partition is held, because most of its records are bad or for one of a newer build",
+                &["group", "partition", "reason"],
             )?,
             topic_findings: make.gauges(
                 "floodgate_topic_findings",

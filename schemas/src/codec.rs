@@ -7,16 +7,23 @@
 //! Every schema a type was ever published with stays in its [`Codec`], newest first, each with the function that reads
 //! what was written with it: the newest writes, all of them read. A field that a later schema adds gets its value for
 //! older events in the older schema's function.
+//!
+//! Three kinds of bytes cannot be read here, and must not be confused. *No event*: nothing marks them as one, or they break
+//! the schema they name. *Another type's event*: a schema of ours that has no business on this topic. Neither will ever be
+//! read. But a whole marker with a schema that this build does not know is what a *newer build* writes: it passes, as soon
+//! as the readers are as new as the writers.
 
 use std::fmt;
 
 use apache_avro::Schema;
 use apache_avro::rabin::Rabin;
 
-use crate::{Event, InvalidDatum};
+use crate::{CouponIssue, Event, EventType, ExpectationWrite, InvalidDatum, Like};
 
 const MARKER: [u8; 2] = [0xc3, 0x01];
 const HEADER_BYTES: usize = 10;
+/// What the Confluent wire format begins with; the number of a schema in a registry follows, in four bytes.
+const CONFLUENT_MAGIC: u8 = 0;
 
 /// Reads what follows the header from the front of the bytes.
 pub(crate) type Read<E> = fn(&mut &[u8]) -> Result<E, InvalidDatum>;
@@ -33,15 +40,36 @@ impl<E> fmt::Debug for Codec<E> {
     }
 }
 
-/// The bytes are no event of the type asked for, and never will be.
+/// A schema that this build does not know, as the bytes name it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SchemaName {
+    /// By its CRC-64-AVRO fingerprint (single-object encoding).
+    Fingerprint(u64),
+    /// By its number in a schema registry (Confluent wire format), from 1 to 2²⁴ − 1.
+    RegistryId(u32),
+}
+
+impl fmt::Display for SchemaName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Fingerprint(fingerprint) => write!(f, "fingerprint {fingerprint:016x}"),
+            Self::RegistryId(id) => write!(f, "schema registry id {id}"),
+        }
+    }
+}
+
+/// The bytes are no event of the type asked for, as far as this build can tell.
 #[derive(Debug, thiserror::Error)]
 pub enum DecodeError {
-    /// They do not begin with the marker of single-object encoding.
+    /// They begin with no marker of an encoding of events.
     #[error("not Avro single-object encoding (no C3 01 marker)")]
     NotSingleObject,
-    /// They were written with a schema this type never had.
-    #[error("written with an unknown schema, fingerprint {0:016x}")]
-    UnknownSchema(u64),
+    /// They were written with a schema that this build does not know: a newer one may. The only error that passes.
+    #[error("written with an unknown schema, {0}")]
+    UnknownSchema(SchemaName),
+    /// They were written with a schema of another type, which this one's topic never takes.
+    #[error("an event of another type: {0}")]
+    OtherType(EventType),
     /// They do not follow the schema, or hold a value the field may not take.
     #[error("not a valid event: {0}")]
     Invalid(#[from] InvalidDatum),
@@ -56,7 +84,17 @@ impl DecodeError {
         match self {
             DecodeError::NotSingleObject => "not-avro",
             DecodeError::UnknownSchema(_) => "unknown-schema",
-            DecodeError::Invalid(_) | DecodeError::TrailingBytes(_) => "undecodable",
+            DecodeError::OtherType(_) | DecodeError::Invalid(_) | DecodeError::TrailingBytes(_) => {
+                "undecodable"
+            }
+        }
+    }
+
+    /// The schema, where a build that knows it could read the bytes.
+    pub const fn unknown_schema(&self) -> Option<SchemaName> {
+        match self {
+            DecodeError::UnknownSchema(name) => Some(*name),
+            _ => None,
         }
     }
 }
@@ -75,6 +113,10 @@ impl<E> Codec<E> {
         let readers: Vec<_> = readers.collect();
         let (header, _) = readers.first().expect("at least one schema");
         Self { header: *header, readers }
+    }
+
+    fn knows(&self, header: &[u8; HEADER_BYTES]) -> bool {
+        self.readers.iter().any(|(known, _)| known == header)
     }
 }
 
@@ -107,19 +149,45 @@ pub fn encode<E: Event>(event: &E, out: &mut Vec<u8>) {
 /// The event that `bytes` stand for.
 ///
 /// # Errors
-/// [`DecodeError`]: these bytes can never be read as an `E`.
+/// [`DecodeError`]: this build cannot read these bytes as an `E`. Unless it says [`DecodeError::UnknownSchema`] none ever
+/// will.
 pub fn decode<E: Event>(bytes: &[u8]) -> Result<E, DecodeError> {
-    let (header, mut datum) =
-        bytes.split_first_chunk::<HEADER_BYTES>().ok_or(DecodeError::NotSingleObject)?;
-    let [m1, m2, fingerprint @ ..] = *header;
-    if [m1, m2] != MARKER {
-        return Err(DecodeError::NotSingleObject);
+    let Some((header, mut datum)) = bytes.split_first_chunk::<HEADER_BYTES>() else {
+        return Err(unmarked(bytes));
+    };
+    if !header.starts_with(&MARKER) {
+        return Err(unmarked(bytes));
     }
     let known = E::codec().readers.iter().find(|(known, _)| known == header);
-    let (_, read) = known.ok_or(DecodeError::UnknownSchema(u64::from_le_bytes(fingerprint)))?;
+    let (_, read) = known.ok_or_else(|| unknown(header))?;
     let event = read(&mut datum)?;
     match datum.len() {
         0 => Ok(event),
         trailing => Err(DecodeError::TrailingBytes(trailing)),
     }
+}
+
+/// Bytes without the marker: of an encoding that builds with a registry write, or nothing that was ever an event.
+fn unmarked(bytes: &[u8]) -> DecodeError {
+    match *bytes {
+        // registries count from 1, and none comes to sixteen million: other bytes behind a zero are garbage
+        [CONFLUENT_MAGIC, 0, b, c, d, _, ..] if [b, c, d] != [0; 3] => {
+            DecodeError::UnknownSchema(SchemaName::RegistryId(u32::from_be_bytes([0, b, c, d])))
+        }
+        _ => DecodeError::NotSingleObject,
+    }
+}
+
+/// A header that is none of the type's own.
+fn unknown(header: &[u8; HEADER_BYTES]) -> DecodeError {
+    let others = [
+        (EventType::Expectation, ExpectationWrite::codec().knows(header)),
+        (EventType::Coupon, CouponIssue::codec().knows(header)),
+        (EventType::Like, Like::codec().knows(header)),
+    ];
+    if let Some((of, _)) = others.into_iter().find(|(_, knows)| *knows) {
+        return DecodeError::OtherType(of);
+    }
+    let [_, _, fingerprint @ ..] = *header;
+    DecodeError::UnknownSchema(SchemaName::Fingerprint(u64::from_le_bytes(fingerprint)))
 }

@@ -5,10 +5,10 @@ use apache_avro::Schema;
 use apache_avro::reader::datum::GenericDatumReader;
 use apache_avro::types::Value;
 use apache_avro::writer::datum::GenericDatumWriter;
-use floodgate_schemas::codec::{DecodeError, decode, encode};
+use floodgate_schemas::codec::{DecodeError, SchemaName, decode, encode};
 use floodgate_schemas::examples::{coupon_issue, event_id, expectation, like};
 use floodgate_schemas::{
-    CharacterId, Cost, CouponId, CouponIssue, Event, EventId, ExpectationWrite, Like, LikeAction,
+    CharacterId, Cost, CouponId, CouponIssue, Event, EventId, EventType, ExpectationWrite, Like, LikeAction,
     LikerAccountId, PresetNo, TargetOcid, Timestamp, UserId,
 };
 use proptest::prelude::*;
@@ -172,12 +172,43 @@ fn agree<E: Event>(event: &E, schema: &str, says: &serde_json::Value) {
 #[test]
 fn refuses_what_is_no_event_of_the_type() {
     let bytes = bytes_of(&coupon_issue(1, "c", "u"));
-    assert!(matches!(decode::<Like>(&bytes), Err(DecodeError::UnknownSchema(_))));
+    assert!(matches!(decode::<Like>(&bytes), Err(DecodeError::OtherType(EventType::Coupon))));
     assert!(matches!(decode::<CouponIssue>(b"{}"), Err(DecodeError::NotSingleObject)));
     assert!(matches!(decode::<CouponIssue>(b"{\"couponId\":1}"), Err(DecodeError::NotSingleObject)));
     let longer = [bytes.as_slice(), b"x"].concat();
     assert!(matches!(decode::<CouponIssue>(&longer), Err(DecodeError::TrailingBytes(1))));
     assert!(matches!(decode::<CouponIssue>(&bytes[..bytes.len() - 1]), Err(DecodeError::Invalid(_))));
+}
+
+/// What a newer build writes can be told from what nobody will ever read: by a whole marker with an unknown schema.
+#[test]
+fn a_schema_of_a_newer_build_is_told_from_garbage() {
+    let unknown = |bytes: &[u8]| decode::<Like>(bytes).unwrap_err().unknown_schema();
+    let single_object = [&[0xc3, 0x01][..], &0x0123_4567_89ab_cdef_u64.to_le_bytes(), b"whatever"].concat();
+    let name = unknown(&single_object).unwrap();
+    assert_eq!(name, SchemaName::Fingerprint(0x0123_4567_89ab_cdef));
+    assert_eq!(name.to_string(), "fingerprint 0123456789abcdef");
+    let name = unknown(&[0, 0, 0, 1, 2, b'x']).unwrap();
+    assert_eq!(name, SchemaName::RegistryId(258));
+    assert_eq!(name.to_string(), "schema registry id 258");
+
+    let coupon = bytes_of(&coupon_issue(1, "c", "u"));
+    let like = bytes_of(&like(1, "t", "l", LikeAction::Like, 1));
+    let never: [&[u8]; 10] = [
+        b"",
+        b"garbage that is long enough",
+        &single_object[..9],
+        &[0xc3, 0x02, 1, 2, 3, 4, 5, 6, 7, 8, 9],
+        &[0, 0, 0, 0, 0, 0],
+        &[0, 1, 0, 0, 1, b'x'],
+        b"\x00poison",
+        &[0, 0, 0, 1, 2],
+        &coupon,
+        &like[..like.len() - 1],
+    ];
+    for bytes in never {
+        assert_eq!(unknown(bytes), None, "{bytes:x?}");
+    }
 }
 
 /// Producers other than ours may write anything their schema allows: values are checked on reading too.

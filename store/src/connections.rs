@@ -7,9 +7,14 @@
 //! * **Waiting is bounded and says why.** Connecting has its own timeout, so that a server that accepts and
 //!   then stays silent does not hold a caller; a refused connection is reported at once, not retried unseen.
 //!
+//! A database that is a file may be renamed, removed or replaced while it is open: what is written to it then is lost. So a
+//! connection is handed out only if the file in its place is still the one it opened.
+//!
 //! There is no round trip for testing a connection that was in use moments ago; one that was idle for
 //! [`IDLE_UNTESTED`] is tested, since firewalls and restarts may have cut it.
 
+use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
@@ -24,6 +29,8 @@ const IDLE_UNTESTED: Duration = Duration::from_secs(2);
 pub(crate) struct Connections<C: Connection> {
     options: C::Options,
     connect_timeout: Duration,
+    /// Of a database that is a file.
+    path: Option<PathBuf>,
     /// One permit per connection that may be out on lease.
     permits: Semaphore,
     /// The one used last is on top.
@@ -32,13 +39,34 @@ pub(crate) struct Connections<C: Connection> {
 
 struct Idle<C> {
     connection: C,
+    file: Option<FileId>,
     since: Instant,
 }
+
+/// Tells files apart, whatever their names: device and inode.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct FileId(u64, u64);
 
 impl<C: Connection> Connections<C> {
     pub(crate) fn new(options: C::Options, max: u32, connect_timeout: Duration) -> Self {
         let permits = Semaphore::new(max as usize);
-        Self { options, connect_timeout, permits, idle: Mutex::new(Vec::new()) }
+        Self { options, connect_timeout, path: None, permits, idle: Mutex::new(Vec::new()) }
+    }
+
+    /// To a database that is this file.
+    pub(crate) fn in_file(self, path: PathBuf) -> Self {
+        Self { path: Some(path), ..self }
+    }
+
+    /// The file that lies where the database should; `None` if there is none, or the database is no file.
+    fn file(&self) -> Option<FileId> {
+        let found = std::fs::metadata(self.path.as_ref()?).ok()?;
+        Some(FileId(found.dev(), found.ino()))
+    }
+
+    /// Whether the file that a connection opened still lies where it lay.
+    pub(crate) fn is_at(&self, file: Option<FileId>) -> bool {
+        self.path.is_none() || self.file() == file
     }
 
     /// A connection, once one is free. The wait for a free one has no bound of its own: callers have a
@@ -48,15 +76,26 @@ impl<C: Connection> Connections<C> {
     /// The database cannot be reached within the connect timeout, or refuses us.
     pub(crate) async fn lease(&self) -> Result<Lease<'_, C>, Error> {
         let permit = self.permits.acquire().await.map_err(|_| Error::PoolClosed)?;
-        let connection = match self.tested_idle().await {
+        let file = self.file();
+        let connection = match self.tested_idle(file).await {
             Some(connection) => connection,
             None => self.connect().await?,
         };
-        Ok(Lease { connection, home: self, permit })
+        if !self.is_at(file) {
+            return Err(Error::Io(std::io::Error::other(
+                "the database's file was replaced while it was opened",
+            )));
+        }
+        Ok(Lease { connection, file, home: self, permit })
     }
 
-    async fn tested_idle(&self) -> Option<C> {
-        let Idle { mut connection, since } = self.idle.lock().pop()?;
+    async fn tested_idle(&self, wanted: Option<FileId>) -> Option<C> {
+        let Idle { mut connection, file, since } = self.idle.lock().pop()?;
+        if file != wanted {
+            // nor do the others lead to the file that lies there now
+            self.forget_idle();
+            return None;
+        }
         if since.elapsed() < IDLE_UNTESTED {
             return Some(connection);
         }
@@ -87,6 +126,8 @@ impl<C: Connection> Connections<C> {
 /// A connection in use. Dropping it closes the connection hard; see the module's documentation.
 pub(crate) struct Lease<'a, C: Connection> {
     pub(crate) connection: C,
+    /// What it has open, of a database that is a file.
+    pub(crate) file: Option<FileId>,
     home: &'a Connections<C>,
     permit: SemaphorePermit<'a>,
 }
@@ -94,8 +135,8 @@ pub(crate) struct Lease<'a, C: Connection> {
 impl<C: Connection> Lease<'_, C> {
     /// Keeps the connection for the next caller. No transaction may be open on it.
     pub(crate) fn give_back(self) {
-        let Lease { connection, home, permit } = self;
-        home.idle.lock().push(Idle { connection, since: Instant::now() });
+        let Lease { connection, file, home, permit } = self;
+        home.idle.lock().push(Idle { connection, file, since: Instant::now() });
         drop(permit);
     }
 }

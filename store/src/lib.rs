@@ -25,8 +25,9 @@
 //! # Where things are
 //!
 //! The rules (who wins in a batch, what a coupon request gets) are plain functions in `batch` and `coupon`,
-//! shared by all databases. `connections` and `transaction` run a batch under deadlines. Each database has a
-//! folder with its SQL. [`open()`] holds the single match on the configured URL; adding a database is a folder
+//! shared by all databases. `connections` and `transaction` run a batch under deadlines, `ground` notices when the database
+//! is another one than before. Each database has a folder with its SQL, what makes it unfit (`site`), and a table of whose
+//! fault its errors are (`blame`). [`open()`] holds the single match on the configured URL; adding a database is a folder
 //! and a line there. The suite that each must pass is in `contract`.
 
 mod audit;
@@ -36,6 +37,7 @@ mod connections;
 #[cfg(feature = "contract")]
 pub mod contract;
 mod coupon;
+mod ground;
 mod like;
 mod migrations;
 mod open;
@@ -53,4 +55,4 @@ pub use open::{migrate, open};
 pub use rows::{
     Coupon, CouponCreated, Decision, DecisionStatus, ExpectationRow, InvalidStock, NewCoupon, Stock,
 };
-pub use store::{Apply, ApplyError, BoxFuture, Outcome, ReadError, Reads, Store};
+pub use store::{Apply, ApplyError, BoxFuture, Outcome, ReadError, Reads, Site, Store};

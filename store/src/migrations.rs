@@ -14,7 +14,10 @@ use crate::OpenError;
 pub(crate) const MIGRATIONS_TABLE: &str = "floodgate_migrations";
 
 /// The newest version this build knows.
-pub(crate) const NEWEST: i64 = 1;
+pub(crate) const NEWEST: i64 = 2;
+
+/// The version since which a database has an identity.
+pub(crate) const IDENTITY_SINCE: i64 = 2;
 
 /// What `floodgate migrate` did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,6 +50,9 @@ pub enum MigrateError {
     /// The database is away, busy or refuses: the same may succeed later.
     #[error("{0}")]
     Unavailable(String),
+    /// The database cannot do what is asked of it, whatever its schema: says what to change.
+    #[error("{0}")]
+    Unfit(String),
     /// A newer build has migrated this database; use that one.
     #[error("the schema has version {found}, this build knows up to {known}")]
     Newer {

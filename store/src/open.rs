@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use floodgate_schemas::EventType;
+
 use crate::postgres::PostgresStore;
 use crate::sqlite::SqliteStore;
 use crate::{BoxFuture, Config, MigrateError, MigrationReport, OpenError, Store};
@@ -23,9 +25,16 @@ pub fn open(config: &Config) -> Result<Arc<dyn Store>, OpenError> {
 /// SQLite file is made if there is none.
 ///
 /// # Errors
-/// [`MigrateError`] tells whether it may pass. A failed migration leaves nothing of itself behind.
+/// [`MigrateError`] tells whether it may pass. A failed migration leaves nothing of itself behind, and an unfit database is
+/// not touched.
 pub async fn migrate(config: &Config) -> Result<MigrationReport, MigrateError> {
-    database(config)?.migrate().await
+    let database = database(config)?;
+    let unfit = database.unfit(&EventType::ALL).await;
+    let unfit = unfit.map_err(|error| MigrateError::Unavailable(error.to_string()))?;
+    if !unfit.is_empty() {
+        return Err(MigrateError::Unfit(unfit.join("; ")));
+    }
+    database.migrate().await
 }
 
 fn database(config: &Config) -> Result<Arc<dyn Database>, OpenError> {

@@ -4,8 +4,8 @@ use std::future::Future;
 use std::pin::Pin;
 
 use floodgate_schemas::{
-    CharacterId, CouponId, CouponIssue, Event, EventId, ExpectationWrite, Like, LikerAccountId, TargetOcid,
-    Timestamp,
+    CharacterId, CouponId, CouponIssue, Event, EventId, EventType, ExpectationWrite, Like, LikerAccountId,
+    TargetOcid, Timestamp,
 };
 
 use crate::SchemaState;
@@ -25,6 +25,7 @@ pub trait Store:
     + Audit<CouponIssue>
     + Audit<Like>
     + Recount
+    + Site
 {
 }
 
@@ -37,6 +38,7 @@ impl<S> Store for S where
         + Audit<CouponIssue>
         + Audit<Like>
         + Recount
+        + Site
 {
 }
 
@@ -77,15 +79,15 @@ pub trait Apply<E: Event>: Send + Sync {
 /// Why a batch was not applied. Nothing of it is in the database, unless `Retry` says otherwise.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ApplyError {
-    /// Try the same batch again later: the database is away, busy, refuses, or the outcome of the commit
-    /// is unknown (a repeat is harmless). Everything not known to be the data's fault is here.
+    /// Try the same batch again later: the database is away, busy, refuses, is not the one it was, or the outcome of the
+    /// commit is unknown (a repeat is harmless). Everything not known to be the data's fault is here.
     #[error("{0}")]
     Retry(String),
     /// The database did not get the batch done in the time it had: try again, in smaller parts.
     #[error("{0}")]
     TooSlow(String),
-    /// At least one event holds a value the database will never take (SQLSTATE class 22 or 23). Applying
-    /// the events one by one tells which.
+    /// At least one event holds a value that no database with our tables will ever take. Applying the events one by one
+    /// tells which.
     #[error("{0}")]
     BadRow(String),
 }
@@ -117,6 +119,18 @@ pub trait Reads: Send + Sync {
 
     /// Whether the database has the tables this build expects.
     fn schema_state(&self) -> BoxFuture<'_, Result<SchemaState, ReadError>>;
+}
+
+/// Whether a database is one to apply events to. Every call ends within `connect_timeout_ms + statement_timeout_ms`.
+pub trait Site: Send + Sync {
+    /// What makes the database unfit for events of these types, a sentence each that says what to change: encoding,
+    /// isolation, schemas, permissions, a server or file that takes no writes. What it lacks of the schema is not among
+    /// them, see [`Reads::schema_state`].
+    fn unfit<'a>(&'a self, of: &'a [EventType]) -> BoxFuture<'a, Result<Vec<String>, ReadError>>;
+
+    /// Whether another database stands where the one was that this process first met: a sentence about it. Meeting one
+    /// for the first time, it is remembered.
+    fn moved(&self) -> BoxFuture<'_, Result<Option<String>, ReadError>>;
 }
 
 /// Why a read, or the creation of a coupon, has no answer.

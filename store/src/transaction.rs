@@ -11,6 +11,7 @@ use sqlx::{Connection, Error, SqlSafeStr};
 use tokio::time::timeout;
 
 use crate::connections::Connections;
+use crate::ground::{Ground, Place};
 use crate::{ApplyError, Outcome, ReadError, Standing};
 
 /// What differs between databases in beginning a transaction and in reading errors.
@@ -20,12 +21,23 @@ pub(crate) trait Dialect: Connection {
 
     /// Whose fault an error is.
     fn blame(error: &dyn DatabaseError) -> Blame;
+
+    /// Where the connection leads.
+    fn place(&mut self) -> impl Future<Output = Result<Place, Error>> + Send;
+}
+
+/// Why a transaction did not happen.
+pub(crate) enum Failure {
+    /// The database says so, or does not answer.
+    Database(Error),
+    /// It is not the one that is known: a sentence about it.
+    Moved(String),
 }
 
 /// Whose fault an error is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Blame {
-    /// A value that the database will never take.
+    /// A value that no database with our tables will ever take.
     Row,
     /// It took too long, which may be for its size. With what helps.
     Slowness(&'static str),
@@ -43,8 +55,8 @@ pub(crate) trait Statements<C>: Event {
 }
 
 /// Applies a batch: all of it, or nothing.
-pub(crate) async fn apply<C: Dialect, E: Statements<C>>(
-    connections: &Connections<C>,
+pub(crate) async fn apply<C: Dialect, E: Statements<C> + Lookup<C>>(
+    (connections, ground): (&Connections<C>, &Ground),
     within: Duration,
     events: &[E],
     now: Timestamp,
@@ -53,9 +65,10 @@ pub(crate) async fn apply<C: Dialect, E: Statements<C>>(
         return Ok(Vec::new());
     }
     let has_begun = AtomicBool::new(false);
-    match timeout(within, transaction(connections, events, now, &has_begun)).await {
+    match timeout(within, transaction((connections, ground), events, now, &has_begun)).await {
         Ok(Ok(outcomes)) => Ok(outcomes),
-        Ok(Err(error)) => {
+        Ok(Err(Failure::Moved(reason))) => Err(ApplyError::Retry(reason)),
+        Ok(Err(Failure::Database(error))) => {
             let (blame, reason) = explain::<C>(&error);
             if is_lost(&error) {
                 connections.forget_idle();
@@ -82,19 +95,30 @@ pub(crate) async fn apply<C: Dialect, E: Statements<C>>(
     }
 }
 
-async fn transaction<C: Dialect, E: Statements<C>>(
-    connections: &Connections<C>,
+async fn transaction<C: Dialect, E: Statements<C> + Lookup<C>>(
+    (connections, ground): (&Connections<C>, &Ground),
     events: &[E],
     now: Timestamp,
     has_begun: &AtomicBool,
-) -> Result<Vec<Outcome>, Error> {
+) -> Result<Vec<Outcome>, Failure> {
     let mut lease = connections.lease().await?;
+    let file = lease.file;
+    let in_place = || match connections.is_at(file) {
+        true => Ok(()),
+        false => Err(Failure::Moved(FILE_MOVED.to_owned())),
+    };
     has_begun.store(true, Ordering::Relaxed);
     let mut transaction = lease.connection.begin_with(C::BEGIN.into_sql_str()).await?;
+    let place = C::place(&mut transaction).await?.of_file(file);
+    ground.check::<C, E>(&mut transaction, &place).await?;
     match E::run(&mut transaction, events, now).await {
         Ok(outcomes) => {
+            in_place()?;
             transaction.commit().await?;
+            // or it was committed to a file that nobody finds again
+            in_place()?;
             lease.give_back();
+            ground.applied(events, &outcomes, place);
             Ok(outcomes)
         }
         Err(error) => {
@@ -104,10 +128,14 @@ async fn transaction<C: Dialect, E: Statements<C>>(
                 transaction.rollback().await?;
                 lease.give_back();
             }
-            Err(error)
+            Err(error.into())
         }
     }
 }
+
+/// Of a database that is a file.
+const FILE_MOVED: &str = "the database's file was renamed, removed or replaced: nothing more is applied to the one that is \
+                          still open";
 
 /// Finds where events of one type stand.
 pub(crate) trait Lookup<C>: Event {

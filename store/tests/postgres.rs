@@ -57,7 +57,11 @@ floodgate_store::store_contract! {
     migrated: migrated,
     empty: empty,
     cases: 64,
-    forbid_bad_liker: "ALTER TABLE likes ADD CONSTRAINT forbid CHECK (liker_account_id <> 'bad')"
+    // what a text with a NUL is told
+    forbid_bad_liker: "CREATE FUNCTION forbid() RETURNS trigger LANGUAGE plpgsql AS
+            'BEGIN RAISE EXCEPTION ''forbidden'' USING ERRCODE = ''22021''; END';
+        CREATE TRIGGER forbid BEFORE INSERT ON likes FOR EACH ROW WHEN (new.liker_account_id = 'bad')
+            EXECUTE FUNCTION forbid()"
 }
 
 /// Names and types that other programs' queries rely on; ids compare bytewise.

@@ -69,8 +69,11 @@ floodgate_store::store_contract! {
     migrated: migrated,
     empty: empty,
     cases: 200,
-    forbid_bad_liker: "CREATE TRIGGER forbid BEFORE INSERT ON likes WHEN new.liker_account_id = 'bad'
-        BEGIN SELECT RAISE(ABORT, 'forbidden'); END"
+    // a check under the name of one of ours
+    forbid_bad_liker: "DROP TABLE likes; CREATE TABLE likes (
+        target_ocid TEXT NOT NULL, liker_account_id TEXT NOT NULL, liked INTEGER NOT NULL, occurred_at INTEGER NOT NULL,
+        event_id TEXT NOT NULL, PRIMARY KEY (target_ocid, liker_account_id),
+        CONSTRAINT \"liked IN (0, 1)\" CHECK (liker_account_id <> 'bad')) STRICT, WITHOUT ROWID"
 }
 
 fn two_likes() -> [Like; 2] {
@@ -181,4 +184,96 @@ async fn values_are_kept_as_was_promised() {
         text("SELECT typeof(event_id) || ' ' || typeof(occurred_at) FROM likes").await,
         "text integer"
     );
+}
+
+/// Rules that somebody else made are trouble of the database, whatever they are.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_foreign_rule_is_no_bad_row() {
+    for (rule, help) in [
+        (
+            "CREATE TRIGGER forbid BEFORE INSERT ON likes BEGIN SELECT RAISE(ABORT, 'forbidden'); END",
+            "a trigger",
+        ),
+        ("ALTER TABLE likes ADD COLUMN mood TEXT CHECK (mood IS NOT NULL)", "no such rule"),
+        ("CREATE UNIQUE INDEX one ON likes (target_ocid)", "someone else"),
+    ] {
+        let sqlite = migrated().await;
+        sqlite.sql(rule).await;
+        assert_retry(&apply(&sqlite.store).await, help);
+        assert_eq!(sqlite.sql("SELECT count(*) FROM likes").await, Some(0));
+    }
+}
+
+/// Moves the database's file, and what lies beside it.
+fn move_away(sqlite: &Sqlite, from: &str, to: &str) {
+    for beside in ["", "-wal", "-shm"] {
+        let path = |name: &str| sqlite.folder.path().join(format!("{name}{beside}"));
+        if path(from).exists() {
+            std::fs::rename(path(from), path(to)).unwrap();
+        }
+    }
+}
+
+async fn apply_more(sqlite: &Sqlite, number: u64) -> Result<Vec<Outcome>, ApplyError> {
+    let store: &dyn Apply<Like> = sqlite.store.as_ref();
+    store.apply(&[like(number, "t", &format!("l{number}"), LikeAction::Like, 0)], at(0)).await
+}
+
+/// Nothing is applied to a file that nobody finds again, nor to another one that lies in its place.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_is_moved_is_not_written_to() {
+    let sqlite = migrated().await;
+    let copy = sqlite.folder.path().join("copy.db");
+    assert_eq!(sqlite.store.moved().await, Ok(None));
+    assert_eq!(apply(&sqlite.store).await, Ok(vec![Outcome::Applied; 2]));
+    sqlite.sql(&format!("VACUUM INTO '{}'", copy.display())).await;
+    assert_eq!(apply_more(&sqlite, 3).await, Ok(vec![Outcome::Applied]));
+
+    move_away(&sqlite, "floodgate.db", "gone.db");
+    assert_retry(&apply_more(&sqlite, 4).await, "there is no such file");
+    let moved = async || sqlite.store.moved().await.unwrap().unwrap_or_default();
+    assert!(moved().await.contains("is gone"), "{}", moved().await);
+
+    migrate(&sqlite.config).await.unwrap();
+    assert_retry(&apply_more(&sqlite, 4).await, "another database stands where the one was");
+    assert!(moved().await.contains("another database"), "{}", moved().await);
+    assert_eq!(sqlite.sql("SELECT count(*) FROM likes").await, Some(0));
+
+    move_away(&sqlite, "floodgate.db", "new.db");
+    std::fs::copy(&copy, sqlite.folder.path().join("floodgate.db")).unwrap();
+    assert_retry(&apply_more(&sqlite, 4).await, "lacks what was applied to it last");
+    assert_eq!(sqlite.sql("SELECT count(*) FROM likes").await, Some(2));
+
+    move_away(&sqlite, "floodgate.db", "copy.db");
+    move_away(&sqlite, "gone.db", "floodgate.db");
+    assert_eq!(apply_more(&sqlite, 4).await, Ok(vec![Outcome::Applied]));
+    assert_eq!(
+        (sqlite.store.moved().await, sqlite.sql("SELECT count(*) FROM likes").await),
+        (Ok(None), Some(4))
+    );
+}
+
+/// A file in place of another is seen also where it comes while a batch is under way.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_is_moved_under_a_batch_has_nothing_reported_as_applied() {
+    let sqlite = migrated().await;
+    let mut holder = sqlite.connect().await;
+    sqlx::raw_sql("BEGIN IMMEDIATE").execute(&mut holder).await.unwrap();
+    let (applied, ()) = tokio::join!(apply(&sqlite.store), async {
+        // the batch waits for the lock, or comes to it only now: either way it began with the file in its place or finds none
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+        move_away(&sqlite, "floodgate.db", "gone.db");
+        sqlx::raw_sql("ROLLBACK").execute(&mut holder).await.unwrap();
+    });
+    assert!(matches!(applied, Err(ApplyError::Retry(_))), "{applied:?}");
+    move_away(&sqlite, "gone.db", "floodgate.db");
+    assert_eq!(apply(&sqlite.store).await, Ok(vec![Outcome::Applied; 2]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_can_be_written_is_fit() {
+    let sqlite = empty().await;
+    assert_eq!(sqlite.store.unfit(&[]).await, Ok(vec![]), "nothing there yet");
+    migrate(&sqlite.config).await.unwrap();
+    assert_eq!(sqlite.store.unfit(&[]).await, Ok(vec![]));
 }

@@ -4,12 +4,15 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use floodgate_schemas::EventType;
+use floodgate_schemas::codec::encode;
+use floodgate_schemas::examples::like;
+use floodgate_schemas::{EventType, LikeAction};
 use floodgate_testkit::wait;
 
 use crate::scenario::{Pace, Round, scenario, servers};
 use crate::support::load::LoadOptions;
-use crate::support::topic::{Found, dead_letters, event_id, put, put_all, read_all};
+use crate::support::rule::{refuse, take};
+use crate::support::topic::{Found, commit, dead_letters, event_id, put, put_all, read_all};
 use crate::support::world::{DRAINED, READY, World, partitions};
 
 const CONFIG_TOOL: &str = "kafka.admin.ConfigCommand";
@@ -38,9 +41,6 @@ fn poison(round: &Round<'_>, world: &World) -> Result<Vec<Poison>> {
     let like = pick(&likes)?;
     add("floodgate.like.v1", like.clone(), b"no avro at all".to_vec());
     add("floodgate.like.v1", like.clone(), Vec::new());
-    let mut unknown = like.1.clone();
-    unknown[3] ^= 0xff;
-    add("floodgate.like.v1", like.clone(), unknown);
     add("floodgate.like.v1", like.clone(), like.1[..like.1.len() - 3].to_vec());
     let mut nul = like.1.clone();
     let at = nul.windows(8).position(|window| window == b"account-").context("no liker in a like")?;
@@ -176,11 +176,9 @@ fn a_storm_of_bad_rows_is_held() {
         world.create_coupons(&serve, &plan)?;
         let load = world.load(&plan, &[&serve], LoadOptions { rate: 1500, ..LoadOptions::default() });
         load.wait_for(round.between(0.05, 0.2))?;
-        // a rule that no like keeps: the tables are wrong, not the events
+        // as if no like could ever be stored
         let url = world.setting("store.url");
-        round
-            .postgres
-            .psql(&url, "ALTER TABLE likes ADD CONSTRAINT wrong CHECK (liker_account_id = '') NOT VALID")?;
+        round.postgres.psql(&url, &refuse("wrong", "likes", "true"))?;
         consume.wait_unready("held")?;
         let mut recording = load.finish()?;
         wait::until("all four partitions to be held", READY, || {
@@ -197,7 +195,7 @@ fn a_storm_of_bad_rows_is_held() {
         })?;
         round.balances(&world)?;
 
-        round.postgres.psql(&url, "ALTER TABLE likes DROP CONSTRAINT wrong")?;
+        round.postgres.psql(&url, &take("wrong", "likes"))?;
         round.recovers(&serve, Instant::now())?;
         world.wait_drained(DRAINED)?;
         let dead = dead_letters(&round.kafka.bootstrap(), &letters, &likes)?;
@@ -209,6 +207,126 @@ fn a_storm_of_bad_rows_is_held() {
         ensure!(metrics.sum("floodgate_partition_held", &[]) == 0.0, "a partition is still held");
         ensure!(consume.readiness()?.0 == 200, "{:?}", consume.readiness()?);
         ensure!(consume.process().stderr().contains("goes on"), "nobody said that it is over");
+        Ok(())
+    });
+}
+
+/// A backlog of which every row is bad is held after a few hundred transactions, and not after two for each row.
+#[test]
+fn a_storm_is_held_before_the_search_is_dear() {
+    scenario("storm", "a_storm_is_held_before_the_search_is_dear", Pace::Quick, servers, |round| {
+        const LIKES: usize = 6000;
+        // whoever holds a partition does not try it again before it is stopped
+        let world = round.world_with(&[("consumers.retry_max_ms", "60000")])?;
+        let (letters, likes) = (world.named("floodgate.dlq.v1"), world.named("floodgate.like.v1"));
+        let url = world.setting("store.url");
+        // good ones first, more or fewer, so that the storm breaks out anywhere in a batch
+        let good = round.one_of(LIKES / 2);
+        let values: Vec<Vec<u8>> = (0..LIKES)
+            .map(|number| {
+                let (kind, mut value) = (if number < good { "good" } else { "bad" }, Vec::new());
+                let liker = format!("{kind}-{number}");
+                encode(&like(number as u64, "star", &liker, LikeAction::Like, 0), &mut value);
+                value
+            })
+            .collect();
+        put_all(&round.kafka.bootstrap(), &likes, b"one partition", &values)?;
+        round.postgres.psql(&url, &refuse("wrong", "likes", "new.liker_account_id LIKE 'bad%'"))?;
+        let consume = world.start(&["consume"])?;
+        consume.wait_unready("held")?;
+        consume.stop()?;
+        // sessions that have ended have told what they did
+        let count = "SELECT xact_rollback FROM pg_stat_database WHERE datname = current_database()";
+        let mut last = 0;
+        let settled = wait::until("the sessions' counts", READY, || {
+            let now: u64 = round.postgres.psql(&url, count).ok()?.trim().parse().ok()?;
+            (std::mem::replace(&mut last, now) == now && now > 0).then_some(now)
+        })?;
+        ensure!(settled < 1000, "{settled} transactions were rolled back");
+        let dead = dead_letters(&round.kafka.bootstrap(), &letters, &likes)?;
+        ensure!(dead.len() < 200, "{} dead letters", dead.len());
+
+        round.postgres.psql(&url, &take("wrong", "likes"))?;
+        let _consume = world.start(&["consume"])?;
+        world.wait_drained(DRAINED)?;
+        let applied = round.postgres.psql(&url, "SELECT count(*) FROM likes WHERE liked")?;
+        let wanted = LIKES - dead.len();
+        ensure!(applied.trim() == wanted.to_string(), "{applied} of {wanted} likes are applied");
+        round.balances(&world)?;
+        Ok(())
+    });
+}
+
+/// A record of a newer build holds its own partition from there on: nothing is dead-lettered, nothing behind it is passed
+/// over, and it goes on with consumers that know the schema.
+#[test]
+fn consumers_older_than_the_ingress() {
+    scenario("38", "consumers_older_than_the_ingress", Pace::Quick, servers, |round| {
+        let world = round.world()?;
+        let (letters, likes) = (world.named("floodgate.dlq.v1"), world.named("floodgate.like.v1"));
+        let brokers = round.kafka.bootstrap();
+        let serve = world.start(&["serve"])?;
+        let consume = world.start(&["consume"])?;
+        let plan = round.plan(4000);
+        world.create_coupons(&serve, &plan)?;
+        let load = world.load(&plan, &[&serve], LoadOptions { rate: 700, ..LoadOptions::default() });
+        load.wait_for(round.between(0.1, 0.4))?;
+        // what a newer build writes: a schema with a fingerprint, or a number in a registry, that nobody here knows
+        let record = read_all(&brokers, &likes)?.pop().context("no like yet")?;
+        let (key, mut newer) = (record.key.unwrap_or_default(), record.value.unwrap_or_default());
+        let schema = match round.one_of(2) {
+            0 => {
+                newer[2..HEADER].copy_from_slice(&0x0123_4567_89ab_cdef_u64.to_le_bytes());
+                "fingerprint 0123456789abcdef"
+            }
+            _ => {
+                newer.splice(..HEADER, [0, 0, 0, 0, 7]);
+                "schema registry id 7"
+            }
+        };
+        let (partition, offset) = put(&brokers, &likes, &key, &newer, ("trace", "newer"))?;
+        let held = (world.named("floodgate.like"), i64::from(partition));
+        consume.wait_unready(&format!("partition {partition} of {likes} held at offset {offset}"))?;
+        let told = consume.readiness()?.1;
+        ensure!(told.contains(schema), "{told}");
+        load.is_running()?;
+        let recording = load.finish()?;
+        let lags_only_there = || {
+            let lag = world.lag().ok()?;
+            let is_held = |group: &str, p: &serde_json::Value| group == held.0 && p["partition"] == held.1;
+            partitions(&lag).all(|(group, p)| is_held(group, p) || p["lag"] == 0).then_some(())
+        };
+        wait::until("everything else to be applied", DRAINED, lags_only_there)?;
+        wait::until("all before the record to be committed", READY, || {
+            (world.committed().ok()?.get(&held) == Some(&offset)).then_some(())
+        })?;
+        let metrics = consume.metrics()?;
+        ensure!(metrics.sum("floodgate_partition_held", &[("reason", "unknown-schema")]) == 1.0, "no metric");
+        let log = consume.process().stderr();
+        let told = log.lines().filter(|line| line.contains("does not know")).count();
+        ensure!(told == 1, "told {told} times");
+        ensure!(read_all(&brokers, &letters)?.is_empty(), "a dead letter came through");
+        let report = round.balances(&world)?;
+        let unreadable = |of: &serde_json::Value| of["unreadable"]["inFlight"] == 1 && of["type"] == "like";
+        ensure!(report["types"].as_array().is_some_and(|types| types.iter().any(unreadable)), "{report}");
+
+        // another of this build begins where the first one stood, and waits there as well
+        consume.stop()?;
+        let consume = world.start_and(&["consume"], |node| node.wait_unready("held at offset"))?;
+        ensure!(world.committed()?.get(&held) == Some(&offset), "passed over by a restart");
+        consume.stop()?;
+        // there is no newer build: as if it had applied this one record, and this build went on behind it
+        wait::until("the group to be empty", READY, || {
+            commit(&brokers, &held.0, &likes, &[(partition, offset + 1)]).ok()
+        })?;
+        let over = Instant::now();
+        let consume = world.start(&["consume"])?;
+        round.recovers(&serve, over)?;
+        world.check(round.postgres, &recording)?;
+        let report = round.balances(&world)?;
+        ensure!(report["notes"].to_string().contains("newest consumers"), "{report}");
+        ensure!(read_all(&brokers, &letters)?.is_empty(), "a dead letter came through");
+        ensure!(consume.readiness()?.0 == 200, "{:?}", consume.readiness()?);
         Ok(())
     });
 }

@@ -8,6 +8,7 @@ mod broker;
 mod cluster;
 mod consumers;
 mod database;
+mod ground;
 mod groups;
 mod ingress;
 mod letters;

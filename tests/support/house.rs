@@ -6,6 +6,7 @@ use floodgate_schemas::codec::encode;
 use floodgate_schemas::examples::like;
 use serde_json::Value;
 
+use super::rule::{refuse, take};
 use super::topic::{Found, put, read_all};
 use super::world::{DRAINED, Servers, World};
 
@@ -23,10 +24,8 @@ impl House {
         let servers = Servers::shared();
         let world = World::ready(&servers.kafka, &servers.postgres).unwrap().hurried();
         let house = House { servers, world };
-        house.sql(
-            "ALTER TABLE likes ADD CONSTRAINT house_rule CHECK (liker_account_id NOT LIKE 'forbidden%')",
-        );
-        house.sql("ALTER TABLE expectations ADD CONSTRAINT house_rule CHECK (character_id <> 666)");
+        house.sql(&refuse("house_rule", "likes", "new.liker_account_id LIKE 'forbidden%'"));
+        house.sql(&refuse("house_rule", "expectations", "new.character_id = 666"));
         house
     }
 
@@ -35,8 +34,8 @@ impl House {
     }
 
     pub fn drop_rules(&self) {
-        self.sql("ALTER TABLE likes DROP CONSTRAINT house_rule");
-        self.sql("ALTER TABLE expectations DROP CONSTRAINT house_rule");
+        self.sql(&take("house_rule", "likes"));
+        self.sql(&take("house_rule", "expectations"));
     }
 
     /// Puts bytes on a topic and says where they are.

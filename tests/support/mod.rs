@@ -13,6 +13,7 @@ pub mod model;
 pub mod node;
 pub mod plan;
 pub mod recording;
+pub mod rule;
 pub mod state;
 pub mod toggles;
 pub mod topic;

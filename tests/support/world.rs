@@ -164,6 +164,13 @@ impl World {
         Ok(node)
     }
 
+    /// Starts a node and waits for something else than readiness.
+    pub fn start_and(&self, args: &[&str], wait: impl FnOnce(&Node) -> Result<()>) -> Result<Node> {
+        let node = self.launch(args)?;
+        wait(&node)?;
+        Ok(node)
+    }
+
     /// Starts a node on ports of its own and does not wait.
     pub fn launch(&self, args: &[&str]) -> Result<Node> {
         let address = || Ok(SocketAddr::from((Ipv4Addr::LOCALHOST, ports::free_port()?)));

@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use floodgate_buffer::{Header, Offset, Partition, Received, Strategy, Topic};
 use floodgate_schemas::dead_letter::headers;
-use floodgate_schemas::{EventType, Timestamp};
+use floodgate_schemas::{EventType, Mixed, Timestamp};
 
 /// Where the record of a dead letter stood, and what distinguishes letters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -113,6 +113,14 @@ impl<'r> Letter<'r> {
             headers: &record.headers[..block.start()],
             all_headers: &record.headers,
         })
+    }
+}
+
+impl Letter<'_> {
+    /// Whether a newer build may read what this one cannot.
+    pub(super) fn is_of_unknown_schema(&self) -> bool {
+        let read = Mixed::decode(self.origin.of, self.value.unwrap_or_default());
+        read.is_err_and(|error| error.unknown_schema().is_some())
     }
 }
 

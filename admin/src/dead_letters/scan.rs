@@ -95,6 +95,8 @@ pub(super) enum Standing {
     Due,
     /// Meant, not replayed, and it failed as often as it may.
     Capped,
+    /// Meant, not replayed, and written with a schema that this build does not know.
+    Unknown,
     /// Meant, and replayed.
     Replayed,
 }
@@ -106,6 +108,9 @@ pub struct Standings {
     pub due: u64,
     /// Not replayed, as they failed as often as they may.
     pub capped: u64,
+    /// Not replayed, as they were written with schemas that this build does not know: its consumers would hold their
+    /// partitions.
+    pub unknown: u64,
     /// Replayed.
     pub replayed: u64,
 }
@@ -170,6 +175,7 @@ impl Index {
             }
             None if !self.filter.matches(&letter) => Standing::Other,
             None if letter.attempts >= self.attempts_max => Standing::Capped,
+            None if letter.is_of_unknown_schema() => Standing::Unknown,
             None => Standing::Due,
         };
         let is_marked = letter.replayed_at.is_some() && before != Standing::Other;
@@ -190,6 +196,7 @@ impl Index {
                 Standing::Other => {}
                 Standing::Due => standings.due += 1,
                 Standing::Capped => standings.capped += 1,
+                Standing::Unknown => standings.unknown += 1,
                 Standing::Replayed => standings.replayed += 1,
             }
         }

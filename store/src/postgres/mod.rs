@@ -9,10 +9,12 @@
 //! FROM clause each would be written into a temporary store of its own first.
 
 mod audit;
+mod blame;
 mod coupons;
 mod expectations;
 mod likes;
 mod reads;
+mod site;
 mod types;
 
 use std::str::FromStr;
@@ -25,14 +27,17 @@ use sqlx::{ConnectOptions, Connection, Error};
 use tokio::time::timeout;
 
 use crate::connections::Connections;
+use crate::ground::{Ground, Place};
 use crate::migrations::{self, MIGRATIONS_TABLE};
 use crate::open::Database;
-use crate::transaction::{self, Blame, Dialect, Statements};
+use crate::transaction::{self, Blame, Dialect, Lookup, Statements};
 use crate::{Apply, ApplyError, BoxFuture, Config, MigrateError, MigrationReport, OpenError, Outcome};
 
 /// Version, name and SQL of every migration.
-pub(crate) const MIGRATIONS: &[(i64, &str, &str)] =
-    &[(1, "tables", include_str!("../../migrations/postgres/0001_tables.sql"))];
+pub(crate) const MIGRATIONS: &[(i64, &str, &str)] = &[
+    (1, "tables", include_str!("../../migrations/postgres/0001_tables.sql")),
+    (2, "identity", include_str!("../../migrations/postgres/0002_identity.sql")),
+];
 
 /// How long a migration may take altogether, waiting for another process's included.
 const MIGRATION_TIMEOUT: Duration = Duration::from_secs(600);
@@ -50,6 +55,7 @@ pub(crate) struct PostgresStore {
     migrations: Connections<PgConnection>,
     /// Recount whole tables: as patient, and free to scan and hash.
     recounts: Connections<PgConnection>,
+    ground: Ground,
     apply_timeout: Duration,
     request_timeout: Duration,
 }
@@ -93,6 +99,7 @@ impl PostgresStore {
             requests: connections(timeouts, for_requests),
             migrations: connections(session(patient, patient), 1),
             recounts: connections(session(RECOUNT_TIMEOUT.as_millis() as u64, config.lock_timeout_ms), 1),
+            ground: Ground::default(),
             apply_timeout: config.apply_timeout(),
             request_timeout: config.request_timeout(),
         })
@@ -146,48 +153,33 @@ impl Database for PostgresStore {
     }
 }
 
-impl<E: Statements<PgConnection>> Apply<E> for PostgresStore {
+impl<E: Statements<PgConnection> + Lookup<PgConnection>> Apply<E> for PostgresStore {
     fn apply<'a>(
         &'a self,
         events: &'a [E],
         now: Timestamp,
     ) -> BoxFuture<'a, Result<Vec<Outcome>, ApplyError>> {
-        Box::pin(transaction::apply(&self.batches, self.apply_timeout, events, now))
+        Box::pin(transaction::apply((&self.batches, &self.ground), self.apply_timeout, events, now))
     }
 }
+
+/// What names the database, and what differs where the same name may stand over other rows: a table made anew, as by a
+/// restored dump; another database under its name, as a copy; a server started anew, as by a backup or a standby that took
+/// over.
+const PLACE: &str = "
+SELECT id::text, concat_ws(' ', identity.tableoid, place.oid, pg_postmaster_start_time())
+FROM floodgate_identity AS identity, pg_database AS place WHERE place.datname = current_database()";
 
 impl Dialect for PgConnection {
     const BEGIN: &'static str = "BEGIN ISOLATION LEVEL READ COMMITTED";
 
     fn blame(error: &dyn DatabaseError) -> Blame {
-        let code = error.code().unwrap_or_default();
-        match (&*code, error.table()) {
-            // another consumer applied the same a moment ago; the next try finds what it wrote
-            ("23505", Some("coupon_requests" | "coupon_issues" | "likes")) => {
-                Blame::Elsewhere(Some("another consumer wrote the same row"))
-            }
-            // computed here, not taken from the event
-            (violated, Some("coupons" | "like_counts")) if violated.starts_with("23") => {
-                Blame::Elsewhere(Some("stock or counters were changed by someone else"))
-            }
-            ("57014", _) => Blame::Slowness("a statement took longer than [store] statement_timeout_ms"),
-            (data, _) if data.starts_with("22") || data.starts_with("23") => Blame::Row,
-            (other, _) => Blame::Elsewhere(help(other)),
-        }
+        blame::blame(&error.code().unwrap_or_default(), error.table(), error.constraint())
     }
-}
 
-/// What helps, by SQLSTATE.
-fn help(code: &str) -> Option<&'static str> {
-    Some(match code {
-        "42P01" | "42703" | "42P10" => "the schema is missing or older: run `floodgate migrate`",
-        "42501" => "grant the user of [store] url SELECT, INSERT and UPDATE on the tables",
-        "25006" => "the server takes no writes (a standby, or read-only by setting)",
-        "28P01" | "28000" => "check user and password of [store] url",
-        "3D000" => "create the database first",
-        "53300" => "the server has no free connection: lower [store] max_connections or raise the server's",
-        "53100" => "the server's disk is full",
-        "55P03" => "a lock was held for longer than [store] lock_timeout_ms",
-        _ => return None,
-    })
+    async fn place(&mut self) -> Result<Place, Error> {
+        let found: Option<(String, String)> = sqlx::query_as(PLACE).fetch_optional(self).await?;
+        let (identity, make) = found.unzip();
+        Ok(Place { identity, make: make.unwrap_or_default() })
+    }
 }

@@ -10,10 +10,12 @@
 //! as floats.
 
 mod audit;
+mod blame;
 mod coupons;
 mod expectations;
 mod likes;
 mod reads;
+mod site;
 
 use std::io::ErrorKind;
 use std::path::PathBuf;
@@ -27,32 +29,20 @@ use sqlx::{ConnectOptions, Connection, Error, Row};
 use uuid::Uuid;
 
 use crate::connections::{Connections, Lease};
+use crate::ground::{Ground, Place};
 use crate::migrations::{self, MIGRATIONS_TABLE};
 use crate::open::Database;
-use crate::transaction::{self, Blame, Dialect, Statements};
+use crate::transaction::{self, Blame, Dialect, Lookup, Statements};
 use crate::{Apply, ApplyError, BoxFuture, Config, MigrateError, MigrationReport, OpenError, Outcome};
 
 /// Version, name and SQL of every migration.
-pub(crate) const MIGRATIONS: &[(i64, &str, &str)] =
-    &[(1, "tables", include_str!("../../migrations/sqlite/0001_tables.sql"))];
+pub(crate) const MIGRATIONS: &[(i64, &str, &str)] = &[
+    (1, "tables", include_str!("../../migrations/sqlite/0001_tables.sql")),
+    (2, "identity", include_str!("../../migrations/sqlite/0002_identity.sql")),
+];
 
 /// How long a recount of all tables may take altogether.
 const RECOUNT_TIMEOUT: Duration = Duration::from_secs(3600);
-
-/// SQLite's result codes, under its names.
-mod code {
-    pub(super) const ERROR: i32 = 1;
-    pub(super) const BUSY: i32 = 5;
-    pub(super) const LOCKED: i32 = 6;
-    pub(super) const READONLY: i32 = 8;
-    pub(super) const FULL: i32 = 13;
-    pub(super) const CANTOPEN: i32 = 14;
-    pub(super) const CONSTRAINT: i32 = 19;
-    pub(super) const MISMATCH: i32 = 20;
-    pub(super) const NOTADB: i32 = 26;
-    pub(super) const CONSTRAINT_KEY: i32 = 1555;
-    pub(super) const CONSTRAINT_UNIQUE: i32 = 2067;
-}
 
 /// An SQLite database in a file.
 pub(crate) struct SqliteStore {
@@ -62,6 +52,7 @@ pub(crate) struct SqliteStore {
     readers: Connections<SqliteConnection>,
     /// Makes the file and its schema.
     migrations: Connections<SqliteConnection>,
+    ground: Ground,
     lock_timeout: Duration,
     apply_timeout: Duration,
     request_timeout: Duration,
@@ -86,10 +77,12 @@ impl SqliteStore {
             path: path.into(),
             // the rows of a batch lie all over the file: with a cache of 64 MiB (in KiB, negative, by
             // SQLite's convention) instead of 2 MiB, batches are twice as fast
-            writer: connections(options.clone().pragma("cache_size", "-65536"), 1),
-            readers: connections(options.clone().read_only(true), config.max_connections - 1),
+            writer: connections(options.clone().pragma("cache_size", "-65536"), 1).in_file(path.into()),
+            readers: connections(options.clone().read_only(true), config.max_connections - 1)
+                .in_file(path.into()),
             // the file itself remembers the journal's mode
             migrations: connections(options.create_if_missing(true).journal_mode(SqliteJournalMode::Wal), 1),
+            ground: Ground::default(),
             lock_timeout: config.lock_timeout(),
             apply_timeout: config.apply_timeout(),
             request_timeout: config.request_timeout(),
@@ -103,8 +96,7 @@ impl SqliteStore {
         loop {
             match self.migrations.lease().await {
                 Err(Error::Database(error))
-                    if result_code(error.as_ref()) & 0xff == code::BUSY
-                        && start.elapsed() < self.lock_timeout =>
+                    if blame::is_busy(error.as_ref()) && start.elapsed() < self.lock_timeout =>
                 {
                     tokio::time::sleep(Duration::from_millis(10)).await;
                 }
@@ -161,13 +153,13 @@ impl Database for SqliteStore {
     }
 }
 
-impl<E: Statements<SqliteConnection>> Apply<E> for SqliteStore {
+impl<E: Statements<SqliteConnection> + Lookup<SqliteConnection>> Apply<E> for SqliteStore {
     fn apply<'a>(
         &'a self,
         events: &'a [E],
         now: Timestamp,
     ) -> BoxFuture<'a, Result<Vec<Outcome>, ApplyError>> {
-        Box::pin(transaction::apply(&self.writer, self.apply_timeout, events, now))
+        Box::pin(transaction::apply((&self.writer, &self.ground), self.apply_timeout, events, now))
     }
 }
 
@@ -194,36 +186,15 @@ fn time(row: &SqliteRow, column: usize) -> Result<Timestamp, Error> {
     Timestamp::from_micros(row.try_get(column)?).map_err(Error::decode)
 }
 
-/// SQLite's extended result code; the kind of error is its lowest byte.
-fn result_code(error: &dyn DatabaseError) -> i32 {
-    error.code().and_then(|code| code.parse().ok()).unwrap_or_default()
-}
-
 impl Dialect for SqliteConnection {
     const BEGIN: &'static str = "BEGIN IMMEDIATE";
 
     fn blame(error: &dyn DatabaseError) -> Blame {
-        let extended = result_code(error);
-        let help = match extended & 0xff {
-            // we looked before we wrote, and nobody writes in between
-            code::CONSTRAINT if matches!(extended, code::CONSTRAINT_KEY | code::CONSTRAINT_UNIQUE) => {
-                "the tables contradict each other: someone else wrote to them"
-            }
-            code::CONSTRAINT | code::MISMATCH => return Blame::Row,
-            code::ERROR if error.message().starts_with("no such") => {
-                "the schema is missing or older: run `floodgate migrate`"
-            }
-            code::BUSY | code::LOCKED => {
-                "another process held the database for longer than [store] lock_timeout_ms"
-            }
-            code::READONLY => "the file, or its folder, is not writable",
-            code::FULL => "the disk is full",
-            code::CANTOPEN => {
-                "there is no such file, or it may not be opened: look whether the folder exists, then run `floodgate migrate`"
-            }
-            code::NOTADB => "the file is no SQLite database",
-            _ => return Blame::Elsewhere(None),
-        };
-        Blame::Elsewhere(Some(help))
+        blame::blame(blame::result_code(error), error.message())
+    }
+
+    async fn place(&mut self) -> Result<Place, Error> {
+        let query = sqlx::query_scalar("SELECT id FROM floodgate_identity");
+        Ok(Place { identity: query.fetch_optional(self).await?, make: String::new() })
     }
 }
