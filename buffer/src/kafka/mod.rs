@@ -161,6 +161,10 @@ impl Strategy for Kafka {
     fn describe_topics(&self) -> Result<Vec<TopicDescription>, TopicsError> {
         topics::describe(&self.settings, &self.names)
     }
+
+    fn is_compacted(&self, topic: Topic) -> Result<bool, TopicsError> {
+        topics::is_compacted(&self.settings, self.names.topic(topic))
+    }
 }
 
 /// What librdkafka logs, in our log; `level` is syslog's.

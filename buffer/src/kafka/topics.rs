@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::BaseConsumer;
 use rdkafka::error::KafkaResult;
@@ -160,6 +160,24 @@ pub(super) fn describe(
         TopicDescription { name: name.to_owned(), partitions }
     };
     Ok(Topic::ALL.into_iter().map(describe).collect())
+}
+
+/// Whether the cleaner removes records of this topic by key. Asks nothing but this one property of the topic.
+pub(super) fn is_compacted(settings: &ClientSettings, name: &str) -> Result<bool, TopicsError> {
+    let unknown = |reason: String| TopicsError(format!("cleanup.policy of {name} cannot be read: {reason}"));
+    let admin: AdminClient<DefaultClientContext> =
+        settings.asking().create().map_err(|error| unknown(error.to_string()))?;
+    let options = AdminOptions::new().request_timeout(Some(ASK_TIMEOUT));
+    let topic = ResourceSpecifier::Topic(name);
+    let described = futures_executor::block_on(admin.describe_configs([&topic], &options))
+        .map_err(|error| unknown(error.to_string()))?
+        .pop();
+    let resource = described
+        .ok_or_else(|| unknown("no answer".to_owned()))?
+        .map_err(|code| unknown(code.to_string()))?;
+    let policy = resource.get("cleanup.policy").and_then(|entry| entry.value.as_deref());
+    let policy = policy.ok_or_else(|| unknown("the brokers do not tell it".to_owned()))?;
+    Ok(policy.split(',').any(|word| word.trim() == "compact"))
 }
 
 #[cfg(test)]
