@@ -10,8 +10,9 @@ use sqlx::error::DatabaseError;
 use sqlx::{Connection, Error, SqlSafeStr};
 use tokio::time::timeout;
 
+use crate::audit::{Valued, differences};
 use crate::connections::Connections;
-use crate::{ApplyError, Outcome, ReadError, Standing};
+use crate::{ApplyError, Difference, Outcome, ReadError, Standing};
 
 /// What differs between databases in beginning a transaction and in reading errors.
 pub(crate) trait Dialect: Connection {
@@ -52,9 +53,40 @@ pub(crate) async fn apply<C: Dialect, E: Statements<C>>(
     if events.is_empty() {
         return Ok(Vec::new());
     }
+    write(connections, within, async |connection: &mut C| E::run(connection, events, now).await).await
+}
+
+/// The statements that set the values of rows that carry these very events.
+pub(crate) trait Repairs<C>: Event {
+    fn repair(
+        connection: &mut C,
+        events: &[Self],
+        now: Timestamp,
+    ) -> impl Future<Output = Result<u64, Error>> + Send;
+}
+
+/// Sets rows right: all of them, or none.
+pub(crate) async fn repair<C: Dialect, E: Repairs<C>>(
+    connections: &Connections<C>,
+    within: Duration,
+    events: &[E],
+    now: Timestamp,
+) -> Result<u64, ApplyError> {
+    if events.is_empty() {
+        return Ok(0);
+    }
+    write(connections, within, async |connection: &mut C| E::repair(connection, events, now).await).await
+}
+
+/// A transaction that writes, within its deadline.
+async fn write<C: Dialect, T>(
+    connections: &Connections<C>,
+    within: Duration,
+    work: impl AsyncFnOnce(&mut C) -> Result<T, Error>,
+) -> Result<T, ApplyError> {
     let has_begun = AtomicBool::new(false);
-    match timeout(within, transaction(connections, events, now, &has_begun)).await {
-        Ok(Ok(outcomes)) => Ok(outcomes),
+    match timeout(within, transaction(connections, work, &has_begun)).await {
+        Ok(Ok(done)) => Ok(done),
         Ok(Err(error)) => {
             let (blame, reason) = explain::<C>(&error);
             if is_lost(&error) {
@@ -82,20 +114,19 @@ pub(crate) async fn apply<C: Dialect, E: Statements<C>>(
     }
 }
 
-async fn transaction<C: Dialect, E: Statements<C>>(
+async fn transaction<C: Dialect, T>(
     connections: &Connections<C>,
-    events: &[E],
-    now: Timestamp,
+    work: impl AsyncFnOnce(&mut C) -> Result<T, Error>,
     has_begun: &AtomicBool,
-) -> Result<Vec<Outcome>, Error> {
+) -> Result<T, Error> {
     let mut lease = connections.lease().await?;
     has_begun.store(true, Ordering::Relaxed);
     let mut transaction = lease.connection.begin_with(C::BEGIN.into_sql_str()).await?;
-    match E::run(&mut transaction, events, now).await {
-        Ok(outcomes) => {
+    match work(&mut transaction).await {
+        Ok(done) => {
             transaction.commit().await?;
             lease.give_back();
-            Ok(outcomes)
+            Ok(done)
         }
         Err(error) => {
             // After a bad row the caller searches for it, statement by statement, on this connection. After
@@ -109,12 +140,22 @@ async fn transaction<C: Dialect, E: Statements<C>>(
     }
 }
 
-/// Finds where events of one type stand.
-pub(crate) trait Lookup<C>: Event {
+/// Finds where events of one type stand, and what their rows say.
+pub(crate) trait Lookup<C>: Valued {
+    /// Answers with one row, that says whether the type has any.
+    const HAS_ROWS: &'static str;
+
     fn look_up(
         connection: &mut C,
         events: &[Self],
     ) -> impl Future<Output = Result<Vec<Standing>, Error>> + Send;
+
+    /// The texts of [`Valued::values`] on rows that carry one of these very events, by its place; at least of those
+    /// that differ.
+    fn look_closer(
+        connection: &mut C,
+        events: &[Self],
+    ) -> impl Future<Output = Result<Vec<(usize, Vec<String>)>, Error>> + Send;
 }
 
 /// Where each of the events stands.
@@ -127,6 +168,20 @@ pub(crate) async fn look_up<C: Dialect, E: Lookup<C>>(
         return Ok(Vec::new());
     }
     request(connections, within, async |connection: &mut C| E::look_up(connection, events).await).await
+}
+
+/// Which values are not the events'.
+pub(crate) async fn look_closer<C: Dialect, E: Lookup<C>>(
+    connections: &Connections<C>,
+    within: Duration,
+    events: &[E],
+) -> Result<Vec<Difference>, ReadError> {
+    if events.is_empty() {
+        return Ok(Vec::new());
+    }
+    let found =
+        request(connections, within, async |connection: &mut C| E::look_closer(connection, events).await);
+    Ok(differences(events, found.await?))
 }
 
 /// A read, or any other single statement, within its deadline.
