@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
-use floodgate_ledger::{Report, TypeReport, Verdict, Verification, VerifyError, Watch};
+use floodgate_ledger::{DEAD_LETTER_EXPIRED, Report, TypeReport, Verdict, Verification, VerifyError, Watch};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::roles::open_strategy;
@@ -143,7 +143,13 @@ fn text(report: &Report) -> String {
     text += &more(missing, report.missing.len(), "violations: missing");
     text += &more(sum(|of| of.tally.differing), report.differences.len(), "violations: differing");
     text += &more(report.discrepancy_count, report.discrepancies.len(), "violations: rows");
+    if missing + sum(|of| of.tally.differing) > 1 {
+        text += "`floodgate reapply --missing` brings back all that is missing, with --values also sets all that differs\n";
+    }
     text += &lines("cannot tell", &report.cannot_tell);
+    let letters = report.cannot_tell.iter().filter(|doubt| doubt.kind == DEAD_LETTER_EXPIRED).count();
+    let of_letters = sum(|of| of.tally.cannot_tell + of.unreadable.cannot_tell);
+    text += &more(of_letters, letters, "cannot tell: their dead letters may have expired");
     text += &lines("note", &report.notes);
     text + &format!("{}\n", verdict(report))
 }

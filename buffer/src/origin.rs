@@ -35,19 +35,25 @@ impl fmt::Display for NamedOrigin {
     }
 }
 
-/// The full names of the topics of events.
+/// The full names of all topics.
 #[derive(Debug, Clone)]
-pub struct TopicNames([String; EventType::ALL.len()]);
+pub struct TopicNames {
+    events: [String; EventType::ALL.len()],
+    dead_letters: String,
+}
 
 impl TopicNames {
     /// As they are configured.
     pub fn new(strategy: &dyn Strategy) -> Self {
-        Self(EventType::ALL.map(|of| strategy.topic_name(Topic::Events(of))))
+        Self {
+            events: EventType::ALL.map(|of| strategy.topic_name(Topic::Events(of))),
+            dead_letters: strategy.topic_name(Topic::DeadLetters),
+        }
     }
 
-    /// The full name of a topic.
+    /// The full name of a topic of events.
     pub fn name(&self, of: EventType) -> &str {
-        &self.0[of as usize]
+        &self.events[of as usize]
     }
 
     /// The events of the topic that has this full name.
@@ -59,6 +65,11 @@ impl TopicNames {
     pub fn named(&self, origin: EventOrigin) -> NamedOrigin {
         let EventOrigin { of, partition, offset } = origin;
         NamedOrigin { topic: self.name(of).to_owned(), partition: partition.0, offset: offset.0 }
+    }
+
+    /// The place of a record on the dead-letter topic.
+    pub fn dead_letter(&self, partition: Partition, offset: Offset) -> NamedOrigin {
+        NamedOrigin { topic: self.dead_letters.clone(), partition: partition.0, offset: offset.0 }
     }
 
     /// An origin as people write it: `TOPIC/PARTITION/OFFSET`.
@@ -83,7 +94,7 @@ impl TopicNames {
         let of = EventType::ALL
             .into_iter()
             .find(named)
-            .ok_or_else(|| format!("names no topic of events; these are {}", self.0.join(", ")))?;
+            .ok_or_else(|| format!("names no topic of events; these are {}", self.events.join(", ")))?;
         Ok(EventOrigin { of, partition, offset })
     }
 }

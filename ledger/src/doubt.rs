@@ -16,6 +16,9 @@ use crate::report::{RecordReport, Unchecked};
 /// seconds of the first event it applies.
 const OLD_MS: i64 = 3_600_000;
 
+/// The kind of doubt about a missing event whose dead letter may have expired.
+pub const DEAD_LETTER_EXPIRED: &str = "deadLetterExpired";
+
 /// Records that nobody can apply any more.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -167,7 +170,7 @@ impl Doubt {
         Self {
             event_id: record.event_id,
             key: record.key,
-            ..Self::new("deadLetterExpired", lag, Some(range), detail, mend)
+            ..Self::new(DEAD_LETTER_EXPIRED, lag, Some(range), detail, mend)
         }
     }
 

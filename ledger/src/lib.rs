@@ -41,6 +41,7 @@ mod dead_letters;
 mod doubt;
 mod findings;
 mod read;
+mod reapplied;
 mod reapply;
 mod report;
 mod runs;
@@ -62,8 +63,8 @@ use reapply::Mender;
 use state::{PartitionProgress, State};
 
 pub use class::Tally;
-pub use doubt::{Doubt, Lost};
-pub use reapply::{Left, Reapplied};
+pub use doubt::{DEAD_LETTER_EXPIRED, Doubt, Lost};
+pub use reapplied::{Left, Reapplied};
 pub use report::{
     Column, DifferenceReport, DiscrepancyReport, MissingReport, NAMED_MAX, RecordReport, Report, TypeReport,
     Unchecked, Unreadable, Verdict,

@@ -15,116 +15,16 @@ use floodgate_buffer::{
 use floodgate_schemas::codec::decode;
 use floodgate_schemas::{CouponIssue, Event, EventType, ExpectationWrite, Like, Timestamp};
 use floodgate_store::{Apply, ApplyError, Audit, Outcome, Repair, Standing, Store};
-use serde::Serialize;
 
-use crate::class::Class;
 use crate::read::CHUNK_EVENTS;
-use crate::report::{NAMED_MAX, Report};
+use crate::reapplied::{Reapplied, SET, Wanted};
+use crate::report::Report;
 use crate::{VerifyError, blocking};
 
 /// How often a batch is tried that the database did not take, and the pause between two tries. Consumers that write the
 /// same rows at that moment are one reason.
 const TRIES: u32 = 20;
 const PAUSE: Duration = Duration::from_millis(250);
-
-/// What became of a row whose values were set.
-const SET: &str = "set";
-
-/// What came of bringing events back, as `floodgate reapply --json` tells it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Reapplied {
-    /// Whether nothing was done, and this is what would have been.
-    pub dry_run: bool,
-    /// How many events came to what: the outcomes of metrics, and `set` where a row's values were set. In a dry run
-    /// `wouldApply`, `wouldDecide`, `wouldSet`, `current`, `superseded` and `decided`.
-    pub outcomes: BTreeMap<&'static str, u64>,
-    /// How many records were left as they are.
-    pub left_count: u64,
-    /// The first of them, and why.
-    pub left: Vec<Left>,
-    /// What to keep in mind, in sentences.
-    pub notes: Vec<String>,
-}
-
-/// A record that was not brought back.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Left {
-    /// Where it stands, as `TOPIC/PARTITION/OFFSET`.
-    pub origin: String,
-    /// Why it was left.
-    pub reason: String,
-}
-
-impl Reapplied {
-    pub(crate) fn new(dry_run: bool) -> Self {
-        Self { dry_run, outcomes: BTreeMap::new(), left_count: 0, left: Vec::new(), notes: Vec::new() }
-    }
-
-    /// Adds a later round: what was left by then is looked at again in it.
-    pub(crate) fn add(&mut self, later: Self) {
-        for (outcome, count) in later.outcomes {
-            *self.outcomes.entry(outcome).or_default() += count;
-        }
-        (self.left_count, self.left) = (later.left_count, later.left);
-        self.notes.extend(later.notes);
-        self.notes.dedup();
-    }
-
-    /// Whether values were set, which may show that other events are missing.
-    pub(crate) fn has_set(&self) -> bool {
-        self.outcomes.contains_key(SET)
-    }
-
-    /// How many events came to something.
-    pub fn events(&self) -> u64 {
-        self.outcomes.values().sum()
-    }
-
-    fn count(&mut self, outcome: &'static str, events: u64) {
-        if events > 0 {
-            *self.outcomes.entry(outcome).or_default() += events;
-        }
-    }
-
-    fn leave(&mut self, origin: String, reason: String) {
-        self.left_count += 1;
-        if self.left.len() < NAMED_MAX {
-            self.left.push(Left { origin, reason });
-        }
-    }
-}
-
-/// Offsets of one partition whose events are wanted back.
-#[derive(Debug, Default)]
-pub(crate) struct Wanted {
-    offsets: Vec<i64>,
-    /// Those among them whose rows are to be set.
-    to_set: Vec<i64>,
-}
-
-impl Wanted {
-    pub(crate) fn add(&mut self, class: Class, offset: i64) {
-        match class {
-            Class::Missing => self.offsets.push(offset),
-            Class::Differing => {
-                self.offsets.push(offset);
-                self.to_set.push(offset);
-            }
-            _ => {}
-        }
-    }
-
-    pub(crate) fn sort(&mut self) {
-        self.offsets.sort_unstable();
-        self.offsets.dedup();
-        self.to_set.sort_unstable();
-    }
-
-    fn has(offsets: &[i64], offset: i64) -> bool {
-        offsets.binary_search(&offset).is_ok()
-    }
-}
 
 /// Brings events back.
 pub(crate) struct Mender<'a> {
@@ -320,10 +220,13 @@ impl<'a> Mender<'a> {
         }
         let outcomes = self.apply(partition, found).await?;
         let differing = self.differing(found).await?;
-        let mut to_repair = Vec::new();
+        let (mut to_repair, mut to_recount) = (Vec::new(), Vec::new());
         for (place, outcome) in outcomes.into_iter().enumerate() {
             // a bad row is among those that are left
             let Some(outcome) = outcome else { continue };
+            if outcome == Outcome::Applied && E::TYPE == EventType::Like {
+                to_recount.push(found.events[place].clone());
+            }
             match differing.binary_search(&place).is_ok() {
                 true if Wanted::has(to_set, found.offsets[place]) => {
                     to_repair.push(found.events[place].clone())
@@ -332,6 +235,8 @@ impl<'a> Mender<'a> {
                 false => self.done().count(outcome.name(), 1),
             }
         }
+        // whoever deleted the row may have left its counter as it was: then it was moved for nothing
+        patiently(|| self.store.repair(&to_recount, Timestamp::now())).await?;
         let set = patiently(|| self.store.repair(&to_repair, Timestamp::now())).await?;
         // who is not set any more was overtaken by a newer event between two looks
         let mut done = self.done();

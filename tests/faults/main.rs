@@ -12,6 +12,7 @@ mod groups;
 mod ingress;
 mod letters;
 mod overload;
+mod rows;
 mod scenario;
 #[path = "../support/mod.rs"]
 mod support;

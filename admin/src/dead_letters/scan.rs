@@ -160,7 +160,8 @@ impl Index {
             Ok(letter) => letter,
             Err(reason) => {
                 let (partition, offset) = (record.origin.partition, record.origin.offset);
-                self.unreadable.note(|| format!("partition {partition}, offset {offset}: {reason}"));
+                let place = self.topics.dead_letter(partition, offset);
+                self.unreadable.note(|| format!("{place}: {reason}"));
                 return Ok(None);
             }
         };
