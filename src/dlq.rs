@@ -7,10 +7,11 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use floodgate_admin::dead_letters::{
-    Filter, LetterDetail, LetterReport, Refusal, Replay, ReplayPlan, ScanError, ScanLimits, Survey,
-    TopicNames, Troubles, escaped, find, shortened,
+    Filter, LetterDetail, LetterReport, Refusal, Replay, ReplayPlan, ScanError, ScanLimits, Survey, Troubles,
+    find,
 };
-use floodgate_buffer::Strategy;
+use floodgate_buffer::{Strategy, TopicNames};
+use floodgate_schemas::text::{escaped, shortened};
 use indicatif::{ProgressBar, ProgressStyle};
 use tokio::runtime::Handle;
 

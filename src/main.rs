@@ -6,6 +6,7 @@ mod consume;
 mod dlq;
 mod lag;
 mod migrate;
+mod reapply;
 mod roles;
 mod run;
 mod serve;
@@ -30,7 +31,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 const AFTER_HELP: &str = "\
 Without a command it is `run`: every role in this process, events in memory, rows in ./floodgate.db.
 Every configuration key can be set in the environment: FLOODGATE__BUFFER__STRATEGY=kafka.
-Results go to stdout, logs to stderr. Exit codes: 0 done, 1 failed, 2 usage or configuration.";
+Results go to stdout, logs to stderr. Exit codes: 0 done, 1 failed, 2 usage or configuration; of `verify` also 3, cannot tell.";
 
 /// Takes bursts of writes over HTTP, lays them on partitioned Kafka topics, and lets consumer groups batch them
 /// into a database exactly once.
@@ -63,7 +64,15 @@ enum Command {
     /// Bring the database's schema up to date
     Migrate,
     /// Check that every event of the log is in the database, among the dead letters or on its way
+    ///
+    /// Exit codes: 0 balanced, 1 violations (or no result), 2 usage or configuration, 3 no violation is known, but of
+    /// something nobody can tell.
     Verify(verify::VerifyArgs),
+    /// Bring events from the log to their rows again: what `verify` names as missing
+    ///
+    /// Events take effect once, so a row that is right stays as it is. Exit code 0 when every event asked for is applied,
+    /// superseded or decided.
+    Reapply(reapply::ReapplyArgs),
     /// Print the effective configuration as TOML, secrets masked
     Config(ConfigArgs),
 }
@@ -81,6 +90,8 @@ enum Exit {
     Failed(String),
     /// 2: it was called or configured wrongly.
     Usage(String),
+    /// 3: it did its work, and the answer is that nobody can tell.
+    CannotTell(String),
 }
 
 impl Exit {
@@ -107,6 +118,7 @@ fn main() -> ExitCode {
         Ok(()) => return ExitCode::SUCCESS,
         Err(Exit::Failed(reason)) => (1, reason),
         Err(Exit::Usage(reason)) => (2, reason),
+        Err(Exit::CannotTell(reason)) => (3, reason),
     };
     eprintln!("floodgate: {reason}");
     ExitCode::from(code)
@@ -115,7 +127,7 @@ fn main() -> ExitCode {
 /// Opens what every section is about, as far as that needs nobody else to be there, and tells all that is wrong.
 fn check_sections(settings: &Settings) -> Result<(), Exit> {
     let strategy = roles::open_strategy(settings).err().map(|exit| match exit {
-        Exit::Failed(reason) | Exit::Usage(reason) => reason,
+        Exit::Failed(reason) | Exit::Usage(reason) | Exit::CannotTell(reason) => reason,
     });
     let store = floodgate_store::open(&settings.store).err().map(|error| error.to_string());
     let logs = floodgate_observe::logs::check(&settings.log).err().map(|error| error.to_string());
@@ -185,6 +197,7 @@ fn execute(cli: Cli) -> Result<(), Exit> {
         Command::Topics(command) => topics::topics(&settings, &command),
         Command::Migrate => runtime.block_on(migrate::migrate(&settings)),
         Command::Verify(args) => runtime.block_on(verify::verify(&settings, &args)),
+        Command::Reapply(args) => runtime.block_on(reapply::reapply(&settings, &args)),
         Command::Config(_) => Ok(()),
     };
     // whatever is still blocked on the network must not keep a finished process alive

@@ -1,10 +1,11 @@
 //! `floodgate verify`: whether everything that was accepted is accounted for.
 
+use std::fmt::Display;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
-use floodgate_ledger::{Report, TypeReport, Verification, VerifyError, Watch};
+use floodgate_ledger::{DEAD_LETTER_EXPIRED, Report, TypeReport, Verdict, Verification, VerifyError, Watch};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::roles::open_strategy;
@@ -21,15 +22,19 @@ pub(crate) struct VerifyArgs {
     /// interrupted
     #[arg(long, value_name = "DIR")]
     state: Option<PathBuf>,
+    /// Compare the values of rows with those of the events that stand on them, too, and not only which event it is
+    #[arg(long)]
+    values: bool,
 }
 
 pub(crate) async fn verify(settings: &Settings, args: &VerifyArgs) -> Result<(), Exit> {
-    let bar = Bar(ProgressBar::no_length());
+    let bar = Bar::new();
     let verification = Verification {
         strategy: open_strategy(settings)?,
         store: floodgate_store::open(&settings.store).map_err(Exit::usage)?,
         store_name: settings.store.masked_url(),
         state: args.state.as_deref(),
+        values: args.values,
         watch: &bar,
     };
     let mut signals = Signals::listen()?;
@@ -37,17 +42,18 @@ pub(crate) async fn verify(settings: &Settings, args: &VerifyArgs) -> Result<(),
         ended = verification.run() => ended.map_err(|error| exit(&error, args)),
         _ = signals.next() => Err(Exit::failed(format!("interrupted{}", how_to_go_on(args)))),
     };
-    bar.0.finish_and_clear();
+    bar.ends();
     let report = ended?;
     if args.json {
         say(serde_json::to_string(&report).map_err(Exit::failed)?)?;
     } else {
         say(text(&report).trim_end())?;
     }
-    if report.balanced {
-        return Ok(());
+    match report.verdict {
+        Verdict::Balanced => Ok(()),
+        Verdict::Violations => Err(Exit::failed(format!("{} violations", report.violations))),
+        Verdict::CannotTell => Err(Exit::CannotTell(cannot_tell(&report))),
     }
-    Err(Exit::failed(format!("{} violations", report.violations)))
 }
 
 fn exit(error: &VerifyError, args: &VerifyArgs) -> Exit {
@@ -65,7 +71,17 @@ fn how_to_go_on(args: &VerifyArgs) -> &'static str {
 }
 
 /// A progress bar on stderr, where that is a terminal.
-struct Bar(ProgressBar);
+pub(crate) struct Bar(ProgressBar);
+
+impl Bar {
+    pub(crate) fn new() -> Self {
+        Self(ProgressBar::no_length())
+    }
+
+    pub(crate) fn ends(&self) {
+        self.0.finish_and_clear();
+    }
+}
 
 impl Watch for Bar {
     fn begins(&self, what: &str, offsets: u64) {
@@ -115,45 +131,70 @@ fn text(report: &Report) -> String {
         );
     }
     report.types.iter().for_each(|of| text += &besides(of));
-    for missing in &report.missing {
-        let record = &missing.record;
-        let what = record.event_id.map_or("a record that is no event".to_owned(), |id| format!("event {id}"));
-        let key = record.key.as_ref().map_or("no key".to_owned(), |key| format!("key {key:?}"));
-        let (of, partition, offset) = (missing.of, record.partition, record.offset);
-        text += &format!("missing: {of} partition {partition} offset {offset}: {what}, {key}\n");
+    let named = [
+        lines("violation", &report.missing),
+        lines("violation", &report.differences),
+        lines("violation", &report.lost),
+        lines("violation", &report.discrepancies),
+    ];
+    text += &named.concat();
+    let sum = |of: fn(&TypeReport) -> u64| report.types.iter().map(of).sum::<u64>();
+    let missing = sum(|of| of.tally.missing + of.unreadable.missing);
+    text += &more(missing, report.missing.len(), "violations: missing");
+    text += &more(sum(|of| of.tally.differing), report.differences.len(), "violations: differing");
+    text += &more(report.discrepancy_count, report.discrepancies.len(), "violations: rows");
+    if missing + sum(|of| of.tally.differing) > 1 {
+        text += "`floodgate reapply --missing` brings back all that is missing, with --values also sets all that differs\n";
     }
-    let all = report.types.iter().map(|of| of.tally.missing + of.unreadable.missing).sum::<u64>();
-    text += &more(all, report.missing.len(), "missing");
-    for discrepancy in &report.discrepancies {
-        text += &format!("contradiction: {discrepancy}\n");
+    text += &lines("cannot tell", &report.cannot_tell);
+    let letters = report.cannot_tell.iter().filter(|doubt| doubt.kind == DEAD_LETTER_EXPIRED).count();
+    let of_letters = sum(|of| of.tally.cannot_tell + of.unreadable.cannot_tell);
+    text += &more(of_letters, letters, "cannot tell: their dead letters may have expired");
+    text += &lines("note", &report.notes);
+    text + &format!("{}\n", verdict(report))
+}
+
+/// One a line, each after the word for it.
+fn lines(word: &str, items: &[impl Display]) -> String {
+    items.iter().map(|item| format!("{word}: {item}\n")).collect()
+}
+
+fn verdict(report: &Report) -> String {
+    let as_of = &report.as_of;
+    match report.verdict {
+        Verdict::Violations => format!("{} violations as of {as_of}", report.violations),
+        Verdict::CannotTell => format!("{} as of {as_of}", cannot_tell(report)),
+        Verdict::Balanced if !report.events_checked => {
+            format!("the database agrees with itself as of {as_of}; no event was checked")
+        }
+        Verdict::Balanced if report.values_compared => format!("balanced as of {as_of}, values compared"),
+        Verdict::Balanced => format!("balanced as of {as_of} (--values compares values, too)"),
     }
-    text += &more(report.discrepancy_count, report.discrepancies.len(), "contradictions");
-    for note in &report.notes {
-        text += &format!("note: {note}\n");
-    }
-    let verdict =
-        if report.balanced { "balanced".to_owned() } else { format!("{} violations", report.violations) };
-    text + &format!("{verdict} as of {}\n", report.as_of)
+}
+
+fn cannot_tell(report: &Report) -> String {
+    let reasons = report.cannot_tell.iter().take(1).map(ToString::to_string);
+    let others = report.cannot_tell.len().saturating_sub(1);
+    let more = if others > 0 { format!(" (and {others} more)") } else { String::new() };
+    format!("cannot tell: {}{more}", reasons.collect::<String>())
 }
 
 /// What the table has no columns for.
 fn besides(of: &TypeReport) -> String {
     let mut text = String::new();
     let no_events = &of.unreadable;
-    if no_events.dead_lettered + no_events.in_flight + no_events.missing > 0 {
+    if no_events.dead_lettered + no_events.in_flight + no_events.missing + no_events.cannot_tell > 0 {
         text += &format!(
-            "{}: records that are no events: {} dead-lettered, {} in flight, {} missing\n",
-            of.of, no_events.dead_lettered, no_events.in_flight, no_events.missing
+            "{}: records that are no events: {} dead-lettered, {} in flight, {} missing, {} nobody can tell\n",
+            of.of, no_events.dead_lettered, no_events.in_flight, no_events.missing, no_events.cannot_tell
         );
     }
+    if of.tally.differing + of.tally.cannot_tell > 0 {
+        let (differing, cannot_tell) = (of.tally.differing, of.tally.cannot_tell);
+        text += &format!("{}: also {differing} with other values, {cannot_tell} nobody can tell\n", of.of);
+    }
     for range in &of.unchecked {
-        text += &format!(
-            "{}: unchecked: partition {} offsets {} to {} have expired\n",
-            of.of,
-            range.partition,
-            range.from_offset,
-            range.until_offset - 1
-        );
+        text += &format!("{}: unchecked: {range} have expired\n", of.of);
     }
     text
 }

@@ -19,8 +19,8 @@ use support::load::{LoadOptions, Recording};
 use support::node::Node;
 use support::plan::{Plan, PlanSize, Write, seed};
 use support::rule::refuse;
-use support::topic::put;
-use support::world::{DRAINED, READY, Servers, World, run};
+use support::topic::{put, read_all};
+use support::world::{DRAINED, READY, Servers, World, partitions, run};
 use uuid::Uuid;
 
 /// Runs the check to its end and returns its code and its report.
@@ -34,9 +34,26 @@ fn verify_with(world: &World, more: &[&str], settings: &[(&str, &str)]) -> Resul
     let told = format!("{} {} {}", ended.code, ended.stdout, ended.stderr);
     let report: Value = serde_json::from_str(&ended.stdout).with_context(|| told.clone())?;
     let violations = report["violations"].as_u64().with_context(|| told.clone())?;
-    ensure!(report["balanced"] == (violations == 0) && ended.code == i32::from(violations > 0), "{told}");
+    let (verdict, code) = match (violations, report["cannotTell"].as_array().map_or(0, Vec::len)) {
+        (0, 0) => ("balanced", 0),
+        (0, _) => ("cannot-tell", 3),
+        _ => ("violations", 1),
+    };
+    ensure!(
+        report["balanced"] == (code == 0) && report["verdict"] == verdict && ended.code == code,
+        "{told}"
+    );
     for of in types(&report) {
-        let classes = ["current", "superseded", "decided", "deadLettered", "inFlight", "missing"];
+        let classes = [
+            "current",
+            "superseded",
+            "decided",
+            "differing",
+            "deadLettered",
+            "inFlight",
+            "missing",
+            "cannotTell",
+        ];
         let sum: u64 = classes.iter().map(|class| number(of, class)).sum();
         ensure!(number(of, "events") == sum && sum <= number(of, "records"), "{told}");
     }
@@ -108,10 +125,16 @@ fn a_system_at_work_balances_and_every_hole_is_named() {
             "asOf",
             "types",
             "missing",
+            "differences",
+            "lost",
             "discrepancies",
             "discrepancyCount",
+            "cannotTell",
             "notes",
             "violations",
+            "eventsChecked",
+            "valuesCompared",
+            "verdict",
             "balanced",
         ];
         ensure!(keys(&report) == BTreeSet::from(shape), "{report}");
@@ -126,6 +149,8 @@ fn a_system_at_work_balances_and_every_hole_is_named() {
         ensure!(number(of_type(&report, "coupon"), "decided") == count(postgres, &world, "coupon_requests")?);
         let table = world.succeed(&["verify"])?;
         ensure!(table.contains("balanced as of") && table.lines().count() == 5, "{table}");
+        let (code, report) = verify(&world, &["--values"])?;
+        ensure!(code == 0 && report["valuesCompared"] == true, "{report}");
         [&left, &right, &consume].into_iter().try_for_each(Node::stop)?;
         every_hole_is_named(&world, postgres, &recording)
     });
@@ -180,8 +205,10 @@ fn every_hole_is_named(world: &World, postgres: &Postgres, recording: &Recording
         let all: u64 = others.sum::<usize>() as u64;
         ensure!(report["violations"] == all && all <= 4, "{sql}: {report}");
         ensure!(*list == "discrepancies" || all == 1, "{sql}: {report}");
+        let mend = found.iter().map(|found| found["mend"].as_str().unwrap_or_default());
+        ensure!(mend.clone().all(|mend| mend.starts_with("mend: ")), "{report}");
         let told = world.command_with(&["verify"], &[("store.url", &copy)])?;
-        let id = if *list == "missing" { &lost } else { "contradiction: " };
+        let id = if *list == "missing" { &lost } else { "violation: " };
         ensure!(told.code == 1 && told.stdout.contains(id), "{}\n{}", told.stdout, told.stderr);
         ensure!(told.stderr.contains("violations"), "{}", told.stderr);
     }
@@ -225,14 +252,20 @@ fn what_waits_is_in_flight_and_what_never_can_be_applied_is_dead_lettered() {
         let (code, report) = verify(&world, &[])?;
         let like = of_type(&report, "like");
         ensure!(code == 0 && number(like, "inFlight") == 10 && number(like, "records") == 11, "{report}");
-        ensure!(like["unreadable"] == json!({"deadLettered": 0, "inFlight": 1, "missing": 0}), "{report}");
+        ensure!(
+            like["unreadable"] == json!({"deadLettered": 0, "inFlight": 1, "missing": 0, "cannotTell": 0}),
+            "{report}"
+        );
 
         let consume = world.start(&["consume"])?;
         world.wait_drained(DRAINED)?;
         let (code, report) = verify(&world, &[])?;
         let like = of_type(&report, "like");
         ensure!(code == 0 && number(like, "current") == 9 && number(like, "deadLettered") == 1, "{report}");
-        ensure!(like["unreadable"] == json!({"deadLettered": 1, "inFlight": 0, "missing": 0}), "{report}");
+        ensure!(
+            like["unreadable"] == json!({"deadLettered": 1, "inFlight": 0, "missing": 0, "cannotTell": 0}),
+            "{report}"
+        );
         ensure!(like["unchecked"] == json!([]) && report["notes"] == json!([]), "{report}");
 
         expire(&brokers, &topic, 0, 4)?;
@@ -242,16 +275,25 @@ fn what_waits_is_in_flight_and_what_never_can_be_applied_is_dead_lettered() {
         ensure!(code == 0 && like["unchecked"] == expired && number(like, "current") == 5, "{report}");
         ensure!(world.succeed(&["verify"])?.contains("unchecked: partition 0 offsets 0 to 3"));
 
-        // without the dead letters nobody knows what became of those records, and the report says why
+        // without the dead letters nobody can tell what became of those records, and the report says why
         expire(&brokers, &letters, 0, 2)?;
         let (code, report) = verify(&world, &[])?;
-        let named = [
-            json!({"type": "like", "partition": 0, "offset": 7, "eventId": ids[7], "key": "star\u{1f}account-7"}),
-            json!({"type": "like", "partition": 0, "offset": 10, "eventId": null, "key": "star\u{1f}x"}),
-        ];
-        ensure!(code == 1 && report["missing"] == json!(named) && report["violations"] == 2, "{report}");
+        let doubt = |number: usize| &report["cannotTell"][number];
+        ensure!(code == 3 && report["missing"] == json!([]) && report["violations"] == 0, "{report}");
+        ensure!(doubt(0)["kind"] == "deadLetterExpired" && doubt(0)["eventId"] == json!(ids[7]), "{report}");
+        ensure!(doubt(0)["fromOffset"] == 7 && doubt(0)["key"] == "star\u{1f}account-7", "{report}");
+        ensure!(doubt(1)["fromOffset"] == 10 && doubt(1)["key"] == "star\u{1f}x", "{report}");
         let note = report["notes"][0].as_str().unwrap_or_default();
         ensure!(note.starts_with("dead letters before offset 2"), "{report}");
+        let told = world.command(&["verify"])?;
+        let wanted = format!("cannot tell: like {topic}/0/7: event {}, key star\\x1faccount-7,", ids[7]);
+        ensure!(told.code == 3 && told.stdout.contains(&wanted), "{told:?}");
+        ensure!(told.stderr.contains("cannot tell"), "{told:?}");
+        // the database still refuses the event, and what is no event is none
+        for (place, why) in [(7, "the database refuses it"), (10, "it is no event")] {
+            let left = world.command(&["reapply", &format!("{topic}/0/{place}")])?;
+            ensure!(left.code == 1 && left.stdout.contains(why), "{left:?}");
+        }
         consume.stop()?;
         serve.stop()
     });
@@ -368,8 +410,251 @@ fn in_memory_only_the_database_is_checked() {
         accepted(&node.ask(&Ask::new("PUT", "/api/v6/characters/star/likes/ann"))?)?;
         world.wait_applied(&node, DRAINED)?;
         let (code, report) = verify(&world, &[])?;
-        ensure!(code == 0 && report["types"] == json!([]), "{report}");
+        ensure!(code == 0 && report["types"] == json!([]) && report["eventsChecked"] == false, "{report}");
+        // what was not looked at is not said to balance
+        ensure!(world.succeed(&["verify"])?.contains("agrees with itself"));
+        ensure!(world.command(&["reapply", "--missing"])?.code == 2);
         ensure!(report["notes"][0].as_str().is_some_and(|note| note.contains("unchecked")), "{report}");
         node.stop()
+    });
+}
+
+/// Rows of a settled system with one partition that a test spoils and mends.
+fn settled(servers: &'static Servers, prefix: &str) -> Result<(World, Node)> {
+    let world = World::bare(&servers.kafka, &servers.postgres)?.hurried();
+    world.set("topics.partitions", "1");
+    world.set("topics.prefix", format!("{}{prefix}.", world.setting("topics.prefix")));
+    world.succeed(&["topics", "create"])?;
+    world.succeed(&["migrate"])?;
+    let serve = world.start(&["serve"])?;
+    Ok((world, serve))
+}
+
+/// What the command brought back, by outcome.
+fn reapplied(world: &World, more: &[&str]) -> Result<Value> {
+    let args: Vec<&str> = ["reapply", "--json"].into_iter().chain(more.iter().copied()).collect();
+    let report: Value = serde_json::from_str(&world.succeed(&args)?)?;
+    ensure!(report["leftCount"] == 0 && report["left"] == json!([]), "{report}");
+    Ok(report["outcomes"].clone())
+}
+
+#[test]
+fn values_that_somebody_changed_are_named_and_set() {
+    let servers = Servers::shared();
+    let (world, serve) = settled(servers, "values").unwrap();
+    run(|| {
+        let consume = world.start(&["consume"])?;
+        let plan = Arc::new(Plan::mixed(seed(), PlanSize::about(600)));
+        world.create_coupons(&serve, &plan)?;
+        let recording = world.load(&plan, &[&serve], LoadOptions::default()).finish()?;
+        world.check(&servers.postgres, &recording)?;
+        let (code, report) = verify(&world, &["--values"])?;
+        ensure!(code == 0, "{report}");
+        let url = world.setting("store.url");
+        let expectations = count(&servers.postgres, &world, "expectations")?;
+        for sql in [
+            "UPDATE expectations SET total_expected_cost = 999999",
+            "UPDATE likes SET liked = NOT liked WHERE target_ocid = 'ocid-1'",
+            // later writes would be superseded by a version that nobody sent
+            "UPDATE expectations SET version = version + 1000 WHERE character_id = (SELECT max(character_id) FROM expectations)",
+            "UPDATE coupon_requests SET user_id = 'thief' WHERE request_id = (SELECT min(request_id::text)::uuid FROM coupon_requests WHERE outcome <> 'ISSUED')",
+        ] {
+            servers.postgres.psql(&url, sql)?;
+        }
+        let (code, report) = verify(&world, &[])?;
+        ensure!(code == 1 && report["differences"] == json!([]), "only the counters disagree: {report}");
+        let (code, report) = verify(&world, &["--values"])?;
+        let of = |name| number(of_type(&report, name), "differing");
+        ensure!(
+            code == 1 && of("expectation") == expectations && of("coupon") == 1 && of("like") > 0,
+            "{report}"
+        );
+        let first = &report["differences"][0];
+        ensure!(
+            first["columns"][0]["column"] == "total_expected_cost"
+                || first["columns"][0]["column"] == "version",
+            "{first}"
+        );
+        let told = world.command(&["verify", "--values"])?;
+        ensure!(
+            told.code == 1 && told.stdout.contains("total_expected_cost is 999999.00 and should be "),
+            "{told:?}"
+        );
+        ensure!(told.stdout.contains("user_id is thief and should be "), "{told:?}");
+        ensure!(told.stdout.contains("mend: `floodgate reapply --values "), "{told:?}");
+
+        // one of them by its name, then all
+        let origin = first["origin"].as_object().context("no origin")?;
+        let origin = format!(
+            "{}/{}/{}",
+            origin["topic"].as_str().unwrap_or_default(),
+            origin["partition"],
+            origin["offset"]
+        );
+        let left = world.command(&["reapply", &origin])?;
+        ensure!(left.code == 1 && left.stdout.contains("--values sets them"), "{left:?}");
+        ensure!(reapplied(&world, &["--values", &origin])? == json!({"set": 1}));
+        let all = expectations + of("coupon") + of("like");
+        let would = reapplied(&world, &["--missing", "--values", "--dry-run"])?;
+        ensure!(would == json!({"wouldSet": all - 1}), "{would} and not {all}");
+        let set = reapplied(&world, &["--missing", "--values"])?;
+        ensure!(set == json!({"set": all - 1}), "{set} and not {all}");
+        let (code, report) = verify(&world, &["--values"])?;
+        ensure!(code == 0, "{report}");
+        world.check(&servers.postgres, &recording)?;
+        let rows = world.rows(&servers.postgres)?;
+        ensure!(reapplied(&world, &["--missing", "--values"])? == json!({}), "done twice");
+        ensure!(world.rows(&servers.postgres)? == rows, "rows were written again");
+        consume.stop()?;
+        serve.stop()
+    });
+}
+
+#[test]
+fn rows_that_are_gone_come_back_from_the_log() {
+    let servers = Servers::shared();
+    let (world, serve) = settled(servers, "gone").unwrap();
+    run(|| {
+        let mut consume = world.start(&["consume"])?;
+        let plan = Arc::new(Plan::mixed(seed(), PlanSize::about(600)));
+        world.create_coupons(&serve, &plan)?;
+        let recording = world.load(&plan, &[&serve], LoadOptions::default()).finish()?;
+        world.check(&servers.postgres, &recording)?;
+        let url = world.setting("store.url");
+        let (expectations, likes) =
+            (count(&servers.postgres, &world, "expectations")?, count(&servers.postgres, &world, "likes")?);
+        servers.postgres.psql(&url, "DELETE FROM likes; DELETE FROM expectations")?;
+        let (code, report) = verify(&world, &[])?;
+        let missing = sum(&report, "missing");
+        ensure!(
+            code == 1 && missing >= expectations + likes && number(&report, "discrepancyCount") > 0,
+            "{report}"
+        );
+        let first = report["missing"][0]["mend"].as_str().context("nothing mends it")?.to_owned();
+        let origin = first.trim_start_matches("mend: `floodgate reapply ").trim_end_matches('`').to_owned();
+
+        let would = reapplied(&world, &["--missing", "--dry-run"])?;
+        ensure!(would == json!({"wouldApply": missing}), "{would} and not {missing}");
+        ensure!(reapplied(&world, &[&origin])? == json!({"applied": 1}), "{origin}");
+        // the counters, which nobody deleted, are right again, too
+        let back = reapplied(&world, &["--missing"])?;
+        ensure!(
+            back["applied"].as_u64().is_some_and(|applied| applied + 1 >= expectations + likes),
+            "{back}"
+        );
+        let (code, report) = verify(&world, &["--values"])?;
+        ensure!(code == 0, "{report}");
+        world.check(&servers.postgres, &recording)?;
+        let rows = world.rows(&servers.postgres)?;
+        ensure!(reapplied(&world, &["--missing"])? == json!({}), "done twice");
+        ensure!(reapplied(&world, &[&origin])?.get("applied").is_none(), "{origin} was applied twice");
+        ensure!(world.rows(&servers.postgres)? == rows, "rows were written again");
+
+        // requests whose decisions are gone are decided by the stock there is now, which says so
+        servers.postgres.psql(&url, "DELETE FROM coupon_requests WHERE outcome = 'SOLD_OUT'")?;
+        let again: Value = serde_json::from_str(&world.succeed(&["reapply", "--missing", "--json"])?)?;
+        ensure!(
+            again["notes"][0].as_str().is_some_and(|note| note.contains("stock there is now")),
+            "{again}"
+        );
+        ensure!(verify(&world, &["--values"])?.0 == 0);
+        // usage
+        for args in [&["reapply"][..], &["reapply", "nowhere/0/1"], &["reapply", "--missing", &origin]] {
+            ensure!(world.command(args)?.code == 2, "{args:?}");
+        }
+        let coming = world.command(&["reapply", &format!("{}/0/99999", world.named("floodgate.like.v1"))])?;
+        ensure!(coming.code == 1 && coming.stdout.contains("no such record yet"), "{coming:?}");
+
+        // a group whose commits are gone: what is not in the database may be on its way, or lost
+        consume.stop()?;
+        let groups =
+            ["floodgate.expectation", "floodgate.coupon", "floodgate.like"].map(|name| world.named(name));
+        let admin: AdminClient<DefaultClientContext> =
+            ClientConfig::new().set("bootstrap.servers", servers.kafka.bootstrap()).create()?;
+        let groups: Vec<&str> = groups.iter().map(String::as_str).collect();
+        for deleted in runtime().block_on(admin.delete_groups(&groups, &AdminOptions::new()))? {
+            deleted.map_err(|(group, code)| anyhow::anyhow!("{group}: {code}"))?;
+        }
+        ensure!(verify(&world, &[])?.0 == 0, "everything is in the database");
+        servers.postgres.psql(&url, "DELETE FROM expectations WHERE character_id >= 1000000")?;
+        let (code, report) = verify(&world, &[])?;
+        let doubt = &report["cannotTell"][0];
+        ensure!(code == 3 && report["cannotTell"].as_array().map(Vec::len) == Some(1), "{report}");
+        ensure!(
+            doubt["kind"] == "groupNeverCommitted" && doubt["group"] == world.named("floodgate.expectation"),
+            "{report}"
+        );
+        ensure!(doubt["count"] == of_type(&report, "expectation")["inFlight"], "{report}");
+        let told = world.command(&["verify"])?;
+        ensure!(told.code == 3 && told.stderr.contains("has never committed (or its commits"), "{told:?}");
+        // what mends it
+        consume.start_again(&world)?;
+        world.wait_drained(DRAINED)?;
+        ensure!(verify(&world, &["--values"])?.0 == 0, "consumers did not bring it back");
+        consume.stop()?;
+        serve.stop()
+    });
+}
+
+#[test]
+fn what_vanished_unread_is_a_violation() {
+    let servers = Servers::shared();
+    let (world, serve) = settled(servers, "vanished").unwrap();
+    run(|| {
+        let brokers = servers.kafka.bootstrap();
+        let topic = world.named("floodgate.like.v1");
+        send_likes(&serve, 0..5)?;
+        let mut consume = world.start(&["consume"])?;
+        world.wait_drained(DRAINED)?;
+        consume.stop()?;
+        send_likes(&serve, 5..10)?;
+        expire(&brokers, &topic, 0, 7)?;
+        let (code, report) = verify(&world, &[])?;
+        let lost = &report["lost"][0];
+        ensure!(code == 1 && report["violations"] == 2 && lost["kind"] == "expiredUnread", "{report}");
+        ensure!(lost["partition"] == 0 && lost["fromOffset"] == 5 && lost["untilOffset"] == 7, "{report}");
+        ensure!(report["cannotTell"] == json!([]), "{report}");
+        let told = world.command(&["verify"])?;
+        let group = world.named("floodgate.like");
+        let wanted = format!(
+            "violation: like {topic} partition 0 offsets 5 to 6: expired before the group {group} read them"
+        );
+        ensure!(told.code == 1 && told.stdout.contains(&wanted), "{told:?}");
+        // once the group has gone on, the log says nothing of it any more; the consumers' own log does
+        consume.start_again(&world)?;
+        world.wait_drained(DRAINED)?;
+        ensure!(consume.process().stderr().contains("offsets 5 up to 7 are missing"));
+        let (code, report) = verify(&world, &[])?;
+        ensure!(code == 0 && of_type(&report, "like")["unchecked"][0]["untilOffset"] == 7, "{report}");
+        consume.stop()?;
+
+        // a topic that gives up records of a key before their time: the last one of it is left
+        let configure = |change: &[&str]| -> Result<()> {
+            let mut args = vec!["--bootstrap-server", &brokers, "--alter", "--entity-type", "topics"];
+            args.extend(["--entity-name", &topic]);
+            args.extend(change);
+            servers.kafka.run_tool("kafka.admin.ConfigCommand", &args).map(drop)
+        };
+        let compact =
+            "cleanup.policy=compact,segment.ms=100,min.cleanable.dirty.ratio=0.01,delete.retention.ms=100";
+        configure(&["--add-config", compact])?;
+        let records = || Ok::<_, anyhow::Error>(read_all(&brokers, &topic)?.len());
+        let before = records()?;
+        // the active segment is never compacted: later records make new ones
+        wait::until("a record to be removed", DRAINED, || {
+            send_likes(&serve, 7..9).ok()?;
+            let sent = sum(&verify(&world, &[]).ok()?.1, "records");
+            let ends = world.lag().ok()?;
+            let (_, like) = partitions(&ends).find(|(of, _)| *of == group)?;
+            let held = like["endOffset"].as_i64()? - like["startOffset"].as_i64()?;
+            (held > sent as i64 && before > 0).then_some(())
+        })?;
+        let (code, report) = verify(&world, &[])?;
+        let is_compacted = |lost: &&Value| lost["kind"] == "compacted";
+        ensure!(
+            code == 1 && report["lost"].as_array().is_some_and(|lost| lost.iter().any(|l| is_compacted(&l))),
+            "{report}"
+        );
+        serve.stop()
     });
 }

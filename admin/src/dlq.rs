@@ -10,11 +10,11 @@ use axum::Json;
 use axum::extract::{RawQuery, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use floodgate_buffer::Strategy;
+use floodgate_buffer::{Strategy, TopicNames};
 use percent_encoding::percent_decode_str;
 use tokio::sync::Semaphore;
 
-use crate::dead_letters::{FILTERS, Filter, Refusal, ScanError, ScanLimits, Survey, TopicNames};
+use crate::dead_letters::{FILTERS, Filter, Refusal, ScanError, ScanLimits, Survey};
 use crate::problem::Problem;
 
 /// How long a request waits for its turn.

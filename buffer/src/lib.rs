@@ -29,6 +29,7 @@ mod log;
 mod memory;
 mod murmur2;
 mod parts;
+mod origin;
 mod receipt;
 mod record;
 mod topics;
@@ -47,6 +48,7 @@ pub use lag::{GroupLag, LagError, PartitionLag};
 pub use log::{Chunk, Log, LogError};
 pub use murmur2::murmur2_partition;
 pub use parts::{Parts, Then};
+pub use origin::{EventOrigin, NamedOrigin, TopicNames};
 pub use receipt::{Outcome, Receipt, Receipts};
 pub use record::{Header, Offset, Origin, Partition, Record, Topic};
 pub use topics::{
@@ -119,6 +121,13 @@ pub trait Strategy: Send + Sync {
     /// # Errors
     /// [`TopicsError`] when the strategy cannot be reached.
     fn describe_topics(&self) -> Result<Vec<TopicDescription>, TopicsError>;
+
+    /// Whether a topic gives up older records of a key before their time, so that events vanish and leave offsets
+    /// without a record. Blocks on the network.
+    ///
+    /// # Errors
+    /// [`TopicsError`] when nobody says: the strategy cannot be reached, or does not tell this user.
+    fn is_compacted(&self, topic: Topic) -> Result<bool, TopicsError>;
 }
 
 /// Takes records. Shared by all requests.

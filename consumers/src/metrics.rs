@@ -44,10 +44,10 @@ impl PipelineMetrics {
             self.accept_to_apply_seconds.observe(now.seconds_since(event.accepted_at()).max(0.0));
         }
         // few outcomes, many events: one look-up per outcome
-        for outcome in OUTCOMES {
+        for outcome in Outcome::ALL {
             let count = outcomes.iter().filter(|found| **found == outcome).count();
             if count > 0 {
-                self.applied.with_label_values(&[self.of.name(), label(outcome)]).inc_by(count as u64);
+                self.applied.with_label_values(&[self.of.name(), outcome.name()]).inc_by(count as u64);
             }
         }
         self.processed.inc_by(events.len() as u64);
@@ -61,31 +61,5 @@ impl PipelineMetrics {
     pub(crate) fn dead_lettered(&self, group: &str, reason: &str) {
         self.dead_letters.with_label_values(&[group, reason]).inc();
         self.processed_failed.inc();
-    }
-}
-
-const OUTCOMES: [Outcome; 8] = [
-    Outcome::Applied,
-    Outcome::Superseded,
-    Outcome::Duplicate,
-    Outcome::Issued,
-    Outcome::AlreadyIssued,
-    Outcome::NotOpen,
-    Outcome::SoldOut,
-    Outcome::UnknownCoupon,
-];
-
-/// Decisions on coupons are labelled as clients see them, in capitals: `DUPLICATE` is the decision that the
-/// user already holds the coupon, `duplicate` an event that had taken effect before.
-fn label(outcome: Outcome) -> &'static str {
-    match outcome {
-        Outcome::Applied => "applied",
-        Outcome::Superseded => "superseded",
-        Outcome::Duplicate => "duplicate",
-        Outcome::Issued => "ISSUED",
-        Outcome::AlreadyIssued => "DUPLICATE",
-        Outcome::NotOpen => "NOT_OPEN",
-        Outcome::SoldOut => "SOLD_OUT",
-        Outcome::UnknownCoupon => "UNKNOWN_COUPON",
     }
 }

@@ -2,16 +2,19 @@
 
 use std::path::PathBuf;
 
-use floodgate_buffer::{GroupLag, Log, Offset, PartitionLag, Received, Strategy, Topic};
-use floodgate_schemas::{Event, EventId, EventType};
-use floodgate_store::{Audit, Standing, Store};
+use floodgate_buffer::{GroupLag, Log, Offset, Partition, PartitionLag, Received, Strategy, Topic};
+use floodgate_schemas::{Event, EventType};
+use floodgate_store::{Apply, Audit, Difference, Repair, Standing, Store};
 use tokio::sync::mpsc;
 
 use crate::class::{Class, Tally};
 use crate::dead_letters::DeadLetters;
+use crate::findings::{Finding, Findings, Note};
 use crate::read::{CHUNK_EVENTS, CHUNKS_AHEAD, Decoded, Piece, read};
-use crate::report::{Missing, NAMED_MAX, Named, Unchecked};
-use crate::runs::{self, Run, Source, shown_key};
+use crate::reapplied::Wanted;
+use crate::reapply::Mender;
+use crate::report::Unchecked;
+use crate::runs::{self, Run, Source};
 use crate::state::{PartitionProgress, State, cannot};
 use crate::{VerifyError, Watch, blocking};
 
@@ -37,7 +40,14 @@ pub(crate) struct Check<'a> {
     pub(crate) letters: DeadLetters,
     pub(crate) watch: &'a dyn Watch,
     pub(crate) limits: Limits,
+    /// Whether values are compared, and not only which event stands on a row.
+    pub(crate) values: bool,
+    /// Who brings back what is found missing.
+    pub(crate) mender: Option<&'a Mender<'a>>,
 }
+
+/// How many stretches of offsets without a record are kept apart.
+const EMPTY_MAX: usize = 100;
 
 impl Check<'_> {
     /// Checks what is left of the topic at `place` of the state.
@@ -48,7 +58,7 @@ impl Check<'_> {
         lag: &GroupLag,
     ) -> Result<(), VerifyError>
     where
-        dyn Store: Audit<E>,
+        dyn Store: Audit<E> + Apply<E> + Repair<E>,
     {
         let left = state.progress.types[place].iter().map(|partition| partition.end - partition.next);
         self.watch.begins(&lag.topic, left.sum::<i64>().unsigned_abs());
@@ -69,7 +79,7 @@ impl Check<'_> {
         mut log: Box<dyn Log>,
     ) -> Result<Box<dyn Log>, VerifyError>
     where
-        dyn Store: Audit<E>,
+        dyn Store: Audit<E> + Apply<E> + Repair<E>,
     {
         let mut work = Work::new(self, E::TYPE, state, place, bounds);
         work.passes_expired(bounds.start);
@@ -98,8 +108,11 @@ impl Check<'_> {
             }
             work.count(state).await
         };
-        let (log, ()) = tokio::try_join!(reading, working)?;
-        Ok(log)
+        let (log, wanted) = tokio::try_join!(reading, working)?;
+        match self.mender {
+            Some(mender) => mender.bring_back::<E>(log, Partition(bounds.partition.0), &wanted).await,
+            None => Ok(log),
+        }
     }
 }
 
@@ -113,7 +126,7 @@ struct Work<'a> {
     /// The progress as it will be saved.
     progress: PartitionProgress,
     run: Run,
-    named: Named,
+    findings: Findings,
 }
 
 impl<'a> Work<'a> {
@@ -125,10 +138,8 @@ impl<'a> Work<'a> {
         bounds: &'a PartitionLag,
     ) -> Self {
         let progress = state.progress.types[place.0][place.1].clone();
-        let named: usize = state.progress.types.iter().flatten().map(|other| other.missing.len()).sum();
-        let room = NAMED_MAX.saturating_sub(named - progress.missing.len());
-        let named = Named::new(room, progress.missing.clone());
-        Self { check, of, bounds, place, progress, run: Run::default(), named }
+        let findings = Findings::new(&progress, &state.progress.types);
+        Self { check, of, bounds, place, progress, run: Run::default(), findings }
     }
 
     /// Everything before `left` that was not read yet has expired.
@@ -137,14 +148,26 @@ impl<'a> Work<'a> {
         if until_offset <= from_offset {
             return;
         }
-        match self.progress.unchecked.last_mut() {
-            Some(last) if last.until_offset == from_offset => last.until_offset = until_offset,
-            _ => {
-                let partition = self.progress.partition;
-                self.progress.unchecked.push(Unchecked { partition, from_offset, until_offset });
-            }
+        let partition = self.progress.partition;
+        let expired = Unchecked { partition, from_offset, until_offset };
+        add(&mut self.progress.unchecked, expired);
+        // before the committed offset it was done, and what is lost is told as lost
+        let done = self.bounds.committed.map_or(0, |committed| committed.0);
+        let done = self.progress.lost.map_or(done, |lost| done.max(lost.until_offset));
+        if done < until_offset {
+            add(&mut self.progress.doubtful, Unchecked { from_offset: from_offset.max(done), ..expired });
         }
         self.moves_to(until_offset);
+    }
+
+    /// Offsets that hold no record.
+    fn passes_empty(&mut self, from_offset: i64, until_offset: i64) {
+        let partition = self.progress.partition;
+        let empty = Unchecked { partition, from_offset, until_offset };
+        self.progress.empty_offsets += empty.offsets();
+        if empty.offsets() > 0 && self.progress.empty.len() < EMPTY_MAX {
+            add(&mut self.progress.empty, empty);
+        }
     }
 
     fn moves_to(&mut self, next: i64) {
@@ -157,35 +180,54 @@ impl<'a> Work<'a> {
         dyn Store: Audit<E>,
     {
         let standings = self.check.store.standing(&decoded.events).await?;
-        for (event, (number, standing)) in decoded.events.iter().zip(decoded.records.iter().zip(standings)) {
-            if let Some(record) = decoded.batch.get(*number) {
-                let class = self.class(&record, standing);
-                self.run.push(event.event_id(), class, record.origin.offset.0, record.key);
+        // looked at afterwards: a row that has moved on to another event is not compared
+        let differences = match self.check.values {
+            true => self.check.store.differences(&decoded.events).await?,
+            false => Vec::new(),
+        };
+        let mut differences = &differences[..];
+        for (place, (event, standing)) in decoded.events.iter().zip(standings).enumerate() {
+            let own = differences.iter().take_while(|difference| difference.event == place).count();
+            let (own, others) = differences.split_at(own);
+            differences = others;
+            if let Some(record) = decoded.records.get(place).and_then(|number| decoded.batch.get(*number)) {
+                let class = self.class(&record, standing, own);
+                let note = class.is_named().then(|| Note::of(&record, own).to_bytes());
+                self.run.push(event.event_id(), class, record.origin.offset.0, note.as_deref());
             }
         }
         for record in decoded.unreadable.iter().filter_map(|number| decoded.batch.get(*number)) {
-            let class = self.class(&record, Standing::Absent);
+            let class = self.class(&record, Standing::Absent, &[]);
             self.progress.unreadable.count(class);
-            if class == Class::Missing {
-                self.named.add(missing(self.progress.partition, record.origin.offset.0, None, record.key));
-            }
+            let note = || Note::of(&record, &[]).to_bytes();
+            self.findings.add(class, || Finding::new(record.origin.offset.0, None, Some(note())));
         }
         for record in decoded.unknown.iter().filter_map(|number| decoded.batch.get(*number)) {
-            match self.class(&record, Standing::Absent) {
+            match self.class(&record, Standing::Absent, &[]) {
                 // a newer build may have applied it: who cannot read it cannot tell
-                Class::Missing => self.progress.unknown_schema += 1,
+                Class::Missing | Class::Unknown => self.progress.unknown_schema += 1,
                 class => self.progress.unreadable.count(class),
             }
         }
+        let mut expected = self.progress.next;
+        for record in decoded.batch.iter() {
+            self.passes_empty(expected, record.origin.offset.0);
+            expected = record.origin.offset.next().0;
+        }
+        self.passes_empty(expected, next.0);
         self.progress.records += decoded.batch.len() as u64;
         self.moves_to(next.0);
         Ok(())
     }
 
-    fn class(&self, record: &Received<'_>, standing: Standing) -> Class {
-        let offset = record.origin.offset;
-        let is_dead_lettered = || self.check.letters.contain(self.of, self.progress.partition, offset.0);
-        Class::of(standing, offset, self.bounds.committed, standing == Standing::Absent && is_dead_lettered())
+    fn class(&self, record: &Received<'_>, standing: Standing, differences: &[Difference]) -> Class {
+        let letter = || self.check.letters.letter_of(self.of, record);
+        match Class::of(standing, record.origin.offset, self.bounds.committed, letter) {
+            Class::Current | Class::Superseded | Class::Decided if !differences.is_empty() => {
+                Class::Differing
+            }
+            class => class,
+        }
     }
 
     /// Puts the run aside, and remembers that all up to here is done.
@@ -196,49 +238,58 @@ impl<'a> Work<'a> {
         self.remember(state)
     }
 
-    /// Merges the runs and counts the events: the partition is done.
-    async fn count(&mut self, state: &mut State) -> Result<(), VerifyError> {
+    /// Merges the runs and counts the events: the partition is done. Returns what is to be brought back, if somebody does
+    /// that.
+    async fn count(&mut self, state: &mut State) -> Result<Wanted, VerifyError> {
         let (run, runs) = (std::mem::take(&mut self.run), std::mem::take(&mut self.progress.runs));
-        let named = std::mem::take(&mut self.named);
-        let (paths, partition) = ((0..runs).map(|number| state.run_path(number)), self.progress.partition);
-        let paths: Vec<_> = paths.collect();
-        let counted = blocking(move || counted(&paths, run, partition, named)).await?;
-        (self.progress.events, self.named) = counted;
+        let findings = std::mem::take(&mut self.findings);
+        let paths: Vec<_> = (0..runs).map(|number| state.run_path(number)).collect();
+        let is_mended = self.check.mender.is_some();
+        let counted = blocking(move || counted(&paths, run, findings, is_mended)).await?;
+        let wanted;
+        (self.progress.events, self.findings, wanted) = counted;
         self.progress.is_counted = true;
         self.remember(state)?;
-        state.remove_runs(runs)
+        state.remove_runs(runs)?;
+        Ok(wanted)
     }
 
     fn remember(&mut self, state: &mut State) -> Result<(), VerifyError> {
-        self.progress.missing = self.named.sorted();
+        self.findings.save(&mut self.progress);
         state.progress.types[self.place.0][self.place.1].clone_from(&self.progress);
         state.save()
     }
 }
 
-/// The events of all runs, the last of which is still in memory: how many are of which class, and the missing ones.
+/// Adds a range behind all others.
+fn add(ranges: &mut Vec<Unchecked>, range: Unchecked) {
+    match ranges.last_mut() {
+        Some(last) if last.until_offset == range.from_offset => last.until_offset = range.until_offset,
+        _ => ranges.push(range),
+    }
+}
+
+/// The events of all runs, the last of which is still in memory: how many are of which class, those that are named, and
+/// those that are wanted back.
 fn counted(
     paths: &[PathBuf],
     last: Run,
-    partition: i32,
-    mut named: Named,
-) -> Result<(Tally, Named), VerifyError> {
-    let mut tally = Tally::default();
+    mut findings: Findings,
+    is_mended: bool,
+) -> Result<(Tally, Findings, Wanted), VerifyError> {
+    let (mut tally, mut wanted) = (Tally::default(), Wanted::default());
     let merged = || {
         let mut sources = paths.iter().map(|path| runs::open(path)).collect::<Result<Vec<_>, _>>()?;
         sources.push(Box::new(last.sorted().into_iter().map(Ok)) as Source);
         runs::merge(sources, |entry| {
             tally.count(entry.class);
-            if entry.class == Class::Missing {
-                named.add(missing(partition, entry.offset, Some(entry.id), entry.key.as_deref()));
+            if is_mended {
+                wanted.add(entry.class, entry.offset);
             }
+            findings.add_event(entry);
         })
     };
     merged().map_err(cannot)?;
-    Ok((tally, named))
-}
-
-fn missing(partition: i32, offset: i64, event_id: Option<EventId>, key: Option<&[u8]>) -> Missing {
-    let key = key.map(|key| String::from_utf8_lossy(shown_key(key)).into_owned());
-    Missing { partition, offset, event_id, key }
+    wanted.sort();
+    Ok((tally, findings, wanted))
 }

@@ -5,24 +5,38 @@ use floodgate_store::Standing;
 use serde::{Deserialize, Serialize};
 
 /// What became of one copy of an event. The order decides where copies of one event differ: what was applied with
-/// one of them was applied with the event, and a copy that is missing is a violation although another is on its way or
-/// among the dead letters: it may be the replay of that dead letter.
+/// one of them was applied with the event (of copies with different values one has to be on the row), and a copy that is
+/// missing is a violation although another is on its way or among the dead letters: it may be the replay of that dead
+/// letter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Class {
     Current,
-    Superseded,
     Decided,
+    Differing,
+    Superseded,
     Missing,
+    Unknown,
     DeadLettered,
     InFlight,
 }
 
+/// Whether there is a dead letter of a record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Letter {
+    There,
+    None,
+    /// Not any more, if there ever was.
+    Expired,
+}
+
 impl Class {
-    const ALL: [Class; 6] = [
+    const ALL: [Class; 8] = [
         Class::Current,
-        Class::Superseded,
         Class::Decided,
+        Class::Differing,
+        Class::Superseded,
         Class::Missing,
+        Class::Unknown,
         Class::DeadLettered,
         Class::InFlight,
     ];
@@ -32,17 +46,26 @@ impl Class {
         standing: Standing,
         offset: Offset,
         committed: Option<Offset>,
-        is_dead_lettered: bool,
+        letter: impl FnOnce() -> Letter,
     ) -> Self {
         match standing {
-            Standing::Current => Class::Current,
-            Standing::Superseded => Class::Superseded,
-            Standing::Decided => Class::Decided,
-            Standing::Absent if is_dead_lettered => Class::DeadLettered,
-            // a group that never committed has everything before it
-            Standing::Absent if committed.is_none_or(|committed| offset >= committed) => Class::InFlight,
-            Standing::Absent => Class::Missing,
+            Standing::Current => return Class::Current,
+            Standing::Superseded => return Class::Superseded,
+            Standing::Decided => return Class::Decided,
+            Standing::Absent => {}
         }
+        match letter() {
+            Letter::There => Class::DeadLettered,
+            // a group that never committed has everything before it
+            _ if committed.is_none_or(|committed| offset >= committed) => Class::InFlight,
+            Letter::None => Class::Missing,
+            Letter::Expired => Class::Unknown,
+        }
+    }
+
+    /// Whether events of this class are named one by one, with what is known of them.
+    pub(crate) const fn is_named(self) -> bool {
+        matches!(self, Class::Differing | Class::Missing | Class::Unknown)
     }
 
     /// Its number in run files.
@@ -66,12 +89,16 @@ pub struct Tally {
     pub superseded: u64,
     /// Coupon requests that are decided.
     pub decided: u64,
+    /// Their rows carry them with other values, which is only looked at on demand: violations.
+    pub differing: u64,
     /// Not in the database, and among the dead letters.
     pub dead_lettered: u64,
     /// Neither, and at or beyond the group's committed offset.
     pub in_flight: u64,
     /// None of all that: violations.
     pub missing: u64,
+    /// The same, but dead letters have expired among which they may have been: nobody can tell.
+    pub cannot_tell: u64,
 }
 
 impl Tally {
@@ -82,15 +109,18 @@ impl Tally {
             Class::Superseded => &mut self.superseded,
             Class::Decided => &mut self.decided,
             Class::DeadLettered => &mut self.dead_lettered,
+            Class::Differing => &mut self.differing,
             Class::Missing => &mut self.missing,
+            Class::Unknown => &mut self.cannot_tell,
             Class::InFlight => &mut self.in_flight,
         } += 1;
     }
 
     /// All classes together.
     pub fn total(&self) -> u64 {
-        let Self { current, superseded, decided, dead_lettered, in_flight, missing } = self;
-        current + superseded + decided + dead_lettered + in_flight + missing
+        let Self { current, superseded, decided, differing, dead_lettered, in_flight, missing, cannot_tell } =
+            self;
+        current + superseded + decided + differing + dead_lettered + in_flight + missing + cannot_tell
     }
 
     pub(crate) fn add(&mut self, other: &Tally) {
@@ -100,6 +130,8 @@ impl Tally {
         self.dead_lettered += other.dead_lettered;
         self.in_flight += other.in_flight;
         self.missing += other.missing;
+        self.differing += other.differing;
+        self.cannot_tell += other.cannot_tell;
     }
 }
 
@@ -112,21 +144,25 @@ mod tests {
         for class in Class::ALL {
             assert_eq!(Class::numbered(class.number()), Some(class));
         }
-        assert_eq!(Class::numbered(6), None);
+        assert_eq!(Class::numbered(8), None);
     }
 
     #[test]
     fn what_is_not_in_the_database_is_dead_lettered_in_flight_or_missing() {
-        let class = |offset, committed: Option<i64>, dead| {
-            Class::of(Standing::Absent, Offset(offset), committed.map(Offset), dead)
+        let class = |offset, committed: Option<i64>, letter| {
+            Class::of(Standing::Absent, Offset(offset), committed.map(Offset), || letter)
         };
-        assert_eq!(class(4, Some(5), false), Class::Missing);
-        assert_eq!(class(5, Some(5), false), Class::InFlight);
-        assert_eq!(class(4, None, false), Class::InFlight);
+        assert_eq!(class(4, Some(5), Letter::None), Class::Missing);
+        assert_eq!(class(4, Some(5), Letter::Expired), Class::Unknown);
+        for letter in [Letter::None, Letter::Expired] {
+            assert_eq!(class(5, Some(5), letter), Class::InFlight);
+            assert_eq!(class(4, None, letter), Class::InFlight);
+        }
         for committed in [None, Some(0), Some(9)] {
-            assert_eq!(class(4, committed, true), Class::DeadLettered);
+            assert_eq!(class(4, committed, Letter::There), Class::DeadLettered);
         }
         // what the database holds is done, whatever else is true of it
-        assert_eq!(Class::of(Standing::Decided, Offset(9), Some(Offset(5)), true), Class::Decided);
+        let decided = Class::of(Standing::Decided, Offset(9), Some(Offset(5)), || Letter::There);
+        assert_eq!(decided, Class::Decided);
     }
 }

@@ -14,8 +14,14 @@
 //!
 //! An event is *current*, *superseded* or *decided* by what its row says; if its row does not say so, *dead-lettered*
 //! if it is among those; else *in flight* at or beyond the committed offset, and *missing* before it: a violation. The
-//! consumers may be far ahead of the first look, which only makes fewer events in flight. Records that expired cannot
-//! be checked, and are told.
+//! consumers may be far ahead of the first look, which only makes fewer events in flight.
+//!
+//! Where one of the looks has nothing to see, nothing is made up: what expired unread is *lost*, and of what expired
+//! elsewhere, of groups whose commits are gone and of dead letters that expired `doubt` says when nobody can tell. That is
+//! a result of its own, neither balance nor violation.
+//!
+//! What is missing is still in the log, so it can be brought back ([`Verification::reapply_missing`]): the store takes an
+//! event as often as it comes, and at any time.
 //!
 //! Events are counted once per partition, however often they are in the log: a repeat has its event's key, hence its
 //! partition. (Where the number of partitions or `coupon.partition_key` was changed, a repeat may be counted twice.)
@@ -23,7 +29,8 @@
 //! # Bounds
 //!
 //! Memory holds a few chunks of a few thousand records (8 MiB each at most), one run of 500,000 entries
-//! (24 MB, and 16 MiB of keys where very many are missing), eight bytes per dead letter, and 1000 named violations:
+//! (24 MB, and 16 MiB of keys or values where very many are named), eight bytes per dead letter, 1000 named violations of
+//! each kind, and, where events are brought back, eight bytes for each of one partition:
 //! the same for a thousand events and for ten millions. The folder of the state holds 27 bytes per
 //! record of one partition, and their keys where they are missing. Runs are merged with 64 KiB of memory and one
 //! open file for each 500,000 records of a partition.
@@ -31,7 +38,11 @@
 mod check;
 mod class;
 mod dead_letters;
+mod doubt;
+mod findings;
 mod read;
+mod reapplied;
+mod reapply;
 mod report;
 mod runs;
 mod state;
@@ -41,16 +52,23 @@ mod tests;
 use std::path::Path;
 use std::sync::Arc;
 
-use floodgate_buffer::{GroupLag, LagError, LogError, OpenError, Strategy, Topic};
+use floodgate_buffer::{EventOrigin, GroupLag, LagError, LogError, OpenError, Strategy, Topic, TopicNames};
 use floodgate_schemas::{CouponIssue, EventType, ExpectationWrite, Like, Timestamp};
-use floodgate_store::{ReadError, Store};
+use floodgate_store::{ApplyError, Audit, ReadError, Store};
 
 use check::{Check, Limits};
-use dead_letters::DeadLetters;
+use dead_letters::{DeadLetters, Expired};
+use doubt::expired_unread;
+use reapply::Mender;
 use state::{PartitionProgress, State};
 
 pub use class::Tally;
-pub use report::{Missing, MissingReport, NAMED_MAX, Report, TypeReport, Unchecked, Unreadable};
+pub use doubt::{DEAD_LETTER_EXPIRED, Doubt, Lost};
+pub use reapplied::{Left, Reapplied};
+pub use report::{
+    Column, DifferenceReport, DiscrepancyReport, MissingReport, NAMED_MAX, RecordReport, Report, TypeReport,
+    Unchecked, Unreadable, Verdict,
+};
 
 /// What is to be checked, and how.
 pub struct Verification<'a> {
@@ -63,6 +81,8 @@ pub struct Verification<'a> {
     /// Where to remember how far the check is. It goes on from there when it is called again after it was killed or
     /// had failed. `None`: nowhere.
     pub state: Option<&'a Path>,
+    /// Whether values of rows are compared, and set, too, and not only which event stands on a row.
+    pub values: bool,
     /// Who is told how far it is.
     pub watch: &'a dyn Watch,
 }
@@ -108,6 +128,12 @@ impl From<OpenError> for VerifyError {
     }
 }
 
+impl From<ApplyError> for VerifyError {
+    fn from(error: ApplyError) -> Self {
+        Self::Unavailable(error.to_string())
+    }
+}
+
 impl From<ReadError> for VerifyError {
     fn from(error: ReadError) -> Self {
         Self::Unavailable(error.to_string())
@@ -128,11 +154,12 @@ impl Verification<'_> {
     /// # Errors
     /// [`VerifyError`] says what the caller can do. Violations are no error, but in the report.
     pub async fn run(&self) -> Result<Report, VerifyError> {
-        let mut report = Report::new(Timestamp::now());
+        let mut report = Report { values_compared: self.values, ..Report::new(Timestamp::now()) };
         let mut state = None;
         if self.strategy.is_shared() {
-            state = Some(self.check_events(&mut report).await?);
+            state = Some(self.check_events(&mut report, None).await?);
         } else {
+            report.values_compared = false;
             report.notes.push(format!(
                 "the {} strategy keeps events inside the running process: they are unchecked, and only the database \
                  was checked",
@@ -142,30 +169,75 @@ impl Verification<'_> {
         self.watch.begins("counters and coupons", 0);
         let found = self.store.discrepancies(NAMED_MAX).await?;
         report.discrepancy_count = found.total;
-        report.discrepancies = found.first;
+        report.discrepancies = found.first.into_iter().map(DiscrepancyReport::from).collect();
         if let Some(state) = state {
             state.finish()?;
         }
         Ok(report.summed_up())
     }
 
-    async fn check_events(&self, report: &mut Report) -> Result<State, VerifyError> {
+    /// Checks as [`Verification::run`] does, but for counters and coupons, and brings back what is missing (and sets what
+    /// differs, if values are compared), partition by partition in the order of the log; only counts it in a dry run. What
+    /// is set may have hidden other events: as long as something is set, it looks again, a few times.
+    ///
+    /// # Errors
+    /// [`VerifyError`] says what the caller can do. What was done by then stays, and calling again goes on with the rest.
+    pub async fn reapply_missing(&self, dry_run: bool) -> Result<Reapplied, VerifyError> {
+        const ROUNDS: usize = 3;
+        let mut done = Reapplied::new(dry_run);
+        for _ in 0..ROUNDS {
+            let mender = Mender::new(&*self.store, TopicNames::new(&*self.strategy), dry_run, self.values);
+            let mut report = Report::new(Timestamp::now());
+            self.check_events(&mut report, Some(&mender)).await?.finish()?;
+            let round = mender.ended(report);
+            let has_set = round.has_set();
+            done.add(round);
+            if dry_run || !has_set {
+                break;
+            }
+        }
+        Ok(done)
+    }
+
+    /// Brings back the events of these records, whatever stands in the database, in the order of the log; only says what
+    /// would happen in a dry run. What a group has not read yet is left to it, or coupon requests would overtake others.
+    ///
+    /// # Errors
+    /// As [`Verification::reapply_missing`].
+    pub async fn reapply(&self, origins: &[EventOrigin], dry_run: bool) -> Result<Reapplied, VerifyError> {
+        let mender = Mender::new(&*self.store, TopicNames::new(&*self.strategy), dry_run, self.values);
+        let strategy = Arc::clone(&self.strategy);
+        let lags = blocking(move || lags(&*strategy)).await?;
+        mender.bring_back_named(&self.strategy, &lags, origins).await?;
+        Ok(mender.ended(Report::new(Timestamp::now())))
+    }
+
+    async fn check_events(
+        &self,
+        report: &mut Report,
+        mender: Option<&Mender<'_>>,
+    ) -> Result<State, VerifyError> {
         let mut state = State::open(self.state, self.identity())?;
         // the order of these looks is what makes the check right
         let as_of = Timestamp::now();
         let strategy = Arc::clone(&self.strategy);
-        let lags = blocking(move || {
-            EventType::ALL.into_iter().map(|of| Ok(strategy.lag(of)?)).collect::<Result<Vec<_>, _>>()
-        });
-        let lags = lags.await?;
+        let lags = blocking(move || lags(&*strategy)).await?;
         begin(&mut state, as_of, &lags)?;
+        self.note_expired_unread(&mut state, &lags).await?;
         self.watch.begins("dead letters", 0);
         let strategy = Arc::clone(&self.strategy);
         let letters = blocking(move || DeadLetters::read(&*strategy)).await?;
 
         let limits = Limits::default();
-        let check =
-            Check { strategy: &*self.strategy, store: &*self.store, letters, watch: self.watch, limits };
+        let check = Check {
+            strategy: &*self.strategy,
+            store: &*self.store,
+            letters,
+            watch: self.watch,
+            limits,
+            values: self.values,
+            mender,
+        };
         for (place, lag) in lags.iter().enumerate() {
             match lag.of {
                 EventType::Expectation => check.topic::<ExpectationWrite>(&mut state, place, lag).await?,
@@ -174,24 +246,95 @@ impl Verification<'_> {
             }
         }
         report.as_of.clone_from(&state.progress.as_of);
+        report.events_checked = true;
+        let names = TopicNames::new(&*self.strategy);
         for (lag, partitions) in lags.iter().zip(&state.progress.types) {
-            report.add(lag, partitions);
+            report.add(lag, partitions, &names);
+            self.look_for_reasons(report, lag, partitions).await?;
         }
-        for (partition, start) in &check.letters.expired {
+        for Expired { partition, left, .. } in &check.letters.expired {
             report.notes.push(format!(
-                "dead letters before offset {start} of partition {partition} have expired: an event that counts as \
-                 missing may have been among them"
+                "dead letters before offset {left} of partition {partition} have expired: of events that may have been \
+                 among them nobody can tell"
             ));
         }
         Ok(state)
+    }
+
+    /// What had expired when its group was still before it. The log's starts of the first look are older than the committed
+    /// offsets of the second.
+    async fn note_expired_unread(&self, state: &mut State, lags: &[GroupLag]) -> Result<(), VerifyError> {
+        let is_behind = |partition: &floodgate_buffer::PartitionLag| partition.missing() > 0;
+        for (lag, partitions) in lags.iter().zip(&mut state.progress.types) {
+            if !lag.partitions.iter().any(is_behind) {
+                continue;
+            }
+            let (strategy, of) = (Arc::clone(&self.strategy), lag.of);
+            let again = blocking(move || Ok(strategy.lag(of)?)).await?;
+            for (partition, (first, second)) in
+                partitions.iter_mut().zip(lag.partitions.iter().zip(&again.partitions))
+            {
+                partition.lost = expired_unread(first, second).or(partition.lost);
+            }
+        }
+        state.save()
+    }
+
+    /// Why offsets hold no record, and whether a group without commits is on its way.
+    async fn look_for_reasons(
+        &self,
+        report: &mut Report,
+        lag: &GroupLag,
+        partitions: &[PartitionProgress],
+    ) -> Result<(), VerifyError> {
+        let empty_offsets: u64 = partitions.iter().map(|partition| partition.empty_offsets).sum();
+        let empty = || partitions.iter().flat_map(|partition| partition.empty.iter().copied());
+        if empty_offsets > 0 {
+            let (strategy, topic) = (Arc::clone(&self.strategy), Topic::Events(lag.of));
+            let is_compacted = blocking(move || Ok(strategy.is_compacted(topic))).await?;
+            let why = match is_compacted {
+                Ok(true) => {
+                    report.lost.extend(empty().map(|range| Lost::compacted(lag, range)));
+                    "; its cleanup.policy is compact"
+                }
+                Ok(false) => ": transactions ended or were aborted there",
+                Err(error) => {
+                    let reason = error.to_string();
+                    report
+                        .cannot_tell
+                        .extend(empty().map(|range| Doubt::without_record(lag, range, &reason)));
+                    ""
+                }
+            };
+            report.notes.push(format!("{empty_offsets} offsets of {} hold no record{why}", lag.topic));
+        }
+        let waiting =
+            partitions.iter().map(|partition| partition.events.in_flight + partition.unreadable.in_flight);
+        let waiting: u64 = waiting.sum();
+        if waiting > 0 {
+            let store = &*self.store;
+            let has_rows = match lag.of {
+                EventType::Expectation => Audit::<ExpectationWrite>::has_rows(store).await?,
+                EventType::Coupon => Audit::<CouponIssue>::has_rows(store).await?,
+                EventType::Like => Audit::<Like>::has_rows(store).await?,
+            };
+            report.cannot_tell.extend(Doubt::of_group(lag, waiting, has_rows, Timestamp::now()));
+        }
+        Ok(())
     }
 
     /// What is checked, in words that are the same for the same.
     fn identity(&self) -> String {
         let topics = EventType::ALL.map(|of| self.strategy.topic_name(Topic::Events(of)));
         let (name, place) = (self.strategy.name(), self.strategy.place());
-        format!("{name} at {place} with {} and {}", topics.join(", "), self.store_name)
+        let values = if self.values { ", comparing values" } else { "" };
+        format!("{name} at {place} with {} and {}{values}", topics.join(", "), self.store_name)
     }
+}
+
+/// Where all groups are. Blocks on the network.
+fn lags(strategy: &dyn Strategy) -> Result<Vec<GroupLag>, VerifyError> {
+    EventType::ALL.into_iter().map(|of| Ok(strategy.lag(of)?)).collect()
 }
 
 /// Fixes the ends of a new check, or looks whether an old one can go on.

@@ -1,16 +1,19 @@
 //! What a check found.
 
-use std::collections::BinaryHeap;
+use std::fmt;
 
-use floodgate_buffer::{GroupLag, PartitionLag};
-use floodgate_schemas::{EventId, Timestamp};
+use floodgate_buffer::{EventOrigin, GroupLag, NamedOrigin, Offset, Partition, TopicNames};
+use floodgate_schemas::text::{escaped, plain};
+use floodgate_schemas::{EventId, EventType, Timestamp};
 use floodgate_store::Discrepancy;
 use serde::{Deserialize, Serialize};
 
 use crate::class::Tally;
+use crate::doubt::{Doubt, Lost};
+use crate::findings::Finding;
 use crate::state::PartitionProgress;
 
-/// How many missing events are named, and how many discrepancies; the others are counted.
+/// How many violations of each kind are named; the others are counted.
 pub const NAMED_MAX: usize = 1000;
 
 /// The result, as `floodgate verify --json` tells it.
@@ -23,16 +26,40 @@ pub struct Report {
     pub types: Vec<TypeReport>,
     /// Missing records, by type, partition and offset, the first [`NAMED_MAX`].
     pub missing: Vec<MissingReport>,
+    /// Events whose rows carry them with other values, likewise.
+    pub differences: Vec<DifferenceReport>,
+    /// Records that are gone from the log, and were never applied.
+    pub lost: Vec<Lost>,
     /// Rows that contradict each other, the first [`NAMED_MAX`].
-    pub discrepancies: Vec<Discrepancy>,
+    pub discrepancies: Vec<DiscrepancyReport>,
     /// How many such rows there are.
     pub discrepancy_count: u64,
+    /// Of what nobody can tell whether it is a violation.
+    pub cannot_tell: Vec<Doubt>,
     /// What to keep in mind with these figures, in sentences.
     pub notes: Vec<String>,
-    /// Missing events and records, and discrepancies.
+    /// All violations: missing, differing and lost events and records, and discrepancies.
     pub violations: u64,
-    /// Whether there is no violation.
+    /// Whether events were checked at all, or only whether the database agrees with itself.
+    pub events_checked: bool,
+    /// Whether values of rows were compared, or only which event stands on them.
+    pub values_compared: bool,
+    /// What it comes to.
+    pub verdict: Verdict,
+    /// Whether that is [`Verdict::Balanced`].
     pub balanced: bool,
+}
+
+/// What a check comes to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Verdict {
+    /// No violation, and nothing of which nobody can tell.
+    Balanced,
+    /// At least one, whatever else is not known.
+    Violations,
+    /// None that is known, and something of which nobody can tell.
+    CannotTell,
 }
 
 /// What became of one type of event.
@@ -67,6 +94,8 @@ pub struct Unreadable {
     pub in_flight: u64,
     /// Neither: violations.
     pub missing: u64,
+    /// Neither, but their dead letters may have expired.
+    pub cannot_tell: u64,
     /// Neither, and written with schemas that this build does not know: only a build that does can tell.
     #[serde(skip_serializing_if = "is_zero")]
     pub unknown_schema: u64,
@@ -77,12 +106,12 @@ fn is_zero(count: &u64) -> bool {
 }
 
 impl From<Tally> for Unreadable {
-    fn from(Tally { dead_lettered, in_flight, missing, .. }: Tally) -> Self {
-        Self { dead_lettered, in_flight, missing, unknown_schema: 0 }
+    fn from(Tally { dead_lettered, in_flight, missing, cannot_tell, .. }: Tally) -> Self {
+        Self { dead_lettered, in_flight, missing, cannot_tell, unknown_schema: 0 }
     }
 }
 
-/// Offsets of one partition that were not checked.
+/// Offsets of one partition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Unchecked {
@@ -94,29 +123,148 @@ pub struct Unchecked {
     pub until_offset: i64,
 }
 
-/// A record that is neither in the database, nor among the dead letters, nor before its group.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Missing {
-    /// The partition.
-    pub partition: i32,
-    /// The offset; of several copies of an event, the first that is missing.
-    pub offset: i64,
-    /// The event; `None` for a record that is none.
-    pub event_id: Option<EventId>,
-    /// The record's key as text, cut where it is very long.
-    pub key: Option<String>,
+impl Unchecked {
+    /// How many offsets these are.
+    pub fn offsets(&self) -> u64 {
+        u64::try_from(self.until_offset - self.from_offset).unwrap_or(0)
+    }
 }
 
-/// The same, and of what type.
+impl fmt::Display for Unchecked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { partition, from_offset, until_offset } = self;
+        match until_offset - from_offset {
+            1 => write!(f, "partition {partition} offset {from_offset}"),
+            _ => write!(f, "partition {partition} offsets {from_offset} to {}", until_offset - 1),
+        }
+    }
+}
+
+/// Which record something is wrong with.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct MissingReport {
-    /// The type's name.
+#[serde(rename_all = "camelCase")]
+pub struct RecordReport {
+    /// Its type's name.
     #[serde(rename = "type")]
     pub of: &'static str,
-    /// Which record.
+    /// The partition.
+    pub partition: i32,
+    /// The offset; of several copies of an event, the first that something is wrong with.
+    pub offset: i64,
+    /// Both under the topic's full name, as every command takes it.
+    pub origin: NamedOrigin,
+    /// The event; `None` for a record that is none.
+    pub event_id: Option<EventId>,
+    /// The record's key, escaped where it is no UTF-8, and cut where it is very long; `None` without one.
+    pub key: Option<String>,
+    /// The key as a terminal may show it.
+    #[serde(skip)]
+    pub key_escaped: Option<String>,
+}
+
+impl RecordReport {
+    pub(crate) fn new(of: EventType, partition: i32, finding: &Finding, names: &TopicNames) -> Self {
+        let offset = finding.offset;
+        let origin = EventOrigin { of, partition: Partition(partition), offset: Offset(offset) };
+        let key = finding.note().key;
+        Self {
+            of: of.name(),
+            partition,
+            offset,
+            origin: names.named(origin),
+            event_id: finding.event_id,
+            key: key.as_deref().map(plain),
+            key_escaped: key.as_deref().map(escaped),
+        }
+    }
+}
+
+impl fmt::Display for RecordReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.event_id {
+            Some(id) => write!(f, "{} {}: event {id}", self.of, self.origin)?,
+            None => write!(f, "{} {}: a record that is no event", self.of, self.origin)?,
+        }
+        match &self.key_escaped {
+            Some(key) => write!(f, ", key {key}"),
+            None => write!(f, ", no key"),
+        }
+    }
+}
+
+/// A record that is neither in the database, nor among the dead letters, nor before its group.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct MissingReport {
+    /// Which.
     #[serde(flatten)]
-    pub record: Missing,
+    pub record: RecordReport,
+    /// What mends it.
+    pub mend: String,
+}
+
+impl fmt::Display for MissingReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}, is missing; {}", self.record, self.mend)
+    }
+}
+
+/// An event whose row carries it with other values.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DifferenceReport {
+    /// Which.
+    #[serde(flatten)]
+    pub record: RecordReport,
+    /// What differs.
+    pub columns: Vec<Column>,
+    /// What mends it.
+    pub mend: String,
+}
+
+/// One value that differs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Column {
+    /// The column.
+    pub column: String,
+    /// What the event says.
+    pub expected: String,
+    /// What the row says.
+    pub found: String,
+}
+
+impl fmt::Display for DifferenceReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}, differs: ", self.record)?;
+        for (number, Column { column, expected, found }) in self.columns.iter().enumerate() {
+            let separator = if number > 0 { ", " } else { "" };
+            let [expected, found] = [expected, found].map(|text| escaped(text.as_bytes()));
+            write!(f, "{separator}{column} is {found} and should be {expected}")?;
+        }
+        write!(f, "; {}", self.mend)
+    }
+}
+
+/// Rows that contradict each other.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct DiscrepancyReport {
+    /// Which, and how.
+    #[serde(flatten)]
+    pub discrepancy: Discrepancy,
+    /// What mends it.
+    pub mend: String,
+}
+
+impl From<Discrepancy> for DiscrepancyReport {
+    fn from(discrepancy: Discrepancy) -> Self {
+        Self { mend: format!("mend: {}", discrepancy.mend()), discrepancy }
+    }
+}
+
+impl fmt::Display for DiscrepancyReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}; {}", self.discrepancy, self.mend)
+    }
 }
 
 impl Report {
@@ -126,39 +274,32 @@ impl Report {
             as_of: as_of.to_string(),
             types: Vec::new(),
             missing: Vec::new(),
+            differences: Vec::new(),
+            lost: Vec::new(),
             discrepancies: Vec::new(),
             discrepancy_count: 0,
+            cannot_tell: Vec::new(),
             notes: Vec::new(),
             violations: 0,
+            events_checked: false,
+            values_compared: false,
+            verdict: Verdict::Balanced,
             balanced: true,
         }
     }
 
     /// Adds one type, all of whose partitions are counted.
-    pub(crate) fn add(&mut self, lag: &GroupLag, partitions: &[PartitionProgress]) {
+    pub(crate) fn add(&mut self, lag: &GroupLag, partitions: &[PartitionProgress], names: &TopicNames) {
         let (mut events, mut unreadable) = (Tally::default(), Tally::default());
-        for partition in partitions {
+        for (partition, bounds) in partitions.iter().zip(&lag.partitions) {
             events.add(&partition.events);
             unreadable.add(&partition.unreadable);
-            let missing = partition.missing.iter().cloned();
-            self.missing.extend(missing.map(|record| MissingReport { of: lag.of.name(), record }));
+            self.add_findings(lag, partition, names);
+            self.lost.extend(partition.lost.map(|range| Lost::unread(lag, range)));
+            let doubts = partition.doubtful.iter().map(|range| Doubt::expired(lag, bounds, *range));
+            self.cannot_tell.extend(doubts);
         }
         let unknown_schema = partitions.iter().map(|partition| partition.unknown_schema).sum();
-        let of = TypeReport {
-            of: lag.of.name(),
-            topic: lag.topic.clone(),
-            records: partitions.iter().map(|partition| partition.records).sum(),
-            events: events.total(),
-            tally: events,
-            unreadable: Unreadable { unknown_schema, ..unreadable.into() },
-            unchecked: partitions.iter().flat_map(|partition| partition.unchecked.clone()).collect(),
-        };
-        let unread: u64 = lag.partitions.iter().map(PartitionLag::missing).sum();
-        if unread > 0 {
-            let (topic, group) = (&lag.topic, &lag.group);
-            self.notes
-                .push(format!("{unread} records of {topic} expired before the group {group} read them"));
-        }
         if unknown_schema > 0 {
             self.notes.push(format!(
                 "{unknown_schema} records of {} that were committed are written with schemas this build does not know, and \
@@ -166,63 +307,54 @@ impl Report {
                 lag.topic
             ));
         }
-        let offsets: i64 = partitions.iter().map(|partition| partition.end).sum();
-        let expired: i64 = of.unchecked.iter().map(|range| range.until_offset - range.from_offset).sum();
-        let empty = (offsets - expired).unsigned_abs().saturating_sub(of.records);
-        if empty > 0 {
-            self.notes.push(format!("{empty} offsets of {} hold no record", lag.topic));
-        }
-        self.types.push(of);
+        self.types.push(TypeReport {
+            of: lag.of.name(),
+            topic: lag.topic.clone(),
+            records: partitions.iter().map(|partition| partition.records).sum(),
+            events: events.total(),
+            tally: events,
+            unreadable: Unreadable { unknown_schema, ..unreadable.into() },
+            unchecked: partitions.iter().flat_map(|partition| partition.unchecked.clone()).collect(),
+        });
+    }
+
+    fn add_findings(&mut self, lag: &GroupLag, partition: &PartitionProgress, names: &TopicNames) {
+        let record = |finding| RecordReport::new(lag.of, partition.partition, finding, names);
+        self.missing.extend(partition.missing.iter().map(record).map(|record| MissingReport {
+            mend: match record.event_id {
+                Some(_) => format!("mend: `floodgate reapply {}`", record.origin),
+                None => format!(
+                    "mend: set the offset of group {} in partition {} back to {} while none of its consumers runs; they \
+                     will dead-letter it",
+                    lag.group, record.partition, record.offset
+                ),
+            },
+            record,
+        }));
+        self.differences.extend(partition.differing.iter().map(|finding| {
+            let (record, columns) = (record(finding), finding.note().columns);
+            DifferenceReport {
+                mend: format!("mend: `floodgate reapply --values {}`", record.origin),
+                columns,
+                record,
+            }
+        }));
+        let unknown = partition.unknown.iter().map(record);
+        self.cannot_tell.extend(unknown.map(|record| Doubt::letter_expired(lag, record)));
     }
 
     /// Says what all of it comes to.
     pub(crate) fn summed_up(mut self) -> Self {
-        let missing = self.types.iter().map(|of| of.tally.missing + of.unreadable.missing);
-        self.violations = missing.sum::<u64>() + self.discrepancy_count;
-        self.balanced = self.violations == 0;
+        let events =
+            self.types.iter().map(|of| of.tally.missing + of.tally.differing + of.unreadable.missing);
+        let lost = self.lost.iter().map(|lost| lost.records);
+        self.violations = events.chain(lost).sum::<u64>() + self.discrepancy_count;
+        self.verdict = match (self.violations, self.cannot_tell.is_empty()) {
+            (0, true) => Verdict::Balanced,
+            (0, false) => Verdict::CannotTell,
+            _ => Verdict::Violations,
+        };
+        self.balanced = self.verdict == Verdict::Balanced;
         self
-    }
-}
-
-/// The first missing records by offset, a limited number.
-#[derive(Debug, Default)]
-pub(crate) struct Named {
-    at_most: usize,
-    /// The last is on top.
-    records: BinaryHeap<Missing>,
-}
-
-impl Named {
-    pub(crate) fn new(at_most: usize, so_far: Vec<Missing>) -> Self {
-        Self { at_most, records: so_far.into() }
-    }
-
-    pub(crate) fn add(&mut self, record: Missing) {
-        self.records.push(record);
-        if self.records.len() > self.at_most {
-            self.records.pop();
-        }
-    }
-
-    pub(crate) fn sorted(&self) -> Vec<Missing> {
-        let mut records: Vec<Missing> = self.records.iter().cloned().collect();
-        records.sort_unstable();
-        records
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_first_are_named_whatever_their_order() {
-        let record = |offset| Missing { partition: 0, offset, event_id: None, key: None };
-        let mut named = Named::new(3, vec![record(9), record(1)]);
-        [7, 3, 8, 2].map(record).into_iter().for_each(|record| named.add(record));
-        assert_eq!(named.sorted(), [1, 2, 3].map(record));
-        let mut nobody = Named::new(0, Vec::new());
-        nobody.add(record(1));
-        assert_eq!(nobody.sorted(), []);
     }
 }

@@ -3,7 +3,8 @@
 //! An event may be in the log many times, and the copies may lie as far apart as the log is long. So what is found
 //! of a partition is collected up to 500,000 records, sorted by event id, and put aside as a *run*, a file; when all
 //! of the partition has been read its runs are merged, and the copies of one event meet. One entry takes 48 bytes in
-//! memory, hence a run 24 MB, and 27 bytes in a file. Only missing events carry their keys along.
+//! memory, hence a run 24 MB, and 27 bytes in a file. Only events that will be named carry a note along: the key of
+//! what is missing, the values of what differs.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -16,12 +17,12 @@ use uuid::Uuid;
 
 use crate::class::Class;
 
-/// Keys of one run, in bytes.
-const RUN_KEY_BYTES: usize = 16 << 20;
+/// Notes of one run, in bytes.
+const RUN_NOTE_BYTES: usize = 16 << 20;
 /// The longest part of a key that is kept: any key of ours, and nothing without bound of anybody else's.
 const KEY_BYTES_MAX: usize = 2048;
-/// In a file: no key.
-const NO_KEY: u16 = u16::MAX;
+/// In a file: no note. Notes are shorter.
+const NO_NOTE: u16 = u16::MAX;
 
 /// One copy of an event. Sorts copies of one event by what became of them, the first in the log first.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -29,26 +30,27 @@ pub(crate) struct Entry {
     pub(crate) id: EventId,
     pub(crate) class: Class,
     pub(crate) offset: i64,
-    pub(crate) key: Option<Box<[u8]>>,
+    pub(crate) note: Option<Box<[u8]>>,
 }
 
 /// A run that is being collected.
 #[derive(Debug, Default)]
 pub(crate) struct Run {
     entries: Vec<Entry>,
-    key_bytes: usize,
+    note_bytes: usize,
 }
 
 impl Run {
-    pub(crate) fn push(&mut self, id: EventId, class: Class, offset: i64, key: Option<&[u8]>) {
-        let key = key.filter(|_| class == Class::Missing).map(shown_key).map(Box::from);
-        self.key_bytes += key.as_deref().map_or(0, <[u8]>::len);
-        self.entries.push(Entry { id, class, offset, key });
+    /// A note of an event that is not named is not kept.
+    pub(crate) fn push(&mut self, id: EventId, class: Class, offset: i64, note: Option<&[u8]>) {
+        let note = note.filter(|note| class.is_named() && note.len() < usize::from(NO_NOTE)).map(Box::from);
+        self.note_bytes += note.as_deref().map_or(0, <[u8]>::len);
+        self.entries.push(Entry { id, class, offset, note });
     }
 
-    /// Whether it holds so many entries, or as much as it may of keys.
+    /// Whether it holds so many entries, or as much as it may of notes.
     pub(crate) fn is_full(&self, entries: usize) -> bool {
-        self.entries.len() >= entries || self.key_bytes >= RUN_KEY_BYTES
+        self.entries.len() >= entries || self.note_bytes >= RUN_NOTE_BYTES
     }
 
     /// Sorted, one entry per event.
@@ -67,13 +69,13 @@ pub(crate) fn shown_key(key: &[u8]) -> &[u8] {
 /// Writes a sorted run to a file, and to the disk.
 pub(crate) fn write(entries: &[Entry], path: &Path) -> io::Result<()> {
     let mut file = BufWriter::new(File::create(path)?);
-    for Entry { id, class, offset, key } in entries {
+    for Entry { id, class, offset, note } in entries {
         file.write_all(id.as_uuid().as_bytes())?;
         file.write_all(&[class.number()])?;
         file.write_all(&offset.to_le_bytes())?;
-        let length = key.as_ref().map_or(NO_KEY, |key| key.len() as u16);
+        let length = note.as_ref().map_or(NO_NOTE, |note| note.len() as u16);
         file.write_all(&length.to_le_bytes())?;
-        file.write_all(key.as_deref().unwrap_or_default())?;
+        file.write_all(note.as_deref().unwrap_or_default())?;
     }
     file.into_inner().map_err(io::IntoInnerError::into_error)?.sync_data()
 }
@@ -96,16 +98,16 @@ fn read_entry(file: &mut impl Read) -> io::Result<Option<Entry>> {
     file.read_exact(&mut fixed[1..])?;
     let [id @ .., class, o0, o1, o2, o3, o4, o5, o6, o7, l0, l1] = fixed;
     let class = Class::numbered(class).ok_or_else(|| io::Error::other("a run's file is damaged"))?;
-    let key = match u16::from_le_bytes([l0, l1]) {
-        NO_KEY => None,
+    let note = match u16::from_le_bytes([l0, l1]) {
+        NO_NOTE => None,
         length => {
-            let mut key = vec![0; usize::from(length)];
-            file.read_exact(&mut key)?;
-            Some(key.into_boxed_slice())
+            let mut note = vec![0; usize::from(length)];
+            file.read_exact(&mut note)?;
+            Some(note.into_boxed_slice())
         }
     };
     let offset = i64::from_le_bytes([o0, o1, o2, o3, o4, o5, o6, o7]);
-    Ok(Some(Entry { id: Uuid::from_bytes(id).into(), class, offset, key }))
+    Ok(Some(Entry { id: Uuid::from_bytes(id).into(), class, offset, note }))
 }
 
 /// Hands out every event of all runs once, with the best that became of any of its copies. The runs are sorted.
@@ -136,16 +138,16 @@ mod tests {
 
     fn entry(id: u64, class: u8, offset: i64) -> Entry {
         let class = Class::numbered(class).unwrap();
-        let key = (class == Class::Missing).then(|| format!("key-{offset}").into_bytes().into_boxed_slice());
-        Entry { id: event_id(id), class, offset, key }
+        let note = class.is_named().then(|| format!("key-{offset}").into_bytes().into_boxed_slice());
+        Entry { id: event_id(id), class, offset, note }
     }
 
     #[test]
-    fn a_full_run_is_noticed_by_entries_and_by_keys() {
+    fn a_full_run_is_noticed_by_entries_and_by_notes() {
         let mut run = Run::default();
-        for offset in 0..RUN_KEY_BYTES / KEY_BYTES_MAX {
+        for offset in 0..RUN_NOTE_BYTES / KEY_BYTES_MAX {
             assert!(!run.is_full(usize::MAX));
-            run.push(event_id(1), Class::Missing, offset as i64, Some(&[b'k'; KEY_BYTES_MAX + 1]));
+            run.push(event_id(1), Class::Missing, offset as i64, Some(shown_key(&[b'k'; KEY_BYTES_MAX + 1])));
         }
         assert!(run.is_full(usize::MAX));
         let mut run = Run::default();
@@ -153,7 +155,7 @@ mod tests {
             assert!(!run.is_full(100));
             run.push(event_id(1), Class::Current, offset as i64, Some(b"k"));
         }
-        assert!(run.is_full(100) && run.key_bytes == 0);
+        assert!(run.is_full(100) && run.note_bytes == 0);
         assert_eq!(run.sorted().len(), 1);
     }
 
@@ -174,7 +176,7 @@ mod tests {
         /// copies, and the first of these names its place.
         #[test]
         fn events_are_counted_once(
-            runs in prop::collection::vec(prop::collection::vec((0u64..30, 0u8..6, 0i64..1000), 0..40), 0..6),
+            runs in prop::collection::vec(prop::collection::vec((0u64..30, 0u8..8, 0i64..1000), 0..40), 0..6),
             last_stays_in_memory: bool,
         ) {
             let mut wanted: BTreeMap<EventId, Entry> = BTreeMap::new();

@@ -15,10 +15,11 @@ use tempfile::TempDir;
 
 use crate::VerifyError;
 use crate::class::Tally;
-use crate::report::{Missing, Unchecked};
+use crate::findings::Finding;
+use crate::report::Unchecked;
 
 /// Of the progress file. Another format is another check.
-const FORMAT: u32 = 2;
+const FORMAT: u32 = 3;
 const PROGRESS: &str = "verify.json";
 const PROGRESS_NEW: &str = "verify.json.new";
 const LOCK: &str = "verify.lock";
@@ -61,8 +62,17 @@ pub(crate) struct PartitionProgress {
     pub(crate) events: Tally,
     /// What had expired before it could be read.
     pub(crate) unchecked: Vec<Unchecked>,
-    /// The first that are missing.
-    pub(crate) missing: Vec<Missing>,
+    /// What of this nothing tells whether it was applied.
+    pub(crate) doubtful: Vec<Unchecked>,
+    /// What had certainly expired before its group read it.
+    pub(crate) lost: Option<Unchecked>,
+    /// How many offsets hold no record, and the first of them.
+    pub(crate) empty_offsets: u64,
+    pub(crate) empty: Vec<Unchecked>,
+    /// The first that are missing, that differ, and of which nobody can tell.
+    pub(crate) missing: Vec<Finding>,
+    pub(crate) differing: Vec<Finding>,
+    pub(crate) unknown: Vec<Finding>,
 }
 
 /// The folder of one check. Nobody else uses it meanwhile.

@@ -26,6 +26,7 @@ mod fields;
 mod ids;
 mod like;
 mod mixed;
+pub mod text;
 mod time;
 
 pub use cost::{Cost, InvalidCost};

@@ -1,12 +1,13 @@
-//! What a checker asks of a database: where events stand, and which rows contradict each other.
+//! What a checker asks of a database: where events stand, which values are not theirs, and which rows contradict each
+//! other.
 
 use std::cmp::Ordering;
 use std::fmt;
 
-use floodgate_schemas::Event;
+use floodgate_schemas::{CouponIssue, Event, ExpectationWrite, Like, Timestamp};
 use serde::Serialize;
 
-use crate::{BoxFuture, ReadError};
+use crate::{ApplyError, BoxFuture, ReadError};
 
 /// Where one event stands, seen from the rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -37,6 +38,80 @@ pub trait Audit<E: Event>: Send + Sync {
     /// Where each of the events stands, in their order. An event is looked up as it is: what its batch may yet
     /// do is no part of the answer. Ends within `connect_timeout_ms + statement_timeout_ms`.
     fn standing<'a>(&'a self, events: &'a [E]) -> BoxFuture<'a, Result<Vec<Standing>, ReadError>>;
+
+    /// Where rows that carry these very events, or decisions on them, say something else than the events, in the order
+    /// of events and columns. Events that another one stands for, or nothing, are not compared. Ends like
+    /// [`Audit::standing`].
+    fn differences<'a>(&'a self, events: &'a [E]) -> BoxFuture<'a, Result<Vec<Difference>, ReadError>>;
+
+    /// Whether any event of this type has left a row, whoever wrote it. Ends like [`Audit::standing`].
+    fn has_rows(&self) -> BoxFuture<'_, Result<bool, ReadError>>;
+}
+
+/// Sets rows right whose values somebody changed: what applying an event again never does, as the row says that the
+/// event stands on it already.
+pub trait Repair<E: Event>: Send + Sync {
+    /// Gives every row that carries one of these very events the values of the event, and recounts the counters that
+    /// these rows are counted in; rows that carry another event are left alone. Returns how many rows were set. One
+    /// transaction, like a batch of [`crate::Apply`]; ends within `apply_timeout_ms`.
+    fn repair<'a>(&'a self, events: &'a [E], now: Timestamp) -> BoxFuture<'a, Result<u64, ApplyError>>;
+}
+
+/// A value on a row that is not the event's whose row it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Difference {
+    /// The place of the event among those asked about.
+    pub event: usize,
+    /// The column's name.
+    pub column: &'static str,
+    /// What the event says, as text.
+    pub expected: String,
+    /// What the row says, as text.
+    pub found: String,
+}
+
+/// The values that an event leaves on its row, besides those that the row is found by.
+pub(crate) trait Valued: Event {
+    /// Columns and texts, in the order in which databases bring what they found.
+    fn values(&self) -> Vec<(&'static str, String)>;
+}
+
+impl Valued for ExpectationWrite {
+    fn values(&self) -> Vec<(&'static str, String)> {
+        vec![
+            ("version", self.version.to_string()),
+            ("total_expected_cost", self.total_expected_cost.to_string()),
+            ("black_cube_cost", self.black_cube_cost.to_string()),
+            ("red_cube_cost", self.red_cube_cost.to_string()),
+            ("additional_cube_cost", self.additional_cube_cost.to_string()),
+            ("starforce_cost", self.starforce_cost.to_string()),
+            ("calculated_at", self.calculated_at.to_string()),
+        ]
+    }
+}
+
+impl Valued for Like {
+    fn values(&self) -> Vec<(&'static str, String)> {
+        vec![("liked", self.liked().to_string()), ("occurred_at", self.occurred_at.to_string())]
+    }
+}
+
+impl Valued for CouponIssue {
+    fn values(&self) -> Vec<(&'static str, String)> {
+        vec![("coupon_id", self.coupon_id.as_str().to_owned()), ("user_id", self.user_id.as_str().to_owned())]
+    }
+}
+
+/// What differs, of the rows that were `found` for some of the events, by their places.
+pub(crate) fn differences<E: Valued>(events: &[E], found: Vec<(usize, Vec<String>)>) -> Vec<Difference> {
+    let of_row = |(event, texts): (usize, Vec<String>)| {
+        let values = events.get(event).map(Valued::values).unwrap_or_default();
+        let pairs = values.into_iter().zip(texts).filter(|((_, expected), found)| expected != found);
+        pairs.map(move |((column, expected), found)| Difference { event, column, expected, found })
+    };
+    let mut differences: Vec<_> = found.into_iter().flat_map(of_row).collect();
+    differences.sort_by_key(|difference| difference.event);
+    differences
 }
 
 /// Recounts what is kept twice.
@@ -56,7 +131,7 @@ pub struct Discrepancies {
     pub first: Vec<Discrepancy>,
 }
 
-/// One contradiction. Ids are plain text: whoever made the contradiction may have written anything.
+/// One violation among the rows. Ids are plain text: whoever made it may have written anything.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(tag = "kind", rename_all = "camelCase", rename_all_fields = "camelCase")]
 pub enum Discrepancy {
@@ -127,6 +202,37 @@ pub enum Discrepancy {
         /// The rank, if the decision has one.
         rank: Option<i64>,
     },
+}
+
+impl Discrepancy {
+    /// What mends it, as a sentence for operators. Nothing in the log decides these, so it is done by hand.
+    pub fn mend(&self) -> String {
+        match self {
+            Self::LikeCount { recount, .. } => {
+                format!("set `count` of its row in like_counts to {recount} while no consumer of likes runs")
+            }
+            Self::CouponIssued { issued: None, .. } => {
+                "restore the coupon's row from a backup, `issued` being the number of its rows in coupon_issues".to_owned()
+            }
+            Self::CouponIssued { rows, .. } => format!(
+                "restore its rows in coupon_issues (coupon_requests names who was granted which rank), or set `issued` to \
+                 {rows}, while no consumer of coupons runs"
+            ),
+            Self::CouponOversold { issued, .. } => {
+                format!("raise its `stock` to {issued}, or take issues back by hand")
+            }
+            Self::RankDoubled { .. } | Self::RankGap { .. } => {
+                "give its rows in coupon_issues the ranks that coupon_requests tells of their requests".to_owned()
+            }
+            Self::IssueWithoutDecision { .. } => {
+                "make the request's row in coupon_requests say ISSUED to this user with this rank, or delete the issue"
+                    .to_owned()
+            }
+            Self::DecisionWithoutIssue { .. } => {
+                "restore the issue in coupon_issues with this request and rank".to_owned()
+            }
+        }
+    }
 }
 
 impl fmt::Display for Discrepancy {

@@ -48,7 +48,7 @@ mod sqlite;
 mod store;
 mod transaction;
 
-pub use audit::{Audit, Discrepancies, Discrepancy, Recount, Standing};
+pub use audit::{Audit, Difference, Discrepancies, Discrepancy, Recount, Repair, Standing};
 pub use config::{Config, OpenError};
 pub use migrations::{MigrateError, MigrationReport, SchemaState};
 pub use open::{migrate, open};

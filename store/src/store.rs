@@ -9,13 +9,13 @@ use floodgate_schemas::{
 };
 
 use crate::SchemaState;
-use crate::audit::{Audit, Recount};
+use crate::audit::{Audit, Recount, Repair};
 use crate::rows::{Coupon, CouponCreated, Decision, ExpectationRow, NewCoupon};
 
 /// A boxed future: one allocation per batch or request, which lets the traits be object-safe.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
-/// A database: takes batches, answers reads, and shows a checker what it holds.
+/// A database: takes batches, answers reads, shows a checker what it holds, and is set right.
 pub trait Store:
     Apply<ExpectationWrite>
     + Apply<CouponIssue>
@@ -26,6 +26,9 @@ pub trait Store:
     + Audit<Like>
     + Recount
     + Site
+    + Repair<ExpectationWrite>
+    + Repair<CouponIssue>
+    + Repair<Like>
 {
 }
 
@@ -39,6 +42,9 @@ impl<S> Store for S where
         + Audit<Like>
         + Recount
         + Site
+        + Repair<ExpectationWrite>
+        + Repair<CouponIssue>
+        + Repair<Like>
 {
 }
 
@@ -61,6 +67,36 @@ pub enum Outcome {
     SoldOut,
     /// Coupon request: there is no such coupon.
     UnknownCoupon,
+}
+
+impl Outcome {
+    /// Every outcome.
+    pub const ALL: [Outcome; 8] = [
+        Outcome::Applied,
+        Outcome::Superseded,
+        Outcome::Duplicate,
+        Outcome::Issued,
+        Outcome::AlreadyIssued,
+        Outcome::NotOpen,
+        Outcome::SoldOut,
+        Outcome::UnknownCoupon,
+    ];
+
+    /// The word for it in metrics and reports. Decisions on coupons are told as clients see them, in capitals:
+    /// `DUPLICATE` is the decision that the user already holds the coupon, `duplicate` an event that had taken effect
+    /// before.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Outcome::Applied => "applied",
+            Outcome::Superseded => "superseded",
+            Outcome::Duplicate => "duplicate",
+            Outcome::Issued => "ISSUED",
+            Outcome::AlreadyIssued => "DUPLICATE",
+            Outcome::NotOpen => "NOT_OPEN",
+            Outcome::SoldOut => "SOLD_OUT",
+            Outcome::UnknownCoupon => "UNKNOWN_COUPON",
+        }
+    }
 }
 
 /// Applies one type of event. A batch is one transaction: when `apply` returns `Ok`, all of it is durable.

@@ -10,9 +10,10 @@ use sqlx::error::DatabaseError;
 use sqlx::{Connection, Error, SqlSafeStr};
 use tokio::time::timeout;
 
+use crate::audit::{Valued, differences};
 use crate::connections::Connections;
 use crate::ground::{Ground, Place};
-use crate::{ApplyError, Outcome, ReadError, Standing};
+use crate::{ApplyError, Difference, Outcome, ReadError, Standing};
 
 /// What differs between databases in beginning a transaction and in reading errors.
 pub(crate) trait Dialect: Connection {
@@ -64,9 +65,51 @@ pub(crate) async fn apply<C: Dialect, E: Statements<C> + Lookup<C>>(
     if events.is_empty() {
         return Ok(Vec::new());
     }
+    let work = async |connection: &mut C, place: &Place| {
+        ground.check::<C, E>(connection, place).await?;
+        Ok(E::run(connection, events, now).await?)
+    };
+    let (outcomes, place) = write(connections, within, work).await?;
+    ground.applied(events, &outcomes, place);
+    Ok(outcomes)
+}
+
+/// The statements that set the values of rows that carry these very events.
+pub(crate) trait Repairs<C>: Event {
+    fn repair(
+        connection: &mut C,
+        events: &[Self],
+        now: Timestamp,
+    ) -> impl Future<Output = Result<u64, Error>> + Send;
+}
+
+/// Sets rows right: all of them, or none.
+pub(crate) async fn repair<C: Dialect, E: Repairs<C> + Lookup<C>>(
+    (connections, ground): (&Connections<C>, &Ground),
+    within: Duration,
+    events: &[E],
+    now: Timestamp,
+) -> Result<u64, ApplyError> {
+    if events.is_empty() {
+        return Ok(0);
+    }
+    let work = async |connection: &mut C, place: &Place| {
+        ground.check::<C, E>(connection, place).await?;
+        Ok(E::repair(connection, events, now).await?)
+    };
+    let (changed, _) = write(connections, within, work).await?;
+    Ok(changed)
+}
+
+/// A transaction that writes, within its deadline.
+async fn write<C: Dialect, T>(
+    connections: &Connections<C>,
+    within: Duration,
+    work: impl AsyncFnOnce(&mut C, &Place) -> Result<T, Failure>,
+) -> Result<(T, Place), ApplyError> {
     let has_begun = AtomicBool::new(false);
-    match timeout(within, transaction((connections, ground), events, now, &has_begun)).await {
-        Ok(Ok(outcomes)) => Ok(outcomes),
+    match timeout(within, transaction(connections, work, &has_begun)).await {
+        Ok(Ok(done)) => Ok(done),
         Ok(Err(Failure::Moved(reason))) => Err(ApplyError::Retry(reason)),
         Ok(Err(Failure::Database(error))) => {
             let (blame, reason) = explain::<C>(&error);
@@ -95,12 +138,11 @@ pub(crate) async fn apply<C: Dialect, E: Statements<C> + Lookup<C>>(
     }
 }
 
-async fn transaction<C: Dialect, E: Statements<C> + Lookup<C>>(
-    (connections, ground): (&Connections<C>, &Ground),
-    events: &[E],
-    now: Timestamp,
+async fn transaction<C: Dialect, T>(
+    connections: &Connections<C>,
+    work: impl AsyncFnOnce(&mut C, &Place) -> Result<T, Failure>,
     has_begun: &AtomicBool,
-) -> Result<Vec<Outcome>, Failure> {
+) -> Result<(T, Place), Failure> {
     let mut lease = connections.lease().await?;
     let file = lease.file;
     let in_place = || match connections.is_at(file) {
@@ -110,25 +152,25 @@ async fn transaction<C: Dialect, E: Statements<C> + Lookup<C>>(
     has_begun.store(true, Ordering::Relaxed);
     let mut transaction = lease.connection.begin_with(C::BEGIN.into_sql_str()).await?;
     let place = C::place(&mut transaction).await?.of_file(file);
-    ground.check::<C, E>(&mut transaction, &place).await?;
-    match E::run(&mut transaction, events, now).await {
-        Ok(outcomes) => {
+    match work(&mut transaction, &place).await {
+        Ok(done) => {
             in_place()?;
             transaction.commit().await?;
             // or it was committed to a file that nobody finds again
             in_place()?;
             lease.give_back();
-            ground.applied(events, &outcomes, place);
-            Ok(outcomes)
+            Ok((done, place))
         }
         Err(error) => {
             // After a bad row the caller searches for it, statement by statement, on this connection. After
             // anything else the connection itself is not trusted any more: it closes here.
-            if explain::<C>(&error).0 == Blame::Row {
+            if let Failure::Database(error) = &error
+                && explain::<C>(error).0 == Blame::Row
+            {
                 transaction.rollback().await?;
                 lease.give_back();
             }
-            Err(error.into())
+            Err(error)
         }
     }
 }
@@ -137,12 +179,22 @@ async fn transaction<C: Dialect, E: Statements<C> + Lookup<C>>(
 const FILE_MOVED: &str = "the database's file was renamed, removed or replaced: nothing more is applied to the one that is \
                           still open";
 
-/// Finds where events of one type stand.
-pub(crate) trait Lookup<C>: Event {
+/// Finds where events of one type stand, and what their rows say.
+pub(crate) trait Lookup<C>: Valued {
+    /// Answers with one row, that says whether the type has any.
+    const HAS_ROWS: &'static str;
+
     fn look_up(
         connection: &mut C,
         events: &[Self],
     ) -> impl Future<Output = Result<Vec<Standing>, Error>> + Send;
+
+    /// The texts of [`Valued::values`] on rows that carry one of these very events, by its place; at least of those
+    /// that differ.
+    fn look_closer(
+        connection: &mut C,
+        events: &[Self],
+    ) -> impl Future<Output = Result<Vec<(usize, Vec<String>)>, Error>> + Send;
 }
 
 /// Where each of the events stands.
@@ -155,6 +207,20 @@ pub(crate) async fn look_up<C: Dialect, E: Lookup<C>>(
         return Ok(Vec::new());
     }
     request(connections, within, async |connection: &mut C| E::look_up(connection, events).await).await
+}
+
+/// Which values are not the events'.
+pub(crate) async fn look_closer<C: Dialect, E: Lookup<C>>(
+    connections: &Connections<C>,
+    within: Duration,
+    events: &[E],
+) -> Result<Vec<Difference>, ReadError> {
+    if events.is_empty() {
+        return Ok(Vec::new());
+    }
+    let found =
+        request(connections, within, async |connection: &mut C| E::look_closer(connection, events).await);
+    Ok(differences(events, found.await?))
 }
 
 /// A read, or any other single statement, within its deadline.

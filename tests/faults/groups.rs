@@ -123,6 +123,15 @@ fn retention_passes_an_unread_offset() {
         let lag = world.lag()?;
         let told = partitions(&lag).find(|(found, p)| *found == group && p["partition"] == partition);
         ensure!(told.is_some_and(|(_, p)| p["missing"] == start - committed), "not {missing}: {lag}");
+        let ledger = world.command(&["verify"])?;
+        let range = match start - committed {
+            1 => format!("partition {partition} offset {committed}:"),
+            _ => format!("partition {partition} offsets {committed} to {}:", start - 1),
+        };
+        ensure!(
+            ledger.code == 1 && ledger.stdout.contains(&range),
+            "verify does not name {range} {ledger:?}"
+        );
         consume.start_again(&world)?;
         world.wait_drained(DRAINED)?;
         let log = consume.process().stderr();

@@ -13,6 +13,7 @@ mod groups;
 mod ingress;
 mod letters;
 mod overload;
+mod rows;
 mod scenario;
 mod storage;
 #[path = "../support/mod.rs"]

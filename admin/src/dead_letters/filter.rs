@@ -1,9 +1,10 @@
 //! Which letters are meant, in the words that the command line and `/dlq` share.
 
+use floodgate_buffer::{EventOrigin, TopicNames};
+use floodgate_schemas::text::escaped;
 use floodgate_schemas::{EventType, Timestamp};
 
-use super::letter::{Letter, LetterOrigin, TopicNames};
-use super::text::escaped;
+use super::letter::Letter;
 
 /// What filters are called, on the command line with two dashes before.
 pub const FILTERS: [&str; 6] = ["type", "reason", "since", "until", "key", "origin"];
@@ -16,7 +17,7 @@ pub struct Filter {
     since: Option<Timestamp>,
     until: Option<Timestamp>,
     key: Option<String>,
-    origin: Option<LetterOrigin>,
+    origin: Option<EventOrigin>,
 }
 
 /// A filter or another parameter cannot be read: tell whoever wrote it.

@@ -3,71 +3,14 @@
 use std::borrow::Cow;
 use std::str::FromStr;
 
-use floodgate_buffer::{Header, Offset, Partition, Received, Strategy, Topic};
+use floodgate_buffer::{EventOrigin, Header, Offset, Partition, Received, TopicNames};
+use floodgate_schemas::{Mixed, Timestamp};
 use floodgate_schemas::dead_letter::headers;
-use floodgate_schemas::{EventType, Mixed, Timestamp};
-
-/// Where the record of a dead letter stood, and what distinguishes letters.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct LetterOrigin {
-    /// On the topic of these events.
-    pub of: EventType,
-    /// In this partition.
-    pub partition: Partition,
-    /// At this offset.
-    pub offset: Offset,
-}
-
-/// The full names of the topics that letters come from.
-#[derive(Debug, Clone)]
-pub struct TopicNames([String; EventType::ALL.len()]);
-
-impl TopicNames {
-    /// As they are configured.
-    pub fn new(strategy: &dyn Strategy) -> Self {
-        Self(EventType::ALL.map(|of| strategy.topic_name(Topic::Events(of))))
-    }
-
-    /// The full name of a topic.
-    pub fn name(&self, of: EventType) -> &str {
-        &self.0[of as usize]
-    }
-
-    /// An origin as people write it: `TOPIC/PARTITION/OFFSET`.
-    pub fn show(&self, origin: LetterOrigin) -> String {
-        format!("{}/{}/{}", self.name(origin.of), origin.partition, origin.offset)
-    }
-
-    /// Reads what [`TopicNames::show`] writes; the topic may lack its prefix.
-    ///
-    /// # Errors
-    /// What is wrong with it.
-    pub fn read(&self, text: &str) -> Result<LetterOrigin, String> {
-        let mut parts = text.rsplitn(3, '/');
-        let (offset, partition, topic) = (parts.next(), parts.next(), parts.next());
-        let origin = || {
-            let (partition, offset): (i32, i64) = (partition?.parse().ok()?, offset?.parse().ok()?);
-            (partition >= 0 && offset >= 0).then_some((topic?, Partition(partition), Offset(offset)))
-        };
-        let (topic, partition, offset) = origin()
-            .ok_or_else(|| "must be TOPIC/PARTITION/OFFSET, such as floodgate.like.v1/0/42".to_owned())?;
-        let named = |of: &EventType| self.name(*of) == topic || of.topic() == topic;
-        let of = EventType::ALL
-            .into_iter()
-            .find(named)
-            .ok_or_else(|| format!("names no topic of events; these are {}", self.0.join(", ")))?;
-        Ok(LetterOrigin { of, partition, offset })
-    }
-
-    fn of(&self, name: &str) -> Option<EventType> {
-        EventType::ALL.into_iter().find(|of| self.name(*of) == name)
-    }
-}
 
 /// A dead letter, or a copy of one.
 #[derive(Debug)]
 pub(super) struct Letter<'r> {
-    pub(super) origin: LetterOrigin,
+    pub(super) origin: EventOrigin,
     pub(super) group: Cow<'r, str>,
     pub(super) reason: Cow<'r, str>,
     pub(super) message: Cow<'r, str>,
@@ -95,7 +38,7 @@ impl<'r> Letter<'r> {
         let block = Block::find(&record.headers)?;
         let topic = block.text(headers::TOPIC);
         let of = topics.of(&topic);
-        let origin = LetterOrigin {
+        let origin = EventOrigin {
             of: of.ok_or_else(|| Unreadable(format!("{} {topic:?} is none of ours", headers::TOPIC)))?,
             partition: Partition(block.parse(headers::PARTITION)?),
             offset: Offset(block.parse(headers::OFFSET)?),

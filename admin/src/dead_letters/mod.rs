@@ -22,12 +22,9 @@ mod survey;
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 mod tests;
-mod text;
 
 pub use filter::{FILTERS, Filter, Refusal};
-pub use letter::{LetterOrigin, TopicNames};
 pub use replay::{Replay, ReplayError, ReplayPlan, Replayed};
-pub use report::{HeaderReport, LetterDetail, LetterReport, OriginReport};
+pub use report::{HeaderReport, LetterDetail, LetterReport};
 pub use scan::{ScanError, ScanLimits, Standings, Troubles};
 pub use survey::{Survey, find};
-pub use text::{escaped, shortened};

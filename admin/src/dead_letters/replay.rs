@@ -6,12 +6,14 @@
 use std::num::NonZeroU32;
 use std::time::{Duration, Instant};
 
-use floodgate_buffer::{Header, Outcome, Publish, Receipts, Received, Record, Refused, Strategy, Topic};
+use floodgate_buffer::{
+    Header, Outcome, Publish, Receipts, Received, Record, Refused, Strategy, Topic, TopicNames,
+};
 use floodgate_schemas::Timestamp;
 use floodgate_schemas::dead_letter::headers;
 
 use super::filter::Filter;
-use super::letter::{Letter, TopicNames};
+use super::letter::Letter;
 use super::scan::{Index, Scan, ScanError, ScanLimits, Standings, Troubles};
 
 /// Between tries of what was not acknowledged.

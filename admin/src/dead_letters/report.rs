@@ -1,11 +1,12 @@
 //! Letters as they are told: as JSON, and to people.
 
+use floodgate_buffer::{NamedOrigin, TopicNames};
 use floodgate_schemas::Mixed;
+use floodgate_schemas::text::{escaped, plain, shortened};
 use serde::Serialize;
 use serde_json::Value;
 
-use super::letter::{Letter, TopicNames};
-use super::text::{escaped, plain, shortened};
+use super::letter::Letter;
 
 /// The longest text that a list tells of one field. The consumers keep no longer messages, events no longer keys.
 const TEXT_MAX_CHARS: usize = 1000;
@@ -17,7 +18,7 @@ const VALUE_SHOWN_BYTES: usize = 256;
 #[serde(rename_all = "camelCase")]
 pub struct LetterReport {
     /// Where its record stood.
-    pub origin: OriginReport,
+    pub origin: NamedOrigin,
     /// The group that gave up on it.
     pub group: String,
     /// A short, stable word.
@@ -39,23 +40,6 @@ pub struct LetterReport {
     /// The event, if the value is one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub event: Option<Value>,
-}
-
-/// Where a record stood.
-#[derive(Debug, Clone, Serialize)]
-pub struct OriginReport {
-    /// The topic's full name.
-    pub topic: String,
-    /// The partition.
-    pub partition: i32,
-    /// The offset.
-    pub offset: i64,
-}
-
-impl std::fmt::Display for OriginReport {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}/{}/{}", self.topic, self.partition, self.offset)
-    }
 }
 
 /// Everything about one letter.
@@ -96,13 +80,8 @@ impl LetterReport {
 
     fn with_event(letter: &Letter<'_>, topics: &TopicNames, event: Option<Mixed>) -> Self {
         let short = |text: &str| shortened(text.to_owned(), TEXT_MAX_CHARS);
-        let origin = letter.origin;
         Self {
-            origin: OriginReport {
-                topic: topics.name(origin.of).to_owned(),
-                partition: origin.partition.0,
-                offset: origin.offset.0,
-            },
+            origin: topics.named(letter.origin),
             group: short(&letter.group),
             reason: short(&letter.reason),
             message: short(&letter.message),

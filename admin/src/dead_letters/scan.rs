@@ -4,10 +4,12 @@ use std::collections::HashMap;
 use std::ops::Range;
 use std::time::Instant;
 
-use floodgate_buffer::{Batch, Log, LogError, Offset, OpenError, Partition, Received, Strategy, Topic};
+use floodgate_buffer::{
+    Batch, EventOrigin, Log, LogError, Offset, OpenError, Partition, Received, Strategy, Topic, TopicNames,
+};
 
 use super::filter::Filter;
-use super::letter::{Letter, LetterOrigin, TopicNames};
+use super::letter::Letter;
 
 /// Records read at once, hence how many a reading holds in memory, and a replay publishes before it marks them.
 const CHUNK_RECORDS: usize = 200;
@@ -136,7 +138,7 @@ pub(super) struct Index {
     filter: Filter,
     attempts_max: u32,
     letters_max: usize,
-    standings: HashMap<LetterOrigin, Standing>,
+    standings: HashMap<EventOrigin, Standing>,
     pub(super) topics: TopicNames,
     pub(super) unreadable: Troubles,
 }
@@ -163,7 +165,8 @@ impl Index {
             Ok(letter) => letter,
             Err(reason) => {
                 let (partition, offset) = (record.origin.partition, record.origin.offset);
-                self.unreadable.note(|| format!("partition {partition}, offset {offset}: {reason}"));
+                let place = self.topics.dead_letter(partition, offset);
+                self.unreadable.note(|| format!("{place}: {reason}"));
                 return Ok(None);
             }
         };
@@ -184,7 +187,7 @@ impl Index {
     }
 
     /// Whether this letter is due. From here on it is not.
-    pub(super) fn take(&mut self, origin: LetterOrigin) -> bool {
+    pub(super) fn take(&mut self, origin: EventOrigin) -> bool {
         let standing = self.standings.get_mut(&origin).filter(|standing| **standing == Standing::Due);
         standing.map(|standing| *standing = Standing::Replayed).is_some()
     }

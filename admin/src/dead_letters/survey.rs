@@ -2,12 +2,12 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use floodgate_buffer::Strategy;
+use floodgate_buffer::{EventOrigin, Strategy, TopicNames};
 use floodgate_schemas::Timestamp;
 use serde::Serialize;
 
 use super::filter::Filter;
-use super::letter::{Letter, LetterOrigin, TopicNames};
+use super::letter::Letter;
 use super::report::{LetterDetail, LetterReport};
 use super::scan::{Index, Scan, ScanError, ScanLimits, Troubles};
 
@@ -95,9 +95,9 @@ fn count_reason(by_reason: &mut BTreeMap<String, u64>, reason: &str) {
 /// The letters that failed last.
 struct Newest {
     limit: usize,
-    letters: BTreeMap<(Timestamp, LetterOrigin), LetterReport>,
+    letters: BTreeMap<(Timestamp, EventOrigin), LetterReport>,
     /// A copy may tell another time than the first one did.
-    kept: HashMap<LetterOrigin, Timestamp>,
+    kept: HashMap<EventOrigin, Timestamp>,
 }
 
 impl Newest {
@@ -137,7 +137,7 @@ impl Newest {
 ///
 /// # Errors
 /// [`ScanError`] says whether trying again can help.
-pub fn find(strategy: &dyn Strategy, origin: LetterOrigin) -> Result<Option<LetterDetail>, ScanError> {
+pub fn find(strategy: &dyn Strategy, origin: EventOrigin) -> Result<Option<LetterDetail>, ScanError> {
     let topics = TopicNames::new(strategy);
     let mut found: Option<LetterDetail> = None;
     // to the end, as a marker may stand anywhere behind

@@ -176,6 +176,10 @@ impl Kafka {
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).ok()?;
         Some(i64::try_from(now.as_millis()).ok()?.saturating_sub(oldest_ms))
     }
+
+    fn is_compacted(&self, topic: Topic) -> Result<bool, TopicsError> {
+        topics::is_compacted(&self.settings, self.names.topic(topic))
+    }
 }
 
 /// What librdkafka logs, in our log; `level` is syslog's.

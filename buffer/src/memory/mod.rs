@@ -163,6 +163,10 @@ impl Strategy for InMemory {
         };
         Ok(Topic::ALL.map(describe).into())
     }
+
+    fn is_compacted(&self, _: Topic) -> Result<bool, TopicsError> {
+        Ok(false)
+    }
 }
 
 impl State {

@@ -7,7 +7,7 @@ use floodgate_schemas::{CouponIssue, Event, ExpectationWrite, Like};
 use super::Subject;
 use super::coupons::always_open;
 use crate::Standing::{Absent, Current, Decided, Superseded};
-use crate::{Apply, Audit, Discrepancies, Discrepancy, Standing, Store};
+use crate::{Apply, Audit, Discrepancies, Discrepancy, Repair, Standing, Store};
 
 async fn standing<E: Event>(subject: &dyn Subject, events: &[E]) -> Vec<Standing>
 where
@@ -57,6 +57,133 @@ pub async fn lesser_pairs(subject: &dyn Subject) {
     apply(subject, &[expectation(5, 1, 1, 5)]).await;
     let asked = [(9, 4), (4, 5), (6, 5), (1, 6)].map(|(id, version)| expectation(id, 1, 1, version));
     assert_eq!(standing(subject, &asked).await, [Superseded, Superseded, Absent, Absent]);
+}
+
+/// Event, column, expected and found of every difference.
+async fn differences<E: Event>(
+    subject: &dyn Subject,
+    events: &[E],
+) -> Vec<(usize, &'static str, String, String)>
+where
+    dyn Store: Audit<E>,
+{
+    let audit: &dyn Store = subject.store().as_ref();
+    let found = audit.differences(events).await.expect("an answer");
+    found.into_iter().map(|found| (found.event, found.column, found.expected, found.found)).collect()
+}
+
+async fn repair<E: Event>(subject: &dyn Subject, events: &[E]) -> u64
+where
+    dyn Store: Repair<E>,
+{
+    let store: &dyn Store = subject.store().as_ref();
+    store.repair(events, at(9)).await.expect("a repair")
+}
+
+/// Whatever somebody changes on a row is told with what it should be, for the event that stands there and no other;
+/// a repair sets exactly these rows, and applying the event again does not.
+pub async fn values_are_compared_and_set(subject: &dyn Subject) {
+    assert_eq!(differences::<Like>(subject, &[]).await, []);
+    let writes = [
+        expectation(1, 7, 1, 5),
+        expectation(2, 7, 1, 6),
+        expectation(3, 8, 3, 1_000_000),
+        expectation(4, 9, 1, 0),
+    ];
+    apply(subject, &writes[..3]).await;
+    assert_eq!(differences(subject, &writes).await, []);
+    let difference =
+        |event, column, expected: &str, found: &str| (event, column, expected.to_owned(), found.to_owned());
+    let sum = writes[2].total_expected_cost.to_string();
+    subject.sql("UPDATE expectations SET total_expected_cost = '999999.00'").await;
+    let total = |event, expected: &str| difference(event, "total_expected_cost", expected, "999999.00");
+    assert_eq!(differences(subject, &writes).await, [total(1, "600.00"), total(2, &sum)]);
+    // the event stands there already: an upsert has nothing to do
+    apply(subject, &writes[..3]).await;
+    assert_eq!(differences(subject, &writes[1..2]).await, [total(0, "600.00")]);
+    // who lost sets nothing
+    assert_eq!(repair(subject, &writes[..1]).await + repair(subject, &writes[3..]).await, 0);
+    assert_eq!(repair(subject, &writes[1..]).await, 2);
+    assert_eq!(differences(subject, &writes).await, []);
+    assert_eq!(standing(subject, &writes).await, [Superseded, Current, Current, Absent]);
+
+    // a version that nobody wrote hides what comes later; times are told as events write them
+    subject
+        .sql("UPDATE expectations SET version = version + 7, calculated_at = updated_at WHERE preset_no = 1")
+        .await;
+    let expected = writes[1].calculated_at.to_string();
+    let changed =
+        [difference(1, "version", "6", "13"), difference(1, "calculated_at", &expected, &at(9).to_string())];
+    assert_eq!(differences(subject, &writes).await, changed);
+    assert_eq!(repair(subject, &writes[1..2]).await, 1);
+    assert_eq!(differences(subject, &writes).await, []);
+    for column in ["black_cube_cost", "red_cube_cost", "additional_cube_cost", "starforce_cost"] {
+        subject.sql(&format!("UPDATE expectations SET {column} = '0.01' WHERE preset_no = 1")).await;
+        let found = differences(subject, &writes).await;
+        assert!(
+            matches!(&found[..], [(1, name, _, found)] if *name == column && found == "0.01"),
+            "{found:?}"
+        );
+        assert_eq!(repair(subject, &writes[1..2]).await, 1);
+    }
+    assert_eq!(differences(subject, &writes).await, []);
+}
+
+/// A like that is set right takes its counter along, whatever that was before.
+pub async fn likes_are_set_right_with_their_counters(subject: &dyn Subject) {
+    let likes = [
+        like(1, "t", "a", On, 1),
+        like(2, "t", "b", On, 1),
+        like(3, "t", "c", Off, 1),
+        like(4, "u", "a", On, 1),
+    ];
+    apply(subject, &likes).await;
+    assert_eq!(differences(subject, &likes).await, []);
+    subject.sql("UPDATE likes SET liked = NOT liked WHERE target_ocid = 't'").await;
+    let found = differences(subject, &likes).await;
+    let columns: Vec<_> = found
+        .iter()
+        .map(|(event, column, expected, found)| (*event, *column, &**expected, &**found))
+        .collect();
+    assert_eq!(
+        columns,
+        [(0, "liked", "true", "false"), (1, "liked", "true", "false"), (2, "liked", "false", "true")]
+    );
+    subject.sql("UPDATE like_counts SET count = 77").await;
+    assert_eq!(repair(subject, &likes[..3]).await, 3);
+    assert_eq!(differences(subject, &likes).await, []);
+    let u = Discrepancy::LikeCount { target_ocid: "u".to_owned(), count: 77, recount: 1 };
+    assert_eq!(discrepancies(subject).await, [u]);
+    subject.sql("DELETE FROM like_counts").await;
+    assert_eq!(repair(subject, &likes).await, 4);
+    assert_eq!(discrepancies(subject).await, []);
+
+    // a decision belongs to its request
+    let requests = [coupon_issue(11, "none", "ann"), coupon_issue(12, "none", "ben")];
+    apply(subject, &requests).await;
+    assert_eq!(differences(subject, &requests).await, []);
+    subject.sql("UPDATE coupon_requests SET user_id = 'thief' WHERE user_id = 'ben'").await;
+    let found = differences(subject, &requests).await;
+    assert_eq!(found, [(1, "user_id", "ben".to_owned(), "thief".to_owned())]);
+    assert_eq!(repair(subject, &requests[1..]).await, 1);
+    assert_eq!(differences(subject, &requests).await, []);
+}
+
+/// Whether a type has left rows.
+pub async fn rows_are_there_or_not(subject: &dyn Subject) {
+    let has_rows = async || -> [bool; 3] {
+        let store = subject.store().as_ref();
+        let expectations = Audit::<ExpectationWrite>::has_rows(store).await;
+        let requests = Audit::<CouponIssue>::has_rows(store).await;
+        let likes = Audit::<Like>::has_rows(store).await;
+        [expectations, requests, likes].map(|has_rows| has_rows.expect("an answer"))
+    };
+    assert_eq!(has_rows().await, [false; 3]);
+    apply(subject, &[like(1, "t", "a", On, 1)]).await;
+    assert_eq!(has_rows().await, [false, false, true]);
+    apply(subject, &[coupon_issue(1, "none", "ann")]).await;
+    apply(subject, &[expectation(1, 7, 1, 5)]).await;
+    assert_eq!(has_rows().await, [true; 3]);
 }
 
 /// Three coupons of which two are left, and likes of which some were taken back.

@@ -53,7 +53,7 @@ INSERT INTO likes (target_ocid, liker_account_id, liked, occurred_at, event_id)
 SELECT unnest($1), unnest($2), unnest($3), unnest($4), unnest($5)";
 
 /// Of locked rows.
-const UPDATE: &str = "
+pub(super) const UPDATE: &str = "
 UPDATE likes AS standing
 SET liked = newer.liked, occurred_at = newer.occurred_at, event_id = newer.event_id
 FROM (
@@ -155,7 +155,7 @@ async fn compare(
 }
 
 /// Runs [`INSERT`] or [`UPDATE`] with the events at `places`.
-async fn write(
+pub(super) async fn write(
     connection: &mut PgConnection,
     sql: &'static str,
     batch: &Batch<'_, Like>,

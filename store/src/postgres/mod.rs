@@ -15,6 +15,7 @@ mod expectations;
 mod likes;
 mod reads;
 mod site;
+mod repair;
 mod types;
 
 use std::str::FromStr;

@@ -1,6 +1,7 @@
 //! Expectation writes: look at the ranks that stand, then upsert what is newer.
 
 use floodgate_schemas::{EventId, ExpectationWrite, Timestamp};
+use serde::Serialize;
 use sqlx::sqlite::SqliteConnection;
 use sqlx::{Error, Row};
 
@@ -76,20 +77,23 @@ async fn upsert(
     events: &[&ExpectationWrite],
     now: Timestamp,
 ) -> Result<(), Error> {
-    let rows = json(events.iter().map(|event| {
-        (
-            event.character_id,
-            event.preset_no,
-            event.total_expected_cost.to_string(),
-            event.black_cube_cost.to_string(),
-            event.red_cube_cost.to_string(),
-            event.additional_cube_cost.to_string(),
-            event.starforce_cost.to_string(),
-            event.version,
-            event.calculated_at,
-            event.event_id,
-        )
-    }))?;
+    let rows = json(events.iter().map(|event| columns(event)))?;
     sqlx::query(UPSERT).bind(rows).bind(now.as_micros()).execute(connection).await?;
     Ok(())
+}
+
+/// What a row is made of, in the order of [`UPSERT`].
+pub(super) fn columns(event: &ExpectationWrite) -> impl Serialize {
+    (
+        event.character_id,
+        event.preset_no,
+        event.total_expected_cost.to_string(),
+        event.black_cube_cost.to_string(),
+        event.red_cube_cost.to_string(),
+        event.additional_cube_cost.to_string(),
+        event.starforce_cost.to_string(),
+        event.version,
+        event.calculated_at,
+        event.event_id,
+    )
 }

@@ -1,6 +1,7 @@
 //! Likes and their counters: look at what stands, then write what is newer and move the counters by it.
 
 use floodgate_schemas::{EventId, Like, Timestamp};
+use serde::Serialize;
 use sqlx::sqlite::SqliteConnection;
 use sqlx::{Error, Row};
 
@@ -89,11 +90,7 @@ async fn upsert<'a>(
     connection: &mut SqliteConnection,
     likes: impl Iterator<Item = &'a Like>,
 ) -> Result<(), Error> {
-    let rows = json(likes.map(|like| {
-        let Like { target_ocid, liker_account_id, occurred_at, event_id, .. } = like;
-        (target_ocid.as_str(), liker_account_id.as_str(), like.liked(), occurred_at, event_id)
-    }))?;
-    sqlx::query(UPSERT).bind(rows).execute(connection).await?;
+    sqlx::query(UPSERT).bind(json(likes.map(columns))?).execute(connection).await?;
     Ok(())
 }
 
@@ -103,4 +100,10 @@ async fn count(connection: &mut SqliteConnection, movements: Vec<(&str, i64)>) -
     }
     sqlx::query(COUNT).bind(json(movements)?).execute(connection).await?;
     Ok(())
+}
+
+/// What a row is made of, in the order of [`UPSERT`].
+pub(super) fn columns(like: &Like) -> impl Serialize + '_ {
+    let Like { target_ocid, liker_account_id, occurred_at, event_id, .. } = like;
+    (target_ocid.as_str(), liker_account_id.as_str(), like.liked(), occurred_at, event_id)
 }

@@ -16,6 +16,7 @@ mod expectations;
 mod likes;
 mod reads;
 mod site;
+mod repair;
 
 use std::io::ErrorKind;
 use std::path::PathBuf;

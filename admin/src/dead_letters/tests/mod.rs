@@ -6,7 +6,7 @@ mod replaying;
 use std::sync::Arc;
 use std::time::Duration;
 
-use floodgate_buffer::{Batch, Header, Publish, Receipts, Record, Strategy, Topic};
+use floodgate_buffer::{Batch, Header, Publish, Receipts, Record, Strategy, Topic, TopicNames};
 use floodgate_schemas::EventType;
 use floodgate_schemas::examples::at;
 

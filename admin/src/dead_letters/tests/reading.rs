@@ -108,7 +108,7 @@ fn broken_letters_are_counted_and_stop_nothing() {
     let survey = world.survey(&[], 10);
     assert_eq!((survey.total, survey.unreadable.count), (1, 5));
     let first = survey.unreadable.first.unwrap();
-    assert_eq!(first, "partition 0, offset 0: no header floodgate-dlq-topic");
+    assert_eq!(first, "w.floodgate.dlq.v1/0/0: no header floodgate-dlq-topic");
     let replay = world.plan(&[]);
     assert_eq!((replay.standings().due, replay.unreadable().count), (1, 5));
 }

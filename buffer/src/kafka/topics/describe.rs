@@ -75,6 +75,15 @@ pub(super) fn describe_with(
     Ok(Topic::ALL.map(describe).into())
 }
 
+/// Whether the cleaner removes records of this topic by key.
+pub(in crate::kafka) fn is_compacted(settings: &ClientSettings, name: &str) -> Result<bool, TopicsError> {
+    let unknown = |reason: &str| TopicsError(format!("cleanup.policy of {name} cannot be read: {reason}"));
+    let found = properties(&connect(settings)?, &[name]).remove(name);
+    let found = found.ok_or_else(|| unknown("no answer"))?.map_err(|reason| unknown(&reason))?;
+    let policy = found.get("cleanup.policy").ok_or_else(|| unknown("the brokers do not tell it"))?;
+    Ok(policy.split(',').any(|word| word.trim() == "compact"))
+}
+
 /// What there is of each topic.
 pub(super) fn there(admin: &AdminClient<Asking>, names: &Names) -> Result<Vec<TopicThere>, TopicsError> {
     describe_topics(admin.inner(), &names.topics, ASK_TIMEOUT)

@@ -12,7 +12,7 @@ use super::client::ClientSettings;
 use crate::TopicsError;
 
 pub(super) use create::create;
-pub(super) use describe::describe;
+pub(super) use describe::{describe, is_compacted};
 
 fn connect(settings: &ClientSettings) -> Result<AdminClient<Asking>, TopicsError> {
     let (config, context) = settings.asking();

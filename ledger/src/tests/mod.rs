@@ -1,25 +1,31 @@
 //! Checks of small logs in memory against a real database: classes, expired records, and going on after any death.
 
+mod mending;
+
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use floodgate_buffer::contract::in_memory;
-use floodgate_buffer::{BatchLimits, GroupLag, Header, Offset, Outcome, Receipts, Record, Strategy, Topic};
+use floodgate_buffer::{
+    BatchLimits, GroupLag, Header, Offset, Outcome, Receipts, Record, Strategy, Topic, TopicNames,
+};
 use floodgate_schemas::LikeAction::{Like as On, Unlike as Off};
 use floodgate_schemas::codec::encode;
 use floodgate_schemas::examples::{at, coupon_issue, event_id, like};
-use floodgate_schemas::{CouponIssue, Event, EventType, Keying, Like};
-use floodgate_store::{Audit, Config, Store};
+use floodgate_schemas::{CouponIssue, Event, EventId, EventType, Keying, Like};
+use floodgate_store::{Apply, Audit, Config, Repair, Store};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 use tokio::sync::Notify;
 
 use crate::check::{Check, Limits};
 use crate::dead_letters::DeadLetters;
-use crate::report::{Missing, Report, Unchecked};
+use crate::doubt::expired_unread;
+use crate::reapply::Mender;
+use crate::report::{Report, Unchecked};
 use crate::state::State;
-use crate::{Tally, VerifyError, Watch, begin};
+use crate::{Tally, Verdict, VerifyError, Watch, begin};
 
 /// A log in memory, a database in a file, and the folder that both states are in.
 struct Bench {
@@ -92,16 +98,42 @@ impl Bench {
         watch: &dyn Watch,
     ) -> Result<Report, VerifyError>
     where
-        dyn Store: Audit<E>,
+        dyn Store: Audit<E> + Apply<E> + Repair<E>,
+    {
+        self.check_with::<E>(state, lag, watch, false, None).await
+    }
+
+    async fn check_with<E: Event>(
+        &self,
+        state: &mut State,
+        lag: &GroupLag,
+        watch: &dyn Watch,
+        values: bool,
+        mender: Option<&Mender<'_>>,
+    ) -> Result<Report, VerifyError>
+    where
+        dyn Store: Audit<E> + Apply<E> + Repair<E>,
     {
         begin(state, at(0), std::slice::from_ref(lag))?;
         let letters = DeadLetters::read(&*self.strategy)?;
         let limits = Limits { chunk: 3, run: 5 };
-        let check = Check { strategy: &*self.strategy, store: &*self.store, letters, watch, limits };
+        let (strategy, store) = (&*self.strategy, &*self.store);
+        let check = Check { strategy, store, letters, watch, limits, values, mender };
         check.topic::<E>(state, 0, lag).await?;
         let mut report = Report::new(at(0));
-        report.add(lag, &state.progress.types[0]);
+        report.add(lag, &state.progress.types[0], &self.names());
         Ok(report.summed_up())
+    }
+
+    /// A check of likes in a folder of its own.
+    async fn check_likes(&self, committed: i64, values: bool) -> Report {
+        let folder = tempfile::tempdir().unwrap();
+        let (mut state, lag) = (self.state_in(folder.path()), self.lag(EventType::Like, Some(committed)));
+        self.check_with::<Like>(&mut state, &lag, &Nobody, values, None).await.unwrap()
+    }
+
+    fn names(&self) -> TopicNames {
+        TopicNames::new(&*self.strategy)
     }
 }
 
@@ -157,17 +189,19 @@ async fn mixed(bench: &Bench) {
 fn assert_mixed(report: &Report) {
     let of = &report.types[0];
     assert_eq!((of.records, of.events), (17, 9));
-    let wanted = Tally { current: 2, superseded: 1, decided: 0, dead_lettered: 1, in_flight: 2, missing: 3 };
+    let wanted =
+        Tally { current: 2, superseded: 1, dead_lettered: 1, in_flight: 2, missing: 3, ..Tally::default() };
     assert_eq!(of.tally, wanted);
     let no_events = &of.unreadable;
     assert_eq!((no_events.dead_lettered, no_events.missing, no_events.in_flight), (1, 1, 1));
-    let missing = |offset, id: Option<u64>, key: &str| Missing {
-        partition: 0,
-        offset,
-        event_id: id.map(event_id),
-        key: Some(key.to_owned()),
+    let missing = |offset: i64, id: Option<u64>, key: &str| {
+        (offset, format!("x.floodgate.like.v1/0/{offset}"), id.map(event_id), Some(key.to_owned()))
     };
-    let named: Vec<Missing> = report.missing.iter().map(|missing| missing.record.clone()).collect();
+    let named = report.missing.iter().map(|missing| {
+        let record = &missing.record;
+        (record.offset, record.origin.to_string(), record.event_id, record.key.clone())
+    });
+    let named: Vec<(i64, String, Option<EventId>, Option<String>)> = named.collect();
     assert_eq!(
         named,
         [
@@ -178,7 +212,13 @@ fn assert_mixed(report: &Report) {
             missing(9, Some(9), "t\u{1f}repeated"),
         ]
     );
-    assert_eq!((report.violations, report.balanced), (4, false));
+    assert_eq!((report.violations, report.verdict, report.balanced), (4, Verdict::Violations, false));
+    let told = report.missing[0].to_string();
+    assert!(
+        told.contains("key t\\x1flost, is missing; mend: `floodgate reapply x.floodgate.like.v1/0/3`"),
+        "{told}"
+    );
+    assert!(report.missing[1].mend.contains("offset of group x.floodgate.like in partition 0 back to 7"));
     assert!(report.notes.is_empty() && of.unchecked.is_empty(), "{report:?}");
 }
 
@@ -246,14 +286,50 @@ async fn what_expired_is_unchecked() {
     member.close().await.unwrap();
     let unchecked = [Unchecked { partition: 0, from_offset: 0, until_offset: 4 }];
 
+    // one record was not read when the check began, and was gone when it came there
     let report = bench.check::<Like>(&mut bench.state(), &before, &Nobody).await.unwrap();
     assert_eq!(report.types[0].unchecked, unchecked);
-    assert_eq!((report.types[0].records, report.violations), (6, 0), "{report:?}");
-    let other = bench.folder.path().join("other");
+    assert_eq!((report.types[0].records, report.verdict), (6, Verdict::CannotTell), "{report:?}");
+    let doubt = &report.cannot_tell[0];
+    let last = Unchecked { partition: 0, from_offset: 3, until_offset: 4 };
+    assert_eq!((doubt.kind, doubt.range, report.cannot_tell.len()), ("expiredWhileChecked", Some(last), 1));
+    // what lies before the committed offset was applied before it expired
+    assert_eq!(bench.check_likes(4, false).await.verdict, Verdict::Balanced);
+    // without one nobody knows
+    let lag = bench.lag(EventType::Like, None);
+    let mut state = bench.state_in(&bench.folder.path().join("none"));
+    let report = bench.check::<Like>(&mut state, &lag, &Nobody).await.unwrap();
+    assert_eq!((report.verdict, report.cannot_tell[0].kind), (Verdict::CannotTell, "expiredWithoutCommit"));
+
+    // and what a group had not read that comes back to it is lost
     let lag = bench.lag(EventType::Like, Some(3));
-    let report = bench.check::<Like>(&mut bench.state_in(&other), &lag, &Nobody).await.unwrap();
+    let mut state = bench.state_in(&bench.folder.path().join("other"));
+    begin(&mut state, at(0), std::slice::from_ref(&lag)).unwrap();
+    state.progress.types[0][0].lost = expired_unread(&lag.partitions[0], &lag.partitions[0]);
+    let report = bench.check::<Like>(&mut state, &lag, &Nobody).await.unwrap();
     assert_eq!(report.types[0].unchecked, unchecked);
-    assert!(report.notes[0].starts_with("1 records of x.floodgate.like.v1 expired before"), "{report:?}");
+    assert_eq!((report.violations, report.lost[0].records, report.lost[0].range), (1, 1, last), "{report:?}");
+    assert!(report.cannot_tell.is_empty(), "{report:?}");
+    let told = report.lost[0].to_string();
+    assert!(told.contains("partition 0 offset 3: expired before the group x.floodgate.like read"), "{told}");
+}
+
+/// Dead letters that have expired may be those of what is missing, which then is no violation that anybody could know of.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_may_have_been_a_dead_letter_is_no_violation() {
+    let bench = Bench::new().await;
+    bench.publish(&[like(1, "t", "a", On, 1)]).await;
+    bench.put(Topic::Events(EventType::Like), "k", b"no event", &[]).await;
+    assert_eq!(bench.check_likes(2, false).await.violations, 2);
+    // this strategy keeps ten
+    for offset in 100..111 {
+        bench.dead_letter(EventType::Like, offset).await;
+    }
+    let report = bench.check_likes(2, false).await;
+    assert_eq!((report.verdict, report.violations), (Verdict::CannotTell, 0), "{report:?}");
+    assert_eq!((report.types[0].tally.cannot_tell, report.types[0].unreadable.cannot_tell), (1, 1));
+    let told: Vec<_> = report.cannot_tell.iter().map(|doubt| (doubt.kind, doubt.event_id)).collect();
+    assert_eq!(told, [("deadLetterExpired", Some(event_id(1))), ("deadLetterExpired", None)]);
 }
 
 /// Killed after any number of records and taken up again, as often as it takes: the report is the same.

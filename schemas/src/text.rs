@@ -1,4 +1,5 @@
-//! Bytes that anybody may have written, shown to people.
+//! Bytes that anybody may have written, keys above all, shown to people: the one spelling that every command has for
+//! them. Keys of likes hold a control character ([`crate::Event::write_partition_key`]).
 
 use std::fmt::Write;
 
@@ -24,7 +25,7 @@ pub fn escaped(bytes: &[u8]) -> String {
 }
 
 /// For JSON: text as it is, anything else escaped.
-pub(super) fn plain(bytes: &[u8]) -> String {
+pub fn plain(bytes: &[u8]) -> String {
     std::str::from_utf8(bytes).map_or_else(|_| escaped(bytes), str::to_owned)
 }
 
