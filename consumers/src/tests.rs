@@ -152,6 +152,7 @@ impl World {
             dead_letter_storm_min: 10,
         };
         let pipeline = Pipeline::<Like> {
+            ahead_max_micros: 300_000_000,
             strategy: Arc::clone(&self.strategy),
             publisher: Arc::clone(&self.dead_letters) as Arc<dyn Publish>,
             store: Arc::clone(&self.database) as Arc<dyn Apply<Like>>,

@@ -33,6 +33,7 @@ mod class;
 mod dead_letters;
 mod read;
 mod report;
+mod reset;
 mod runs;
 mod state;
 #[cfg(test)]
@@ -51,6 +52,7 @@ use state::{PartitionProgress, State};
 
 pub use class::Tally;
 pub use report::{Missing, MissingReport, NAMED_MAX, Report, TypeReport, Unchecked, Unreadable};
+pub use reset::{ResetReport, RowReset};
 
 /// What is to be checked, and how.
 pub struct Verification<'a> {

@@ -45,6 +45,7 @@ struct EndsTheProcess;
 impl Drop for EndsTheProcess {
     fn drop(&mut self) {
         tracing::error!("a thread that serves connections has ended; ending the process");
+        floodgate_observe::logs::flush();
         std::process::abort();
     }
 }

@@ -41,6 +41,7 @@ mod migrations;
 mod open;
 mod postgres;
 mod recount;
+mod reset;
 mod rows;
 mod sqlite;
 mod store;
@@ -50,6 +51,7 @@ pub use audit::{Audit, Discrepancies, Discrepancy, Recount, Standing};
 pub use config::{Config, OpenError};
 pub use migrations::{MigrateError, MigrationReport, SchemaState};
 pub use open::{migrate, open};
+pub use reset::{Reset, RowKey, RowRank};
 pub use rows::{
     Coupon, CouponCreated, Decision, DecisionStatus, ExpectationRow, InvalidStock, NewCoupon, Stock,
 };

@@ -10,6 +10,7 @@ use floodgate_schemas::{
 
 use crate::SchemaState;
 use crate::audit::{Audit, Recount};
+use crate::reset::Reset;
 use crate::rows::{Coupon, CouponCreated, Decision, ExpectationRow, NewCoupon};
 
 /// A boxed future: one allocation per batch or request, which lets the traits be object-safe.
@@ -25,6 +26,7 @@ pub trait Store:
     + Audit<CouponIssue>
     + Audit<Like>
     + Recount
+    + Reset
 {
 }
 
@@ -37,6 +39,7 @@ impl<S> Store for S where
         + Audit<CouponIssue>
         + Audit<Like>
         + Recount
+        + Reset
 {
 }
 

@@ -13,6 +13,7 @@ mod coupons;
 mod expectations;
 mod likes;
 mod reads;
+mod reset;
 mod types;
 
 use std::str::FromStr;

@@ -14,6 +14,7 @@ mod coupons;
 mod expectations;
 mod likes;
 mod reads;
+mod reset;
 
 use std::io::ErrorKind;
 use std::path::PathBuf;
