@@ -11,6 +11,7 @@ use floodgate_admin::dead_letters::{
     find,
 };
 use floodgate_buffer::{Strategy, TopicNames};
+use floodgate_observe::logs;
 use floodgate_schemas::text::{escaped, shortened};
 use indicatif::{ProgressBar, ProgressStyle};
 use tokio::runtime::Handle;
@@ -148,7 +149,7 @@ fn list(strategy: &dyn Strategy, args: &ListArgs) -> Result<(), Exit> {
             say(serde_json::to_string(letter).map_err(Exit::failed)?)?;
         }
         // a result is one letter a line and nothing else
-        eprintln!("{}", counts(&survey));
+        logs::say(counts(&survey));
         return Ok(());
     }
     if !survey.letters.is_empty() {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use clap::Args;
 use floodgate_admin::{LagReport, Reading};
+use floodgate_observe::logs;
 use floodgate_schemas::EventType;
 
 use crate::Exit;
@@ -38,7 +39,7 @@ pub(crate) fn lag(settings: &Settings, args: &LagArgs) -> Result<(), Exit> {
         match readings.into_iter().collect::<Result<Vec<_>, _>>() {
             Ok(readings) => print(&LagReport::new(&readings), args)?,
             // an outage is when somebody watches: the last table stays, and looking goes on
-            Err(error) if args.watch => eprintln!("floodgate: {error}"),
+            Err(error) if args.watch => logs::say(format_args!("floodgate: {error}")),
             Err(error) => return Err(Exit::failed(error)),
         }
         if !args.watch {

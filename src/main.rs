@@ -8,6 +8,7 @@ mod lag;
 mod migrate;
 mod reapply;
 mod roles;
+mod row;
 mod run;
 mod serve;
 mod settings;
@@ -20,6 +21,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
+use floodgate_observe::logs::{self, StartError};
 use floodgate_schemas::EventType;
 use floodgate_store::ReadError;
 
@@ -58,6 +60,9 @@ enum Command {
     /// List, show and replay dead letters: events that could not be applied
     #[command(subcommand)]
     Dlq(dlq::DlqCommand),
+    /// Show one row, and set it back when no write counts on it any more
+    #[command(subcommand)]
+    Row(row::RowCommand),
     /// Create or describe the topics
     #[command(subcommand)]
     Topics(topics::TopicsCommand),
@@ -114,13 +119,18 @@ fn say(line: impl std::fmt::Display) -> Result<(), Exit> {
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    let (code, reason) = match execute(cli) {
-        Ok(()) => return ExitCode::SUCCESS,
-        Err(Exit::Failed(reason)) => (1, reason),
-        Err(Exit::Usage(reason)) => (2, reason),
-        Err(Exit::CannotTell(reason)) => (3, reason),
+    let code = match execute(cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Exit::Failed(reason)) => ended(1, &reason),
+        Err(Exit::Usage(reason)) => ended(2, &reason),
+        Err(Exit::CannotTell(reason)) => ended(3, &reason),
     };
-    eprintln!("floodgate: {reason}");
+    logs::flush();
+    code
+}
+
+fn ended(code: u8, reason: &str) -> ExitCode {
+    logs::say(format_args!("floodgate: {reason}"));
     ExitCode::from(code)
 }
 
@@ -130,7 +140,7 @@ fn check_sections(settings: &Settings) -> Result<(), Exit> {
         Exit::Failed(reason) | Exit::Usage(reason) | Exit::CannotTell(reason) => reason,
     });
     let store = floodgate_store::open(&settings.store).err().map(|error| error.to_string());
-    let logs = floodgate_observe::logs::check(&settings.log).err().map(|error| error.to_string());
+    let logs = logs::check(&settings.log).err().map(|error| error.to_string());
     let problems: Vec<_> = [strategy, store, logs].into_iter().flatten().collect();
     if problems.is_empty() { Ok(()) } else { Err(Exit::usage(told(&problems))) }
 }
@@ -177,7 +187,10 @@ fn execute(cli: Cli) -> Result<(), Exit> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         return runtime.map_err(Exit::failed)?.block_on(check_database(&settings));
     }
-    floodgate_observe::logs::start(&settings.log).map_err(Exit::usage)?;
+    logs::start(&settings.log).map_err(|error| match error {
+        StartError::Level(error) => Exit::usage(error),
+        error @ StartError::System(_) => Exit::failed(error),
+    })?;
     std::panic::set_hook(Box::new(tell_panic));
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(settings.runtime.worker_threads())
@@ -194,6 +207,7 @@ fn execute(cli: Cli) -> Result<(), Exit> {
         Command::Consume(args) => runtime.block_on(consume::consume(&settings, &args)),
         Command::Lag(args) => lag::lag(&settings, &args),
         Command::Dlq(command) => dlq::dlq(&settings, &command, runtime.handle()),
+        Command::Row(command) => runtime.block_on(row::row(&settings, &command)),
         Command::Topics(command) => topics::topics(&settings, &command),
         Command::Migrate => runtime.block_on(migrate::migrate(&settings)),
         Command::Verify(args) => runtime.block_on(verify::verify(&settings, &args)),

@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 use floodgate_admin::{AdminServer, LagExport, LagWatch, Readiness};
 use floodgate_buffer::{Parts, Publish, Strategy, Then};
 use floodgate_consumers::{Consumers, Health, Members};
-use floodgate_observe::Metrics;
-use floodgate_producer::{Ingress, Lanes, Server};
+use floodgate_observe::{Metrics, logs};
+use floodgate_producer::{HttpConfig, Ingress, Lanes, Server};
 use floodgate_schemas::EventType;
 use floodgate_store::Store;
 use tokio::runtime::Handle;
@@ -56,9 +56,15 @@ impl Opened {
         )))
     }
 
+    /// `[http]`. A client that lingers must not be what a stop waits for.
+    fn http(&self) -> HttpConfig {
+        let linger_ms = self.settings.http.linger_ms.min(self.settings.shutdown.deadline_ms / 4);
+        HttpConfig { linger_ms, ..self.settings.http.clone() }
+    }
+
     /// Opens the clients' listener. Nothing is served before [`IngressRole::start`].
     pub(crate) fn ingress(&self, lanes: Lanes) -> Result<IngressRole, Exit> {
-        let Settings { http, .. } = &self.settings;
+        let http = &self.http();
         let (publisher, reads) = (Arc::clone(&self.publisher), Arc::clone(&self.store));
         let ingress = Ingress::new(http, self.settings.keying(), publisher, reads, &self.metrics);
         let server = Server::bind(http, &ingress, lanes).map_err(Exit::failed)?;
@@ -89,6 +95,7 @@ impl Opened {
             readiness,
             &self.strategy,
             Some(Arc::clone(&self.publisher)),
+            self.http().linger(),
         );
         let server = server.await.map_err(Exit::failed)?;
         let address = server.local_addr().map_err(Exit::failed)?.to_string();
@@ -112,6 +119,7 @@ impl Opened {
             metrics: self.metrics.clone(),
             instances: config.instances_for(cores, self.settings.topics.partitions as usize),
             config,
+            ahead_max_micros: self.settings.http.ahead_max_micros(),
             health: Health::default(),
             stop: CancellationToken::new(),
         };
@@ -196,8 +204,9 @@ pub(crate) async fn until_stopped(settings: &Settings, mut signals: Signals) -> 
     let deadline = Deadline(Instant::now() + Duration::from_millis(settings.shutdown.deadline_ms));
     tracing::info!(?signal, deadline_ms = settings.shutdown.deadline_ms, "stopping");
     tokio::spawn(async move {
-        signals.next().await;
-        tracing::error!("a second signal: ending without waiting");
+        let second = signals.next_on_purpose().await;
+        tracing::error!(?second, "a second signal: ending without waiting");
+        logs::flush();
         std::process::exit(1);
     });
     (signal, deadline)
@@ -238,7 +247,7 @@ impl Serving {
     /// work and flushes what was taken. Says what was left behind. Nobody at a terminal waits for the grace.
     pub(crate) async fn stop(self, signal: Signal, grace_ms: u64, deadline: Deadline) -> Result<(), Exit> {
         self.ingress.drain();
-        if signal == Signal::Terminate {
+        if signal != Signal::Interrupt {
             tokio::time::sleep(Duration::from_millis(grace_ms).min(deadline.left())).await;
         }
         self.stop.cancel();

@@ -119,7 +119,7 @@ impl Settings {
 
     /// What no section can see by itself, and values that only their size makes wrong.
     fn problems(&self) -> Vec<String> {
-        let Self { http, admin, topics, consumers, lag, shutdown, runtime, .. } = self;
+        let Self { http, admin, topics, consumers, lag, log, shutdown, runtime, .. } = self;
         let same = http.listen.port() != 0 && http.listen == admin.listen;
         let rules = [
             (http.head_max_bytes >= 8192, "http.head_max_bytes must be at least 8192"),
@@ -157,6 +157,10 @@ impl Settings {
             ),
             ((100..=5000).contains(&lag.refresh_ms), "lag.refresh_ms must be between 100 and 5000"),
             (runtime.worker_threads <= 1024, "runtime.worker_threads must be at most 1024"),
+            (
+                (4096..=1 << 30).contains(&log.queue_max_bytes),
+                "log.queue_max_bytes must be between 4096 and 1073741824",
+            ),
             (
                 shutdown.grace_ms < shutdown.deadline_ms,
                 "shutdown.grace_ms must be less than shutdown.deadline_ms, of which it is a part",

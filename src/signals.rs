@@ -1,5 +1,9 @@
 //! When to stop.
 
+use std::ffi::c_int;
+use std::future::pending;
+use std::mem::MaybeUninit;
+
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::Exit;
@@ -11,25 +15,66 @@ pub(crate) enum Signal {
     Terminate,
     /// SIGINT: somebody at a terminal.
     Interrupt,
+    /// SIGHUP: the terminal is closed, or the session has ended.
+    HangUp,
+    /// SIGQUIT: how some supervisors ask for a stop in order.
+    Quit,
 }
 
-/// Both signals, listened to from here on.
+/// All of them, listened to from here on.
 pub(crate) struct Signals {
     terminate: tokio::signal::unix::Signal,
     interrupt: tokio::signal::unix::Signal,
+    /// `None` where whoever started the process ignores it for it, as `nohup` does.
+    hang_up: Option<tokio::signal::unix::Signal>,
+    quit: tokio::signal::unix::Signal,
 }
 
 impl Signals {
     pub(crate) fn listen() -> Result<Self, Exit> {
         let listen = |kind| signal(kind).map_err(|error| Exit::failed(format!("signals: {error}")));
-        Ok(Self { terminate: listen(SignalKind::terminate())?, interrupt: listen(SignalKind::interrupt())? })
+        let hang_up = SignalKind::hangup();
+        Ok(Self {
+            terminate: listen(SignalKind::terminate())?,
+            interrupt: listen(SignalKind::interrupt())?,
+            hang_up: if is_ignored(hang_up.as_raw_value()) { None } else { Some(listen(hang_up)?) },
+            quit: listen(SignalKind::quit())?,
+        })
     }
 
     /// Waits for the next one.
     pub(crate) async fn next(&mut self) -> Signal {
+        let hang_up = async {
+            match &mut self.hang_up {
+                Some(hang_up) => hang_up.recv().await,
+                None => pending().await,
+            }
+        };
         tokio::select! {
             _ = self.terminate.recv() => Signal::Terminate,
             _ = self.interrupt.recv() => Signal::Interrupt,
+            _ = hang_up => Signal::HangUp,
+            _ = self.quit.recv() => Signal::Quit,
         }
+    }
+
+    /// Waits for one that somebody sent on purpose: a terminal that is closed sends SIGHUP, and so does the shell in it.
+    pub(crate) async fn next_on_purpose(&mut self) -> Signal {
+        loop {
+            match self.next().await {
+                Signal::HangUp => {}
+                signal => return signal,
+            }
+        }
+    }
+}
+
+/// Whether a signal is ignored, which a process inherits from whoever started it.
+fn is_ignored(signal: c_int) -> bool {
+    let mut now = MaybeUninit::<libc::sigaction>::zeroed();
+    // SAFETY: without a new action the call only writes the one in force, for which there is room, and zeroes are one.
+    unsafe {
+        libc::sigaction(signal, std::ptr::null(), now.as_mut_ptr()) == 0
+            && now.assume_init().sa_sigaction == libc::SIG_IGN
     }
 }

@@ -44,10 +44,14 @@ pub(crate) async fn verify(settings: &Settings, args: &VerifyArgs) -> Result<(),
     };
     bar.ends();
     let report = ended?;
-    if args.json {
-        say(serde_json::to_string(&report).map_err(Exit::failed)?)?;
-    } else {
-        say(text(&report).trim_end())?;
+    let told = match args.json {
+        true => serde_json::to_string(&report).map_err(Exit::failed)?,
+        false => text(&report).trim_end().to_owned(),
+    };
+    // whoever reads may stand still, and signals are listened to here
+    tokio::select! {
+        said = tokio::task::spawn_blocking(move || say(told)) => said.map_err(Exit::failed).flatten()?,
+        _ = signals.next() => return Err(Exit::failed("interrupted while the report was being read")),
     }
     match report.verdict {
         Verdict::Balanced => Ok(()),

@@ -89,6 +89,10 @@ fn mixed(node: &Node) -> Result<()> {
         "rejected /problems/invalid-value likerAccountId",
     ];
     ensure!(told == wanted, "{told:#?}");
+    let index = |number: usize| results[number]["problem"]["index"].as_u64();
+    ensure!([2, 3, 4, 5, 7].map(index) == [2, 3, 4, 5, 7].map(Some), "{results:#?}");
+    let no_object = results[3]["problem"]["detail"].as_str().unwrap_or_default();
+    ensure!(no_object == "the element at index 3 is not a JSON object", "{no_object}");
     let rejected = &results[2]["problem"];
     ensure!(rejected["status"] == 422 && rejected["retryable"] == false && rejected["detail"].is_string());
     ensure!(results[2].get("eventId").is_none(), "what is rejected has no id");
@@ -102,11 +106,15 @@ fn mixed(node: &Node) -> Result<()> {
 }
 
 fn by_line(node: &Node) -> Result<()> {
+    // an empty line counts as a line, and a line ends where it says
     let text = format!("{}\r\n\n{{\"type\":\n{}", item(11), like("moon", "ann"));
     let results = results(&node.ask(&lines(&text))?)?;
     let statuses: Vec<_> = results.iter().map(|result| result["status"].clone()).collect();
     ensure!(statuses == ["accepted", "rejected", "accepted"], "{results:?}");
-    ensure!(results[1]["problem"]["type"] == "/problems/malformed-json", "{results:?}");
+    let problem = &results[1]["problem"];
+    ensure!(problem["type"] == "/problems/malformed-json" && problem["line"] == 3, "{results:?}");
+    let detail = problem["detail"].as_str().unwrap_or_default();
+    ensure!(detail == "line 3 is not valid JSON: EOF while parsing a value at column 8", "{detail}");
     eventually(node, "/api/v6/characters/moon/likes", |body| body["count"] == 1)?;
     Ok(())
 }

@@ -11,7 +11,7 @@ use std::net::TcpStream;
 use anyhow::{Context, Result, ensure};
 use floodgate_testkit::wait;
 use serde_json::{Value, json};
-use support::answers::{accepted, expectation, from_now, problem, valid_expectation};
+use support::answers::{accepted, expectation, from_now, in_microseconds, problem, valid_expectation};
 use support::client::Ask;
 use support::mistakes::{mistakes, with};
 use support::node::Node;
@@ -43,9 +43,57 @@ fn routes_refuse_mistakes_by_name() {
     });
 }
 
-/// It takes a right event, also from a clock that is almost as wrong as it may be.
+/// What is refused is told why, in words that are true.
+#[test]
+fn refusals_say_what_is_wrong() {
+    let world = World::empty().unwrap();
+    run(|| {
+        let node = world.start(&[])?;
+        let post = |body: String| Ask::new("POST", "/api/v6/expectations").json(body);
+        let instead = |value: &str| post(expectation().to_string().replace("4711", value));
+        let coupon = |closes: &str| {
+            let body = json!({"couponId": "c", "stock": 1, "closesAt": closes});
+            Ask::new("POST", "/api/v6/coupons").json(body.to_string())
+        };
+        for (ask, words) in [
+            (
+                with("version", json!(i64::MAX)),
+                "`version` lies too far ahead: no later write could count (at most ",
+            ),
+            (instead("1.5"), "`characterId` must be a whole number, without a fraction"),
+            (instead("1e30"), "`characterId` must lie between -2^63 and 2^63-1"),
+            (instead("\"1\""), "`characterId` must be a whole number"),
+            (coupon("9999-12-31T23:59:59-09:00"), "`closesAt` lies outside the years 0001 to 9999 (in UTC)"),
+            (coupon("2016-12-31T23:59:60Z"), "`closesAt` names a leap second, which cannot be kept"),
+            (
+                coupon("2026-02-30T00:00:00Z"),
+                "`closesAt` names a day, a time of day or an offset that does not exist",
+            ),
+            (coupon("tomorrow"), "`closesAt` is not an RFC 3339 time such as 2026-"),
+            (post("\u{feff}{}".to_owned()), "the body begins with a byte order mark (U+FEFF)"),
+            (
+                post("{\n\"characterId\":1,\n}".to_owned()),
+                "the body is not valid JSON: trailing comma at line 3 column 1",
+            ),
+            (
+                post("{\"characterId\":1,}".to_owned()),
+                "the body is not valid JSON: trailing comma at column 18",
+            ),
+        ] {
+            let told = node.ask(&ask)?.json();
+            ensure!(
+                told["detail"].as_str().is_some_and(|detail| detail.starts_with(words)),
+                "{words:?}: {told}"
+            );
+        }
+        node.stop()
+    });
+}
+
+/// It takes a right event, also from a clock that is almost as wrong as it may be, and a version that is.
 fn is_well(node: &Node) -> Result<()> {
     accepted(&node.ask(&valid_expectation())?)?;
+    accepted(&node.ask(&with("version", json!(in_microseconds(280))))?)?;
     accepted(&node.ask(&with("calculatedAt", json!(from_now(280))))?).map(drop)
 }
 

@@ -16,6 +16,61 @@ use support::node::Node;
 use support::world::{World, run};
 use uuid::Uuid;
 
+/// However JSON and RFC 3339 let it be written: what is accepted is kept as it means.
+#[test]
+fn what_is_accepted_is_kept_as_it_means() {
+    let world = World::empty().unwrap();
+    run(|| {
+        let node = world.start(&[])?;
+        for (number, (closes, kept)) in [
+            ("9999-12-31T23:59:59Z", "9999-12-31T23:59:59.000000Z"),
+            ("9999-12-31T23:59:59.999999Z", "9999-12-31T23:59:59.999999Z"),
+            ("0001-01-01T00:00:00Z", "0001-01-01T00:00:00.000000Z"),
+            ("2026-01-02t03:04:05z", "2026-01-02T03:04:05.000000Z"),
+            ("2026-01-02T03:04:05-00:00", "2026-01-02T03:04:05.000000Z"),
+            ("2026-01-02T03:04:05.1234569+09:00", "2026-01-01T18:04:05.123456Z"),
+        ]
+        .into_iter()
+        .enumerate()
+        {
+            let coupon = format!("c{number}");
+            let body = json!({"couponId": coupon, "stock": 1, "closesAt": closes}).to_string();
+            let created = node.ask(&Ask::new("POST", "/api/v6/coupons").json(body.clone()))?;
+            ensure!(
+                created.status == 201 && created.json()["closesAt"] == kept,
+                "{closes}: {}",
+                created.text()
+            );
+            let read = node.get(&format!("/api/v6/coupons/{coupon}"))?.json();
+            ensure!(read["closesAt"] == kept, "{closes}: {read}");
+            let again = node.ask(&Ask::new("POST", "/api/v6/coupons").json(body))?;
+            ensure!(again.status == 200, "{closes}: {}", again.text());
+        }
+        for (number, (stock, kept)) in
+            [("1.0", 1), ("2e3", 2000), ("1.50e1", 15), ("-0", 0), ("2147483647.0", 2_147_483_647)]
+                .into_iter()
+                .enumerate()
+        {
+            let body = format!(r#"{{"couponId":"n{number}","stock":{stock}}}"#);
+            let created = node.ask(&Ask::new("POST", "/api/v6/coupons").json(body))?;
+            ensure!(created.status == 201 && created.json()["stock"] == kept, "{stock}: {}", created.text());
+        }
+        for (path, id) in [
+            ("%ED%95%9C%20%2F", "한 /"),
+            ("%2525", "%25"),
+            ("a+b", "a+b"),
+            ("%F0%9F%99%82", "🙂"),
+            ("e%CC%81", "e\u{301}"),
+        ] {
+            accepted(&node.ask(&Ask::new("PUT", format!("/api/v6/characters/{path}/likes/l")))?)?;
+            let read =
+                eventually(&node, &format!("/api/v6/characters/{path}/likes"), |body| body["count"] == 1)?;
+            ensure!(read["targetOcid"] == id, "{path}: {read}");
+        }
+        node.stop()
+    });
+}
+
 #[test]
 fn routes_answer_what_the_contract_says() {
     let world = World::empty().unwrap();

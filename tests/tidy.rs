@@ -9,8 +9,18 @@ fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
 }
 
-const CRATES: [&str; 9] =
-    ["schemas", "buffer", "store", "ledger", "producer", "consumers", "admin", "observe", "testkit"];
+const CRATES: [&str; 10] = [
+    "schemas",
+    "buffer",
+    "store",
+    "ledger",
+    "listener",
+    "producer",
+    "consumers",
+    "admin",
+    "observe",
+    "testkit",
+];
 
 /// Rust files under the given folders of the project.
 fn sources(folders: &[&str]) -> Vec<(String, String)> {
@@ -53,12 +63,13 @@ fn crates_know_only_whom_they_may() {
     assert_eq!(ours("schemas"), [""; 0]);
     assert_eq!(ours("observe"), [""; 0]);
     assert_eq!(ours("testkit"), [""; 0]);
+    assert_eq!(ours("listener"), [""; 0]);
     assert_eq!(ours("buffer"), ["schemas"]);
     assert_eq!(ours("store"), ["schemas"]);
     assert_eq!(ours("ledger"), ["buffer", "schemas", "store"]);
-    assert_eq!(ours("producer"), ["buffer", "observe", "schemas", "store"]);
+    assert_eq!(ours("producer"), ["buffer", "listener", "observe", "schemas", "store"]);
     assert_eq!(ours("consumers"), ["buffer", "observe", "schemas", "store"]);
-    assert_eq!(ours("admin"), ["buffer", "observe", "schemas"]);
+    assert_eq!(ours("admin"), ["buffer", "listener", "observe", "schemas"]);
 }
 
 #[test]
@@ -73,6 +84,7 @@ fn only_the_buffer_knows_its_strategies() {
         "schemas/src",
         "store/src",
         "ledger/src",
+        "listener/src",
         "producer/src",
         "consumers/src",
         "admin/src",
@@ -98,6 +110,7 @@ fn only_the_store_contains_sql() {
         "schemas/src",
         "buffer/src",
         "ledger/src",
+        "listener/src",
         "producer/src",
         "consumers/src",
         "admin/src",

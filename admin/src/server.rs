@@ -3,13 +3,15 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use axum::extract::State;
+use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
+use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
 use floodgate_buffer::{Parts, Publish, Strategy};
+use floodgate_listener::{Linger, Watch};
 use floodgate_observe::Metrics;
 use serde_json::json;
 use tokio::net::TcpListener;
@@ -53,7 +55,7 @@ pub struct AdminServer {
 }
 
 impl AdminServer {
-    /// Opens the listener.
+    /// Opens the listener. Requests that are answered before they were read are read on within `linger`.
     ///
     /// # Errors
     /// [`AdminError`] with the address and the system's reason.
@@ -64,6 +66,7 @@ impl AdminServer {
         readiness: Readiness,
         strategy: &Arc<dyn Strategy>,
         publisher: Option<Arc<dyn Publish>>,
+        linger: Linger,
     ) -> Result<Self, AdminError> {
         let listener = TcpListener::bind(config.listen)
             .await
@@ -83,7 +86,13 @@ impl AdminServer {
             .method_not_allowed_fallback(async || {
                 let (title, detail) = ("Not with this method", "only GET");
                 Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", title, detail)
-            });
+            })
+            .layer(from_fn(move |request: Request, next: Next| async move {
+                let (request, watch) = Watch::over(request);
+                let mut response = next.run(request).await;
+                watch.settle(&mut response, linger);
+                response
+            }));
         Ok(Self { listener, router })
     }
 

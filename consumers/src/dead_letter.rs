@@ -10,7 +10,7 @@
 use std::borrow::Cow;
 
 use floodgate_buffer::{Batch, Header, Outcome, Receipt, Receipts, Received, Record, Refused, Topic};
-use floodgate_schemas::dead_letter::headers;
+use floodgate_schemas::dead_letter::{attempts, headers};
 use floodgate_schemas::{Event, Timestamp};
 
 use crate::backoff::Backoff;
@@ -93,7 +93,7 @@ impl<E: Event> Pipeline<E> {
             self.strategy.group_name(E::TYPE).into(),
             letter.reason.into(),
             message.into(),
-            attempts(&received.headers).to_string().into(),
+            attempts(received.headers.iter().copied()).to_string().into(),
             Timestamp::now().to_string().into(),
         ];
         let added = headers::ALL.iter().zip(&values);
@@ -115,13 +115,6 @@ impl<E: Event> Pipeline<E> {
             tracing::error!(%group, %partition, %offset, reason = letter.reason, message = letter.message, "dead-lettered");
         }
     }
-}
-
-/// How often the event has failed by now: once more than its replay says, if it is one.
-fn attempts(headers: &[Header<'_>]) -> u32 {
-    let before = headers.iter().rev().find(|(name, _)| *name == headers::REPLAY_ATTEMPTS.as_bytes());
-    let before = before.and_then(|(_, value)| std::str::from_utf8((*value)?).ok()?.parse().ok());
-    before.unwrap_or(0_u32).saturating_add(1)
 }
 
 fn bytes(key: Option<&[u8]>, value: Option<&[u8]>, headers: &[Header<'_>]) -> usize {

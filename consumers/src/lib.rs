@@ -75,6 +75,8 @@ pub struct Consumers {
     pub metrics: Metrics,
     /// The `[consumers]` section.
     pub config: ConsumersConfig,
+    /// How far ahead of now clients' versions and times may lie, in microseconds: beyond it is told.
+    pub ahead_max_micros: i64,
     /// How many members each group gets here.
     pub instances: usize,
     /// Whether all goes well.
@@ -112,6 +114,7 @@ impl Consumers {
                 store: Arc::clone(&store),
                 metrics: Arc::clone(&metrics),
                 config: self.config.clone(),
+                ahead_max_micros: self.ahead_max_micros,
                 health: health.clone(),
                 stop: self.stop.clone(),
                 event: PhantomData,

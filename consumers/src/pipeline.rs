@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use floodgate_buffer::{Batch, Partition, Publish, Strategy, SubscribeError, Subscription};
-use floodgate_schemas::Event;
 use floodgate_schemas::codec::decode;
+use floodgate_schemas::{Event, Timestamp};
 use floodgate_store::Apply;
 use tokio_util::sync::CancellationToken;
 
@@ -26,6 +26,7 @@ pub(crate) struct Pipeline<E: Event> {
     pub(crate) store: Arc<dyn Apply<E>>,
     pub(crate) metrics: Arc<PipelineMetrics>,
     pub(crate) config: ConsumersConfig,
+    pub(crate) ahead_max_micros: i64,
     pub(crate) health: MemberHealth,
     pub(crate) stop: CancellationToken,
     pub(crate) event: PhantomData<fn() -> E>,
@@ -190,6 +191,7 @@ impl<E: Event> Pipeline<E> {
         (holds, may_hold): (&mut Holds, bool),
         pace: &mut Pace,
     ) -> Result<Vec<Partition>, GaveUp> {
+        self.tell_of_ahead(batch, &decoded);
         let storms = may_hold.then_some(&holds.storms);
         let searched = self.apply(batch, decoded, storms, pace).await?;
         let held = if may_hold { self.judge(batch, &searched, holds) } else { Vec::new() };
@@ -199,6 +201,26 @@ impl<E: Event> Pipeline<E> {
         let letters = searched.letters.into_iter().filter(|letter| !is_held(letter)).collect();
         self.dead_letter(batch, letters).await?;
         Ok(held)
+    }
+
+    /// Tells of events that no later write will exceed for long. They count all the same: the greatest stands, whoever
+    /// wrote it, and it was accepted. Mending the row is for operators, who have to know.
+    fn tell_of_ahead(&self, batch: &Batch, decoded: &Decoded<E>) {
+        let latest = Timestamp::now().saturating_add_micros(self.ahead_max_micros).as_micros();
+        let ahead = |(_, event): &(&usize, &E)| event.ranked_at().is_some_and(|micros| micros > latest);
+        let mut found = decoded.records.iter().zip(&decoded.events).filter(ahead);
+        let Some((record, event)) = found.next() else { return };
+        let events = 1 + found.count();
+        self.metrics.ahead.inc_by(events as u64);
+        if let Some(received) = batch.get(*record) {
+            let (partition, offset, event_id) =
+                (received.origin.partition, received.origin.offset, event.event_id());
+            tracing::warn!(
+                of = %E::TYPE, events, %partition, %offset, %event_id,
+                "versions or times lie further ahead than clients may send, this one first: writes on their rows do not \
+                 count until then (`floodgate row reset` sets one back)"
+            );
+        }
     }
 
     /// Waits, unless the process is told to stop and somebody else can do the work.

@@ -168,6 +168,7 @@ impl World {
     async fn work_until(&self, stop: CancellationToken) {
         let health = self.health.member();
         let pipeline = Pipeline::<Like> {
+            ahead_max_micros: 300_000_000,
             strategy: Arc::clone(&self.strategy),
             publisher: Arc::clone(&self.dead_letters) as Arc<dyn Publish>,
             store: Arc::clone(&self.database) as Arc<dyn Apply<Like>>,

@@ -44,6 +44,7 @@ mod read;
 mod reapplied;
 mod reapply;
 mod report;
+mod reset;
 mod runs;
 mod state;
 #[cfg(test)]
@@ -69,6 +70,7 @@ pub use report::{
     Column, DifferenceReport, DiscrepancyReport, MissingReport, NAMED_MAX, RecordReport, Report, TypeReport,
     Unchecked, Unreadable, Verdict,
 };
+pub use reset::{ResetReport, RowReset};
 
 /// What is to be checked, and how.
 pub struct Verification<'a> {

@@ -1,11 +1,29 @@
 //! Logs: on stderr, pretty for a person at a terminal, JSON lines for machines.
+//!
+//! Once logging is started nothing of the process writes to stderr but the queue in [`lines`](crate::lines): neither who
+//! logs, nor who panics, nor who says why the process ends ([`say`]).
 
-use std::io::IsTerminal;
+use std::fmt::Display;
+use std::io::{self, IsTerminal};
+use std::sync::OnceLock;
+use std::time::Duration;
 
 use serde::Deserialize;
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
+
+use crate::lines::Lines;
+
+/// How long a process that ends waits for its last lines to be taken.
+const FLUSH: Duration = Duration::from_secs(1);
+
+/// What may wait while there is no configuration yet.
+const QUEUE_MAX_BYTES: usize = 1 << 20;
+
+/// Where lines go from the start of logging on.
+static LINES: OnceLock<Lines> = OnceLock::new();
 
 /// `[log]`.
 #[derive(Debug, Clone, Deserialize)]
@@ -15,6 +33,8 @@ pub struct LogConfig {
     pub level: String,
     /// How it is written.
     pub format: LogFormat,
+    /// What may wait for whoever reads stderr, in bytes.
+    pub queue_max_bytes: usize,
 }
 
 /// How log lines look.
@@ -34,6 +54,70 @@ pub enum LogFormat {
 #[error("log.level: {0}")]
 pub struct InvalidLevel(String);
 
+/// Logging cannot be started.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The configuration is at fault.
+    #[error(transparent)]
+    Level(#[from] InvalidLevel),
+    /// The system has no room for another thread or file.
+    #[error("logging cannot be started: {0}")]
+    System(#[from] io::Error),
+}
+
+/// Writes lines into the queue.
+struct ToQueue(Lines);
+
+impl io::Write for &ToQueue {
+    /// Gets whole lines, one at a time.
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        self.0.put(line);
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl<'a> MakeWriter<'a> for ToQueue {
+    type Writer = &'a ToQueue;
+
+    fn make_writer(&'a self) -> &'a ToQueue {
+        self
+    }
+}
+
+/// One line on stderr that is no log line, such as why a process ends. Waits for nobody.
+pub fn say(line: impl Display) {
+    // also before logging is started: why it is not
+    let lines = LINES.get().cloned().or_else(|| Lines::to_stderr(QUEUE_MAX_BYTES, |_| {}).ok());
+    match lines {
+        Some(lines) => LINES.get_or_init(|| lines).put(format!("{line}\n").as_bytes()),
+        None => eprintln!("{line}"),
+    }
+}
+
+/// Waits, for a second at most, until what was logged is written. To be called before the process ends.
+pub fn flush() {
+    if let Some(lines) = LINES.get() {
+        lines.flush(FLUSH);
+    }
+}
+
+/// Panics go the way of all lines.
+fn log_panics() {
+    std::panic::set_hook(Box::new(|panic| {
+        let thread = std::thread::current();
+        let backtrace = std::backtrace::Backtrace::capture();
+        let trace = match backtrace.status() {
+            std::backtrace::BacktraceStatus::Captured => format!("\n{backtrace}"),
+            _ => String::new(),
+        };
+        tracing::error!(thread = thread.name().unwrap_or("unnamed"), "{panic}{trace}");
+    }));
+}
+
 fn filter(config: &LogConfig) -> Result<EnvFilter, InvalidLevel> {
     EnvFilter::try_new(&config.level).map_err(|error| InvalidLevel(error.to_string()))
 }
@@ -49,17 +133,25 @@ pub fn check(config: &LogConfig) -> Result<(), InvalidLevel> {
 /// Starts logging for the whole process. A second call changes nothing.
 ///
 /// # Errors
-/// [`InvalidLevel`] when `log.level` is no filter.
-pub fn start(config: &LogConfig) -> Result<(), InvalidLevel> {
+/// [`StartError`] when `log.level` is no filter, or the system gives no thread.
+pub fn start(config: &LogConfig) -> Result<(), StartError> {
     let filter = filter(config)?;
-    let terminal = std::io::stderr().is_terminal();
+    if LINES.get().is_some() {
+        return Ok(());
+    }
+    let lines = Lines::to_stderr(config.queue_max_bytes, |left_out| {
+        tracing::warn!(left_out, "lines of the log were left out, as stderr did not take them");
+    })?;
+    let _ = LINES.set(lines.clone());
+    log_panics();
+    let terminal = io::stderr().is_terminal();
     let pretty = match config.format {
         LogFormat::Auto => terminal,
         LogFormat::Pretty => true,
         LogFormat::Json => false,
     };
     let registry = tracing_subscriber::registry().with(filter);
-    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(terminal);
+    let lines = tracing_subscriber::fmt::layer().with_writer(ToQueue(lines)).with_ansi(terminal);
     // a subscriber that is already there, as in tests, stays
     let _ = if pretty {
         registry.with(lines.with_target(false)).try_init()

@@ -1,5 +1,7 @@
 //! Every metric, by the name dashboards query.
 
+use std::sync::LazyLock;
+
 use prometheus::{
     Encoder, Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
     IntGaugeVec, Opts, Registry, TextEncoder,
@@ -21,6 +23,12 @@ const ACCEPT_TO_APPLY: [f64; 24] = [
 /// Events in one batch.
 const BATCH_EVENTS: [f64; 11] = [1.0, 5.0, 10.0, 50.0, 100.0, 250.0, 500.0, 1000.0, 2500.0, 5000.0, 10_000.0];
 
+/// `floodgate_log_lines_left_out_total`. A process has one log, however many sets of metrics.
+pub(crate) static LOG_LINES_LEFT_OUT: LazyLock<Option<IntCounter>> = LazyLock::new(|| {
+    let help = "Lines of the log that were not written, as stderr did not take them";
+    IntCounter::new("floodgate_log_lines_left_out_total", help).ok()
+});
+
 /// The metrics of one process.
 #[derive(Debug, Clone)]
 pub struct Metrics {
@@ -39,6 +47,8 @@ pub struct Metrics {
     pub apply_seconds: HistogramVec,
     /// `floodgate_accept_to_apply_seconds{type}`: from `acceptedAt` to the database commit.
     pub accept_to_apply_seconds: HistogramVec,
+    /// `floodgate_events_ahead_total{type}`: applied though their version or time lies further ahead than clients may send.
+    pub events_ahead: IntCounterVec,
     /// `floodgate_apply_retries_total{type}`: transactions that failed and were tried again.
     pub apply_retries: IntCounterVec,
     /// `floodgate_dead_letters_total{group,reason}`.
@@ -204,6 +214,11 @@ impl Metrics {
                 "From accepting an event to the commit that holds it",
                 &ACCEPT_TO_APPLY,
             )?,
+            events_ahead: make.counters(
+                "floodgate_events_ahead_total",
+                "Events read whose version or time lies further ahead than clients may send",
+                &["type"],
+            )?,
             apply_retries: make.counters(
                 "floodgate_apply_retries_total",
                 "Transactions that failed and were tried again",
@@ -242,6 +257,9 @@ impl Metrics {
             lag,
             registry: registry.clone(),
         };
+        if let Some(left_out) = &*LOG_LINES_LEFT_OUT {
+            registry.register(Box::new(left_out.clone()))?;
+        }
         let process = prometheus::process_collector::ProcessCollector::for_self();
         registry.register(Box::new(process))?;
         Ok(metrics)
@@ -312,6 +330,7 @@ mod tests {
         let text = String::from_utf8_lossy(&metrics.render()).into_owned();
         assert!(text.contains("floodgate_events_accepted_total{type=\"like\"} 1"), "{text}");
         assert!(text.contains("kafka_consumergroup_lag{consumergroup=\"g\",partition=\"0\",topic=\"t\"} 3"));
+        assert!(text.contains("floodgate_log_lines_left_out_total "));
         assert!(text.contains("process_resident_memory_bytes"));
     }
 }

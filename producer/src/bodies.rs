@@ -84,7 +84,7 @@ impl Bodies {
     ) -> Result<Bytes, Problem> {
         // one that says how large it is takes no share of the sum
         if body.size_hint().lower() > max_bytes as u64 {
-            return Err(too_large(body, max_bytes).await);
+            return Err(Problem::body_too_large(max_bytes));
         }
         let mut held = self.hold(0)?;
         let (mut first, mut all) = (Bytes::new(), BytesMut::new());
@@ -93,8 +93,7 @@ impl Bodies {
             // trailers carry nothing for us
             let Ok(data) = frame.map_err(broken)?.into_data() else { continue };
             if held.bytes + data.len() > max_bytes {
-                drop((held, first, all));
-                return Err(too_large(body, max_bytes).await);
+                return Err(Problem::body_too_large(max_bytes));
             }
             held.grow(data.len())?;
             // most bodies come in one piece, which then needs no copy
@@ -110,17 +109,6 @@ impl Bodies {
         let bytes = if all.is_empty() { first } else { all.freeze() };
         Ok(held.until_dropped(bytes))
     }
-}
-
-/// Reads on for a while without keeping anything: whoever is still sending when the connection closes never sees why.
-async fn too_large(mut body: Body, max_bytes: usize) -> Problem {
-    let mut left = max_bytes.saturating_mul(2);
-    while left > 0
-        && let Some(Ok(frame)) = body.frame().await
-    {
-        left = left.saturating_sub(frame.data_ref().map_or(0, Bytes::len));
-    }
-    Problem::body_too_large(max_bytes)
 }
 
 #[cfg(test)]

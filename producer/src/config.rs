@@ -3,6 +3,8 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use floodgate_listener::Linger;
+use floodgate_schemas::Timestamp;
 use serde::Deserialize;
 
 /// `[http]`. Every key is required: the binary's compiled-in configuration supplies the defaults.
@@ -23,6 +25,10 @@ pub struct HttpConfig {
     pub events_max: usize,
     /// How long a client may take to send its request's head, and then its body.
     pub send_timeout_ms: u64,
+    /// How much of a request that is answered before it was read is still read and thrown away, in bytes.
+    pub linger_max_bytes: usize,
+    /// And for how long.
+    pub linger_ms: u64,
     /// How long a write waits for the buffer's acknowledgement before it is answered 504.
     pub request_deadline_ms: u64,
     /// How far ahead of our clock a client's times may lie.
@@ -52,15 +58,28 @@ pub(crate) struct Limits {
 }
 
 impl HttpConfig {
+    /// How the rest of a request that is answered already is read. The same for both listeners.
+    pub fn linger(&self) -> Linger {
+        Linger { max_bytes: self.linger_max_bytes, within: Duration::from_millis(self.linger_ms) }
+    }
+
+    /// The latest time that a client may name at `now`, and in microseconds the greatest version.
+    pub fn latest(&self, now: Timestamp) -> Timestamp {
+        now.saturating_add_micros(self.ahead_max_micros())
+    }
+
+    /// How far ahead of now that is.
+    pub fn ahead_max_micros(&self) -> i64 {
+        i64::try_from(self.clock_ahead_max_ms).unwrap_or(i64::MAX).saturating_mul(1000)
+    }
+
     pub(crate) fn limits(&self) -> Limits {
         Limits {
             body_max_bytes: self.body_max_bytes,
             events_max: self.events_max,
             send_timeout: Duration::from_millis(self.send_timeout_ms),
             request_deadline: Duration::from_millis(self.request_deadline_ms),
-            clock_ahead_max_micros: i64::try_from(self.clock_ahead_max_ms)
-                .unwrap_or(i64::MAX)
-                .saturating_mul(1000),
+            clock_ahead_max_micros: self.ahead_max_micros(),
         }
     }
 }

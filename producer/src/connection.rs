@@ -8,12 +8,20 @@
 //! **Answers are taken in time.** hyper waits for ever for a client that sends requests and does not read: its
 //! answers, and the connection, would be kept as long as it likes. A write that makes no progress for as long as a
 //! client may take to send a request ends the connection.
+//!
+//! **Refusals arrive.** Where what comes is no request any more nobody but this stream can read on (see
+//! `floodgate_listener`). So after such a refusal closing means: our half first, which tells the client that the answer
+//! is complete; then reading and throwing away until the client closes its half, too, or a bound is reached.
 
 use std::io::{self, IoSlice};
+use std::mem::MaybeUninit;
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use floodgate_listener::Linger;
 use floodgate_observe::HttpMetrics;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
@@ -26,9 +34,27 @@ pub(crate) struct Connection {
     stream: TcpStream,
     metrics: HttpMetrics,
     replacement: Option<Replacement>,
-    write_timeout: Duration,
+    limits: Limits,
     /// Runs while a write makes no progress.
     stalled: Option<Pin<Box<Sleep>>>,
+    /// Whether the client may be sending what cannot be read as a request.
+    lingers: Arc<AtomicBool>,
+    lingering: Option<Lingering>,
+}
+
+/// What a client may take of our time.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Limits {
+    /// How long a write may make no progress.
+    pub(crate) write_timeout: Duration,
+    /// What is read after the last answer.
+    pub(crate) linger: Linger,
+}
+
+/// Our half is closed, and the client's is read.
+struct Lingering {
+    left_bytes: usize,
+    until: Pin<Box<Sleep>>,
 }
 
 /// What is written in the place of a refusal.
@@ -40,8 +66,34 @@ struct Replacement {
 }
 
 impl Connection {
-    pub(crate) fn new(stream: TcpStream, write_timeout: Duration, metrics: HttpMetrics) -> Self {
-        Self { stream, metrics, replacement: None, write_timeout, stalled: None }
+    /// `lingers` says, when the connection is closed, whether the client may still be sending.
+    pub(crate) fn new(
+        stream: TcpStream,
+        limits: Limits,
+        lingers: Arc<AtomicBool>,
+        metrics: HttpMetrics,
+    ) -> Self {
+        Self { stream, metrics, replacement: None, limits, stalled: None, lingers, lingering: None }
+    }
+
+    /// Reads and throws away until the client has closed, or a bound is reached.
+    fn poll_linger(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        let Some(lingering) = &mut self.lingering else { return Poll::Ready(()) };
+        let mut bytes = [MaybeUninit::uninit(); 8192];
+        loop {
+            let mut buffer = ReadBuf::uninit(&mut bytes);
+            match Pin::new(&mut self.stream).poll_read(context, &mut buffer) {
+                Poll::Pending => return lingering.until.as_mut().poll(context),
+                Poll::Ready(Err(_)) => return Poll::Ready(()),
+                Poll::Ready(Ok(())) => {
+                    let read = buffer.filled().len();
+                    lingering.left_bytes = lingering.left_bytes.saturating_sub(read);
+                    if read == 0 || lingering.left_bytes == 0 {
+                        return Poll::Ready(());
+                    }
+                }
+            }
+        }
     }
 
     fn poll_replacement(&mut self, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
@@ -68,7 +120,7 @@ impl Connection {
             self.stalled = None;
             return written;
         }
-        let timeout = self.write_timeout;
+        let timeout = self.limits.write_timeout;
         let stalled = self.stalled.get_or_insert_with(|| Box::pin(tokio::time::sleep(timeout)));
         ready!(stalled.as_mut().poll(context));
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
@@ -115,6 +167,7 @@ impl AsyncWrite for Connection {
             let problem = Problem::head_refused(status);
             self.metrics.problems.with_label_values(&[problem.name()]).inc();
             self.replacement = Some(Replacement::new(bytes, &problem));
+            self.lingers.store(true, Ordering::Release);
         }
         let written = match self.replacement {
             Some(_) => self.poll_replacement(context),
@@ -148,7 +201,16 @@ impl AsyncWrite for Connection {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(context)
+        if self.lingering.is_none() {
+            ready!(Pin::new(&mut self.stream).poll_shutdown(context))?;
+            if !self.lingers.load(Ordering::Acquire) {
+                return Poll::Ready(Ok(()));
+            }
+            let Linger { max_bytes, within } = self.limits.linger;
+            let until = Box::pin(tokio::time::sleep(within));
+            self.lingering = Some(Lingering { left_bytes: max_bytes, until });
+        }
+        self.poll_linger(context).map(Ok)
     }
 }
 

@@ -48,12 +48,16 @@ impl FromRequest<Arc<Ingress>> for OptionalJson {
             return Ok(Self(None));
         }
         let media_type = check_media_type(&request, &[JSON]);
-        let body = read(request.into_body(), ingress).await?;
-        if body.is_empty() {
+        // chunks may turn out to be none at all
+        if request.body().size_hint().lower() > 0 {
+            media_type.clone()?;
+        }
+        let body = read(request.into_body(), ingress).await;
+        if body.as_ref().is_ok_and(Bytes::is_empty) {
             return Ok(Self(None));
         }
         media_type?;
-        Ok(Self(Some(body)))
+        body.map(|body| Self(Some(body)))
     }
 }
 
@@ -110,11 +114,23 @@ impl<T: DeserializeOwned + Send> FromRequestParts<Arc<Ingress>> for Params<T> {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, ingress: &Arc<Ingress>) -> Result<Self, Problem> {
+        if !is_percent_encoded(parts.uri.path()) {
+            let detail =
+                "a % in a path stands before two hexadecimal digits; write %25 for the character itself";
+            return Err(Problem::invalid_request("path", detail));
+        }
         match Path::<T>::from_request_parts(parts, ingress).await {
             Ok(Path(params)) => Ok(Self(params)),
             Err(rejection) => Err(Problem::invalid_request("path", rejection.body_text())),
         }
     }
+}
+
+/// Whether every percent sign begins a byte. The library takes the others as they are, and two paths would be one id.
+fn is_percent_encoded(path: &str) -> bool {
+    let is_byte =
+        |rest: &str| rest.as_bytes().get(..2).is_some_and(|two| two.iter().all(u8::is_ascii_hexdigit));
+    path.split('%').skip(1).all(is_byte)
 }
 
 /// One path parameter as the type that checks it.
@@ -126,10 +142,45 @@ pub(crate) fn param<T: TryFrom<String, Error: std::fmt::Display>>(
     T::try_from(text).map_err(|reason| Problem::from(refused(reason)))
 }
 
-/// What a write carries beside path and body: no query parameters, and perhaps an `Idempotency-Key`. Write
-/// routes take their parts as `Result`s, so that every refusal is counted with its type of event.
-pub(crate) struct WriteHead {
+/// A write: its path, its idempotency key and its body. The body is read last, once all else was found right: a client is
+/// told at once what its request's head tells. Routes take it as a `Result`, so that every refusal is counted with its
+/// type of event.
+pub(crate) struct Write<P, B> {
+    pub(crate) path: P,
     pub(crate) key: Option<IdempotencyKey>,
+    pub(crate) body: B,
+}
+
+/// The path of a route without parameters.
+pub(crate) struct NoParams;
+
+impl<S: Sync> FromRequestParts<S> for NoParams {
+    type Rejection = Problem;
+
+    async fn from_request_parts(_: &mut Parts, _: &S) -> Result<Self, Problem> {
+        Ok(Self)
+    }
+}
+
+impl<P, B> FromRequest<Arc<Ingress>> for Write<P, B>
+where
+    P: FromRequestParts<Arc<Ingress>, Rejection = Problem> + Send,
+    B: FromRequest<Arc<Ingress>, Rejection = Problem>,
+{
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, ingress: &Arc<Ingress>) -> Result<Self, Problem> {
+        let (mut parts, body) = request.into_parts();
+        let path = P::from_request_parts(&mut parts, ingress).await?;
+        let WriteHead { key } = WriteHead::from_request_parts(&mut parts, ingress).await?;
+        let body = B::from_request(Request::from_parts(parts, body), ingress).await?;
+        Ok(Self { path, key, body })
+    }
+}
+
+/// What a write carries beside path and body: no query parameters, and perhaps an `Idempotency-Key`.
+struct WriteHead {
+    key: Option<IdempotencyKey>,
 }
 
 impl<S: Sync> FromRequestParts<S> for WriteHead {

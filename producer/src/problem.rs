@@ -20,6 +20,16 @@ pub struct Problem {
     kind: &'static Kind,
     detail: String,
     field: Option<String>,
+    place: Option<Place>,
+}
+
+/// Where in a request the event stands that a problem is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// The line of an NDJSON body, counted from 1.
+    Line(usize),
+    /// The element of an array, counted from 0.
+    Index(usize),
 }
 
 /// What an answer other than success means for what was sent.
@@ -85,7 +95,7 @@ kinds! {
 
 impl Problem {
     fn new(kind: &'static Kind, detail: impl Into<String>) -> Self {
-        Self { kind, detail: detail.into(), field: None }
+        Self { kind, detail: detail.into(), field: None, place: None }
     }
 
     /// 400: a part of the request outside its body cannot be read.
@@ -198,6 +208,17 @@ impl Problem {
         problem
     }
 
+    /// Says which event of many it is about.
+    pub(crate) fn stands_at(&mut self, place: Place) {
+        if let (Some(rest), None) = (self.detail.strip_prefix("the body "), &self.field) {
+            self.detail = match place {
+                Place::Line(line) => format!("line {line} {rest}"),
+                Place::Index(index) => format!("the element at index {index} {rest}"),
+            };
+        }
+        self.place = Some(place);
+    }
+
     /// What became, or may become, of what was sent.
     pub(crate) fn effect(&self) -> Effect {
         match self.kind.status {
@@ -259,10 +280,19 @@ struct Body<'a> {
     retryable: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     field: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    line: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    index: Option<usize>,
 }
 
 impl Serialize for Problem {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let (line, index) = match self.place {
+            None => (None, None),
+            Some(Place::Line(line)) => (Some(line), None),
+            Some(Place::Index(index)) => (None, Some(index)),
+        };
         let body = Body {
             r#type: format!("/problems/{}", self.kind.name),
             title: self.kind.title,
@@ -270,6 +300,8 @@ impl Serialize for Problem {
             detail: &self.detail,
             retryable: self.kind.retryable,
             field: self.field.as_deref(),
+            line,
+            index,
         };
         body.serialize(serializer)
     }

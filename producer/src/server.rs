@@ -6,12 +6,14 @@
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
 use axum::http::{HeaderName, HeaderValue};
 use axum::response::{IntoResponse, Response};
+use floodgate_listener::{Linger, Settled, Watch};
 use floodgate_observe::HttpMetrics;
 use hyper::Request;
 use hyper::body::Incoming;
@@ -25,7 +27,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tower_service::Service;
 
-use crate::connection::Connection;
+use crate::connection::{Connection, Limits};
 use crate::problem::{Problem, ProblemName};
 use crate::{HttpConfig, Ingress, Lanes, routes};
 
@@ -68,6 +70,7 @@ struct Routes {
     router: Router,
     head_max_bytes: usize,
     target_max_bytes: usize,
+    linger: Linger,
     metrics: HttpMetrics,
 }
 
@@ -102,11 +105,24 @@ impl Routes {
         if head_bytes > self.head_max_bytes { Err(Problem::head_too_large()) } else { Ok(()) }
     }
 
-    async fn serve(self: Arc<Self>, request: Request<Incoming>) -> Result<Response, Infallible> {
-        let response = match self.check_head(&request) {
-            Ok(()) => self.router.clone().call(request.map(Body::new)).await?,
-            Err(problem) => problem.into_response(),
+    /// Answers one request. What of it was not read is read afterwards; `lingers` is told where only the connection can.
+    async fn serve(
+        self: Arc<Self>,
+        request: Request<Incoming>,
+        lingers: Arc<AtomicBool>,
+    ) -> Result<Response, Infallible> {
+        let checked = self.check_head(&request);
+        let (request, watch) = Watch::over(request.map(Body::new));
+        let mut response = match checked {
+            Ok(()) => self.router.clone().call(request).await?,
+            Err(problem) => {
+                drop(request);
+                problem.into_response()
+            }
         };
+        if watch.settle(&mut response, self.linger) == Settled::Broken {
+            lingers.store(true, Ordering::Release);
+        }
         if let Some(ProblemName(name)) = response.extensions().get() {
             self.metrics.problems.with_label_values(&[*name]).inc();
         }
@@ -130,6 +146,7 @@ impl Server {
             router: routes::router(Arc::clone(ingress)),
             head_max_bytes: config.head_max_bytes,
             target_max_bytes: config.target_max_bytes,
+            linger: config.linger(),
             metrics: ingress.http.clone(),
         });
         Ok(Self {
@@ -166,8 +183,13 @@ impl Server {
                 self.lanes.spawn(async move {
                     match TcpStream::from_std(stream) {
                         Ok(stream) => {
-                            let stream = Connection::new(stream, timeout, routes.metrics.clone());
-                            let service = service_fn(move |request| Arc::clone(&routes).serve(request));
+                            let lingers = Arc::new(AtomicBool::new(false));
+                            let limits = Limits { write_timeout: timeout, linger: routes.linger };
+                            let stream =
+                                Connection::new(stream, limits, Arc::clone(&lingers), routes.metrics.clone());
+                            let service = service_fn(move |request| {
+                                Arc::clone(&routes).serve(request, Arc::clone(&lingers))
+                            });
                             let connection = http.serve_connection(TokioIo::new(stream), service);
                             // a client that goes away is its own affair
                             let _ = watcher.watch(connection).await;

@@ -48,12 +48,23 @@ impl Cost {
 impl FromStr for Cost {
     type Err = InvalidCost;
 
-    /// Reads what JSON writes as a number, less sign and exponent: `0`, `12`, `12.5`, `12.50`.
+    /// Reads what JSON writes as a number, less exponent and what is below zero: `0`, `12`, `12.5`, `12.50`, `-0`.
     fn from_str(text: &str) -> Result<Self, InvalidCost> {
-        if let Some(magnitude) = text.strip_prefix('-') {
-            let plain = magnitude.bytes().all(|b| b.is_ascii_digit() || b == b'.');
-            return Err(if plain { InvalidCost::Negative } else { InvalidCost::NotPlainDecimal });
+        match text.strip_prefix('-') {
+            None => Self::from_magnitude(text),
+            Some(magnitude) => match Self::from_magnitude(magnitude) {
+                Ok(Cost(0)) => Ok(Cost(0)),
+                Err(InvalidCost::NotPlainDecimal | InvalidCost::Negative) => {
+                    Err(InvalidCost::NotPlainDecimal)
+                }
+                _ => Err(InvalidCost::Negative),
+            },
         }
+    }
+}
+
+impl Cost {
+    fn from_magnitude(text: &str) -> Result<Self, InvalidCost> {
         let (whole, whole_digits, rest) = leading_digits(text.as_bytes());
         let (fraction, fraction_digits, rest) = match rest {
             [b'.', rest @ ..] => match leading_digits(rest) {
@@ -110,6 +121,9 @@ mod tests {
             ("0", 0, "0.00"),
             ("0.1", 10, "0.10"),
             ("0.01", 1, "0.01"),
+            // what some languages write for a zero that was computed
+            ("-0", 0, "0.00"),
+            ("-0.0", 0, "0.00"),
             ("12345678901234567.89", 1_234_567_890_123_456_789, "12345678901234567.89"),
             ("999999999999999999.99", Cost::MAX.0, "999999999999999999.99"),
         ] {
@@ -143,6 +157,8 @@ mod tests {
             (" 1", InvalidCost::NotPlainDecimal),
             ("1_000", InvalidCost::NotPlainDecimal),
             ("--1", InvalidCost::NotPlainDecimal),
+            ("-1e3", InvalidCost::NotPlainDecimal),
+            ("-", InvalidCost::NotPlainDecimal),
             ("NaN", InvalidCost::NotPlainDecimal),
             ("١", InvalidCost::NotPlainDecimal),
         ] {

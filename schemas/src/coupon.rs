@@ -84,6 +84,10 @@ impl Event for CouponIssue {
         self.accepted_at
     }
 
+    fn ranked_at(&self) -> Option<i64> {
+        None
+    }
+
     fn hash_words<H: Hasher>(&self, _: &mut H) {
         // coupon and user are the natural key
     }

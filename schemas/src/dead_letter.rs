@@ -6,6 +6,16 @@
 /// The topic of dead letters, before any configured prefix.
 pub const DEAD_LETTER_TOPIC: &str = "floodgate.dlq.v1";
 
+/// The reason of letters that `floodgate row reset` writes. Replaying them undoes the reset.
+pub const ROW_RESET: &str = "row-reset";
+
+/// How often the event of a record with these headers has failed by now: once more than its replay says, if it is one.
+pub fn attempts<'h>(headers: impl DoubleEndedIterator<Item = (&'h [u8], Option<&'h [u8]>)>) -> u32 {
+    let before = headers.rev().find(|(name, _)| *name == headers::REPLAY_ATTEMPTS.as_bytes());
+    let before = before.and_then(|(_, value)| std::str::from_utf8(value?).ok()?.parse().ok());
+    before.unwrap_or(0_u32).saturating_add(1)
+}
+
 /// The headers that make a record a dead letter, all of them UTF-8 text, in the order they are written.
 pub mod headers {
     /// The full name of the topic the record stood on.

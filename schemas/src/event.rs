@@ -27,6 +27,9 @@ pub trait Event: Datum + Clone + fmt::Debug + Send + Sync + 'static {
     /// When the ingress took it.
     fn accepted_at(&self) -> Timestamp;
 
+    /// The version or time that decides on its row, in microseconds; `None` where something else does.
+    fn ranked_at(&self) -> Option<i64>;
+
     /// Hashes what the client said beyond the natural key: two events under one idempotency key are the same if it is.
     fn hash_words<H: Hasher>(&self, state: &mut H);
 
@@ -176,7 +179,7 @@ pub struct Accept<'a> {
     pub id: EventIdSource<'a>,
     /// When the ingress took the event; strictly increasing within a process.
     pub accepted_at: Timestamp,
-    /// The latest time a client may name: one bad clock must not freeze a key.
+    /// The latest time a client may name, and in microseconds the greatest version: one bad clock must not freeze a key.
     pub latest: Timestamp,
 }
 

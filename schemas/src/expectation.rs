@@ -71,7 +71,8 @@ pub struct ExpectationWrite {
     pub starforce_cost: Cost,
     /// When the client computed it.
     pub calculated_at: Timestamp,
-    /// Orders writes to one preset; `calculated_at` in microseconds unless the client says otherwise.
+    /// Orders writes to one preset; `calculated_at` in microseconds unless the client says otherwise, and no further
+    /// ahead than that may be.
     pub version: i64,
 }
 
@@ -106,7 +107,7 @@ impl ExpectationWrite {
         let preset_no: PresetNo = fields.required("presetNo")?.number()?;
         let calculated_at = fields.required("calculatedAt")?.time_until(accept.latest)?;
         let version = match fields.optional("version") {
-            Some(version) => version.integer()?,
+            Some(version) => version.version_until(accept.latest)?,
             None => calculated_at.as_micros(),
         };
         Ok(Self {
@@ -180,6 +181,10 @@ impl Event for ExpectationWrite {
 
     fn accepted_at(&self) -> Timestamp {
         self.accepted_at
+    }
+
+    fn ranked_at(&self) -> Option<i64> {
+        Some(self.version)
     }
 
     fn hash_words<H: Hasher>(&self, state: &mut H) {

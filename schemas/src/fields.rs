@@ -11,6 +11,7 @@ use std::str::FromStr;
 use serde::de::{DeserializeSeed, Error as _, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
+use crate::number::{Whole, whole};
 use crate::{Cost, Timestamp};
 
 /// A client's input that is refused, in terms of what the client can change.
@@ -48,6 +49,36 @@ impl Invalid {
     }
 }
 
+/// The text that the bytes of a JSON input are.
+///
+/// # Errors
+/// [`InvalidKind::Malformed`] when they are no UTF-8.
+pub fn utf8(json: &[u8]) -> Result<&str, Invalid> {
+    std::str::from_utf8(json)
+        .map_err(|error| Invalid::malformed(format!("is not valid UTF-8 after byte {}", error.valid_up_to())))
+}
+
+/// Why `text` is no JSON. Says where: line and column, of a single line the column alone, since whoever sends many lines
+/// counts them from elsewhere.
+pub fn not_json(text: &str, error: &serde_json::Error) -> Invalid {
+    if text.starts_with('\u{feff}') {
+        return Invalid::malformed("begins with a byte order mark (U+FEFF), which JSON has not");
+    }
+    let (line, column) = (error.line(), error.column());
+    let place = match text.contains('\n') {
+        true => format!("line {line} column {column}"),
+        false => format!("column {column}"),
+    };
+    Invalid::malformed(format!("is not valid JSON: {} at {place}", reason(error)))
+}
+
+/// The parser's words without its own count of lines and columns.
+fn reason(error: &serde_json::Error) -> String {
+    let place = format!(" at line {} column {}", error.line(), error.column());
+    let told = error.to_string();
+    told.strip_suffix(&place).unwrap_or(&told).to_owned()
+}
+
 /// The raw values of one JSON object, by name.
 #[derive(Debug)]
 pub struct Fields<'a, const N: usize> {
@@ -65,15 +96,14 @@ impl<'a, const N: usize> Fields<'a, N> {
         let mut fields = Fields { names, values: [None; N] };
         let mut refused = None;
         // checked once: the parser would look at every name and value by itself
-        let text = std::str::from_utf8(json)
-            .map_err(|error| Invalid::malformed(format!("is not valid JSON: {error}")))?;
+        let text = utf8(json)?;
         let mut deserializer = serde_json::Deserializer::from_str(text);
         let seed = Split { fields: &mut fields, refused: &mut refused };
         let outcome = seed.deserialize(&mut deserializer).and_then(|()| deserializer.end());
         match (outcome, refused) {
             (_, Some(invalid)) => Err(invalid),
             (Err(error), None) if error.is_data() => Err(Invalid::malformed("is not a JSON object")),
-            (Err(error), None) => Err(Invalid::malformed(format!("is not valid JSON: {error}"))),
+            (Err(error), None) => Err(not_json(text, &error)),
             (Ok(()), None) => Ok(fields),
         }
     }
@@ -206,12 +236,14 @@ impl Field<'_> {
         if !inner.contains('\\') {
             return Ok(Cow::Borrowed(inner));
         }
-        let unescaped: String = serde_json::from_str(self.raw)
-            .map_err(|error| Invalid { field: Some(self.name.into()), ..Invalid::malformed(error) })?;
+        let unescaped: String = serde_json::from_str(self.raw).map_err(|error| {
+            let detail = format!("is not a valid JSON string: {}", reason(&error));
+            Invalid { field: Some(self.name.into()), ..Invalid::malformed(detail) }
+        })?;
         Ok(Cow::Owned(unescaped))
     }
 
-    /// A whole number between -2⁶³ and 2⁶³-1, written without point or exponent.
+    /// A whole number between -2⁶³ and 2⁶³-1, however JSON writes it: `12`, `12.0` and `1.2e1` are the same.
     ///
     /// # Errors
     /// [`InvalidKind::Shape`] when it is no number, [`InvalidKind::Value`] when it is not whole or too large.
@@ -219,7 +251,15 @@ impl Field<'_> {
         if !self.is_number() {
             return Err(self.shape("must be a whole number"));
         }
-        self.raw.parse().map_err(|_| self.value("must be a whole number between -2^63 and 2^63-1"))
+        // almost all are written as digits
+        if let Ok(number) = self.raw.parse() {
+            return Ok(number);
+        }
+        match whole(self.raw) {
+            Whole::Number(number) => Ok(number),
+            Whole::TooLarge => Err(self.value("must lie between -2^63 and 2^63-1")),
+            Whole::Fraction => Err(self.value("must be a whole number, without a fraction")),
+        }
     }
 
     /// A number made into a type that checks its range.
@@ -257,6 +297,21 @@ impl Field<'_> {
     /// As [`Field::text`], and [`InvalidKind::Value`] for what [`Timestamp`] refuses.
     pub fn time(&self) -> Result<Timestamp, Invalid> {
         Timestamp::from_str(&self.text()?).map_err(|reason| self.value(reason))
+    }
+
+    /// A whole number that orders writes as times do: not beyond `latest`, in microseconds.
+    ///
+    /// # Errors
+    /// As [`Field::integer`], and [`InvalidKind::Value`] when it is greater.
+    pub fn version_until(&self, latest: Timestamp) -> Result<i64, Invalid> {
+        let version = self.integer()?;
+        if version > latest.as_micros() {
+            let latest = latest.as_micros();
+            return Err(self.value(format!(
+                "lies too far ahead: no later write could count (at most {latest} now, which is microseconds since 1970)"
+            )));
+        }
+        Ok(version)
     }
 
     /// An RFC 3339 time not after `latest`.
@@ -305,13 +360,31 @@ mod tests {
     }
 
     #[test]
-    fn numbers_are_whole_and_in_range() {
-        let integer = |raw: &'static str| Field { name: "a", raw }.integer().map_err(|e| e.kind);
-        assert_eq!(integer("9223372036854775807"), Ok(i64::MAX));
-        assert_eq!(integer("9223372036854775808"), Err(InvalidKind::Value));
-        assert_eq!(integer("1.0"), Err(InvalidKind::Value));
-        assert_eq!(integer("1e3"), Err(InvalidKind::Value));
-        assert_eq!(integer("\"1\""), Err(InvalidKind::Shape));
-        assert_eq!(integer("true"), Err(InvalidKind::Shape));
+    fn numbers_are_refused_by_reason() {
+        let integer = |raw: &'static str| Field { name: "a", raw }.integer().map_err(|e| (e.kind, e.detail));
+        assert_eq!(integer("1.0"), Ok(1));
+        for (raw, kind, detail) in [
+            ("9223372036854775808", InvalidKind::Value, "must lie between -2^63 and 2^63-1"),
+            ("1.5", InvalidKind::Value, "must be a whole number, without a fraction"),
+            ("\"1\"", InvalidKind::Shape, "must be a whole number"),
+            ("true", InvalidKind::Shape, "must be a whole number"),
+        ] {
+            assert_eq!(integer(raw), Err((kind, detail.to_owned())), "{raw}");
+        }
+    }
+
+    #[test]
+    fn places_are_those_of_what_was_sent() {
+        let detail = |json: &str| refused(json).detail;
+        assert_eq!(detail(r#"{"a":1,}"#), "is not valid JSON: trailing comma at column 8");
+        assert_eq!(detail("{\n\"a\":1,}"), "is not valid JSON: trailing comma at line 2 column 7");
+        assert_eq!(detail("\u{feff}{}"), "begins with a byte order mark (U+FEFF), which JSON has not");
+        let bytes = Fields::parse(&NAMES, b"{\"a\":\"\xff\"}").unwrap_err();
+        assert_eq!(bytes.detail, "is not valid UTF-8 after byte 6");
+        let half = Field { name: "a", raw: r#""\ud800""# }.text().unwrap_err();
+        assert!(
+            half.detail.starts_with("is not a valid JSON string: ") && !half.detail.contains(" line "),
+            "{half}"
+        );
     }
 }

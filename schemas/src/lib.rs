@@ -26,6 +26,7 @@ mod fields;
 mod ids;
 mod like;
 mod mixed;
+mod number;
 pub mod text;
 mod time;
 
@@ -35,7 +36,7 @@ pub use datum::InvalidDatum;
 pub use dead_letter::DEAD_LETTER_TOPIC;
 pub use event::{Accept, Event, EventId, EventIdSource, EventType, IdempotencyKey, Keying};
 pub use expectation::{ExpectationWrite, PresetNo};
-pub use fields::{Field, Fields, Invalid, InvalidKind};
+pub use fields::{Field, Fields, Invalid, InvalidKind, not_json, utf8};
 pub use ids::{CharacterId, CouponId, InvalidId, LikerAccountId, TargetOcid, UserId};
 pub use like::{Like, LikeAction};
 pub use mixed::{InvalidMixed, Mixed};

@@ -177,6 +177,10 @@ impl Event for Like {
         self.accepted_at
     }
 
+    fn ranked_at(&self) -> Option<i64> {
+        Some(self.occurred_at.as_micros())
+    }
+
     fn hash_words<H: Hasher>(&self, state: &mut H) {
         self.occurred_at.hash(state);
     }

@@ -1,13 +1,13 @@
 //! The rules at their edges: names that are fixed, limits, and what makes two events the same words.
-#![allow(clippy::unwrap_used, missing_docs)]
+#![allow(clippy::unwrap_used, clippy::panic, missing_docs)]
 
 use std::hash::{DefaultHasher, Hasher};
 
 use floodgate_schemas::codec::{decode, encode};
 use floodgate_schemas::examples::{at, coupon_issue, event_id, expectation, like};
 use floodgate_schemas::{
-    Accept, CharacterId, CouponId, Event, EventId, EventIdSource, EventType, Fields, IdempotencyKey,
-    InvalidKind, Like, LikeAction, Mixed, Timestamp,
+    Accept, CharacterId, CouponId, Event, EventId, EventIdSource, EventType, ExpectationWrite, Fields,
+    IdempotencyKey, Invalid, InvalidKind, InvalidMixed, Like, LikeAction, Mixed, Timestamp,
 };
 
 #[test]
@@ -56,6 +56,42 @@ fn times_end_where_they_should() {
     assert_eq!(until("2026-11-21T10:00:00Z"), Ok(at(0)));
     assert_eq!(until("2026-11-21T09:59:59.999999Z"), Ok(at(-1)));
     assert_eq!(until("2026-11-21T10:00:00.000001Z"), Err(InvalidKind::Value));
+}
+
+/// A version is bounded like the time it stands for, on the single route and in batches; counters are far below.
+#[test]
+fn versions_lie_no_further_ahead_than_times() {
+    let costs = ["totalExpectedCost", "blackCubeCost", "redCubeCost", "additionalCubeCost", "starforceCost"];
+    let json = |version: &str| {
+        let costs: String = costs.iter().map(|name| format!("\"{name}\":0,")).collect();
+        format!(
+            "{{\"characterId\":1,\"presetNo\":1,{costs}\"calculatedAt\":\"2026-11-21T10:00:00Z\",\"version\":{version}}}"
+        )
+    };
+    let told = |invalid: Invalid| (invalid.kind, invalid.field.unwrap_or_default().into_owned());
+    let single = |version: &str| {
+        let read = ExpectationWrite::from_json(json(version).as_bytes(), &accept(None));
+        read.map(|event| event.version).map_err(told)
+    };
+    let in_batch = |version: &str| {
+        let json = json(version).replace('{', "{\"type\":\"expectation\",");
+        match Mixed::from_json(json.as_bytes(), accept) {
+            Ok(Mixed::Expectation(event)) => Ok(event.version),
+            Ok(other) => panic!("{other:?}"),
+            Err(InvalidMixed { invalid, .. }) => Err(told(invalid)),
+        }
+    };
+    let latest = at(0).as_micros();
+    for version in [i64::MIN, -1, 0, 1, 2, 3, latest - 1, latest] {
+        assert_eq!(single(&version.to_string()), Ok(version));
+        assert_eq!(in_batch(&version.to_string()), Ok(version));
+    }
+    assert_eq!(single("null"), Ok(latest), "without one it is the time");
+    for version in [(latest + 1).to_string(), i64::MAX.to_string(), "9.2e18".to_owned()] {
+        let refused = Err((InvalidKind::Value, "version".to_owned()));
+        assert_eq!(single(&version), refused, "{version}");
+        assert_eq!(in_batch(&version), refused, "{version}");
+    }
 }
 
 #[test]

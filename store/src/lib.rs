@@ -43,6 +43,7 @@ mod migrations;
 mod open;
 mod postgres;
 mod recount;
+mod reset;
 mod rows;
 mod sqlite;
 mod store;
@@ -52,6 +53,7 @@ pub use audit::{Audit, Difference, Discrepancies, Discrepancy, Recount, Repair, 
 pub use config::{Config, OpenError};
 pub use migrations::{MigrateError, MigrationReport, SchemaState};
 pub use open::{migrate, open};
+pub use reset::{Reset, RowKey, RowRank};
 pub use rows::{
     Coupon, CouponCreated, Decision, DecisionStatus, ExpectationRow, InvalidStock, NewCoupon, Stock,
 };

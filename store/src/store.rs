@@ -10,6 +10,7 @@ use floodgate_schemas::{
 
 use crate::SchemaState;
 use crate::audit::{Audit, Recount, Repair};
+use crate::reset::Reset;
 use crate::rows::{Coupon, CouponCreated, Decision, ExpectationRow, NewCoupon};
 
 /// A boxed future: one allocation per batch or request, which lets the traits be object-safe.
@@ -29,6 +30,7 @@ pub trait Store:
     + Repair<ExpectationWrite>
     + Repair<CouponIssue>
     + Repair<Like>
+    + Reset
 {
 }
 
@@ -45,6 +47,7 @@ impl<S> Store for S where
         + Repair<ExpectationWrite>
         + Repair<CouponIssue>
         + Repair<Like>
+        + Reset
 {
 }
 

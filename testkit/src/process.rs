@@ -36,14 +36,28 @@ struct State {
 impl Process {
     /// Starts `command`. `name` is what error messages and the two log files in the folder `logs` call it; environment,
     /// arguments and folder are set on the command.
-    pub fn spawn(name: &str, mut command: Command, logs: &Path) -> Result<Process> {
+    pub fn spawn(name: &str, command: Command, logs: &Path) -> Result<Process> {
+        Self::spawn_with_stderr(name, command, logs, None)
+    }
+
+    /// The same with another standard error than a file, which is then missing from what is said about it.
+    pub fn spawn_with_stderr(
+        name: &str,
+        mut command: Command,
+        logs: &Path,
+        own_stderr: Option<Stdio>,
+    ) -> Result<Process> {
         let guard = guard()?;
         let serial = guard.serial();
         let stdout = logs.join(format!("{name}-{serial}.out"));
         let stderr = logs.join(format!("{name}-{serial}.err"));
         let create =
             |path: &Path| File::create(path).with_context(|| format!("cannot create {}", path.display()));
-        command.stdin(Stdio::null()).stdout(create(&stdout)?).stderr(create(&stderr)?).process_group(0);
+        command.stdin(Stdio::null()).stdout(create(&stdout)?).process_group(0);
+        match own_stderr {
+            Some(own) => command.stderr(own),
+            None => command.stderr(create(&stderr)?),
+        };
         guard.register(serial, &mut command);
         match command.spawn() {
             Ok(child) => {

@@ -37,6 +37,11 @@ pub fn from_now(seconds: u64) -> String {
     (Timestamp::now() + Duration::from_secs(seconds)).to_string()
 }
 
+/// A version that stands for a time.
+pub fn in_microseconds(seconds: i64) -> i64 {
+    Timestamp::now().as_microsecond() + seconds * 1_000_000
+}
+
 /// Checks a problem in all its parts and returns it.
 pub fn problem(answer: &Answer, status: u16, name: &str, field: Option<&str>) -> Result<Value> {
     let told = format!("{} {}", answer.status, answer.text());

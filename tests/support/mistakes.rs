@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::answers::{expectation, from_now, in_an_hour, valid_expectation};
+use super::answers::{expectation, from_now, in_an_hour, in_microseconds, valid_expectation};
 use super::client::Ask;
 
 /// A request, and the status, the problem and the field it is answered with.
@@ -78,6 +78,30 @@ fn mistakes_in_expectations() -> Vec<Mistake> {
         (with("presetNo", json!(null)), 400, "invalid-field", Some("presetNo")),
         (with("version", json!("1")), 400, "invalid-field", Some("version")),
         (with("version", json!(u64::MAX)), 422, "invalid-value", Some("version")),
+        (with("version", json!(i64::MAX)), 422, "invalid-value", Some("version")),
+        (with("version", json!(in_microseconds(600))), 422, "invalid-value", Some("version")),
+        (with("version", json!(1.5)), 422, "invalid-value", Some("version")),
+        (
+            post().json(expectation().to_string().replace("4711", "1E400")),
+            422,
+            "invalid-value",
+            Some("characterId"),
+        ),
+        (
+            post().json(expectation().to_string().replace("4711", "-0")),
+            422,
+            "invalid-value",
+            Some("characterId"),
+        ),
+        (with("calculatedAt", json!("2016-12-31T23:59:60Z")), 422, "invalid-value", Some("calculatedAt")),
+        (with("calculatedAt", json!("2026-01-02T24:00:00Z")), 422, "invalid-value", Some("calculatedAt")),
+        (
+            with("calculatedAt", json!("2026-01-02T03:04:05+24:00")),
+            422,
+            "invalid-value",
+            Some("calculatedAt"),
+        ),
+        (with("calculatedAt", json!("0000-01-01T00:00:00Z")), 422, "invalid-value", Some("calculatedAt")),
         (with("calculatedAt", json!(1_767_323_045)), 400, "invalid-field", Some("calculatedAt")),
         (with("calculatedAt", json!("yesterday")), 422, "invalid-value", Some("calculatedAt")),
         (with("calculatedAt", json!("2026-01-02")), 422, "invalid-value", Some("calculatedAt")),
@@ -141,6 +165,8 @@ fn mistakes_in_expectations() -> Vec<Mistake> {
     all.push((read("1"), 404, "not-found", None));
     all.push((read("0"), 422, "invalid-value", Some("characterId")));
     all.push((read("x"), 422, "invalid-value", Some("characterId")));
+    all.push((read("+1"), 422, "invalid-value", Some("characterId")));
+    all.push((read("9223372036854775808"), 422, "invalid-value", Some("characterId")));
     all
 }
 
@@ -195,6 +221,9 @@ fn mistakes_in_likes() -> Vec<Mistake> {
         (like("t%00", "l"), 422, "invalid-value", Some("targetOcid")),
         (like("t", "l%1F"), 422, "invalid-value", Some("likerAccountId")),
         (like("t%FF", "l"), 400, "invalid-request", Some("path")),
+        (like("t%2", "l"), 400, "invalid-request", Some("path")),
+        (like("t", "l%zz"), 400, "invalid-request", Some("path")),
+        (unlike(r#"{"occurredAt":"\ud800"}"#), 400, "malformed-json", Some("occurredAt")),
         (Ask::get(format!("/api/v6/characters/{long}/likes")), 422, "invalid-value", Some("targetOcid")),
         (
             Ask::get(format!("/api/v6/characters/t/likes/{long}")),

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
@@ -173,21 +173,36 @@ impl World {
 
     /// Starts a node on ports of its own and does not wait.
     pub fn launch(&self, args: &[&str]) -> Result<Node> {
+        self.launch_with_stderr(args, None)
+    }
+
+    /// The same, with another standard error than a file.
+    pub fn launch_with_stderr(&self, args: &[&str], stderr: Option<Stdio>) -> Result<Node> {
         let address = || Ok(SocketAddr::from((Ipv4Addr::LOCALHOST, ports::free_port()?)));
         let (http, admin): (Result<_>, Result<_>) = (address(), address());
         let (http, admin) = (http?, admin?);
         let args: Vec<String> = args.iter().map(|arg| (*arg).to_owned()).collect();
-        let process = self.spawn(&args, http, admin)?;
+        let process = self.spawn_with_stderr(&args, http, admin, stderr)?;
         Ok(Node { args, http, admin, process, clients: [Client::new(http), Client::new(admin)] })
     }
 
     pub(super) fn spawn(&self, args: &[String], http: SocketAddr, admin: SocketAddr) -> Result<Arc<Process>> {
+        self.spawn_with_stderr(args, http, admin, None)
+    }
+
+    fn spawn_with_stderr(
+        &self,
+        args: &[String],
+        http: SocketAddr,
+        admin: SocketAddr,
+        stderr: Option<Stdio>,
+    ) -> Result<Arc<Process>> {
         let args: Vec<&str> = args.iter().map(String::as_str).collect();
         let mut command = self.binary(&args);
         command.env("FLOODGATE__HTTP__LISTEN", http.to_string());
         command.env("FLOODGATE__ADMIN__LISTEN", admin.to_string());
         let name = args.first().copied().unwrap_or("default");
-        let process = Arc::new(Process::spawn(name, command, self.logs.path())?);
+        let process = Arc::new(Process::spawn_with_stderr(name, command, self.logs.path(), stderr)?);
         self.processes.lock().unwrap().push(Arc::clone(&process));
         Ok(process)
     }

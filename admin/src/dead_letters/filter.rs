@@ -1,6 +1,7 @@
 //! Which letters are meant, in the words that the command line and `/dlq` share.
 
 use floodgate_buffer::{EventOrigin, TopicNames};
+use floodgate_schemas::dead_letter::ROW_RESET;
 use floodgate_schemas::text::escaped;
 use floodgate_schemas::{EventType, Timestamp};
 
@@ -18,6 +19,8 @@ pub struct Filter {
     until: Option<Timestamp>,
     key: Option<String>,
     origin: Option<EventOrigin>,
+    /// Whether letters of rows that were set back are meant only by their reason or origin.
+    spares_resets: bool,
 }
 
 /// A filter or another parameter cannot be read: tell whoever wrote it.
@@ -56,14 +59,21 @@ impl Filter {
         Ok(())
     }
 
+    /// The same, without letters of rows that were set back, unless it names their reason or an origin: replaying them
+    /// would undo that.
+    pub(super) fn for_replay(self) -> Self {
+        Self { spares_resets: self.reason.is_none() && self.origin.is_none(), ..self }
+    }
+
     pub(super) fn matches(&self, letter: &Letter<'_>) -> bool {
-        let Self { of, reason, since, until, key, origin } = self;
+        let Self { of, reason, since, until, key, origin, spares_resets } = self;
         of.is_none_or(|of| of == letter.origin.of)
             && reason.as_ref().is_none_or(|reason| *reason == letter.reason)
             && since.is_none_or(|since| since <= letter.failed_at)
             && until.is_none_or(|until| letter.failed_at < until)
             && key.as_ref().is_none_or(|key| letter.key.is_some_and(|bytes| is_key(key, bytes)))
             && origin.is_none_or(|origin| origin == letter.origin)
+            && !(*spares_resets && letter.reason == ROW_RESET)
     }
 }
 

@@ -75,6 +75,7 @@ impl Replay {
     /// # Errors
     /// [`ScanError`] says whether trying again can help.
     pub fn plan(strategy: &dyn Strategy, plan: ReplayPlan) -> Result<Self, ScanError> {
+        let plan = ReplayPlan { filter: plan.filter.for_replay(), ..plan };
         let limits = ScanLimits::NONE;
         let mut scan = Scan::open(strategy, &limits)?;
         let mut index = Index::new(&TopicNames::new(strategy), &plan.filter, plan.attempts_max, &limits);

@@ -15,7 +15,7 @@ use uuid::Uuid;
 
 use super::json;
 use crate::Ingress;
-use crate::extract::{Json, NoQuery, Params, WriteHead, param};
+use crate::extract::{Json, NoQuery, Params, Write, param};
 use crate::problem::Problem;
 
 /// `POST /api/v6/coupons`
@@ -49,13 +49,24 @@ fn new_coupon(body: &[u8]) -> Result<NewCoupon, Invalid> {
     }
 }
 
+/// The coupon that a path names.
+pub(super) struct OfCoupon(CouponId);
+
+impl FromRequestParts<Arc<Ingress>> for OfCoupon {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, ingress: &Arc<Ingress>) -> Result<Self, Problem> {
+        let Params(coupon) = Params::<String>::from_request_parts(parts, ingress).await?;
+        param("couponId", coupon).map(Self)
+    }
+}
+
 /// `GET /api/v6/coupons/{couponId}`
 pub(super) async fn read(
     State(ingress): State<Arc<Ingress>>,
     _: NoQuery,
-    Params(coupon): Params<String>,
+    OfCoupon(coupon): OfCoupon,
 ) -> Result<Response, Problem> {
-    let coupon: CouponId = param("couponId", coupon)?;
     match ingress.reads.coupon(&coupon).await? {
         Some(found) => Ok(json(StatusCode::OK, &CouponBody::from(&found))),
         None => Err(Problem::not_found(format!("there is no coupon {coupon}"))),
@@ -65,13 +76,10 @@ pub(super) async fn read(
 /// `POST /api/v6/coupons/{couponId}/issues`
 pub(super) async fn issue(
     State(ingress): State<Arc<Ingress>>,
-    path: Result<Params<String>, Problem>,
-    head: Result<WriteHead, Problem>,
-    body: Result<Json, Problem>,
+    write: Result<Write<OfCoupon, Json>, Problem>,
 ) -> Result<Response, Problem> {
     let check = || -> Result<CouponIssue, Problem> {
-        let (Params(coupon), WriteHead { key }, Json(body)) = (path?, head?, body?);
-        let coupon: CouponId = param("couponId", coupon)?;
+        let Write { path: OfCoupon(coupon), key, body: Json(body) } = write?;
         let user = Fields::parse(&["userId"], &body)?.required("userId")?.id()?;
         Ok(CouponIssue::new(coupon, user, &ingress.accept(key.as_ref())))
     };

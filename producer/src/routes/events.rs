@@ -12,7 +12,7 @@ use axum::extract::State;
 use axum::http::request::Parts;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use floodgate_schemas::Invalid;
+use floodgate_schemas::{Invalid, not_json, utf8};
 use serde::Serialize;
 use serde::de::{SeqAccess, Visitor};
 use serde_json::value::RawValue;
@@ -20,7 +20,7 @@ use serde_json::value::RawValue;
 use super::JSON;
 use crate::Ingress;
 use crate::extract::{Events, NoQuery};
-use crate::problem::{Effect, Problem};
+use crate::problem::{Effect, Place, Problem};
 use crate::publish::Published;
 
 /// `POST /api/v6/events`
@@ -30,12 +30,21 @@ pub(super) async fn write(
     _: NoKey,
     body: Events,
 ) -> Result<Response, Problem> {
-    let events = match &body {
-        Events::Array(body) => split_array(body, ingress.limits.events_max)?,
-        Events::Lines(body) => split_lines(body, ingress.limits.events_max)?,
+    let (lines, events) = match &body {
+        Events::Array(body) => (None, split_array(body, ingress.limits.events_max)?),
+        Events::Lines(body) => {
+            let (lines, events) = split_lines(body, ingress.limits.events_max)?;
+            (Some(lines), events)
+        }
     };
     let held = ingress.bodies.hold(events.len().saturating_mul(RESULT_BYTES))?;
-    let published = ingress.publish_all(&events).await;
+    let mut published = ingress.publish_all(&events).await;
+    for (index, published) in published.iter_mut().enumerate() {
+        if let Err(problem) = &mut published.result {
+            let line = lines.as_ref().and_then(|lines| lines.get(index));
+            problem.stands_at(line.map_or(Place::Index(index), |line| Place::Line(*line)));
+        }
+    }
     let results = published.iter().map(Item::from).collect();
     let body = serde_json::to_vec(&Results { results }).map_err(|e| Problem::internal(e.to_string()))?;
     let body = held.until_dropped(body.into());
@@ -93,8 +102,7 @@ impl<'a> From<&'a Published> for Item<'a> {
 /// The raw elements of a JSON array.
 fn split_array(body: &[u8], max: usize) -> Result<Vec<&[u8]>, Problem> {
     // checked once: the parser would look at every element by itself
-    let text = std::str::from_utf8(body)
-        .map_err(|error| Invalid::malformed(format!("is not valid JSON: {error}")))?;
+    let text = utf8(body)?;
     let mut deserializer = serde_json::Deserializer::from_str(text);
     let elements = serde::Deserializer::deserialize_seq(&mut deserializer, Elements { max })
         .and_then(|elements| deserializer.end().map(|()| elements));
@@ -102,7 +110,7 @@ fn split_array(body: &[u8], max: usize) -> Result<Vec<&[u8]>, Problem> {
         Ok(Some(elements)) => Ok(elements),
         Ok(None) => Err(Problem::too_many_events(max)),
         Err(error) if error.is_data() => Err(Invalid::malformed("is not a JSON array").into()),
-        Err(error) => Err(Invalid::malformed(format!("is not valid JSON: {error}")).into()),
+        Err(error) => Err(not_json(text, &error).into()),
     }
 }
 
@@ -130,14 +138,15 @@ impl<'a> Visitor<'a> for Elements {
     }
 }
 
-/// The lines of an NDJSON body; empty ones, such as after the last line break, are none.
-fn split_lines(body: &[u8], max: usize) -> Result<Vec<&[u8]>, Problem> {
-    let lines = body.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii).filter(|line| !line.is_empty());
-    let lines: Vec<&[u8]> = lines.take(max + 1).collect();
+/// The lines of an NDJSON body, with their numbers from 1; empty ones, such as after the last line break, are none.
+fn split_lines(body: &[u8], max: usize) -> Result<(Vec<usize>, Vec<&[u8]>), Problem> {
+    let is_empty = |line: &[u8]| line.iter().all(|byte| matches!(byte, b' ' | b'\t' | b'\r'));
+    let lines = (1..).zip(body.split(|byte| *byte == b'\n')).filter(|(_, line)| !is_empty(line));
+    let (numbers, lines): (Vec<usize>, Vec<&[u8]>) = lines.take(max + 1).unzip();
     if lines.len() > max {
         return Err(Problem::too_many_events(max));
     }
-    Ok(lines)
+    Ok((numbers, lines))
 }
 
 #[cfg(test)]
@@ -158,10 +167,10 @@ mod tests {
     }
 
     #[test]
-    fn lines_are_split_without_empty_ones() {
+    fn lines_are_split_without_empty_ones_and_keep_their_numbers() {
         let split = |body: &'static str| split_lines(body.as_bytes(), 2).map_err(|problem| problem.name());
-        assert_eq!(split("1\r\n\n 2 \n"), Ok(vec![b"1".as_slice(), b"2"]));
-        assert_eq!(split("\n\n"), Ok(vec![]));
+        assert_eq!(split("1\r\n\n 2 \n"), Ok((vec![1, 3], vec![b"1\r".as_slice(), b" 2 "])));
+        assert_eq!(split("\n \t\r\n"), Ok((vec![], vec![])));
         assert_eq!(split("1\n2\n3"), Err("too-many-events"));
     }
 }

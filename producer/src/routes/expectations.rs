@@ -12,17 +12,16 @@ use serde::Serialize;
 use super::{accepted, json};
 use crate::Ingress;
 use crate::cache::Found;
-use crate::extract::{Json, NoQuery, Params, WriteHead};
+use crate::extract::{Json, NoParams, NoQuery, Params, Write};
 use crate::problem::Problem;
 
 /// `POST /api/v6/expectations`
 pub(super) async fn write(
     State(ingress): State<Arc<Ingress>>,
-    head: Result<WriteHead, Problem>,
-    body: Result<Json, Problem>,
+    write: Result<Write<NoParams, Json>, Problem>,
 ) -> Result<Response, Problem> {
     let check = || -> Result<ExpectationWrite, Problem> {
-        let (WriteHead { key }, Json(body)) = (head?, body?);
+        let Write { path: NoParams, key, body: Json(body) } = write?;
         Ok(ExpectationWrite::from_json(&body, &ingress.accept(key.as_ref()))?)
     };
     ingress.publish(check()).await.map(accepted)
@@ -46,7 +45,11 @@ pub(super) async fn read(
 
 fn character_id(text: &str) -> Result<CharacterId, Problem> {
     let refused = |detail: String| Problem::from(Invalid::field(InvalidKind::Value, "characterId", detail));
-    let number: i64 = text.parse().map_err(|_| refused("must be a whole number".to_owned()))?;
+    let digits = text.strip_prefix('-').unwrap_or(text);
+    if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Err(refused("must be a whole number, written as its digits".to_owned()));
+    }
+    let number: i64 = text.parse().map_err(|_| refused("must lie between 1 and 2^63-1".to_owned()))?;
     CharacterId::try_from(number).map_err(|reason| refused(reason.to_string()))
 }
 

@@ -2,50 +2,54 @@
 
 use std::sync::Arc;
 
-use axum::extract::State;
+use axum::extract::{FromRequestParts, State};
 use axum::http::StatusCode;
+use axum::http::request::Parts;
 use axum::response::Response;
 use floodgate_schemas::{Fields, Like, LikeAction, LikerAccountId, TargetOcid};
 use serde::Serialize;
 
 use super::{accepted, json};
 use crate::Ingress;
-use crate::extract::{NoQuery, OptionalJson, Params, WriteHead, param};
+use crate::extract::{NoQuery, OptionalJson, Params, Write, param};
 use crate::problem::Problem;
 
-type Pair = Params<(String, String)>;
+/// Who is liked and who likes, as a path names them.
+pub(super) struct Pair(TargetOcid, LikerAccountId);
+
+impl FromRequestParts<Arc<Ingress>> for Pair {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, ingress: &Arc<Ingress>) -> Result<Self, Problem> {
+        let Params((target, liker)) = Params::<(String, String)>::from_request_parts(parts, ingress).await?;
+        Ok(Self(param("targetOcid", target)?, param("likerAccountId", liker)?))
+    }
+}
 
 /// `PUT /api/v6/characters/{targetOcid}/likes/{likerAccountId}`
 pub(super) async fn like(
     State(ingress): State<Arc<Ingress>>,
-    path: Result<Pair, Problem>,
-    head: Result<WriteHead, Problem>,
-    body: Result<OptionalJson, Problem>,
+    write: Result<Write<Pair, OptionalJson>, Problem>,
 ) -> Result<Response, Problem> {
-    let checked = check(&ingress, LikeAction::Like, path, head, body);
+    let checked = check(&ingress, LikeAction::Like, write);
     ingress.publish(checked).await.map(accepted)
 }
 
 /// `DELETE /api/v6/characters/{targetOcid}/likes/{likerAccountId}`
 pub(super) async fn unlike(
     State(ingress): State<Arc<Ingress>>,
-    path: Result<Pair, Problem>,
-    head: Result<WriteHead, Problem>,
-    body: Result<OptionalJson, Problem>,
+    write: Result<Write<Pair, OptionalJson>, Problem>,
 ) -> Result<Response, Problem> {
-    let checked = check(&ingress, LikeAction::Unlike, path, head, body);
+    let checked = check(&ingress, LikeAction::Unlike, write);
     ingress.publish(checked).await.map(accepted)
 }
 
 fn check(
     ingress: &Ingress,
     action: LikeAction,
-    path: Result<Pair, Problem>,
-    head: Result<WriteHead, Problem>,
-    body: Result<OptionalJson, Problem>,
+    write: Result<Write<Pair, OptionalJson>, Problem>,
 ) -> Result<Like, Problem> {
-    let (Params(pair), WriteHead { key }, OptionalJson(body)) = (path?, head?, body?);
-    let (target, liker) = ids(pair)?;
+    let Write { path: Pair(target, liker), key, body: OptionalJson(body) } = write?;
     let accept = ingress.accept(key.as_ref());
     let occurred_at = match body {
         Some(body) => Fields::parse(&["occurredAt"], &body)?
@@ -55,10 +59,6 @@ fn check(
         None => None,
     };
     Ok(Like::new(target, liker, action, occurred_at, &accept)?)
-}
-
-fn ids((target, liker): (String, String)) -> Result<(TargetOcid, LikerAccountId), Problem> {
-    Ok((param("targetOcid", target)?, param("likerAccountId", liker)?))
 }
 
 /// `GET /api/v6/characters/{targetOcid}/likes`
@@ -82,13 +82,12 @@ pub(super) async fn count(
 pub(super) async fn liked(
     State(ingress): State<Arc<Ingress>>,
     _: NoQuery,
-    Params(pair): Pair,
+    Pair(target, liker): Pair,
 ) -> Result<Response, Problem> {
     #[derive(Serialize)]
     struct Liked {
         liked: bool,
     }
-    let (target, liker) = ids(pair)?;
     let liked = ingress.reads.liked(&target, &liker).await?;
     Ok(json(StatusCode::OK, &Liked { liked }))
 }

@@ -14,6 +14,7 @@ pub mod coupons;
 pub mod delivery;
 pub mod expectations;
 pub mod likes;
+pub mod reset;
 pub mod schema;
 pub mod values;
 
@@ -111,6 +112,8 @@ macro_rules! store_contract {
             a_sound_database_recounts = audit::nothing_to_find,
             every_hole_is_found = audit::holes,
             answers_are_cut_and_counted = audit::answers_are_cut,
+            expectations_are_set_back = reset::expectations,
+            likes_are_set_back = reset::likes,
             likes_at_once = concurrency::likes,
             expectations_at_once = concurrency::expectations,
             coupons_at_once = concurrency::coupons,

@@ -14,8 +14,9 @@ mod coupons;
 mod expectations;
 mod likes;
 mod reads;
-mod site;
 mod repair;
+mod reset;
+mod site;
 mod types;
 
 use std::str::FromStr;

@@ -35,7 +35,7 @@ const LIKE_COUNT: &str = "SELECT count FROM like_counts WHERE target_ocid = $1";
 const LIKED: &str = "SELECT liked FROM likes WHERE target_ocid = $1 AND liker_account_id = $2";
 
 impl PostgresStore {
-    async fn request<T>(
+    pub(super) async fn request<T>(
         &self,
         query: impl AsyncFnOnce(&mut PgConnection) -> Result<T, Error>,
     ) -> Result<T, ReadError> {

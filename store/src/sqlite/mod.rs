@@ -15,8 +15,9 @@ mod coupons;
 mod expectations;
 mod likes;
 mod reads;
-mod site;
 mod repair;
+mod reset;
+mod site;
 
 use std::io::ErrorKind;
 use std::path::PathBuf;

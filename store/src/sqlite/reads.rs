@@ -33,7 +33,7 @@ const LIKE_COUNT: &str = "SELECT count FROM like_counts WHERE target_ocid = ?1";
 const LIKED: &str = "SELECT liked FROM likes WHERE target_ocid = ?1 AND liker_account_id = ?2";
 
 impl SqliteStore {
-    async fn read<T>(
+    pub(super) async fn read<T>(
         &self,
         query: impl AsyncFnOnce(&mut SqliteConnection) -> Result<T, Error>,
     ) -> Result<T, ReadError> {

@@ -1,0 +1,276 @@
+//! Sets one row back whose rank keeps every write from counting, so that the ledger balances afterwards.
+//!
+//! # The hard idea
+//!
+//! Lowering the rank of a row is easy; what it leaves behind is not. The event that stood there is then in the log and
+//! not on its row any more, and so is every event that it had superseded: to `floodgate verify` all of them would be
+//! missing. So the log decides what the row is to say. Every record of the row beyond the bound becomes a dead letter of
+//! its own reason, which accounts for it; and the greatest event that is left is applied again, which accounts for all
+//! others. The row then is as if what is beyond the bound had never been sent.
+//!
+//! The order makes it safe to kill and to repeat, and to run beside consumers. Letters come first: an event that is on
+//! its row counts as that, whatever letters there are. Then the row is lowered, in one statement. From there on every
+//! event that consumers apply counts, and those they passed over until then are in the log before its end as it is *now*:
+//! so the log is read on to there, and only then the greatest is applied. A row at the lowest rank is one that a run may
+//! have left there, and is gone through again.
+//!
+//! Records beyond the bound that the group has not committed are not touched: the group would put them on the row again.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use floodgate_buffer::{
+    Header, Log, LogError, Offset, Outcome, Partition, Publish, Receipts, Received, Record, Strategy, Topic,
+};
+use floodgate_schemas::codec::decode;
+use floodgate_schemas::dead_letter::{ROW_RESET, attempts, headers};
+use floodgate_schemas::{Event, EventId, ExpectationWrite, Like, Timestamp};
+use floodgate_store::{Apply, RowKey, RowRank, Store};
+use tokio::runtime::Handle;
+
+use crate::dead_letters::DeadLetters;
+use crate::read::CHUNK_EVENTS;
+use crate::{VerifyError, blocking};
+
+/// How long the strategy may take to become ready, and to acknowledge letters.
+const PATIENCE: Duration = Duration::from_secs(30);
+const READY_PAUSE: Duration = Duration::from_millis(50);
+
+/// Which row is to be set back, and from which ranks on.
+pub struct RowReset {
+    /// Where the events are.
+    pub strategy: Arc<dyn Strategy>,
+    /// Where the row is.
+    pub store: Arc<dyn Store>,
+    /// The row.
+    pub row: RowKey,
+    /// Versions, or times in microseconds, above this one are not to count.
+    pub above: i64,
+}
+
+/// What setting a row back came to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ResetReport {
+    /// The rank that stood there.
+    pub before: Option<RowRank>,
+    /// Whether there was something to do.
+    pub was_reset: bool,
+    /// Where the records stood that are dead letters now, as `TOPIC/PARTITION/OFFSET`.
+    pub dead_lettered: Vec<String>,
+    /// The rank that stands there now.
+    pub after: Option<RowRank>,
+}
+
+/// An event that a row keeps.
+trait OfRow: Event {
+    fn is_of(&self, row: &RowKey) -> bool;
+    fn rank(&self) -> (i64, EventId);
+}
+
+impl OfRow for ExpectationWrite {
+    fn is_of(&self, row: &RowKey) -> bool {
+        matches!(row, RowKey::Expectation(character, preset) if self.row_key() == (*character, *preset))
+    }
+
+    fn rank(&self) -> (i64, EventId) {
+        ExpectationWrite::rank(self)
+    }
+}
+
+impl OfRow for Like {
+    fn is_of(&self, row: &RowKey) -> bool {
+        matches!(row, RowKey::Like(target, liker) if self.row_key() == (target, liker))
+    }
+
+    fn rank(&self) -> (i64, EventId) {
+        (self.occurred_at.as_micros(), self.event_id)
+    }
+}
+
+impl RowReset {
+    /// Sets the row back. Does nothing where its rank is not above the bound. May be repeated after a failure.
+    ///
+    /// # Errors
+    /// [`VerifyError`] says what the caller can do.
+    pub async fn run(&self) -> Result<ResetReport, VerifyError> {
+        let before = self.store.rank(&self.row).await?;
+        let is_due = |rank: RowRank| rank.micros > self.above || rank.micros == self.row.lowest();
+        if !before.is_some_and(is_due) {
+            return Ok(ResetReport { before, was_reset: false, dead_lettered: Vec::new(), after: before });
+        }
+        let dead_lettered = match &self.row {
+            RowKey::Expectation(..) => self.reset::<ExpectationWrite>().await?,
+            RowKey::Like(..) => self.reset::<Like>().await?,
+        };
+        let after = self.store.rank(&self.row).await?;
+        Ok(ResetReport { before, was_reset: true, dead_lettered, after })
+    }
+
+    async fn reset<E: OfRow>(&self) -> Result<Vec<String>, VerifyError>
+    where
+        dyn Store: Apply<E>,
+    {
+        if !self.strategy.is_shared() {
+            // events are inside the running process, where nobody looks for them afterwards
+            self.store.lower(&self.row, self.above).await?;
+            return Ok(Vec::new());
+        }
+        let publisher = self.strategy.publisher()?;
+        wait_ready(&*publisher).await?;
+        let mut reading = Reading::<E> {
+            strategy: Arc::clone(&self.strategy),
+            publisher: Arc::clone(&publisher),
+            row: self.row.clone(),
+            above: self.above,
+            committed: HashMap::new(),
+            next: HashMap::new(),
+            letters: DeadLetters::default(),
+            dead_lettered: Vec::new(),
+            greatest: None,
+        };
+        reading = reading.on(Reading::begin).await?.on(Reading::go_on).await?;
+        self.store.lower(&self.row, self.above).await?;
+        reading = reading.on(Reading::go_on).await?;
+        if let Some(greatest) = reading.greatest {
+            let applied = self.store.apply(&[greatest], Timestamp::now()).await;
+            applied.map_err(|error| VerifyError::Unavailable(error.to_string()))?;
+        }
+        publisher.close(PATIENCE).await;
+        Ok(reading.dead_lettered)
+    }
+}
+
+async fn wait_ready(publisher: &dyn Publish) -> Result<(), VerifyError> {
+    let until = Instant::now() + PATIENCE;
+    while let Err(reason) = publisher.ready() {
+        if Instant::now() >= until {
+            return Err(VerifyError::Unavailable(reason));
+        }
+        tokio::time::sleep(READY_PAUSE).await;
+    }
+    Ok(())
+}
+
+/// The log, read for one row.
+struct Reading<E> {
+    strategy: Arc<dyn Strategy>,
+    publisher: Arc<dyn Publish>,
+    row: RowKey,
+    above: i64,
+    /// The next offset of the group, by partition, before anything was read.
+    committed: HashMap<Partition, Option<Offset>>,
+    /// Up to where each partition was read.
+    next: HashMap<Partition, Offset>,
+    letters: DeadLetters,
+    dead_lettered: Vec<String>,
+    /// The event within the bound that counts.
+    greatest: Option<E>,
+}
+
+impl<E: OfRow> Reading<E> {
+    /// Does a step of it where blocking is allowed.
+    async fn on(mut self, step: fn(&mut Self) -> Result<(), VerifyError>) -> Result<Self, VerifyError> {
+        blocking(move || step(&mut self).map(|()| self)).await
+    }
+
+    fn begin(&mut self) -> Result<(), VerifyError> {
+        let lag = self.strategy.lag(E::TYPE)?;
+        self.committed = lag.partitions.iter().map(|of| (of.partition, of.committed)).collect();
+        self.letters = DeadLetters::read(&*self.strategy)?;
+        Ok(())
+    }
+
+    /// Reads from where it was to the ends as they are now.
+    fn go_on(&mut self) -> Result<(), VerifyError> {
+        let mut log = self.strategy.log(Topic::Events(E::TYPE))?;
+        for (partition, bounds) in log.bounds()? {
+            let mut from = self.next.get(&partition).copied().unwrap_or(bounds.start).max(bounds.start);
+            while from < bounds.end {
+                from = self.read(&mut *log, partition, from, bounds.end)?;
+            }
+            self.next.insert(partition, from);
+        }
+        Ok(())
+    }
+
+    fn read(
+        &mut self,
+        log: &mut dyn Log,
+        partition: Partition,
+        from: Offset,
+        end: Offset,
+    ) -> Result<Offset, VerifyError> {
+        let chunk = match log.read(partition, from..end, CHUNK_EVENTS) {
+            Ok(chunk) => chunk,
+            Err(LogError::Gone(..)) => return Ok(log.oldest_after(partition, from)?),
+            Err(error) => return Err(error.into()),
+        };
+        let mut beyond = Vec::new();
+        for record in chunk.batch.iter() {
+            let Ok(event) = decode::<E>(record.value.unwrap_or_default()) else { continue };
+            if !event.is_of(&self.row) {
+                continue;
+            }
+            if event.rank().0 > self.above {
+                beyond.push(record);
+            } else if self.greatest.as_ref().is_none_or(|greatest| greatest.rank() < event.rank()) {
+                self.greatest = Some(event);
+            }
+        }
+        beyond.retain(|record| !self.letters.contain(E::TYPE, partition.0, record.origin.offset.0));
+        self.dead_letter(&beyond)?;
+        Ok(chunk.next)
+    }
+
+    fn dead_letter(&mut self, records: &[Received<'_>]) -> Result<(), VerifyError> {
+        if records.is_empty() {
+            return Ok(());
+        }
+        let receipts = Receipts::new(records.len());
+        for (index, record) in records.iter().enumerate() {
+            let (partition, offset) = (record.origin.partition, record.origin.offset);
+            let committed = self.committed.get(&partition).copied().flatten();
+            if committed.is_none_or(|committed| offset >= committed) {
+                return Err(VerifyError::Unavailable(format!(
+                    "partition {partition} offset {offset} holds a record of this row beyond the bound that the group has \
+                     not applied yet: run this again when it has (`floodgate lag`)"
+                )));
+            }
+            self.offer(record, receipts.receipt(index))?;
+        }
+        Handle::current().block_on(receipts.all());
+        for (index, record) in records.iter().enumerate() {
+            let (partition, offset) = (record.origin.partition, record.origin.offset);
+            if receipts.outcome(index) != Outcome::Stored {
+                return Err(VerifyError::Unavailable(format!(
+                    "the dead letter of partition {partition} offset {offset} was not acknowledged"
+                )));
+            }
+            let topic = self.strategy.topic_name(Topic::Events(E::TYPE));
+            self.dead_lettered.push(format!("{topic}/{partition}/{offset}"));
+        }
+        Ok(())
+    }
+
+    fn offer(&self, record: &Received<'_>, receipt: floodgate_buffer::Receipt) -> Result<(), VerifyError> {
+        let origin = record.origin;
+        let values = [
+            self.strategy.topic_name(origin.topic),
+            origin.partition.to_string(),
+            origin.offset.to_string(),
+            self.strategy.group_name(E::TYPE),
+            ROW_RESET.to_owned(),
+            format!("the row {} was set back: its events above {} do not count", self.row, self.above),
+            attempts(record.headers.iter().copied()).to_string(),
+            Timestamp::now().to_string(),
+        ];
+        let added = headers::ALL.iter().zip(&values);
+        let added = added.map(|(name, value)| (name.as_bytes(), Some(value.as_bytes())));
+        let headers: Vec<Header<'_>> = record.headers.iter().copied().chain(added).collect();
+        let letter =
+            Record { topic: Topic::DeadLetters, key: record.key, value: record.value, headers: &headers };
+        let offered = self.publisher.offer(&letter, receipt);
+        offered.map_err(|refused| VerifyError::Unavailable(refused.to_string()))
+    }
+}

@@ -1,0 +1,218 @@
+//! What becomes of the rest of a request that is answered before its body was read.
+//!
+//! # The hard idea
+//!
+//! Most refusals are clear from a request's head: a path that is not there, a content type, a length that is too much.
+//! They are answered at once. But many clients send their whole request before they read, and a socket that is closed
+//! while bytes for it are still coming is *reset*: the client's system throws away what it had received, the answer
+//! among it, and the client learns that the connection broke and not why. So whoever answers early goes on reading and
+//! throws away what comes, until the request has ended (then the connection serves the next one) or a bound is reached,
+//! in bytes and in time, so that nobody keeps us busy with what was refused.
+//!
+//! The HTTP library, left alone, closes. It goes on reading a body for as long as somebody asks for its pieces: that is
+//! the task that [`Watch::settle`] starts. Bytes that are no request any more (a head that cannot be read, chunks that
+//! are none) do not come through the library: [`Settled::Broken`] says that the connection itself has to be read on.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::Request;
+use axum::http::header::CONNECTION;
+use axum::http::{HeaderValue, StatusCode};
+use axum::response::Response;
+use bytes::Bytes;
+use http_body_util::BodyExt;
+use hyper::body::{Frame, SizeHint};
+use parking_lot::Mutex;
+
+/// How much of a request that was answered already is still read.
+#[derive(Debug, Clone, Copy)]
+pub struct Linger {
+    /// Bytes.
+    pub max_bytes: usize,
+    /// From the answer on.
+    pub within: Duration,
+}
+
+/// How a body was left.
+enum Left {
+    /// Read to its end, or never there.
+    Read,
+    /// With more to come.
+    Unread(Body),
+    /// What came is no body.
+    Broken,
+}
+
+/// Sees how far a request's body is read.
+pub struct Watch(Option<Arc<Mutex<Left>>>);
+
+/// What [`Watch::settle`] found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Settled {
+    /// The body was read, or is being read to its end or a bound.
+    Done,
+    /// The body cannot be read any more, though the client may still be sending.
+    Broken,
+}
+
+impl Watch {
+    /// Watches the body of a request.
+    pub fn over(request: Request) -> (Request, Self) {
+        if hyper::body::Body::is_end_stream(request.body()) {
+            return (request, Self(None));
+        }
+        let left = Arc::new(Mutex::new(Left::Read));
+        let watch = Self(Some(Arc::clone(&left)));
+        (request.map(|body| Body::new(Watched { body: Some(body), left })), watch)
+    }
+
+    /// Takes care of what was not read, once there is an answer. To be called on a runtime, and the answer to be sent
+    /// without waiting for anything in between: a client that waits for `100 Continue` must get the answer first.
+    pub fn settle(self, answer: &mut Response, linger: Linger) -> Settled {
+        let left = self.0.map_or(Left::Read, |left| std::mem::replace(&mut *left.lock(), Left::Read));
+        let body = match left {
+            Left::Read => return Settled::Done,
+            Left::Unread(body) => body,
+            Left::Broken => {
+                answer.headers_mut().insert(CONNECTION, CLOSE);
+                return Settled::Broken;
+            }
+        };
+        // where the rest is certainly more than is read, and where the client was too slow already, the next request
+        // would be sent in vain
+        let is_beyond = hyper::body::Body::size_hint(&body).lower() > linger.max_bytes as u64;
+        if is_beyond || answer.status() == StatusCode::REQUEST_TIMEOUT {
+            answer.headers_mut().insert(CONNECTION, CLOSE);
+        }
+        tokio::spawn(tokio::time::timeout(linger.within, discard(body, linger.max_bytes)));
+        Settled::Done
+    }
+}
+
+const CLOSE: HeaderValue = HeaderValue::from_static("close");
+
+async fn discard(mut body: Body, max_bytes: usize) {
+    let mut left = max_bytes;
+    while let Some(Ok(frame)) = body.frame().await {
+        match left.checked_sub(frame.data_ref().map_or(0, Bytes::len)) {
+            Some(rest) => left = rest,
+            None => return,
+        }
+    }
+}
+
+/// A body that says how it was left.
+struct Watched {
+    /// Until it has ended or broken.
+    body: Option<Body>,
+    left: Arc<Mutex<Left>>,
+}
+
+impl hyper::body::Body for Watched {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        let Some(body) = &mut self.body else { return Poll::Ready(None) };
+        let polled = ready!(Pin::new(body).poll_frame(context));
+        match &polled {
+            Some(Ok(_)) => {}
+            Some(Err(_)) => {
+                self.body = None;
+                *self.left.lock() = Left::Broken;
+            }
+            None => self.body = None,
+        }
+        Poll::Ready(polled)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.as_ref().is_none_or(hyper::body::Body::is_end_stream)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.as_ref().map_or(SizeHint::with_exact(0), hyper::body::Body::size_hint)
+    }
+}
+
+impl Drop for Watched {
+    fn drop(&mut self) {
+        if let Some(body) = self.body.take()
+            && !hyper::body::Body::is_end_stream(&body)
+        {
+            *self.left.lock() = Left::Unread(body);
+        }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use futures_util::stream;
+
+    use super::*;
+
+    const LINGER: Linger = Linger { max_bytes: 10, within: Duration::from_secs(5) };
+
+    /// A body of pieces of four bytes that counts how many were taken; the last of them broken, if it should be.
+    fn body(pieces: usize, breaks: bool) -> (Request, Arc<AtomicUsize>) {
+        let taken = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&taken);
+        let pieces = (1..=pieces).map(move |number| {
+            counted.fetch_add(1, Ordering::Relaxed);
+            if breaks && number == pieces { Err("broken") } else { Ok(Bytes::from_static(b"four")) }
+        });
+        (Request::new(Body::from_stream(stream::iter(pieces))), taken)
+    }
+
+    async fn settled(request: Request, status: StatusCode, read: usize) -> (Settled, bool) {
+        let (request, watch) = Watch::over(request);
+        let mut body = request.into_body();
+        for _ in 0..read {
+            let _ = body.frame().await;
+        }
+        drop(body);
+        let mut answer = Response::new(Body::empty());
+        *answer.status_mut() = status;
+        let settled = watch.settle(&mut answer, LINGER);
+        for _ in 0..20 {
+            tokio::task::yield_now().await;
+        }
+        (settled, answer.headers().get(CONNECTION).is_some())
+    }
+
+    #[tokio::test]
+    async fn the_rest_is_read_to_its_end_or_the_bound() {
+        let (request, taken) = body(2, false);
+        assert_eq!(settled(request, StatusCode::NOT_FOUND, 0).await, (Settled::Done, false));
+        assert_eq!(taken.load(Ordering::Relaxed), 2);
+        let (request, taken) = body(9, false);
+        assert_eq!(settled(request, StatusCode::NOT_FOUND, 1).await, (Settled::Done, false));
+        assert_eq!(taken.load(Ordering::Relaxed), 4, "one was read, two fit, the next is beyond");
+        let (request, _) = body(2, false);
+        assert_eq!(settled(request, StatusCode::REQUEST_TIMEOUT, 1).await, (Settled::Done, true));
+    }
+
+    #[tokio::test]
+    async fn what_was_read_or_is_broken_leaves_nothing_to_read() {
+        let (request, taken) = body(2, false);
+        assert_eq!(settled(request, StatusCode::OK, 3).await, (Settled::Done, false));
+        assert_eq!(taken.load(Ordering::Relaxed), 2);
+        let (request, _) = body(2, true);
+        assert_eq!(settled(request, StatusCode::BAD_REQUEST, 2).await, (Settled::Broken, true));
+        let without = Request::new(Body::empty());
+        assert_eq!(settled(without, StatusCode::OK, 0).await, (Settled::Done, false));
+        // a length beyond the bound is known before
+        let long = Request::new(Body::from("eleven byte"));
+        assert_eq!(settled(long, StatusCode::PAYLOAD_TOO_LARGE, 0).await, (Settled::Done, true));
+    }
+}
