@@ -28,8 +28,8 @@ mod lag;
 mod log;
 mod memory;
 mod murmur2;
-mod parts;
 mod origin;
+mod parts;
 mod receipt;
 mod record;
 mod topics;
@@ -47,8 +47,8 @@ pub use config::{BufferConfig, InMemoryConfig, KafkaConfig, PASS_THROUGH, Strate
 pub use lag::{GroupLag, LagError, PartitionLag};
 pub use log::{Chunk, Log, LogError};
 pub use murmur2::murmur2_partition;
-pub use parts::{Parts, Then};
 pub use origin::{EventOrigin, NamedOrigin, TopicNames};
+pub use parts::{Parts, Then};
 pub use receipt::{Outcome, Receipt, Receipts};
 pub use record::{Header, Offset, Origin, Partition, Record, Topic};
 pub use topics::{

@@ -29,6 +29,7 @@ use floodgate_schemas::{Event, EventId, ExpectationWrite, Like, Timestamp};
 use floodgate_store::{Apply, RowKey, RowRank, Store};
 use tokio::runtime::Handle;
 
+use crate::class::Letter;
 use crate::dead_letters::DeadLetters;
 use crate::read::CHUNK_EVENTS;
 use crate::{VerifyError, blocking};
@@ -218,7 +219,7 @@ impl<E: OfRow> Reading<E> {
                 self.greatest = Some(event);
             }
         }
-        beyond.retain(|record| !self.letters.contain(E::TYPE, partition.0, record.origin.offset.0));
+        beyond.retain(|record| self.letters.letter_of(E::TYPE, record) != Letter::There);
         self.dead_letter(&beyond)?;
         Ok(chunk.next)
     }

@@ -4,8 +4,8 @@ use std::borrow::Cow;
 use std::str::FromStr;
 
 use floodgate_buffer::{EventOrigin, Header, Offset, Partition, Received, TopicNames};
-use floodgate_schemas::{Mixed, Timestamp};
 use floodgate_schemas::dead_letter::headers;
+use floodgate_schemas::{Mixed, Timestamp};
 
 /// A dead letter, or a copy of one.
 #[derive(Debug)]

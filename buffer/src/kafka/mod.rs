@@ -166,6 +166,10 @@ impl Strategy for Kafka {
         };
         topics::describe(&self.settings, &self.names, &self.topics, &oldest_unapplied)
     }
+
+    fn is_compacted(&self, topic: Topic) -> Result<bool, TopicsError> {
+        topics::is_compacted(&self.settings, self.names.topic(topic))
+    }
 }
 
 impl Kafka {
@@ -175,10 +179,6 @@ impl Kafka {
         let oldest_ms = lag.partitions.iter().filter_map(|partition| partition.oldest_unapplied_ms).min()?;
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).ok()?;
         Some(i64::try_from(now.as_millis()).ok()?.saturating_sub(oldest_ms))
-    }
-
-    fn is_compacted(&self, topic: Topic) -> Result<bool, TopicsError> {
-        topics::is_compacted(&self.settings, self.names.topic(topic))
     }
 }
 

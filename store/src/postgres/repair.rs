@@ -8,7 +8,7 @@ use super::PostgresStore;
 use super::likes::{UPDATE, write};
 use super::types::{Amount, Time};
 use crate::batch::Batch;
-use crate::transaction::{self, Repairs};
+use crate::transaction::{self, Lookup, Repairs};
 use crate::{ApplyError, BoxFuture, Repair};
 
 /// The places of the rows that carry the very event, locked in key order.
@@ -130,7 +130,7 @@ impl Repairs<PgConnection> for CouponIssue {
     }
 }
 
-impl<E: Repairs<PgConnection>> Repair<E> for PostgresStore {
+impl<E: Repairs<PgConnection> + Lookup<PgConnection>> Repair<E> for PostgresStore {
     fn repair<'a>(&'a self, events: &'a [E], now: Timestamp) -> BoxFuture<'a, Result<u64, ApplyError>> {
         Box::pin(transaction::repair((&self.batches, &self.ground), self.apply_timeout, events, now))
     }

@@ -7,7 +7,7 @@ use sqlx::sqlite::SqliteConnection;
 use super::expectations::columns;
 use super::{SqliteStore, json};
 use crate::batch::Batch;
-use crate::transaction::{self, Repairs};
+use crate::transaction::{self, Lookup, Repairs};
 use crate::{ApplyError, BoxFuture, Repair};
 
 const SET_EXPECTATIONS: &str = "
@@ -74,7 +74,7 @@ impl Repairs<SqliteConnection> for CouponIssue {
     }
 }
 
-impl<E: Repairs<SqliteConnection>> Repair<E> for SqliteStore {
+impl<E: Repairs<SqliteConnection> + Lookup<SqliteConnection>> Repair<E> for SqliteStore {
     fn repair<'a>(&'a self, events: &'a [E], now: Timestamp) -> BoxFuture<'a, Result<u64, ApplyError>> {
         Box::pin(transaction::repair((&self.writer, &self.ground), self.apply_timeout, events, now))
     }
