@@ -201,7 +201,7 @@ fn begin(state: &mut State, as_of: Timestamp, lags: &[GroupLag]) -> Result<(), V
         let fresh = |lag: &GroupLag| {
             let partition = |bounds: &floodgate_buffer::PartitionLag| PartitionProgress {
                 partition: bounds.partition.0,
-                end: bounds.end.0,
+                end: bounds.readable.0,
                 ..PartitionProgress::default()
             };
             lag.partitions.iter().map(partition).collect()
@@ -212,7 +212,7 @@ fn begin(state: &mut State, as_of: Timestamp, lags: &[GroupLag]) -> Result<(), V
     }
     let fits = |(partitions, lag): (&Vec<PartitionProgress>, &GroupLag)| {
         let same = |(was, is): (&PartitionProgress, &floodgate_buffer::PartitionLag)| {
-            was.partition == is.partition.0 && was.end <= is.end.0
+            was.partition == is.partition.0 && was.end <= is.readable.0
         };
         partitions.len() == lag.partitions.len() && partitions.iter().zip(&lag.partitions).all(same)
     };

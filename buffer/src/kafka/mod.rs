@@ -1,10 +1,11 @@
 //! The `kafka` strategy: topics on a Kafka cluster.
 //!
 //! * [`client`]: librdkafka's configuration, and which of its properties may not be touched.
-//! * [`native`]: what rust-rdkafka does not offer of the producer; the only `unsafe`.
+//! * [`native`]: what rust-rdkafka does not offer of producers, consumers and questions; the only `unsafe`.
 //! * [`publisher`]: admission, rebuilding after a fatal error; [`linger`] lets records gather, [`generation`] is the producers
 //!   and which partition is whose, [`delivery`] their reports.
-//! * [`member`] and [`subscription`]: one group member, its thread and its handle.
+//! * [`member`] and [`subscription`]: one group member, its thread and its handle; [`position`] is how far it is in one
+//!   partition, [`watch`] what it looks after besides records, [`trouble`] what errors mean.
 //! * [`offsets`]: what the cluster knows of positions, and where a member reads on.
 //! * [`lag`], [`log`] and [`topics`]: what operators ask.
 
@@ -17,10 +18,13 @@ mod log;
 mod member;
 mod native;
 mod offsets;
+mod position;
 mod publisher;
 mod rebalance;
 mod subscription;
 mod topics;
+mod trouble;
+mod watch;
 
 use std::sync::Arc;
 use std::time::Duration;

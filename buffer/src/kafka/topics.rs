@@ -11,7 +11,7 @@ use rdkafka::metadata::Metadata;
 use rdkafka::types::RDKafkaErrorCode;
 
 use super::client::{ClientSettings, DEAD_LETTER_MAX_BYTES, EVENT_MAX_BYTES};
-use super::offsets::{Bound, bounds, partitions};
+use super::offsets::{Bound, bounds, topic_facts};
 use super::{ASK_TIMEOUT, Names};
 use crate::{
     PartitionDescription, Topic, TopicDescription, TopicReport, TopicState, TopicsConfig, TopicsError,
@@ -88,7 +88,12 @@ fn wait_until_led(settings: &ClientSettings, names: &Names) -> Result<(), Topics
         .create()
         .map_err(|error| TopicsError(format!("no Kafka client: {error}")))?;
     let ends = |name: &String| -> KafkaResult<()> {
-        bounds(&consumer, name, &partitions(&consumer, name)?, Bound::End).map(drop)
+        let facts = topic_facts(&consumer, name)?;
+        if let Some((partition, _)) = facts.partitions.iter().find(|(_, is_led)| !is_led) {
+            tracing::debug!(topic = name, %partition, "not led yet");
+        }
+        let [ends] = bounds(&consumer, name, &facts, [Bound::End])?;
+        ends.into_values().try_for_each(|end| end.map(drop))
     };
     let until = Instant::now() + CREATE_TIMEOUT;
     for name in &names.topics {
