@@ -81,18 +81,37 @@ fn table(report: &LagReport) -> String {
                     topic.topic,
                     partition.partition,
                     committed,
-                    partition.end_offset,
-                    partition.lag,
+                    known(partition.end_offset),
+                    known(partition.lag),
                     partition.lag_seconds.map_or("?".to_owned(), |seconds| format!("{seconds:.1}")),
-                    partition.missing
+                    known(partition.missing)
                 );
+                if let Some(why) = &partition.unknown {
+                    text += &format!("{:>61}  not known: {why}\n", "");
+                }
+                if let Some(unreadable) = partition.unreadable.filter(|unreadable| *unreadable > 0) {
+                    text += &format!(
+                        "{:>61}  {unreadable} of them cannot be read yet: a transaction of another program is open\n",
+                        ""
+                    );
+                }
             }
         }
     }
     for group in &report.groups {
-        let lag: u64 = group.topics.iter().flat_map(|topic| &topic.partitions).map(|p| p.lag).sum();
+        let partitions = || group.topics.iter().flat_map(|topic| &topic.partitions);
+        let lag: u64 = partitions().filter_map(|partition| partition.lag).sum();
+        let lag = match partitions().any(|partition| partition.lag.is_none()) {
+            true => format!("at least {lag}"),
+            false => lag.to_string(),
+        };
         let members = group.members.map_or("?".to_owned(), |members| members.to_string());
         text += &format!("{}: {}, {lag} waiting, {members} members\n", group.group, group.status);
     }
     text
+}
+
+/// What is not known is no 0.
+fn known<T: ToString>(value: Option<T>) -> String {
+    value.map_or("?".to_owned(), |value| value.to_string())
 }

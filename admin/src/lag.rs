@@ -29,7 +29,8 @@ pub struct Group {
     pub group: String,
     /// When its positions were read; `null` when they never were.
     pub as_of: Option<String>,
-    /// `EMPTY` without members, `LAGGING` with records waiting, else `OK`; `UNKNOWN` before the first reading.
+    /// `EMPTY` without members, `LAGGING` with records waiting, else `OK`; `UNKNOWN` before the first reading, and where nothing is
+    /// known to wait but not every partition is known.
     pub status: &'static str,
     /// How many members it has; `null` when the strategy cannot tell.
     pub members: Option<usize>,
@@ -52,18 +53,23 @@ pub struct TopicLag {
 pub struct PartitionReport {
     /// Its number.
     pub partition: i32,
-    /// The oldest record's offset.
-    pub start_offset: i64,
+    /// The oldest record's offset; `null`, as the others, where the position is not known.
+    pub start_offset: Option<i64>,
     /// The next record's offset.
-    pub end_offset: i64,
+    pub end_offset: Option<i64>,
     /// The next offset the group reads; `null` when it never committed.
     pub committed_offset: Option<i64>,
     /// Records waiting.
-    pub lag: u64,
+    pub lag: Option<u64>,
+    /// Those of them that cannot be read yet, since a transaction of another program is open.
+    pub unreadable: Option<u64>,
     /// Age of the oldest of them, in seconds; `null` when it could not be read.
     pub lag_seconds: Option<f64>,
     /// Records that expired before they were read.
-    pub missing: u64,
+    pub missing: Option<u64>,
+    /// Why the position is not known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unknown: Option<String>,
     /// The member that reads it; not told yet.
     pub member: Option<String>,
 }
@@ -130,10 +136,14 @@ impl Group {
         let lag: u64 = group.partitions.iter().map(PartitionLag::lag).sum();
         let status = match (group.members, lag) {
             (Some(0), _) => "EMPTY",
+            (_, 0) if !group.unknown.is_empty() => "UNKNOWN",
             (_, 0) => "OK",
             _ => "LAGGING",
         };
-        let partitions = group.partitions.iter().map(|lag| PartitionReport::new(lag, now_ms)).collect();
+        let known = group.partitions.iter().map(|lag| PartitionReport::new(lag, now_ms));
+        let unknown = group.unknown.iter().map(|(partition, why)| PartitionReport::unknown(partition.0, why));
+        let mut partitions: Vec<_> = known.chain(unknown).collect();
+        partitions.sort_by_key(|report| report.partition);
         Self {
             group: group.group.clone(),
             as_of: Some(as_of.to_string()),
@@ -148,12 +158,29 @@ impl PartitionReport {
     fn new(lag: &PartitionLag, now_ms: i64) -> Self {
         Self {
             partition: lag.partition.0,
-            start_offset: lag.start.0,
-            end_offset: lag.end.0,
+            start_offset: Some(lag.start.0),
+            end_offset: Some(lag.end.0),
             committed_offset: lag.committed.map(|offset| offset.0),
-            lag: lag.lag(),
+            lag: Some(lag.lag()),
+            unreadable: Some(lag.unreadable()),
             lag_seconds: lag.lag_seconds(now_ms),
-            missing: lag.missing(),
+            missing: Some(lag.missing()),
+            unknown: None,
+            member: None,
+        }
+    }
+
+    fn unknown(partition: i32, why: &str) -> Self {
+        Self {
+            partition,
+            start_offset: None,
+            end_offset: None,
+            committed_offset: None,
+            lag: None,
+            unreadable: None,
+            lag_seconds: None,
+            missing: None,
+            unknown: Some(why.to_owned()),
             member: None,
         }
     }
@@ -216,14 +243,16 @@ impl LagWatch {
         let before = latest[of].replace(reading);
         let Some(reading) = &latest[of] else { return };
         if let Some(before) = &before {
-            self.tell_rewinds(&before.lag, &reading.lag);
+            self.tell_moves(&before.lag, &reading.lag);
         }
+        let known_foreigners = before.as_ref().map_or(&[][..], |before| &before.lag.foreign_members);
+        tell_foreigners(known_foreigners, &reading.lag);
         let Some(gauges) = &self.gauges else { return };
-        if let Some(before) = before
-            && before.lag.partitions.len() > reading.lag.partitions.len()
-        {
-            forget(gauges, &before.lag, reading.lag.partitions.len());
+        if let Some(before) = before {
+            forget(gauges, &before.lag, &reading.lag);
         }
+        let foreigners = i64::try_from(reading.lag.foreign_members.len()).unwrap_or(i64::MAX);
+        gauges.foreign_members.with_label_values(&[&reading.lag.group]).set(foreigners);
         let report = Group::new(reading);
         for topic in &report.topics {
             for partition in &topic.partitions {
@@ -238,35 +267,60 @@ impl LagWatch {
 
 impl LagWatch {
     /// Nobody of ours moves a committed offset back: someone reset it, it expired, or the topic was made anew. What is
-    /// read again changes nothing, but an operator should know.
-    fn tell_rewinds(&self, before: &GroupLag, now: &GroupLag) {
+    /// read again changes nothing, but an operator should know. Nor does anybody of ours go on without marking its commits:
+    /// an offset that another program moved forward passes over what was never applied.
+    fn tell_moves(&self, before: &GroupLag, now: &GroupLag) {
         let (group, topic) = (&now.group, &now.topic);
-        for (before, now) in before.partitions.iter().zip(&now.partitions) {
-            let Some(was) = before.committed else { continue };
-            if now.committed.is_some_and(|committed| committed >= was) {
-                continue;
-            }
-            let (partition, found) =
-                (now.partition, now.committed.map_or("gone".to_owned(), |now| now.to_string()));
-            tracing::error!(
-                %group, %topic, %partition, %was, now = found,
-                "the committed offset moved back: what lies between is applied again, which changes nothing"
-            );
-            if let Some(gauges) = &self.gauges {
-                let partition = partition.to_string();
-                gauges.rewinds.with_label_values(&[group.as_str(), topic, &partition]).inc();
+        for now in &now.partitions {
+            let before = before.partitions.iter().find(|before| before.partition == now.partition);
+            let Some(was) = before.and_then(|before| before.committed) else { continue };
+            let partition = now.partition;
+            let counter = match now.committed {
+                Some(committed) if committed > was && now.set_by_others => {
+                    tracing::error!(
+                        %group, %topic, %partition, %was, now = %committed, skipped = committed.0 - was.0,
+                        "another program moved the committed offset forward: what lies between was not applied, unless it was \
+                         before; `floodgate verify` tells and `floodgate reapply` mends"
+                    );
+                    self.gauges.as_ref().map(|gauges| &gauges.skips)
+                }
+                Some(committed) if committed >= was => continue,
+                committed => {
+                    let found = committed.map_or("gone".to_owned(), |now| now.to_string());
+                    tracing::error!(
+                        %group, %topic, %partition, %was, now = found,
+                        "the committed offset moved back: what lies between is applied again, which changes nothing"
+                    );
+                    self.gauges.as_ref().map(|gauges| &gauges.rewinds)
+                }
+            };
+            if let Some(counter) = counter {
+                counter.with_label_values(&[group.as_str(), topic, &partition.to_string()]).inc();
             }
         }
     }
 }
 
-/// Partitions that a topic no longer has, as it was made anew with fewer.
-fn forget(gauges: &LagGauges, before: &GroupLag, left: usize) {
-    for partition in &before.partitions[left..] {
+/// Members of other programs take partitions and commit offsets as they like.
+fn tell_foreigners(before: &[String], now: &GroupLag) {
+    if now.foreign_members != before && !now.foreign_members.is_empty() {
+        tracing::error!(
+            group = %now.group, members = now.foreign_members.join(", "),
+            "the group has members of other programs: what they take is not applied"
+        );
+    }
+}
+
+/// Partitions that a topic no longer has, as it was made anew with fewer, and those that are not known any more.
+fn forget(gauges: &LagGauges, before: &GroupLag, now: &GroupLag) {
+    for partition in &before.partitions {
+        if now.partitions.iter().any(|known| known.partition == partition.partition) {
+            continue;
+        }
         let partition = partition.partition.to_string();
         let labels = &[before.group.as_str(), before.topic.as_str(), partition.as_str()];
-        let LagGauges { records, missing, kafka_lag, kafka_group_offset, .. } = gauges;
-        for gauge in [records, missing, kafka_lag, kafka_group_offset] {
+        let LagGauges { records, missing, unreadable, kafka_lag, kafka_group_offset, .. } = gauges;
+        for gauge in [records, missing, unreadable, kafka_lag, kafka_group_offset] {
             // an offset that was never committed was never exported
             let _ = gauge.remove_label_values(labels);
         }
@@ -279,18 +333,26 @@ fn set(gauges: &LagGauges, group: &str, topic: &str, report: &PartitionReport) {
     let partition = report.partition.to_string();
     let labels = &[group, topic, &partition];
     let count = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
-    gauges.records.with_label_values(labels).set(count(report.lag));
-    // an age that is not known is not exported: the one before would look like good news
+    // what is not known is not exported: the value before would look like news
+    let LagGauges { records, missing, unreadable, kafka_lag, kafka_group_offset, .. } = gauges;
+    for (gauge, value) in [
+        (records, report.lag.map(count)),
+        (missing, report.missing.map(count)),
+        (unreadable, report.unreadable.map(count)),
+        (kafka_lag, report.lag.map(count)),
+        // as Kafka's exporters do, nothing is exported for an offset that was never committed
+        (kafka_group_offset, report.committed_offset),
+    ] {
+        match value {
+            Some(value) => gauge.with_label_values(labels).set(value),
+            None => drop(gauge.remove_label_values(labels)),
+        }
+    }
     match report.lag_seconds {
         Some(seconds) => gauges.seconds.with_label_values(labels).set(seconds),
         None => drop(gauges.seconds.remove_label_values(labels)),
     }
-    gauges.missing.with_label_values(labels).set(count(report.missing));
-    gauges.kafka_lag.with_label_values(labels).set(count(report.lag));
-    // as Kafka's exporters do, nothing is exported for an offset that was never committed
-    match report.committed_offset {
-        Some(committed) => gauges.kafka_group_offset.with_label_values(labels).set(committed),
-        None => drop(gauges.kafka_group_offset.remove_label_values(labels)),
+    if let Some(end) = report.end_offset {
+        gauges.kafka_end_offset.with_label_values(&[topic, &partition]).set(end);
     }
-    gauges.kafka_end_offset.with_label_values(&[topic, &partition]).set(report.end_offset);
 }

@@ -15,8 +15,12 @@ pub struct GroupLag {
     pub topic: String,
     /// Members now; `None` where the strategy could not tell.
     pub members: Option<usize>,
-    /// Every partition of the topic, in order.
+    /// What members that are not this program's call themselves.
+    pub foreign_members: Vec<String>,
+    /// The partitions of the topic whose position is known, in order.
     pub partitions: Vec<PartitionLag>,
+    /// The others, and why it is not.
+    pub unknown: Vec<(Partition, String)>,
 }
 
 /// One group's position in one partition.
@@ -28,19 +32,37 @@ pub struct PartitionLag {
     pub start: Offset,
     /// The offset the next record will get.
     pub end: Offset,
+    /// Up to where records can be read now: where the first transaction of another program that is still open began, else
+    /// the end.
+    pub readable: Offset,
     /// The next offset the group reads; `None` when it never committed.
     pub committed: Option<Offset>,
+    /// Whether another program committed it, or a build that did not mark its commits.
+    pub set_by_others: bool,
+    /// From where the group reads on up to here no offset has a record: markers of transactions, or what compaction took.
+    /// `None` where nobody looked.
+    pub nothing_until: Option<Offset>,
     /// When the oldest record not yet applied was appended, in milliseconds since the Unix epoch; `None`
     /// when there is none, or when it could not be read.
     pub oldest_unapplied_ms: Option<i64>,
 }
 
 impl PartitionLag {
-    /// Records waiting: the end offset less the committed one, or less the start where that is later or
-    /// the group never committed. Never negative: after a truncation the commit may lie beyond the end.
+    /// Where the group reads on: at the committed offset, or at the start where that is later or it never committed.
+    pub fn next_unapplied(&self) -> Offset {
+        self.committed.map_or(self.start, |committed| committed.max(self.start))
+    }
+
+    /// Records waiting: the end offset less where the group reads on, but for offsets that are known to hold none. Never
+    /// negative: after a truncation the commit may lie beyond the end.
     pub fn lag(&self) -> u64 {
-        let from = self.committed.map_or(self.start, |committed| committed.max(self.start));
+        let from = self.nothing_until.map_or(self.next_unapplied(), |until| until.max(self.next_unapplied()));
         u64::try_from(self.end.0.saturating_sub(from.0)).unwrap_or(0)
+    }
+
+    /// Those of them that cannot be read yet, since a transaction of another program is open.
+    pub fn unreadable(&self) -> u64 {
+        self.lag().min(u64::try_from(self.end.0.saturating_sub(self.readable.0)).unwrap_or(0))
     }
 
     /// Records that expired before the group read them.
@@ -74,7 +96,10 @@ mod tests {
             partition: Partition(0),
             start: Offset(start),
             end: Offset(end),
+            readable: Offset(end),
             committed: committed.map(Offset),
+            set_by_others: false,
+            nothing_until: None,
             oldest_unapplied_ms: Some(1_000),
         }
     }
@@ -86,6 +111,17 @@ mod tests {
         assert_eq!((lag(5, 10, Some(2)).lag(), lag(5, 10, Some(2)).missing()), (5, 3));
         assert_eq!((lag(0, 10, Some(12)).lag(), lag(0, 10, Some(12)).missing()), (0, 0));
         assert_eq!((lag(10, 10, Some(4)).lag(), lag(10, 10, Some(4)).missing()), (0, 6));
+    }
+
+    #[test]
+    fn what_holds_no_record_is_no_lag_and_an_open_transaction_hides_nothing() {
+        let markers = PartitionLag { nothing_until: Some(Offset(10)), ..lag(0, 10, Some(9)) };
+        assert_eq!((markers.lag(), markers.lag_seconds(0)), (0, Some(0.0)));
+        let behind_markers = PartitionLag { nothing_until: Some(Offset(6)), ..lag(0, 10, Some(4)) };
+        assert_eq!(behind_markers.lag(), 4);
+        let open = PartitionLag { readable: Offset(7), ..lag(0, 10, Some(4)) };
+        assert_eq!((open.lag(), open.unreadable()), (6, 3));
+        assert_eq!(PartitionLag { readable: Offset(7), ..lag(0, 10, Some(10)) }.unreadable(), 0);
     }
 
     #[test]

@@ -226,6 +226,18 @@ pub trait Subscription: Send {
     /// Whether a partition is this member's, as far as it knows.
     fn owns(&self, partition: Partition) -> bool;
 
+    /// Its partitions that do not go on although the pipeline would, and why. Asked every second or so; what passes
+    /// within moments is not told.
+    fn standing(&self) -> Vec<Standing> {
+        Vec::new()
+    }
+
+    /// What happened to its positions that operators must know of, since this was asked last. It is in the log as well, with
+    /// partitions and offsets.
+    fn incidents(&mut self) -> Vec<Incident> {
+        Vec::new()
+    }
+
     /// No more new records: [`Subscription::next`] finishes what only this process holds, then says `None`.
     fn stop(&mut self);
 
@@ -234,6 +246,39 @@ pub trait Subscription: Send {
     /// # Errors
     /// [`SubscribeError`] when the last commit was not acknowledged: a repeat of those records follows.
     fn close(self: Box<Self>) -> BoxFuture<'static, Result<(), SubscribeError>>;
+}
+
+/// A partition that does not go on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Standing {
+    /// The partition.
+    pub partition: Partition,
+    /// The offset at which it stands, where that is known.
+    pub offset: Option<Offset>,
+    /// Why, in a sentence for operators.
+    pub reason: String,
+}
+
+/// Something that happened to the position of a member in a partition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Incident {
+    /// Records expired before they were read.
+    ExpiredUnread,
+    /// The log is another one than its position was of, and is read from its start.
+    AnotherLog,
+    /// Another program set the offset.
+    OffsetSetByOthers,
+}
+
+impl Incident {
+    /// Its name as a label.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Incident::ExpiredUnread => "expired-unread",
+            Incident::AnotherLog => "another-log",
+            Incident::OffsetSetByOthers => "offset-set-by-others",
+        }
+    }
 }
 
 /// A group member that cannot go on.

@@ -6,8 +6,8 @@ use crate::{Batch, Offset, Partition};
 
 /// What one topic holds. Reading it joins no group and commits nothing. Blocks on the network: not for async threads.
 pub trait Log: Send {
-    /// Every partition, in order, with the offsets from its oldest record up to where the next one will go. Offsets
-    /// before it have expired.
+    /// Every partition, in order, with the offsets from its oldest record up to where the next one will go, or to where
+    /// records cannot be read yet. Offsets before it have expired.
     ///
     /// # Errors
     /// [`LogError`] when they cannot be read now.
@@ -46,6 +46,10 @@ pub enum LogError {
     /// They expired, or the topic was made anew: see [`Log::oldest_after`].
     #[error("offset {1} of partition {0} is not there any more (was its topic made anew?)")]
     Gone(Partition, Offset),
+    /// What is there from this offset on is not what was written: the words are the client library's. Trying again helps only
+    /// once the log was mended.
+    #[error("partition {0} is damaged at offset {1}: {2}")]
+    Damaged(Partition, Offset, String),
     /// Whoever holds them does not answer, or refuses: try again later.
     #[error("{0}")]
     Unavailable(String),

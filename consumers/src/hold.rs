@@ -1,5 +1,5 @@
 //! Holding partitions: those that are mostly bad, as the storm breaker decides, and those that have come to a record which
-//! only a newer build can read. Done and told.
+//! only a newer build can read. Done and told, together with those that stand for a reason of the strategy's.
 //!
 //! A record of an unknown schema is no bad one: somebody deployed the writers first, and readers that know the schema are on
 //! their way. The partition waits in front of it: what stands before is applied and committed, nothing of it or behind it
@@ -7,7 +7,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use floodgate_buffer::{Batch, Offset, Partition, Topic};
+use floodgate_buffer::{Batch, Offset, Partition, Standing, Subscription, Topic};
 use floodgate_schemas::Event;
 use floodgate_schemas::codec::SchemaName;
 
@@ -19,6 +19,7 @@ use crate::storm::{Storms, Verdict};
 /// Why a partition is held, in metrics.
 const BAD_RECORDS: &str = "bad-records";
 const UNKNOWN_SCHEMA: &str = "unknown-schema";
+const UNREADABLE: &str = "unreadable";
 
 /// A record that only a newer build can read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,17 +34,14 @@ pub(crate) struct Holds {
     pub(crate) storms: Storms,
     /// In front of a record that only a newer build can read.
     unknown: BTreeMap<Partition, Unknown>,
+    /// As the strategy says.
+    standing: Vec<Standing>,
 }
 
 impl Holds {
     pub(crate) fn new(config: &ConsumersConfig) -> Self {
         let storms = Storms::new(config.dead_letter_share_max, config.dead_letter_storm_min);
-        Self { storms, unknown: BTreeMap::new() }
-    }
-
-    /// Whether any partition is held.
-    pub(crate) fn any(&self) -> bool {
-        self.storms.held().next().is_some() || !self.unknown.is_empty()
+        Self { storms, unknown: BTreeMap::new(), standing: Vec::new() }
     }
 
     /// Which partitions of a topic are held and why, for people.
@@ -61,7 +59,11 @@ impl Holds {
                  takes consumers as new as the writer"
             )
         });
-        let told: Vec<_> = stormy.into_iter().chain(unknown).collect();
+        let standing = self.standing.iter().map(|Standing { partition, offset, reason }| {
+            let place = offset.map_or(String::new(), |offset| format!(" at offset {offset}"));
+            format!("partition {partition} of {topic} stands{place}: {reason}")
+        });
+        let told: Vec<_> = stormy.into_iter().chain(unknown).chain(standing).collect();
         (!told.is_empty()).then(|| told.join("; "))
     }
 }
@@ -135,6 +137,24 @@ impl<E: Event> Pipeline<E> {
         self.tell_held(&over, UNKNOWN_SCHEMA, holds);
     }
 
+    /// Tells which partitions stand for a reason of the strategy's, and what happened to positions.
+    pub(crate) fn look_at_standing(&self, subscription: &mut dyn Subscription, holds: &mut Holds) {
+        let group = self.strategy.group_name(E::TYPE);
+        for incident in subscription.incidents() {
+            self.metrics.incident(&group, incident);
+        }
+        let mut standing = subscription.standing();
+        standing.sort_by_key(|standing| standing.partition);
+        if standing == holds.standing {
+            return;
+        }
+        let stands = |partition| standing.iter().any(|standing| standing.partition == partition);
+        let before = holds.standing.iter().map(|standing| standing.partition);
+        let over: Vec<_> = before.filter(|partition| !stands(*partition)).collect();
+        holds.standing = standing;
+        self.tell_held(&over, UNREADABLE, holds);
+    }
+
     /// These partitions are not held by this member any more.
     pub(crate) fn forget(&self, holds: &mut Holds, which: impl Fn(Partition) -> bool) {
         let forgotten: Vec<_> = holds.storms.held().filter(|partition| which(*partition)).collect();
@@ -146,6 +166,12 @@ impl<E: Event> Pipeline<E> {
         if !forgotten.is_empty() {
             holds.unknown.retain(|partition, _| !forgotten.contains(partition));
             self.tell_held(&forgotten, UNKNOWN_SCHEMA, holds);
+        }
+        let standing = holds.standing.iter().map(|standing| standing.partition);
+        let forgotten: Vec<_> = standing.filter(|partition| which(*partition)).collect();
+        if !forgotten.is_empty() {
+            holds.standing.retain(|standing| !forgotten.contains(&standing.partition));
+            self.tell_held(&forgotten, UNREADABLE, holds);
         }
     }
 
@@ -162,6 +188,8 @@ impl<E: Event> Pipeline<E> {
         holds.storms.held().for_each(|partition| self.metrics.held(&group, partition, BAD_RECORDS, true));
         let unknown = holds.unknown.keys();
         unknown.for_each(|partition| self.metrics.held(&group, *partition, UNKNOWN_SCHEMA, true));
+        let standing = holds.standing.iter();
+        standing.for_each(|standing| self.metrics.held(&group, standing.partition, UNREADABLE, true));
         self.health.held(holds.told(&self.strategy.topic_name(Topic::Events(E::TYPE))));
     }
 }

@@ -1,6 +1,6 @@
 //! The metrics of one group's members, looked up once.
 
-use floodgate_buffer::Partition;
+use floodgate_buffer::{Incident, Partition};
 use floodgate_observe::Metrics;
 use floodgate_schemas::{Event, EventType, Timestamp};
 use floodgate_store::Outcome;
@@ -16,6 +16,7 @@ pub(crate) struct PipelineMetrics {
     pub(crate) ahead: IntCounter,
     dead_letters: IntCounterVec,
     held: IntGaugeVec,
+    incidents: IntCounterVec,
     processed: IntCounter,
     processed_failed: IntCounter,
 }
@@ -33,6 +34,7 @@ impl PipelineMetrics {
             retries: metrics.apply_retries.with_label_values(of_type),
             dead_letters: metrics.dead_letters.clone(),
             held: metrics.partitions_held.clone(),
+            incidents: metrics.position_incidents.clone(),
             processed: metrics.processed_tasks.clone(),
             processed_failed: metrics.processed_tasks_failed.clone(),
         }
@@ -53,6 +55,11 @@ impl PipelineMetrics {
             }
         }
         self.processed.inc_by(events.len() as u64);
+    }
+
+    /// Something happened to the position of a member.
+    pub(crate) fn incident(&self, group: &str, incident: Incident) {
+        self.incidents.with_label_values(&[group, incident.name()]).inc();
     }
 
     /// Whether a partition is held for this reason.

@@ -46,6 +46,9 @@ enum Next {
 /// How many records of a partition that is held are tried: enough to see whether they are still bad.
 const PROBE_RECORDS: usize = 20;
 
+/// How often a member without records looks which of its partitions stand, and whether those it holds are still its own.
+const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+
 /// How many records are decoded before other tasks get their turn: about half a millisecond.
 const DECODED_AT_ONCE: usize = 500;
 
@@ -93,7 +96,9 @@ impl<E: Event> Pipeline<E> {
         }
         self.recovered();
         let ended = loop {
-            match self.receive(&mut *subscription, &holds).await {
+            let received = self.receive(&mut *subscription).await;
+            self.look_at_standing(&mut *subscription, &mut holds);
+            match received {
                 Ok(Next::Batch(batch)) => {
                     let done = self.work_on(batch, &mut *subscription, &mut holds, &mut pace).await;
                     if done.is_err() {
@@ -159,17 +164,8 @@ impl<E: Event> Pipeline<E> {
         }
     }
 
-    async fn receive(
-        &self,
-        subscription: &mut dyn Subscription,
-        holds: &Holds,
-    ) -> Result<Next, SubscribeError> {
-        let look_at_holds = async {
-            match holds.any() {
-                true => tokio::time::sleep(self.config.retry_max()).await,
-                false => std::future::pending().await,
-            }
-        };
+    async fn receive(&self, subscription: &mut dyn Subscription) -> Result<Next, SubscribeError> {
+        let look_at_holds = tokio::time::sleep(LOOK_INTERVAL);
         if !self.stop.is_cancelled() {
             tokio::select! {
                 biased;

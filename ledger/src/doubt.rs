@@ -133,6 +133,16 @@ impl Doubt {
         }
     }
 
+    /// A partition that nobody told anything about.
+    pub(crate) fn of_partition(lag: &GroupLag, partition: i32, reason: &str) -> Self {
+        let detail = format!(
+            "{} {} partition {partition}: unchecked, as its position is not known: {reason}",
+            lag.of, lag.topic
+        );
+        let mend = "another check, once its leader is there, looks at it".to_owned();
+        Self::new("partitionUnknown", lag, None, detail, mend)
+    }
+
     /// Records that expired at or beyond the group's committed offset.
     pub(crate) fn expired(lag: &GroupLag, bounds: &PartitionLag, range: Unchecked) -> Self {
         let place = format!("{} {} {range}", lag.of, lag.topic);
@@ -242,7 +252,10 @@ mod tests {
             partition: Partition(3),
             start: Offset(start),
             end: Offset(100),
+            readable: Offset(100),
             committed: committed.map(Offset),
+            set_by_others: false,
+            nothing_until: None,
             oldest_unapplied_ms: None,
         }
     }
@@ -270,7 +283,9 @@ mod tests {
             group: "g".to_owned(),
             topic: "t".to_owned(),
             members,
+            foreign_members: Vec::new(),
             partitions,
+            unknown: Vec::new(),
         };
         let of = |lag: &GroupLag, waiting, has_rows| {
             Doubt::of_group(lag, waiting, has_rows, now).map(|doubt| (doubt.count, doubt.detail))

@@ -289,6 +289,17 @@ impl Verification<'_> {
         lag: &GroupLag,
         partitions: &[PartitionProgress],
     ) -> Result<(), VerifyError> {
+        let doubts = lag.unknown.iter().map(|(partition, why)| Doubt::of_partition(lag, partition.0, why));
+        report.cannot_tell.extend(doubts);
+        for partition in lag.partitions.iter().filter(|partition| partition.end > partition.readable) {
+            let (number, from, until) = (partition.partition, partition.readable, partition.end);
+            report.notes.push(format!(
+                "{} partition {number} offsets {from} to {}: in flight and unchecked, since a transaction of another program is \
+                 open there and nobody can read them yet",
+                lag.topic,
+                until.0 - 1
+            ));
+        }
         let empty_offsets: u64 = partitions.iter().map(|partition| partition.empty_offsets).sum();
         let empty = || partitions.iter().flat_map(|partition| partition.empty.iter().copied());
         if empty_offsets > 0 {
@@ -346,7 +357,7 @@ fn begin(state: &mut State, as_of: Timestamp, lags: &[GroupLag]) -> Result<(), V
         let fresh = |lag: &GroupLag| {
             let partition = |bounds: &floodgate_buffer::PartitionLag| PartitionProgress {
                 partition: bounds.partition.0,
-                end: bounds.end.0,
+                end: bounds.readable.0,
                 ..PartitionProgress::default()
             };
             lag.partitions.iter().map(partition).collect()
@@ -357,7 +368,7 @@ fn begin(state: &mut State, as_of: Timestamp, lags: &[GroupLag]) -> Result<(), V
     }
     let fits = |(partitions, lag): (&Vec<PartitionProgress>, &GroupLag)| {
         let same = |(was, is): (&PartitionProgress, &floodgate_buffer::PartitionLag)| {
-            was.partition == is.partition.0 && was.end <= is.end.0
+            was.partition == is.partition.0 && was.end <= is.readable.0
         };
         partitions.len() == lag.partitions.len() && partitions.iter().zip(&lag.partitions).all(same)
     };

@@ -56,6 +56,9 @@ pub struct Metrics {
     /// `floodgate_partition_held{group,partition,reason}`: 1 while this process holds a partition for its bad records
     /// (`bad-records`), or for one that only a newer build can read (`unknown-schema`).
     pub partitions_held: IntGaugeVec,
+    /// `floodgate_position_incidents_total{group,kind}`: positions that were not simply where the group had been: `another-log`,
+    /// `expired-unread`, `offset-set-by-others`. The log has partitions and ranges.
+    pub position_incidents: IntCounterVec,
     /// `floodgate_topic_findings{topic,property,kind}`: 1 for what is wrong with a topic; `kind` is `breaks` or `told`.
     pub topic_findings: IntGaugeVec,
     /// `floodgate_part_panics_total{part}`: how often a background part of this process met a bug.
@@ -106,6 +109,13 @@ pub struct LagGauges {
     /// `floodgate_committed_offset_rewinds_total{group,topic,partition}`: how often a committed offset was found behind
     /// where it had been, or gone.
     pub rewinds: IntCounterVec,
+    /// `floodgate_committed_offset_skips_total{group,topic,partition}`: how often another program was found to have moved a
+    /// committed offset forward.
+    pub skips: IntCounterVec,
+    /// `floodgate_lag_unreadable_records{group,topic,partition}`: those of the lag behind an open transaction of another program.
+    pub unreadable: IntGaugeVec,
+    /// `floodgate_group_foreign_members{group}`: members of the group that are not this program's.
+    pub foreign_members: IntGaugeVec,
     /// `floodgate_lag_as_of_seconds`: when the positions were read, in Unix time.
     pub as_of: Gauge,
     /// `kafka_consumergroup_lag{consumergroup,topic,partition}`.
@@ -142,6 +152,21 @@ impl Metrics {
                 "floodgate_committed_offset_rewinds_total",
                 "Committed offsets found behind where they had been",
                 group,
+            )?,
+            skips: make.counters(
+                "floodgate_committed_offset_skips_total",
+                "Committed offsets that another program moved forward",
+                group,
+            )?,
+            unreadable: make.gauges(
+                "floodgate_lag_unreadable_records",
+                "Records behind an open transaction of another program",
+                group,
+            )?,
+            foreign_members: make.gauges(
+                "floodgate_group_foreign_members",
+                "Members of the group that are of another program",
+                &["group"],
             )?,
             as_of: make.float_gauge("floodgate_lag_as_of_seconds", "When the lag was read, in Unix time")?,
             kafka_lag: make.gauges(
@@ -228,6 +253,11 @@ impl Metrics {
                 "floodgate_dead_letters_total",
                 "Events that can never be applied",
                 &["group", "reason"],
+            )?,
+            position_incidents: make.counters(
+                "floodgate_position_incidents_total",
+                "Positions that were not simply where the group had been",
+                &["group", "kind"],
             )?,
             partitions_held: make.gauges(
                 "floodgate_partition_held",

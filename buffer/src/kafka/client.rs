@@ -46,9 +46,14 @@ const REFUSED: &[(&str, &str)] = &[
     ("queued.max.messages.kbytes", "use buffer.kafka.prefetch_max_kb"),
     ("fetch.min.bytes", "use consumers.batch_max_wait_ms"),
     ("fetch.wait.max.ms", "use consumers.batch_max_wait_ms"),
-    ("enable.partition.eof", "it is read by the lag reader only"),
+    ("enable.partition.eof", "offsets that hold no record are passed by it"),
+    ("check.crcs", "what is damaged must not be applied"),
+    ("isolation.level", "what a transaction took back must not be applied"),
     ("allow.auto.create.topics", "topics come from `floodgate topics create`"),
 ];
+
+/// What clients call themselves unless it is passed through.
+const CLIENT_ID: &str = "floodgate";
 
 /// How much larger a dead letter may be than the event it carries: its headers.
 const DEAD_LETTER_HEADROOM_BYTES: usize = 64 * 1024;
@@ -103,6 +108,12 @@ impl ClientSettings {
         Ok(settings)
     }
 
+    /// By which our clients, members of groups among them, are known to the cluster.
+    pub(super) fn client_id(&self) -> &str {
+        let set = self.passed_through.iter().rev().find(|(name, _)| name == "client.id");
+        set.map_or(CLIENT_ID, |(_, id)| id)
+    }
+
     /// For asking only: metadata, offsets, topics. The context tells what keeps the client from its answers.
     pub(super) fn asking(&self) -> (ClientConfig, Asking) {
         let mut config = self.base();
@@ -117,7 +128,7 @@ impl ClientSettings {
             // connections that the other side closes, which can be a matter of TLS or a login, are told from here on
             .set_log_level(RDKafkaLogLevel::Info)
             .set("bootstrap.servers", &self.kafka.brokers)
-            .set("client.id", "floodgate")
+            .set("client.id", CLIENT_ID)
             // a broker that is back is found within a second
             .set("reconnect.backoff.ms", "50")
             .set("reconnect.backoff.max.ms", "1000")
@@ -197,7 +208,10 @@ impl ClientSettings {
             // the default second of backoff, once the prefetch is full, stalls a fast consumer; so do 10 ms
             .set("fetch.queue.backoff.ms", "1")
             .set("fetch.min.bytes", min_bytes)
-            .set("fetch.wait.max.ms", held_back_ms.to_string());
+            .set("fetch.wait.max.ms", held_back_ms.to_string())
+            .set("check.crcs", "true")
+            // markers of transactions stand behind the last record, and are passed when the end is reached
+            .set("enable.partition.eof", "true");
         self.passed_through_over(config)
     }
 
@@ -213,6 +227,7 @@ impl ClientSettings {
             .set("queued.max.messages.kbytes", self.kafka.prefetch_max_kb.to_string())
             .set("fetch.queue.backoff.ms", "10")
             .set("fetch.wait.max.ms", "100")
+            .set("check.crcs", "true")
             .set("enable.partition.eof", "true");
         let mut config = self.passed_through_over(config);
         // a follower may be behind: tools that look at everything ask leaders

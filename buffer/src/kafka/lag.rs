@@ -1,18 +1,17 @@
 //! Offsets and ages of every group, read by consumers that never join one.
 
 use std::collections::HashMap;
-use std::collections::hash_map::Entry;
 use std::time::{Duration, Instant};
 
 use floodgate_schemas::EventType;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, KafkaResult};
-use rdkafka::message::Message;
 use rdkafka::topic_partition_list::TopicPartitionList;
 use rdkafka::types::RDKafkaErrorCode;
 
 use super::client::ClientSettings;
-use super::offsets::{Bound, bounds, committed, partitions};
+use super::native::poll::{Events, Polled};
+use super::offsets::{Bound, Bounds, CommitMark, Committed, bounds, committed, topic_facts};
 use super::{ASK_TIMEOUT, Names};
 use crate::{GroupLag, LagError, Offset, Partition, PartitionLag, Topic};
 
@@ -30,84 +29,124 @@ pub(super) struct Onlooker {
     of: EventType,
     group: String,
     topic: String,
+    /// By which our members are known.
+    client_id: String,
+    // the queue before the client it belongs to
+    events: Events,
     consumer: BaseConsumer,
-    /// The age's record of each partition, so that it is read once per position.
-    oldest: HashMap<Partition, (Offset, i64)>,
+    /// What stands first behind each position, so that it is read once.
+    first: HashMap<Partition, First>,
+}
+
+/// What stands first behind a position.
+#[derive(Debug, Clone, Copy)]
+struct First {
+    /// The position.
+    from: Offset,
+    /// Where the first record stands, or, without one, how far there is none.
+    at: Offset,
+    /// When it was appended; `None` where there is no record.
+    appended_at_ms: Option<i64>,
 }
 
 impl Onlooker {
     pub(super) fn new(settings: &ClientSettings, names: &Names, of: EventType) -> Result<Self, LagError> {
         let group = names.group(of);
-        let consumer = settings
+        let (events, consumer) = settings
             .onlooker(&group)
             .create()
+            .and_then(|consumer: BaseConsumer| Ok((Events::of(&consumer)?, consumer)))
             .map_err(|error| LagError(format!("no Kafka client for group {group}: {error}")))?;
         let topic = names.topic(Topic::Events(of)).to_owned();
-        Ok(Self { of, group, topic, consumer, oldest: HashMap::new() })
+        let client_id = settings.client_id().to_owned();
+        Ok(Self { of, group, topic, client_id, events, consumer, first: HashMap::new() })
     }
 
     pub(super) fn look(&mut self) -> Result<GroupLag, LagError> {
         let until = Instant::now() + RETRY_FOR;
-        let (members, mut lags) = loop {
-            let partitions = self.partitions()?;
-            let asked = self.members().and_then(|members| Ok((members, self.positions(&partitions)?)));
-            match asked {
+        let (partitions, unknown) = loop {
+            match self.positions() {
+                // what is just moving is known after a few tries
+                Ok((_, unknown))
+                    if unknown.iter().any(|(_, error)| passes(error)) && Instant::now() < until => {}
                 Ok(found) => break found,
-                Err(error) if passes(&error) && Instant::now() < until => std::thread::sleep(RETRY_PAUSE),
-                Err(error) => {
-                    return Err(LagError(format!("Kafka does not tell about {}: {error}", self.topic)));
-                }
+                Err(error) if passes(&error) && Instant::now() < until => {}
+                Err(error) => return Err(self.explain(&error)),
             }
+            std::thread::sleep(RETRY_PAUSE);
         };
-        if let Err(error) = self.read_ages(&mut lags) {
+        if let ([], [(_, error), ..]) = (&partitions[..], &unknown[..]) {
+            return Err(LagError(format!("Kafka does not tell about {}: {error}", self.topic)));
+        }
+        let mut lag = GroupLag {
+            of: self.of,
+            group: self.group.clone(),
+            topic: self.topic.clone(),
+            members: None,
+            foreign_members: Vec::new(),
+            partitions,
+            unknown: unknown.into_iter().map(|(partition, error)| (partition, error.to_string())).collect(),
+        };
+        match self.members() {
+            Ok(clients) => {
+                lag.members = Some(clients.len());
+                lag.foreign_members = clients.into_iter().filter(|id| *id != self.client_id).collect();
+            }
+            Err(error) => tracing::debug!(group = self.group, %error, "members not told"),
+        }
+        if let Err(error) = self.read_first(&mut lag.partitions) {
             tracing::debug!(group = self.group, %error, "ages of the oldest records not read");
         }
-        let (group, topic) = (self.group.clone(), self.topic.clone());
-        Ok(GroupLag { of: self.of, group, topic, members: Some(members), partitions: lags })
+        Ok(lag)
     }
 
-    fn positions(&self, partitions: &[Partition]) -> KafkaResult<Vec<PartitionLag>> {
-        // committed first, then start, then end: what moves meanwhile never makes the lag negative
-        let committed = committed(&self.consumer, &self.topic, partitions)?;
-        let starts = bounds(&self.consumer, &self.topic, partitions, Bound::Start)?;
-        let ends = bounds(&self.consumer, &self.topic, partitions, Bound::End)?;
-        let lag = |partition: &Partition| {
-            let start = starts.get(partition).copied().unwrap_or(Offset(0));
-            PartitionLag {
-                partition: *partition,
-                start,
-                end: ends.get(partition).copied().unwrap_or(start),
-                committed: committed.get(partition).copied(),
-                oldest_unapplied_ms: None,
+    /// Every partition's position, or why it is not known.
+    #[allow(clippy::type_complexity, reason = "named nowhere else")]
+    fn positions(&self) -> KafkaResult<(Vec<PartitionLag>, Vec<(Partition, KafkaError)>)> {
+        let facts = topic_facts(&self.consumer, &self.topic)?;
+        let partitions: Vec<Partition> = facts.partitions.iter().map(|(partition, _)| *partition).collect();
+        // committed first, then the bounds: what moves meanwhile never makes the lag negative
+        let committed = committed(&self.consumer, &self.topic, &partitions)?;
+        let wanted = [Bound::Start, Bound::End, Bound::Stable];
+        let mut bounds = bounds(&self.consumer, &self.topic, &facts, wanted)?;
+        let (mut known, mut unknown) = (Vec::new(), Vec::new());
+        for partition in partitions {
+            match position(partition, committed.get(&partition), &mut bounds) {
+                Ok(lag) => known.push(lag),
+                Err(error) => unknown.push((partition, error)),
             }
-        };
-        Ok(partitions.iter().map(lag).collect())
+        }
+        Ok((known, unknown))
     }
 
-    fn partitions(&self) -> Result<Vec<Partition>, LagError> {
-        partitions(&self.consumer, &self.topic).map_err(|error| match error.rdkafka_error_code() {
+    fn explain(&self, error: &KafkaError) -> LagError {
+        match error.rdkafka_error_code() {
             Some(RDKafkaErrorCode::UnknownTopicOrPartition) => {
                 LagError(format!("topic {} is missing in Kafka; run `floodgate topics create`", self.topic))
             }
-            _ => LagError(format!("Kafka does not answer: {error}")),
-        })
+            _ => LagError(format!("Kafka does not tell about {}: {error}", self.topic)),
+        }
     }
 
-    fn members(&self) -> KafkaResult<usize> {
+    /// The client ids of the group's members.
+    fn members(&self) -> KafkaResult<Vec<String>> {
         let groups = self.consumer.fetch_group_list(Some(&self.group), ASK_TIMEOUT)?;
         let found = groups.groups().iter().find(|group| group.name() == self.group);
-        Ok(found.map_or(0, |group| group.members().len()))
+        let members = found.map_or(&[][..], |group| group.members());
+        Ok(members.iter().map(|member| member.client_id().to_owned()).collect())
     }
 
     /// Reads one record per lagging partition whose position moved since the last look.
-    fn read_ages(&mut self, lags: &mut [PartitionLag]) -> KafkaResult<()> {
-        self.oldest.retain(|partition, (offset, _)| {
-            lags.iter()
-                .any(|lag| lag.partition == *partition && lag.lag() > 0 && next_unapplied(lag) == *offset)
+    fn read_first(&mut self, lags: &mut [PartitionLag]) -> KafkaResult<()> {
+        self.first.retain(|partition, first| {
+            let lag = lags.iter().find(|lag| lag.partition == *partition);
+            // where there was no record, there may be one now
+            let fits = |lag: &PartitionLag| first.appended_at_ms.is_some() || first.at >= lag.end;
+            lag.is_some_and(|lag| lag.lag() > 0 && lag.next_unapplied() == first.from && fits(lag))
         });
         let mut wanted = TopicPartitionList::new();
-        for lag in lags.iter().filter(|lag| lag.lag() > 0 && !self.oldest.contains_key(&lag.partition)) {
-            let from = rdkafka::Offset::Offset(next_unapplied(lag).0);
+        for lag in lags.iter().filter(|lag| lag.lag() > 0 && !self.first.contains_key(&lag.partition)) {
+            let from = rdkafka::Offset::Offset(lag.next_unapplied().0);
             wanted.add_partition_offset(&self.topic, lag.partition.0, from)?;
         }
         if wanted.count() > 0 {
@@ -116,8 +155,10 @@ impl Onlooker {
             self.consumer.unassign()?;
         }
         for lag in lags {
-            lag.oldest_unapplied_ms =
-                self.oldest.get(&lag.partition).map(|(_, appended_at_ms)| *appended_at_ms);
+            if let Some(First { at, appended_at_ms, .. }) = self.first.get(&lag.partition) {
+                lag.oldest_unapplied_ms = *appended_at_ms;
+                lag.nothing_until = Some(*at);
+            }
         }
         Ok(())
     }
@@ -125,18 +166,47 @@ impl Onlooker {
     fn read_first_of_each(&mut self, mut wanted: usize, lags: &[PartitionLag]) {
         let until = Instant::now() + READ_TIMEOUT;
         while wanted > 0 && Instant::now() < until {
-            // ends of partitions and brokers that come and go are told here too; others may still answer
-            let Some(Ok(message)) = self.consumer.poll(Duration::from_millis(100)) else { continue };
-            let partition = Partition(message.partition());
+            // brokers that come and go are told here too; others may still answer
+            let (partition, at, appended_at_ms) =
+                match self.events.poll(&self.consumer, Duration::from_millis(100)) {
+                    Some(Polled::Record(record)) => {
+                        (record.partition(), record.offset(), Some(record.appended_at_ms()))
+                    }
+                    Some(Polled::End(partition, offset)) => (partition, offset, None),
+                    _ => continue,
+                };
             let Some(lag) = lags.iter().find(|lag| lag.partition == partition) else { continue };
-            let appended_at_ms = message.timestamp().to_millis().unwrap_or(0);
-            // later records of a partition that was answered already come as well
-            if let Entry::Vacant(first) = self.oldest.entry(partition) {
-                first.insert((next_unapplied(lag), appended_at_ms));
-                wanted -= 1;
+            let from = lag.next_unapplied();
+            // of an earlier look, or later records of a partition that was answered already
+            if at < from || self.first.contains_key(&partition) {
+                continue;
             }
+            self.first.insert(partition, First { from, at, appended_at_ms });
+            wanted -= 1;
         }
     }
+}
+
+fn position(
+    partition: Partition,
+    committed: Option<&Committed>,
+    [starts, ends, stable]: &mut [Bounds; 3],
+) -> KafkaResult<PartitionLag> {
+    let missing = || Err(KafkaError::OffsetFetch(RDKafkaErrorCode::UnknownPartition));
+    let start = starts.remove(&partition).unwrap_or_else(missing)?;
+    let end = ends.remove(&partition).unwrap_or_else(missing)?;
+    let readable = stable.remove(&partition).unwrap_or_else(missing)?;
+    Ok(PartitionLag {
+        partition,
+        start,
+        end,
+        // asked for at the same time, and answered a moment later perhaps
+        readable: readable.min(end),
+        committed: committed.map(|committed| committed.offset),
+        set_by_others: committed.is_some_and(|committed| committed.mark == CommitMark::Foreign),
+        nothing_until: None,
+        oldest_unapplied_ms: None,
+    })
 }
 
 /// Whether a question failed only because whoever knows the answer is just moving.
@@ -155,9 +225,4 @@ fn passes(error: &KafkaError) -> bool {
         UnknownTopicOrPartition,
     ];
     error.rdkafka_error_code().is_some_and(|code| passing.contains(&code))
-}
-
-/// The first offset that counts as lag.
-fn next_unapplied(lag: &PartitionLag) -> Offset {
-    lag.committed.map_or(lag.start, |committed| committed.max(lag.start))
 }

@@ -5,13 +5,14 @@ use std::time::{Duration, Instant};
 
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, KafkaResult};
-use rdkafka::message::Message;
 use rdkafka::topic_partition_list::TopicPartitionList;
 use rdkafka::types::RDKafkaErrorCode;
 
+use super::Names;
 use super::client::ClientSettings;
-use super::offsets::{Bound, bounds, partitions};
-use super::{ASK_TIMEOUT, Names, native};
+use super::native::poll::{Events, Polled};
+use super::offsets::{Bound, bounds, topic_facts};
+use super::trouble::is_damage;
 use crate::{Batch, Chunk, Log, LogError, Offset, Partition, Topic};
 
 /// How long a partition may be silent, neither a record nor its end, before its broker counts as away.
@@ -24,6 +25,8 @@ const CHUNK_BYTES_MAX: usize = 8 << 20;
 pub(super) struct KafkaLog {
     topic: Topic,
     name: String,
+    // the queue before the client it belongs to
+    events: Events,
     consumer: BaseConsumer,
     /// Where the consumer reads on.
     position: Option<(Partition, Offset)>,
@@ -31,19 +34,34 @@ pub(super) struct KafkaLog {
 
 impl KafkaLog {
     pub(super) fn open(settings: &ClientSettings, names: &Names, topic: Topic) -> KafkaResult<Self> {
-        let consumer = settings.reader(&names.prefix).create()?;
-        Ok(Self { topic, name: names.topic(topic).to_owned(), consumer, position: None })
+        let consumer: BaseConsumer = settings.reader(&names.prefix).create()?;
+        let events = Events::of(&consumer)?;
+        Ok(Self { topic, name: names.topic(topic).to_owned(), events, consumer, position: None })
     }
 
-    fn ask_bounds(&self) -> KafkaResult<Vec<(Partition, Range<Offset>)>> {
-        let partitions = partitions(&self.consumer, &self.name)?;
-        let starts = bounds(&self.consumer, &self.name, &partitions, Bound::Start)?;
-        let ends = bounds(&self.consumer, &self.name, &partitions, Bound::End)?;
-        let range = |partition: &Partition| {
-            let start = starts.get(partition).copied().unwrap_or(Offset(0));
-            (*partition, start..ends.get(partition).copied().unwrap_or(start))
+    /// What lies behind a transaction that is still open cannot be read, and is not within the bounds.
+    fn ask_bounds(&self) -> Result<Vec<(Partition, Range<Offset>)>, LogError> {
+        let asked = topic_facts(&self.consumer, &self.name).and_then(|facts| {
+            let bounds = bounds(&self.consumer, &self.name, &facts, [Bound::Start, Bound::Stable])?;
+            Ok((facts, bounds))
+        });
+        let (facts, [mut starts, mut ends]) = asked.map_err(|error| self.explain(&error))?;
+        let range = |(partition, _): &(Partition, Option<i32>)| {
+            let (Some(start), Some(end)) = (starts.remove(partition), ends.remove(partition)) else {
+                return Err(LogError::Unavailable(format!(
+                    "nothing is known of partition {partition} of {}",
+                    self.name
+                )));
+            };
+            match start.and_then(|start| Ok(start..end?.max(start))) {
+                Ok(range) => Ok((*partition, range)),
+                Err(error) => Err(LogError::Unavailable(format!(
+                    "partition {partition} of topic {} cannot be asked: {error}",
+                    self.name
+                ))),
+            }
         };
-        Ok(partitions.iter().map(range).collect())
+        facts.partitions.iter().map(range).collect()
     }
 
     fn go_to(&mut self, partition: Partition, from: Offset) -> KafkaResult<()> {
@@ -56,35 +74,54 @@ impl KafkaLog {
         Ok(())
     }
 
-    fn fill(
-        &mut self,
-        partition: Partition,
-        range: Range<Offset>,
-        events: usize,
-    ) -> Result<Chunk, KafkaError> {
+    fn fill(&mut self, partition: Partition, range: Range<Offset>, events: usize) -> Result<Chunk, LogError> {
         let mut chunk = Chunk { batch: Batch::new(self.topic), next: range.start };
         let mut heard = Instant::now();
-        let mut looked_again = false;
         while chunk.next < range.end && chunk.batch.len() < events && chunk.batch.bytes() < CHUNK_BYTES_MAX {
-            let message = match self.consumer.poll(Duration::from_millis(100)) {
-                Some(Ok(message)) => message,
-                Some(Err(KafkaError::PartitionEOF(ended))) if ended == partition.0 => {
-                    let again = std::mem::replace(&mut looked_again, true);
-                    chunk.next = self.meet_end(partition, chunk.next..range.end, again)?;
+            let record = match self.events.poll(&self.consumer, Duration::from_millis(100)) {
+                Some(Polled::Record(record)) => record,
+                Some(Polled::End(ended, offset)) if ended == partition && offset >= chunk.next => {
+                    // up to there no offset has a record
+                    chunk.next = offset.min(range.end);
+                    heard = Instant::now();
                     continue;
                 }
                 // of an earlier position
-                Some(Err(KafkaError::PartitionEOF(_))) => continue,
-                Some(Err(error)) if is_final(&error) => return Err(error),
-                // brokers that come and go
-                Some(Err(_)) | None if heard.elapsed() < SILENCE_MAX => continue,
-                Some(Err(error)) => return Err(error),
-                None => return Err(KafkaError::MessageConsumption(RDKafkaErrorCode::OperationTimedOut)),
+                Some(Polled::Served | Polled::End(..)) => continue,
+                Some(Polled::Trouble(trouble)) => {
+                    let is_here = trouble.at.is_some_and(|(place, _)| place == partition);
+                    if is_here && is_damage(trouble.code) {
+                        if !chunk.batch.is_empty() {
+                            // first what comes before it; the next call meets it again
+                            self.position = None;
+                            return Ok(chunk);
+                        }
+                        let offset = trouble.at.and_then(|(_, offset)| offset).unwrap_or(chunk.next);
+                        return Err(LogError::Damaged(partition, offset.max(chunk.next), trouble.reason));
+                    }
+                    let error = KafkaError::MessageConsumption(trouble.code);
+                    match trouble.code {
+                        RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange if is_here => {
+                            return Err(LogError::Gone(partition, range.start));
+                        }
+                        _ if is_final(&error) || heard.elapsed() > SILENCE_MAX => {
+                            return Err(self.explain(&error));
+                        }
+                        // brokers that come and go
+                        _ => continue,
+                    }
+                }
+                None if heard.elapsed() < SILENCE_MAX => continue,
+                None => {
+                    return Err(
+                        self.explain(&KafkaError::MessageConsumption(RDKafkaErrorCode::OperationTimedOut))
+                    );
+                }
             };
-            (heard, looked_again) = (Instant::now(), false);
-            let offset = Offset(message.offset());
+            heard = Instant::now();
+            let offset = record.offset();
             // what was under way from an earlier position
-            if message.partition() != partition.0 || offset < chunk.next {
+            if record.partition() != partition || offset < chunk.next {
                 continue;
             }
             if offset >= range.end {
@@ -93,35 +130,12 @@ impl KafkaLog {
                 self.position = None;
                 return Ok(chunk);
             }
-            let (content, headers) = ((message.key(), message.payload()), native::headers(&message));
-            let appended_at_ms = message.timestamp().to_millis().unwrap_or(0);
-            chunk.batch.push(partition, offset, appended_at_ms, content, headers.into_iter());
+            let (content, headers) = ((record.key(), record.value()), record.headers());
+            chunk.batch.push(partition, offset, record.appended_at_ms(), content, headers.into_iter());
             chunk.next = offset.next();
         }
         self.position = Some((partition, chunk.next));
         Ok(chunk)
-    }
-
-    /// The partition seems to end although some of the range is left. Returns where reading goes on.
-    fn meet_end(
-        &mut self,
-        partition: Partition,
-        left: Range<Offset>,
-        looked_again: bool,
-    ) -> KafkaResult<Offset> {
-        if !looked_again {
-            // of an earlier look, or of a log that has grown since: a second look, from here, tells
-            self.position = None;
-            self.go_to(partition, left.start)?;
-            return Ok(left.start);
-        }
-        let (_, end) = self.consumer.fetch_watermarks(&self.name, partition.0, ASK_TIMEOUT)?;
-        if end < left.end.0 {
-            // a new leader that does not know yet how far its followers are
-            return Err(KafkaError::MessageConsumption(RDKafkaErrorCode::OffsetNotAvailable));
-        }
-        // offsets without records: all that there was has been passed
-        Ok(left.end)
     }
 
     fn explain(&self, error: &KafkaError) -> LogError {
@@ -139,36 +153,22 @@ impl KafkaLog {
 /// Errors that waiting does not heal.
 fn is_final(error: &KafkaError) -> bool {
     use RDKafkaErrorCode::{
-        AutoOffsetReset, OffsetOutOfRange, TopicAuthorizationFailed, UnknownPartition, UnknownTopic,
-        UnknownTopicOrPartition,
+        TopicAuthorizationFailed, UnknownPartition, UnknownTopic, UnknownTopicOrPartition,
     };
-    let last = [
-        AutoOffsetReset,
-        OffsetOutOfRange,
-        TopicAuthorizationFailed,
-        UnknownPartition,
-        UnknownTopic,
-        UnknownTopicOrPartition,
-    ];
+    let last = [TopicAuthorizationFailed, UnknownPartition, UnknownTopic, UnknownTopicOrPartition];
     error.rdkafka_error_code().is_none_or(|code| last.contains(&code))
 }
 
 impl Log for KafkaLog {
     fn bounds(&mut self) -> Result<Vec<(Partition, Range<Offset>)>, LogError> {
-        self.ask_bounds().map_err(|error| self.explain(&error))
+        self.ask_bounds()
     }
 
     fn read(&mut self, partition: Partition, range: Range<Offset>, events: usize) -> Result<Chunk, LogError> {
-        let from = range.start;
-        let read = self.go_to(partition, from).and_then(|()| self.fill(partition, range, events));
-        read.map_err(|error| {
-            self.position = None;
-            match error.rdkafka_error_code() {
-                Some(RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange) => {
-                    LogError::Gone(partition, from)
-                }
-                _ => self.explain(&error),
-            }
-        })
+        let read = match self.go_to(partition, range.start) {
+            Ok(()) => self.fill(partition, range, events),
+            Err(error) => Err(self.explain(&error)),
+        };
+        read.inspect_err(|_| self.position = None)
     }
 }

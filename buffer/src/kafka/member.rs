@@ -6,22 +6,23 @@
 //! **A stalled database costs no membership.** While the batch is full and nobody takes it, the thread waits; if that
 //! lasts, it pauses its partitions and goes on polling, so that the group sees it alive.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use rdkafka::config::FromClientConfigAndContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::error::{KafkaError, KafkaResult};
-use rdkafka::message::{BorrowedMessage, Message};
+use rdkafka::error::KafkaResult;
 use rdkafka::topic_partition_list::TopicPartitionList;
-use rdkafka::types::RDKafkaErrorCode;
 
 use super::ASK_TIMEOUT;
 use super::client::ClientSettings;
-use super::native;
+use super::native::poll::{Events, Polled, Record, Trouble};
+use super::position::{Hold, Position, Unplaced};
 use super::rebalance::{COMMIT_RETRY, MemberContext};
-use super::subscription::{Hold, Phase, Position, Shared};
-use crate::{Offset, OpenError, Partition, SubscribeError};
+use super::subscription::{Phase, Shared};
+use super::trouble::{Judgement, judge};
+use super::watch::Watch;
+use crate::{Offset, OpenError, Partition, Standing, SubscribeError};
 
 /// How long a full batch may wait for the pipeline before the partitions are paused.
 const PAUSE_AFTER: Duration = Duration::from_millis(500);
@@ -35,20 +36,26 @@ const MESSAGES_AT_ONCE: usize = 1000;
 /// After a partition could not be paused or set back, until it is tried again.
 const HOLD_RETRY: Duration = Duration::from_secs(1);
 
+/// After a partition met trouble of its own, until it is read on from where it stands.
+const STANDING_RETRY: Duration = Duration::from_secs(5);
+
 /// How long the last commit waits for a group in the midst of a rebalance: a few heartbeats of all members.
 const LAST_COMMIT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A consumer and what it shares with its pipeline.
 pub(super) struct Owner {
-    consumer: BaseConsumer<MemberContext>,
-    shared: Arc<Shared>,
+    // in this order they go: questions and queue before the client they belong to
+    pub(super) watch: Watch,
+    events: Events,
+    pub(super) consumer: BaseConsumer<MemberContext>,
+    pub(super) shared: Arc<Shared>,
     wait_here: Duration,
     commit_interval: Duration,
     committed_at: Instant,
     holds_served_at: tokio::time::Instant,
     /// Since when the full batch has not been taken.
-    full_since: Option<Instant>,
-    paused: bool,
+    pub(super) full_since: Option<Instant>,
+    pub(super) paused: bool,
 }
 
 impl Owner {
@@ -58,16 +65,22 @@ impl Owner {
         topic: String,
         group: &str,
     ) -> Result<Self, OpenError> {
-        let context =
-            MemberContext { shared: Arc::clone(shared), topic: topic.clone(), group: group.to_owned() };
+        let context = MemberContext {
+            shared: Arc::clone(shared),
+            topic: topic.clone(),
+            group: group.to_owned(),
+            log: OnceLock::new(),
+        };
         let config = settings.member(group, &shared.limits);
-        let consumer = BaseConsumer::from_config_and_context(&config, context)
+        let (events, consumer) = BaseConsumer::from_config_and_context(&config, context)
             .and_then(|consumer: BaseConsumer<MemberContext>| {
                 consumer.subscribe(&[&topic])?;
-                Ok(consumer)
+                Ok((Events::of(&consumer)?, consumer))
             })
             .map_err(|error| OpenError(format!("no Kafka consumer for group {group}: {error}")))?;
         Ok(Self {
+            watch: Watch::new(&topic),
+            events,
             consumer,
             shared: Arc::clone(shared),
             wait_here: ClientSettings::wait_here(&shared.limits),
@@ -88,25 +101,23 @@ impl Owner {
             }
             self.commit_if_due();
             self.serve_holds();
+            self.look_around();
             if self.wait_while_full() {
                 continue;
             }
-            match self.consumer.poll(TICK.min(self.commit_interval)) {
-                Some(Ok(message)) if phase == Phase::Running => {
-                    if self.keep(&message) {
-                        self.keep_what_came();
-                    }
-                    if self.paused {
-                        // it came from a partition that was assigned since
-                        self.pause(true);
-                    }
-                }
-                Some(Err(error)) => self.meet(&error),
-                Some(Ok(_)) | None => {}
+            let polled = self.events.poll(&self.consumer, TICK.min(self.commit_interval));
+            let was_record = matches!(polled, Some(Polled::Record(_)));
+            // while records are taken at all
+            if polled.is_some_and(|polled| self.take(polled)) && was_record && phase == Phase::Running {
+                self.take_what_came();
+            }
+            if was_record && self.paused {
+                // it came from a partition that was assigned since
+                self.pause(true);
             }
         }
         // the group may be in the midst of a rebalance, which goes on only while somebody polls
-        let poll = || drop(self.consumer.poll(COMMIT_RETRY));
+        let poll = || drop(self.events.poll(&self.consumer, COMMIT_RETRY));
         let committed = self.consumer.context().commit_unacknowledged(
             &self.consumer,
             |_| true,
@@ -114,31 +125,55 @@ impl Owner {
             poll,
         );
         // dropping the consumer leaves the group, which revokes what it still owns
-        drop(self.consumer);
+        drop(self);
         committed.map_err(|error| SubscribeError(format!("the last offsets were not committed: {error}")))
     }
 
     /// Takes what librdkafka has fetched already, without looking at the clock in between.
-    fn keep_what_came(&self) {
+    fn take_what_came(&self) {
         for _ in 0..MESSAGES_AT_ONCE {
-            match self.consumer.poll(Duration::ZERO) {
-                Some(Ok(message)) if self.keep(&message) => {}
-                Some(Err(error)) => return self.meet(&error),
-                Some(Ok(_)) | None => return,
+            let Some(polled) = self.events.poll(&self.consumer, Duration::ZERO) else { return };
+            if !self.take(polled) {
+                return;
             }
         }
     }
 
-    /// Puts a message into the batch, if it still belongs there. Returns whether there is room for another.
-    fn keep(&self, message: &BorrowedMessage<'_>) -> bool {
-        let headers = native::headers(message);
-        let partition = Partition(message.partition());
+    /// Whether there may be more to take at once.
+    fn take(&self, polled: Polled<'_>) -> bool {
+        match polled {
+            Polled::Record(record) => self.keep(&record),
+            Polled::End(partition, offset) => {
+                self.reach(partition, offset);
+                true
+            }
+            Polled::Trouble(trouble) => {
+                self.meet(&trouble);
+                false
+            }
+            Polled::Served => false,
+        }
+    }
+
+    /// There is nothing more in a partition up to this offset.
+    fn reach(&self, partition: Partition, offset: Offset) {
+        if let Some(position) = self.shared.state.lock().owned.get_mut(&partition)
+            && position.hold == Hold::None
+        {
+            position.reaches(offset);
+        }
+    }
+
+    /// Puts a record into the batch, if it still belongs there. Returns whether there is room for another.
+    fn keep(&self, record: &Record<'_>) -> bool {
+        let headers = record.headers();
+        let partition = record.partition();
         let mut state = self.shared.state.lock();
         // revoked, held or stopped between the poll and here
         let Some(position) = state.owned.get_mut(&partition).filter(|position| !position.hold.is_on()) else {
             return true;
         };
-        let offset = Offset(message.offset());
+        let offset = record.offset();
         if let Hold::SetBack(below) = std::mem::replace(&mut position.hold, Hold::None)
             && offset >= below
         {
@@ -147,14 +182,16 @@ impl Owner {
             self.shared.fail(format!("partition {partition} went on at {offset} instead of before {below}"));
             return false;
         }
-        position.read = offset.next();
+        position.reads(offset, record.leader_epoch());
+        if !state.standing.is_empty() {
+            state.standing.remove(&partition);
+        }
         if state.phase != Phase::Running {
             return false;
         }
-        let content = (message.key(), message.payload());
-        let appended_at_ms = message.timestamp().to_millis().unwrap_or(0);
+        let content = (record.key(), record.value());
         let begins = state.filling.is_empty();
-        state.filling.push(partition, offset, appended_at_ms, content, headers.into_iter());
+        state.filling.push(partition, offset, record.appended_at_ms(), content, headers.into_iter());
         if begins {
             state.hand_out_at = Some(tokio::time::Instant::now() + self.wait_here);
         }
@@ -200,13 +237,13 @@ impl Owner {
         let held: Vec<_> = {
             let state = self.shared.state.lock();
             let held = state.owned.iter().filter(|(_, position)| position.hold != Hold::None);
-            held.map(|(partition, position)| (*partition, *position)).collect()
+            held.map(|(partition, position)| (*partition, position.clone())).collect()
         };
         for (partition, Position { hold, done, read, .. }) in held {
             // while the batch is full everything is paused anyway
             let (outcome, next) = match hold {
                 Hold::Wanted(until) => (self.pause_one(partition), Hold::Paused(until)),
-                Hold::Paused(until) if until <= now && !self.paused => {
+                Hold::Paused(until) if until <= now && !self.paused && !self.is_in_work(partition) => {
                     let below = if done < read { read } else { Offset(i64::MAX) };
                     (self.set_back(partition, done), Hold::SetBack(below))
                 }
@@ -222,8 +259,17 @@ impl Owner {
                 && position.hold == hold
             {
                 position.hold = next;
+                if matches!(next, Hold::SetBack(_)) && !matches!(hold, Hold::SetBack(_)) {
+                    position.is_set_back();
+                }
             }
         }
+    }
+
+    /// Whether batches hold records of a partition, which will be done or given up.
+    fn is_in_work(&self, partition: Partition) -> bool {
+        let state = self.shared.state.lock();
+        state.in_work.contains(&partition) || state.filling.progress().any(|(other, _)| other == partition)
     }
 
     /// One partition as a list, from an offset where that matters.
@@ -233,7 +279,7 @@ impl Owner {
         Ok(list)
     }
 
-    fn pause_one(&self, partition: Partition) -> KafkaResult<()> {
+    pub(super) fn pause_one(&self, partition: Partition) -> KafkaResult<()> {
         self.consumer.pause(&self.one(partition, rdkafka::Offset::Invalid)?)
     }
 
@@ -241,7 +287,7 @@ impl Owner {
         self.consumer.resume(&self.one(partition, rdkafka::Offset::Invalid)?)
     }
 
-    fn set_back(&self, partition: Partition, to: Offset) -> KafkaResult<()> {
+    pub(super) fn set_back(&self, partition: Partition, to: Offset) -> KafkaResult<()> {
         let list = self.one(partition, rdkafka::Offset::Offset(to.0))?;
         let sought = self.consumer.seek_partitions(list, ASK_TIMEOUT)?;
         sought.elements().iter().try_for_each(|element| element.error())?;
@@ -271,43 +317,45 @@ impl Owner {
         Ok(list)
     }
 
-    fn meet(&self, error: &KafkaError) {
+    fn meet(&self, trouble: &Trouble) {
         let context = self.consumer.context();
-        match error {
-            KafkaError::MessageConsumption(code) => match code {
-                RDKafkaErrorCode::UnknownTopic
-                | RDKafkaErrorCode::UnknownTopicOrPartition
-                | RDKafkaErrorCode::UnknownPartition => self.shared.fail(format!(
-                    "topic {} is missing in Kafka; run `floodgate topics create`",
-                    context.topic
-                )),
-                // the log moved under the position: subscribing anew reads bounds and commits again
-                RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange => {
-                    self.shared.fail(format!("a position in {} is outside the log", context.topic));
-                }
-                RDKafkaErrorCode::TopicAuthorizationFailed | RDKafkaErrorCode::GroupAuthorizationFailed => {
-                    self.shared.fail(format!(
-                        "Kafka denies group {} to read {}: {code}",
-                        context.group, context.topic
-                    ));
-                }
-                RDKafkaErrorCode::InvalidSessionTimeout => self.shared.fail(
-                    "the brokers do not allow buffer.kafka.session_timeout_ms: it must lie between their \
-                     group.min.session.timeout.ms and group.max.session.timeout.ms (6000 and 1800000 by default)"
-                        .to_owned(),
-                ),
-                RDKafkaErrorCode::InconsistentGroupProtocol => self.shared.fail(format!(
-                    "group {} has members of another program, which assign partitions in another way",
-                    context.group
-                )),
-                RDKafkaErrorCode::GroupMaxSizeReached => self.shared.fail(format!(
-                    "group {} has as many members as the brokers allow (group.max.size)",
-                    context.group
-                )),
-                // brokers that come and go, polls that came late: librdkafka recovers by itself
-                _ => tracing::debug!(group = context.group, %error, "the consumer met an error"),
-            },
-            _ => self.shared.fail(format!("the consumer of group {} cannot go on: {error}", context.group)),
+        let (group, topic) = (&context.group, &context.topic);
+        match judge(trouble, group, topic) {
+            Judgement::Passes => {
+                tracing::debug!(group, code = %trouble.code, at = ?trouble.at, "the consumer met an error: {}", trouble.reason);
+            }
+            Judgement::Fails(reason) => self.shared.fail(reason),
+            Judgement::AnotherLog(partition) => self.read_from_start(partition),
+            Judgement::Stands(partition, offset, reason) => self.stand(partition, offset, reason),
+        }
+    }
+
+    /// A partition met trouble of its own: what came of it before goes on, nothing behind it does, and it is tried again.
+    fn stand(&self, partition: Partition, offset: Option<Offset>, reason: String) {
+        let context = self.consumer.context();
+        let mut state = self.shared.state.lock();
+        let Some(position) = state.owned.get_mut(&partition) else { return };
+        let offset = offset.unwrap_or(position.read).max(position.read);
+        position.hold = Hold::Wanted(tokio::time::Instant::now() + STANDING_RETRY);
+        let stands = Standing { partition, offset: Some(offset), reason };
+        let before = state.standing.insert(partition, stands.clone());
+        drop(state);
+        if before.is_none_or(|before| before.reason != stands.reason) {
+            let reason = &stands.reason;
+            tracing::error!(
+                group = context.group, topic = context.topic, %partition, %offset,
+                "the partition stands at offset {offset}: {reason}"
+            );
+        }
+    }
+
+    /// A partition's log is not the one it was read from.
+    fn read_from_start(&self, partition: Partition) {
+        let mut state = self.shared.state.lock();
+        if let Some(position) = state.owned.get_mut(&partition) {
+            position.hold = Hold::Unplaced;
+            state.unplaced.insert(partition, Unplaced::AnotherLog);
+            state.forget_work(partition);
         }
     }
 

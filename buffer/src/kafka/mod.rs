@@ -1,11 +1,12 @@
 //! The `kafka` strategy: topics on a Kafka cluster.
 //!
 //! * [`client`]: librdkafka's configuration, and which of its properties may not be touched.
-//! * [`native`]: what rust-rdkafka does not offer of the producer; the only `unsafe`.
+//! * [`native`]: what rust-rdkafka does not offer of producers, consumers and questions; the only `unsafe`.
 //! * [`publisher`]: admission, rebuilding after a fatal error; [`linger`] lets records gather, [`generation`] is the producers
 //!   and which partition is whose, [`delivery`] their reports.
 //! * [`probe`]: whether records can be stored; [`health`] concludes it from deliveries, [`cause`] puts errors into words.
-//! * [`member`] and [`subscription`]: one group member, its thread and its handle.
+//! * [`member`] and [`subscription`]: one group member, its thread and its handle; [`position`] is how far it is in one
+//!   partition, [`watch`] what it looks after besides records, [`trouble`] what errors mean.
 //! * [`offsets`]: what the cluster knows of positions, and where a member reads on.
 //! * [`lag`], [`log`] and [`topics`]: what operators ask; `topics/promises.rs` is what a topic has to be.
 
@@ -20,11 +21,14 @@ mod log;
 mod member;
 mod native;
 mod offsets;
+mod position;
 mod probe;
 mod publisher;
 mod rebalance;
 mod subscription;
 mod topics;
+mod trouble;
+mod watch;
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};

@@ -18,7 +18,9 @@
 //! [confluent-kafka-go#921](https://github.com/confluentinc/confluent-kafka-go/issues/921). Such a report has
 //! no offset, as the broker never answered for the batch, and is read as [`Outcome::Unknown`].
 
+pub(super) mod ask;
 mod asked;
+pub(super) mod poll;
 
 use std::ffi::{CStr, CString, c_char, c_void};
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -413,28 +415,5 @@ pub(super) fn commit_with_answer<C: ConsumerContext>(
     match error {
         RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR => Ok(()),
         error => Err(KafkaError::ConsumerCommit(error.into())),
-    }
-}
-
-/// A consumed message's headers, byte for byte, also where names are no UTF-8.
-pub(super) fn headers<'m>(message: &'m rdkafka::message::BorrowedMessage<'_>) -> Vec<crate::Header<'m>> {
-    let mut found = Vec::new();
-    let mut headers = ptr::null_mut();
-    // SAFETY: the message is valid while borrowed, and its headers live as long as it does.
-    unsafe {
-        let error = sys::rd_kafka_message_headers(message.ptr(), &mut headers);
-        if error != RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR {
-            return found;
-        }
-        loop {
-            let (mut name, mut value, mut size) = (ptr::null(), ptr::null(), 0);
-            let index = found.len();
-            let error = sys::rd_kafka_header_get_all(headers, index, &mut name, &mut value, &mut size);
-            if error != RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR {
-                return found;
-            }
-            let value = (!value.is_null()).then(|| std::slice::from_raw_parts(value.cast::<u8>(), size));
-            found.push((CStr::from_ptr(name).to_bytes(), value));
-        }
     }
 }

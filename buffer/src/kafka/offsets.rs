@@ -1,64 +1,147 @@
 //! Offsets as the cluster knows them, asked for without joining a group, and where a member reads on.
+//!
+//! **A number alone names no record.** A topic that was deleted and made anew, a log that lost its end with a broker's disk, a
+//! cluster set up again under the same address: all count from 0, and an offset committed for what was there before
+//! means nothing in what is there now, or worse, seems to mean something. So a commit of ours carries which log it is of:
+//! the topic's id in its metadata, and the epoch of the leader that wrote the last record before it, by which librdkafka
+//! finds out whether the log was cut since ([KIP-320](https://cwiki.apache.org/confluence/x/fYlvBQ)). A commit of another
+//! log is no position: reading begins at the log's start, which repeats change nothing.
 
 use std::collections::HashMap;
+use std::ffi::CString;
+use std::fmt;
 use std::ops::Range;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::{KafkaError, KafkaResult};
-use rdkafka::topic_partition_list::{TopicPartitionList, TopicPartitionListElem};
+use rdkafka::topic_partition_list::TopicPartitionList;
 use rdkafka::types::RDKafkaErrorCode;
 
 use super::ASK_TIMEOUT;
+use super::native::ask::{Question, TopicFacts};
+use super::native::poll::entries;
 use crate::{Offset, Partition};
 
+/// How much longer than its request an answer may take: for finding the leaders.
+const ANSWER_MARGIN: Duration = Duration::from_secs(1);
+
 /// One end of a partition.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Bound {
     /// The oldest record's offset.
     Start,
     /// The next record's offset.
     End,
+    /// Up to where records can be read now: where the first transaction that is still open began, or else the end.
+    Stable,
 }
 
-/// A topic's partitions, in order; [`RDKafkaErrorCode::UnknownTopicOrPartition`] when it is missing. Asking by name
-/// never creates it: a consumer's metadata request does not allow that.
-pub(super) fn partitions<C: ConsumerContext>(
-    consumer: &BaseConsumer<C>,
-    topic: &str,
-) -> KafkaResult<Vec<Partition>> {
-    let metadata = consumer.fetch_metadata(Some(topic), ASK_TIMEOUT)?;
-    let found = metadata.topics().iter().find(|found| found.name() == topic && found.error().is_none());
-    let found = found.ok_or(KafkaError::MetadataFetch(RDKafkaErrorCode::UnknownTopicOrPartition))?;
-    let mut partitions: Vec<_> = found.partitions().iter().map(|p| Partition(p.id())).collect();
-    partitions.sort();
-    Ok(partitions)
-}
+/// Which log a topic is: another one once it was deleted and made anew under its name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct TopicId(Arc<str>);
 
-/// One bound of many partitions, with one request per broker.
-pub(super) fn bounds<C: ConsumerContext>(
-    consumer: &BaseConsumer<C>,
-    topic: &str,
-    partitions: &[Partition],
-    bound: Bound,
-) -> KafkaResult<HashMap<Partition, Offset>> {
-    // the protocol's two special timestamps, which rust-rdkafka writes for these offsets
-    let timestamp = match bound {
-        Bound::Start => rdkafka::Offset::Beginning,
-        Bound::End => rdkafka::Offset::End,
-    };
-    let mut asked = TopicPartitionList::with_capacity(partitions.len());
-    for partition in partitions {
-        asked.add_partition_offset(topic, partition.0, timestamp)?;
+/// What clusters give topics that have none.
+const NO_ID: &str = "AAAAAAAAAAAAAAAAAAAAAA";
+
+/// Before the topic's id in a commit's metadata.
+const METADATA_PREFIX: &str = "floodgate:";
+
+impl TopicId {
+    pub(super) fn new(id: &str) -> Option<Self> {
+        (!id.is_empty() && id.trim_end_matches('=') != NO_ID).then(|| Self(id.into()))
     }
-    let found = consumer.offsets_for_times(asked, ASK_TIMEOUT)?;
-    let offset = |element: &TopicPartitionListElem<'_>| {
-        element.error()?;
-        match element.offset() {
-            rdkafka::Offset::Offset(offset) => Ok((Partition(element.partition()), Offset(offset))),
-            _ => Err(KafkaError::SetPartitionOffset(RDKafkaErrorCode::NoOffset)),
+}
+
+impl fmt::Display for TopicId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// Who committed an offset, and of which log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum CommitMark {
+    /// This program, of the topic of this id; `None` where the cluster gives none.
+    Ours(Option<TopicId>),
+    /// Another program, or a build before commits were marked.
+    Foreign,
+}
+
+/// What a commit of ours carries.
+pub(super) fn metadata(topic: Option<&TopicId>) -> String {
+    format!("{METADATA_PREFIX}{}", topic.map_or(String::new(), TopicId::to_string))
+}
+
+fn mark(metadata: &[u8]) -> CommitMark {
+    let id = std::str::from_utf8(metadata).ok().and_then(|text| text.strip_prefix(METADATA_PREFIX));
+    id.map_or(CommitMark::Foreign, |id| CommitMark::Ours(TopicId::new(id)))
+}
+
+/// A committed offset.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Committed {
+    pub(super) offset: Offset,
+    /// The epoch of the leader that took the last record before it, where that is known.
+    pub(super) leader_epoch: Option<i32>,
+    pub(super) mark: CommitMark,
+}
+
+/// What there is of a topic; [`RDKafkaErrorCode::UnknownTopicOrPartition`] when it is missing. Asking never creates it.
+pub(super) fn topic_facts<C: ConsumerContext>(
+    consumer: &BaseConsumer<C>,
+    topic: &str,
+) -> KafkaResult<TopicFacts> {
+    // what the client knows of the cluster is renewed; whoever has just answered does it again
+    let metadata = consumer.fetch_metadata(Some(topic), ASK_TIMEOUT)?;
+    let broker = Some(metadata.orig_broker_id()).filter(|id| *id >= 0);
+    // SAFETY: the client outlives the question, which ends here.
+    let question = unsafe { Question::topic(consumer.client().native_ptr(), topic, broker, ASK_TIMEOUT)? };
+    let facts = question.facts(ASK_TIMEOUT + ANSWER_MARGIN)?;
+    facts.ok_or(KafkaError::MetadataFetch(RDKafkaErrorCode::OperationTimedOut))
+}
+
+/// What one bound of each partition is, or why that is not known.
+pub(super) type Bounds = HashMap<Partition, KafkaResult<Offset>>;
+
+/// Several bounds of many partitions, all asked for at once, in the order of `wanted`. Each partition has an answer or an
+/// error of its own: those without a leader are not asked about, and a broker that is silent spoils only its own.
+pub(super) fn bounds<C: ConsumerContext, const N: usize>(
+    consumer: &BaseConsumer<C>,
+    topic: &str,
+    facts: &TopicFacts,
+    wanted: [Bound; N],
+) -> KafkaResult<[Bounds; N]> {
+    let led: Vec<Partition> = facts
+        .partitions
+        .iter()
+        .filter(|(_, leader)| leader.is_some())
+        .map(|(partition, _)| *partition)
+        .collect();
+    let mut found = wanted.map(|_| Bounds::new());
+    for (partition, leader) in &facts.partitions {
+        let missing = match leader {
+            Some(_) => RDKafkaErrorCode::OperationTimedOut,
+            None => RDKafkaErrorCode::LeaderNotAvailable,
+        };
+        found.iter_mut().for_each(|of| drop(of.insert(*partition, Err(KafkaError::OffsetFetch(missing)))));
+    }
+    if led.is_empty() {
+        return Ok(found);
+    }
+    let client = consumer.client().native_ptr();
+    // SAFETY: the client outlives the questions, which end here.
+    let ask = |bound| unsafe { Question::bounds(client, topic, &led, bound, ASK_TIMEOUT) };
+    let questions = wanted.map(ask);
+    let until = Instant::now() + ASK_TIMEOUT + ANSWER_MARGIN;
+    for (of, question) in found.iter_mut().zip(questions) {
+        let left = until.saturating_duration_since(Instant::now());
+        for (partition, offset) in question?.offsets(left)?.unwrap_or_default() {
+            of.insert(partition, offset.map(Offset));
         }
-    };
-    found.elements().iter().map(offset).collect()
+    }
+    Ok(found)
 }
 
 /// The group's committed offsets, of the partitions that have one.
@@ -66,92 +149,183 @@ pub(super) fn committed<C: ConsumerContext>(
     consumer: &BaseConsumer<C>,
     topic: &str,
     partitions: &[Partition],
-) -> KafkaResult<HashMap<Partition, Offset>> {
+) -> KafkaResult<HashMap<Partition, Committed>> {
     let mut asked = TopicPartitionList::with_capacity(partitions.len());
     for partition in partitions {
         asked.add_partition(topic, partition.0);
     }
     let found = consumer.committed_offsets(asked, ASK_TIMEOUT)?;
     let mut offsets = HashMap::new();
-    for element in found.elements() {
+    for entry in entries(&found) {
         // a partition that could not be asked about must not pass for one that was never committed
-        element.error()?;
-        if let rdkafka::Offset::Offset(offset) = element.offset() {
-            offsets.insert(Partition(element.partition()), Offset(offset));
+        if let Some(error) = entry.error {
+            return Err(KafkaError::OffsetFetch(error));
+        }
+        if let Some(offset) = entry.offset {
+            let (leader_epoch, mark) = (entry.leader_epoch, mark(&entry.metadata));
+            offsets.insert(entry.partition, Committed { offset, leader_epoch, mark });
         }
     }
     Ok(offsets)
 }
 
-/// Where a member of `group` reads on in each partition.
-pub(super) fn positions<C: ConsumerContext>(
-    consumer: &BaseConsumer<C>,
-    group: &str,
-    topic: &str,
-    partitions: &[Partition],
-) -> KafkaResult<Vec<(Partition, Offset)>> {
-    let committed = committed(consumer, topic, partitions)?;
-    let starts = bounds(consumer, topic, partitions, Bound::Start)?;
-    let ends = bounds(consumer, topic, partitions, Bound::End)?;
-    let position = |partition: &Partition| {
-        let start = starts.get(partition).copied().unwrap_or(Offset(0));
-        let end = ends.get(partition).copied().unwrap_or(start);
-        let committed = committed.get(partition).copied();
-        (*partition, position(group, topic, *partition, committed, start..end))
-    };
-    Ok(partitions.iter().map(position).collect())
+/// What a position was found to be, when it is not simply where the group was.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Finding {
+    /// Nothing is committed: reading begins at the log's start.
+    NeverCommitted,
+    /// Records expired before they were read.
+    ExpiredUnread(Range<Offset>),
+    /// The commit is of a log that is there no more: this one is read from its start, with these numbers.
+    AnotherLog(Range<Offset>),
+    /// Another program set the offset.
+    SetByOthers,
 }
 
-fn position(
-    group: &str,
-    topic: &str,
-    partition: Partition,
-    committed: Option<Offset>,
-    log: Range<Offset>,
-) -> Offset {
-    let Range { start, end } = log;
-    match committed {
-        None if start > Offset(0) => {
-            tracing::warn!(
-                %group, %topic, %partition, from = %start,
-                "nothing committed yet, and the log no longer has what stood before {start}: reading from there"
-            );
-            start
-        }
-        None => {
-            tracing::info!(%group, %topic, %partition, from = %start, "nothing committed yet: reading from the log's start");
-            start
-        }
-        Some(next) if next < start => {
-            tracing::error!(
-                %group, %topic, %partition, missing_from = %next, missing_until = %start, missing = start.0 - next.0,
-                "records expired before they were read: offsets {next} up to {start} are missing"
-            );
-            start
-        }
-        Some(next) if next > end => {
-            tracing::error!(
-                %group, %topic, %partition, committed = %next, %end,
-                "the committed offset lies beyond the log's end (was the topic made anew?): reading from its start, {start}"
-            );
-            start
-        }
-        Some(next) => next,
+/// Where reading goes on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Place {
+    pub(super) offset: Offset,
+    /// By which librdkafka checks that the log before it is still the same.
+    pub(super) leader_epoch: Option<i32>,
+    pub(super) finding: Option<Finding>,
+}
+
+/// Where a member reads on, given what the group committed and where the log lies.
+pub(super) fn place(committed: Option<&Committed>, topic: Option<&TopicId>, log: Range<Offset>) -> Place {
+    let from_start = |finding| Place { offset: log.start, leader_epoch: None, finding: Some(finding) };
+    let Some(Committed { offset: next, leader_epoch, mark }) = committed else {
+        return from_start(Finding::NeverCommitted);
+    };
+    let is_another = match mark {
+        CommitMark::Ours(Some(of)) => topic.is_some_and(|topic| topic != of),
+        CommitMark::Ours(None) | CommitMark::Foreign => false,
+    };
+    if is_another || *next > log.end {
+        return from_start(Finding::AnotherLog(log.clone()));
     }
+    if *next < log.start {
+        return from_start(Finding::ExpiredUnread(*next..log.start));
+    }
+    let finding = (*mark == CommitMark::Foreign).then_some(Finding::SetByOthers);
+    Place { offset: *next, leader_epoch: *leader_epoch, finding }
+}
+
+/// Tells operators what was found.
+pub(super) fn tell(group: &str, topic: &str, partition: Partition, place: &Place) {
+    let from = place.offset;
+    match &place.finding {
+        None => {}
+        Some(Finding::NeverCommitted) if from > Offset(0) => tracing::warn!(
+            %group, %topic, %partition, %from,
+            "nothing committed yet, and the log no longer has what stood before {from}: reading from there"
+        ),
+        Some(Finding::NeverCommitted) => tracing::info!(
+            %group, %topic, %partition, %from, "nothing committed yet: reading from the log's start"
+        ),
+        Some(Finding::ExpiredUnread(Range { start, end })) => tracing::error!(
+            %group, %topic, %partition, missing_from = %start, missing_until = %end, missing = end.0 - start.0,
+            "records expired before they were read: offsets {start} up to {end} are missing"
+        ),
+        Some(Finding::AnotherLog(Range { start, end })) => tracing::error!(
+            %group, %topic, %partition, %start, %end,
+            "the committed offset is of a log that is there no more (the topic was made anew, or its end was lost): reading \
+             this one from its start, {start}; what was there before and not applied is lost"
+        ),
+        Some(Finding::SetByOthers) => tracing::warn!(
+            %group, %topic, %partition, %from,
+            "the committed offset {from} was set by another program, or by a build that did not mark its commits: what lies \
+             before it and was not applied is skipped; `floodgate verify` tells"
+        ),
+    }
+}
+
+/// Where a member reads on in the partitions of which that is known now, and why it is not for the others.
+pub(super) struct Places {
+    pub(super) topic: Option<TopicId>,
+    pub(super) known: Vec<(Partition, Place)>,
+    /// With what is committed.
+    pub(super) unknown: Vec<(Partition, KafkaError, Option<Committed>)>,
+}
+
+/// Where a member of `group` reads on in each partition.
+pub(super) fn places<C: ConsumerContext>(
+    consumer: &BaseConsumer<C>,
+    topic: &str,
+    partitions: &[Partition],
+) -> KafkaResult<Places> {
+    // the log's id first: were it another one by the time of the other answers, whoever watches it will notice
+    let mut facts = topic_facts(consumer, topic)?;
+    facts.partitions.retain(|(partition, _)| partitions.contains(partition));
+    let committed = self::committed(consumer, topic, partitions)?;
+    let [mut starts, mut ends] = bounds(consumer, topic, &facts, [Bound::Start, Bound::End])?;
+    let mut places = Places { topic: facts.id, known: Vec::new(), unknown: Vec::new() };
+    for partition in partitions {
+        let missing = || Err(KafkaError::OffsetFetch(RDKafkaErrorCode::UnknownPartition));
+        let start = starts.remove(partition).unwrap_or_else(missing);
+        let end = ends.remove(partition).unwrap_or_else(missing);
+        match start.and_then(|start| Ok(start..end?)) {
+            Ok(log) => {
+                let place = place(committed.get(partition), places.topic.as_ref(), log);
+                places.known.push((*partition, place));
+            }
+            Err(error) => places.unknown.push((*partition, error, committed.get(partition).cloned())),
+        }
+    }
+    Ok(places)
+}
+
+/// A topic's name as librdkafka takes it.
+pub(super) fn c_name(topic: &str) -> CString {
+    // Kafka allows letters, digits, dots, underscores and hyphens
+    CString::new(topic).unwrap_or_default()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn id(text: &str) -> Option<TopicId> {
+        TopicId::new(text)
+    }
+
+    fn found(offset: i64, mark: CommitMark) -> (i64, Option<Finding>) {
+        let committed = Committed { offset: Offset(offset), leader_epoch: Some(3), mark };
+        let place = place(Some(&committed), id("now").as_ref(), Offset(10)..Offset(20));
+        assert!(
+            place.leader_epoch.is_none() || place.offset == Offset(offset),
+            "an epoch belongs to its offset"
+        );
+        (place.offset.0, place.finding)
+    }
+
     #[test]
     fn a_position_outside_the_log_goes_to_its_start() {
-        let from = |committed: Option<i64>| {
-            position("g", "t", Partition(0), committed.map(Offset), Offset(10)..Offset(20)).0
-        };
-        assert_eq!(from(None), 10, "never committed");
-        assert_eq!(from(Some(9)), 10, "expired unread");
-        assert_eq!([from(Some(10)), from(Some(15)), from(Some(20))], [10, 15, 20]);
-        assert_eq!(from(Some(21)), 10, "the topic was made anew");
+        let ours = || CommitMark::Ours(id("now"));
+        let none = place(None, None, Offset(10)..Offset(20));
+        assert_eq!((none.offset, none.finding), (Offset(10), Some(Finding::NeverCommitted)));
+        assert_eq!(found(9, ours()), (10, Some(Finding::ExpiredUnread(Offset(9)..Offset(10)))));
+        for inside in [10, 15, 20] {
+            assert_eq!(found(inside, ours()), (inside, None));
+        }
+        assert_eq!(found(21, ours()), (10, Some(Finding::AnotherLog(Offset(10)..Offset(20)))));
+    }
+
+    #[test]
+    fn a_position_of_another_log_is_none() {
+        let log = Offset(10)..Offset(20);
+        assert_eq!(found(15, CommitMark::Ours(id("before"))), (10, Some(Finding::AnotherLog(log))));
+        assert_eq!(found(15, CommitMark::Foreign), (15, Some(Finding::SetByOthers)));
+        assert_eq!(found(15, CommitMark::Ours(None)), (15, None), "a cluster without ids");
+    }
+
+    #[test]
+    fn commits_are_marked() {
+        assert_eq!(mark(metadata(id("Zm9v").as_ref()).as_bytes()), CommitMark::Ours(id("Zm9v")));
+        assert_eq!(mark(metadata(None).as_bytes()), CommitMark::Ours(None));
+        for foreign in [&b""[..], b"flood", b"\xff\xfe", b"NULL"] {
+            assert_eq!(mark(foreign), CommitMark::Foreign);
+        }
+        assert_eq!(id(NO_ID), None);
     }
 }

@@ -2,15 +2,16 @@
 //!
 //! Two rules keep offsets honest:
 //!
-//! * **A position is never left to chance.** At assignment the committed offset and the log's bounds are
-//!   read. Without a commit reading starts at the log's start. A commit outside the log (records expired
-//!   unread, or the topic was made anew) is an error in the log that names the missing range, and reading
-//!   goes on at the start. librdkafka itself never resets a position: `auto.offset.reset` is `error`.
+//! * **A position is never left to chance.** At assignment the committed offset, which log it is of and the log's bounds
+//!   are read (see [`super::offsets`]). Without a commit reading starts at the log's start. A commit outside the log
+//!   (records expired unread) or of another log is an error in our log that names the range, and reading
+//!   goes on at the start. librdkafka itself never resets a position: `auto.offset.reset` is `error`. A partition whose
+//!   leader does not tell waits, paused, and keeps no other from being read.
 //! * **A partition leaves in order.** When it is revoked, its records not yet in work are forgotten, the
 //!   batch in work gets time to finish, what is done is committed synchronously, and only then it goes. If
 //!   the batch takes too long, or the partition was lost already, its later commit is ignored here.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -23,9 +24,11 @@ use rdkafka::types::{RDKafkaErrorCode, RDKafkaRespErr};
 
 use super::member::TICK;
 use super::native;
-use super::offsets::positions;
-use super::subscription::{Phase, Position, Shared};
-use crate::{Offset, Partition};
+use super::native::poll::add;
+use super::offsets::{Finding, Place, TopicId, metadata, places, tell};
+use super::position::{Hold, Position, Unplaced};
+use super::subscription::{Phase, Shared};
+use crate::{Incident, Offset, Partition, Standing};
 
 /// How long the cluster is asked for positions at an assignment before the member gives up. Partitions
 /// that change leaders, or were made a moment ago, answer after a few tries.
@@ -33,6 +36,10 @@ const ASSIGN_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Between two such tries.
 const ASSIGN_RETRY: Duration = Duration::from_millis(100);
+
+/// How long an assignment waits for leaders that are just moving; those that are away then are waited for by their own
+/// partitions only.
+const LEADERS_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// How long the commit of partitions that are being revoked is tried: the group waits for this member meanwhile.
 const REVOKE_COMMIT_TIMEOUT: Duration = Duration::from_secs(3);
@@ -46,6 +53,8 @@ pub(super) struct MemberContext {
     /// The topic's full name.
     pub(super) topic: String,
     pub(super) group: String,
+    /// Which log the positions are of, as the first assignment found it.
+    pub(super) log: OnceLock<Option<TopicId>>,
 }
 
 impl MemberContext {
@@ -54,11 +63,7 @@ impl MemberContext {
         let mut list = TopicPartitionList::new();
         for (partition, position) in &mut self.shared.state.lock().owned {
             if position.done > position.sent {
-                list.add_partition_offset(
-                    &self.topic,
-                    partition.0,
-                    rdkafka::Offset::Offset(position.done.0),
-                )?;
+                self.add_commit(&mut list, *partition, position)?;
                 position.sent = position.done;
             }
         }
@@ -66,6 +71,16 @@ impl MemberContext {
             return Ok(());
         }
         native::commit_with_answer(consumer, &list).inspect_err(|_| self.answered(&list, false))
+    }
+
+    fn add_commit(
+        &self,
+        list: &mut TopicPartitionList,
+        partition: Partition,
+        position: &Position,
+    ) -> KafkaResult<()> {
+        let mark = metadata(self.log.get().and_then(Option::as_ref));
+        add(list, &self.topic, partition, (position.done, position.epoch_of_done()), &mark)
     }
 
     /// Commits what is done in the partitions asked for and not acknowledged yet, and waits for the answer. While
@@ -97,11 +112,7 @@ impl MemberContext {
         let mut list = TopicPartitionList::new();
         for (partition, position) in &self.shared.state.lock().owned {
             if of(*partition) && position.done > position.acknowledged {
-                list.add_partition_offset(
-                    &self.topic,
-                    partition.0,
-                    rdkafka::Offset::Offset(position.done.0),
-                )?;
+                self.add_commit(&mut list, *partition, position)?;
             }
         }
         Ok(list)
@@ -129,10 +140,12 @@ impl MemberContext {
             self.shared.joined();
             return consumer.incremental_assign(assigned);
         }
-        let until = Instant::now() + ASSIGN_TIMEOUT;
-        let positions = loop {
-            match positions(consumer, &self.group, &self.topic, &partitions) {
-                Ok(positions) => break positions,
+        let began = Instant::now();
+        let until = began + ASSIGN_TIMEOUT;
+        let places = loop {
+            match places(consumer, &self.topic, &partitions) {
+                Ok(places) if places.unknown.is_empty() || began.elapsed() > LEADERS_TIMEOUT => break places,
+                Ok(_) => thread::sleep(ASSIGN_RETRY),
                 Err(error) if Instant::now() < until => {
                     tracing::debug!(group = self.group, %error, "positions not read; trying again");
                     thread::sleep(ASSIGN_RETRY);
@@ -143,23 +156,53 @@ impl MemberContext {
                 }
             }
         };
-        let mut list = TopicPartitionList::with_capacity(positions.len());
-        for (partition, from) in &positions {
-            list.add_partition_offset(&self.topic, partition.0, rdkafka::Offset::Offset(from.0))?;
+        if *self.log.get_or_init(|| places.topic.clone()) != places.topic {
+            self.shared.fail(format!("topic {} was made anew while it was consumed", self.topic));
+            return consumer.incremental_assign(assigned);
         }
-        let owned = {
-            let mut state = self.shared.state.lock();
-            state
-                .owned
-                .extend(positions.into_iter().map(|(partition, from)| (partition, Position::at(from))));
-            state.owned.len()
-        };
+        let mut list = TopicPartitionList::with_capacity(partitions.len());
+        let mut paused = TopicPartitionList::new();
+        let mut state = self.shared.state.lock();
+        for (partition, place) in places.known {
+            add(&mut list, &self.topic, partition, (place.offset, place.leader_epoch), "")?;
+            self.note(&mut state.incidents, partition, &place);
+            state.owned.insert(partition, Position::at(place.offset, place.leader_epoch));
+        }
+        for (partition, error, committed) in places.unknown {
+            // where it is assigned does not matter: it is paused, and set to its place once that is known
+            list.add_partition_offset(&self.topic, partition.0, rdkafka::Offset::Beginning)?;
+            paused.add_partition(&self.topic, partition.0);
+            let mut position = Position::at(Offset(0), None);
+            position.hold = Hold::Unplaced;
+            state.owned.insert(partition, position);
+            state.unplaced.insert(partition, Unplaced::Assigned(committed));
+            let reason = format!("where it is read on is not known yet: {error}");
+            tracing::warn!(group = self.group, topic = self.topic, %partition, "{reason}");
+            state.standing.insert(partition, Standing { partition, offset: None, reason });
+        }
+        let owned = state.owned.len();
+        drop(state);
         let numbers: Vec<_> = partitions.iter().map(|partition| partition.0).collect();
         tracing::info!(group = self.group, partitions = ?numbers, owned, "partitions assigned");
         self.shared.joined();
         consumer.incremental_assign(&list)?;
         // librdkafka remembers that a partition was paused when it left this member; it would never be read
-        consumer.resume(&list)
+        consumer.resume(&list)?;
+        if paused.count() > 0 {
+            consumer.pause(&paused)?;
+        }
+        Ok(())
+    }
+
+    /// Tells what is unusual about a place.
+    pub(super) fn note(&self, incidents: &mut Vec<Incident>, partition: Partition, place: &Place) {
+        tell(&self.group, &self.topic, partition, place);
+        incidents.extend(match &place.finding {
+            None | Some(Finding::NeverCommitted) => None,
+            Some(Finding::ExpiredUnread(_)) => Some(Incident::ExpiredUnread),
+            Some(Finding::AnotherLog(_)) => Some(Incident::AnotherLog),
+            Some(Finding::SetByOthers) => Some(Incident::OffsetSetByOthers),
+        });
     }
 
     fn revoke(&self, consumer: &BaseConsumer<Self>, revoked: &TopicPartitionList) -> KafkaResult<()> {
@@ -186,6 +229,8 @@ impl MemberContext {
         {
             let mut state = self.shared.state.lock();
             state.owned.retain(|partition, _| !is_leaving(partition));
+            state.standing.retain(|partition, _| !is_leaving(partition));
+            state.unplaced.retain(|partition, _| !is_leaving(partition));
             state.in_work.retain(|partition| !is_leaving(partition));
         }
         let numbers: Vec<_> = leaving.iter().map(|partition| partition.0).collect();

@@ -17,8 +17,10 @@ use tokio::time::Instant;
 
 use super::client::ClientSettings;
 use super::member::Owner;
+use super::position::{Hold, Position, Unplaced};
 use crate::{
-    Batch, BatchLimits, BoxFuture, Offset, OpenError, Partition, SubscribeError, Subscription, Topic,
+    Batch, BatchLimits, BoxFuture, Incident, OpenError, Partition, Standing, SubscribeError, Subscription,
+    Topic,
 };
 
 /// What pipeline and thread share.
@@ -42,54 +44,17 @@ pub(super) struct State {
     pub(super) in_work: HashSet<Partition>,
     /// Partitions this member owns.
     pub(super) owned: HashMap<Partition, Position>,
+    /// What is to be known of those whose place is not.
+    pub(super) unplaced: HashMap<Partition, Unplaced>,
+    /// Those that do not go on, and why.
+    pub(super) standing: HashMap<Partition, Standing>,
+    /// What operators must know of and were not told yet.
+    pub(super) incidents: Vec<Incident>,
     pub(super) phase: Phase,
     /// Whether the group has given this member its share, which may be nothing.
     pub(super) joined: bool,
     /// Why this member is of no more use.
     pub(super) failed: Option<String>,
-}
-
-/// How far this member is in a partition it owns: four offsets, each at most the one before (but that a held partition
-/// is read again). A commit that is
-/// sent may still fail, so only an acknowledged one counts when the partition moves away.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Position {
-    /// Where reading goes on: everything before it is in a batch, or was.
-    pub(super) read: Offset,
-    /// Everything before it was given back by the pipeline.
-    pub(super) done: Offset,
-    /// The newest commit sent.
-    pub(super) sent: Offset,
-    /// The newest commit the cluster acknowledged.
-    pub(super) acknowledged: Offset,
-    pub(super) hold: Hold,
-}
-
-/// Whether a partition is held, and how far the thread is with it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Hold {
-    /// It is read.
-    None,
-    /// The pipeline wants it held until then; the thread has not paused it yet.
-    Wanted(Instant),
-    /// Paused until then.
-    Paused(Instant),
-    /// It was set back. Its next record must stand before this offset, up to where it had been read.
-    SetBack(Offset),
-}
-
-impl Hold {
-    /// Whether what comes from the partition is to be dropped.
-    pub(super) fn is_on(self) -> bool {
-        matches!(self, Hold::Wanted(_) | Hold::Paused(_))
-    }
-}
-
-impl Position {
-    /// Of a partition that is read from `offset` on.
-    pub(super) fn at(offset: Offset) -> Self {
-        Self { read: offset, done: offset, sent: offset, acknowledged: offset, hold: Hold::None }
-    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -99,6 +64,14 @@ pub(super) enum Phase {
     Stopping,
     /// Commit, leave and end.
     Closing,
+}
+
+impl State {
+    /// Forgets what is in batches of one partition: it will be read again.
+    pub(super) fn forget_work(&mut self, partition: Partition) {
+        self.in_work.remove(&partition);
+        self.filling.retain_partitions(|other| other != partition);
+    }
 }
 
 impl Shared {
@@ -141,6 +114,9 @@ impl KafkaSubscription {
                 hand_out_at: None,
                 in_work: HashSet::new(),
                 owned: HashMap::new(),
+                unplaced: HashMap::new(),
+                standing: HashMap::new(),
+                incidents: Vec::new(),
                 phase: Phase::Running,
                 joined: false,
                 failed: None,
@@ -249,14 +225,14 @@ impl Subscription for KafkaSubscription {
 
     fn commit(&mut self, batch: Batch) {
         let mut state = self.shared.state.lock();
-        let ends: HashMap<Partition, Offset> = batch.progress().collect();
+        let ends: HashMap<Partition, crate::Offset> = batch.progress().collect();
         for (partition, next) in ends {
             // a partition that left meanwhile is no longer in work, also if it came back since: what was taken
             // under an earlier ownership says nothing about the present one
             if state.in_work.remove(&partition)
                 && let Some(position) = state.owned.get_mut(&partition)
             {
-                position.done = position.done.max(next);
+                position.is_done(next);
             }
         }
         state.spare = Some(batch.emptied());
@@ -266,8 +242,7 @@ impl Subscription for KafkaSubscription {
 
     fn hold(&mut self, partition: Partition, pause: Duration) {
         let mut state = self.shared.state.lock();
-        state.in_work.remove(&partition);
-        state.filling.retain_partitions(|other| other != partition);
+        state.forget_work(partition);
         if let Some(position) = state.owned.get_mut(&partition) {
             position.hold = Hold::Wanted(Instant::now() + pause);
         }
@@ -277,6 +252,14 @@ impl Subscription for KafkaSubscription {
 
     fn owns(&self, partition: Partition) -> bool {
         self.shared.state.lock().owned.contains_key(&partition)
+    }
+
+    fn standing(&self) -> Vec<Standing> {
+        self.shared.state.lock().standing.values().cloned().collect()
+    }
+
+    fn incidents(&mut self) -> Vec<Incident> {
+        std::mem::take(&mut self.shared.state.lock().incidents)
     }
 
     fn stop(&mut self) {
@@ -310,7 +293,7 @@ mod tests {
 
     use super::*;
     use crate::kafka::testing;
-    use crate::{Receipts, Record, Strategy};
+    use crate::{Offset, Receipts, Record, Strategy};
 
     /// A commit that is sent is also answered: without the answer one that failed would never be repeated.
     #[tokio::test(flavor = "multi_thread")]

@@ -208,11 +208,15 @@ impl State {
     fn group_lag(&self, of: EventType) -> GroupLag {
         let topic = Topic::Events(of);
         let log = self.topics[topic.index()].lock();
+        let end = |partition: &PartitionLog| Offset(partition.committed + partition.records.len() as i64);
         let partitions = (0..).zip(&log.partitions).map(|(number, partition)| PartitionLag {
             partition: Partition(number),
             start: Offset(partition.committed),
-            end: Offset(partition.committed + partition.records.len() as i64),
+            end: end(partition),
+            readable: end(partition),
             committed: Some(Offset(partition.committed)),
+            set_by_others: false,
+            nothing_until: None,
             oldest_unapplied_ms: partition.records.front().map(|record| record.appended_at_ms),
         });
         GroupLag {
@@ -220,7 +224,9 @@ impl State {
             group: self.group_name(of),
             topic: self.topic_name(topic),
             members: Some(log.members),
+            foreign_members: Vec::new(),
             partitions: partitions.collect(),
+            unknown: Vec::new(),
         }
     }
 }
