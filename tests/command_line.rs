@@ -379,6 +379,7 @@ fn lag_has_its_shape(world: &World, lag: &Value) -> Result<()> {
                 "endOffset",
                 "committedOffset",
                 "lag",
+                "unreadable",
                 "lagSeconds",
                 "missing",
                 "member",

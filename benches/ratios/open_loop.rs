@@ -24,8 +24,8 @@ const NARROW_RATE: usize = 5000;
 const SECONDS: usize = 10;
 /// Before a latency is measured.
 const WARM_SECONDS: usize = 2;
-/// Writes a second while the database is away and comes back.
-const OUTAGE_RATE: u32 = 10_000;
+/// Writes a second while the database is away and comes back, where the machine can take twice as many.
+const OUTAGE_RATE_MAX: f64 = 10_000.0;
 const OUTAGE: Duration = Duration::from_secs(60);
 const CAUGHT_UP_WITHIN: Duration = Duration::from_secs(120);
 /// The default of `consumers.batch_max_wait_ms`, and 4 ms for gathering: little gathers at half load, so the default of
@@ -33,15 +33,18 @@ const CAUGHT_UP_WITHIN: Duration = Duration::from_secs(120);
 const WAITS_SECONDS: f64 = 0.014;
 
 pub fn measure(servers: &Servers, table: &mut Table) -> Result<()> {
+    // one that cannot be taken on this machine is told, and the others are taken
+    let mut failures = Vec::new();
     if table.wants("A7") {
-        overload(table)?;
+        failures.extend(overload(table).err().map(|error| format!("A7: {error:#}")));
     }
     if table.wants("E2") {
-        accept_to_row(servers, table)?;
+        failures.extend(accept_to_row(servers, table).err().map(|error| format!("E2: {error:#}")));
     }
     if table.wants("E3") {
-        outage(servers, table)?;
+        failures.extend(outage(servers, table).err().map(|error| format!("E3: {error:#}")));
     }
+    ensure!(failures.is_empty(), "{}", failures.join("; "));
     Ok(())
 }
 
@@ -89,7 +92,9 @@ fn overload(table: &mut Table) -> Result<()> {
         ensure!(first.count(Verdict::Accepted) == first.fates.len(), "{}", first.answers);
         let capacity = first.fates.len() as f64 / first.seconds;
         let twice = 2.0 * capacity;
-        let second = load(&world, &serve, twice as usize * SECONDS, 3000, twice as u32)?;
+        // the load generator may not get that far; what it offered is told
+        let second =
+            world.load(&plan(twice as usize * SECONDS), &[&serve], once_each(3000, twice as u32)).finish()?;
         let accepted = second.count(Verdict::Accepted) as f64 / second.seconds;
         ensure!(second.refusals.len() > 100, "hardly anybody was refused: {}", second.answers);
         let at = |share: f64| second.refusals[(second.refusals.len() as f64 * share) as usize];
@@ -166,8 +171,12 @@ fn outage(servers: &Servers, table: &mut Table) -> Result<()> {
     let world = crate::world(servers)?;
     let (serve, consume) = (serve(&world)?, world.start(&["consume"])?);
     let lasts = OUTAGE + Duration::from_secs(45);
-    let plan = plan(OUTAGE_RATE as usize * lasts.as_secs() as usize);
-    let options = LoadOptions { deadline: lasts * 2, ..once_each(2000, OUTAGE_RATE) };
+    let writes = 60_000;
+    let half = f64::from(writes) / load(&world, &serve, writes as usize, 256, 0)?.seconds / 2.0;
+    world.wait_drained(CAUGHT_UP_WITHIN)?;
+    let rate = half.min(OUTAGE_RATE_MAX) as u32;
+    let plan = plan(rate as usize * lasts.as_secs() as usize);
+    let options = LoadOptions { deadline: lasts * 2, ..once_each(2000, rate) };
     let load = world.load(&plan, &[&serve], options);
     load.wait_for(0.05)?;
     servers.postgres.stop()?;
@@ -180,15 +189,18 @@ fn outage(servers: &Servers, table: &mut Table) -> Result<()> {
     let (after, lasted) = wait::until("the backlog's end", CAUGHT_UP_WITHIN, || {
         let now = applied().ok()?;
         // less than a fifth of a second behind
-        (now + f64::from(OUTAGE_RATE) / 5.0 >= load.accepted() as f64).then(|| (now, began.elapsed()))
+        (now + f64::from(rate) / 5.0 >= load.accepted() as f64).then(|| (now, began.elapsed()))
     })
     .context("the consumers did not catch up")?;
     load.is_running()?;
     let offered = (load.accepted() - accepted_before) as f64 / began.elapsed().as_secs_f64();
-    ensure!(offered > 0.9 * f64::from(OUTAGE_RATE), "only {offered:.0} writes a second were sent");
+    ensure!(offered > 0.9 * f64::from(rate), "only {offered:.0} writes a second of {rate} were sent");
     load.stop();
     let backlog = accepted_before as f64 - before;
-    let note = format!("{backlog:.0} events waited; caught up after {:.1} s", lasted.as_secs_f64());
+    let note = format!(
+        "at {rate} writes/s; {backlog:.0} events waited; caught up after {:.1} s",
+        lasted.as_secs_f64()
+    );
     let run = Run { value: (after - before) / lasted.as_secs_f64(), note, ..Run::default() };
     let reference = Run { value: offered, ..Run::default() };
     table.add("E3", [(&run, &reference)]);

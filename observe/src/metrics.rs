@@ -54,7 +54,7 @@ pub struct Metrics {
     /// `floodgate_dead_letters_total{group,reason}`.
     pub dead_letters: IntCounterVec,
     /// `floodgate_partition_held{group,partition,reason}`: 1 while this process holds a partition for its bad records
-    /// (`bad-records`), or for one that only a newer build can read (`unknown-schema`).
+    /// (`bad-records`), for one that only a newer build can read (`unknown-schema`), or since it cannot be read (`unreadable`).
     pub partitions_held: IntGaugeVec,
     /// `floodgate_position_incidents_total{group,kind}`: positions that were not simply where the group had been: `another-log`,
     /// `expired-unread`, `offset-set-by-others`. The log has partitions and ranges.

@@ -179,6 +179,11 @@ impl Kafka {
         self.slot(i).clone().with_context(|| format!("broker {i} was never started"))
     }
 
+    /// Where broker `i` keeps its logs, a folder for each partition.
+    pub fn data_folder(&self, i: usize) -> PathBuf {
+        self.broker_folder(i).join("data")
+    }
+
     /// The process id of broker `i`.
     pub fn pid(&self, i: usize) -> Result<u32> {
         Ok(self.process(i)?.pid())
@@ -285,7 +290,7 @@ impl Kafka {
             .map(|(node, broker)| format!("{node}@127.0.0.1:{}", broker.controller_port))
             .collect();
         let voters = voters.join(",");
-        let data = self.broker_folder(i).join("data");
+        let data = self.data_folder(i);
         let data = data.display();
         let copies = self.brokers.len().min(3);
         let mut text = format!(

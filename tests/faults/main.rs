@@ -12,6 +12,7 @@ mod ground;
 mod groups;
 mod ingress;
 mod letters;
+mod logs;
 mod overload;
 mod rows;
 mod scenario;

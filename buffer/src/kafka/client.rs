@@ -47,7 +47,6 @@ const REFUSED: &[(&str, &str)] = &[
     ("fetch.min.bytes", "use consumers.batch_max_wait_ms"),
     ("fetch.wait.max.ms", "use consumers.batch_max_wait_ms"),
     ("enable.partition.eof", "offsets that hold no record are passed by it"),
-    ("check.crcs", "what is damaged must not be applied"),
     ("isolation.level", "what a transaction took back must not be applied"),
     ("allow.auto.create.topics", "topics come from `floodgate topics create`"),
 ];
@@ -95,7 +94,14 @@ impl ClientSettings {
             let (_, reason) = REFUSED.iter().find(|(refused, _)| refused == name || *refused == plain)?;
             Some(format!("buffer.kafka.client: `{name}` cannot be set: {reason}"))
         });
-        let refused: Vec<_> = refused.collect();
+        let without_tls = passed_through.iter().filter(|(name, value)| !HAS_TLS && needs_tls(name, value));
+        let without_tls = without_tls.map(|(name, value)| {
+            format!(
+                "buffer.kafka.client: `{name} = {value}` needs TLS for Kafka, which this build does not have: build it with \
+                 `--features kafka-tls`, as images are"
+            )
+        });
+        let refused: Vec<_> = refused.chain(without_tls).collect();
         if !refused.is_empty() {
             return Err(OpenError(refused.join("; ")));
         }
@@ -209,7 +215,6 @@ impl ClientSettings {
             .set("fetch.queue.backoff.ms", "1")
             .set("fetch.min.bytes", min_bytes)
             .set("fetch.wait.max.ms", held_back_ms.to_string())
-            .set("check.crcs", "true")
             // markers of transactions stand behind the last record, and are passed when the end is reached
             .set("enable.partition.eof", "true");
         self.passed_through_over(config)
@@ -227,7 +232,6 @@ impl ClientSettings {
             .set("queued.max.messages.kbytes", self.kafka.prefetch_max_kb.to_string())
             .set("fetch.queue.backoff.ms", "10")
             .set("fetch.wait.max.ms", "100")
-            .set("check.crcs", "true")
             .set("enable.partition.eof", "true");
         let mut config = self.passed_through_over(config);
         // a follower may be behind: tools that look at everything ask leaders
@@ -251,6 +255,19 @@ impl ClientSettings {
             .set("fetch.wait.max.ms", "100")
             .set("enable.partition.eof", "true");
         self.passed_through_over(config)
+    }
+}
+
+/// Whether this build can encrypt connections to Kafka.
+const HAS_TLS: bool = cfg!(feature = "kafka-tls");
+
+/// Whether librdkafka does this with OpenSSL only.
+fn needs_tls(name: &str, value: &str) -> bool {
+    let value = value.to_ascii_uppercase();
+    match name {
+        "security.protocol" => value.contains("SSL"),
+        "sasl.mechanism" | "sasl.mechanisms" => value.contains("SCRAM") || value == "OAUTHBEARER",
+        _ => name.starts_with("ssl."),
     }
 }
 
@@ -345,6 +362,28 @@ mod tests {
                     settings(&format!("\"{name}\" = \"1\"")).err().map(|error| error.0).unwrap_or_default();
                 assert!(told.contains(&format!("`{name}` cannot be set: {reason}")), "{name}: {told}");
             }
+        }
+    }
+
+    #[test]
+    fn what_takes_tls_is_told_where_there_is_none() {
+        for (name, value) in [
+            ("security.protocol", "SSL"),
+            ("security.protocol", "sasl_ssl"),
+            ("sasl.mechanism", "SCRAM-SHA-256"),
+            ("sasl.mechanisms", "OAUTHBEARER"),
+            ("ssl.ca.location", "/ca.pem"),
+        ] {
+            assert!(needs_tls(name, value), "{name} = {value}");
+            let error = settings(&format!("\"{name}\" = \"{value}\""))
+                .err()
+                .map_or_else(String::new, |error| error.0);
+            assert_eq!(error.contains("--features kafka-tls"), !HAS_TLS, "{name} = {value}: {error}");
+        }
+        for (name, value) in
+            [("security.protocol", "SASL_PLAINTEXT"), ("sasl.mechanism", "PLAIN"), ("client.id", "ssl")]
+        {
+            assert!(!needs_tls(name, value), "{name} = {value}");
         }
     }
 

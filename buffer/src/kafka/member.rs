@@ -11,8 +11,9 @@ use std::time::{Duration, Instant};
 
 use rdkafka::config::FromClientConfigAndContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::error::KafkaResult;
+use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::topic_partition_list::TopicPartitionList;
+use rdkafka::types::RDKafkaErrorCode;
 
 use super::ASK_TIMEOUT;
 use super::client::ClientSettings;
@@ -288,9 +289,17 @@ impl Owner {
     }
 
     pub(super) fn set_back(&self, partition: Partition, to: Offset) -> KafkaResult<()> {
-        let list = self.one(partition, rdkafka::Offset::Offset(to.0))?;
-        let sought = self.consumer.seek_partitions(list, ASK_TIMEOUT)?;
-        sought.elements().iter().try_for_each(|element| element.error())?;
+        let list = || self.one(partition, rdkafka::Offset::Offset(to.0));
+        let sought = self.consumer.seek_partitions(list()?, ASK_TIMEOUT)?;
+        let outcome = sought.elements().iter().try_for_each(|element| element.error());
+        match outcome.as_ref().map_err(KafkaError::rdkafka_error_code) {
+            // librdkafka gives up on a partition whose position it cannot use: it takes it again as a new one
+            Err(Some(RDKafkaErrorCode::State)) => {
+                self.consumer.incremental_unassign(&list()?)?;
+                self.consumer.incremental_assign(&list()?)?;
+            }
+            _ => outcome?,
+        }
         self.resume_one(partition)
     }
 
@@ -318,6 +327,14 @@ impl Owner {
     }
 
     fn meet(&self, trouble: &Trouble) {
+        // whatever follows from the trouble for which a partition is held already: it is set back before it goes on
+        let is_held = |partition| {
+            let state = self.shared.state.lock();
+            state.owned.get(&partition).is_some_and(|position| position.hold.is_on())
+        };
+        if trouble.at.is_some_and(|(partition, _)| is_held(partition)) {
+            return;
+        }
         let context = self.consumer.context();
         let (group, topic) = (&context.group, &context.topic);
         match judge(trouble, group, topic) {
