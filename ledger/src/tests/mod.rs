@@ -383,7 +383,7 @@ async fn a_state_keeps_its_ends() {
     let report = bench.check::<Like>(&mut bench.state(), &longer, &Nobody).await.unwrap();
     assert_eq!((report.types[0].events, report.types[0].tally.in_flight), (3, 3));
     let mut shorter = lag;
-    shorter.partitions[0].end = Offset(2);
+    (shorter.partitions[0].end, shorter.partitions[0].readable) = (Offset(2), Offset(2));
     let refused = begin(&mut bench.state(), at(0), std::slice::from_ref(&shorter));
     assert!(matches!(refused, Err(VerifyError::State(_))), "{refused:?}");
 }
