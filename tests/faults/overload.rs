@@ -16,7 +16,8 @@ fn twice_the_capacity() {
     scenario("overload", "twice_the_capacity", Pace::Slow, servers, |round| {
         // about so many events go through a link of so many kilobytes a second, and so few may wait that those who write
         // are more on any machine
-        let (kb_per_second, writes, queue) = if is_full() { (1250, 50_000, "1000") } else { (100, 4000, "100") };
+        let (kb_per_second, writes, queue) =
+            if is_full() { (1250, 50_000, "1000") } else { (100, 4000, "100") };
         // the proxy limits each connection for itself: with several producers chance would say how many of them are used
         let settings = [("buffer.kafka.queue_max_events", queue), ("buffer.kafka.producers", "1")];
         let world = round.world_with(&settings)?;
