@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, ensure};
+use anyhow::ensure;
 
 use crate::scenario::{Pace, is_full, scenario, servers};
 use crate::support::load::{LoadOptions, Verdict};
