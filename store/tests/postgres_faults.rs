@@ -408,7 +408,7 @@ fn exclusively(name: &str, change: &str) {
 async fn another_database_behind_the_same_url_is_noticed() {
     let (url, store) = migrated(server()).await;
     let name = url.rsplit('/').next().unwrap();
-    assert_eq!(moved().await, None);
+    assert_eq!(store.moved().await, Ok(None));
     exclusively(
         name,
         &format!("CREATE DATABASE {name}_copy TEMPLATE {name}; ALTER DATABASE {name} ALLOW_CONNECTIONS true"),
