@@ -96,8 +96,7 @@ pub(super) fn topic_facts<C: ConsumerContext>(
     // what the client knows of the cluster is renewed; whoever has just answered does it again
     let metadata = consumer.fetch_metadata(Some(topic), ASK_TIMEOUT)?;
     let broker = Some(metadata.orig_broker_id()).filter(|id| *id >= 0);
-    // SAFETY: the client outlives the question, which ends here.
-    let question = unsafe { Question::topic(consumer.client().native_ptr(), topic, broker, ASK_TIMEOUT)? };
+    let question = Question::topic(consumer, topic, broker, ASK_TIMEOUT)?;
     let facts = question.facts(ASK_TIMEOUT + ANSWER_MARGIN)?;
     facts.ok_or(KafkaError::MetadataFetch(RDKafkaErrorCode::OperationTimedOut))
 }
@@ -130,10 +129,7 @@ pub(super) fn bounds<C: ConsumerContext, const N: usize>(
     if led.is_empty() {
         return Ok(found);
     }
-    let client = consumer.client().native_ptr();
-    // SAFETY: the client outlives the questions, which end here.
-    let ask = |bound| unsafe { Question::bounds(client, topic, &led, bound, ASK_TIMEOUT) };
-    let questions = wanted.map(ask);
+    let questions = wanted.map(|bound| Question::bounds(consumer, topic, &led, bound, ASK_TIMEOUT));
     let until = Instant::now() + ASK_TIMEOUT + ANSWER_MARGIN;
     for (of, question) in found.iter_mut().zip(questions) {
         let left = until.saturating_duration_since(Instant::now());

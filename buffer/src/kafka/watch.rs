@@ -64,9 +64,8 @@ impl Owner {
         self.watch.looked_at = Instant::now();
         self.look_for_transactions();
         if self.watch.facts.is_none() && !self.shared.state.lock().owned.is_empty() {
-            let (client, broker) = (self.consumer.client().native_ptr(), self.watch.brokers.first().copied());
-            // SAFETY: the consumer outlives its questions: see the order of the owner's fields.
-            let asked = unsafe { Question::topic(client, &self.watch.topic, broker, ASK_TIMEOUT) };
+            let broker = self.watch.brokers.first().copied();
+            let asked = Question::topic(&self.consumer, &self.watch.topic, broker, ASK_TIMEOUT);
             self.watch.facts = asked.ok();
         }
     }
@@ -112,11 +111,8 @@ impl Owner {
         if answerable.is_empty() || self.watch.bounds.is_some() {
             return;
         }
-        let client = self.consumer.client().native_ptr();
-        let ask = |bound| {
-            // SAFETY: the consumer outlives its questions: see the order of the owner's fields.
-            unsafe { Question::bounds(client, &self.watch.topic, &answerable, bound, ASK_TIMEOUT) }
-        };
+        let ask =
+            |bound| Question::bounds(&self.consumer, &self.watch.topic, &answerable, bound, ASK_TIMEOUT);
         if let (Ok(starts), Ok(ends)) = (ask(Bound::Start), ask(Bound::End)) {
             self.watch.bounds = Some([starts, ends]);
         }

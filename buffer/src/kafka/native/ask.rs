@@ -6,6 +6,7 @@ use std::ffi::{CStr, CString};
 use std::ptr;
 use std::time::Duration;
 
+use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::topic_partition_list::TopicPartitionList;
 use rdkafka::types::{RDKafka, RDKafkaErrorCode, RDKafkaRespErr};
@@ -27,7 +28,7 @@ pub(in crate::kafka) struct TopicFacts {
 /// What one bound of each partition is, or why that is not known.
 pub(in crate::kafka) type Offsets = Vec<(Partition, KafkaResult<i64>)>;
 
-/// A question on its way. Dropping it forgets the answer.
+/// A question on its way. Dropping it forgets the answer; it must go before its consumer does.
 pub(in crate::kafka) struct Question {
     queue: QueueHandle,
     /// What came already, when several answers are waited for.
@@ -56,11 +57,8 @@ fn spec(bound: Bound) -> i64 {
 
 impl Question {
     /// Asks for one bound of many partitions, the request itself answered `within` the time.
-    ///
-    /// # Safety
-    /// The client is valid, and outlives the question.
-    pub(in crate::kafka) unsafe fn bounds(
-        client: *mut RDKafka,
+    pub(in crate::kafka) fn bounds<C: ConsumerContext>(
+        consumer: &BaseConsumer<C>,
         topic: &str,
         partitions: &[Partition],
         bound: Bound,
@@ -70,7 +68,8 @@ impl Question {
         for partition in partitions {
             list.add_partition(topic, partition.0);
         }
-        // SAFETY: the caller's promise for the client; list, options and queue are valid, and the first two are copied.
+        let client = consumer.client().native_ptr();
+        // SAFETY: client, list, options and queue are valid, and list and options are copied.
         unsafe {
             let raw = &*list.ptr();
             for index in 0..list.count() {
@@ -93,18 +92,16 @@ impl Question {
     }
 
     /// Asks a broker what there is of a topic; left to itself librdkafka would ask the controller only. Asking never creates it.
-    ///
-    /// # Safety
-    /// The client is valid, and outlives the question.
-    pub(in crate::kafka) unsafe fn topic(
-        client: *mut RDKafka,
+    pub(in crate::kafka) fn topic<C: ConsumerContext>(
+        consumer: &BaseConsumer<C>,
         topic: &str,
         broker: Option<i32>,
         within: Duration,
     ) -> KafkaResult<Self> {
         let name = CString::new(topic)?;
         let mut names = [name.as_ptr()];
-        // SAFETY: the caller's promise for the client; names and options are valid and copied.
+        let client = consumer.client().native_ptr();
+        // SAFETY: the client is valid; names and options are valid and copied.
         unsafe {
             let topics = sys::rd_kafka_TopicCollection_of_topic_names(names.as_mut_ptr(), names.len());
             let options = options(client, sys::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBETOPICS, within);
