@@ -259,7 +259,7 @@ impl Asking {
         Self { brokers: brokers.to_owned(), heard: Heard::default() }
     }
 
-    /// An error of a call of this context's client, in words. A consumer has to be polled before (see [`listen`]).
+    /// An error of a call of this context's client, in words. A consumer has to be polled before.
     pub(super) fn explain(&self, error: &KafkaError) -> String {
         self.heard.explain(&self.brokers, error)
     }

@@ -10,7 +10,7 @@ use crate::migrations::IDENTITY_SINCE;
 use crate::transaction::{self, Dialect};
 use crate::{BoxFuture, ReadError, Site};
 
-/// Of the session that [store] url opens.
+/// Of the session that `url` in the section `store` opens.
 const SERVER: &str = "
 SELECT current_setting('server_encoding'), current_setting('default_transaction_isolation'), pg_is_in_recovery(),
     current_setting('transaction_read_only')::boolean, current_schema()::text, current_user::text";

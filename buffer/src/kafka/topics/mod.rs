@@ -1,4 +1,4 @@
-//! The topics on the cluster: [`create`] makes those that are missing, [`describe`] looks at all of them, and [`promises`]
+//! The topics on the cluster: [`create()`] makes those that are missing, [`describe()`] looks at all of them, and [`promises`]
 //! says what is wrong with what it finds.
 
 mod create;
