@@ -9,7 +9,7 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use serde::Deserialize;
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::{ParseError, Targets};
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
@@ -118,8 +118,8 @@ fn log_panics() {
     }));
 }
 
-fn filter(config: &LogConfig) -> Result<EnvFilter, InvalidLevel> {
-    EnvFilter::try_new(&config.level).map_err(|error| InvalidLevel(error.to_string()))
+fn filter(config: &LogConfig) -> Result<Targets, InvalidLevel> {
+    config.level.parse().map_err(|error: ParseError| InvalidLevel(error.to_string()))
 }
 
 /// Whether logging could be started so.

@@ -15,9 +15,6 @@
 
 use std::fmt;
 
-use apache_avro::Schema;
-use apache_avro::rabin::Rabin;
-
 use crate::{CouponIssue, Event, EventType, ExpectationWrite, InvalidDatum, Like};
 
 const MARKER: [u8; 2] = [0xc3, 0x01];
@@ -28,10 +25,25 @@ const CONFLUENT_MAGIC: u8 = 0;
 /// Reads what follows the header from the front of the bytes.
 pub(crate) type Read<E> = fn(&mut &[u8]) -> Result<E, InvalidDatum>;
 
-/// All schemas of one event type.
-pub struct Codec<E> {
+/// A schema that events were written with, by what their bytes begin with, and who reads what follows.
+pub(crate) struct Written<E> {
     header: [u8; HEADER_BYTES],
-    readers: Vec<([u8; HEADER_BYTES], Read<E>)>,
+    read: Read<E>,
+}
+
+impl<E> Written<E> {
+    /// `fingerprint` is the CRC-64-AVRO of the schema's canonical form, which tests compute from the `.avsc`.
+    pub(crate) const fn under(fingerprint: u64, read: Read<E>) -> Self {
+        let [a, b, c, d, e, f, g, h] = fingerprint.to_le_bytes();
+        Self { header: [MARKER[0], MARKER[1], a, b, c, d, e, f, g, h], read }
+    }
+}
+
+/// All schemas of one event type.
+pub struct Codec<E: 'static> {
+    /// Of the newest, which writes.
+    header: [u8; HEADER_BYTES],
+    schemas: &'static [Written<E>],
 }
 
 impl<E> fmt::Debug for Codec<E> {
@@ -100,44 +112,14 @@ impl DecodeError {
 }
 
 impl<E> Codec<E> {
-    /// From schemas compiled in, the newest first, and who reads what was written with each.
-    ///
-    /// # Panics
-    /// When `schemas` is empty or one does not parse: they are part of the program.
-    #[expect(clippy::expect_used, reason = "compiled-in schemas; every codec is opened by a test")]
-    pub(crate) fn of(schemas: &[(&str, Read<E>)]) -> Self {
-        let readers = schemas.iter().map(|(text, read)| {
-            let schema = Schema::parse_str(text).expect("a valid schema");
-            (header_of(&schema), *read)
-        });
-        let readers: Vec<_> = readers.collect();
-        let (header, _) = readers.first().expect("at least one schema");
-        Self { header: *header, readers }
+    /// From the schemas that events were ever published with, the newest first. Without any the build fails.
+    pub(crate) const fn of(schemas: &'static [Written<E>]) -> Self {
+        Self { header: schemas[0].header, schemas }
     }
 
     fn knows(&self, header: &[u8; HEADER_BYTES]) -> bool {
-        self.readers.iter().any(|(known, _)| known == header)
+        self.schemas.iter().any(|schema| schema.header == *header)
     }
-}
-
-/// Primitive types, which the canonical form writes as a bare name.
-const PRIMITIVES: [&str; 8] = ["null", "boolean", "int", "long", "float", "double", "bytes", "string"];
-
-#[expect(clippy::expect_used, reason = "compiled-in schemas; every codec is opened by a test")]
-fn header_of(schema: &Schema) -> [u8; HEADER_BYTES] {
-    // apache-avro 0.22 leaves `{"type":"string"}` in the canonical form where a logical type was stripped;
-    // the Avro specification and every other implementation write `"string"`, and hash that
-    let mut canonical = schema.canonical_form();
-    for primitive in PRIMITIVES {
-        canonical = canonical.replace(&format!(r#"{{"type":"{primitive}"}}"#), &format!(r#""{primitive}""#));
-    }
-    let canonical = Schema::parse_str(&canonical).expect("a canonical form is a schema");
-    // its bytes come little-endian, as the header wants them
-    let fingerprint = canonical.fingerprint::<Rabin>();
-    let mut header = [0; HEADER_BYTES];
-    header[..2].copy_from_slice(&MARKER);
-    header[2..].copy_from_slice(&fingerprint.bytes);
-    header
 }
 
 /// Appends the event's bytes to `out`.
@@ -158,9 +140,9 @@ pub fn decode<E: Event>(bytes: &[u8]) -> Result<E, DecodeError> {
     if !header.starts_with(&MARKER) {
         return Err(unmarked(bytes));
     }
-    let known = E::codec().readers.iter().find(|(known, _)| known == header);
-    let (_, read) = known.ok_or_else(|| unknown(header))?;
-    let event = read(&mut datum)?;
+    let known = E::codec().schemas.iter().find(|schema| schema.header == *header);
+    let schema = known.ok_or_else(|| unknown(header))?;
+    let event = (schema.read)(&mut datum)?;
     match datum.len() {
         0 => Ok(event),
         trailing => Err(DecodeError::TrailingBytes(trailing)),

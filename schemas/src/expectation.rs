@@ -2,12 +2,11 @@
 
 use std::fmt::Write;
 use std::hash::{Hash, Hasher};
-use std::sync::LazyLock;
 
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::codec::Codec;
+use crate::codec::{Codec, Written};
 use crate::datum::{Datum, InvalidDatum, record};
 use crate::event::KEY_SEPARATOR;
 use crate::{Accept, CharacterId, Cost, Event, EventId, EventType, Fields, Invalid, Keying, Timestamp};
@@ -169,9 +168,8 @@ impl Event for ExpectationWrite {
     const TYPE: EventType = EventType::Expectation;
 
     fn codec() -> &'static Codec<Self> {
-        static CODEC: LazyLock<Codec<ExpectationWrite>> = LazyLock::new(|| {
-            Codec::of(&[(include_str!("../avro/expectation_write.avsc"), ExpectationWrite::read)])
-        });
+        // avro/expectation_write.avsc
+        static CODEC: Codec<ExpectationWrite> = Codec::of(&[Written::under(0x4470_620c_8a00_bc6f, ExpectationWrite::read)]);
         &CODEC
     }
 

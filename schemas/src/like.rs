@@ -1,11 +1,10 @@
 //! Likes: an account likes a character, or takes it back.
 
 use std::hash::{Hash, Hasher};
-use std::sync::LazyLock;
 
 use serde_json::{Value, json};
 
-use crate::codec::Codec;
+use crate::codec::{Codec, Written};
 use crate::datum::{Datum, InvalidDatum, record};
 use crate::event::KEY_SEPARATOR;
 use crate::{
@@ -164,8 +163,8 @@ impl Event for Like {
     const TYPE: EventType = EventType::Like;
 
     fn codec() -> &'static Codec<Self> {
-        static CODEC: LazyLock<Codec<Like>> =
-            LazyLock::new(|| Codec::of(&[(include_str!("../avro/like.avsc"), Like::read)]));
+        // avro/like.avsc
+        static CODEC: Codec<Like> = Codec::of(&[Written::under(0x517a_6105_3d17_3e47, Like::read)]);
         &CODEC
     }
 
