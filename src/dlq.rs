@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use floodgate_admin::dead_letters::{
-    Filter, LetterDetail, LetterReport, Refusal, Replay, ReplayPlan, ScanError, ScanLimits, Survey, Troubles,
-    find,
+    Filter, Found, LetterDetail, LetterReport, Refusal, Replay, ReplayPlan, ScanError, ScanLimits, Survey,
+    Troubles, Unread, find,
 };
-use floodgate_buffer::{Strategy, TopicNames};
+use floodgate_buffer::{Strategy, Topic, TopicNames};
 use floodgate_observe::logs;
 use floodgate_schemas::text::{escaped, shortened};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -141,6 +141,16 @@ fn not_read(error: ScanError) -> Exit {
     }
 }
 
+/// Fails with what could not be read, if there is something, and what therefore is not known.
+fn judge(strategy: &dyn Strategy, unread: &[Unread], unknown: &str) -> Result<(), Exit> {
+    if unread.is_empty() {
+        return Ok(());
+    }
+    let topic = strategy.topic_name(Topic::DeadLetters);
+    let named: Vec<_> = unread.iter().map(|unread| format!("{topic} {unread}")).collect();
+    Err(Exit::CannotTell(format!("cannot tell {unknown}; not read: {}", named.join("; "))))
+}
+
 fn list(strategy: &dyn Strategy, args: &ListArgs) -> Result<(), Exit> {
     let filter = args.filter.filter(&TopicNames::new(strategy))?;
     let survey = Survey::take(strategy, &filter, args.limit, &ScanLimits::NONE).map_err(not_read)?;
@@ -150,12 +160,13 @@ fn list(strategy: &dyn Strategy, args: &ListArgs) -> Result<(), Exit> {
         }
         // a result is one letter a line and nothing else
         logs::say(counts(&survey));
-        return Ok(());
+    } else {
+        if !survey.letters.is_empty() {
+            say(table(&survey.letters).trim_end())?;
+        }
+        say(counts(&survey))?;
     }
-    if !survey.letters.is_empty() {
-        say(table(&survey.letters).trim_end())?;
-    }
-    say(counts(&survey))
+    judge(strategy, &survey.unread, "which other dead letters there are, and which of these were replayed")
 }
 
 /// Columns as wide as what is in them.
@@ -215,13 +226,19 @@ fn show(strategy: &dyn Strategy, args: &ShowArgs) -> Result<(), Exit> {
     let topics = TopicNames::new(strategy);
     let origin =
         topics.read(&args.origin).map_err(|detail| Exit::usage(format!("{}: {detail}", args.origin)))?;
-    let Some(detail) = find(strategy, origin).map_err(not_read)? else {
+    let Found { detail, unread } = find(strategy, origin).map_err(not_read)?;
+    let Some(detail) = detail else {
+        judge(strategy, &unread, &format!("whether there is a dead letter from {}", topics.show(origin)))?;
         return Err(Exit::failed(format!("there is no dead letter from {}", topics.show(origin))));
     };
-    if args.json {
-        return say(serde_json::to_string(&detail).map_err(Exit::failed)?);
+    match args.json {
+        true => say(serde_json::to_string(&detail).map_err(Exit::failed)?)?,
+        false => say(told(&detail)?.trim_end())?,
     }
-    say(told(&detail)?.trim_end())
+    match detail.letter.replayed_at {
+        Some(_) => Ok(()),
+        None => judge(strategy, &unread, "whether it was replayed"),
+    }
 }
 
 fn told(detail: &LetterDetail) -> Result<String, Exit> {
@@ -261,14 +278,21 @@ fn replay(strategy: &Arc<dyn Strategy>, args: &ReplayArgs, runtime: &Handle) -> 
             "; {unknown} are of schemas that this build does not know and are left alone: replay them with a newer one"
         ),
     };
+    let unsure = match standings.unsure {
+        0 => String::new(),
+        unsure => format!("; {unsure} may have been replayed before and are left alone"),
+    };
+    let unread = replay.unread().to_vec();
+    let judged = || judge(&**strategy, &unread, "which other dead letters there are");
     let passed_over = format!(
-        "{} were replayed before; {} failed {attempts_max} times or more and are left alone (--attempts-max){unknown}{}",
+        "{} were replayed before; {} failed {attempts_max} times or more and are left alone (--attempts-max){unknown}{unsure}{}",
         standings.replayed,
         standings.capped,
         unreadable_records(replay.unreadable()),
     );
     if args.dry_run {
-        return say(format_args!("{} dead letters would be replayed; {passed_over}", standings.due));
+        say(format_args!("{} dead letters would be replayed; {passed_over}", standings.due))?;
+        return judged();
     }
     let _reports_go_on_here = runtime.enter();
     let publisher = strategy.publisher().map_err(Exit::usage)?;
@@ -279,7 +303,7 @@ fn replay(strategy: &Arc<dyn Strategy>, args: &ReplayArgs, runtime: &Handle) -> 
     let replayed = replayed.map_err(Exit::failed)?;
     say(format_args!("{} dead letters replayed; {passed_over}", replayed.done))?;
     match replayed.failed.first {
-        None => Ok(()),
+        None => judged(),
         Some(first) => Err(Exit::failed(format!(
             "{} dead letters could not be replayed, the first: {first}",
             replayed.failed.count

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use clap::Args;
 use floodgate_admin::{LagReport, Reading};
+use floodgate_buffer::Strategy;
 use floodgate_observe::logs;
 use floodgate_schemas::EventType;
 
@@ -35,18 +36,41 @@ pub(crate) fn lag(settings: &Settings, args: &LagArgs) -> Result<(), Exit> {
         )));
     }
     loop {
-        let readings = EventType::ALL.map(|of| Reading::take(&*strategy, of));
-        match readings.into_iter().collect::<Result<Vec<_>, _>>() {
-            Ok(readings) => print(&LagReport::new(&readings), args)?,
-            // an outage is when somebody watches: the last table stays, and looking goes on
-            Err(error) if args.watch => logs::say(format_args!("floodgate: {error}")),
-            Err(error) => return Err(Exit::failed(error)),
+        let (readings, mut unknown) = read(&*strategy);
+        // an outage is when somebody watches: the last table stays, and looking goes on
+        if !readings.is_empty() {
+            print(&LagReport::new(&readings), args)?;
+        }
+        unknown.dedup();
+        let unknown = unknown.join("; ");
+        if args.watch && !unknown.is_empty() {
+            logs::say(format_args!("floodgate: {unknown}"));
+        }
+        if !args.watch && !unknown.is_empty() {
+            return Err(Exit::failed(unknown));
         }
         if !args.watch {
             return Ok(());
         }
         std::thread::sleep(Duration::from_millis(settings.lag.refresh_ms));
     }
+}
+
+/// What is known of the groups, and why the others are not: each is asked by itself, and waits for no other.
+fn read(strategy: &dyn Strategy) -> (Vec<Reading>, Vec<String>) {
+    let taken = std::thread::scope(|scope| {
+        let asked = EventType::ALL.map(|of| scope.spawn(move || Reading::take(strategy, of)));
+        asked.map(|asked| asked.join())
+    });
+    let (mut readings, mut unknown) = (Vec::new(), Vec::new());
+    for taken in taken {
+        match taken {
+            Ok(Ok(reading)) => readings.push(reading),
+            Ok(Err(error)) => unknown.push(error.to_string()),
+            Err(_) => unknown.push("a group was not read for a bug".to_owned()),
+        }
+    }
+    (readings, unknown)
 }
 
 fn print(report: &LagReport, args: &LagArgs) -> Result<(), Exit> {

@@ -5,7 +5,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
-use floodgate_ledger::{DEAD_LETTER_EXPIRED, Report, TypeReport, Verdict, Verification, VerifyError, Watch};
+use floodgate_ledger::{
+    DEAD_LETTER_EXPIRED, DEAD_LETTER_UNREAD, Report, TypeReport, Verdict, Verification, VerifyError, Watch,
+};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::roles::open_strategy;
@@ -151,9 +153,10 @@ fn text(report: &Report) -> String {
         text += "`floodgate reapply --missing` brings back all that is missing, with --values also sets all that differs\n";
     }
     text += &lines("cannot tell", &report.cannot_tell);
-    let letters = report.cannot_tell.iter().filter(|doubt| doubt.kind == DEAD_LETTER_EXPIRED).count();
+    let of_letter = [DEAD_LETTER_EXPIRED, DEAD_LETTER_UNREAD];
+    let letters = report.cannot_tell.iter().filter(|doubt| of_letter.contains(&doubt.kind)).count();
     let of_letters = sum(|of| of.tally.cannot_tell + of.unreadable.cannot_tell);
-    text += &more(of_letters, letters, "cannot tell: their dead letters may have expired");
+    text += &more(of_letters, letters, "cannot tell: their dead letters may have expired, or cannot be read");
     text += &lines("note", &report.notes);
     text + &format!("{}\n", verdict(report))
 }

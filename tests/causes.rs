@@ -15,7 +15,7 @@ use support::answers::problem;
 use support::client::Ask;
 use support::world::{Servers, World, run};
 
-/// What the operators' `/readyz`, one line of the log and `floodgate topics describe` say.
+/// What the operators' `/readyz`, one line of the log and every command that asks Kafka say.
 fn check(world: &World, settings: &[(&str, &str)], needle: &str) -> Result<()> {
     settings.iter().for_each(|(key, value)| world.set(key, *value));
     let serve = world.launch(&["serve"])?;
@@ -28,9 +28,20 @@ fn check(world: &World, settings: &[(&str, &str)], needle: &str) -> Result<()> {
     let told: Vec<_> =
         log.lines().filter(|line| line.contains("cannot take events") && line.contains(needle)).collect();
     ensure!(told.len() == 1, "{needle:?} is told in {} lines: {told:?}", told.len());
-    let ended = world.command(&["topics", "describe"])?;
-    ensure!(ended.code == 1 && ended.stderr.contains(needle), "{needle:?}: {}", ended.stderr);
-    ensure!(!ended.stderr.contains("secret"), "{}", ended.stderr);
+    let commands: [&[&str]; 5] =
+        [&["topics", "describe"], &["lag"], &["verify"], &["dlq", "list"], &["dlq", "replay"]];
+    for command in commands {
+        let ended = world.command(command)?;
+        ensure!(
+            ended.code == 1 && ended.stderr.contains(needle),
+            "{command:?}: {needle:?}: {}",
+            ended.stderr
+        );
+        ensure!(!ended.stderr.contains("secret"), "{command:?}: {}", ended.stderr);
+        let is_silence = needle == "does not answer";
+        ensure!(is_silence || !ended.stderr.contains("does not answer"), "{command:?}: {}", ended.stderr);
+        ensure!(!ended.stderr.contains("topics create"), "{command:?}: {}", ended.stderr);
+    }
     serve.kill()
 }
 

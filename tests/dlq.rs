@@ -158,7 +158,7 @@ fn check_listener(house: &House, node: &Node, letters: &[Value]) -> Result<()> {
     let answer = node.ask_admin("/dlq")?;
     ensure!(answer.status == 200, "{} {}", answer.status, answer.text());
     let told = answer.json();
-    let names = ["asOf", "byReason", "letters", "replayed", "total", "truncated", "unreadable"];
+    let names = ["asOf", "byReason", "letters", "replayed", "total", "truncated", "unread", "unreadable"];
     ensure!(keys(&told) == names.into(), "{told}");
     ensure!(told["letters"].as_array().is_some_and(|told| told == letters), "{told} and not {letters:?}");
     ensure!(told["total"] == 4 && told["replayed"] == 0 && told["unreadable"] == 0, "{told}");

@@ -45,7 +45,7 @@ use floodgate_schemas::EventType;
 pub use batch::{Batch, Received};
 pub use config::{BufferConfig, InMemoryConfig, KafkaConfig, PASS_THROUGH, StrategyKind, TopicsConfig};
 pub use lag::{GroupLag, LagError, PartitionLag};
-pub use log::{Chunk, Log, LogError};
+pub use log::{Chunk, Log, LogBounds, LogError};
 pub use murmur2::murmur2_partition;
 pub use origin::{EventOrigin, NamedOrigin, TopicNames};
 pub use parts::{Parts, Then};

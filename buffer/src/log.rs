@@ -6,12 +6,11 @@ use crate::{Batch, Offset, Partition};
 
 /// What one topic holds. Reading it joins no group and commits nothing. Blocks on the network: not for async threads.
 pub trait Log: Send {
-    /// Every partition, in order, with the offsets from its oldest record up to where the next one will go, or to where
-    /// records cannot be read yet. Offsets before it have expired.
+    /// Where every partition begins and ends, or why that is not known.
     ///
     /// # Errors
-    /// [`LogError`] when they cannot be read now.
-    fn bounds(&mut self) -> Result<Vec<(Partition, Range<Offset>)>, LogError>;
+    /// [`LogError`] when nothing is known of any.
+    fn bounds(&mut self) -> Result<LogBounds, LogError>;
 
     /// The next records of one partition from `range`, `events` at most, fewer where they are large. Reading on where the last call ended is fast;
     /// anything else begins anew.
@@ -25,9 +24,65 @@ pub trait Log: Send {
     /// # Errors
     /// [`LogError::Gone`] when nothing later is there: the topic was made anew, and reading has to begin anew as well.
     fn oldest_after(&mut self, partition: Partition, gone: Offset) -> Result<Offset, LogError> {
-        let bounds = self.bounds()?;
-        let left = bounds.into_iter().find(|(found, range)| *found == partition && range.start > gone);
+        let LogBounds { known, unknown } = self.bounds()?;
+        if let Some((_, reason)) = unknown.into_iter().find(|(found, _)| *found == partition) {
+            return Err(LogError::Unavailable(reason));
+        }
+        let left = known.into_iter().find(|(found, range)| *found == partition && range.start > gone);
         left.map(|(_, range)| range.start).ok_or(LogError::Gone(partition, gone))
+    }
+
+    /// Where records can be read again, at the latest `end`, after [`LogError::Damaged`] said that they cannot from `damaged` on.
+    /// Sound records between two damaged stretches may be passed over.
+    ///
+    /// # Errors
+    /// [`LogError`] when that cannot be found out now.
+    fn behind_damage(
+        &mut self,
+        partition: Partition,
+        damaged: Offset,
+        end: Offset,
+    ) -> Result<Offset, LogError> {
+        // nobody tells how long it is: first in growing steps, since batches are short beside logs, then by halves
+        let (mut low, mut high, mut step) = (damaged.0, end.0, 1);
+        while high - low > 1 {
+            let at = if high == end.0 { (low + step).min(high - 1) } else { low + (high - low) / 2 };
+            match self.read(partition, Offset(at)..end, 1) {
+                Ok(_) => high = at,
+                Err(LogError::Damaged(..)) => (low, step) = (at, step * 2),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(Offset(high.max(damaged.0)))
+    }
+}
+
+/// Where the partitions of a topic begin and end.
+#[derive(Debug, Default)]
+pub struct LogBounds {
+    /// In order, with the offsets from the oldest record up to where the next one will go, or to where records cannot be
+    /// read yet. Offsets before it have expired.
+    pub known: Vec<(Partition, Range<Offset>)>,
+    /// The other partitions of the topic, each with the reason in a sentence for operators.
+    pub unknown: Vec<(Partition, String)>,
+}
+
+impl LogBounds {
+    /// How many partitions the topic has.
+    pub fn partitions(&self) -> usize {
+        self.known.len() + self.unknown.len()
+    }
+
+    /// All partitions, for those who can do nothing with a part of them.
+    ///
+    /// # Errors
+    /// [`LogError::Unavailable`] names those that are not known.
+    pub fn all(self) -> Result<Vec<(Partition, Range<Offset>)>, LogError> {
+        if self.unknown.is_empty() {
+            return Ok(self.known);
+        }
+        let named = self.unknown.iter().map(|(partition, reason)| format!("partition {partition}: {reason}"));
+        Err(LogError::Unavailable(named.collect::<Vec<_>>().join("; ")))
     }
 }
 
@@ -53,4 +108,43 @@ pub enum LogError {
     /// Whoever holds them does not answer, or refuses: try again later.
     #[error("{0}")]
     Unavailable(String),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Topic;
+
+    /// A log that is damaged at these offsets, and how often it was read.
+    struct Spoilt(Vec<i64>, usize);
+
+    impl Log for Spoilt {
+        fn bounds(&mut self) -> Result<LogBounds, LogError> {
+            Ok(LogBounds::default())
+        }
+
+        fn read(&mut self, partition: Partition, range: Range<Offset>, _: usize) -> Result<Chunk, LogError> {
+            self.1 += 1;
+            match self.0.contains(&range.start.0) {
+                true => Err(LogError::Damaged(partition, range.start, "bytes".to_owned())),
+                false => Ok(Chunk { batch: Batch::new(Topic::DeadLetters), next: Offset(range.start.0 + 1) }),
+            }
+        }
+    }
+
+    #[test]
+    fn reading_goes_on_right_behind_damage() {
+        for (from, until, end) in
+            [(0, 1, 1), (0, 1, 2), (0, 1, 1000), (7, 300, 1000), (7, 1000, 1000), (999, 1000, 1000)]
+        {
+            let mut log = Spoilt((from..until).collect(), 0);
+            let behind = log.behind_damage(Partition(0), Offset(from), Offset(end)).unwrap();
+            assert_eq!(behind, Offset(until), "{from}..{until} of {end}");
+            assert!(log.1 <= 20, "{} reads for {from}..{until} of {end}", log.1);
+        }
+        // what lies between is passed over at worst, and never taken for more damage than there is
+        let mut log = Spoilt((3..10).chain(12..20).collect(), 0);
+        let behind = log.behind_damage(Partition(0), Offset(3), Offset(1000)).unwrap();
+        assert!([10, 20].contains(&behind.0), "{behind}");
+    }
 }

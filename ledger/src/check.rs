@@ -1,5 +1,6 @@
 //! Checks the partitions of a topic, one after the other: read, look up, classify, collect, count.
 
+use std::ops::Range;
 use std::path::PathBuf;
 
 use floodgate_buffer::{GroupLag, Log, Offset, Partition, PartitionLag, Received, Strategy, Topic};
@@ -13,9 +14,9 @@ use crate::findings::{Finding, Findings, Note};
 use crate::read::{CHUNK_EVENTS, CHUNKS_AHEAD, Decoded, Piece, read};
 use crate::reapplied::Wanted;
 use crate::reapply::Mender;
-use crate::report::Unchecked;
+use crate::report::{NAMED_MAX, Unchecked};
 use crate::runs::{self, Run, Source};
-use crate::state::{PartitionProgress, State, cannot};
+use crate::state::{Damage, PartitionProgress, State, cannot};
 use crate::{VerifyError, Watch, blocking};
 
 /// How much is held at a time.
@@ -60,11 +61,13 @@ impl Check<'_> {
     where
         dyn Store: Audit<E> + Apply<E> + Repair<E>,
     {
-        let left = state.progress.types[place].iter().map(|partition| partition.end - partition.next);
-        self.watch.begins(&lag.topic, left.sum::<i64>().unsigned_abs());
+        let left = state.progress.types[place].iter().map(PartitionProgress::left);
+        self.watch.begins(&lag.topic, left.sum());
         let mut log = self.strategy.log(Topic::Events(E::TYPE))?;
-        for (number, bounds) in lag.partitions.iter().enumerate() {
-            if !state.progress.types[place][number].is_counted {
+        for number in 0..state.progress.types[place].len() {
+            let progress = &state.progress.types[place][number];
+            let bounds = lag.partitions.iter().find(|bounds| bounds.partition.0 == progress.partition);
+            if let Some(bounds) = bounds.filter(|_| !progress.is_counted) {
                 log = self.partition::<E>(state, (place, number), bounds, log).await?;
             }
         }
@@ -83,7 +86,7 @@ impl Check<'_> {
     {
         let mut work = Work::new(self, E::TYPE, state, place, bounds);
         work.passes_expired(bounds.start);
-        let range = Offset(work.progress.next)..Offset(work.progress.end);
+        let range = Offset(work.progress.next)..Offset(work.end);
         let (sender, mut pieces) = mpsc::channel(CHUNKS_AHEAD);
         let (partition, chunk) = (bounds.partition, self.limits.chunk);
         let reading = blocking(move || {
@@ -95,13 +98,14 @@ impl Check<'_> {
                 match piece? {
                     Piece::Records(decoded, next) => work.take::<E>(&decoded, next).await?,
                     Piece::Gone(left) => work.passes_expired(left),
+                    Piece::Damaged(range, reason) => work.passes_damaged(&range, reason),
                 }
                 if work.run.is_full(self.limits.run) {
                     work.put_aside(state).await?;
                 }
             }
             // nobody else notices when reading ended before its time
-            if work.progress.next != work.progress.end {
+            if work.progress.next != work.end {
                 return Err(VerifyError::Unavailable(format!(
                     "partition {partition} was not read to its end"
                 )));
@@ -125,6 +129,8 @@ struct Work<'a> {
     place: (usize, usize),
     /// The progress as it will be saved.
     progress: PartitionProgress,
+    /// Where the check ends.
+    end: i64,
     run: Run,
     findings: Findings,
 }
@@ -137,14 +143,16 @@ impl<'a> Work<'a> {
         place: (usize, usize),
         bounds: &'a PartitionLag,
     ) -> Self {
-        let progress = state.progress.types[place.0][place.1].clone();
+        let mut progress = state.progress.types[place.0][place.1].clone();
         let findings = Findings::new(&progress, &state.progress.types);
-        Self { check, of, bounds, place, progress, run: Run::default(), findings }
+        progress.committed = bounds.committed.map(|committed| committed.0);
+        let end = progress.end.unwrap_or(progress.next);
+        Self { check, of, bounds, place, progress, end, run: Run::default(), findings }
     }
 
     /// Everything before `left` that was not read yet has expired.
     fn passes_expired(&mut self, left: Offset) {
-        let (from_offset, until_offset) = (self.progress.next, left.0.min(self.progress.end));
+        let (from_offset, until_offset) = (self.progress.next, left.0.min(self.end));
         if until_offset <= from_offset {
             return;
         }
@@ -156,6 +164,22 @@ impl<'a> Work<'a> {
         let done = self.progress.lost.map_or(done, |lost| done.max(lost.until_offset));
         if done < until_offset {
             add(&mut self.progress.doubtful, Unchecked { from_offset: from_offset.max(done), ..expired });
+        }
+        self.moves_to(until_offset);
+    }
+
+    /// Offsets whose records nobody can read.
+    fn passes_damaged(&mut self, range: &Range<Offset>, reason: String) {
+        let (from_offset, until_offset) = (range.start.0, range.end.0.min(self.end));
+        self.passes_empty(self.progress.next, from_offset);
+        let range = Unchecked { partition: self.progress.partition, from_offset, until_offset };
+        // no end of it: what lies between the last ones is counted among them
+        let is_full = self.progress.damaged.len() >= NAMED_MAX;
+        match self.progress.damaged.last_mut() {
+            Some(last) if is_full || last.range.until_offset == from_offset => {
+                last.range.until_offset = until_offset;
+            }
+            _ => self.progress.damaged.push(Damage { range, reason }),
         }
         self.moves_to(until_offset);
     }
@@ -205,7 +229,7 @@ impl<'a> Work<'a> {
         for record in decoded.unknown.iter().filter_map(|number| decoded.batch.get(*number)) {
             match self.class(&record, Standing::Absent, &[]) {
                 // a newer build may have applied it: who cannot read it cannot tell
-                Class::Missing | Class::Unknown => self.progress.unknown_schema += 1,
+                Class::Missing | Class::Unknown | Class::Unread => self.progress.unknown_schema += 1,
                 class => self.progress.unreadable.count(class),
             }
         }

@@ -16,6 +16,7 @@ pub(crate) enum Class {
     Superseded,
     Missing,
     Unknown,
+    Unread,
     DeadLettered,
     InFlight,
 }
@@ -27,16 +28,19 @@ pub(crate) enum Letter {
     None,
     /// Not any more, if there ever was.
     Expired,
+    /// If there is one it is where letters cannot be read now.
+    Unread,
 }
 
 impl Class {
-    const ALL: [Class; 8] = [
+    const ALL: [Class; 9] = [
         Class::Current,
         Class::Decided,
         Class::Differing,
         Class::Superseded,
         Class::Missing,
         Class::Unknown,
+        Class::Unread,
         Class::DeadLettered,
         Class::InFlight,
     ];
@@ -60,12 +64,13 @@ impl Class {
             _ if committed.is_none_or(|committed| offset >= committed) => Class::InFlight,
             Letter::None => Class::Missing,
             Letter::Expired => Class::Unknown,
+            Letter::Unread => Class::Unread,
         }
     }
 
     /// Whether events of this class are named one by one, with what is known of them.
     pub(crate) const fn is_named(self) -> bool {
-        matches!(self, Class::Differing | Class::Missing | Class::Unknown)
+        matches!(self, Class::Differing | Class::Missing | Class::Unknown | Class::Unread)
     }
 
     /// Its number in run files.
@@ -97,7 +102,7 @@ pub struct Tally {
     pub in_flight: u64,
     /// None of all that: violations.
     pub missing: u64,
-    /// The same, but dead letters have expired among which they may have been: nobody can tell.
+    /// The same, but dead letters among which they may be have expired or cannot be read: nobody can tell.
     pub cannot_tell: u64,
 }
 
@@ -111,7 +116,7 @@ impl Tally {
             Class::DeadLettered => &mut self.dead_lettered,
             Class::Differing => &mut self.differing,
             Class::Missing => &mut self.missing,
-            Class::Unknown => &mut self.cannot_tell,
+            Class::Unknown | Class::Unread => &mut self.cannot_tell,
             Class::InFlight => &mut self.in_flight,
         } += 1;
     }
@@ -144,7 +149,7 @@ mod tests {
         for class in Class::ALL {
             assert_eq!(Class::numbered(class.number()), Some(class));
         }
-        assert_eq!(Class::numbered(8), None);
+        assert_eq!(Class::numbered(9), None);
     }
 
     #[test]
@@ -154,7 +159,8 @@ mod tests {
         };
         assert_eq!(class(4, Some(5), Letter::None), Class::Missing);
         assert_eq!(class(4, Some(5), Letter::Expired), Class::Unknown);
-        for letter in [Letter::None, Letter::Expired] {
+        assert_eq!(class(4, Some(5), Letter::Unread), Class::Unread);
+        for letter in [Letter::None, Letter::Expired, Letter::Unread] {
             assert_eq!(class(5, Some(5), letter), Class::InFlight);
             assert_eq!(class(4, None, letter), Class::InFlight);
         }

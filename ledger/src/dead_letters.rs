@@ -1,6 +1,8 @@
 //! The distinct origins of the dead letters: eight bytes each.
 
 use std::collections::HashMap;
+use std::fmt;
+use std::ops::Range;
 
 use floodgate_buffer::{LogError, Offset, Partition, Received, Strategy, Topic, murmur2_partition};
 use floodgate_schemas::EventType;
@@ -20,18 +22,46 @@ pub(crate) struct DeadLetters {
     origins: HashMap<(EventType, i32), Vec<i64>>,
     /// How many partitions they are on.
     partitions: usize,
-    /// Where dead letters have expired.
-    pub(crate) expired: Vec<Expired>,
+    /// Where there is nothing to look at.
+    pub(crate) gaps: Vec<Gap>,
 }
 
-/// Dead letters of one partition have expired.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Expired {
+/// A stretch of one partition whose dead letters nobody can read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Gap {
     pub(crate) partition: Partition,
-    /// The first offset that is left.
-    pub(crate) left: Offset,
-    /// When the oldest letter that is left was written; `None` when there is none.
-    oldest_left_ms: Option<i64>,
+    pub(crate) why: Why,
+    /// When the first letter behind it was written; `None` when there is none.
+    behind_ms: Option<i64>,
+}
+
+/// Why dead letters cannot be read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Why {
+    /// They have expired; the first offset that is left.
+    Expired(Offset),
+    /// They are damaged, where, and in which way.
+    Damaged(Range<Offset>, String),
+    /// Nobody tells of the partition.
+    Unknown(String),
+}
+
+impl fmt::Display for Gap {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let partition = self.partition;
+        match &self.why {
+            Why::Expired(left) => {
+                write!(f, "dead letters before offset {left} of partition {partition} have expired")
+            }
+            Why::Damaged(Range { start, end }, reason) => write!(
+                f,
+                "dead letters of partition {partition} from offset {start} up to {end} are damaged ({reason})"
+            ),
+            Why::Unknown(reason) => {
+                write!(f, "dead letters of partition {partition} cannot be read: {reason}")
+            }
+        }
+    }
 }
 
 impl DeadLetters {
@@ -41,27 +71,41 @@ impl DeadLetters {
         let mut log = strategy.log(Topic::DeadLetters)?;
         let mut letters = DeadLetters::default();
         let bounds = log.bounds()?;
-        letters.partitions = bounds.len();
-        for (partition, bounds) in bounds {
-            let (mut from, mut left, mut oldest_left_ms) = (bounds.start, bounds.start, None);
+        letters.partitions = bounds.partitions();
+        for (partition, reason) in bounds.unknown {
+            letters.gaps.push(Gap { partition, why: Why::Unknown(reason), behind_ms: None });
+        }
+        for (partition, bounds) in bounds.known {
+            // those behind which no letter was read yet
+            let mut open = letters.gaps.len();
+            let mut from = bounds.start;
+            if from.0 > 0 {
+                letters.gaps.push(Gap { partition, why: Why::Expired(from), behind_ms: None });
+            }
             while from < bounds.end {
                 match log.read(partition, from..bounds.end, CHUNK_EVENTS) {
                     Ok(chunk) => {
-                        oldest_left_ms =
-                            oldest_left_ms.or(chunk.batch.get(0).map(|letter| letter.appended_at_ms));
+                        if let Some(first) = chunk.batch.get(0) {
+                            letters.gaps[open..]
+                                .iter_mut()
+                                .for_each(|gap| gap.behind_ms = Some(first.appended_at_ms));
+                            open = letters.gaps.len();
+                        }
                         chunk.batch.iter().for_each(|letter| letters.note(&letter, &names));
                         from = chunk.next;
                     }
                     // the oldest expired while we read
                     Err(LogError::Gone(..)) => {
-                        left = log.oldest_after(partition, from)?;
-                        from = left;
+                        from = log.oldest_after(partition, from)?;
+                        letters.gaps.push(Gap { partition, why: Why::Expired(from), behind_ms: None });
+                    }
+                    Err(LogError::Damaged(_, damaged, reason)) => {
+                        from = log.behind_damage(partition, damaged, bounds.end)?;
+                        let why = Why::Damaged(damaged..from, reason);
+                        letters.gaps.push(Gap { partition, why, behind_ms: None });
                     }
                     Err(error) => return Err(error.into()),
                 }
-            }
-            if left.0 > 0 {
-                letters.expired.push(Expired { partition, left, oldest_left_ms });
             }
         }
         for offsets in letters.origins.values_mut() {
@@ -95,20 +139,30 @@ impl DeadLetters {
         if origins.is_some_and(|offsets| offsets.binary_search(&offset).is_ok()) {
             return Letter::There;
         }
-        match self.may_have_expired(record.key, record.appended_at_ms) {
-            true => Letter::Expired,
-            false => Letter::None,
-        }
+        let gap = self.may_be_in(record.key, record.appended_at_ms);
+        gap.map_or(Letter::None, |gap| match gap.why {
+            Why::Expired(_) => Letter::Expired,
+            Why::Damaged(..) | Why::Unknown(_) => Letter::Unread,
+        })
+    }
+
+    /// Why there is no telling of some letter, if there is none.
+    ///
+    /// # Errors
+    /// [`VerifyError::Unavailable`] names the first stretch that could be read another time.
+    pub(crate) fn all_read(&self) -> Result<(), VerifyError> {
+        let unread = self.gaps.iter().find(|gap| !matches!(gap.why, Why::Expired(_)));
+        unread.map_or(Ok(()), |gap| Err(VerifyError::Unavailable(gap.to_string())))
     }
 
     /// A letter lies where its record's key belongs, and is younger than its record: behind one that was written before
-    /// the record it has not expired.
-    fn may_have_expired(&self, key: Option<&[u8]>, appended_at_ms: i64) -> bool {
+    /// the record there are no others of it.
+    fn may_be_in(&self, key: Option<&[u8]>, appended_at_ms: i64) -> Option<&Gap> {
         let place = key.filter(|_| self.partitions > 0).map(|key| murmur2_partition(key, self.partitions));
-        self.expired.iter().any(|expired| {
-            let is_there = place
-                .is_none_or(|place| usize::try_from(expired.partition.0).is_ok_and(|there| there == place));
-            is_there && expired.oldest_left_ms.is_none_or(|oldest| appended_at_ms < oldest + CLOCKS_APART_MS)
+        self.gaps.iter().find(|gap| {
+            let is_there =
+                place.is_none_or(|place| usize::try_from(gap.partition.0).is_ok_and(|there| there == place));
+            is_there && gap.behind_ms.is_none_or(|behind| appended_at_ms < behind + CLOCKS_APART_MS)
         })
     }
 }
@@ -118,23 +172,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_letter_has_expired_only_where_older_ones_have() {
+    fn a_letter_is_in_a_gap_only_where_none_behind_it_is_older() {
         let key = b"t\x1fa".as_slice();
         let place = murmur2_partition(key, 4) as i32;
-        let expired = |partition, oldest_left_ms| DeadLetters {
+        let gap = |partition, behind_ms| DeadLetters {
             partitions: 4,
-            expired: vec![Expired { partition: Partition(partition), left: Offset(7), oldest_left_ms }],
+            gaps: vec![Gap { partition: Partition(partition), why: Why::Expired(Offset(7)), behind_ms }],
             ..DeadLetters::default()
         };
-        let may = |letters: &DeadLetters, key, at_ms| letters.may_have_expired(key, at_ms);
+        let may = |letters: &DeadLetters, key, at_ms| letters.may_be_in(key, at_ms).is_some();
         assert!(!may(&DeadLetters::default(), Some(key), 0) && !may(&DeadLetters::default(), None, 0));
-        // nothing is left to compare with
-        assert!(may(&expired(place, None), Some(key), i64::MAX));
-        let since = expired(place, Some(1_000));
+        // nothing is behind it to compare with
+        assert!(may(&gap(place, None), Some(key), i64::MAX));
+        let since = gap(place, Some(1_000));
         assert!(may(&since, Some(key), 999 + CLOCKS_APART_MS));
         assert!(!may(&since, Some(key), 1_000 + CLOCKS_APART_MS));
         // on a partition that is not the key's
-        let elsewhere = expired((place + 1) % 4, None);
+        let elsewhere = gap((place + 1) % 4, None);
         assert!(!may(&elsewhere, Some(key), 0) && may(&elsewhere, None, 0));
     }
 }

@@ -11,6 +11,7 @@ use floodgate_schemas::{EventId, Timestamp};
 use serde::Serialize;
 
 use crate::report::{RecordReport, Unchecked};
+use crate::state::Damage;
 
 /// An event that is older than this, under a group that has never committed, is hardly on its way: a group commits within
 /// seconds of the first event it applies.
@@ -18,6 +19,12 @@ const OLD_MS: i64 = 3_600_000;
 
 /// The kind of doubt about a missing event whose dead letter may have expired.
 pub const DEAD_LETTER_EXPIRED: &str = "deadLetterExpired";
+
+/// The kind of doubt about a missing event whose dead letter may be where letters cannot be read now.
+pub const DEAD_LETTER_UNREAD: &str = "deadLetterUnread";
+
+const DAMAGED: &str = "damaged";
+const PARTITION_UNKNOWN: &str = "partitionUnknown";
 
 /// Records that nobody can apply any more.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -81,12 +88,15 @@ impl fmt::Display for Lost {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Doubt {
-    /// `groupNeverCommitted`, `expiredWithoutCommit`, `expiredWhileChecked`, `deadLetterExpired` or
-    /// `offsetsWithoutRecord`.
+    /// `groupNeverCommitted`, `expiredWithoutCommit`, `expiredWhileChecked`, `deadLetterExpired`, `deadLetterUnread`,
+    /// `damaged`, `partitionUnknown` or `offsetsWithoutRecord`.
     pub kind: &'static str,
     /// The type's name.
     #[serde(rename = "type")]
     pub of: &'static str,
+    /// The topic's full name.
+    #[serde(skip)]
+    topic: String,
     /// The group that was to apply it.
     pub group: String,
     /// How many events, records or offsets it is about.
@@ -123,6 +133,7 @@ impl Doubt {
         Self {
             kind,
             of: lag.of.name(),
+            topic: lag.topic.clone(),
             group: lag.group.clone(),
             count: range.map_or(1, |range| range.offsets()),
             range,
@@ -133,6 +144,18 @@ impl Doubt {
         }
     }
 
+    /// Where events are that were not looked at, if it is about such.
+    pub(crate) fn leaves_unread(&self) -> Option<String> {
+        let topic = &self.topic;
+        match (self.kind, self.range) {
+            (DAMAGED, Some(Unchecked { partition, from_offset, .. })) => {
+                Some(format!("{topic}/{partition}/{from_offset}"))
+            }
+            (PARTITION_UNKNOWN, _) => Some(topic.clone()),
+            _ => None,
+        }
+    }
+
     /// A partition that nobody told anything about.
     pub(crate) fn of_partition(lag: &GroupLag, partition: i32, reason: &str) -> Self {
         let detail = format!(
@@ -140,14 +163,14 @@ impl Doubt {
             lag.of, lag.topic
         );
         let mend = "another check, once its leader is there, looks at it".to_owned();
-        Self::new("partitionUnknown", lag, None, detail, mend)
+        Self::new(PARTITION_UNKNOWN, lag, None, detail, mend)
     }
 
     /// Records that expired at or beyond the group's committed offset.
-    pub(crate) fn expired(lag: &GroupLag, bounds: &PartitionLag, range: Unchecked) -> Self {
+    pub(crate) fn expired(lag: &GroupLag, has_committed: bool, range: Unchecked) -> Self {
         let place = format!("{} {} {range}", lag.of, lag.topic);
-        match bounds.committed {
-            None => Self::new(
+        match has_committed {
+            false => Self::new(
                 "expiredWithoutCommit",
                 lag,
                 Some(range),
@@ -158,7 +181,7 @@ impl Doubt {
                 ),
                 "this ends when the group commits in that partition".to_owned(),
             ),
-            Some(_) => Self::new(
+            true => Self::new(
                 "expiredWhileChecked",
                 lag,
                 Some(range),
@@ -168,20 +191,44 @@ impl Doubt {
         }
     }
 
+    /// Offsets that hold something else than what was written.
+    pub(crate) fn damaged(lag: &GroupLag, committed: Option<i64>, damage: &Damage) -> Self {
+        let Damage { range, reason } = damage;
+        let group = &lag.group;
+        let what = match committed {
+            Some(committed) if range.until_offset <= committed => format!(
+                "the group {group} has committed behind it, and whether the database has what it held cannot be told"
+            ),
+            _ => format!("the group {group} stands before it or within it, and does not go on"),
+        };
+        let detail = format!(
+            "{} {} {range}: damaged, so that nobody can read it ({reason}); {what}",
+            lag.of, lag.topic
+        );
+        let mend = "restore the partition's log from a good copy; if there is none, clients have to send again what it held"
+            .to_owned();
+        Self::new(DAMAGED, lag, Some(*range), detail, mend)
+    }
+
     /// A record whose dead letter may have been among those that expired.
     pub(crate) fn letter_expired(lag: &GroupLag, record: RecordReport) -> Self {
+        Self::letter(DEAD_LETTER_EXPIRED, lag, record, "may have expired")
+    }
+
+    /// A record whose dead letter may be where letters cannot be read now.
+    pub(crate) fn letter_unread(lag: &GroupLag, record: RecordReport) -> Self {
+        Self::letter(DEAD_LETTER_UNREAD, lag, record, "may be among those that cannot be read")
+    }
+
+    fn letter(kind: &'static str, lag: &GroupLag, record: RecordReport, may: &str) -> Self {
         let (from_offset, partition) = (record.offset, record.partition);
         let range = Unchecked { partition, from_offset, until_offset: from_offset + 1 };
         let mend = match record.event_id {
             Some(_) => format!("`floodgate reapply {}` applies it, if it can be", record.origin),
             None => "it is no event: nothing is to be applied".to_owned(),
         };
-        let detail = format!("{record}, is not in the database, and its dead letter may have expired");
-        Self {
-            event_id: record.event_id,
-            key: record.key,
-            ..Self::new(DEAD_LETTER_EXPIRED, lag, Some(range), detail, mend)
-        }
+        let detail = format!("{record}, is not in the database, and its dead letter {may}");
+        Self { event_id: record.event_id, key: record.key, ..Self::new(kind, lag, Some(range), detail, mend) }
     }
 
     /// Offsets without a record, on a topic that may be compacted.

@@ -108,6 +108,7 @@ pub(crate) struct Findings {
     missing: Named,
     differing: Named,
     unknown: Named,
+    unread: Named,
 }
 
 impl Findings {
@@ -122,6 +123,7 @@ impl Findings {
             missing: named(|of| &of.missing),
             differing: named(|of| &of.differing),
             unknown: named(|of| &of.unknown),
+            unread: named(|of| &of.unread),
         }
     }
 
@@ -130,6 +132,7 @@ impl Findings {
             Class::Missing => self.missing.add(finding()),
             Class::Differing => self.differing.add(finding()),
             Class::Unknown => self.unknown.add(finding()),
+            Class::Unread => self.unread.add(finding()),
             Class::Current | Class::Decided | Class::Superseded | Class::DeadLettered | Class::InFlight => {}
         }
     }
@@ -143,6 +146,7 @@ impl Findings {
         progress.missing = self.missing.sorted();
         progress.differing = self.differing.sorted();
         progress.unknown = self.unknown.sorted();
+        progress.unread = self.unread.sorted();
     }
 }
 

@@ -58,13 +58,13 @@ use floodgate_schemas::{CouponIssue, EventType, ExpectationWrite, Like, Timestam
 use floodgate_store::{ApplyError, Audit, ReadError, Store};
 
 use check::{Check, Limits};
-use dead_letters::{DeadLetters, Expired};
+use dead_letters::DeadLetters;
 use doubt::expired_unread;
 use reapply::Mender;
 use state::{PartitionProgress, State};
 
 pub use class::Tally;
-pub use doubt::{DEAD_LETTER_EXPIRED, Doubt, Lost};
+pub use doubt::{DEAD_LETTER_EXPIRED, DEAD_LETTER_UNREAD, Doubt, Lost};
 pub use reapplied::{Left, Reapplied};
 pub use report::{
     Column, DifferenceReport, DiscrepancyReport, MissingReport, NAMED_MAX, RecordReport, Report, TypeReport,
@@ -254,12 +254,9 @@ impl Verification<'_> {
             report.add(lag, partitions, &names);
             self.look_for_reasons(report, lag, partitions).await?;
         }
-        for Expired { partition, left, .. } in &check.letters.expired {
-            report.notes.push(format!(
-                "dead letters before offset {left} of partition {partition} have expired: of events that may have been \
-                 among them nobody can tell"
-            ));
-        }
+        let gaps = check.letters.gaps.iter();
+        let note = "of events that may be among them nobody can tell";
+        report.notes.extend(gaps.map(|gap| format!("{gap}: {note}")));
         Ok(state)
     }
 
@@ -273,10 +270,14 @@ impl Verification<'_> {
             }
             let (strategy, of) = (Arc::clone(&self.strategy), lag.of);
             let again = blocking(move || Ok(strategy.lag(of)?)).await?;
-            for (partition, (first, second)) in
-                partitions.iter_mut().zip(lag.partitions.iter().zip(&again.partitions))
-            {
-                partition.lost = expired_unread(first, second).or(partition.lost);
+            for partition in partitions {
+                // either look may know less than the other
+                let of = |lag: &GroupLag| {
+                    lag.partitions.iter().find(|bounds| bounds.partition.0 == partition.partition).cloned()
+                };
+                if let (Some(first), Some(second)) = (of(lag), of(&again)) {
+                    partition.lost = expired_unread(&first, &second).or(partition.lost);
+                }
             }
         }
         state.save()
@@ -289,7 +290,12 @@ impl Verification<'_> {
         lag: &GroupLag,
         partitions: &[PartitionProgress],
     ) -> Result<(), VerifyError> {
-        let doubts = lag.unknown.iter().map(|(partition, why)| Doubt::of_partition(lag, partition.0, why));
+        // what was counted before this check was taken up again is known all the same
+        let is_counted = |number: i32| {
+            partitions.iter().any(|partition| partition.partition == number && partition.is_counted)
+        };
+        let unknown = lag.unknown.iter().filter(|(partition, _)| !is_counted(partition.0));
+        let doubts = unknown.map(|(partition, why)| Doubt::of_partition(lag, partition.0, why));
         report.cannot_tell.extend(doubts);
         for partition in lag.partitions.iter().filter(|partition| partition.end > partition.readable) {
             let (number, from, until) = (partition.partition, partition.readable, partition.end);
@@ -350,31 +356,45 @@ fn lags(strategy: &dyn Strategy) -> Result<Vec<GroupLag>, VerifyError> {
     EventType::ALL.into_iter().map(|of| Ok(strategy.lag(of)?)).collect()
 }
 
-/// Fixes the ends of a new check, or looks whether an old one can go on.
+/// Fixes the ends of a new check, or looks whether an old one can go on. Partitions that nobody told of then, and somebody
+/// does now, are taken in: all looks are later ones for them.
 fn begin(state: &mut State, as_of: Timestamp, lags: &[GroupLag]) -> Result<(), VerifyError> {
     let progress = &mut state.progress;
     if progress.types.is_empty() {
-        let fresh = |lag: &GroupLag| {
-            let partition = |bounds: &floodgate_buffer::PartitionLag| PartitionProgress {
-                partition: bounds.partition.0,
-                end: bounds.readable.0,
-                ..PartitionProgress::default()
-            };
-            lag.partitions.iter().map(partition).collect()
-        };
         progress.types = lags.iter().map(fresh).collect();
         progress.as_of = as_of.to_string();
         return state.save();
     }
-    let fits = |(partitions, lag): (&Vec<PartitionProgress>, &GroupLag)| {
-        let same = |(was, is): (&PartitionProgress, &floodgate_buffer::PartitionLag)| {
-            was.partition == is.partition.0 && was.end <= is.readable.0
-        };
-        partitions.len() == lag.partitions.len() && partitions.iter().zip(&lag.partitions).all(same)
-    };
-    if progress.types.len() != lags.len() || !progress.types.iter().zip(lags).all(fits) {
+    let other = || {
         let reason = "the state is of other topics: partitions were added, or the topics were made anew";
-        return Err(VerifyError::State(reason.to_owned()));
+        VerifyError::State(reason.to_owned())
+    };
+    if progress.types.len() != lags.len() {
+        return Err(other());
     }
-    Ok(())
+    for (partitions, lag) in progress.types.iter_mut().zip(lags) {
+        let now = fresh(lag);
+        if partitions.len() != now.len() {
+            return Err(other());
+        }
+        for (was, is) in partitions.iter_mut().zip(now) {
+            match (was.end, is.end) {
+                _ if was.partition != is.partition => return Err(other()),
+                (Some(was), Some(is)) if was > is => return Err(other()),
+                (None, end) => was.end = end,
+                _ => {}
+            }
+        }
+    }
+    state.save()
+}
+
+/// Of every partition of a topic, in order, how far a check is that has not begun.
+fn fresh(lag: &GroupLag) -> Vec<PartitionProgress> {
+    let known = lag.partitions.iter().map(|bounds| (bounds.partition.0, Some(bounds.readable.0)));
+    let all = known.chain(lag.unknown.iter().map(|(partition, _)| (partition.0, None)));
+    let progress = |(partition, end)| PartitionProgress { partition, end, ..PartitionProgress::default() };
+    let mut all: Vec<_> = all.map(progress).collect();
+    all.sort_by_key(|progress| progress.partition);
+    all
 }

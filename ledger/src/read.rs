@@ -20,6 +20,8 @@ pub(crate) enum Piece<E> {
     Records(Decoded<E>, Offset),
     /// Everything before this offset has expired.
     Gone(Offset),
+    /// These offsets are damaged, in which way.
+    Damaged(Range<Offset>, String),
 }
 
 /// A chunk, decoded.
@@ -65,7 +67,7 @@ pub(crate) fn read<E: Event>(
     while from < range.end {
         let piece = next(log, partition, from..range.end, chunk);
         let goes_on = match &piece {
-            Ok(Piece::Records(_, next) | Piece::Gone(next)) => {
+            Ok(Piece::Records(_, next) | Piece::Gone(next) | Piece::Damaged(Range { end: next, .. }, _)) => {
                 from = *next;
                 true
             }
@@ -87,6 +89,10 @@ fn next<E: Event>(
     match log.read(partition, range.clone(), chunk) {
         Ok(chunk) => Ok(Piece::Records(chunk.batch.into(), chunk.next)),
         Err(LogError::Gone(..)) => Ok(Piece::Gone(log.oldest_after(partition, from)?.min(range.end))),
+        Err(LogError::Damaged(_, damaged, reason)) => {
+            let behind = log.behind_damage(partition, damaged, range.end)?;
+            Ok(Piece::Damaged(damaged..behind, reason))
+        }
         Err(error) => Err(error.into()),
     }
 }

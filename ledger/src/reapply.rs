@@ -26,6 +26,9 @@ use crate::{VerifyError, blocking};
 const TRIES: u32 = 20;
 const PAUSE: Duration = Duration::from_millis(250);
 
+/// Why there is nothing to bring back.
+const ABSENT: &str = "there is no record any more";
+
 /// Brings events back.
 pub(crate) struct Mender<'a> {
     store: &'a (dyn Store + 'static),
@@ -64,7 +67,13 @@ impl<'a> Mender<'a> {
         for lost in report.lost {
             done.notes.push(lost.to_string());
         }
-        done.notes.extend(report.cannot_tell.iter().map(ToString::to_string));
+        for doubt in &report.cannot_tell {
+            match doubt.leaves_unread() {
+                // what was not looked at may be missing
+                Some(place) => done.leave(place, doubt.to_string()),
+                None => done.notes.push(doubt.to_string()),
+            }
+        }
         if [
             Outcome::Issued,
             Outcome::AlreadyIssued,
@@ -147,7 +156,7 @@ impl<'a> Mender<'a> {
                         records.filter(|record| Wanted::has(&wanted.offsets, record.origin.offset.0)),
                     );
                     let seen: Vec<i64> = chunk.batch.iter().map(|record| record.origin.offset.0).collect();
-                    self.leave_absent(E::TYPE, partition, wanted, from..chunk.next.0, &seen);
+                    self.leave_wanted(E::TYPE, partition, wanted, from..chunk.next.0, &seen, ABSENT);
                     self.apply_found(partition, &found, &wanted.to_set).await?;
                     chunk.next.0
                 }
@@ -159,8 +168,20 @@ impl<'a> Mender<'a> {
                     .await?;
                     log = given_back;
                     let oldest = oldest?.0;
-                    self.leave_absent(E::TYPE, partition, wanted, from..oldest, &[]);
+                    self.leave_wanted(E::TYPE, partition, wanted, from..oldest, &[], ABSENT);
                     oldest
+                }
+                Err(LogError::Damaged(_, damaged, reason)) => {
+                    let (given_back, behind) = blocking(move || {
+                        let behind = log.behind_damage(partition, damaged, Offset(last + 1));
+                        Ok((log, behind))
+                    })
+                    .await?;
+                    log = given_back;
+                    let behind = behind?.0;
+                    let reason = format!("it is damaged, so that nobody can read it: {reason}");
+                    self.leave_wanted(E::TYPE, partition, wanted, from..behind, &[], &reason);
+                    behind
                 }
                 Err(error) => return Err(error.into()),
             };
@@ -172,18 +193,19 @@ impl<'a> Mender<'a> {
         Ok(log)
     }
 
-    /// Wanted offsets that hold no record.
-    fn leave_absent(
+    /// Wanted offsets whose records were not seen, and why.
+    fn leave_wanted(
         &self,
         of: EventType,
         partition: Partition,
         wanted: &Wanted,
         range: Range<i64>,
         seen: &[i64],
+        reason: &str,
     ) {
         let wanted = wanted.offsets.iter().filter(|offset| range.contains(offset));
         for offset in wanted.filter(|offset| !Wanted::has(seen, **offset)) {
-            self.leave(of, partition, *offset, "there is no record any more");
+            self.leave(of, partition, *offset, reason);
         }
     }
 

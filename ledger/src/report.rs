@@ -94,7 +94,7 @@ pub struct Unreadable {
     pub in_flight: u64,
     /// Neither: violations.
     pub missing: u64,
-    /// Neither, but their dead letters may have expired.
+    /// Neither, but their dead letters may have expired, or be where they cannot be read.
     pub cannot_tell: u64,
     /// Neither, and written with schemas that this build does not know: only a build that does can tell.
     #[serde(skip_serializing_if = "is_zero")]
@@ -291,13 +291,16 @@ impl Report {
     /// Adds one type, all of whose partitions are counted.
     pub(crate) fn add(&mut self, lag: &GroupLag, partitions: &[PartitionProgress], names: &TopicNames) {
         let (mut events, mut unreadable) = (Tally::default(), Tally::default());
-        for (partition, bounds) in partitions.iter().zip(&lag.partitions) {
+        for partition in partitions {
             events.add(&partition.events);
             unreadable.add(&partition.unreadable);
             self.add_findings(lag, partition, names);
             self.lost.extend(partition.lost.map(|range| Lost::unread(lag, range)));
-            let doubts = partition.doubtful.iter().map(|range| Doubt::expired(lag, bounds, *range));
+            let has_committed = partition.committed.is_some();
+            let doubts = partition.doubtful.iter().map(|range| Doubt::expired(lag, has_committed, *range));
             self.cannot_tell.extend(doubts);
+            let damaged = partition.damaged.iter();
+            self.cannot_tell.extend(damaged.map(|damage| Doubt::damaged(lag, partition.committed, damage)));
         }
         let unknown_schema = partitions.iter().map(|partition| partition.unknown_schema).sum();
         if unknown_schema > 0 {
@@ -341,6 +344,8 @@ impl Report {
         }));
         let unknown = partition.unknown.iter().map(record);
         self.cannot_tell.extend(unknown.map(|record| Doubt::letter_expired(lag, record)));
+        let unread = partition.unread.iter().map(record);
+        self.cannot_tell.extend(unread.map(|record| Doubt::letter_unread(lag, record)));
     }
 
     /// Says what all of it comes to.

@@ -19,7 +19,7 @@ use crate::findings::Finding;
 use crate::report::Unchecked;
 
 /// Of the progress file. Another format is another check.
-const FORMAT: u32 = 3;
+const FORMAT: u32 = 4;
 const PROGRESS: &str = "verify.json";
 const PROGRESS_NEW: &str = "verify.json.new";
 const LOCK: &str = "verify.lock";
@@ -45,8 +45,10 @@ pub(crate) struct PartitionProgress {
     pub(crate) partition: i32,
     /// Everything before is read, and in the runs or the counts.
     pub(crate) next: i64,
-    /// Where the check ends, whatever was appended since.
-    pub(crate) end: i64,
+    /// Where the check ends, whatever was appended since; `None` as long as nobody tells of the partition.
+    pub(crate) end: Option<i64>,
+    /// The group's next offset, as it was when the partition was checked.
+    pub(crate) committed: Option<i64>,
     /// How many runs are put aside.
     pub(crate) runs: usize,
     /// Whether its runs are merged and counted.
@@ -66,13 +68,33 @@ pub(crate) struct PartitionProgress {
     pub(crate) doubtful: Vec<Unchecked>,
     /// What had certainly expired before its group read it.
     pub(crate) lost: Option<Unchecked>,
+    /// What is damaged, so that nobody can read it.
+    pub(crate) damaged: Vec<Damage>,
     /// How many offsets hold no record, and the first of them.
     pub(crate) empty_offsets: u64,
     pub(crate) empty: Vec<Unchecked>,
-    /// The first that are missing, that differ, and of which nobody can tell.
+    /// The first that are missing, that differ, whose dead letter may have expired, and whose dead letter may be where it
+    /// cannot be read.
     pub(crate) missing: Vec<Finding>,
     pub(crate) differing: Vec<Finding>,
     pub(crate) unknown: Vec<Finding>,
+    pub(crate) unread: Vec<Finding>,
+}
+
+impl PartitionProgress {
+    /// How many offsets are still to be read.
+    pub(crate) fn left(&self) -> u64 {
+        self.end.map_or(0, |end| (end - self.next).unsigned_abs())
+    }
+}
+
+/// Offsets that hold something else than what was written.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Damage {
+    pub(crate) range: Unchecked,
+    /// In the words of who met it.
+    pub(crate) reason: String,
 }
 
 /// The folder of one check. Nobody else uses it meanwhile.

@@ -1,31 +1,28 @@
-//! Logs that are not what a position says: made anew, shut by transactions of others, damaged, or known in part only.
+//! Logs that are not what a position says: made anew, moved past, or shut by transactions of others.
 
-use std::fs::{self, OpenOptions};
-use std::io::{Read, Seek, SeekFrom, Write};
-use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use floodgate_buffer::murmur2_partition;
-use floodgate_testkit::{PostgresOptions, wait};
+use floodgate_testkit::wait;
 use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use serde_json::{Value, json};
 
-use crate::scenario::{Pace, Round, kafka, scenario, servers};
+use crate::scenario::{Pace, Round, scenario, servers};
 use crate::support::client::{Ask, runtime};
 use crate::support::node::Node;
 use crate::support::topic::read_all;
-use crate::support::world::{DRAINED, READY, Servers, World, partitions};
+use crate::support::world::{DRAINED, READY, World, partitions};
 
-const TOPIC: &str = "floodgate.like.v1";
-const GROUP: &str = "floodgate.like";
-const PARTITIONS: usize = 4;
+pub const TOPIC: &str = "floodgate.like.v1";
+pub const GROUP: &str = "floodgate.like";
+pub const PARTITIONS: usize = 4;
 const DEADLINE: Duration = Duration::from_secs(30);
 
 /// Sends likes of as many characters until each is accepted: they have a row of their own each.
-fn like(serve: &Node, targets: &[String]) -> Result<()> {
+pub fn like(serve: &Node, targets: &[String]) -> Result<()> {
     let mut left: Vec<&String> = targets.iter().collect();
     wait::until("all likes to be accepted", READY * 2, || {
         let event = |target: &&String| json!({"type": "like", "targetOcid": target, "likerAccountId": "liker", "action": "LIKE"});
@@ -42,24 +39,24 @@ fn like(serve: &Node, targets: &[String]) -> Result<()> {
     Ok(())
 }
 
-fn named(what: &str, count: usize) -> Vec<String> {
+pub fn named(what: &str, count: usize) -> Vec<String> {
     (0..count).map(|number| format!("{what}-{number}")).collect()
 }
 
 /// Names of characters whose likes lie in a partition.
-fn named_in(what: &str, partition: usize, count: usize) -> Vec<String> {
+pub fn named_in(what: &str, partition: usize, count: usize) -> Vec<String> {
     let is_there =
         |name: &String| murmur2_partition(format!("{name}\u{1f}liker").as_bytes(), PARTITIONS) == partition;
     (0..).map(|number| format!("{what}-{number}")).filter(is_there).take(count).collect()
 }
 
 /// How many characters of that name have a like that was applied.
-fn applied(round: &Round<'_>, world: &World, what: &str) -> Result<usize> {
+pub fn applied(round: &Round<'_>, world: &World, what: &str) -> Result<usize> {
     let sql = format!("SELECT count(*) FROM likes WHERE liked AND target_ocid LIKE '{what}-%'");
     Ok(round.postgres.psql(&world.setting("store.url"), &sql)?.trim().parse()?)
 }
 
-fn wait_applied(round: &Round<'_>, world: &World, what: &str, count: usize) -> Result<()> {
+pub fn wait_applied(round: &Round<'_>, world: &World, what: &str, count: usize) -> Result<()> {
     let mut last = 0;
     wait::until(&format!("{count} of {what} to be applied"), DRAINED, || {
         last = applied(round, world, what).ok()?;
@@ -82,7 +79,7 @@ fn make_anew(bootstrap: &str, topic: &str) -> Result<()> {
 }
 
 /// What `floodgate lag` says of a partition of the likes.
-fn lag_of(world: &World, partition: usize) -> Result<Value> {
+pub fn lag_of(world: &World, partition: usize) -> Result<Value> {
     let lag = world.lag()?;
     let group = world.named(GROUP);
     let found = partitions(&lag).find(|(found, p)| *found == group && p["partition"] == partition);
@@ -242,137 +239,6 @@ fn transactions_of_others() {
         wait_applied(round, &world, "shut", 7)?;
         world.wait_drained(DRAINED)?;
         consume.wait_ready()?;
-        round.balances(&world).map(drop)
-    });
-}
-
-/// A compressed batch in a partition's files.
-struct Compressed {
-    file: PathBuf,
-    /// Where its records begin in the file.
-    at: u64,
-    /// Its first record's offset.
-    offset: i64,
-}
-
-/// The first compressed batch from an offset on, as Kafka's documentation lays batches out.
-fn compressed_from(folder: &Path, from: i64) -> Result<Compressed> {
-    const HEADER: usize = 61;
-    for entry in fs::read_dir(folder)? {
-        let file = entry?.path();
-        if file.extension().is_none_or(|extension| extension != "log") {
-            continue;
-        }
-        let bytes = fs::read(&file)?;
-        let mut place = 0;
-        while let Some(header) = bytes.get(place..place + HEADER) {
-            let offset = i64::from_be_bytes(header[0..8].try_into()?);
-            let length = usize::try_from(i32::from_be_bytes(header[8..12].try_into()?))?;
-            let codec = header[22] & 0b111;
-            if offset >= from && codec != 0 {
-                return Ok(Compressed { file, at: (place + HEADER) as u64, offset });
-            }
-            place += 12 + length;
-        }
-    }
-    anyhow::bail!("no compressed batch from {from} on in {}", folder.display())
-}
-
-/// Puts bytes in the place of those in a file, and returns them.
-fn exchange(batch: &Compressed, bytes: [u8; 8]) -> Result<[u8; 8]> {
-    let mut file = OpenOptions::new().read(true).write(true).open(&batch.file)?;
-    let mut before = [0; 8];
-    file.seek(SeekFrom::Start(batch.at))?;
-    file.read_exact(&mut before)?;
-    file.seek(SeekFrom::Start(batch.at))?;
-    file.write_all(&bytes)?;
-    Ok(before)
-}
-
-/// A batch that is damaged on the broker's disk, so that it cannot be unpacked: its partition stands and is told, nothing of it
-/// or behind it is applied, and others go on; it goes on by itself once the disk is mended.
-#[test]
-fn bytes_damaged_on_disk() {
-    scenario("37", "bytes_damaged_on_disk", Pace::Quick, servers, |round| {
-        let world = round.world()?;
-        world.set("buffer.kafka.client.compression_type", "lz4");
-        let serve = world.start(&["serve"])?;
-        let mut consume = world.start(&["consume"])?;
-        let partition = round.one_of(PARTITIONS);
-        like(&serve, &named_in("sound", partition, 5))?;
-        world.wait_drained(DRAINED)?;
-        consume.stop()?;
-        let committed = lag_of(&world, partition)?["committedOffset"].as_i64().context("no commit")?;
-        let count = 300 + round.one_of(300);
-        like(&serve, &named_in("damaged", partition, count))?;
-        let folder = round.kafka.data_folder(0).join(format!("{}-{partition}", world.named(TOPIC)));
-        let batch = compressed_from(&folder, committed)?;
-        let good = exchange(&batch, *b"damaged!")?;
-        consume.start_again(&world)?;
-        consume.wait_unready("damaged")?;
-        like(&serve, &named_in("elsewhere", (partition + 1) % PARTITIONS, 5))?;
-        wait_applied(round, &world, "elsewhere", 5)?;
-        let held = [("reason", "unreadable")];
-        ensure!(consume.metrics()?.sum("floodgate_partition_held", &held) == 1.0, "no metric tells of it");
-        let told = format!("the partition stands at offset {}", batch.offset);
-        ensure!(consume.process().stderr().contains(&told), "the log does not say that {told}");
-        let ledger = world.command(&["verify"])?;
-        ensure!(ledger.code == 1 && ledger.stderr.contains("is damaged at offset"), "verify: {ledger:?}");
-        let before = usize::try_from(batch.offset - committed)?;
-        wait_applied(round, &world, "damaged", before)?;
-        exchange(&batch, good)?;
-        wait_applied(round, &world, "damaged", count)?;
-        consume.wait_ready()?;
-        round.balances(&world).map(drop)
-    });
-}
-
-/// One silent broker of three: its partitions are told as unknown, and all that the others lead goes on and is known.
-#[test]
-fn one_of_three_is_silent() {
-    let servers = || Servers::start(kafka(3), PostgresOptions::default());
-    scenario("half an answer", "one_of_three_is_silent", Pace::Cluster, servers, |round| {
-        let world = round.world()?;
-        let serve = world.start(&["serve"])?;
-        let mut consume = world.start(&["consume"])?;
-        like(&serve, &named("before", 40))?;
-        world.wait_drained(DRAINED)?;
-        let described = world.succeed(&["topics", "describe"])?;
-        let of_likes = described.split(&world.named(TOPIC)).nth(1).context("the topic is not described")?;
-        let leaders: Vec<usize> = of_likes
-            .lines()
-            .filter_map(|line| line.split("leader").nth(1)?.split_whitespace().next()?.parse().ok())
-            .take(PARTITIONS)
-            .collect();
-        let silent = *leaders.get(round.one_of(PARTITIONS)).context("no leader")?;
-        let led = leaders.iter().position(|leader| *leader != silent).context("one broker leads all")?;
-        round.kafka.freeze(silent - 1)?;
-        let group = world.named(GROUP);
-        let mut last = Value::Null;
-        wait::until("what is known to be told, and what is not", READY * 2, || {
-            last = world.lag().ok()?;
-            let is_known = |number: usize| {
-                let mut of_group = partitions(&last).filter(|(found, _)| *found == group);
-                of_group
-                    .find(|(_, p)| p["partition"] == number)
-                    .map(|(_, p)| p["lag"].is_u64() && p["unknown"].is_null())
-            };
-            let is_as_led = |(number, leader): (usize, &usize)| is_known(number) == Some(*leader != silent);
-            leaders.iter().enumerate().all(is_as_led).then_some(())
-        })
-        .with_context(|| last.to_string())?;
-        // members that begin now read what can be read
-        consume.kill()?;
-        consume.start_again(&world)?;
-        like(&serve, &named_in("led", led, 5))?;
-        wait_applied(round, &world, "led", 5)?;
-        consume.wait_unready("where it is read on is not known yet")?;
-        round.kafka.thaw(silent - 1)?;
-        round.kafka.wait_ready(silent - 1)?;
-        like(&serve, &named("after", 40))?;
-        wait_applied(round, &world, "after", 40)?;
-        consume.wait_ready()?;
-        world.wait_drained(DRAINED)?;
         round.balances(&world).map(drop)
     });
 }

@@ -7,6 +7,7 @@
 mod broker;
 mod cluster;
 mod consumers;
+mod damage;
 mod database;
 mod ground;
 mod groups;

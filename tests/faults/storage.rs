@@ -166,8 +166,10 @@ fn permissions_withdrawn() {
             permissions.revoke(what)?;
         }
         serve.wait_unready("denies writing")?;
-        for command in [["topics", "describe"], ["topics", "create"]] {
-            let ended = world.command(&command)?;
+        let commands: [&[&str]; 5] =
+            [&["topics", "describe"], &["topics", "create"], &["lag"], &["verify"], &["dlq", "list"]];
+        for command in commands {
+            let ended = world.command(command)?;
             let is_told = ended.stderr.contains("TOPIC_AUTHORIZATION_FAILED");
             ensure!(ended.code == 1 && is_told, "{command:?}: {} {}", ended.stdout, ended.stderr);
             ensure!(
@@ -180,6 +182,21 @@ fn permissions_withdrawn() {
             permissions.grant(what)?;
         }
         serve.wait_ready()?;
+        round.recovers(&serve, Instant::now())?;
+
+        permissions.revoke(GROUP)?;
+        consume.wait_unready("GROUP_AUTHORIZATION_FAILED")?;
+        ensure!(serve.readiness()?.0 == 200, "an ingress needs no group: {:?}", serve.readiness()?);
+        for command in ["lag", "verify"] {
+            let ended = world.command(&[command])?;
+            ensure!(ended.code == 1 && ended.stderr.contains("GROUP_AUTHORIZATION_FAILED"), "{ended:?}");
+            ensure!(!ended.stderr.contains("does not answer"), "{ended:?}");
+        }
+        // no group of ours is read through
+        world.succeed(&["dlq", "list"])?;
+        permissions.grant(GROUP)?;
+        consume.wait_ready()?;
+        world.lag()?;
         round.recovers(&serve, Instant::now())?;
 
         let recording = load.finish()?;

@@ -14,7 +14,7 @@ use floodgate_schemas::dead_letter::headers;
 
 use super::filter::Filter;
 use super::letter::Letter;
-use super::scan::{Index, Scan, ScanError, ScanLimits, Standings, Troubles};
+use super::scan::{Index, Scan, ScanError, ScanLimits, Standings, Troubles, Unread};
 
 /// Between tries of what was not acknowledged.
 const RETRY_PAUSE: Duration = Duration::from_millis(250);
@@ -78,8 +78,13 @@ impl Replay {
         let plan = ReplayPlan { filter: plan.filter.for_replay(), ..plan };
         let limits = ScanLimits::NONE;
         let mut scan = Scan::open(strategy, &limits)?;
-        let mut index = Index::new(&TopicNames::new(strategy), &plan.filter, plan.attempts_max, &limits);
-        scan.each(|batch| batch.iter().try_for_each(|record| index.note(&record).map(drop)))?;
+        let names = TopicNames::new(strategy);
+        let mut index = Index::new(&names, &plan.filter, plan.attempts_max, &limits, &scan);
+        scan.each(|batch, unread| {
+            index.passes(unread);
+            batch.iter().try_for_each(|record| index.note(&record).map(drop))
+        })?;
+        index.ends(&scan.unread);
         let standings = index.standings();
         Ok(Self { plan, scan, index, standings })
     }
@@ -87,6 +92,11 @@ impl Replay {
     /// How many letters there are to replay, and to pass over.
     pub fn standings(&self) -> Standings {
         self.standings
+    }
+
+    /// What could not be read: letters in it are left alone, and so are those that may have been marked there.
+    pub fn unread(&self) -> &[Unread] {
+        &self.scan.unread
     }
 
     /// Records that are no dead letters of ours.
@@ -107,7 +117,7 @@ impl Replay {
         work.wait_ready()?;
         let mut pace = Pace::new(self.plan.rate);
         let index = &mut self.index;
-        let read = self.scan.each(|batch| {
+        let read = self.scan.each(|batch, _| {
             let records: Vec<Received<'_>> = batch.iter().collect();
             let letters = records.iter().filter_map(|record| Letter::read(record, &index.topics).ok());
             let letters: Vec<Letter<'_>> = letters.collect();
@@ -217,6 +227,11 @@ impl Work<'_> {
         Ok(())
     }
 
+    /// Why the strategy does not acknowledge, as far as it says.
+    fn unacknowledged(&self) -> String {
+        self.publisher.ready().err().unwrap_or_else(|| "records are not acknowledged".to_owned())
+    }
+
     /// Tries until every record is stored, or can never be, or patience is at its end.
     fn deliver(&self, records: &[Record<'_>]) -> Vec<Result<(), Undelivered>> {
         let until = Instant::now() + self.patience;
@@ -229,7 +244,7 @@ impl Work<'_> {
             let refused: Vec<Option<Refused>> = offers.map(Result::err).collect();
             futures_executor::block_on(receipts.all());
             for (n, (index, refused)) in waiting.iter().zip(refused).enumerate() {
-                outcomes[*index] = judge(refused, receipts.outcome(n));
+                outcomes[*index] = judge(refused, receipts.outcome(n), || self.unacknowledged());
             }
             waiting.retain(|index| matches!(outcomes[*index], Err(Undelivered::NotAcknowledged(_))));
             if waiting.is_empty() || Instant::now() >= until {
@@ -275,12 +290,12 @@ impl Work<'_> {
     }
 }
 
-fn judge(refused: Option<Refused>, outcome: Outcome) -> Result<(), Undelivered> {
+fn judge(refused: Option<Refused>, outcome: Outcome, why: impl Fn() -> String) -> Result<(), Undelivered> {
     match (refused, outcome) {
         (Some(Refused::TooLarge), _) => Err(Undelivered::TooLarge),
         (Some(refused), _) => Err(Undelivered::NotAcknowledged(refused.to_string())),
         (None, Outcome::Stored) => Ok(()),
-        (None, _) => Err(Undelivered::NotAcknowledged("records are not acknowledged".to_owned())),
+        (None, _) => Err(Undelivered::NotAcknowledged(why())),
     }
 }
 

@@ -1,12 +1,15 @@
 //! Reading the dead-letter topic from its oldest record to where it ended when the reading began.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::ops::Range;
 use std::time::Instant;
 
 use floodgate_buffer::{
     Batch, EventOrigin, Log, LogError, Offset, OpenError, Partition, Received, Strategy, Topic, TopicNames,
+    murmur2_partition,
 };
+use serde::Serialize;
 
 use super::filter::Filter;
 use super::letter::Letter;
@@ -45,10 +48,47 @@ impl ScanLimits {
     pub const NONE: Self = Self { until: None, letters_max: usize::MAX };
 }
 
+/// Part of the topic that could not be read, while the rest could.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Unread {
+    /// The partition.
+    pub partition: i32,
+    /// The first offset and the one after the last; without them it is the whole partition.
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    pub range: Option<UnreadRange>,
+    /// Why.
+    pub reason: String,
+}
+
+/// Offsets that could not be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct UnreadRange {
+    /// The first of them.
+    pub from_offset: i64,
+    /// The one after the last.
+    pub until_offset: i64,
+}
+
+impl fmt::Display for Unread {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "partition {}", self.partition)?;
+        if let Some(UnreadRange { from_offset, until_offset }) = self.range {
+            write!(f, " from offset {from_offset} up to {until_offset}")?;
+        }
+        write!(f, ": {}", self.reason)
+    }
+}
+
 /// A reading, which can be repeated over the same records.
 pub(super) struct Scan {
     log: Box<dyn Log>,
     bounds: Vec<(Partition, Range<Offset>)>,
+    /// What was found unreadable so far.
+    pub(super) unread: Vec<Unread>,
+    /// How many partitions there are.
+    pub(super) partitions: usize,
     until: Option<Instant>,
 }
 
@@ -57,13 +97,19 @@ impl Scan {
     pub(super) fn open(strategy: &dyn Strategy, limits: &ScanLimits) -> Result<Self, ScanError> {
         let mut log = strategy.log(Topic::DeadLetters)?;
         let bounds = log.bounds()?;
-        Ok(Self { log, bounds, until: limits.until })
+        let partitions = bounds.partitions();
+        let unread = bounds.unknown.into_iter();
+        let unread = unread
+            .map(|(partition, reason)| Unread { partition: partition.0, range: None, reason })
+            .collect();
+        Ok(Self { log, bounds: bounds.known, unread, partitions, until: limits.until })
     }
 
-    /// Gives all records to `visit`, partition by partition.
+    /// Gives all records that can be read to `visit`, partition by partition in their order, and what was found unreadable by
+    /// then.
     pub(super) fn each<E: From<ScanError>>(
         &mut self,
-        mut visit: impl FnMut(&Batch) -> Result<(), E>,
+        mut visit: impl FnMut(&Batch, &[Unread]) -> Result<(), E>,
     ) -> Result<(), E> {
         for (partition, range) in self.bounds.clone() {
             let mut next = range.start;
@@ -73,18 +119,41 @@ impl Scan {
                 }
                 match self.log.read(partition, next..range.end, CHUNK_RECORDS) {
                     Ok(chunk) => {
-                        visit(&chunk.batch)?;
+                        visit(&chunk.batch, &self.unread)?;
                         next = chunk.next;
                     }
                     // the oldest records may expire while they are read
                     Err(LogError::Gone(..)) => {
                         next = self.log.oldest_after(partition, next).map_err(ScanError::from)?;
                     }
+                    Err(LogError::Damaged(_, damaged, reason)) => {
+                        next = self.pass(partition, damaged..range.end, reason).map_err(ScanError::from)?;
+                    }
                     Err(error) => return Err(ScanError::from(error).into()),
                 }
             }
         }
         Ok(())
+    }
+
+    /// Where it goes on behind damage, which is noted.
+    fn pass(
+        &mut self,
+        partition: Partition,
+        from: Range<Offset>,
+        reason: String,
+    ) -> Result<Offset, LogError> {
+        let from_offset = from.start.0;
+        let known = self.unread.iter().filter(|unread| unread.partition == partition.0);
+        let known = known.filter_map(|unread| unread.range);
+        if let Some(range) = known.into_iter().find(|range| range.from_offset == from_offset) {
+            return Ok(Offset(range.until_offset));
+        }
+        let behind = self.log.behind_damage(partition, from.start, from.end)?;
+        let range = Some(UnreadRange { from_offset, until_offset: behind.0 });
+        let reason = format!("damaged, so that nobody can read it ({reason})");
+        self.unread.push(Unread { partition: partition.0, range, reason });
+        Ok(behind)
     }
 }
 
@@ -93,8 +162,10 @@ impl Scan {
 pub(super) enum Standing {
     /// The filter does not mean it.
     Other,
-    /// Meant, and not replayed.
-    Due,
+    /// Meant, and not replayed. Where its marker would be, which is behind it; `None` if that may be anywhere.
+    Due(Option<Partition>),
+    /// Meant, and its marker may be where nobody can read it.
+    Unsure,
     /// Meant, not replayed, and it failed as often as it may.
     Capped,
     /// Meant, not replayed, and written with a schema that this build does not know.
@@ -113,6 +184,8 @@ pub struct Standings {
     /// Not replayed, as they were written with schemas that this build does not know: its consumers would hold their
     /// partitions.
     pub unknown: u64,
+    /// Not known to be replayed, since it may be said where nobody can read it.
+    pub unsure: u64,
     /// Replayed.
     pub replayed: u64,
 }
@@ -138,6 +211,10 @@ pub(super) struct Index {
     filter: Filter,
     attempts_max: u32,
     letters_max: usize,
+    /// Of the topic.
+    partitions: usize,
+    /// How much of what could not be read is accounted for.
+    passed: usize,
     standings: HashMap<EventOrigin, Standing>,
     pub(super) topics: TopicNames,
     pub(super) unreadable: Troubles,
@@ -145,8 +222,16 @@ pub(super) struct Index {
 
 impl Index {
     /// Letters with fewer attempts than `attempts_max` are due.
-    pub(super) fn new(topics: &TopicNames, filter: &Filter, attempts_max: u32, limits: &ScanLimits) -> Self {
+    pub(super) fn new(
+        topics: &TopicNames,
+        filter: &Filter,
+        attempts_max: u32,
+        limits: &ScanLimits,
+        scan: &Scan,
+    ) -> Self {
         Self {
+            partitions: scan.partitions,
+            passed: 0,
             filter: filter.clone(),
             attempts_max,
             letters_max: limits.letters_max,
@@ -179,16 +264,52 @@ impl Index {
             None if !self.filter.matches(&letter) => Standing::Other,
             None if letter.attempts >= self.attempts_max => Standing::Capped,
             None if letter.is_of_unknown_schema() => Standing::Unknown,
-            None => Standing::Due,
+            None => Standing::Due(self.marker_of(&letter, record.origin.partition)),
         };
         let is_marked = letter.replayed_at.is_some() && before != Standing::Other;
         self.standings.insert(letter.origin, if is_marked { Standing::Replayed } else { before });
         Ok((before != Standing::Other).then_some((letter, known.is_none())))
     }
 
+    /// A marker has the key of its letter. Where the letter itself is not where its key belongs there were more or fewer
+    /// partitions once.
+    fn marker_of(&self, letter: &Letter<'_>, partition: Partition) -> Option<Partition> {
+        let place = murmur2_partition(letter.key?, self.partitions);
+        usize::try_from(partition.0).is_ok_and(|number| number == place).then_some(partition)
+    }
+
+    /// What comes next stands behind what could not be read by now; what was noted before may be marked there.
+    pub(super) fn passes(&mut self, unread: &[Unread]) {
+        for passed in
+            unread.get(self.passed..).unwrap_or_default().iter().filter(|unread| unread.range.is_some())
+        {
+            self.doubt(|marker| marker == Some(Partition(passed.partition)));
+        }
+        self.passed = unread.len();
+    }
+
+    /// Everything was read but this.
+    pub(super) fn ends(&mut self, unread: &[Unread]) {
+        self.passes(unread);
+        if !unread.is_empty() {
+            self.doubt(|marker| marker.is_none());
+        }
+    }
+
+    /// Letters with such a marker are due no longer.
+    fn doubt(&mut self, may_be_unread: impl Fn(Option<Partition>) -> bool) {
+        for standing in self.standings.values_mut() {
+            match standing {
+                Standing::Due(marker) if may_be_unread(*marker) => *standing = Standing::Unsure,
+                _ => {}
+            }
+        }
+    }
+
     /// Whether this letter is due. From here on it is not.
     pub(super) fn take(&mut self, origin: EventOrigin) -> bool {
-        let standing = self.standings.get_mut(&origin).filter(|standing| **standing == Standing::Due);
+        let standing = self.standings.get_mut(&origin);
+        let standing = standing.filter(|standing| matches!(standing, Standing::Due(_)));
         standing.map(|standing| *standing = Standing::Replayed).is_some()
     }
 
@@ -197,7 +318,8 @@ impl Index {
         for standing in self.standings.values() {
             match standing {
                 Standing::Other => {}
-                Standing::Due => standings.due += 1,
+                Standing::Due(_) => standings.due += 1,
+                Standing::Unsure => standings.unsure += 1,
                 Standing::Capped => standings.capped += 1,
                 Standing::Unknown => standings.unknown += 1,
                 Standing::Replayed => standings.replayed += 1,

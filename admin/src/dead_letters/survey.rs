@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::filter::Filter;
 use super::letter::Letter;
 use super::report::{LetterDetail, LetterReport};
-use super::scan::{Index, Scan, ScanError, ScanLimits, Troubles};
+use super::scan::{Index, Scan, ScanError, ScanLimits, Troubles, Unread};
 
 /// What `/dlq` and `floodgate dlq list` say.
 #[derive(Debug, Clone, Serialize)]
@@ -30,6 +30,8 @@ pub struct Survey {
     pub letters: Vec<LetterReport>,
     /// Whether there are more than these.
     pub truncated: bool,
+    /// What could not be read: there may be more letters, and markers, in it.
+    pub unread: Vec<Unread>,
 }
 
 fn count<S: serde::Serializer>(troubles: &Troubles, serializer: S) -> Result<S::Ok, S::Error> {
@@ -50,10 +52,10 @@ impl Survey {
         let as_of = Timestamp::now();
         let topics = TopicNames::new(strategy);
         let mut scan = Scan::open(strategy, limits)?;
-        let mut index = Index::new(&topics, filter, u32::MAX, limits);
+        let mut index = Index::new(&topics, filter, u32::MAX, limits, &scan);
         let mut by_reason = BTreeMap::new();
         let mut newest = Newest::new(limit);
-        scan.each(|batch| {
+        scan.each(|batch, _| {
             for record in batch.iter() {
                 let Some((letter, is_first)) = index.note(&record)? else { continue };
                 if is_first {
@@ -66,7 +68,7 @@ impl Survey {
             Ok::<_, ScanError>(())
         })?;
         let standings = index.standings();
-        let total = standings.due + standings.capped + standings.replayed;
+        let total = standings.due + standings.capped + standings.unknown + standings.replayed;
         let letters = newest.into_letters();
         Ok(Self {
             as_of: as_of.to_string(),
@@ -76,6 +78,7 @@ impl Survey {
             by_reason,
             truncated: (letters.len() as u64) < total,
             letters,
+            unread: scan.unread,
         })
     }
 }
@@ -133,15 +136,25 @@ impl Newest {
     }
 }
 
+/// What is known of the letter of one origin.
+#[derive(Debug, Clone)]
+pub struct Found {
+    /// Everything about it, if it is there.
+    pub detail: Option<LetterDetail>,
+    /// What could not be read: the letter, or that it was replayed, may stand in it.
+    pub unread: Vec<Unread>,
+}
+
 /// Everything about the letter of one origin, if there is one. Blocks on the network.
 ///
 /// # Errors
 /// [`ScanError`] says whether trying again can help.
-pub fn find(strategy: &dyn Strategy, origin: EventOrigin) -> Result<Option<LetterDetail>, ScanError> {
+pub fn find(strategy: &dyn Strategy, origin: EventOrigin) -> Result<Found, ScanError> {
     let topics = TopicNames::new(strategy);
     let mut found: Option<LetterDetail> = None;
+    let mut scan = Scan::open(strategy, &ScanLimits::NONE)?;
     // to the end, as a marker may stand anywhere behind
-    Scan::open(strategy, &ScanLimits::NONE)?.each(|batch| {
+    scan.each(|batch, _| {
         for record in batch.iter() {
             let letter = Letter::read(&record, &topics).ok().filter(|letter| letter.origin == origin);
             let Some(letter) = letter else { continue };
@@ -152,5 +165,5 @@ pub fn find(strategy: &dyn Strategy, origin: EventOrigin) -> Result<Option<Lette
         }
         Ok::<_, ScanError>(())
     })?;
-    Ok(found)
+    Ok(Found { detail: found, unread: scan.unread })
 }

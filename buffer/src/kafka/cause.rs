@@ -11,11 +11,11 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use rdkafka::client::{Client, ClientContext};
 use rdkafka::config::RDKafkaLogLevel;
-use rdkafka::consumer::ConsumerContext;
+use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::KafkaError;
 use rdkafka::types::RDKafkaErrorCode;
 
-use super::native;
+use super::native::poll::{Events, listen};
 
 /// What was heard longer ago says nothing about now. The client says it again every half minute while it lasts.
 const HEARD_LASTS: Duration = Duration::from_secs(60);
@@ -65,6 +65,37 @@ impl Heard {
         self.has_answered.store(true, Ordering::Relaxed);
     }
 
+    /// Why the leader of one partition, if it has one, does not tell of it while others do.
+    pub(super) fn explain_partition(&self, leader: Option<i32>, error: &KafkaError) -> String {
+        let code = error.rdkafka_error_code();
+        let Some(leader) = leader else { return NO_LEADER.to_owned() };
+        if let Some(said) = code.and_then(said_by_the_broker) {
+            return format!("broker {leader}, its leader, refuses: {said}");
+        }
+        match code {
+            Some(RDKafkaErrorCode::LeaderNotAvailable | RDKafkaErrorCode::NotLeaderForPartition) => {
+                NO_LEADER.to_owned()
+            }
+            Some(code) if !is_silence(code) => {
+                format!("broker {leader}, its leader, answers with an error: {error}")
+            }
+            _ => {
+                // librdkafka names a broker with its number: "host:9092/2: Connect to … failed"
+                let named = format!("/{leader}: ");
+                let last = self.last.lock();
+                let heard = last.as_ref().filter(|event| {
+                    event.at.elapsed() < HEARD_LASTS
+                        && telling(event.code) > 0
+                        && event.reason.contains(&named)
+                });
+                let why = heard.map_or(String::new(), |event| {
+                    format!(": {} ({})", hint(event.code, &event.reason), event.reason)
+                });
+                format!("broker {leader}, its leader, does not answer{why}")
+            }
+        }
+    }
+
     /// `error` in words, with what was heard where that says more.
     pub(super) fn explain(&self, brokers: &str, error: &KafkaError) -> String {
         let code = error.rdkafka_error_code();
@@ -72,7 +103,10 @@ impl Heard {
         let heard = last.as_ref().filter(|event| event.at.elapsed() < HEARD_LASTS);
         match (code.and_then(said_by_the_broker), heard) {
             (Some(said), _) => format!("Kafka at {brokers} refuses: {said}"),
-            (None, Some(event)) if telling(event.code) > 0 && code.is_none_or(is_silence) => {
+            (None, Some(event)) if telling(event.code) > 0 && code.is_none_or(is_unexplained) => {
+                if let Some(said) = said_by_the_broker(event.code) {
+                    return format!("Kafka at {brokers} refuses: {said}");
+                }
                 let hint = hint(event.code, &event.reason);
                 let how =
                     if hint == NOBODY || hint == UNREACHED { "does not answer" } else { "cannot be used" };
@@ -104,14 +138,21 @@ fn is_silence(code: RDKafkaErrorCode) -> bool {
     silence.contains(&code) || telling(code) > 0
 }
 
+/// Whether something that was heard may be the reason: a coordinator that refuses to be one is not there.
+fn is_unexplained(code: RDKafkaErrorCode) -> bool {
+    is_silence(code) || code == RDKafkaErrorCode::WaitingForCoordinator
+}
+
 /// How much an event tells of the cause.
 fn telling(code: RDKafkaErrorCode) -> u8 {
     use RDKafkaErrorCode::{
-        Authentication, BrokerTransportFailure, Resolve, SSL, SaslAuthenticationFailed,
-        UnsupportedSASLMechanism,
+        Authentication, BrokerTransportFailure, ClusterAuthorizationFailed, GroupAuthorizationFailed,
+        Resolve, SSL, SaslAuthenticationFailed, TopicAuthorizationFailed, UnsupportedSASLMechanism,
     };
     match code {
         SSL | Authentication | SaslAuthenticationFailed | UnsupportedSASLMechanism => 3,
+        // whoever asks through a group's coordinator hears it this way only
+        ClusterAuthorizationFailed | GroupAuthorizationFailed | TopicAuthorizationFailed => 3,
         Resolve => 2,
         BrokerTransportFailure => 1,
         // a time that is over, all brokers being down: what the error says anyway
@@ -146,6 +187,7 @@ fn closed_at_once(message: &str) -> Option<String> {
     Some(format!("{broker}: {CLOSED}, as {does} does"))
 }
 
+const NO_LEADER: &str = "it has no leader now; are all brokers up?";
 const NOBODY: &str = "nobody listens there; is it up, and is buffer.kafka.brokers right?";
 const UNREACHED: &str = "it cannot be reached; is it up, and is buffer.kafka.brokers right?";
 
@@ -200,7 +242,7 @@ fn hint(code: RDKafkaErrorCode, reason: &str) -> &'static str {
 }
 
 /// Answers of brokers that say what is wrong.
-fn said_by_the_broker(code: RDKafkaErrorCode) -> Option<&'static str> {
+pub(super) fn said_by_the_broker(code: RDKafkaErrorCode) -> Option<&'static str> {
     use RDKafkaErrorCode::{
         ClusterAuthorizationFailed, GroupAuthorizationFailed, InvalidReplicationFactor, InvalidTimestamp,
         KafkaStorageError, MessageBatchTooLarge, MessageSizeTooLarge, NotEnoughReplicas,
@@ -252,11 +294,18 @@ fn said_by_the_broker(code: RDKafkaErrorCode) -> Option<&'static str> {
 pub(super) struct Asking {
     brokers: String,
     heard: Heard,
+    /// Whether it has a group only because librdkafka wants one: what is said of that keeps it from nothing.
+    has_no_group: bool,
 }
 
 impl Asking {
     pub(super) fn new(brokers: &str) -> Self {
-        Self { brokers: brokers.to_owned(), heard: Heard::default() }
+        Self { brokers: brokers.to_owned(), heard: Heard::default(), has_no_group: false }
+    }
+
+    /// Of a consumer that asks nothing of its group.
+    pub(super) fn without_group(brokers: &str) -> Self {
+        Self { has_no_group: true, ..Self::new(brokers) }
     }
 
     /// An error of a call of this context's client, in words. A consumer has to be polled before.
@@ -264,152 +313,46 @@ impl Asking {
         self.heard.explain(&self.brokers, error)
     }
 
-    /// A line of the client's log; `level` is syslog's.
-    pub(super) fn said(&self, level: i32, facility: &str, message: &str) {
-        super::say(level, facility, message);
-        self.heard.note_log(facility, message);
+    /// As [`Asking::explain`], of one partition whose leader was asked.
+    pub(super) fn explain_partition(&self, leader: Option<i32>, error: &KafkaError) -> String {
+        self.heard.explain_partition(leader, error)
     }
+
+    /// The cluster answers: whatever was heard is over.
+    pub(super) fn answered(&self) {
+        self.heard.forget();
+    }
+}
+
+/// As [`Asking::explain`], for a consumer that nobody polls at the moment: nothing is assigned to it, or what comes of that is
+/// not wanted any more.
+pub(super) fn explain_to(consumer: &BaseConsumer<Asking>, events: &Events, error: &KafkaError) -> String {
+    while events.poll(consumer, Duration::ZERO).is_some() {}
+    consumer.context().explain(error)
 }
 
 /// As [`Asking::explain`], for a client that nobody polls.
 pub(super) fn explain(client: &Client<Asking>, error: &KafkaError) -> String {
-    native::listen(client);
+    listen(client);
     client.context().explain(error)
 }
 
 impl ClientContext for Asking {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        self.said(level as i32, facility, message);
+        super::say(level as i32, facility, message);
+        self.heard.note_log(facility, message);
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
         tracing::debug!(target: "librdkafka", %error, "{reason}");
-        self.heard.note(&error, reason);
+        let is_of_group = error.rdkafka_error_code() == Some(RDKafkaErrorCode::GroupAuthorizationFailed);
+        if !(self.has_no_group && is_of_group) {
+            self.heard.note(&error, reason);
+        }
     }
 }
 
 impl ConsumerContext for Asking {}
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn told(error: RDKafkaErrorCode, events: &[(RDKafkaErrorCode, &str)]) -> String {
-        let heard = Heard::default();
-        events.iter().for_each(|(code, reason)| heard.note(&KafkaError::Global(*code), reason));
-        heard.explain("b:1", &KafkaError::MetadataFetch(error))
-    }
-
-    /// What librdkafka 2.12 says in each case, word for word, and what is made of it.
-    #[test]
-    fn causes_are_told_in_words() {
-        use RDKafkaErrorCode::*;
-        for (code, reason, wanted) in [
-            (
-                Resolve,
-                "k.internal:9092/1: Failed to resolve 'k.internal:9092': Name or service not known (after 3ms in state CONNECT)",
-                "advertised.listeners",
-            ),
-            (
-                SSL,
-                "ssl://b:1/bootstrap: SSL handshake failed: error:0A000086:SSL routines::certificate verify failed: broker \
-                 certificate could not be verified, verify that ssl.ca.location is correctly configured or root CA \
-                 certificates are installed (install ca-certificates package) (after 9ms in state SSL_HANDSHAKE)",
-                "set ssl.ca.location",
-            ),
-            (SSL, "ssl://b:1: SSL handshake failed: certificate has expired", "set the clock"),
-            (SSL, "ssl://b:1: SSL handshake failed: certificate is not yet valid", "set the clock"),
-            (
-                SSL,
-                "ssl://b:1/bootstrap: SSL handshake failed: error:0A00010B:SSL routines::wrong version number: connecting to a \
-                 PLAINTEXT broker listener? (after 1ms in state SSL_HANDSHAKE)",
-                "does not speak TLS",
-            ),
-            (
-                BrokerTransportFailure,
-                "ssl://b:1/bootstrap: SSL handshake failed: Disconnected: connecting to a PLAINTEXT broker listener? (after \
-                 4ms in state SSL_HANDSHAKE)",
-                "does not speak TLS",
-            ),
-            (
-                Authentication,
-                "sasl_plaintext://b:1/bootstrap: SASL authentication error: Authentication failed: Invalid username or \
-                 password (after 5ms in state AUTH_REQ)",
-                "refuses the login",
-            ),
-        ] {
-            for error in [BrokerTransportFailure, OperationTimedOut, AllBrokersDown] {
-                let told = told(error, &[(AllBrokersDown, "1/1 brokers are down"), (code, reason)]);
-                assert!(told.contains(wanted), "{reason}: {told}");
-                assert!(told.contains("b:1") && !told.contains("does not answer"), "{told}");
-                assert!(!told.contains("in state"), "differs every time: {told}");
-            }
-        }
-    }
-
-    #[test]
-    fn what_the_broker_answers_is_told_whatever_was_heard() {
-        use RDKafkaErrorCode::*;
-        for (code, wanted) in [
-            (TopicAuthorizationFailed, "WRITE and DESCRIBE"),
-            (GroupAuthorizationFailed, "READ on floodgate's groups"),
-            (ClusterAuthorizationFailed, "IDEMPOTENT_WRITE"),
-            (UnknownTopicOrPartition, "floodgate topics create"),
-            (MessageSizeTooLarge, "max.message.bytes"),
-            (InvalidTimestamp, "clock"),
-            (NotEnoughReplicas, "min.insync.replicas"),
-            (InvalidReplicationFactor, "topics.replication_factor"),
-            // whatever it is, it is an answer
-            (InconsistentGroupProtocol, "answers with an error"),
-        ] {
-            let told = told(code, &[(Resolve, "Failed to resolve 'x'")]);
-            assert!(told.contains(wanted) && !told.contains("does not answer"), "{code}: {told}");
-            assert!(!told.contains("Failed to resolve"), "{code}: {told}");
-        }
-    }
-
-    /// Only the state in which a connection is closed tells what the port wants.
-    #[test]
-    fn a_connection_that_is_closed_at_once_is_a_cause() {
-        for (closed, wanted) in [
-            ("Disconnected (after 3ms in state APIVERSION_QUERY)", "wants TLS"),
-            ("Disconnected (after 101ms in state UP, 4 identical error(s) suppressed)", "wants a login"),
-            ("Disconnected (after 60000ms in state UP)", "does not answer"),
-            ("Connection reset", "does not answer"),
-        ] {
-            let heard = Heard::default();
-            heard.note_log("FAIL", &format!("[thrd:b:1/bootstrap]: b:1/bootstrap: {closed}"));
-            let error = KafkaError::MetadataFetch(RDKafkaErrorCode::OperationTimedOut);
-            let told = heard.explain("b:1", &error);
-            assert!(told.contains(wanted) && !told.contains("thrd"), "{closed}: {told}");
-            // a broker that stops
-            let refused = "b:1/bootstrap: Connect to ipv4#127.0.0.1:1 failed: Connection refused";
-            heard.note(&KafkaError::Global(RDKafkaErrorCode::BrokerTransportFailure), refused);
-            let told = heard.explain("b:1", &error);
-            assert!(told.contains("does not answer: nobody listens"), "{told}");
-            heard.forget();
-            heard.note_log("FAIL", &format!("[thrd:b:1/bootstrap]: b:1/bootstrap: {closed}"));
-            assert!(heard.explain("b:1", &error).contains("does not answer"), "it has answered before");
-        }
-    }
-
-    #[test]
-    fn the_event_that_says_most_is_kept_until_the_cluster_answers() {
-        use RDKafkaErrorCode::*;
-        let ssl = (SSL, "certificate verify failed");
-        let down = (AllBrokersDown, "3/3 brokers are down");
-        for events in [[ssl, down], [down, ssl]] {
-            assert!(told(OperationTimedOut, &events).contains("ssl.ca.location"));
-        }
-        assert!(told(OperationTimedOut, &[down]).contains("does not answer"));
-        assert!(told(OperationTimedOut, &[]).contains("does not answer"));
-        // as several brokers say it in turn
-        let first = told(OperationTimedOut, &[(Resolve, "a: Failed to resolve 'a'"), (Resolve, "b: …")]);
-        assert!(first.contains("'a'"), "{first}");
-        let heard = Heard::default();
-        heard.note(&KafkaError::Global(SSL), "certificate verify failed");
-        heard.forget();
-        let after = heard.explain("b:1", &KafkaError::MetadataFetch(OperationTimedOut));
-        assert!(after.contains("does not answer"), "{after}");
-    }
-}
+mod tests;

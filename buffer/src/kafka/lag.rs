@@ -9,6 +9,7 @@ use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::topic_partition_list::TopicPartitionList;
 use rdkafka::types::RDKafkaErrorCode;
 
+use super::cause::{Asking, explain_to};
 use super::client::ClientSettings;
 use super::native::poll::{Events, Polled};
 use super::offsets::{Bound, Bounds, CommitMark, Committed, bounds, committed, topic_facts};
@@ -33,7 +34,7 @@ pub(super) struct Onlooker {
     client_id: String,
     // the queue before the client it belongs to
     events: Events,
-    consumer: BaseConsumer,
+    consumer: BaseConsumer<Asking>,
     /// What stands first behind each position, so that it is read once.
     first: HashMap<Partition, First>,
 }
@@ -49,13 +50,20 @@ struct First {
     appended_at_ms: Option<i64>,
 }
 
+/// A partition whose position is not known.
+struct Unknown {
+    partition: Partition,
+    leader: Option<i32>,
+    error: KafkaError,
+}
+
 impl Onlooker {
     pub(super) fn new(settings: &ClientSettings, names: &Names, of: EventType) -> Result<Self, LagError> {
         let group = names.group(of);
         let (events, consumer) = settings
             .onlooker(&group)
-            .create()
-            .and_then(|consumer: BaseConsumer| Ok((Events::of(&consumer)?, consumer)))
+            .create_with_context(Asking::new(&settings.kafka.brokers))
+            .and_then(|consumer: BaseConsumer<Asking>| Ok((Events::of(&consumer)?, consumer)))
             .map_err(|error| LagError(format!("no Kafka client for group {group}: {error}")))?;
         let topic = names.topic(Topic::Events(of)).to_owned();
         let client_id = settings.client_id().to_owned();
@@ -68,16 +76,22 @@ impl Onlooker {
             match self.positions() {
                 // what is just moving is known after a few tries
                 Ok((_, unknown))
-                    if unknown.iter().any(|(_, error)| passes(error)) && Instant::now() < until => {}
+                    if unknown.iter().any(|unknown| passes(&unknown.error)) && Instant::now() < until => {}
                 Ok(found) => break found,
                 Err(error) if passes(&error) && Instant::now() < until => {}
                 Err(error) => return Err(self.explain(&error)),
             }
             std::thread::sleep(RETRY_PAUSE);
         };
-        if let ([], [(_, error), ..]) = (&partitions[..], &unknown[..]) {
-            return Err(LagError(format!("Kafka does not tell about {}: {error}", self.topic)));
+        if let ([], [Unknown { error, .. }, ..]) = (&partitions[..], &unknown[..]) {
+            return Err(self.explain(error));
         }
+        let context = self.consumer.context();
+        let why = |Unknown { partition, leader, error }: &Unknown| {
+            (*partition, context.explain_partition(*leader, error))
+        };
+        let unknown = unknown.iter().map(why).collect();
+        context.answered();
         let mut lag = GroupLag {
             of: self.of,
             group: self.group.clone(),
@@ -85,7 +99,7 @@ impl Onlooker {
             members: None,
             foreign_members: Vec::new(),
             partitions,
-            unknown: unknown.into_iter().map(|(partition, error)| (partition, error.to_string())).collect(),
+            unknown,
         };
         match self.members() {
             Ok(clients) => {
@@ -101,8 +115,7 @@ impl Onlooker {
     }
 
     /// Every partition's position, or why it is not known.
-    #[allow(clippy::type_complexity, reason = "named nowhere else")]
-    fn positions(&self) -> KafkaResult<(Vec<PartitionLag>, Vec<(Partition, KafkaError)>)> {
+    fn positions(&self) -> KafkaResult<(Vec<PartitionLag>, Vec<Unknown>)> {
         let facts = topic_facts(&self.consumer, &self.topic)?;
         let partitions: Vec<Partition> = facts.partitions.iter().map(|(partition, _)| *partition).collect();
         // committed first, then the bounds: what moves meanwhile never makes the lag negative
@@ -113,7 +126,7 @@ impl Onlooker {
         for partition in partitions {
             match position(partition, committed.get(&partition), &mut bounds) {
                 Ok(lag) => known.push(lag),
-                Err(error) => unknown.push((partition, error)),
+                Err(error) => unknown.push(Unknown { partition, leader: facts.leader(partition), error }),
             }
         }
         Ok((known, unknown))
@@ -124,7 +137,12 @@ impl Onlooker {
             Some(RDKafkaErrorCode::UnknownTopicOrPartition) => {
                 LagError(format!("topic {} is missing in Kafka; run `floodgate topics create`", self.topic))
             }
-            _ => LagError(format!("Kafka does not tell about {}: {error}", self.topic)),
+            _ => LagError(format!(
+                "where group {} is on {} cannot be told: {}",
+                self.group,
+                self.topic,
+                explain_to(&self.consumer, &self.events, error)
+            )),
         }
     }
 

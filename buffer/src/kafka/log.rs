@@ -9,11 +9,12 @@ use rdkafka::topic_partition_list::TopicPartitionList;
 use rdkafka::types::RDKafkaErrorCode;
 
 use super::Names;
+use super::cause::{Asking, explain_to};
 use super::client::ClientSettings;
 use super::native::poll::{Events, Polled};
 use super::offsets::{Bound, bounds, topic_facts};
 use super::trouble::is_damage;
-use crate::{Batch, Chunk, Log, LogError, Offset, Partition, Topic};
+use crate::{Batch, Chunk, Log, LogBounds, LogError, Offset, Partition, Topic};
 
 /// How long a partition may be silent, neither a record nor its end, before its broker counts as away.
 const SILENCE_MAX: Duration = Duration::from_secs(20);
@@ -27,41 +28,48 @@ pub(super) struct KafkaLog {
     name: String,
     // the queue before the client it belongs to
     events: Events,
-    consumer: BaseConsumer,
+    consumer: BaseConsumer<Asking>,
     /// Where the consumer reads on.
     position: Option<(Partition, Offset)>,
 }
 
 impl KafkaLog {
     pub(super) fn open(settings: &ClientSettings, names: &Names, topic: Topic) -> KafkaResult<Self> {
-        let consumer: BaseConsumer = settings.reader(&names.prefix).create()?;
+        let context = Asking::without_group(&settings.kafka.brokers);
+        let consumer: BaseConsumer<Asking> = settings.reader(&names.prefix).create_with_context(context)?;
         let events = Events::of(&consumer)?;
         Ok(Self { topic, name: names.topic(topic).to_owned(), events, consumer, position: None })
     }
 
     /// What lies behind a transaction that is still open cannot be read, and is not within the bounds.
-    fn ask_bounds(&self) -> Result<Vec<(Partition, Range<Offset>)>, LogError> {
+    fn ask_bounds(&self) -> Result<LogBounds, LogError> {
         let asked = topic_facts(&self.consumer, &self.name).and_then(|facts| {
             let bounds = bounds(&self.consumer, &self.name, &facts, [Bound::Start, Bound::Stable])?;
             Ok((facts, bounds))
         });
         let (facts, [mut starts, mut ends]) = asked.map_err(|error| self.explain(&error))?;
-        let range = |(partition, _): &(Partition, Option<i32>)| {
-            let (Some(start), Some(end)) = (starts.remove(partition), ends.remove(partition)) else {
-                return Err(LogError::Unavailable(format!(
-                    "nothing is known of partition {partition} of {}",
-                    self.name
-                )));
-            };
+        let mut found = LogBounds::default();
+        let mut first = None;
+        for (partition, leader) in &facts.partitions {
+            let missing = || Err(KafkaError::OffsetFetch(RDKafkaErrorCode::UnknownPartition));
+            let start = starts.remove(partition).unwrap_or_else(missing);
+            let end = ends.remove(partition).unwrap_or_else(missing);
             match start.and_then(|start| Ok(start..end?.max(start))) {
-                Ok(range) => Ok((*partition, range)),
-                Err(error) => Err(LogError::Unavailable(format!(
-                    "partition {partition} of topic {} cannot be asked: {error}",
-                    self.name
-                ))),
+                Ok(range) => found.known.push((*partition, range)),
+                Err(error) => {
+                    let why = self.consumer.context().explain_partition(*leader, &error);
+                    found.unknown.push((*partition, why));
+                    first.get_or_insert(error);
+                }
             }
-        };
-        facts.partitions.iter().map(range).collect()
+        }
+        match first.filter(|_| found.known.is_empty()) {
+            Some(error) => Err(self.explain(&error)),
+            None => {
+                self.consumer.context().answered();
+                Ok(found)
+            }
+        }
     }
 
     fn go_to(&mut self, partition: Partition, from: Offset) -> KafkaResult<()> {
@@ -145,7 +153,11 @@ impl KafkaLog {
                 | RDKafkaErrorCode::UnknownTopic
                 | RDKafkaErrorCode::UnknownPartition,
             ) => format!("topic {} is missing in Kafka; run `floodgate topics create`", self.name),
-            _ => format!("topic {} cannot be read: {error}", self.name),
+            _ => format!(
+                "topic {} cannot be read: {}",
+                self.name,
+                explain_to(&self.consumer, &self.events, error)
+            ),
         })
     }
 }
@@ -160,7 +172,7 @@ fn is_final(error: &KafkaError) -> bool {
 }
 
 impl Log for KafkaLog {
-    fn bounds(&mut self) -> Result<Vec<(Partition, Range<Offset>)>, LogError> {
+    fn bounds(&mut self) -> Result<LogBounds, LogError> {
         self.ask_bounds()
     }
 

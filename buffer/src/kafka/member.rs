@@ -16,6 +16,7 @@ use rdkafka::topic_partition_list::TopicPartitionList;
 use rdkafka::types::RDKafkaErrorCode;
 
 use super::ASK_TIMEOUT;
+use super::cause::Asking;
 use super::client::ClientSettings;
 use super::native::poll::{Events, Polled, Record, Trouble};
 use super::position::{Hold, Position, Unplaced};
@@ -71,6 +72,7 @@ impl Owner {
             topic: topic.clone(),
             group: group.to_owned(),
             log: OnceLock::new(),
+            asking: Asking::new(&settings.kafka.brokers),
         };
         let config = settings.member(group, &shared.limits);
         let (events, consumer) = BaseConsumer::from_config_and_context(&config, context)

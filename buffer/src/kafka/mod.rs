@@ -66,6 +66,10 @@ impl Names {
         &self.topics[topic.index()]
     }
 
+    fn all_topics(&self) -> Vec<&str> {
+        self.topics.iter().map(String::as_str).collect()
+    }
+
     fn group(&self, of: EventType) -> String {
         format!("{}{}", self.prefix, of.group())
     }

@@ -19,7 +19,6 @@
 //! no offset, as the broker never answered for the batch, and is read as [`Outcome::Unknown`].
 
 pub(super) mod ask;
-mod asked;
 pub(super) mod poll;
 
 use std::ffi::{CStr, CString, c_char, c_void};
@@ -37,8 +36,6 @@ use rdkafka_sys as sys;
 
 use super::cause::Heard;
 use crate::{Outcome, Receipt, Record};
-
-pub(super) use asked::{TopicThere, describe_topics, listen};
 
 /// What goes through librdkafka with a record and comes back in its delivery report.
 pub(super) struct InFlight {
@@ -65,6 +62,7 @@ pub(super) struct Context(pub(super) Arc<Heard>);
 impl ClientContext for Context {
     fn log(&self, level: rdkafka::config::RDKafkaLogLevel, facility: &str, message: &str) {
         super::say(level as i32, facility, message);
+        self.0.note_log(facility, message);
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
@@ -296,14 +294,7 @@ impl Producer {
                     let reason = text_of(sys::rd_kafka_event_error_string(event));
                     self.client.context().error(KafkaError::Global(code.into()), &reason);
                 }
-                sys::RD_KAFKA_EVENT_LOG => {
-                    let (mut facility, mut text, mut level) = (ptr::null(), ptr::null(), 0);
-                    if sys::rd_kafka_event_log(event, &mut facility, &mut text, &mut level) == 0 {
-                        let (facility, text) = (text_of(facility), text_of(text));
-                        super::say(level, &facility, &text);
-                        self.client.context().0.note_log(&facility, &text);
-                    }
-                }
+                sys::RD_KAFKA_EVENT_LOG => poll::tell_line(&**self.client.context(), event),
                 _ => {}
             }
             true

@@ -20,9 +20,9 @@ use rdkafka::topic_partition_list::TopicPartitionList;
 use rdkafka::types::RDKafkaErrorCode;
 
 use super::ASK_TIMEOUT;
-use super::native::ask::{Question, TopicFacts};
+use super::native::ask::{Question, TopicThere, describe_topics};
 use super::native::poll::entries;
-use crate::{Offset, Partition};
+use crate::{Offset, Partition, PartitionDescription};
 
 /// How much longer than its request an answer may take: for finding the leaders.
 const ANSWER_MARGIN: Duration = Duration::from_secs(1);
@@ -88,17 +88,45 @@ pub(super) struct Committed {
     pub(super) mark: CommitMark,
 }
 
+/// What a cluster says of a topic.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct TopicFacts {
+    /// Another one once the topic was deleted and made anew; `None` from brokers before Kafka 2.8.
+    pub(super) id: Option<TopicId>,
+    /// Every partition, in order, and the broker that leads it, if one does now.
+    pub(super) partitions: Vec<(Partition, Option<i32>)>,
+}
+
+impl TryFrom<TopicThere> for TopicFacts {
+    type Error = KafkaError;
+
+    fn try_from(there: TopicThere) -> KafkaResult<Self> {
+        let partitions = there.partitions.map_err(KafkaError::MetadataFetch)?;
+        let leader = |leader: i32| (leader >= 0).then_some(leader);
+        let partition = |found: &PartitionDescription| (Partition(found.partition), leader(found.leader));
+        Ok(Self { id: there.id, partitions: partitions.iter().map(partition).collect() })
+    }
+}
+
+impl TopicFacts {
+    /// Who leads a partition.
+    pub(super) fn leader(&self, partition: Partition) -> Option<i32> {
+        self.partitions.iter().find(|(found, _)| *found == partition).and_then(|(_, leader)| *leader)
+    }
+}
+
+/// The one topic that was asked for; [`RDKafkaErrorCode::UnknownTopicOrPartition`] when it is missing.
+pub(super) fn facts(there: Vec<TopicThere>) -> KafkaResult<TopicFacts> {
+    let missing = KafkaError::MetadataFetch(RDKafkaErrorCode::UnknownTopicOrPartition);
+    there.into_iter().next().ok_or(missing)?.try_into()
+}
+
 /// What there is of a topic; [`RDKafkaErrorCode::UnknownTopicOrPartition`] when it is missing. Asking never creates it.
 pub(super) fn topic_facts<C: ConsumerContext>(
     consumer: &BaseConsumer<C>,
     topic: &str,
 ) -> KafkaResult<TopicFacts> {
-    // what the client knows of the cluster is renewed; whoever has just answered does it again
-    let metadata = consumer.fetch_metadata(Some(topic), ASK_TIMEOUT)?;
-    let broker = Some(metadata.orig_broker_id()).filter(|id| *id >= 0);
-    let question = Question::topic(consumer, topic, broker, ASK_TIMEOUT)?;
-    let facts = question.facts(ASK_TIMEOUT + ANSWER_MARGIN)?;
-    facts.ok_or(KafkaError::MetadataFetch(RDKafkaErrorCode::OperationTimedOut))
+    facts(describe_topics(consumer.client(), &[topic], ASK_TIMEOUT)?)
 }
 
 /// What one bound of each partition is, or why that is not known.
@@ -129,7 +157,7 @@ pub(super) fn bounds<C: ConsumerContext, const N: usize>(
     if led.is_empty() {
         return Ok(found);
     }
-    let questions = wanted.map(|bound| Question::bounds(consumer, topic, &led, bound, ASK_TIMEOUT));
+    let questions = wanted.map(|bound| Question::bounds(consumer.client(), topic, &led, bound, ASK_TIMEOUT));
     let until = Instant::now() + ASK_TIMEOUT + ANSWER_MARGIN;
     for (of, question) in found.iter_mut().zip(questions) {
         let left = until.saturating_duration_since(Instant::now());
@@ -240,8 +268,8 @@ pub(super) fn tell(group: &str, topic: &str, partition: Partition, place: &Place
 pub(super) struct Places {
     pub(super) topic: Option<TopicId>,
     pub(super) known: Vec<(Partition, Place)>,
-    /// With what is committed.
-    pub(super) unknown: Vec<(Partition, KafkaError, Option<Committed>)>,
+    /// With who leads them, and what is committed.
+    pub(super) unknown: Vec<(Partition, Option<i32>, KafkaError, Option<Committed>)>,
 }
 
 /// Where a member of `group` reads on in each partition.
@@ -255,7 +283,7 @@ pub(super) fn places<C: ConsumerContext>(
     facts.partitions.retain(|(partition, _)| partitions.contains(partition));
     let committed = self::committed(consumer, topic, partitions)?;
     let [mut starts, mut ends] = bounds(consumer, topic, &facts, [Bound::Start, Bound::End])?;
-    let mut places = Places { topic: facts.id, known: Vec::new(), unknown: Vec::new() };
+    let mut places = Places { topic: facts.id.clone(), known: Vec::new(), unknown: Vec::new() };
     for partition in partitions {
         let missing = || Err(KafkaError::OffsetFetch(RDKafkaErrorCode::UnknownPartition));
         let start = starts.remove(partition).unwrap_or_else(missing);
@@ -265,7 +293,10 @@ pub(super) fn places<C: ConsumerContext>(
                 let place = place(committed.get(partition), places.topic.as_ref(), log);
                 places.known.push((*partition, place));
             }
-            Err(error) => places.unknown.push((*partition, error, committed.get(partition).cloned())),
+            Err(error) => {
+                let (leader, committed) = (facts.leader(*partition), committed.get(partition).cloned());
+                places.unknown.push((*partition, leader, error, committed));
+            }
         }
     }
     Ok(places)

@@ -19,7 +19,8 @@ use rdkafka::types::RDKafkaErrorCode;
 use super::ASK_TIMEOUT;
 use super::generation::Generation;
 use super::health::{Deliveries, Standing};
-use super::native::{Context, TopicThere, describe_topics};
+use super::native::Context;
+use super::native::ask::{TopicThere, describe_topics};
 use super::publisher::KafkaPublisher;
 use super::topics;
 use crate::{PartitionDescription, Topic, TopicDescription, TopicFinding, TopicProperties};
@@ -130,7 +131,7 @@ impl Probe {
     fn ask(&mut self, publisher: &KafkaPublisher, current: &Generation) -> Result<(), String> {
         let Some(client) = current.clients().next() else { return Ok(()) };
         let explain = |error: KafkaError| publisher.explain(&error);
-        let topics = describe_topics(client, &publisher.names.topics, ASK_TIMEOUT).map_err(explain)?;
+        let topics = describe_topics(client, &publisher.names.all_topics(), ASK_TIMEOUT).map_err(explain)?;
         permitted(publisher, &topics)?;
         // what the other producers know of the cluster is kept fresh besides
         for client in current.clients().skip(1) {

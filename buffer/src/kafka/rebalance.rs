@@ -22,6 +22,7 @@ use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::topic_partition_list::TopicPartitionList;
 use rdkafka::types::{RDKafkaErrorCode, RDKafkaRespErr};
 
+use super::cause::Asking;
 use super::member::TICK;
 use super::native;
 use super::native::poll::add;
@@ -55,6 +56,8 @@ pub(super) struct MemberContext {
     pub(super) group: String,
     /// Which log the positions are of, as the first assignment found it.
     pub(super) log: OnceLock<Option<TopicId>>,
+    /// What the client said, for explaining what it does not get.
+    pub(super) asking: Asking,
 }
 
 impl MemberContext {
@@ -151,7 +154,8 @@ impl MemberContext {
                     thread::sleep(ASSIGN_RETRY);
                 }
                 Err(error) => {
-                    self.shared.fail(format!("positions of group {} cannot be read: {error}", self.group));
+                    let reason = self.asking.explain(&error);
+                    self.shared.fail(format!("positions of group {} cannot be read: {reason}", self.group));
                     return consumer.incremental_assign(assigned);
                 }
             }
@@ -168,7 +172,7 @@ impl MemberContext {
             self.note(&mut state.incidents, partition, &place);
             state.owned.insert(partition, Position::at(place.offset, place.leader_epoch));
         }
-        for (partition, error, committed) in places.unknown {
+        for (partition, leader, error, committed) in places.unknown {
             // where it is assigned does not matter: it is paused, and set to its place once that is known
             list.add_partition_offset(&self.topic, partition.0, rdkafka::Offset::Beginning)?;
             paused.add_partition(&self.topic, partition.0);
@@ -176,7 +180,8 @@ impl MemberContext {
             position.hold = Hold::Unplaced;
             state.owned.insert(partition, position);
             state.unplaced.insert(partition, Unplaced::Assigned(committed));
-            let reason = format!("where it is read on is not known yet: {error}");
+            let why = self.asking.explain_partition(leader, &error);
+            let reason = format!("where it is read on is not known yet: {why}");
             tracing::warn!(group = self.group, topic = self.topic, %partition, "{reason}");
             state.standing.insert(partition, Standing { partition, offset: None, reason });
         }
@@ -250,11 +255,11 @@ fn in_rebalance(error: &KafkaError) -> bool {
 
 impl ClientContext for MemberContext {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        super::say(level as i32, facility, message);
+        self.asking.log(level, facility, message);
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        tracing::debug!(target: "librdkafka", group = self.group, %error, "{reason}");
+        self.asking.error(error, reason);
     }
 }
 

@@ -3,6 +3,7 @@
 
 use rdkafka::types::RDKafkaErrorCode;
 
+use super::cause::said_by_the_broker;
 use super::native::poll::Trouble;
 use crate::{Offset, Partition};
 
@@ -89,7 +90,8 @@ pub(super) fn judge(trouble: &Trouble, group: &str, topic: &str) -> Judgement {
             Judgement::Fails(format!("a position in {topic} is outside the log: {reason}"))
         }
         (TopicAuthorizationFailed | GroupAuthorizationFailed | ClusterAuthorizationFailed, _) => {
-            Judgement::Fails(format!("Kafka denies group {group} to read {topic}: {code}"))
+            let said = said_by_the_broker(*code).map_or_else(|| code.to_string(), str::to_owned);
+            Judgement::Fails(format!("Kafka denies group {group} to read {topic}: {said}"))
         }
         (InvalidSessionTimeout, _) => Judgement::Fails(
             "the brokers do not allow buffer.kafka.session_timeout_ms: it must lie between their \

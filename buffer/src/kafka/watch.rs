@@ -13,9 +13,9 @@ use rdkafka::error::KafkaResult;
 
 use super::ASK_TIMEOUT;
 use super::member::Owner;
-use super::native::ask::{Question, TopicFacts};
+use super::native::ask::Question;
 use super::native::poll::known_end;
-use super::offsets::{Bound, Finding, Place, c_name, place};
+use super::offsets::{Bound, Finding, Place, TopicFacts, c_name, facts, place};
 use super::position::{Hold, Position, Unplaced};
 use crate::{Offset, Partition, Standing};
 
@@ -65,14 +65,16 @@ impl Owner {
         self.look_for_transactions();
         if self.watch.facts.is_none() && !self.shared.state.lock().owned.is_empty() {
             let broker = self.watch.brokers.first().copied();
-            let asked = Question::topic(&self.consumer, &self.watch.topic, broker, ASK_TIMEOUT);
+            let client = self.consumer.client();
+            let asked = Question::topics(client, &[&self.watch.topic], broker, ASK_TIMEOUT);
             self.watch.facts = asked.ok();
         }
     }
 
     fn meet_facts(&mut self) {
         let Some(question) = &self.watch.facts else { return };
-        match question.facts(Duration::ZERO) {
+        let told = question.there(Duration::ZERO).and_then(|told| told.map(facts).transpose());
+        match told {
             Ok(None) => return,
             Ok(Some(facts)) => {
                 if self.watch.brokers.is_empty() {
@@ -111,8 +113,8 @@ impl Owner {
         if answerable.is_empty() || self.watch.bounds.is_some() {
             return;
         }
-        let ask =
-            |bound| Question::bounds(&self.consumer, &self.watch.topic, &answerable, bound, ASK_TIMEOUT);
+        let client = self.consumer.client();
+        let ask = |bound| Question::bounds(client, &self.watch.topic, &answerable, bound, ASK_TIMEOUT);
         if let (Ok(starts), Ok(ends)) = (ask(Bound::Start), ask(Bound::End)) {
             self.watch.bounds = Some([starts, ends]);
         }

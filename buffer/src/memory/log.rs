@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::State;
-use crate::{Batch, Chunk, Log, LogError, Offset, Partition, Topic};
+use crate::{Batch, Chunk, Log, LogBounds, LogError, Offset, Partition, Topic};
 
 /// See the [module's documentation](self).
 pub(super) struct MemoryLog {
@@ -13,10 +13,11 @@ pub(super) struct MemoryLog {
 }
 
 impl Log for MemoryLog {
-    fn bounds(&mut self) -> Result<Vec<(Partition, Range<Offset>)>, LogError> {
+    fn bounds(&mut self) -> Result<LogBounds, LogError> {
         let log = self.state.topics[self.topic.index()].lock();
         let partitions = (0..).zip(&log.partitions);
-        Ok(partitions.map(|(number, partition)| (Partition(number), partition.bounds())).collect())
+        let known = partitions.map(|(number, partition)| (Partition(number), partition.bounds())).collect();
+        Ok(LogBounds { known, unknown: Vec::new() })
     }
 
     fn read(&mut self, partition: Partition, range: Range<Offset>, events: usize) -> Result<Chunk, LogError> {

@@ -94,7 +94,7 @@ impl World {
 
     fn batch(&self, topic: Topic) -> Batch {
         let mut log = self.strategy.log(topic).unwrap();
-        let (partition, range) = log.bounds().unwrap().remove(0);
+        let (partition, range) = log.bounds().unwrap().known.remove(0);
         log.read(partition, range, 1000).unwrap().batch
     }
 

@@ -77,7 +77,7 @@ fn headers_of_other_letters_are_the_originals_own() {
     let survey = world.survey(&[], 10);
     assert_eq!((survey.total, survey.replayed, survey.letters[0].origin.offset), (1, 0, 5));
     let origin = TopicNames::new(&*world.strategy).read("w.floodgate.like.v1/0/5").unwrap();
-    let detail = find(&*world.strategy, origin).unwrap().unwrap();
+    let detail = find(&*world.strategy, origin).unwrap().detail.unwrap();
     let headers: Vec<_> = detail.headers.iter().map(|h| (h.name.as_str(), h.value.as_deref())).collect();
     assert_eq!(
         headers,
@@ -123,7 +123,7 @@ fn letters_show_what_their_bytes_stand_for() {
     let show = |offset| {
         let topics = TopicNames::new(&*world.strategy);
         let origin = topics.read(&format!("{LIKES}/0/{offset}")).unwrap();
-        find(&*world.strategy, origin).unwrap().map(|detail| serde_json::to_value(detail).unwrap())
+        find(&*world.strategy, origin).unwrap().detail.map(|detail| serde_json::to_value(detail).unwrap())
     };
     let event = show(1).unwrap();
     assert_eq!(event["event"]["targetOcid"], "target");

@@ -1,48 +1,88 @@
-//! Questions that rust-rdkafka does not ask: which log a topic is, and where its partitions begin and end, each with an
-//! answer or an error of its own. One partition without a leader, or one broker that is silent, takes nothing from the
-//! answers of the others.
+//! Questions that rust-rdkafka does not ask: what there is of topics, which log each is and what this client may do with
+//! it; and where partitions begin and end, each with an answer or an error of its own. One partition without a leader, or
+//! one broker that is silent, takes nothing from the answers of the others.
 
-use std::ffi::{CStr, CString};
+use std::ffi::{CString, c_char};
 use std::ptr;
 use std::time::Duration;
 
-use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
+use rdkafka::client::{Client, ClientContext};
 use rdkafka::error::{KafkaError, KafkaResult};
+use rdkafka::metadata::MetadataBroker;
 use rdkafka::topic_partition_list::TopicPartitionList;
 use rdkafka::types::{RDKafka, RDKafkaErrorCode, RDKafkaRespErr};
 use rdkafka_sys as sys;
 
-use super::QueueHandle;
-use crate::Partition;
+use super::{QueueHandle, text_of};
 use crate::kafka::offsets::{Bound, TopicId};
+use crate::{Partition, PartitionDescription};
 
-/// What a cluster says of a topic.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(in crate::kafka) struct TopicFacts {
+/// How many brokers are asked, one after the other: one that is silent is no reason to know nothing.
+const BROKERS_ASKED: usize = 3;
+
+/// How much longer than its request an answer may take before the client itself counts as stuck.
+const ANSWER_MARGIN: Duration = Duration::from_secs(1);
+
+/// A topic as the cluster shows it to this client.
+#[derive(Debug, Clone)]
+pub(in crate::kafka) struct TopicThere {
+    pub(in crate::kafka) name: String,
     /// Another one once the topic was deleted and made anew; `None` from brokers before Kafka 2.8.
     pub(in crate::kafka) id: Option<TopicId>,
-    /// Every partition, in order, and the broker that leads it, if one does now.
-    pub(in crate::kafka) partitions: Vec<(Partition, Option<i32>)>,
+    /// In order; or the broker's word that it is missing, or not to be seen.
+    pub(in crate::kafka) partitions: Result<Vec<PartitionDescription>, RDKafkaErrorCode>,
+    /// Whether this client may write to it; `None` where the cluster does not say.
+    pub(in crate::kafka) may_write: Option<bool>,
 }
 
 /// What one bound of each partition is, or why that is not known.
 pub(in crate::kafka) type Offsets = Vec<(Partition, KafkaResult<i64>)>;
 
-/// A question on its way. Dropping it forgets the answer; it must go before its consumer does.
+/// A question on its way. Dropping it forgets the answer; it must go before its client does.
 pub(in crate::kafka) struct Question {
     queue: QueueHandle,
     /// What came already, when several answers are waited for.
     kept: Option<Offsets>,
 }
 
-/// The event of an answer.
-struct Answer(*mut sys::rd_kafka_event_t);
+/// Freed when it goes, also where a function leaves early.
+struct Owned<T>(*mut T, unsafe extern "C" fn(*mut T));
 
-impl Drop for Answer {
+impl<T> Drop for Owned<T> {
     fn drop(&mut self) {
-        // SAFETY: the event came from a queue and is destroyed once.
-        unsafe { sys::rd_kafka_event_destroy(self.0) }
+        if !self.0.is_null() {
+            // SAFETY: the pointer came from librdkafka's function that belongs to this one, and is released once.
+            unsafe { (self.1)(self.0) }
+        }
     }
+}
+
+/// Asks for topics by name, which creates none of them, and with what this client may do there. What the client itself knows of
+/// the cluster is renewed before, as for every question that needs any broker.
+pub(in crate::kafka) fn describe_topics<C: ClientContext>(
+    client: &Client<C>,
+    names: &[&str],
+    timeout: Duration,
+) -> KafkaResult<Vec<TopicThere>> {
+    // all topics, not ours by name: naming a missing one may create it on a lenient cluster
+    let metadata = client.fetch_metadata(None, timeout)?;
+    // whoever has just answered does it again; left to itself librdkafka would ask the controller only
+    let answered = Some(metadata.orig_broker_id()).filter(|broker| *broker >= 0);
+    let others = metadata.brokers().iter().map(MetadataBroker::id);
+    let brokers = answered.into_iter().chain(others.filter(|broker| Some(*broker) != answered));
+    let mut asked = Err(KafkaError::MetadataFetch(RDKafkaErrorCode::AllBrokersDown));
+    for broker in brokers.take(BROKERS_ASKED) {
+        let question = Question::topics(client, names, Some(broker), timeout)?;
+        // the request has its own limit; the margin is for a client that does not even end it
+        let told = question.there(timeout + ANSWER_MARGIN);
+        let told =
+            told.and_then(|told| told.ok_or(KafkaError::MetadataFetch(RDKafkaErrorCode::OperationTimedOut)));
+        asked = told;
+        if asked.is_ok() {
+            break;
+        }
+    }
+    asked
 }
 
 /// Where a partition's log has the bound, by librdkafka's numbers.
@@ -57,8 +97,8 @@ fn spec(bound: Bound) -> i64 {
 
 impl Question {
     /// Asks for one bound of many partitions, the request itself answered `within` the time.
-    pub(in crate::kafka) fn bounds<C: ConsumerContext>(
-        consumer: &BaseConsumer<C>,
+    pub(in crate::kafka) fn bounds<C: ClientContext>(
+        client: &Client<C>,
         topic: &str,
         partitions: &[Partition],
         bound: Bound,
@@ -68,7 +108,7 @@ impl Question {
         for partition in partitions {
             list.add_partition(topic, partition.0);
         }
-        let client = consumer.client().native_ptr();
+        let client = client.native_ptr();
         // SAFETY: client, list, options and queue are valid, and list and options are copied.
         unsafe {
             let raw = &*list.ptr();
@@ -80,44 +120,50 @@ impl Question {
                 Bound::Stable => sys::rd_kafka_IsolationLevel_t::RD_KAFKA_ISOLATION_LEVEL_READ_COMMITTED,
                 _ => sys::rd_kafka_IsolationLevel_t::RD_KAFKA_ISOLATION_LEVEL_READ_UNCOMMITTED,
             };
-            let error = sys::rd_kafka_AdminOptions_set_isolation_level(options, isolation);
-            if !error.is_null() {
-                sys::rd_kafka_error_destroy(error);
-            }
+            drop(Owned(
+                sys::rd_kafka_AdminOptions_set_isolation_level(options.0, isolation),
+                sys::rd_kafka_error_destroy,
+            ));
             let queue = QueueHandle(sys::rd_kafka_queue_new(client));
-            sys::rd_kafka_ListOffsets(client, list.ptr(), options, queue.0);
-            sys::rd_kafka_AdminOptions_destroy(options);
+            sys::rd_kafka_ListOffsets(client, list.ptr(), options.0, queue.0);
             Ok(Self { queue, kept: None })
         }
     }
 
-    /// Asks a broker what there is of a topic; left to itself librdkafka would ask the controller only. Asking never creates it.
-    pub(in crate::kafka) fn topic<C: ConsumerContext>(
-        consumer: &BaseConsumer<C>,
-        topic: &str,
+    /// Asks a broker what there is of topics, and what this client may do with them. Asking never creates one.
+    pub(in crate::kafka) fn topics<C: ClientContext>(
+        client: &Client<C>,
+        names: &[&str],
         broker: Option<i32>,
         within: Duration,
     ) -> KafkaResult<Self> {
-        let name = CString::new(topic)?;
-        let mut names = [name.as_ptr()];
-        let client = consumer.client().native_ptr();
-        // SAFETY: the client is valid; names and options are valid and copied.
+        let names = names.iter().map(|name| CString::new(*name)).collect::<Result<Vec<_>, _>>()?;
+        let mut pointers: Vec<*const c_char> = names.iter().map(|name| name.as_ptr()).collect();
+        let client = client.native_ptr();
+        // SAFETY: the client is valid; names and pointers live until the end of the function, and librdkafka copies them and
+        // the options.
         unsafe {
-            let topics = sys::rd_kafka_TopicCollection_of_topic_names(names.as_mut_ptr(), names.len());
+            let topics = Owned(
+                sys::rd_kafka_TopicCollection_of_topic_names(pointers.as_mut_ptr(), pointers.len()),
+                sys::rd_kafka_TopicCollection_destroy,
+            );
             let options = options(client, sys::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBETOPICS, within);
             if let Some(broker) = broker {
-                let _ = sys::rd_kafka_AdminOptions_set_broker(options, broker, ptr::null_mut(), 0);
+                let _ = sys::rd_kafka_AdminOptions_set_broker(options.0, broker, ptr::null_mut(), 0);
             }
+            // null when it worked, and otherwise what may be done is not known
+            drop(Owned(
+                sys::rd_kafka_AdminOptions_set_include_authorized_operations(options.0, 1),
+                sys::rd_kafka_error_destroy,
+            ));
             let queue = QueueHandle(sys::rd_kafka_queue_new(client));
-            sys::rd_kafka_DescribeTopics(client, topics, options, queue.0);
-            sys::rd_kafka_AdminOptions_destroy(options);
-            sys::rd_kafka_TopicCollection_destroy(topics);
+            sys::rd_kafka_DescribeTopics(client, topics.0, options.0, queue.0);
             Ok(Self { queue, kept: None })
         }
     }
 
     /// The answer, if it comes within this time.
-    fn answer(&self, within: Duration) -> KafkaResult<Option<Answer>> {
+    fn answer(&self, within: Duration) -> KafkaResult<Option<Owned<sys::rd_kafka_event_t>>> {
         let within_ms = i32::try_from(within.as_millis()).unwrap_or(i32::MAX);
         // SAFETY: the queue is valid; the event is owned by the answer.
         unsafe {
@@ -125,7 +171,7 @@ impl Question {
             if event.is_null() {
                 return Ok(None);
             }
-            let answer = Answer(event);
+            let answer = Owned(event, sys::rd_kafka_event_destroy);
             match sys::rd_kafka_event_error(event) {
                 RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR => Ok(Some(answer)),
                 error => Err(KafkaError::AdminOp(error.into())),
@@ -168,11 +214,8 @@ impl Question {
         Ok(Some(found))
     }
 
-    /// The topic asked for; `None` if no answer came within this time.
-    ///
-    /// # Errors
-    /// [`RDKafkaErrorCode::UnknownTopicOrPartition`] when it is missing.
-    pub(in crate::kafka) fn facts(&self, within: Duration) -> KafkaResult<Option<TopicFacts>> {
+    /// The topics asked for; `None` if no answer came within this time.
+    pub(in crate::kafka) fn there(&self, within: Duration) -> KafkaResult<Option<Vec<TopicThere>>> {
         let Some(answer) = self.answer(within)? else { return Ok(None) };
         // SAFETY: the event is one of DescribeTopics, as the question was; what it lends lives as long as it does.
         unsafe {
@@ -182,33 +225,7 @@ impl Question {
             }
             let mut count = 0;
             let topics = sys::rd_kafka_DescribeTopics_result_topics(result, &mut count);
-            if count != 1 {
-                return Err(KafkaError::MetadataFetch(RDKafkaErrorCode::UnknownTopicOrPartition));
-            }
-            let topic = *topics;
-            let error = sys::rd_kafka_TopicDescription_error(topic);
-            if !error.is_null() {
-                match sys::rd_kafka_error_code(error) {
-                    RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR => {}
-                    code => return Err(KafkaError::MetadataFetch(code.into())),
-                }
-            }
-            let id =
-                CStr::from_ptr(sys::rd_kafka_Uuid_base64str(sys::rd_kafka_TopicDescription_topic_id(topic)));
-            let mut count = 0;
-            let infos = sys::rd_kafka_TopicDescription_partitions(topic, &mut count);
-            let mut partitions: Vec<_> = (0..count)
-                .map(|index| {
-                    let info = *infos.add(index);
-                    let number = sys::rd_kafka_TopicPartitionInfo_partition(info);
-                    let leader = sys::rd_kafka_TopicPartitionInfo_leader(info);
-                    let leader =
-                        (!leader.is_null()).then(|| sys::rd_kafka_Node_id(leader)).filter(|id| *id >= 0);
-                    (Partition(number), leader)
-                })
-                .collect();
-            partitions.sort();
-            Ok(Some(TopicFacts { id: TopicId::new(&id.to_string_lossy()), partitions }))
+            Ok(Some(slice(topics, count).iter().map(|topic| topic_there(*topic)).collect()))
         }
     }
 }
@@ -219,12 +236,75 @@ unsafe fn options(
     client: *mut RDKafka,
     of: sys::rd_kafka_admin_op_t,
     within: Duration,
-) -> *mut sys::rd_kafka_AdminOptions_t {
+) -> Owned<sys::rd_kafka_AdminOptions_t> {
     let within_ms = i32::try_from(within.as_millis()).unwrap_or(i32::MAX);
     // SAFETY: the caller's promise; a time that librdkafka does not take leaves its default.
     unsafe {
-        let options = sys::rd_kafka_AdminOptions_new(client, of);
-        let _ = sys::rd_kafka_AdminOptions_set_request_timeout(options, within_ms, ptr::null_mut(), 0);
+        let options = Owned(sys::rd_kafka_AdminOptions_new(client, of), sys::rd_kafka_AdminOptions_destroy);
+        let _ = sys::rd_kafka_AdminOptions_set_request_timeout(options.0, within_ms, ptr::null_mut(), 0);
         options
+    }
+}
+
+/// # Safety
+/// `items` are `count` of librdkafka's, or null with none.
+unsafe fn slice<'a, T>(items: *const T, count: usize) -> &'a [T] {
+    if items.is_null() || count == 0 {
+        return &[];
+    }
+    // SAFETY: the caller's promise.
+    unsafe { std::slice::from_raw_parts(items, count) }
+}
+
+/// # Safety
+/// The description belongs to an event that is still there.
+unsafe fn topic_there(topic: *const sys::rd_kafka_TopicDescription_t) -> TopicThere {
+    // SAFETY: the caller's promise; every array lives as long as the description.
+    unsafe {
+        let name = text_of(sys::rd_kafka_TopicDescription_name(topic));
+        let error = sys::rd_kafka_TopicDescription_error(topic);
+        let code = if error.is_null() {
+            RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR
+        } else {
+            sys::rd_kafka_error_code(error)
+        };
+        if code != RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR {
+            return TopicThere { name, id: None, partitions: Err(code.into()), may_write: None };
+        }
+        let mut count = 0;
+        let operations = sys::rd_kafka_TopicDescription_authorized_operations(topic, &mut count);
+        // not asked for, or not told by the broker, is null
+        let may_write = (!operations.is_null()).then(|| {
+            slice(operations, count).contains(&sys::rd_kafka_AclOperation_t::RD_KAFKA_ACL_OPERATION_WRITE)
+        });
+        let mut count = 0;
+        let partitions = sys::rd_kafka_TopicDescription_partitions(topic, &mut count);
+        let mut partitions: Vec<_> =
+            slice(partitions, count).iter().map(|partition| partition_there(*partition)).collect();
+        partitions.sort_by_key(|partition| partition.partition);
+        let id = sys::rd_kafka_Uuid_base64str(sys::rd_kafka_TopicDescription_topic_id(topic));
+        TopicThere { name, id: TopicId::new(&text_of(id)), partitions: Ok(partitions), may_write }
+    }
+}
+
+/// # Safety
+/// As [`topic_there`].
+unsafe fn partition_there(partition: *const sys::rd_kafka_TopicPartitionInfo_t) -> PartitionDescription {
+    let id = |node: *const sys::rd_kafka_Node_t| match node.is_null() {
+        true => -1,
+        // SAFETY: the caller's promise.
+        false => unsafe { sys::rd_kafka_Node_id(node) },
+    };
+    // SAFETY: the caller's promise.
+    unsafe {
+        let (mut replicas, mut in_sync) = (0, 0);
+        let replica = sys::rd_kafka_TopicPartitionInfo_replicas(partition, &mut replicas);
+        let current = sys::rd_kafka_TopicPartitionInfo_isr(partition, &mut in_sync);
+        PartitionDescription {
+            partition: sys::rd_kafka_TopicPartitionInfo_partition(partition),
+            leader: id(sys::rd_kafka_TopicPartitionInfo_leader(partition)),
+            replicas: slice(replica, replicas).iter().map(|node| id(*node)).collect(),
+            in_sync: slice(current, in_sync).iter().map(|node| id(*node)).collect(),
+        }
     }
 }

@@ -7,6 +7,8 @@ use std::ptr;
 use std::slice;
 use std::time::Duration;
 
+use rdkafka::client::{Client, ClientContext};
+use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::topic_partition_list::TopicPartitionList;
@@ -24,7 +26,7 @@ pub(in crate::kafka) enum Polled<'c> {
     End(Partition, Offset),
     /// Trouble.
     Trouble(Trouble),
-    /// Something that its context was told: a rebalance, a commit's answer, a line of the log.
+    /// Something that only its context was told: a rebalance, a commit's answer, a line of the log.
     Served,
 }
 
@@ -137,8 +139,8 @@ impl Events {
         Ok(Self(QueueHandle(queue)))
     }
 
-    /// The next event, waiting for it at most so long. Rebalances and answers of commits go to the consumer's context, as
-    /// they do when rust-rdkafka polls.
+    /// The next event, waiting for it at most so long. Rebalances, answers of commits, lines of the log and errors of the
+    /// client go to the consumer's context, as they do when rust-rdkafka polls.
     pub(in crate::kafka) fn poll<'c, C: ConsumerContext>(
         &self,
         consumer: &'c BaseConsumer<C>,
@@ -187,12 +189,7 @@ unsafe fn serve<'c, C: ConsumerContext>(
                 };
                 context.commit_callback(outcome, &list);
             }
-            sys::RD_KAFKA_EVENT_LOG => {
-                let (mut facility, mut text, mut level) = (ptr::null(), ptr::null(), 0);
-                if sys::rd_kafka_event_log(event, &mut facility, &mut text, &mut level) == 0 {
-                    crate::kafka::say(level, &text_of(facility), &text_of(text));
-                }
-            }
+            sys::RD_KAFKA_EVENT_LOG => tell_line(&**context, event),
             sys::RD_KAFKA_EVENT_ERROR if code != RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR => {
                 let at = place(event);
                 if code == RDKafkaRespErr::RD_KAFKA_RESP_ERR__PARTITION_EOF
@@ -202,12 +199,66 @@ unsafe fn serve<'c, C: ConsumerContext>(
                 }
                 let is_fatal = sys::rd_kafka_event_error_is_fatal(event) != 0;
                 let reason = text_of(sys::rd_kafka_event_error_string(event));
+                if at.is_none() {
+                    context.error(KafkaError::Global(code.into()), &reason);
+                }
                 return Polled::Trouble(Trouble { code: code.into(), is_fatal, reason, at });
             }
             _ => {}
         }
     }
     Polled::Served
+}
+
+/// Gives its context what a client said that nobody polls: an admin client. Not for consumers, whose records would come as well.
+pub(in crate::kafka) fn listen<C: ClientContext>(client: &Client<C>) {
+    // SAFETY: the client is valid; the queue reference and every event are released once.
+    unsafe {
+        let queue = QueueHandle(sys::rd_kafka_queue_get_main(client.native_ptr()));
+        loop {
+            let event = sys::rd_kafka_queue_poll(queue.0, 0);
+            if event.is_null() {
+                return;
+            }
+            match sys::rd_kafka_event_type(event) {
+                sys::RD_KAFKA_EVENT_ERROR => {
+                    let error = KafkaError::Global(sys::rd_kafka_event_error(event).into());
+                    client.context().error(error, &text_of(sys::rd_kafka_event_error_string(event)));
+                }
+                sys::RD_KAFKA_EVENT_LOG => tell_line(&**client.context(), event),
+                _ => {}
+            }
+            sys::rd_kafka_event_destroy(event);
+        }
+    }
+}
+
+/// Gives a context a line of its client's log.
+///
+/// # Safety
+/// The event is one of the log.
+pub(super) unsafe fn tell_line(context: &impl ClientContext, event: *mut sys::rd_kafka_event_t) {
+    let (mut facility, mut text, mut level) = (ptr::null(), ptr::null(), 0);
+    // SAFETY: the caller's promise; what the event lends is copied.
+    unsafe {
+        if sys::rd_kafka_event_log(event, &mut facility, &mut text, &mut level) == 0 {
+            context.log(level_of(level), &text_of(facility), &text_of(text));
+        }
+    }
+}
+
+/// syslog's levels.
+fn level_of(level: i32) -> RDKafkaLogLevel {
+    match level {
+        ..=0 => RDKafkaLogLevel::Emerg,
+        1 => RDKafkaLogLevel::Alert,
+        2 => RDKafkaLogLevel::Critical,
+        3 => RDKafkaLogLevel::Error,
+        4 => RDKafkaLogLevel::Warning,
+        5 => RDKafkaLogLevel::Notice,
+        6 => RDKafkaLogLevel::Info,
+        7.. => RDKafkaLogLevel::Debug,
+    }
 }
 
 /// # Safety

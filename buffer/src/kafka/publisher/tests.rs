@@ -128,7 +128,7 @@ const RECORDS: usize = 900;
 fn values(strategy: &crate::kafka::Kafka, seed: u64) -> Vec<usize> {
     let mut log = strategy.log(Topic::Events(EventType::Like)).unwrap();
     let mut found = Vec::new();
-    for (partition, mut range) in log.bounds().unwrap() {
+    for (partition, mut range) in log.bounds().unwrap().known {
         while range.start < range.end {
             let chunk = log.read(partition, range.clone(), 1000).unwrap();
             let values = chunk.batch.iter().filter_map(|record| {

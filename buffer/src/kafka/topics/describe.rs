@@ -7,7 +7,7 @@ use rdkafka::types::RDKafkaErrorCode;
 
 use super::super::cause::{Asking, explain};
 use super::super::client::ClientSettings;
-use super::super::native::{TopicThere, describe_topics};
+use super::super::native::ask::{TopicThere, describe_topics};
 use super::super::{ASK_TIMEOUT, Names};
 use super::connect;
 use super::promises::{self, Found, LOOKED_AT};
@@ -86,7 +86,7 @@ pub(in crate::kafka) fn is_compacted(settings: &ClientSettings, name: &str) -> R
 
 /// What there is of each topic.
 pub(super) fn there(admin: &AdminClient<Asking>, names: &Names) -> Result<Vec<TopicThere>, TopicsError> {
-    describe_topics(admin.inner(), &names.topics, ASK_TIMEOUT)
+    describe_topics(admin.inner(), &names.all_topics(), ASK_TIMEOUT)
         .map_err(|error| TopicsError(explain(admin.inner(), &error)))
 }
 
