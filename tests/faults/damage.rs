@@ -12,8 +12,8 @@ use crate::scenario::{Pace, Round, scenario, servers};
 use crate::support::topic::{put_all, read_all};
 use crate::support::world::{DRAINED, Ended, World};
 
-/// A compressed batch in a partition's files.
-struct Compressed {
+/// A batch in a partition's files.
+struct OnDisk {
     file: PathBuf,
     /// Where its records begin in the file.
     at: u64,
@@ -23,8 +23,8 @@ struct Compressed {
     until: i64,
 }
 
-/// The first compressed batch from an offset on, as Kafka's documentation lays batches out.
-fn compressed_from(folder: &Path, from: i64) -> Result<Compressed> {
+/// The first batch from an offset on that is compressed, or is not, as Kafka's documentation lays batches out.
+fn batch_from(folder: &Path, from: i64, compressed: bool) -> Result<OnDisk> {
     const HEADER: usize = 61;
     for entry in fs::read_dir(folder)? {
         let file = entry?.path();
@@ -37,18 +37,18 @@ fn compressed_from(folder: &Path, from: i64) -> Result<Compressed> {
             let offset = i64::from_be_bytes(header[0..8].try_into()?);
             let length = usize::try_from(i32::from_be_bytes(header[8..12].try_into()?))?;
             let codec = header[22] & 0b111;
-            if offset >= from && codec != 0 {
+            if offset >= from && (codec != 0) == compressed {
                 let until = offset + i64::from(i32::from_be_bytes(header[23..27].try_into()?)) + 1;
-                return Ok(Compressed { file, at: (place + HEADER) as u64, offset, until });
+                return Ok(OnDisk { file, at: (place + HEADER) as u64, offset, until });
             }
             place += 12 + length;
         }
     }
-    anyhow::bail!("no compressed batch from {from} on in {}", folder.display())
+    anyhow::bail!("no batch from {from} on in {} (compressed: {compressed})", folder.display())
 }
 
 /// Puts bytes in the place of those in a file, and returns them.
-fn exchange(batch: &Compressed, bytes: [u8; 8]) -> Result<[u8; 8]> {
+fn exchange(batch: &OnDisk, bytes: [u8; 8]) -> Result<[u8; 8]> {
     let mut file = OpenOptions::new().read(true).write(true).open(&batch.file)?;
     let mut before = [0; 8];
     file.seek(SeekFrom::Start(batch.at))?;
@@ -75,7 +75,7 @@ fn bytes_damaged_on_disk() {
         let count = 300 + round.one_of(300);
         like(&serve, &named_in("damaged", partition, count))?;
         let folder = round.kafka.data_folder(0).join(format!("{}-{partition}", world.named(TOPIC)));
-        let batch = compressed_from(&folder, committed)?;
+        let batch = batch_from(&folder, committed, true)?;
         let good = exchange(&batch, *b"damaged!")?;
         // it may meet the damage before anybody sees it ready
         let consume = world.launch(&["consume"])?;
@@ -114,6 +114,39 @@ fn bytes_damaged_on_disk() {
         exchange(&batch, good)?;
         wait_applied(round, &world, "damaged", count)?;
         wait_applied(round, &world, "behind", 7)?;
+        consume.wait_ready()?;
+        round.balances(&world).map(drop)
+    });
+}
+
+/// Damage of which the client says nothing and only tries again, an uncompressed batch whose records have impossible lengths,
+/// is a partition that stands, too: others go on, and it does once the disk is mended.
+#[test]
+fn lengths_damaged_on_disk() {
+    scenario("37", "lengths_damaged_on_disk", Pace::Quick, servers, |round| {
+        let world = round.world()?;
+        let serve = world.start(&["serve"])?;
+        let consume = world.start(&["consume"])?;
+        let partition = round.one_of(PARTITIONS);
+        like(&serve, &named_in("sound", partition, 5))?;
+        world.wait_drained(DRAINED)?;
+        consume.stop()?;
+        let committed = lag_of(&world, partition)?["committedOffset"].as_i64().context("no commit")?;
+        let count = 50 + round.one_of(50);
+        like(&serve, &named_in("damaged", partition, count))?;
+        let folder = round.kafka.data_folder(0).join(format!("{}-{partition}", world.named(TOPIC)));
+        let batch = batch_from(&folder, committed, false)?;
+        let good = exchange(&batch, [0xff; 8])?;
+        let consume = world.launch(&["consume"])?;
+        consume.wait_unready("nothing that can be read comes")?;
+        like(&serve, &named_in("elsewhere", (partition + 1) % PARTITIONS, 5))?;
+        wait_applied(round, &world, "elsewhere", 5)?;
+        let held = [("reason", "unreadable")];
+        ensure!(consume.metrics()?.sum("floodgate_partition_held", &held) == 1.0, "no metric tells of it");
+        let told = format!("records from offset {} on do not come", batch.offset);
+        ensure!(consume.process().stderr().contains(&told), "the log does not say that {told}");
+        exchange(&batch, good)?;
+        wait_applied(round, &world, "damaged", count)?;
         consume.wait_ready()?;
         round.balances(&world).map(drop)
     });
@@ -164,7 +197,7 @@ fn dead_letters_damaged_on_disk() {
         let folder = round.kafka.data_folder(0);
         let folder = folder.join(format!("{}-{partition}", world.named("floodgate.dlq.v1")));
         // the letters from before may be compressed as well
-        let batch = compressed_from(&folder, 5)?;
+        let batch = batch_from(&folder, 5, true)?;
         let damaged = usize::try_from(batch.until - batch.offset)?;
         let good = exchange(&batch, *b"damaged!")?;
 

@@ -28,8 +28,6 @@ pub(super) struct Position {
     /// The epochs of the records that are read and not done, and of the last one that is: each with the first offset it holds
     /// for, in order. `None` where it is not known.
     epochs: Vec<(Offset, Option<i32>)>,
-    /// Whether everything was read, up to the end or to where a transaction is open, when the partition was heard of last.
-    pub(super) at_end: bool,
 }
 
 /// A partition whose place is not known yet.
@@ -74,14 +72,12 @@ impl Position {
             hold: Hold::None,
             passed_from: None,
             epochs: vec![(Offset(i64::MIN), leader_epoch)],
-            at_end: false,
         }
     }
 
     /// The record at `offset` is in a batch.
     pub(super) fn reads(&mut self, offset: Offset, leader_epoch: Option<i32>) {
         self.read = offset.next();
-        self.at_end = false;
         self.passed_from = None;
         if self.epochs.last().is_none_or(|(_, last)| *last != leader_epoch) {
             self.epochs.push((offset, leader_epoch));
@@ -90,7 +86,6 @@ impl Position {
 
     /// Everything up to `end` was read: what lies between the last record and there holds none.
     pub(super) fn reaches(&mut self, end: Offset) {
-        self.at_end = true;
         if end <= self.read {
             return;
         }
@@ -129,7 +124,7 @@ impl Position {
     pub(super) fn is_set_back(&mut self) {
         let done = self.done;
         self.epochs.retain(|(from, _)| *from < done);
-        (self.passed_from, self.at_end) = (None, false);
+        self.passed_from = None;
     }
 
     /// The epoch of the leader that took the record before where it is done, if that is known.
@@ -166,7 +161,6 @@ mod tests {
         position.reaches(Offset(15));
         assert_eq!(position.done, Offset(15));
         position.reads(Offset(15), Some(1));
-        assert!(!position.at_end);
         assert_eq!(position.done, Offset(15));
     }
 

@@ -2,7 +2,8 @@
 //!
 //! * whether the topic is still the one it reads: deleted and made anew, it goes on under the same name and numbers;
 //! * partitions whose place could not be found out when they came, since their leader was away;
-//! * partitions behind whose position records wait that cannot be read, since a transaction of another program is open.
+//! * partitions behind whose position records wait that do not come, since a transaction of another program is open, or
+//!   since what the broker sends makes no sense to the client, which tries again for ever and does not always say so.
 
 use std::collections::HashMap;
 use std::ffi::CString;
@@ -23,8 +24,23 @@ use crate::{Offset, Partition, Standing};
 /// was read of it meanwhile.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 
-/// How long transactions of others may be open without anybody being told.
-const TRANSACTION_PATIENCE: Duration = Duration::from_secs(5);
+/// How long a partition may not go on, as behind the transaction of another program, before its leader is asked about it.
+const QUIET_PATIENCE: Duration = Duration::from_secs(5);
+
+/// How long a partition may send nothing though its broker answers and records wait there, before it is told. Fetches come
+/// several times a second.
+const SILENCE_PATIENCE: Duration = Duration::from_secs(10);
+
+/// A partition that does not go on though there is more of it.
+#[derive(Clone, Copy)]
+struct Quiet {
+    at: Offset,
+    /// The end of the log.
+    end: Offset,
+    since: Instant,
+    /// Since when its leader says that it could be read on.
+    readable_since: Option<Instant>,
+}
 
 /// Questions that are on their way, and what was seen before.
 pub(super) struct Watch {
@@ -35,8 +51,9 @@ pub(super) struct Watch {
     /// Brokers that lead partitions; the first is asked next.
     brokers: Vec<i32>,
     bounds: Option<[Question; 2]>,
-    /// Partitions that are read up to an open transaction, and since when.
-    shut: HashMap<Partition, Instant>,
+    quiet: HashMap<Partition, Quiet>,
+    /// Up to where quiet ones can be read.
+    stable: Option<Question>,
 }
 
 impl Watch {
@@ -48,7 +65,8 @@ impl Watch {
             facts: None,
             brokers: Vec::new(),
             bounds: None,
-            shut: HashMap::new(),
+            quiet: HashMap::new(),
+            stable: None,
         }
     }
 }
@@ -58,11 +76,12 @@ impl Owner {
     pub(super) fn look_around(&mut self) {
         self.meet_facts();
         self.meet_bounds();
+        self.meet_stable();
         if self.watch.looked_at.elapsed() < LOOK_INTERVAL {
             return;
         }
         self.watch.looked_at = Instant::now();
-        self.look_for_transactions();
+        self.look_for_quiet_ones();
         if self.watch.facts.is_none() && !self.shared.state.lock().owned.is_empty() {
             let broker = self.watch.brokers.first().copied();
             let client = self.consumer.client();
@@ -159,43 +178,83 @@ impl Owner {
         context.note(&mut state.incidents, partition, &place);
     }
 
-    /// Tells partitions that are read up to a transaction that stays open. While a batch waits or a partition is held, what
-    /// was fetched waits here, and nothing can be said.
-    fn look_for_transactions(&mut self) {
+    /// Finds partitions that do not go on though there is more of them, and asks up to where they can be read. While a batch
+    /// waits or a partition is held, what was fetched waits here, and nothing can be said.
+    fn look_for_quiet_ones(&mut self) {
         let is_behind = self.paused || self.full_since.is_some();
         let mut state = self.shared.state.lock();
-        let mut shut = HashMap::new();
+        let mut quiet = HashMap::new();
         for (partition, position) in &state.owned {
-            if is_behind || !position.at_end || position.hold != Hold::None {
+            if is_behind || position.hold != Hold::None {
                 continue;
             }
             let end = known_end(&self.consumer, &self.watch.c_topic, *partition);
-            if let Some(end) = end.filter(|end| *end > position.read) {
-                let since = self.watch.shut.get(partition).copied().unwrap_or_else(Instant::now);
-                shut.insert(*partition, (since, position.read, end));
+            let Some(end) = end.filter(|end| *end > position.read) else { continue };
+            let before = self.watch.quiet.get(partition).filter(|before| before.at == position.read);
+            let begins = Quiet { at: position.read, end, since: Instant::now(), readable_since: None };
+            quiet.insert(*partition, Quiet { end, ..before.copied().unwrap_or(begins) });
+        }
+        // records that come take it back themselves; the markers of a transaction that ended are none
+        for (partition, before) in &self.watch.quiet {
+            if state.owned.get(partition).is_some_and(|position| position.read != before.at) {
+                state.standing.remove(partition);
             }
         }
-        for partition in self.watch.shut.keys().filter(|partition| !shut.contains_key(partition)) {
-            state.standing.remove(partition);
+        drop(state);
+        self.watch.quiet = quiet;
+        let long = self.watch.quiet.iter().filter(|(_, quiet)| quiet.since.elapsed() >= QUIET_PATIENCE);
+        let long: Vec<Partition> = long.map(|(partition, _)| *partition).collect();
+        if self.watch.stable.is_none() && !long.is_empty() {
+            let client = self.consumer.client();
+            let asked = Question::bounds(client, &self.watch.topic, &long, Bound::Stable, ASK_TIMEOUT);
+            self.watch.stable = asked.ok();
         }
-        for (partition, (since, at, end)) in &shut {
-            if since.elapsed() < TRANSACTION_PATIENCE {
-                continue;
-            }
-            let reason = format!(
-                "a transaction of another program is open there, and the {} offsets from it on cannot be read until it ends \
-                 (kafka-transactions.sh find-hanging and abort end one that was left)",
-                end.0 - at.0
-            );
-            let standing = Standing { partition: *partition, offset: Some(*at), reason };
-            if state.standing.insert(*partition, standing).is_none() {
-                let group = &self.consumer.context().group;
-                tracing::warn!(
-                    group, topic = self.watch.topic, %partition, offset = %at, until = %end,
-                    "records cannot be read: a transaction of another program is open from offset {at} on"
+    }
+
+    /// Tells partitions that are read up to a transaction that stays open, and those that could be read and send nothing.
+    fn meet_stable(&mut self) {
+        let Some(question) = &mut self.watch.stable else { return };
+        let ends = match question.keep_offsets() {
+            Ok(None) => return,
+            Ok(Some(ends)) => ends,
+            // told by readiness, if it lasts
+            Err(_) => Vec::new(),
+        };
+        self.watch.stable = None;
+        for (partition, stable) in ends {
+            let (Some(quiet), Ok(stable)) = (self.watch.quiet.get_mut(&partition), stable) else { continue };
+            if stable <= quiet.at.0 {
+                quiet.readable_since = None;
+                let waiting = quiet.end.0 - quiet.at.0;
+                let reason = format!(
+                    "a transaction of another program is open there, and the {waiting} offsets from it on cannot be read until \
+                     it ends (kafka-transactions.sh find-hanging and abort end one that was left)"
                 );
+                let quiet = *quiet;
+                self.tell_quiet(partition, quiet, reason);
+            } else if quiet.readable_since.get_or_insert_with(Instant::now).elapsed() >= SILENCE_PATIENCE {
+                let reason = "its broker answers and has records there, but nothing that can be read comes: what it sends is \
+                              damaged, it seems, and is tried again; restore the log from a good copy, or move the group's offset past \
+                              the damage if there is none"
+                    .to_owned();
+                let quiet = *quiet;
+                self.tell_quiet(partition, quiet, reason);
             }
         }
-        self.watch.shut = shut.into_iter().map(|(partition, (since, ..))| (partition, since)).collect();
+    }
+
+    fn tell_quiet(&self, partition: Partition, quiet: Quiet, reason: String) {
+        let mut state = self.shared.state.lock();
+        // it went on since it was asked, or was taken away
+        if state.owned.get(&partition).is_none_or(|position| position.read != quiet.at) {
+            return;
+        }
+        let standing = Standing { partition, offset: Some(quiet.at), reason };
+        let told = standing.reason.clone();
+        if state.standing.insert(partition, standing).is_none() {
+            let (group, topic) = (&self.consumer.context().group, &self.watch.topic);
+            let (at, until) = (quiet.at, quiet.end);
+            tracing::warn!(group, topic, %partition, offset = %at, %until, "records from offset {at} on do not come: {told}");
+        }
     }
 }
