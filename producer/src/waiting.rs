@@ -205,72 +205,23 @@ async fn poll_while_needed(waiting: Weak<Waiting>) {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicUsize, Ordering};
-
     use floodgate_observe::Metrics;
-    use floodgate_schemas::{CharacterId, CouponId, LikerAccountId, TargetOcid};
-    use floodgate_store::{BoxFuture, Coupon, CouponCreated, ExpectationRow, NewCoupon, SchemaState};
 
     use super::*;
-
-    /// Meets a bug at the first look-up; nothing is decided.
-    #[derive(Default)]
-    struct Database {
-        lookups: AtomicUsize,
-    }
-
-    fn away<'a, T: Send + 'a>() -> BoxFuture<'a, Result<T, ReadError>> {
-        Box::pin(async { Err(ReadError::Unavailable("away".to_owned())) })
-    }
-
-    impl Reads for Database {
-        fn expectations(&self, _: CharacterId) -> BoxFuture<'_, Result<Vec<ExpectationRow>, ReadError>> {
-            away()
-        }
-
-        fn coupon<'a>(&'a self, _: &'a CouponId) -> BoxFuture<'a, Result<Option<Coupon>, ReadError>> {
-            away()
-        }
-
-        fn create_coupon<'a>(&'a self, _: &'a NewCoupon) -> BoxFuture<'a, Result<CouponCreated, ReadError>> {
-            away()
-        }
-
-        fn decisions<'a>(&'a self, _: &'a [EventId]) -> BoxFuture<'a, Result<Vec<Decision>, ReadError>> {
-            Box::pin(async {
-                assert!(self.lookups.fetch_add(1, Ordering::Relaxed) > 0, "planted");
-                Ok(Vec::new())
-            })
-        }
-
-        fn like_count<'a>(&'a self, _: &'a TargetOcid) -> BoxFuture<'a, Result<u64, ReadError>> {
-            away()
-        }
-
-        fn liked<'a>(
-            &'a self,
-            _: &'a TargetOcid,
-            _: &'a LikerAccountId,
-        ) -> BoxFuture<'a, Result<bool, ReadError>> {
-            away()
-        }
-
-        fn schema_state(&self) -> BoxFuture<'_, Result<SchemaState, ReadError>> {
-            away()
-        }
-    }
+    use crate::testing::Database;
 
     /// The task that looks up for all of them runs again after a bug: or everybody would wait for nobody from then on.
     #[tokio::test]
     async fn a_bug_in_a_look_up_leaves_nobody_waiting() {
         let database = Arc::new(Database::default());
+        *database.bug_at_lookup.lock() = Some(1);
         let metrics = Metrics::new().unwrap();
         let waiting =
             Waiting::new(Arc::clone(&database) as _, Duration::from_millis(1), 10, metrics.http.clone());
         let asked = waiting.decision(EventId::fresh(), Duration::from_millis(1));
         let found = tokio::time::timeout(Duration::from_secs(30), asked).await;
         assert!(matches!(found, Ok(Ok(None))));
-        assert!(database.lookups.load(Ordering::Relaxed) > 1);
+        assert!(database.lookups.lock().len() > 1);
         assert!(Parts::of_this_process().trouble().is_some(), "readiness says nothing");
     }
 }
