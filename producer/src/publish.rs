@@ -184,11 +184,15 @@ impl Ingress {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
     use floodgate_buffer::Refused;
     use floodgate_schemas::Like;
     use floodgate_schemas::codec::decode;
     use serde_json::json;
 
+    use super::EVENTS_PER_TURN;
     use crate::testing::{Answer, Fate, Kept, World, config};
 
     const TIMES: [&str; 3] =
@@ -289,5 +293,25 @@ mod tests {
             let id = again.body["eventId"].as_str().unwrap().to_owned();
             assert_eq!(stored(world.buffer.take()), [(id, TIMES[0].to_owned())]);
         }
+    }
+
+    /// A request of many events leaves its thread to others now and then, and not all the time.
+    #[tokio::test]
+    async fn others_get_their_turn_while_many_events_are_offered() {
+        let world = World::new(&config());
+        let turns = Arc::new(AtomicUsize::new(0));
+        let other = tokio::spawn({
+            let turns = Arc::clone(&turns);
+            async move {
+                loop {
+                    turns.fetch_add(1, Ordering::Relaxed);
+                    tokio::task::yield_now().await;
+                }
+            }
+        });
+        let events = vec![&b"{}"[..]; EVENTS_PER_TURN * 2 + 1];
+        assert_eq!(world.ingress.publish_all(&events).await.len(), events.len());
+        assert_eq!(turns.load(Ordering::Relaxed), 2);
+        other.abort();
     }
 }

@@ -17,6 +17,7 @@ use floodgate_store::{
 use http_body_util::BodyExt;
 use parking_lot::Mutex;
 use serde_json::Value;
+use tokio::sync::Notify;
 use tower_service::Service;
 
 use crate::{HttpConfig, Ingress, routes};
@@ -113,6 +114,8 @@ pub(crate) struct Database {
     pub(crate) bug_at_lookup: Mutex<Option<usize>>,
     /// How many requests' decisions were asked for at a time.
     pub(crate) lookups: Mutex<Vec<usize>>,
+    /// What a look-up waits for, once it has begun.
+    pub(crate) gate: Mutex<Option<Arc<Notify>>>,
     /// How often expectations were read.
     pub(crate) reads: AtomicUsize,
 }
@@ -150,6 +153,10 @@ impl Reads for Database {
                 lookups.len()
             };
             assert!(self.bug_at_lookup.lock().take_if(|bug| *bug == lookups).is_none(), "planted");
+            let gate = self.gate.lock().take();
+            if let Some(gate) = gate {
+                gate.notified().await;
+            }
             let decided = self.decisions.lock();
             let found = decided.iter().filter(|decision| requests.contains(&decision.request_id));
             self.away.lock().clone().map_or_else(|| Ok(found.cloned().collect()), Err)
@@ -195,6 +202,10 @@ impl Answer {
     pub(crate) fn told(&self) -> (u16, &str) {
         let name = self.body["type"].as_str().and_then(|name| name.strip_prefix("/problems/"));
         (self.status.as_u16(), name.unwrap_or_default())
+    }
+
+    pub(crate) fn content(&self) -> (u16, &Value) {
+        (self.status.as_u16(), &self.body)
     }
 
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
