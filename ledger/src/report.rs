@@ -358,3 +358,6 @@ impl Report {
         self
     }
 }
+
+#[cfg(test)]
+mod tests;

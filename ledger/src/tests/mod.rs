@@ -1,6 +1,8 @@
 //! Checks of small logs in memory against a real database: classes, expired records, and going on after any death.
 
 mod mending;
+mod resetting;
+mod whole;
 
 use std::path::Path;
 use std::sync::Arc;
