@@ -54,3 +54,32 @@ pub enum LogError {
     #[error("{0}")]
     Unavailable(String),
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Two partitions, of which nothing can be read.
+    struct Expired;
+
+    impl Log for Expired {
+        fn bounds(&mut self) -> Result<Vec<(Partition, Range<Offset>)>, LogError> {
+            Ok(vec![(Partition(0), Offset(90)..Offset(99)), (Partition(1), Offset(7)..Offset(9))])
+        }
+
+        fn read(&mut self, partition: Partition, range: Range<Offset>, _: usize) -> Result<Chunk, LogError> {
+            Err(LogError::Gone(partition, range.start))
+        }
+    }
+
+    #[test]
+    fn what_is_left_begins_behind_what_is_gone() {
+        let left = |partition, gone| Expired.oldest_after(Partition(partition), Offset(gone)).ok();
+        assert_eq!(
+            [left(1, 3), left(1, 6), left(0, 7)],
+            [Some(Offset(7)), Some(Offset(7)), Some(Offset(90))]
+        );
+        // reading on there would meet the same for ever
+        assert_eq!([left(1, 7), left(1, 8), left(2, 0)], [None, None, None]);
+    }
+}

@@ -26,6 +26,8 @@ pub(super) struct Shared {
     readable: Option<i64>,
     /// From here on offsets hold no record.
     empty_from: Option<i64>,
+    /// Every other offset holds no record.
+    has_gaps: bool,
     is_compacted: Result<bool, String>,
     unknown: Vec<(Partition, String)>,
 }
@@ -83,7 +85,7 @@ impl Strategy for Shared {
 
     fn log(&self, topic: Topic) -> Result<Box<dyn Log>, OpenError> {
         let empty_from = self.empty_from.filter(|_| topic == Topic::Events(EventType::Like)).map(Offset);
-        Ok(Box::new(SharedLog { inner: self.inner.log(topic)?, empty_from }))
+        Ok(Box::new(SharedLog { inner: self.inner.log(topic)?, empty_from, has_gaps: self.has_gaps }))
     }
 
     fn create_topics(&self) -> Result<Vec<TopicReport>, TopicsError> {
@@ -123,6 +125,7 @@ impl Publish for StaysOpen {
 struct SharedLog {
     inner: Box<dyn Log>,
     empty_from: Option<Offset>,
+    has_gaps: bool,
 }
 
 impl Log for SharedLog {
@@ -131,7 +134,11 @@ impl Log for SharedLog {
     }
 
     fn read(&mut self, partition: Partition, range: Range<Offset>, events: usize) -> Result<Chunk, LogError> {
+        let events = if self.has_gaps { 2 } else { events };
         let mut chunk = self.inner.read(partition, range, events)?;
+        if self.has_gaps {
+            chunk.batch.keep_first(partition, 1);
+        }
         if let Some(empty_from) = self.empty_from {
             chunk.batch.keep_before(partition, empty_from);
         }
@@ -163,6 +170,7 @@ impl Bench {
             members: Some(1),
             readable: None,
             empty_from: None,
+            has_gaps: false,
             is_compacted: Ok(false),
             unknown: Vec::new(),
         }
@@ -289,6 +297,23 @@ async fn offsets_without_a_record_have_a_reason_or_are_in_doubt() {
     assert!(report.cannot_tell[0].detail.ends_with("not allowed"), "{:?}", report.cannot_tell);
     let report = bench.report(&bench.shared(Some(5))).await;
     assert_eq!(report.notes, Vec::<String>::new());
+}
+
+/// Stretches without a record are told one by one, a limited number of them, and all offsets are counted.
+#[tokio::test(flavor = "multi_thread")]
+async fn as_many_gaps_as_may_be_are_told_one_by_one() {
+    let bench = Bench::new().await;
+    let likes: Vec<Like> = (0..202).map(|n| like(n, "t", &format!("l{n}"), On, 1)).collect();
+    bench.store.apply(&likes, at(0)).await.unwrap();
+    bench.publish(&likes).await;
+    let strategy = Shared { has_gaps: true, is_compacted: Ok(true), ..bench.shared(Some(202)) };
+    let report = bench.report(&strategy).await;
+    assert_eq!((report.lost.len(), report.types[2].records), (100, 101));
+    assert!(report.lost.iter().all(|lost| lost.records == 1) && report.lost[99].range.from_offset == 199);
+    assert_eq!(
+        report.notes,
+        ["101 offsets of x.floodgate.like.v1 hold no record; its cleanup.policy is compact"]
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
