@@ -216,6 +216,36 @@ async fn likes_are_given_taken_and_counted() {
     }
 }
 
+/// A body that is announced and does not come.
+struct Announced;
+
+impl hyper::body::Body for Announced {
+    type Data = bytes::Bytes;
+    type Error = std::convert::Infallible;
+
+    fn poll_frame(
+        self: std::pin::Pin<&mut Self>,
+        _: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Option<Result<hyper::body::Frame<bytes::Bytes>, Self::Error>>> {
+        std::task::Poll::Pending
+    }
+
+    fn size_hint(&self) -> hyper::body::SizeHint {
+        hyper::body::SizeHint::with_exact(5)
+    }
+}
+
+/// What a request's head tells is answered at once, and not when the body has come.
+#[tokio::test]
+async fn a_body_of_another_type_is_not_waited_for() {
+    let world = World::new(&config());
+    for (method, path) in [("PUT", "/api/v6/characters/star/likes/fan"), ("POST", "/api/v6/expectations")] {
+        let answer = world.ask(method, path, &[("content-type", "text/plain")], Body::new(Announced));
+        let answer = tokio::time::timeout(std::time::Duration::from_secs(10), answer).await;
+        assert_eq!(problem(&answer.expect("the body was waited for")), (415, "unsupported-media-type", None));
+    }
+}
+
 fn many() -> Vec<Value> {
     let like = |target: &str| json!({ "type": "like", "targetOcid": target, "likerAccountId": "fan", "action": "LIKE" });
     let mut write = a_write();
