@@ -356,3 +356,6 @@ fn set(gauges: &LagGauges, group: &str, topic: &str, report: &PartitionReport) {
         gauges.kafka_end_offset.with_label_values(&[topic, &partition]).set(end);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -153,3 +153,77 @@ impl Batch {
         self.records.iter().map(|record| (record.partition, record.offset.next()))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use floodgate_schemas::EventType;
+
+    use super::*;
+
+    const TOPIC: Topic = Topic::Events(EventType::Like);
+
+    /// Records of two partitions, which lie between each other: 0/5, 1/5, 0/6, 1/7, 0/8.
+    fn batch() -> Batch {
+        let mut batch = Batch::new(TOPIC);
+        for (partition, offset) in [(0, 5), (1, 5), (0, 6), (1, 7), (0, 8)] {
+            let value = format!("{partition}/{offset}");
+            let headers: [Header<'_>; 2] = [(b"name", Some(b"content")), (b"none", None)];
+            let headers = headers.into_iter().filter(|_| offset == 7);
+            let content = (Some(&b"key"[..]), (offset != 8).then_some(value.as_bytes()));
+            batch.push(Partition(partition), Offset(offset), 1000 + offset, content, headers);
+        }
+        batch
+    }
+
+    fn places(batch: &Batch) -> Vec<(i32, i64)> {
+        batch.iter().map(|record| (record.origin.partition.0, record.origin.offset.0)).collect()
+    }
+
+    #[test]
+    fn records_are_as_they_were_put_in() {
+        let batch = batch();
+        assert_eq!((batch.len(), batch.is_empty(), batch.bytes()), (5, false, 5 * 3 + 4 * 3 + 4 + 7 + 4));
+        assert_eq!(places(&batch), [(0, 5), (1, 5), (0, 6), (1, 7), (0, 8)]);
+        let record = batch.get(3).unwrap();
+        let origin = Origin { topic: TOPIC, partition: Partition(1), offset: Offset(7) };
+        assert_eq!((record.origin, record.appended_at_ms), (origin, 1007));
+        assert_eq!((record.key, record.value), (Some(&b"key"[..]), Some(&b"1/7"[..])));
+        assert_eq!(record.headers, [(&b"name"[..], Some(&b"content"[..])), (b"none", None)]);
+        let record = batch.get(4).unwrap();
+        assert_eq!((record.key, record.value, record.headers.len()), (Some(&b"key"[..]), None, 0));
+        assert!(batch.get(5).is_none());
+        let progress: std::collections::HashMap<_, _> = batch.progress().collect();
+        assert_eq!(progress, [(Partition(0), Offset(9)), (Partition(1), Offset(8))].into());
+    }
+
+    #[test]
+    fn what_is_taken_out_is_of_one_partition() {
+        let taken = |take: fn(&mut Batch)| {
+            let mut batch = batch();
+            take(&mut batch);
+            assert_eq!(batch.len(), places(&batch).len());
+            places(&batch)
+        };
+        assert_eq!(taken(|batch| batch.retain_partitions(|partition| partition.0 == 1)), [(1, 5), (1, 7)]);
+        assert_eq!(taken(|batch| batch.keep_before(Partition(0), Offset(6))), [(0, 5), (1, 5), (1, 7)]);
+        assert_eq!(taken(|batch| batch.keep_first(Partition(0), 2)), [(0, 5), (1, 5), (0, 6), (1, 7)]);
+        assert_eq!(taken(|batch| batch.keep_first(Partition(1), 0)), [(0, 5), (0, 6), (0, 8)]);
+        let mut nothing = batch();
+        nothing.retain_partitions(|_| false);
+        assert!(nothing.is_empty() && nothing.bytes() == 0);
+    }
+
+    /// A batch that was very large once does not keep its memory for ever, and one of the usual size does.
+    #[test]
+    fn an_empty_batch_keeps_as_much_memory_as_the_next_one_needs() {
+        let mut large = Batch::new(TOPIC);
+        for offset in 0..100_000 {
+            large.push(Partition(0), Offset(offset), 0, (Some(&[0; 100]), None), std::iter::empty());
+        }
+        let empty = large.emptied();
+        assert_eq!((empty.len(), empty.bytes()), (0, 0));
+        for kept in [empty.bytes.capacity(), empty.records.capacity() * size_of::<Placed>()] {
+            assert!((1 << 20..=3 << 20).contains(&kept), "{kept}");
+        }
+    }
+}

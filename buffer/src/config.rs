@@ -122,3 +122,71 @@ pub struct TopicsConfig {
     /// How long the dead-letter topic keeps records, in hours.
     pub dead_letter_retention_hours: u64,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config() -> BufferConfig {
+        let config = toml::toml! {
+            strategy = "kafka"
+            [in_memory]
+            max_events = 1
+            max_bytes = 1
+            dead_letters_max = 1
+            [kafka]
+            brokers = "b:9092"
+            linger_ms = 500
+            linger_above_events = 0
+            producers = 1
+            requests_in_flight_max = 1
+            message_timeout_ms = 1
+            queue_max_events = 1
+            queue_max_bytes = 1
+            prefetch_max_kb = 1
+            session_timeout_ms = 100
+            max_poll_interval_ms = 100
+            commit_interval_ms = 1
+            client = {}
+        };
+        config.try_into().unwrap()
+    }
+
+    /// At its bound a value is right, and beyond it the rule is told, and no other.
+    #[test]
+    fn values_that_cannot_work_are_told_by_their_rule() {
+        let told = |change: fn(&mut BufferConfig)| {
+            let mut config = config();
+            change(&mut config);
+            let problems = config.problems(99);
+            problems
+                .iter()
+                .map(|problem| problem.split_whitespace().next().unwrap().to_owned())
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(told(|_| {}), Vec::<String>::new());
+        assert_eq!(config().problems(100).len(), 1);
+        assert_eq!(config().problems(101).len(), 1);
+        for (change, key) in [
+            (
+                (|config| config.kafka.session_timeout_ms = 101) as fn(&mut BufferConfig),
+                "kafka.session_timeout_ms",
+            ),
+            (|config| config.kafka.message_timeout_ms = 0, "kafka.message_timeout_ms"),
+            (|config| config.kafka.producers = 0, "kafka.producers"),
+            (|config| config.kafka.producers = 17, "kafka.producers"),
+            (|config| config.kafka.requests_in_flight_max = 0, "kafka.requests_in_flight_max"),
+            (|config| config.kafka.requests_in_flight_max = 6, "kafka.requests_in_flight_max"),
+            (|config| config.kafka.linger_ms = 501, "kafka.linger_ms"),
+            (|config| config.kafka.queue_max_events = 0, "kafka.queue_max_events"),
+            (|config| config.kafka.commit_interval_ms = 0, "kafka.commit_interval_ms"),
+            (|config| config.in_memory.max_events = 0, "in_memory.max_events"),
+        ] {
+            assert_eq!(told(change), [format!("buffer.{key}")]);
+        }
+        let most = |config: &mut BufferConfig| {
+            (config.kafka.producers, config.kafka.requests_in_flight_max) = (16, 5);
+        };
+        assert_eq!(told(most), Vec::<String>::new());
+    }
+}

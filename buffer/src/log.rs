@@ -132,6 +132,20 @@ mod tests {
         }
     }
 
+    /// Two partitions, of which nothing can be read.
+    struct Expired;
+
+    impl Log for Expired {
+        fn bounds(&mut self) -> Result<LogBounds, LogError> {
+            let known = vec![(Partition(0), Offset(90)..Offset(99)), (Partition(1), Offset(7)..Offset(9))];
+            Ok(LogBounds { known, unknown: Vec::new() })
+        }
+
+        fn read(&mut self, partition: Partition, range: Range<Offset>, _: usize) -> Result<Chunk, LogError> {
+            Err(LogError::Gone(partition, range.start))
+        }
+    }
+
     #[test]
     fn reading_goes_on_right_behind_damage() {
         for (from, until, end) in
@@ -146,5 +160,16 @@ mod tests {
         let mut log = Spoilt((3..10).chain(12..20).collect(), 0);
         let behind = log.behind_damage(Partition(0), Offset(3), Offset(1000)).unwrap();
         assert!([10, 20].contains(&behind.0), "{behind}");
+    }
+
+    #[test]
+    fn what_is_left_begins_behind_what_is_gone() {
+        let left = |partition, gone| Expired.oldest_after(Partition(partition), Offset(gone)).ok();
+        assert_eq!(
+            [left(1, 3), left(1, 6), left(0, 7)],
+            [Some(Offset(7)), Some(Offset(7)), Some(Offset(90))]
+        );
+        // reading on there would meet the same for ever
+        assert_eq!([left(1, 7), left(1, 8), left(2, 0)], [None, None, None]);
     }
 }

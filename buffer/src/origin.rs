@@ -98,3 +98,38 @@ impl TopicNames {
         Ok(EventOrigin { of, partition, offset })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::contract::in_memory;
+
+    #[test]
+    fn origins_are_read_as_they_are_written() {
+        let names = TopicNames::new(&*in_memory(1, 1, "x."));
+        let origin = EventOrigin { of: EventType::Coupon, partition: Partition(3), offset: Offset(42) };
+        assert_eq!(names.show(origin), "x.floodgate.coupon.v1/3/42");
+        let first = EventOrigin { partition: Partition(0), offset: Offset(0), ..origin };
+        for (text, wanted) in [
+            ("x.floodgate.coupon.v1/3/42", origin),
+            ("floodgate.coupon.v1/3/42", origin),
+            ("x.floodgate.coupon.v1/0/0", first),
+        ] {
+            assert_eq!(names.read(text), Ok(wanted), "{text}");
+        }
+        for (wrong, told) in [
+            ("x.floodgate.coupon.v1/-1/42", "TOPIC/PARTITION/OFFSET"),
+            ("x.floodgate.coupon.v1/3/-1", "TOPIC/PARTITION/OFFSET"),
+            ("x.floodgate.coupon.v1/3", "TOPIC/PARTITION/OFFSET"),
+            ("3/42", "TOPIC/PARTITION/OFFSET"),
+            ("x.floodgate.dlq.v1/3/42", "names no topic of events; these are x.floodgate.expectation.v1, "),
+            ("y.floodgate.coupon.v1/3/42", "names no topic of events"),
+        ] {
+            let refused = names.read(wrong).unwrap_err();
+            assert!(refused.contains(told), "{wrong}: {refused}");
+        }
+        assert_eq!(names.dead_letter(Partition(1), Offset(2)).to_string(), "x.floodgate.dlq.v1/1/2");
+        assert_eq!(names.of("x.floodgate.like.v1"), Some(EventType::Like));
+        assert_eq!((names.of("floodgate.like.v1"), names.of("x.floodgate.dlq.v1")), (None, None));
+    }
+}

@@ -101,3 +101,28 @@ pub struct Origin {
     /// The offset.
     pub offset: Offset,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn topics_have_their_names_and_places() {
+        for (place, topic) in Topic::ALL.into_iter().enumerate() {
+            assert_eq!(topic.index(), place);
+        }
+        let names =
+            ["floodgate.expectation.v1", "floodgate.coupon.v1", "floodgate.like.v1", "floodgate.dlq.v1"];
+        assert_eq!(Topic::ALL.map(Topic::base_name), names);
+    }
+
+    #[test]
+    fn limits_count_keys_and_values() {
+        let bytes = |key, value| {
+            Record { topic: Topic::DeadLetters, key, value, headers: &[(b"name", Some(b"value"))] }.bytes()
+        };
+        assert_eq!(bytes(Some(b"key".as_slice()), Some(b"value".as_slice())), 8);
+        assert_eq!([bytes(Some(b"key"), None), bytes(None, Some(b"value")), bytes(None, None)], [3, 5, 0]);
+        assert_eq!(Offset(41).next(), Offset(42));
+    }
+}

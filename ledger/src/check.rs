@@ -317,3 +317,16 @@ fn counted(
     wanted.sort();
     Ok((tally, findings, wanted))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges_that_touch_are_one() {
+        let range = |from_offset, until_offset| Unchecked { partition: 0, from_offset, until_offset };
+        let mut ranges = Vec::new();
+        [range(1, 3), range(3, 4), range(6, 7)].into_iter().for_each(|range| add(&mut ranges, range));
+        assert_eq!(ranges, [range(1, 4), range(6, 7)]);
+    }
+}

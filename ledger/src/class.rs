@@ -171,4 +171,25 @@ mod tests {
         let decided = Class::of(Standing::Decided, Offset(9), Some(Offset(5)), || Letter::There);
         assert_eq!(decided, Class::Decided);
     }
+
+    #[test]
+    fn every_class_is_counted_for_itself() {
+        let mut tally = Tally::default();
+        for (times, class) in (1..).zip(Class::ALL) {
+            (0..times).for_each(|_| tally.count(class));
+        }
+        let counts = |by: u64| Tally {
+            current: by,
+            decided: 2 * by,
+            differing: 3 * by,
+            superseded: 4 * by,
+            missing: 5 * by,
+            cannot_tell: 6 * by,
+            dead_lettered: 7 * by,
+            in_flight: 8 * by,
+        };
+        assert_eq!((tally, tally.total()), (counts(1), 36));
+        tally.add(&counts(10));
+        assert_eq!((tally, tally.total()), (counts(11), 396));
+    }
 }

@@ -330,15 +330,13 @@ impl Verification<'_> {
         let waiting =
             partitions.iter().map(|partition| partition.events.in_flight + partition.unreadable.in_flight);
         let waiting: u64 = waiting.sum();
-        if waiting > 0 {
-            let store = &*self.store;
-            let has_rows = match lag.of {
-                EventType::Expectation => Audit::<ExpectationWrite>::has_rows(store).await?,
-                EventType::Coupon => Audit::<CouponIssue>::has_rows(store).await?,
-                EventType::Like => Audit::<Like>::has_rows(store).await?,
-            };
-            report.cannot_tell.extend(Doubt::of_group(lag, waiting, has_rows, Timestamp::now()));
-        }
+        let store = &*self.store;
+        let has_rows = match lag.of {
+            EventType::Expectation => Audit::<ExpectationWrite>::has_rows(store).await?,
+            EventType::Coupon => Audit::<CouponIssue>::has_rows(store).await?,
+            EventType::Like => Audit::<Like>::has_rows(store).await?,
+        };
+        report.cannot_tell.extend(Doubt::of_group(lag, waiting, has_rows, Timestamp::now()));
         Ok(())
     }
 

@@ -106,3 +106,51 @@ impl Wanted {
         offsets.binary_search(&offset).is_ok()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rounds_add_up_and_what_is_left_is_of_the_last() {
+        let round = |outcomes: &[(&'static str, u64)], left: &str, notes: &[&str]| {
+            let mut round = Reapplied::new(false);
+            outcomes.iter().for_each(|(outcome, events)| round.count(outcome, *events));
+            round.leave(left.to_owned(), "reason".to_owned());
+            round.notes.extend(notes.iter().map(ToString::to_string));
+            round
+        };
+        let mut all = round(&[("applied", 2), ("applied", 3), ("superseded", 0)], "first", &["a"]);
+        assert_eq!((all.outcomes.clone(), all.events(), all.has_set()), ([("applied", 5)].into(), 5, false));
+        all.add(round(&[("applied", 10), (SET, 4)], "second", &["a", "b"]));
+        assert_eq!((all.outcomes.clone(), all.events()), ([("applied", 15), (SET, 4)].into(), 19));
+        assert!(all.has_set());
+        let left: Vec<_> = all.left.iter().map(|left| &*left.origin).collect();
+        assert_eq!((all.left_count, left), (1, vec!["second"]));
+        assert_eq!(all.notes, ["a", "b"]);
+    }
+
+    #[test]
+    fn as_many_as_may_be_are_named_and_all_are_counted() {
+        let mut all = Reapplied::new(false);
+        (0..=NAMED_MAX).for_each(|number| all.leave(number.to_string(), String::new()));
+        assert_eq!((all.left.len(), all.left_count), (NAMED_MAX, NAMED_MAX as u64 + 1));
+    }
+
+    #[test]
+    fn what_is_missing_or_differs_is_wanted() {
+        let mut wanted = Wanted::default();
+        for (class, offset) in [
+            (Class::Differing, 9),
+            (Class::Missing, 3),
+            (Class::Current, 1),
+            (Class::Differing, 4),
+            (Class::Missing, 9),
+        ] {
+            wanted.add(class, offset);
+        }
+        wanted.sort();
+        assert_eq!((&*wanted.offsets, &*wanted.to_set), (&[3, 4, 9][..], &[4, 9][..]));
+        assert_eq!([3, 5].map(|offset| Wanted::has(&wanted.offsets, offset)), [true, false]);
+    }
+}

@@ -315,7 +315,7 @@ impl<'a> Mender<'a> {
         Ok(places)
     }
 
-    /// Applies all events, in order; a bad row is searched for, and left. One outcome per event, none for bad rows.
+    /// Applies all events, in order; a bad row is left. One outcome per event, none for bad rows.
     async fn apply<E: Event>(
         &self,
         partition: Partition,
@@ -324,28 +324,41 @@ impl<'a> Mender<'a> {
     where
         dyn Store: Apply<E>,
     {
+        let applied = in_parts(&found.events, async |events| {
+            patiently(|| self.store.apply(events, Timestamp::now())).await
+        });
         let mut outcomes = Vec::with_capacity(found.events.len());
-        // a stack of what is still to be applied, the earliest on top
-        let all = 0..found.events.len();
-        let mut ranges = vec![all];
-        while let Some(range) = ranges.pop() {
-            let events = &found.events[range.clone()];
-            match patiently(|| self.store.apply(events, Timestamp::now())).await {
-                Ok(applied) => outcomes.extend(applied.into_iter().map(Some)),
-                Err(ApplyError::BadRow(reason)) if events.len() == 1 => {
-                    let reason = format!("the database refuses it: {reason}");
-                    self.leave(E::TYPE, partition, found.offsets[range.start], reason);
-                    outcomes.push(None);
-                }
-                Err(ApplyError::BadRow(_) | ApplyError::TooSlow(_)) if events.len() > 1 => {
-                    let middle = range.start + range.len() / 2;
-                    ranges.extend([middle..range.end, range.start..middle]);
-                }
-                Err(error) => return Err(error.into()),
+        for (outcome, offset) in applied.await?.into_iter().zip(&found.offsets) {
+            if let Err(reason) = &outcome {
+                self.leave(E::TYPE, partition, *offset, format!("the database refuses it: {reason}"));
             }
+            outcomes.push(outcome.ok());
         }
         Ok(outcomes)
     }
+}
+
+/// Applies all events, in order and together where that is possible; where it is not, in halves. One outcome per event, or
+/// why the database does not take it.
+async fn in_parts<E>(
+    events: &[E],
+    mut apply: impl AsyncFnMut(&[E]) -> Result<Vec<Outcome>, ApplyError>,
+) -> Result<Vec<Result<Outcome, String>>, ApplyError> {
+    let mut outcomes = Vec::with_capacity(events.len());
+    // a stack of what is still to be applied, the earliest on top
+    let mut parts = vec![events];
+    while let Some(part) = parts.pop() {
+        match apply(part).await {
+            Ok(applied) => outcomes.extend(applied.into_iter().map(Ok)),
+            Err(ApplyError::BadRow(reason)) if part.len() == 1 => outcomes.push(Err(reason)),
+            Err(ApplyError::BadRow(_) | ApplyError::TooSlow(_)) if part.len() > 1 => {
+                let (first, second) = part.split_at(part.len() / 2);
+                parts.extend([second, first]);
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(outcomes)
 }
 
 /// Tries again while the database says that this may help.
@@ -383,3 +396,6 @@ fn not_readable(lags: &[GroupLag], origin: EventOrigin) -> Option<String> {
         format!("it is on its way: group {} has not read it yet; its consumers will apply it", lag.group)
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -363,3 +363,6 @@ impl Report {
         self
     }
 }
+
+#[cfg(test)]
+mod tests;

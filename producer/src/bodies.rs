@@ -132,4 +132,25 @@ mod tests {
         assert_eq!(bodies.held_bytes.load(Ordering::Acquire), 0);
         assert!(collect(&bodies, "five5", 6).is_ok());
     }
+
+    /// A body that comes in pieces is put together, and is limited and counted as one.
+    #[test]
+    fn pieces_are_one_body() {
+        let pieces = |pieces: &[&'static str]| {
+            let pieces: Vec<_> = pieces.iter().map(|piece| Ok::<_, std::io::Error>(*piece)).collect();
+            Body::from_stream(futures_util::stream::iter(pieces))
+        };
+        let bodies = Bodies::new(10);
+        let collect = |body, max| futures_executor::block_on(bodies.collect(body, max));
+        let six = collect(pieces(&["s", "i", "xsix"]), 6).unwrap();
+        assert_eq!((&six[..], bodies.held_bytes.load(Ordering::Acquire)), (&b"sixsix"[..], 6));
+        let too_large = collect(pieces(&["sev", "en77"]), 6).unwrap_err();
+        assert_eq!(too_large.name(), "body-too-large");
+        let busy = collect(pieces(&["fi", "ve5"]), 6).unwrap_err();
+        assert_eq!((busy.name(), bodies.held_bytes.load(Ordering::Acquire)), ("busy", 6));
+        let four = collect(pieces(&["fo", "", "ur"]), 4).unwrap();
+        assert_eq!(&four[..], b"four");
+        drop((six, four));
+        assert_eq!(bodies.held_bytes.load(Ordering::Acquire), 0);
+    }
 }

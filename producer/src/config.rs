@@ -83,3 +83,19 @@ impl HttpConfig {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use floodgate_schemas::examples::at;
+
+    use super::*;
+    use crate::testing::config;
+
+    #[test]
+    fn times_may_lie_ahead_as_far_as_configured() {
+        let ahead = |clock_ahead_max_ms| HttpConfig { clock_ahead_max_ms, ..config() };
+        assert_eq!(ahead(2).latest(at(5)), at(2_005));
+        assert_eq!(ahead(u64::MAX).ahead_max_micros(), i64::MAX);
+        assert_eq!(ahead(3).limits().clock_ahead_max_micros, 3_000);
+    }
+}

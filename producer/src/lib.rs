@@ -24,6 +24,8 @@ pub mod problem;
 mod publish;
 mod routes;
 mod server;
+#[cfg(test)]
+mod testing;
 mod waiting;
 
 use std::sync::Arc;

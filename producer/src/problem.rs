@@ -337,4 +337,11 @@ mod tests {
         let read = Problem::from(ReadError::Unanswered("late".to_owned()));
         assert_eq!((read.name(), read.effect()), ("database-unavailable", Effect::NotYet));
     }
+
+    /// What the HTTP library refuses by a status alone is told by its name.
+    #[test]
+    fn heads_that_are_refused_are_told_by_name() {
+        let names = [400, 414, 431].map(|status| Problem::head_refused(status).name());
+        assert_eq!(names, ["invalid-request", "target-too-long", "head-too-large"]);
+    }
 }

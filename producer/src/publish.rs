@@ -181,3 +181,137 @@ impl Ingress {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use floodgate_buffer::Refused;
+    use floodgate_schemas::Like;
+    use floodgate_schemas::codec::decode;
+    use serde_json::json;
+
+    use super::EVENTS_PER_TURN;
+    use crate::testing::{Answer, Fate, Kept, World, config};
+
+    const TIMES: [&str; 3] =
+        ["2026-11-21T10:00:00.000001Z", "2026-11-21T10:00:00.000002Z", "2026-11-21T10:00:00.000003Z"];
+
+    /// A write under the same key whenever it is sent, with other words where it names another time.
+    async fn like(world: &World, occurred_at: &str) -> Answer {
+        let headers = [("idempotency-key", "key-0001"), ("content-type", "application/json")];
+        let body = json!({ "occurredAt": occurred_at }).to_string();
+        world.ask("PUT", "/api/v6/characters/star/likes/fan", &headers, body).await
+    }
+
+    /// The same as one of a batch. Returns the answer's only result.
+    async fn like_in_a_batch(world: &World, occurred_at: &str) -> serde_json::Value {
+        let event = json!({
+            "type": "like", "targetOcid": "star", "likerAccountId": "fan", "action": "LIKE",
+            "occurredAt": occurred_at, "idempotencyKey": "key-0001",
+        });
+        let headers = [("content-type", "application/json")];
+        let mut answer = world.ask("POST", "/api/v6/events", &headers, json!([event]).to_string()).await;
+        assert_eq!(answer.told(), (200, ""), "{answer:?}");
+        answer.body["results"][0].take()
+    }
+
+    /// The ids and times of the likes that were stored.
+    fn stored(kept: Vec<Kept>) -> Vec<(String, String)> {
+        let like = |kept: Kept| decode::<Like>(&kept.value).unwrap();
+        kept.into_iter()
+            .map(like)
+            .map(|like| (like.event_id.to_string(), like.occurred_at.to_string()))
+            .collect()
+    }
+
+    /// What was answered 503 has not used its key: the retry is no repeat that somebody remembers, and stands for itself
+    /// also where the client thought better of its words.
+    #[tokio::test]
+    async fn what_is_certainly_not_stored_has_not_used_its_key() {
+        for (fate, name) in [(Fate::NotStored, "not-stored"), (Fate::Refused(Refused::Full), "queue-full")] {
+            let world = World::new(&config());
+            world.buffer.next([fate.clone(), fate]);
+            for time in [TIMES[0], TIMES[1]] {
+                let refused = like(&world, time).await;
+                assert_eq!((refused.told(), refused.header("retry-after")), ((503, name), Some("1")));
+            }
+            assert_eq!(world.buffer.take(), []);
+            let accepted = like(&world, TIMES[2]).await;
+            assert_eq!(accepted.told(), (202, ""), "{accepted:?}");
+            let id = accepted.body["eventId"].as_str().unwrap().to_owned();
+            assert_eq!(stored(world.buffer.take()), [(id.clone(), TIMES[2].to_owned())]);
+            // from here on the key is used
+            assert_eq!(like(&world, TIMES[0]).await.told(), (422, "idempotency-key-reused"));
+            assert_eq!(world.buffer.take(), []);
+            // a repeat is stored once more, for nobody knows here whether the first one still is
+            assert_eq!(like(&world, TIMES[2]).await.body["eventId"], *id);
+            assert_eq!(stored(world.buffer.take()), [(id, TIMES[2].to_owned())]);
+            let counted = [world.refused("like", name), world.refused("like", "idempotency-key-reused")];
+            assert_eq!((counted, world.accepted("like")), ([2, 1], 2));
+        }
+    }
+
+    #[tokio::test]
+    async fn an_event_of_many_that_is_certainly_not_stored_has_not_used_its_key() {
+        for (fate, name) in [
+            (Fate::NotStored, "/problems/not-stored"),
+            (Fate::Refused(Refused::Full), "/problems/queue-full"),
+        ] {
+            let world = World::new(&config());
+            world.buffer.next([fate.clone(), fate]);
+            for time in [TIMES[0], TIMES[1]] {
+                let refused = like_in_a_batch(&world, time).await;
+                let told = (&refused["status"], &refused["problem"]["type"], &refused["problem"]["index"]);
+                assert_eq!(told, (&json!("retry"), &json!(name), &json!(0)), "{refused}");
+            }
+            assert_eq!(world.buffer.take(), []);
+            let accepted = like_in_a_batch(&world, TIMES[2]).await;
+            assert_eq!(accepted["status"], "accepted", "{accepted}");
+            let id = accepted["eventId"].as_str().unwrap().to_owned();
+            assert_eq!(stored(world.buffer.take()), [(id, TIMES[2].to_owned())]);
+            let rejected = like_in_a_batch(&world, TIMES[0]).await;
+            assert_eq!(rejected["problem"]["type"], "/problems/idempotency-key-reused", "{rejected}");
+            assert_eq!(rejected["status"], "rejected");
+            assert_eq!(world.buffer.take(), []);
+        }
+    }
+
+    /// What may be stored has used its key, whether the buffer says so or nobody hears in time.
+    #[tokio::test]
+    async fn what_may_be_stored_has_used_its_key() {
+        for fate in [Fate::Unknown, Fate::Silence] {
+            let world = World::new(&crate::HttpConfig { request_deadline_ms: 10, ..config() });
+            world.buffer.next([fate]);
+            let unknown = like(&world, TIMES[0]).await;
+            assert_eq!((unknown.told(), unknown.header("retry-after")), ((504, "outcome-unknown"), None));
+            assert_eq!(like(&world, TIMES[1]).await.told(), (422, "idempotency-key-reused"));
+            assert_eq!(world.buffer.take(), []);
+            let again = like(&world, TIMES[0]).await;
+            assert_eq!(again.told(), (202, ""), "{again:?}");
+            let id = again.body["eventId"].as_str().unwrap().to_owned();
+            assert_eq!(stored(world.buffer.take()), [(id, TIMES[0].to_owned())]);
+        }
+    }
+
+    /// A request of many events leaves its thread to others now and then, and not all the time.
+    #[tokio::test]
+    async fn others_get_their_turn_while_many_events_are_offered() {
+        let world = World::new(&config());
+        let turns = Arc::new(AtomicUsize::new(0));
+        let other = tokio::spawn({
+            let turns = Arc::clone(&turns);
+            async move {
+                loop {
+                    turns.fetch_add(1, Ordering::Relaxed);
+                    tokio::task::yield_now().await;
+                }
+            }
+        });
+        let events = vec![&b"{}"[..]; EVENTS_PER_TURN * 2 + 1];
+        assert_eq!(world.ingress.publish_all(&events).await.len(), events.len());
+        assert_eq!(turns.load(Ordering::Relaxed), 2);
+        other.abort();
+    }
+}

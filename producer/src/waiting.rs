@@ -205,72 +205,160 @@ async fn poll_while_needed(waiting: Weak<Waiting>) {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicUsize, Ordering};
-
     use floodgate_observe::Metrics;
-    use floodgate_schemas::{CharacterId, CouponId, LikerAccountId, TargetOcid};
-    use floodgate_store::{BoxFuture, Coupon, CouponCreated, ExpectationRow, NewCoupon, SchemaState};
+    use floodgate_schemas::examples::{at, event_id};
+    use floodgate_store::DecisionStatus;
 
     use super::*;
+    use crate::testing::Database;
 
-    /// Meets a bug at the first look-up; nothing is decided.
-    #[derive(Default)]
-    struct Database {
-        lookups: AtomicUsize,
+    const SOON: Duration = Duration::from_secs(30);
+    const NEVER: Duration = Duration::from_secs(3600);
+    const AT_ONCE: Duration = Duration::from_millis(1);
+
+    fn waiting(interval: Duration, max: usize) -> (Arc<Database>, Arc<Waiting>) {
+        let database = Arc::new(Database::default());
+        let metrics = Metrics::new().unwrap();
+        let waiting = Waiting::new(Arc::clone(&database) as _, interval, max, metrics.http.clone());
+        (database, waiting)
     }
 
-    fn away<'a, T: Send + 'a>() -> BoxFuture<'a, Result<T, ReadError>> {
-        Box::pin(async { Err(ReadError::Unavailable("away".to_owned())) })
+    fn decided(request: u64) -> Decision {
+        Decision {
+            request_id: event_id(request),
+            coupon_id: "c".to_owned().try_into().unwrap(),
+            user_id: "u".to_owned().try_into().unwrap(),
+            status: DecisionStatus::SoldOut,
+            rank: None,
+            decided_at: at(1),
+        }
     }
 
-    impl Reads for Database {
-        fn expectations(&self, _: CharacterId) -> BoxFuture<'_, Result<Vec<ExpectationRow>, ReadError>> {
-            away()
-        }
+    /// Whether a request that waits for so long is told a decision.
+    async fn is_decided(waiting: &Arc<Waiting>, request: u64, time: Duration) -> Result<bool, ReadError> {
+        let asked = tokio::time::timeout(SOON, waiting.decision(event_id(request), time)).await;
+        let found = asked.expect("nobody was told anything")?;
+        assert!(found.as_ref().is_none_or(|decision| decision.request_id == event_id(request)));
+        Ok(found.is_some())
+    }
 
-        fn coupon<'a>(&'a self, _: &'a CouponId) -> BoxFuture<'a, Result<Option<Coupon>, ReadError>> {
-            away()
-        }
+    fn nobody_waits(waiting: &Waiting) {
+        let state = waiting.state.lock();
+        assert_eq!((state.waiters.len(), state.count, waiting.metrics.waiters.get()), (0, 0, 0));
+    }
 
-        fn create_coupon<'a>(&'a self, _: &'a NewCoupon) -> BoxFuture<'a, Result<CouponCreated, ReadError>> {
-            away()
-        }
+    #[tokio::test]
+    async fn all_that_wait_are_looked_up_together_and_told_their_own() {
+        let (database, waiting) = waiting(Duration::from_millis(50), 4);
+        database.decisions.lock().extend([decided(1), decided(2)]);
+        let gate = Arc::new(Notify::new());
+        *database.gate.lock() = Some(Arc::clone(&gate));
+        let all = async {
+            tokio::join!(
+                is_decided(&waiting, 1, NEVER),
+                is_decided(&waiting, 2, NEVER),
+                is_decided(&waiting, 2, NEVER),
+                is_decided(&waiting, 3, AT_ONCE),
+            )
+        };
+        let look_on = async {
+            // the first look-up has begun
+            while database.lookups.lock().is_empty() {
+                tokio::task::yield_now().await;
+            }
+            assert_eq!(waiting.metrics.waiters.get(), 4);
+            assert_eq!(is_decided(&waiting, 1, NEVER).await, Ok(false), "too many wait");
+            assert_eq!(waiting.metrics.waiters_refused.get(), 1);
+            gate.notify_one();
+        };
+        let (told, ()) = tokio::join!(all, look_on);
+        assert_eq!(told, (Ok(true), Ok(true), Ok(true), Ok(false)));
+        assert_eq!(database.lookups.lock()[0], 3, "one query for all ids");
+        assert_eq!(waiting.metrics.wait_lookups.get() as usize, database.lookups.lock().len());
+        nobody_waits(&waiting);
+        // and once nobody waits nobody asks, until somebody comes again
+        tokio::time::timeout(SOON, async {
+            while waiting.state.lock().polling {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await
+        .unwrap();
+        assert_eq!(is_decided(&waiting, 1, NEVER).await, Ok(true));
+    }
 
-        fn decisions<'a>(&'a self, _: &'a [EventId]) -> BoxFuture<'a, Result<Vec<Decision>, ReadError>> {
-            Box::pin(async {
-                assert!(self.lookups.fetch_add(1, Ordering::Relaxed) > 0, "planted");
-                Ok(Vec::new())
-            })
-        }
+    /// A look-up says nothing to who came after it had begun, though it was for the same request.
+    #[tokio::test]
+    async fn nobody_is_answered_from_before_it_came() {
+        let (database, waiting) = waiting(Duration::from_millis(1), 10);
+        let gate = Arc::new(Notify::new());
+        *database.gate.lock() = Some(Arc::clone(&gate));
+        let late = async {
+            while database.lookups.lock().is_empty() {
+                tokio::task::yield_now().await;
+            }
+            // the first look-up, which found nothing, is answered once this one waits
+            let asked = is_decided(&waiting, 1, AT_ONCE);
+            let answer = async {
+                while waiting.state.lock().count < 2 {
+                    tokio::task::yield_now().await;
+                }
+                // for longer than the second one has
+                tokio::time::sleep(AT_ONCE * 20).await;
+                gate.notify_one();
+                while waiting.state.lock().count > 1 {
+                    tokio::task::yield_now().await;
+                }
+            };
+            tokio::join!(asked, answer).0
+        };
+        let first = async {
+            let found = is_decided(&waiting, 1, AT_ONCE).await;
+            database.decisions.lock().push(decided(1));
+            found
+        };
+        assert_eq!(tokio::join!(first, late), (Ok(false), Ok(true)));
+    }
 
-        fn like_count<'a>(&'a self, _: &'a TargetOcid) -> BoxFuture<'a, Result<u64, ReadError>> {
-            away()
+    /// Who has less time than lies between two look-ups gets one of its own, and does not wait for the next.
+    #[tokio::test]
+    async fn who_waits_for_less_than_the_interval_hurries_the_look_up() {
+        let interval = Duration::from_secs(10);
+        let (database, waiting) = waiting(interval, 10);
+        let began = std::time::Instant::now();
+        let patient = tokio::spawn({
+            let waiting = Arc::clone(&waiting);
+            async move { is_decided(&waiting, 1, NEVER).await }
+        });
+        while database.lookups.lock().is_empty() {
+            tokio::task::yield_now().await;
         }
+        assert_eq!(is_decided(&waiting, 2, AT_ONCE).await, Ok(false));
+        assert!(began.elapsed() < interval, "{:?}", began.elapsed());
+        assert_eq!(*database.lookups.lock(), [1, 2]);
+        waiting.over.cancel();
+        assert_eq!(patient.await.unwrap(), Ok(false));
+        nobody_waits(&waiting);
+        assert_eq!(is_decided(&waiting, 1, NEVER).await, Ok(false), "nobody should wait any more");
+        assert_eq!(waiting.metrics.waiters_refused.get(), 0);
+    }
 
-        fn liked<'a>(
-            &'a self,
-            _: &'a TargetOcid,
-            _: &'a LikerAccountId,
-        ) -> BoxFuture<'a, Result<bool, ReadError>> {
-            away()
-        }
-
-        fn schema_state(&self) -> BoxFuture<'_, Result<SchemaState, ReadError>> {
-            away()
-        }
+    #[tokio::test]
+    async fn a_database_that_is_away_is_told_when_the_time_is_over() {
+        let (database, waiting) = waiting(Duration::from_millis(1), 10);
+        let away = ReadError::Unavailable("away".to_owned());
+        *database.away.lock() = Some(away.clone());
+        assert_eq!(is_decided(&waiting, 1, Duration::from_millis(20)).await, Err(away));
+        assert!(database.lookups.lock().len() > 1, "it is asked as long as somebody waits");
     }
 
     /// The task that looks up for all of them runs again after a bug: or everybody would wait for nobody from then on.
     #[tokio::test]
     async fn a_bug_in_a_look_up_leaves_nobody_waiting() {
-        let database = Arc::new(Database::default());
-        let metrics = Metrics::new().unwrap();
-        let waiting =
-            Waiting::new(Arc::clone(&database) as _, Duration::from_millis(1), 10, metrics.http.clone());
-        let asked = waiting.decision(EventId::fresh(), Duration::from_millis(1));
-        let found = tokio::time::timeout(Duration::from_secs(30), asked).await;
-        assert!(matches!(found, Ok(Ok(None))));
-        assert!(database.lookups.load(Ordering::Relaxed) > 1);
+        let (database, waiting) = waiting(AT_ONCE, 10);
+        *database.bug_at_lookup.lock() = Some(1);
+        assert_eq!(is_decided(&waiting, 1, AT_ONCE).await, Ok(false));
+        assert!(database.lookups.lock().len() > 1);
         assert!(Parts::of_this_process().trouble().is_some(), "readiness says nothing");
     }
 }

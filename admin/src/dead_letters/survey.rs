@@ -73,7 +73,7 @@ impl Survey {
         Ok(Self {
             as_of: as_of.to_string(),
             total,
-            replayed: standings.replayed,
+            replayed,
             unreadable: index.unreadable,
             by_reason,
             truncated: (letters.len() as u64) < total,
@@ -166,4 +166,24 @@ pub fn find(strategy: &dyn Strategy, origin: EventOrigin) -> Result<Found, ScanE
         Ok::<_, ScanError>(())
     })?;
     Ok(Found { detail: found, unread: scan.unread })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Anybody may write to the topic: reasons without end take no memory without end.
+    #[test]
+    fn reasons_are_counted_by_name_as_far_as_there_is_room() {
+        let mut by_reason = BTreeMap::new();
+        let reasons: Vec<_> = (0..150).map(|number| number.to_string()).collect();
+        reasons.iter().for_each(|reason| count_reason(&mut by_reason, reason));
+        assert_eq!((by_reason.len(), by_reason["99"], by_reason["other"]), (101, 1, 50));
+        // what has its place keeps it
+        count_reason(&mut by_reason, "99");
+        assert_eq!((by_reason["99"], by_reason["other"]), (2, 50));
+        let mut long = BTreeMap::new();
+        count_reason(&mut long, &"x".repeat(81));
+        assert_eq!(long, [("x".repeat(80), 1)].into());
+    }
 }

@@ -162,6 +162,7 @@ mod tests {
     use floodgate_schemas::EventType;
 
     use super::*;
+    use crate::kafka::testing::Meeting;
     use crate::{Outcome, Receipts};
 
     const TOPIC: Topic = Topic::Events(EventType::Like);
@@ -206,6 +207,43 @@ mod tests {
         linger.handed_over();
         assert!(!linger.applies(0));
         assert!((0..4).all(|index| receipts.outcome(index) == Outcome::Stored));
+    }
+
+    /// A record that comes while others are handed over, and those of its request after it, when few are under way again
+    /// and each would go out at once: a thread hands over, another offers, and they meet at every step.
+    #[test]
+    fn what_comes_during_a_hand_over_is_not_overtaken_after_it() {
+        let linger = Linger::new(1, Duration::from_millis(1));
+        let receipts = Receipts::new(3);
+        let sent = Mutex::new(Vec::new());
+        let offer = |index: usize, unacknowledged| {
+            let in_flight = InFlight { receipt: receipts.receipt(index), bytes: index, route: 0 };
+            match linger.applies(unacknowledged) {
+                true => linger.keep(&record(None, None, &[]), in_flight, unacknowledged),
+                false => sent.lock().push(index),
+            }
+        };
+        let meeting = Meeting::default();
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                for _ in 0..2 {
+                    let mut gathered = linger.next(Instant::now(), Gathered::default());
+                    while let Err(unused) = gathered {
+                        gathered = linger.next(Instant::now(), unused);
+                    }
+                    gathered.ok().unwrap().drain(|_, in_flight| sent.lock().push(in_flight.bytes));
+                    meeting.come();
+                    linger.handed_over();
+                    meeting.come();
+                }
+            });
+            offer(0, 2);
+            meeting.take_place(|| offer(1, 0));
+            meeting.take_place(|| offer(2, 0));
+            meeting.take_place(|| {});
+            meeting.take_place(|| assert!(!linger.applies(0), "all are handed over"));
+        });
+        assert_eq!(*sent.lock(), [0, 1, 2]);
     }
 
     /// The pause is for records that may still come: when most of those who write at a time wait here it is over.

@@ -203,7 +203,48 @@ fn say(level: i32, facility: &str, message: &str) {
 /// What the unit tests of this folder share.
 #[cfg(test)]
 mod testing {
+    use std::sync::mpsc::{Receiver, Sender, channel};
+    use std::time::Duration;
+
+    use parking_lot::Mutex;
+
     use crate::{KafkaConfig, Strategy, TopicsConfig};
+
+    /// Two threads that meet: one comes and waits, the other does something meanwhile and lets it go on.
+    pub(super) struct Meeting {
+        come: Side,
+        go: Side,
+    }
+
+    type Side = (Sender<()>, Mutex<Receiver<()>>);
+
+    impl Default for Meeting {
+        fn default() -> Self {
+            let side = || {
+                let (sender, receiver) = channel();
+                (sender, Mutex::new(receiver))
+            };
+            Self { come: side(), go: side() }
+        }
+    }
+
+    impl Meeting {
+        /// Waits until the other let it go on.
+        pub(super) fn come(&self) {
+            self.come.0.send(()).unwrap();
+            self.go.1.lock().recv_timeout(LATEST).expect("was not let go on");
+        }
+
+        /// Waits until the other has come, and lets it go on after `meanwhile`.
+        pub(super) fn take_place<T>(&self, meanwhile: impl FnOnce() -> T) -> T {
+            self.come.1.lock().recv_timeout(LATEST).expect("nobody came");
+            let done = meanwhile();
+            self.go.0.send(()).unwrap();
+            done
+        }
+    }
+
+    const LATEST: Duration = Duration::from_secs(30);
 
     pub(super) fn config(brokers: String) -> KafkaConfig {
         KafkaConfig {

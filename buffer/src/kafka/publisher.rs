@@ -52,29 +52,40 @@ pub(super) struct KafkaPublisher {
     pub(super) planted: Planted,
 }
 
-/// A panic that a test plants in one of the parts.
+/// What a test plants in the parts, such as a panic: each happens once.
 #[cfg(test)]
 #[derive(Default)]
-pub(super) struct Planted(Mutex<Option<Part>>);
+pub(super) struct Planted(Mutex<Vec<(Part, PlantedAct)>>);
+
+#[cfg(test)]
+type PlantedAct = Box<dyn FnOnce() + Send>;
 
 #[cfg(test)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Part {
     Probe,
     Linger,
+    /// All that gathered is with librdkafka, and is not said to be.
+    HandingOver,
+    /// It is said to be.
+    HandedOver,
     Delivery,
 }
 
 #[cfg(test)]
 impl Planted {
-    fn plant(&self, part: Part) {
-        *self.0.lock() = Some(part);
+    fn plant(&self, part: Part, act: impl FnOnce() + Send + 'static) {
+        self.0.lock().push((part, Box::new(act)));
     }
 
-    /// Panics, once, if it is planted here.
+    /// Does what is planted here.
     pub(super) fn meet(&self, part: Part) {
-        let taken = self.0.lock().take_if(|planted| *planted == part);
-        assert!(taken.is_none(), "planted in {part:?}");
+        let mut planted = self.0.lock();
+        let here = planted.iter().position(|(at, _)| *at == part).map(|index| planted.remove(index));
+        drop(planted);
+        if let Some((_, act)) = here {
+            act();
+        }
     }
 }
 
@@ -262,7 +273,11 @@ fn hand_over_while_alive(publisher: &Weak<KafkaPublisher>) {
             }
         });
         drop((undone, current));
+        #[cfg(test)]
+        publisher.planted.meet(Part::HandingOver);
         publisher.linger.handed_over();
+        #[cfg(test)]
+        publisher.planted.meet(Part::HandedOver);
         spare = gathered;
     }
 }

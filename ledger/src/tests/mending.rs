@@ -1,6 +1,6 @@
 //! What is missing is brought back, and what differs is set.
 
-use floodgate_buffer::{EventOrigin, Partition};
+use floodgate_buffer::EventOrigin;
 
 use super::*;
 use crate::Reapplied;

@@ -1,6 +1,8 @@
 //! Checks of small logs in memory against a real database: classes, expired records, and going on after any death.
 
 mod mending;
+mod resetting;
+mod whole;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -8,7 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use floodgate_buffer::contract::in_memory;
 use floodgate_buffer::{
-    BatchLimits, GroupLag, Header, Offset, Outcome, Receipts, Record, Strategy, Topic, TopicNames,
+    BatchLimits, GroupLag, Header, Offset, Outcome, Partition, Receipts, Record, Strategy, Topic, TopicNames,
 };
 use floodgate_schemas::LikeAction::{Like as On, Unlike as Off};
 use floodgate_schemas::codec::encode;
@@ -386,4 +388,19 @@ async fn a_state_keeps_its_ends() {
     (shorter.partitions[0].end, shorter.partitions[0].readable) = (Offset(2), Offset(2));
     let refused = begin(&mut bench.state(), at(0), std::slice::from_ref(&shorter));
     assert!(matches!(refused, Err(VerifyError::State(_))), "{refused:?}");
+    // so is one of other partitions, or of more or fewer of them
+    let mut other = longer;
+    other.partitions[0].partition = Partition(3);
+    let refused = begin(&mut bench.state(), at(0), std::slice::from_ref(&other));
+    assert!(matches!(refused, Err(VerifyError::State(_))), "{refused:?}");
+    let mut state = bench.state_in(&bench.folder.path().join("other"));
+    begin(&mut state, at(0), std::slice::from_ref(&other)).unwrap();
+    assert_eq!(state.progress.types[0][0].partition, 3);
+    begin(&mut state, at(0), std::slice::from_ref(&other)).unwrap();
+    let mut more = other.clone();
+    more.partitions.push(other.partitions[0].clone());
+    for others in [&[][..], &[other.clone(), other], &[more]] {
+        let refused = begin(&mut state, at(0), others);
+        assert!(matches!(refused, Err(VerifyError::State(_))), "{refused:?}");
+    }
 }

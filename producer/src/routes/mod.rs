@@ -5,6 +5,8 @@ mod events;
 mod expectations;
 mod health;
 mod likes;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 

@@ -139,6 +139,27 @@ fn letters_show_what_their_bytes_stand_for() {
     assert!(show(3).is_none());
 }
 
+/// All are counted, also those that only a newer build can read, and the newest are told.
+#[test]
+fn all_letters_are_counted_and_the_newest_are_told() {
+    let world = World::new();
+    for (offset, failed_at) in (0..).zip([3, 1, 4, 2, 5]) {
+        world.put(&Write { offset, failed_at, ..Write::default() });
+    }
+    world.put(&Write { offset: 5, reason: "other", value: b"\xc3\x01newer builds", ..Write::default() });
+    let replayed = (&b"floodgate-dlq-replayed-at"[..], Some(&b"2026-11-21T11:00:00Z"[..]));
+    world.put(&Write { offset: 0, failed_at: 3, behind: vec![replayed], ..Write::default() });
+    for (limit, told) in [(6, &[5, 1, 3, 0, 2, 4][..]), (7, &[5, 1, 3, 0, 2, 4]), (3, &[0, 2, 4]), (0, &[])] {
+        let survey = world.survey(&[], limit);
+        assert_eq!((survey.total, survey.replayed, survey.truncated), (6, 1, limit < 6), "{survey:?}");
+        assert_eq!(survey.by_reason, [("bad-row".to_owned(), 5), ("other".to_owned(), 1)].into());
+        let letters =
+            survey.letters.iter().map(|letter| (letter.origin.to_string(), letter.replayed_at.is_some()));
+        let wanted = told.iter().map(|offset| (format!("{LIKES}/0/{offset}"), *offset == 0));
+        assert_eq!(letters.collect::<Vec<_>>(), wanted.collect::<Vec<_>>());
+    }
+}
+
 #[test]
 fn a_reading_keeps_its_limits() {
     let world = World::new();

@@ -7,8 +7,8 @@ use rdkafka::producer::DefaultProducerContext;
 use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 
 use super::*;
-use crate::kafka::testing;
-use crate::{KafkaConfig, Outcome, Receipts, Strategy};
+use crate::kafka::testing::{self, Meeting};
+use crate::{KafkaConfig, Offset, Outcome, Partition, Receipts, Strategy};
 
 fn outcome_of_one(publisher: &KafkaPublisher) -> Result<Outcome, Refused> {
     let receipts = Receipts::new(1);
@@ -141,16 +141,17 @@ fn values(strategy: &crate::kafka::Kafka, seed: u64) -> Vec<usize> {
     }
     found
 }
+
 /// A broker that takes records, and a publisher that is ready.
 fn on_a_mock(
     config: impl FnOnce(KafkaConfig) -> KafkaConfig,
-) -> (MockCluster<'static, DefaultProducerContext>, Arc<KafkaPublisher>) {
+) -> (MockCluster<'static, DefaultProducerContext>, crate::kafka::Kafka, Arc<KafkaPublisher>) {
     let cluster = MockCluster::new(1).unwrap();
     let strategy = testing::strategy_with(&config(testing::config(cluster.bootstrap_servers())));
     strategy.names.topics.iter().for_each(|name| cluster.create_topic(name, 1, 1).unwrap());
     let publisher = KafkaPublisher::start(&strategy.settings, &strategy.names, &strategy.topics).unwrap();
     wait_ready(&publisher);
-    (cluster, publisher)
+    (cluster, strategy, publisher)
 }
 
 fn wait_ready(publisher: &KafkaPublisher) {
@@ -165,7 +166,7 @@ fn wait_ready(publisher: &KafkaPublisher) {
 #[tokio::test(flavor = "multi_thread")]
 async fn parts_that_panic_leave_no_receipt_open() {
     // every record gathers
-    let (_cluster, publisher) =
+    let (_cluster, _, publisher) =
         on_a_mock(|config| KafkaConfig { linger_above_events: 0, linger_ms: 5, ..config });
     let panics = |part: &str| {
         let all = Parts::of_this_process().panics();
@@ -175,7 +176,7 @@ async fn parts_that_panic_leave_no_receipt_open() {
         [(Part::Linger, "kafka-linger"), (Part::Probe, "kafka-probe"), (Part::Delivery, "kafka-delivery")]
     {
         let before = panics(name);
-        publisher.planted.plant(part);
+        publisher.planted.plant(part, move || panic!("planted in {part:?}"));
         publisher.deliveries.look_now();
         // three at a time, so that some gather
         let receipts = Receipts::new(3);
@@ -199,10 +200,44 @@ async fn parts_that_panic_leave_no_receipt_open() {
     }
 }
 
+/// Events of one request, and of one key, are in the log in the order they came, also where the first of them gathers
+/// while others are handed over and few are under way when the next one comes.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_comes_during_a_hand_over_is_not_overtaken_after_it() {
+    let (_cluster, strategy, publisher) =
+        on_a_mock(|config| KafkaConfig { linger_above_events: 10, linger_ms: 1, ..config });
+    let meeting = Arc::new(Meeting::default());
+    for part in [Part::HandingOver, Part::HandedOver] {
+        let meeting = Arc::clone(&meeting);
+        publisher.planted.plant(part, move || meeting.come());
+    }
+    let receipts = Receipts::new(3);
+    let offer = |index: usize| {
+        let value = index.to_string();
+        let topic = Topic::Events(EventType::Like);
+        let record = Record { topic, key: Some(b"k"), value: Some(value.as_bytes()), headers: &[] };
+        publisher.offer(&record, receipts.receipt(index)).unwrap();
+    };
+    // others that are under way: what comes meanwhile gathers
+    (0..20).for_each(|_| _ = publisher.admit(0).unwrap());
+    offer(0);
+    meeting.take_place(|| {
+        (0..20).for_each(|_| publisher.counts.release(0));
+        offer(1);
+    });
+    meeting.take_place(|| offer(2));
+    tokio::time::timeout(Duration::from_secs(30), receipts.all()).await.expect("a receipt is left open");
+    // a mocked broker does not say where its log begins and ends
+    let mut log = strategy.log(Topic::Events(EventType::Like)).unwrap();
+    let chunk = log.read(Partition(0), Offset(0)..Offset(3), 3).unwrap();
+    let values: Vec<_> = chunk.batch.iter().filter_map(|record| record.value).collect();
+    assert_eq!(values, [b"0", b"1", b"2"]);
+}
+
 /// Readiness is about deliveries: a cluster that answers every question and takes no record is not ready, and is when it does.
 #[tokio::test(flavor = "multi_thread")]
 async fn readiness_follows_deliveries() {
-    let (cluster, publisher) = on_a_mock(|config| config);
+    let (cluster, _, publisher) = on_a_mock(|config| config);
     let refusals = [RDKafkaRespErr::RD_KAFKA_RESP_ERR_INVALID_TIMESTAMP; 40];
     cluster.request_errors(RDKafkaApiKey::Produce, &refusals);
     let mut outcomes = Vec::new();
