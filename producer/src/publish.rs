@@ -286,7 +286,9 @@ mod tests {
             world.buffer.next([fate]);
             let unknown = like(&world, TIMES[0]).await;
             assert_eq!((unknown.told(), unknown.header("retry-after")), ((504, "outcome-unknown"), None));
-            assert_eq!(like(&world, TIMES[1]).await.told(), (422, "idempotency-key-reused"));
+            let reused = like(&world, TIMES[1]).await;
+            assert_eq!(reused.told(), (422, "idempotency-key-reused"));
+            assert_eq!(reused.body["field"], "Idempotency-Key");
             assert_eq!(world.buffer.take(), []);
             let again = like(&world, TIMES[0]).await;
             assert_eq!(again.told(), (202, ""), "{again:?}");

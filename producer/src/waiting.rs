@@ -348,8 +348,15 @@ mod tests {
         let (database, waiting) = waiting(Duration::from_millis(1), 10);
         let away = ReadError::Unavailable("away".to_owned());
         *database.away.lock() = Some(away.clone());
-        assert_eq!(is_decided(&waiting, 1, Duration::from_millis(20)).await, Err(away));
-        assert!(database.lookups.lock().len() > 1, "it is asked as long as somebody waits");
+        let patient = tokio::spawn({
+            let waiting = Arc::clone(&waiting);
+            async move { is_decided(&waiting, 1, NEVER).await }
+        });
+        assert_eq!(is_decided(&waiting, 2, AT_ONCE).await, Err(away));
+        // it is asked as long as somebody waits, who is told when it is back
+        database.decisions.lock().push(decided(1));
+        *database.away.lock() = None;
+        assert_eq!(patient.await.unwrap(), Ok(true));
     }
 
     /// The task that looks up for all of them runs again after a bug: or everybody would wait for nobody from then on.
