@@ -4,6 +4,8 @@
 
 mod support;
 
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 
 use anyhow::{Result, ensure};
@@ -156,6 +158,33 @@ fn an_unfit_database_is_refused_in_words() {
         refused("encoding is LATIN1")?;
         let ended = world.command_with(&["run"], &[("buffer.strategy", "in-memory")])?;
         ensure!(ended.code == 1 && ended.stderr.contains("encoding is LATIN1"), "{ended:?}");
+        Ok(())
+    });
+}
+
+/// The same of a file that may only be read.
+#[test]
+fn a_file_that_takes_no_writes_is_refused_in_words() {
+    let world = World::empty().unwrap();
+    run(|| {
+        world.succeed(&["migrate"])?;
+        let any = [("http.listen", "127.0.0.1:0"), ("admin.listen", "127.0.0.1:0")];
+        // SQLite gives the files beside it the same mode
+        let allow = |mode: u32| -> Result<()> {
+            for file in std::fs::read_dir(world.folder())? {
+                std::fs::set_permissions(file?.path(), Permissions::from_mode(mode))?;
+            }
+            Ok(())
+        };
+        allow(0o444)?;
+        for (command, code) in [(&["config", "--check"][..], 2), (&["migrate"], 1), (&["run"], 1)] {
+            let ended = world.command_bound_by_modes(command, &any)?;
+            let told = ended.stderr.contains("the file, or its folder, is not writable");
+            ensure!(ended.code == code && told, "{command:?}: {ended:?}");
+        }
+        allow(0o644)?;
+        let ended = world.command_bound_by_modes(&["config", "--check"], &any)?;
+        ensure!(ended.code == 0, "{ended:?}");
         Ok(())
     });
 }

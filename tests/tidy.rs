@@ -193,6 +193,28 @@ fn planted_bugs_still_apply() {
     assert!(planted >= 12, "{planted} planted bugs");
 }
 
+/// Every fault scenario says what it shows and what it does not.
+#[test]
+fn the_fault_suite_describes_every_scenario() {
+    let text = fs::read_to_string(root().join("docs/faults.md")).unwrap();
+    let (described, _) = text.split_once("<!-- table -->").expect("no place for the table");
+    let mut scenarios = 0;
+    for (file, source) in sources(&["tests/faults"]) {
+        for call in source.split("scenario(\"").skip(1) {
+            let mut words = call.split('"');
+            let (number, name) = (words.next().unwrap(), words.nth(1).unwrap());
+            let row = format!("\n| {number} | `{name}` |");
+            assert!(described.contains(&row), "docs/faults.md says nothing of {number}, {name} of {file}");
+            scenarios += 1;
+        }
+    }
+    assert_eq!(
+        described.matches("\n| ").count(),
+        scenarios + 2,
+        "there are rows of none, but 8 in buffer/ and the head"
+    );
+}
+
 /// Whoever reads the code map finds every room in it.
 #[test]
 fn architecture_names_every_crate_and_stays_short() {

@@ -96,7 +96,7 @@ pub struct Doubt {
     pub of: &'static str,
     /// The topic's full name.
     #[serde(skip)]
-    topic: String,
+    pub(crate) topic: String,
     /// The group that was to apply it.
     pub group: String,
     /// How many events, records or offsets it is about.

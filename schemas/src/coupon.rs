@@ -71,7 +71,8 @@ impl Event for CouponIssue {
 
     fn codec() -> &'static Codec<Self> {
         // avro/coupon_issue.avsc
-        static CODEC: Codec<CouponIssue> = Codec::of(&[Written::under(0x7dfd_53cc_a5cf_a60c, CouponIssue::read)]);
+        static CODEC: Codec<CouponIssue> =
+            Codec::of(&[Written::under(0x7dfd_53cc_a5cf_a60c, CouponIssue::read)]);
         &CODEC
     }
 

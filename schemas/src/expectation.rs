@@ -169,7 +169,8 @@ impl Event for ExpectationWrite {
 
     fn codec() -> &'static Codec<Self> {
         // avro/expectation_write.avsc
-        static CODEC: Codec<ExpectationWrite> = Codec::of(&[Written::under(0x4470_620c_8a00_bc6f, ExpectationWrite::read)]);
+        static CODEC: Codec<ExpectationWrite> =
+            Codec::of(&[Written::under(0x4470_620c_8a00_bc6f, ExpectationWrite::read)]);
         &CODEC
     }
 

@@ -82,6 +82,7 @@ mod tests {
             ("floodgate.db", "must begin with sqlite:// or postgres://"),
             ("sqlite://", "names no file"),
             ("sqlite://:memory:", "in memory"),
+            ("sqlite://floodgate.db?mode=ro", "takes no parameters"),
             ("postgres://ann:secret@db:port/x", "invalid port number"),
             ("postgres://ann:secret@db/x?sslmode=secret", "ssl_mode"),
         ] {

@@ -2,8 +2,9 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+use std::path::Path;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use floodgate_schemas::examples::{at, like};
 use floodgate_schemas::{Like, LikeAction};
@@ -253,15 +254,28 @@ async fn a_file_that_is_moved_is_not_written_to() {
     );
 }
 
+/// How often this process has a file open.
+fn times_open(file: &Path) -> usize {
+    let open = std::fs::read_dir("/proc/self/fd").unwrap().map(Result::unwrap);
+    open.filter(|entry| std::fs::read_link(entry.path()).is_ok_and(|to| to == file)).count()
+}
+
 /// A file in place of another is seen also where it comes while a batch is under way.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_file_that_is_moved_under_a_batch_has_nothing_reported_as_applied() {
     let sqlite = migrated().await;
     let mut holder = sqlite.connect().await;
     sqlx::raw_sql("BEGIN IMMEDIATE").execute(&mut holder).await.unwrap();
+    let file = sqlite.folder.path().join("floodgate.db").canonicalize().unwrap();
+    let before = times_open(&file);
     let (applied, ()) = tokio::join!(apply(&sqlite.store), async {
-        // the batch waits for the lock, or comes to it only now: either way it began with the file in its place or finds none
-        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+        // the batch has the file open, and can do no more than wait for the lock
+        let opens = async {
+            while times_open(&file) == before {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(10), opens).await.expect("the batch opens the file");
         move_away(&sqlite, "floodgate.db", "gone.db");
         sqlx::raw_sql("ROLLBACK").execute(&mut holder).await.unwrap();
     });

@@ -6,7 +6,7 @@ use anyhow::{Context, Result, ensure};
 use floodgate_testkit::{PostgresOptions, wait};
 use serde_json::Value;
 
-use crate::logs::{GROUP, PARTITIONS, TOPIC, like, named, named_in, wait_applied};
+use crate::likes::{GROUP, PARTITIONS, TOPIC, like, named, named_in, wait_applied};
 use crate::scenario::{Pace, kafka, scenario};
 use crate::support::load::LoadOptions;
 use crate::support::topic::put;

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
-use crate::logs::{PARTITIONS, TOPIC, lag_of, like, named_in, wait_applied};
+use crate::likes::{PARTITIONS, TOPIC, lag_of, like, named_in, wait_applied};
 use crate::scenario::{Pace, Round, scenario, servers};
 use crate::support::topic::{put_all, read_all};
 use crate::support::world::{DRAINED, Ended, World};

@@ -12,8 +12,8 @@ use crate::support::node::Node;
 /// refused at once, nothing breaks, and memory keeps its bound. How much is taken and how fast refusals are the bench tells
 /// (A7): here clients, broker and other tests share the machine.
 #[test]
-fn twice_the_capacity() {
-    scenario("overload", "twice_the_capacity", Pace::Slow, servers, |round| {
+fn more_clients_than_the_queue_takes() {
+    scenario("overload", "more_clients_than_the_queue_takes", Pace::Slow, servers, |round| {
         // about so many events go through a link of so many kilobytes a second, and so few may wait that those who write
         // are more on any machine
         let (kb_per_second, writes, queue) =

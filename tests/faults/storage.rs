@@ -136,8 +136,8 @@ fn world_with_login<'r>(round: &'r Round<'r>) -> Result<(std::sync::Arc<World>, 
     Ok((world, permissions))
 }
 
-/// Write, and all that a topic can be seen with, and the groups, one after the other: unready with the reason, which is told
-/// once and nowhere taken for silence, and well again when the permission is back, without a write that would show it.
+/// Write, and then all that a topic can be seen with as well: unready with the reason, which is nowhere taken for a missing topic,
+/// and well again when the permission is back, without a write that would show it.
 #[test]
 fn permissions_withdrawn() {
     scenario("39", "permissions_withdrawn", Pace::Slow, secured, |round| {

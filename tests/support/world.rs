@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -113,13 +114,11 @@ impl World {
 
     /// Sets a configuration key for what is started from here on.
     pub fn set(&self, key: &str, value: impl Into<String>) {
-        let name = format!("FLOODGATE__{}", key.to_uppercase().replace('.', "__"));
-        self.settings.lock().unwrap().insert(name, value.into());
+        self.settings.lock().unwrap().insert(variable(key), value.into());
     }
 
     pub fn setting(&self, key: &str) -> String {
-        let name = format!("FLOODGATE__{}", key.to_uppercase().replace('.', "__"));
-        self.settings.lock().unwrap().get(&name).cloned().unwrap_or_default()
+        self.settings.lock().unwrap().get(&variable(key)).cloned().unwrap_or_default()
     }
 
     /// A topic's or group's name with this world's prefix.
@@ -140,9 +139,21 @@ impl World {
     /// The same with more settings.
     pub fn command_with(&self, args: &[&str], settings: &[(&str, &str)]) -> Result<Ended> {
         let mut command = self.binary(args);
-        for (key, value) in settings {
-            command.env(format!("FLOODGATE__{}", key.to_uppercase().replace('.', "__")), value);
-        }
+        command.envs(settings.iter().map(|(key, value)| (variable(key), value)));
+        self.end(args, command)
+    }
+
+    /// The same without the right of root to write whatever it likes: what may be written is what files' modes say.
+    pub fn command_bound_by_modes(&self, args: &[&str], settings: &[(&str, &str)]) -> Result<Ended> {
+        let is_root = std::fs::metadata("/proc/self")?.uid() == 0;
+        let program = env!("CARGO_BIN_EXE_floodgate");
+        let without = ["setpriv", "--bounding-set=-dac_override", program];
+        let mut command = self.program(if is_root { &without } else { &without[2..] }, args);
+        command.envs(settings.iter().map(|(key, value)| (variable(key), value)));
+        self.end(args, command)
+    }
+
+    fn end(&self, args: &[&str], command: Command) -> Result<Ended> {
         let name = args.first().copied().unwrap_or("floodgate").replace('/', "-");
         let process = Process::spawn(&name, command, self.logs.path())?;
         let exit = process.wait_exit(COMMAND)?;
@@ -208,8 +219,13 @@ impl World {
     }
 
     fn binary(&self, args: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_floodgate"));
-        command.args(args).current_dir(self.folder()).env_clear();
+        self.program(&[env!("CARGO_BIN_EXE_floodgate")], args)
+    }
+
+    /// The binary, or something that runs it.
+    fn program(&self, program: &[&str], args: &[&str]) -> Command {
+        let mut command = Command::new(program[0]);
+        command.args(&program[1..]).args(args).current_dir(self.folder()).env_clear();
         command.env("PATH", std::env::var_os("PATH").unwrap_or_default()).env("RUST_BACKTRACE", "1");
         command.envs(&*self.settings.lock().unwrap());
         command
@@ -348,6 +364,11 @@ impl Drop for World {
             self.tell_logs();
         }
     }
+}
+
+/// The environment's name of a configuration key.
+fn variable(key: &str) -> String {
+    format!("FLOODGATE__{}", key.to_uppercase().replace('.', "__"))
 }
 
 /// A test's body: what it returns as an error is told before its world's logs are.

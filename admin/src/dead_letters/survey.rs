@@ -73,7 +73,7 @@ impl Survey {
         Ok(Self {
             as_of: as_of.to_string(),
             total,
-            replayed,
+            replayed: standings.replayed,
             unreadable: index.unreadable,
             by_reason,
             truncated: (letters.len() as u64) < total,

@@ -18,7 +18,7 @@ use rdkafka::types::RDKafkaErrorCode;
 use super::ASK_TIMEOUT;
 use super::cause::Asking;
 use super::client::ClientSettings;
-use super::native::poll::{Events, Polled, Record, Trouble};
+use super::native::poll::{Events, Polled, Record, Trouble, add};
 use super::position::{Hold, Position, Unplaced};
 use super::rebalance::{COMMIT_RETRY, MemberContext};
 use super::subscription::{Phase, Shared};
@@ -160,9 +160,13 @@ impl Owner {
 
     /// There is nothing more in a partition up to this offset.
     fn reach(&self, partition: Partition, offset: Offset) {
-        if let Some(position) = self.shared.state.lock().owned.get_mut(&partition)
-            && position.hold == Hold::None
-        {
+        let mut state = self.shared.state.lock();
+        let Some(position) = state.owned.get_mut(&partition) else { return };
+        if position.hold == Hold::SetBack(Offset(i64::MAX)) {
+            // it is read again, and nothing had been read that could be passed over
+            position.hold = Hold::None;
+        }
+        if position.hold == Hold::None {
             position.reaches(offset);
         }
     }
@@ -242,13 +246,14 @@ impl Owner {
             let held = state.owned.iter().filter(|(_, position)| position.hold != Hold::None);
             held.map(|(partition, position)| (*partition, position.clone())).collect()
         };
-        for (partition, Position { hold, done, read, .. }) in held {
+        for (partition, position) in held {
+            let Position { hold, done, read, .. } = position;
             // while the batch is full everything is paused anyway
             let (outcome, next) = match hold {
                 Hold::Wanted(until) => (self.pause_one(partition), Hold::Paused(until)),
                 Hold::Paused(until) if until <= now && !self.paused && !self.is_in_work(partition) => {
                     let below = if done < read { read } else { Offset(i64::MAX) };
-                    (self.set_back(partition, done), Hold::SetBack(below))
+                    (self.set_back(partition, done, position.epoch_of_done()), Hold::SetBack(below))
                 }
                 // librdkafka may pass over a resumption without a word
                 Hold::SetBack(_) if !self.paused => (self.resume_one(partition), hold),
@@ -290,17 +295,25 @@ impl Owner {
         self.consumer.resume(&self.one(partition, rdkafka::Offset::Invalid)?)
     }
 
-    pub(super) fn set_back(&self, partition: Partition, to: Offset) -> KafkaResult<()> {
-        let list = || self.one(partition, rdkafka::Offset::Offset(to.0));
-        let sought = self.consumer.seek_partitions(list()?, ASK_TIMEOUT)?;
-        let outcome = sought.elements().iter().try_for_each(|element| element.error());
-        match outcome.as_ref().map_err(KafkaError::rdkafka_error_code) {
-            // librdkafka gives up on a partition whose position it cannot use: it takes it again as a new one
-            Err(Some(RDKafkaErrorCode::State)) => {
+    /// Reads a partition from there, if the log before it is the one that a leader of this epoch wrote.
+    fn set_back(&self, partition: Partition, to: Offset, leader_epoch: Option<i32>) -> KafkaResult<()> {
+        let list = || {
+            let mut list = TopicPartitionList::new();
+            add(&mut list, &self.consumer.context().topic, partition, (to, leader_epoch), "")?;
+            Ok::<_, KafkaError>(list)
+        };
+        let seek = || {
+            let sought = self.consumer.seek_partitions(list()?, ASK_TIMEOUT)?;
+            sought.elements().iter().try_for_each(|element| element.error())
+        };
+        match seek() {
+            // librdkafka gives up on a partition whose position it cannot use: it takes it again as a new one, unchecked
+            Err(error) if error.rdkafka_error_code() == Some(RDKafkaErrorCode::State) => {
                 self.consumer.incremental_unassign(&list()?)?;
                 self.consumer.incremental_assign(&list()?)?;
+                leader_epoch.map_or(Ok(()), |_| seek())?;
             }
-            _ => outcome?,
+            outcome => outcome?,
         }
         self.resume_one(partition)
     }
@@ -344,7 +357,7 @@ impl Owner {
                 tracing::debug!(group, code = %trouble.code, at = ?trouble.at, "the consumer met an error: {}", trouble.reason);
             }
             Judgement::Fails(reason) => self.shared.fail(reason),
-            Judgement::AnotherLog(partition) => self.read_from_start(partition),
+            Judgement::AnotherLog(partition, reason) => self.read_from_start(partition, &reason),
             Judgement::Stands(partition, offset, reason) => self.stand(partition, offset, reason),
         }
     }
@@ -369,13 +382,19 @@ impl Owner {
     }
 
     /// A partition's log is not the one it was read from.
-    fn read_from_start(&self, partition: Partition) {
+    fn read_from_start(&self, partition: Partition, reason: &str) {
+        let context = self.consumer.context();
         let mut state = self.shared.state.lock();
-        if let Some(position) = state.owned.get_mut(&partition) {
-            position.hold = Hold::Unplaced;
-            state.unplaced.insert(partition, Unplaced::AnotherLog);
-            state.forget_work(partition);
-        }
+        let Some(position) = state.owned.get_mut(&partition) else { return };
+        position.hold = Hold::Unplaced;
+        let read = position.read;
+        state.unplaced.insert(partition, Unplaced::AnotherLog(read));
+        state.forget_work(partition);
+        drop(state);
+        tracing::error!(
+            group = context.group, topic = context.topic, %partition, %read,
+            "the log was cut below offset {read}, up to which it was read: {reason}"
+        );
     }
 
     fn commit_if_due(&mut self) {

@@ -200,8 +200,8 @@ pub(super) enum Finding {
     NeverCommitted,
     /// Records expired before they were read.
     ExpiredUnread(Range<Offset>),
-    /// The commit is of a log that is there no more: this one is read from its start, with these numbers.
-    AnotherLog(Range<Offset>),
+    /// The position is of a log that is there no more: this one is read from its start, with these numbers.
+    AnotherLog { position: Offset, log: Range<Offset> },
     /// Another program set the offset.
     SetByOthers,
 }
@@ -226,7 +226,7 @@ pub(super) fn place(committed: Option<&Committed>, topic: Option<&TopicId>, log:
         CommitMark::Ours(None) | CommitMark::Foreign => false,
     };
     if is_another || *next > log.end {
-        return from_start(Finding::AnotherLog(log.clone()));
+        return from_start(Finding::AnotherLog { position: *next, log: log.clone() });
     }
     if *next < log.start {
         return from_start(Finding::ExpiredUnread(*next..log.start));
@@ -251,10 +251,10 @@ pub(super) fn tell(group: &str, topic: &str, partition: Partition, place: &Place
             %group, %topic, %partition, missing_from = %start, missing_until = %end, missing = end.0 - start.0,
             "records expired before they were read: offsets {start} up to {end} are missing"
         ),
-        Some(Finding::AnotherLog(Range { start, end })) => tracing::error!(
-            %group, %topic, %partition, %start, %end,
-            "the committed offset is of a log that is there no more (the topic was made anew, or its end was lost): reading \
-             this one from its start, {start}; what was there before and not applied is lost"
+        Some(Finding::AnotherLog { position, log: Range { start, end } }) => tracing::error!(
+            %group, %topic, %partition, %position, %start, %end,
+            "the position {position} is of a log that is there no more (the topic was made anew, or its end was lost): reading \
+             this one, which ends at {end}, from its start, {start}; what was there before and not applied is lost"
         ),
         Some(Finding::SetByOthers) => tracing::warn!(
             %group, %topic, %partition, %from,
@@ -316,6 +316,10 @@ mod tests {
         TopicId::new(text)
     }
 
+    fn another(position: i64) -> Option<Finding> {
+        Some(Finding::AnotherLog { position: Offset(position), log: Offset(10)..Offset(20) })
+    }
+
     fn found(offset: i64, mark: CommitMark) -> (i64, Option<Finding>) {
         let committed = Committed { offset: Offset(offset), leader_epoch: Some(3), mark };
         let place = place(Some(&committed), id("now").as_ref(), Offset(10)..Offset(20));
@@ -335,13 +339,12 @@ mod tests {
         for inside in [10, 15, 20] {
             assert_eq!(found(inside, ours()), (inside, None));
         }
-        assert_eq!(found(21, ours()), (10, Some(Finding::AnotherLog(Offset(10)..Offset(20)))));
+        assert_eq!(found(21, ours()), (10, another(21)));
     }
 
     #[test]
     fn a_position_of_another_log_is_none() {
-        let log = Offset(10)..Offset(20);
-        assert_eq!(found(15, CommitMark::Ours(id("before"))), (10, Some(Finding::AnotherLog(log))));
+        assert_eq!(found(15, CommitMark::Ours(id("before"))), (10, another(15)));
         assert_eq!(found(15, CommitMark::Foreign), (15, Some(Finding::SetByOthers)));
         assert_eq!(found(15, CommitMark::Ours(None)), (15, None), "a cluster without ids");
     }

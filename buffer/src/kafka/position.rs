@@ -35,8 +35,8 @@ pub(super) struct Position {
 pub(super) enum Unplaced {
     /// Its bounds were not told when it was assigned. With what the group committed.
     Assigned(Option<Committed>),
-    /// Its log is another one than it was read from: it is read from its start.
-    AnotherLog,
+    /// Its log is another one than it was read from, up to there: it is read from its start.
+    AnotherLog(Offset),
 }
 
 /// Whether a partition is held, and how far the thread is with it.

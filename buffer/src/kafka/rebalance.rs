@@ -170,7 +170,13 @@ impl MemberContext {
         for (partition, place) in places.known {
             add(&mut list, &self.topic, partition, (place.offset, place.leader_epoch), "")?;
             self.note(&mut state.incidents, partition, &place);
-            state.owned.insert(partition, Position::at(place.offset, place.leader_epoch));
+            let mut position = Position::at(place.offset, place.leader_epoch);
+            if place.leader_epoch.is_some() {
+                // librdkafka asks whether the log was cut where it seeks, not where it is assigned: the thread seeks
+                paused.add_partition(&self.topic, partition.0);
+                position.hold = Hold::Paused(tokio::time::Instant::now());
+            }
+            state.owned.insert(partition, position);
         }
         for (partition, leader, error, committed) in places.unknown {
             // where it is assigned does not matter: it is paused, and set to its place once that is known
@@ -205,7 +211,7 @@ impl MemberContext {
         incidents.extend(match &place.finding {
             None | Some(Finding::NeverCommitted) => None,
             Some(Finding::ExpiredUnread(_)) => Some(Incident::ExpiredUnread),
-            Some(Finding::AnotherLog(_)) => Some(Incident::AnotherLog),
+            Some(Finding::AnotherLog { .. }) => Some(Incident::AnotherLog),
             Some(Finding::SetByOthers) => Some(Incident::OffsetSetByOthers),
         });
     }

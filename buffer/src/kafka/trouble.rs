@@ -14,8 +14,8 @@ pub(super) enum Judgement {
     Passes,
     /// The partition does not go on, for this reason, which is about this offset where one is known.
     Stands(Partition, Option<Offset>, String),
-    /// The partition's log is not the one that was read.
-    AnotherLog(Partition),
+    /// The partition's log is not the one that was read, as it is said here.
+    AnotherLog(Partition, String),
     /// The member is of no more use.
     Fails(String),
 }
@@ -83,7 +83,7 @@ pub(super) fn judge(trouble: &Trouble, group: &str, topic: &str) -> Judgement {
         (AutoOffsetReset | LogTruncation, Some((partition, _)))
             if reason.contains("truncat") || reason.contains("epoch") =>
         {
-            Judgement::AnotherLog(partition)
+            Judgement::AnotherLog(partition, reason.clone())
         }
         // the log moved under the position: subscribing anew reads bounds and commits again
         (AutoOffsetReset | OffsetOutOfRange | LogTruncation, _) => {
@@ -155,7 +155,7 @@ mod tests {
             }
         }
         let cut = "Partition log truncation detected at offset 7 (leader epoch 1)";
-        assert_eq!(judged(AutoOffsetReset, cut, here), Judgement::AnotherLog(Partition(3)));
+        assert_eq!(judged(AutoOffsetReset, cut, here), Judgement::AnotherLog(Partition(3), cut.to_owned()));
         assert!(matches!(judged(AutoOffsetReset, "fetch failed", here), Judgement::Fails(_)));
         let fatal =
             Trouble { code: NotLeaderForPartition, is_fatal: true, reason: "fenced".to_owned(), at: None };

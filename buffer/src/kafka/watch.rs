@@ -165,8 +165,9 @@ impl Owner {
             Unplaced::Assigned(committed) => {
                 place(committed.as_ref(), context.log.get().and_then(Option::as_ref), log)
             }
-            Unplaced::AnotherLog => {
-                Place { offset: log.start, leader_epoch: None, finding: Some(Finding::AnotherLog(log)) }
+            Unplaced::AnotherLog(position) => {
+                let finding = Some(Finding::AnotherLog { position: *position, log: log.clone() });
+                Place { offset: log.start, leader_epoch: None, finding }
             }
         };
         let mut position = Position::at(place.offset, place.leader_epoch);

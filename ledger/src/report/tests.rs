@@ -17,6 +17,7 @@ fn all_violations_count_and_doubt_is_a_result_of_its_own() {
     let doubt = Doubt {
         kind: "kind",
         of: "like",
+        topic: "t".to_owned(),
         group: "g".to_owned(),
         count: 1,
         range: None,

@@ -18,7 +18,7 @@ impl Bench {
 /// Reads the reasons of all dead letters.
 fn reasons(bench: &Bench) -> Vec<String> {
     let mut log = bench.strategy.log(Topic::DeadLetters).unwrap();
-    let (partition, range) = log.bounds().unwrap().remove(0);
+    let (partition, range) = log.bounds().unwrap().known.remove(0);
     let chunk = log.read(partition, range, 100).unwrap();
     let reason = |letter: floodgate_buffer::Received<'_>| {
         let header = letter.headers.iter().find(|(name, _)| *name == b"floodgate-dlq-reason");

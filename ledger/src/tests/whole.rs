@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::time::Duration;
 
 use floodgate_buffer::{
-    BoxFuture, Chunk, EventOrigin, LagError, Log, LogError, OpenError, Publish, Receipt, Refused,
+    BoxFuture, Chunk, EventOrigin, LagError, Log, LogBounds, LogError, OpenError, Publish, Receipt, Refused,
     Subscription, TopicDescription, TopicReport, TopicsError, Waiting,
 };
 use parking_lot::Mutex;
@@ -129,7 +129,7 @@ struct SharedLog {
 }
 
 impl Log for SharedLog {
-    fn bounds(&mut self) -> Result<Vec<(Partition, Range<Offset>)>, LogError> {
+    fn bounds(&mut self) -> Result<LogBounds, LogError> {
         self.inner.bounds()
     }
 

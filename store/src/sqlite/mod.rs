@@ -69,6 +69,10 @@ impl SqliteStore {
             let reason = "is in memory, where every connection has a database of its own: name a file";
             return Err(OpenError::new("url", reason));
         }
+        if path.contains('?') {
+            // it would be a part of the file's name
+            return Err(OpenError::new("url", "takes no parameters after the file's name"));
+        }
         let options = SqliteConnectOptions::new()
             .filename(path)
             .synchronous(SqliteSynchronous::Full)

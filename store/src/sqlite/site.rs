@@ -12,8 +12,14 @@ use crate::{BoxFuture, ReadError, Site};
 impl Site for SqliteStore {
     fn unfit<'a>(&'a self, _: &'a [EventType]) -> BoxFuture<'a, Result<Vec<String>, ReadError>> {
         let write = async |connection: &mut SqliteConnection| {
-            match connection.begin_with(SqliteConnection::BEGIN).await {
-                Ok(transaction) => transaction.rollback().await.map(|()| Vec::new()),
+            let tried = async {
+                let mut transaction = connection.begin_with(SqliteConnection::BEGIN).await?;
+                // a file that may only be read can be locked all the same: it is the first write that fails
+                sqlx::raw_sql("CREATE TABLE floodgate_writes (something)").execute(&mut *transaction).await?;
+                transaction.rollback().await
+            };
+            match tried.await {
+                Ok(()) => Ok(Vec::new()),
                 // whoever holds it writes to it
                 Err(Error::Database(error)) if blame::is_busy(error.as_ref()) => Ok(Vec::new()),
                 Err(Error::Database(error)) if blame::is_read_only(error.as_ref()) => {
