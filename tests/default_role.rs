@@ -86,14 +86,15 @@ fn it_does_the_whole_job_alone() {
 #[test]
 fn an_interrupt_stops_it_as_well() {
     let world = World::empty().unwrap();
-    world.set("shutdown.grace_ms", "20000");
+    world.set("shutdown.grace_ms", "600000");
+    world.set("shutdown.deadline_ms", "900000");
     run(|| {
         let node = world.start(&[])?;
         let plan = Arc::new(Plan::mixed(seed(), PlanSize::about(500)));
         world.create_coupons(&node, &plan)?;
         let recording = world.load(&plan, &[&node], LoadOptions::default()).finish()?;
         node.process().signal(SIGINT)?;
-        let exit = node.process().wait_exit(Duration::from_secs(15))?;
+        let exit = node.process().wait_exit(READY)?;
         ensure!(exit.code() == Some(0), "{exit}");
         let again = world.start(&[])?;
         check_reads(&again, &recording)

@@ -204,7 +204,7 @@ fn a_second_signal_on_purpose_ends_it_at_once() {
         node.process().signal(SIGHUP)?;
         node.wait_unready("shutting down")?;
         node.process().signal(libc::SIGQUIT)?;
-        let exit = node.process().wait_exit(Duration::from_secs(15))?;
+        let exit = node.process().wait_exit(READY)?;
         ensure!(exit.code() == Some(1), "{exit}");
         ensure!(node.process().stderr().contains("a second signal"), "its last words were lost");
         Ok(())

@@ -16,9 +16,9 @@ use self::java::Java;
 use crate::{Link, Process, Proxy, ScratchDir, ports, process, wait};
 
 /// From start to readiness. Generous, as a busy machine starts three Java processes slowly.
-const START_DEADLINE: Duration = Duration::from_secs(90);
-const STOP_DEADLINE: Duration = Duration::from_secs(30);
-const TOOL_DEADLINE: Duration = Duration::from_secs(60);
+const START_DEADLINE: Duration = Duration::from_secs(240);
+const STOP_DEADLINE: Duration = Duration::from_secs(240);
+const TOOL_DEADLINE: Duration = Duration::from_secs(240);
 const TOOL_HEAP_MB: u32 = 128;
 /// Any 16 bytes in base64.
 const CLUSTER_ID: &str = "dGVzdGtpdC1jbHVzdGVyMQ";

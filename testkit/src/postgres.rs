@@ -16,9 +16,9 @@ use crate::{Process, ScratchDir, ports, process, wait};
 /// The superuser, whose password is the same.
 const USER: &str = "testkit";
 /// Crash recovery included.
-const START_DEADLINE: Duration = Duration::from_secs(60);
-const STOP_DEADLINE: Duration = Duration::from_secs(30);
-const SQL_DEADLINE: Duration = Duration::from_secs(60);
+const START_DEADLINE: Duration = Duration::from_secs(180);
+const STOP_DEADLINE: Duration = Duration::from_secs(180);
+const SQL_DEADLINE: Duration = Duration::from_secs(180);
 
 /// How to start a server.
 #[derive(Debug, Clone, Default)]

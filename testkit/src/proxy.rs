@@ -14,9 +14,9 @@ use anyhow::{Context, Result, ensure};
 
 use crate::{Process, ScratchDir, ports, process, wait};
 
-const START_DEADLINE: Duration = Duration::from_secs(30);
+const START_DEADLINE: Duration = Duration::from_secs(180);
 /// Toxiproxy answers at once, unless the machine is very busy.
-const ANSWER_DEADLINE: Duration = Duration::from_secs(20);
+const ANSWER_DEADLINE: Duration = Duration::from_secs(180);
 
 /// A proxy. Dropping it ends it and with it all its links.
 #[derive(Debug, Clone)]

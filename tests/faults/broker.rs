@@ -18,7 +18,7 @@ const PATIENCE: [(&str, &str); 2] =
 
 /// A load that goes on while servers are away.
 fn patient() -> LoadOptions {
-    LoadOptions { workers: 32, deadline: Duration::from_secs(120), repeat_every: 0, ..LoadOptions::default() }
+    LoadOptions { workers: 32, deadline: Duration::from_secs(300), repeat_every: 0, ..LoadOptions::default() }
 }
 
 /// The log holds what was accepted at the first try exactly once, and nothing that was answered as not stored.

@@ -15,7 +15,7 @@ use crate::support::world::{DRAINED, READY, World, partitions};
 pub const TOPIC: &str = "floodgate.like.v1";
 pub const GROUP: &str = "floodgate.like";
 pub const PARTITIONS: usize = 4;
-pub const DEADLINE: Duration = Duration::from_secs(30);
+pub const DEADLINE: Duration = Duration::from_secs(120);
 
 /// Sends likes of as many characters until each is accepted: they have a row of their own each.
 pub fn like(serve: &Node, targets: &[String]) -> Result<()> {

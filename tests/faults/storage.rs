@@ -150,7 +150,7 @@ fn permissions_withdrawn() {
         let plan = round.plan(6000);
         world.create_coupons(&serve, &plan)?;
         let patient =
-            LoadOptions { deadline: Duration::from_secs(240), repeat_every: 0, ..LoadOptions::default() };
+            LoadOptions { deadline: Duration::from_secs(600), repeat_every: 0, ..LoadOptions::default() };
         let load = world.load(&plan, &[&serve], patient);
         load.wait_for(round.between(0.1, 0.4))?;
 

@@ -14,7 +14,7 @@ use tokio::net::TcpStream;
 use tokio::runtime::Runtime;
 
 /// Longer than any answer may take: an answer that is later counts as a broken connection.
-const ANSWER_DEADLINE: Duration = Duration::from_secs(60);
+const ANSWER_DEADLINE: Duration = Duration::from_secs(120);
 
 /// Connections that lay idle for longer are not used again: half of what the server allows, which closes them without a word,
 /// perhaps in the moment a request is sent.

@@ -43,7 +43,7 @@ impl Default for LoadOptions {
         Self {
             workers: 64,
             retry: true,
-            deadline: Duration::from_secs(90),
+            deadline: Duration::from_secs(300),
             heed_readiness: false,
             repeat_every: 50,
             rate: 0,

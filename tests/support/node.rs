@@ -12,7 +12,7 @@ use super::client::{Answer, Ask, Client};
 use super::world::{READY, World};
 
 /// SIGTERM to exit: the default deadline of the product, and a little.
-pub const STOPPED: Duration = Duration::from_secs(30);
+pub const STOPPED: Duration = Duration::from_secs(120);
 
 /// What the targets of probes begin with: they are in no plan.
 pub const PROBED: &str = "probed-";

@@ -17,7 +17,7 @@ use super::node::PROBED;
 use super::toggles::TOGGLED;
 use super::world::World;
 
-const DEADLINE: Duration = Duration::from_secs(30);
+const DEADLINE: Duration = Duration::from_secs(120);
 
 /// A record as it stands on a topic.
 #[derive(Debug, Clone)]

@@ -24,10 +24,10 @@ use super::state::State;
 use super::toggles::TOGGLED;
 
 /// From start to readiness, on a busy machine.
-pub const READY: Duration = Duration::from_secs(30);
+pub const READY: Duration = Duration::from_secs(120);
 /// From the last write to a lag of 0, rebalances after a kill included.
-pub const DRAINED: Duration = Duration::from_secs(60);
-const COMMAND: Duration = Duration::from_secs(60);
+pub const DRAINED: Duration = Duration::from_secs(240);
+const COMMAND: Duration = Duration::from_secs(240);
 
 /// What several worlds can share.
 pub struct Servers {
