@@ -186,7 +186,7 @@ impl Owner {
         let mut state = self.shared.state.lock();
         let mut quiet = HashMap::new();
         for (partition, position) in &state.owned {
-            if is_behind || position.hold != Hold::None {
+            if is_behind || position.hold.is_on() {
                 continue;
             }
             let end = known_end(&self.consumer, &self.watch.c_topic, *partition);
