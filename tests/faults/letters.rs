@@ -1,7 +1,7 @@
 //! Records that can never be applied, and dead letters that cannot be published.
 
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 use floodgate_schemas::codec::encode;
