@@ -43,11 +43,10 @@ pub(crate) fn lag(settings: &Settings, args: &LagArgs) -> Result<(), Exit> {
         }
         unknown.dedup();
         let unknown = unknown.join("; ");
-        if args.watch && !unknown.is_empty() {
-            logs::say(format_args!("floodgate: {unknown}"));
-        }
-        if !args.watch && !unknown.is_empty() {
-            return Err(Exit::failed(unknown));
+        match (unknown.is_empty(), args.watch) {
+            (true, _) => {}
+            (false, true) => logs::say(format_args!("floodgate: {unknown}")),
+            (false, false) => return Err(Exit::failed(unknown)),
         }
         if !args.watch {
             return Ok(());

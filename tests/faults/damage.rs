@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use crate::likes::{PARTITIONS, TOPIC, lag_of, like, named_in, wait_applied};
 use crate::scenario::{Pace, Round, scenario, servers};
+use crate::support::node::Node;
 use crate::support::topic::{put_all, read_all};
 use crate::support::world::{DRAINED, Ended, World};
 
@@ -58,6 +59,56 @@ fn exchange(batch: &OnDisk, bytes: [u8; 8]) -> Result<[u8; 8]> {
     Ok(before)
 }
 
+/// Likes of which a batch is damaged, and a consumer that is to meet it.
+struct Damaged {
+    consume: Node,
+    partition: usize,
+    /// Where the consumer begins.
+    committed: i64,
+    batch: OnDisk,
+    /// What stood where the damage is.
+    good: [u8; 8],
+}
+
+/// Damages the first of the batches, compressed or not, of `count` likes that wait for a consumer, which is then started.
+fn damage(
+    round: &Round<'_>,
+    world: &World,
+    serve: &Node,
+    count: usize,
+    compressed: bool,
+    bytes: [u8; 8],
+) -> Result<Damaged> {
+    let consume = world.start(&["consume"])?;
+    let partition = round.one_of(PARTITIONS);
+    like(serve, &named_in("sound", partition, 5))?;
+    world.wait_drained(DRAINED)?;
+    consume.stop()?;
+    let committed = lag_of(world, partition)?["committedOffset"].as_i64().context("no commit")?;
+    like(serve, &named_in("damaged", partition, count))?;
+    let folder = round.kafka.data_folder(0).join(format!("{}-{partition}", world.named(TOPIC)));
+    let batch = batch_from(&folder, committed, compressed)?;
+    let good = exchange(&batch, bytes)?;
+    // it may meet the damage before anybody sees it ready
+    let consume = world.launch(&["consume"])?;
+    Ok(Damaged { consume, partition, committed, batch, good })
+}
+
+/// Other partitions than the damaged one go on, and the metric tells of that one alone.
+fn others_go_on(
+    round: &Round<'_>,
+    world: &World,
+    serve: &Node,
+    consume: &Node,
+    partition: usize,
+) -> Result<()> {
+    like(serve, &named_in("elsewhere", (partition + 1) % PARTITIONS, 5))?;
+    wait_applied(round, world, "elsewhere", 5)?;
+    let held = [("reason", "unreadable")];
+    ensure!(consume.metrics()?.sum("floodgate_partition_held", &held) == 1.0, "no metric tells of it");
+    Ok(())
+}
+
 /// A batch that is damaged on the broker's disk, so that it cannot be unpacked: its partition stands and is told, nothing of it
 /// or behind it is applied, and others go on; it goes on by itself once the disk is mended.
 #[test]
@@ -66,24 +117,11 @@ fn bytes_damaged_on_disk() {
         let world = round.world()?;
         world.set("buffer.kafka.client.compression_type", "lz4");
         let serve = world.start(&["serve"])?;
-        let consume = world.start(&["consume"])?;
-        let partition = round.one_of(PARTITIONS);
-        like(&serve, &named_in("sound", partition, 5))?;
-        world.wait_drained(DRAINED)?;
-        consume.stop()?;
-        let committed = lag_of(&world, partition)?["committedOffset"].as_i64().context("no commit")?;
         let count = 300 + round.one_of(300);
-        like(&serve, &named_in("damaged", partition, count))?;
-        let folder = round.kafka.data_folder(0).join(format!("{}-{partition}", world.named(TOPIC)));
-        let batch = batch_from(&folder, committed, true)?;
-        let good = exchange(&batch, *b"damaged!")?;
-        // it may meet the damage before anybody sees it ready
-        let consume = world.launch(&["consume"])?;
+        let Damaged { consume, partition, committed, batch, good } =
+            damage(round, &world, &serve, count, true, *b"damaged!")?;
         consume.wait_unready("damaged")?;
-        like(&serve, &named_in("elsewhere", (partition + 1) % PARTITIONS, 5))?;
-        wait_applied(round, &world, "elsewhere", 5)?;
-        let held = [("reason", "unreadable")];
-        ensure!(consume.metrics()?.sum("floodgate_partition_held", &held) == 1.0, "no metric tells of it");
+        others_go_on(round, &world, &serve, &consume, partition)?;
         let told = format!("the partition stands at offset {}", batch.offset);
         ensure!(consume.process().stderr().contains(&told), "the log does not say that {told}");
         // behind the damage and beside it everything is looked at
@@ -126,23 +164,11 @@ fn lengths_damaged_on_disk() {
     scenario("37", "lengths_damaged_on_disk", Pace::Quick, servers, |round| {
         let world = round.world()?;
         let serve = world.start(&["serve"])?;
-        let consume = world.start(&["consume"])?;
-        let partition = round.one_of(PARTITIONS);
-        like(&serve, &named_in("sound", partition, 5))?;
-        world.wait_drained(DRAINED)?;
-        consume.stop()?;
-        let committed = lag_of(&world, partition)?["committedOffset"].as_i64().context("no commit")?;
         let count = 50 + round.one_of(50);
-        like(&serve, &named_in("damaged", partition, count))?;
-        let folder = round.kafka.data_folder(0).join(format!("{}-{partition}", world.named(TOPIC)));
-        let batch = batch_from(&folder, committed, false)?;
-        let good = exchange(&batch, [0xff; 8])?;
-        let consume = world.launch(&["consume"])?;
+        let Damaged { consume, partition, batch, good, .. } =
+            damage(round, &world, &serve, count, false, [0xff; 8])?;
         consume.wait_unready("nothing that can be read comes")?;
-        like(&serve, &named_in("elsewhere", (partition + 1) % PARTITIONS, 5))?;
-        wait_applied(round, &world, "elsewhere", 5)?;
-        let held = [("reason", "unreadable")];
-        ensure!(consume.metrics()?.sum("floodgate_partition_held", &held) == 1.0, "no metric tells of it");
+        others_go_on(round, &world, &serve, &consume, partition)?;
         let told = format!("records from offset {} on do not come", batch.offset);
         ensure!(consume.process().stderr().contains(&told), "the log does not say that {told}");
         exchange(&batch, good)?;

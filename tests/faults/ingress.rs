@@ -61,8 +61,7 @@ fn ingress_stopped_at_its_peak() {
         let asked = Instant::now();
         serve.stop()?;
         let took = asked.elapsed();
-        // the deadline is 25 s; a machine that is busy with others' work may be late to wake it
-        ensure!(took < Duration::from_secs(60), "stopping took {took:?}");
+        ensure!(took < Duration::from_secs(26), "stopping took {took:?}, the deadline is 25 s");
         round.kafka.link(0)?.calm()?;
         load.stop();
         let recording = load.finish()?;

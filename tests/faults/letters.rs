@@ -1,7 +1,7 @@
 //! Records that can never be applied, and dead letters that cannot be published.
 
 use std::collections::BTreeMap;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use floodgate_schemas::codec::encode;
@@ -82,8 +82,8 @@ fn poison_among_good_records() {
         }
         load.is_running()?;
         let put = Instant::now();
-        // every partition is past its poison while the load goes on
-        wait::until("all partitions to move on", READY, || {
+        // within seconds every partition is past its poison, while the load goes on
+        wait::until("all partitions to move on", Duration::from_secs(15), || {
             let committed = world.committed().ok()?;
             let is_past = |(topic, (partition, offset)): (&String, &(i32, i64))| {
                 let group = topic.trim_end_matches(".v1").to_owned();

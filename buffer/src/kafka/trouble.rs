@@ -63,6 +63,10 @@ const DAMAGE: &[RDKafkaErrorCode] = {
     &[BadMessage, BadCompression, InvalidMessage, NotImplemented, Underflow]
 };
 
+/// What operators can do about damage.
+pub(super) const MEND_DAMAGE: &str =
+    "restore the log from a good copy, or move the group's offset past the damage if there is none";
+
 /// Whether an error says that a record, or the batch around it, is damaged.
 pub(super) fn is_damage(code: RDKafkaErrorCode) -> bool {
     DAMAGE.contains(&code)
@@ -108,8 +112,7 @@ pub(super) fn judge(trouble: &Trouble, group: &str, topic: &str) -> Judgement {
             partition,
             offset,
             format!(
-                "what the broker sends of it is damaged ({reason}): nothing of it is applied; restore the log from a good \
-                 copy, or move the group's offset past the damage if there is none"
+                "what the broker sends of it is damaged ({reason}): nothing of it is applied; {MEND_DAMAGE}"
             ),
         ),
         (code, _) if PASSING.contains(code) => Judgement::Passes,

@@ -18,6 +18,7 @@ use super::native::ask::Question;
 use super::native::poll::known_end;
 use super::offsets::{Bound, Finding, Place, TopicFacts, c_name, facts, place};
 use super::position::{Hold, Position, Unplaced};
+use super::trouble::MEND_DAMAGE;
 use crate::{Offset, Partition, Standing};
 
 /// How often it is looked. A topic that was made anew is noticed after this time, and read from its start then, whatever
@@ -224,26 +225,27 @@ impl Owner {
         self.watch.stable = None;
         for (partition, stable) in ends {
             let (Some(quiet), Ok(stable)) = (self.watch.quiet.get_mut(&partition), stable) else { continue };
-            if stable <= quiet.at.0 {
+            let reason = if stable <= quiet.at.0 {
                 quiet.readable_since = None;
                 let waiting = quiet.end.0 - quiet.at.0;
-                let reason = format!(
+                format!(
                     "a transaction of another program is open there, and the {waiting} offsets from it on cannot be read until \
                      it ends (kafka-transactions.sh find-hanging and abort end one that was left)"
-                );
-                let quiet = *quiet;
-                self.tell_quiet(partition, quiet, reason);
+                )
             } else if quiet.readable_since.get_or_insert_with(Instant::now).elapsed() >= SILENCE_PATIENCE {
-                let reason = "its broker answers and has records there, but nothing that can be read comes: what it sends is \
-                              damaged, it seems, and is tried again; restore the log from a good copy, or move the group's offset past \
-                              the damage if there is none"
-                    .to_owned();
-                let quiet = *quiet;
-                self.tell_quiet(partition, quiet, reason);
-            }
+                format!(
+                    "its broker answers and has records there, but nothing that can be read comes: what it sends is damaged, \
+                     it seems, and is tried again; {MEND_DAMAGE}"
+                )
+            } else {
+                continue;
+            };
+            let quiet = *quiet;
+            self.tell_quiet(partition, quiet, reason);
         }
     }
 
+    /// A partition stands at the place where it was found quiet.
     fn tell_quiet(&self, partition: Partition, quiet: Quiet, reason: String) {
         let mut state = self.shared.state.lock();
         // it went on since it was asked, or was taken away
