@@ -190,7 +190,8 @@ impl Owner {
             return false;
         }
         position.reads(offset, record.leader_epoch());
-        if !state.standing.is_empty() {
+        // what is read again before the place where it stands says nothing of that place
+        if state.standing.get(&partition).is_some_and(|stands| stands.offset.is_none_or(|at| offset >= at)) {
             state.standing.remove(&partition);
         }
         if state.phase != Phase::Running {

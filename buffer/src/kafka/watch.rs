@@ -198,7 +198,10 @@ impl Owner {
         }
         // records that come take it back themselves; the markers of a transaction that ended are none
         for (partition, before) in &self.watch.quiet {
-            if state.owned.get(partition).is_some_and(|position| position.read != before.at) {
+            let went_on = state.owned.get(partition).is_some_and(|position| position.read != before.at);
+            // it may stand for another reason by now, at the place it went on to
+            let is_told = state.standing.get(partition).is_some_and(|told| told.offset == Some(before.at));
+            if went_on && is_told {
                 state.standing.remove(partition);
             }
         }
