@@ -35,7 +35,7 @@ pub(crate) async fn consume(settings: &Settings, args: &ConsumeArgs) -> Result<(
     let slot: Slot = Arc::new(Mutex::new(Err("not yet connected to the database".to_owned())));
     let readiness = Arc::clone(&slot);
     let admin = opened.admin(false, Arc::new(move || ready(&readiness))).await?;
-    let names: Vec<_> = groups.iter().map(|of| opened.strategy.group_name(*of)).collect();
+    let names: Vec<_> = groups.iter().map(|of| opened.strategy.names().group(*of).to_owned()).collect();
     opened.announce("consume", &format!("groups {}; admin http://{}", names.join(", "), admin.address));
     let start = start_when_fit(Arc::clone(&opened), groups, Arc::clone(&slot));
     let starting = tokio::spawn(Parts::of_this_process().once("consumers-start", start));
@@ -59,11 +59,11 @@ pub(crate) async fn consume(settings: &Settings, args: &ConsumeArgs) -> Result<(
 /// Groups by their full names, or without the configured prefix, or by the events they apply.
 fn groups(strategy: &dyn Strategy, names: &[String]) -> Result<Vec<EventType>, Exit> {
     let is_meant = |of: EventType, name: &str| {
-        name == strategy.group_name(of) || name == of.group() || name == of.name()
+        name == strategy.names().group(of) || name == of.group() || name == of.name()
     };
     for name in names {
         if !EventType::ALL.into_iter().any(|of| is_meant(of, name)) {
-            let known = EventType::ALL.map(|of| strategy.group_name(of)).join(", ");
+            let known = EventType::ALL.map(|of| strategy.names().group(of)).join(", ");
             return Err(Exit::usage(format!("--group {name}: no such group; the groups are {known}")));
         }
     }

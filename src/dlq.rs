@@ -10,7 +10,7 @@ use floodgate_admin::dead_letters::{
     Filter, Found, LetterDetail, LetterReport, Refusal, Replay, ReplayPlan, ScanError, ScanLimits, Survey,
     Troubles, Unread, find,
 };
-use floodgate_buffer::{Strategy, Topic, TopicNames};
+use floodgate_buffer::{Names, Strategy, Topic};
 use floodgate_observe::logs;
 use floodgate_schemas::text::{escaped, shortened};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -98,7 +98,7 @@ pub(crate) struct ReplayArgs {
 
 pub(crate) fn dlq(settings: &Settings, command: &DlqCommand, runtime: &Handle) -> Result<(), Exit> {
     let strategy = open_strategy(settings)?;
-    if !strategy.is_shared() {
+    if !strategy.reach().is_readable_from_outside {
         return Err(Exit::usage(format!(
             "the {} strategy's dead letters are inside the running process: ask http://{}/dlq",
             strategy.name(),
@@ -113,7 +113,7 @@ pub(crate) fn dlq(settings: &Settings, command: &DlqCommand, runtime: &Handle) -
 }
 
 impl FilterArgs {
-    fn filter(&self, topics: &TopicNames) -> Result<Filter, Exit> {
+    fn filter(&self, topics: &Names) -> Result<Filter, Exit> {
         let Self { of, reason, since, until, key, origin } = self;
         let given = [
             ("type", of),
@@ -136,6 +136,7 @@ impl FilterArgs {
 
 fn not_read(error: ScanError) -> Exit {
     match error {
+        ScanError::Absent(absent) => Exit::usage(absent),
         ScanError::Open(error) => Exit::usage(error),
         error => Exit::failed(error),
     }
@@ -146,13 +147,13 @@ fn judge(strategy: &dyn Strategy, unread: &[Unread], unknown: &str) -> Result<()
     if unread.is_empty() {
         return Ok(());
     }
-    let topic = strategy.topic_name(Topic::DeadLetters);
+    let topic = strategy.names().topic(Topic::DeadLetters);
     let named: Vec<_> = unread.iter().map(|unread| format!("{topic} {unread}")).collect();
     Err(Exit::CannotTell(format!("cannot tell {unknown}; not read: {}", named.join("; "))))
 }
 
 fn list(strategy: &dyn Strategy, args: &ListArgs) -> Result<(), Exit> {
-    let filter = args.filter.filter(&TopicNames::new(strategy))?;
+    let filter = args.filter.filter(&strategy.names().clone())?;
     let survey = Survey::take(strategy, &filter, args.limit, &ScanLimits::NONE).map_err(not_read)?;
     if args.json {
         for letter in &survey.letters {
@@ -223,7 +224,7 @@ fn unreadable_records(unreadable: &Troubles) -> String {
 }
 
 fn show(strategy: &dyn Strategy, args: &ShowArgs) -> Result<(), Exit> {
-    let topics = TopicNames::new(strategy);
+    let topics = strategy.names().clone();
     let origin =
         topics.read(&args.origin).map_err(|detail| Exit::usage(format!("{}: {detail}", args.origin)))?;
     let Found { detail, unread } = find(strategy, origin).map_err(not_read)?;
@@ -267,7 +268,7 @@ fn told(detail: &LetterDetail) -> Result<String, Exit> {
 }
 
 fn replay(strategy: &Arc<dyn Strategy>, args: &ReplayArgs, runtime: &Handle) -> Result<(), Exit> {
-    let filter = args.filter.filter(&TopicNames::new(&**strategy))?;
+    let filter = args.filter.filter(strategy.names())?;
     let ReplayArgs { rate, attempts_max, .. } = *args;
     let plan = ReplayPlan { filter, attempts_max, rate, patience: PATIENCE };
     let replay = Replay::plan(&**strategy, plan).map_err(not_read)?;

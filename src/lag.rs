@@ -28,7 +28,7 @@ const REDRAW: &str = "\x1b[H\x1b[J";
 
 pub(crate) fn lag(settings: &Settings, args: &LagArgs) -> Result<(), Exit> {
     let strategy = open_strategy(settings)?;
-    if !strategy.is_shared() {
+    if !strategy.reach().is_readable_from_outside {
         return Err(Exit::usage(format!(
             "the {} strategy's lag is inside the running process: ask http://{}/lag",
             strategy.name(),
@@ -123,7 +123,8 @@ fn table(report: &LagReport) -> String {
     }
     for group in &report.groups {
         let partitions = || group.topics.iter().flat_map(|topic| &topic.partitions);
-        let lag: u64 = partitions().filter_map(|partition| partition.lag).sum();
+        let counted = group.queue.map_or(0, |queue| queue.lag);
+        let lag: u64 = partitions().filter_map(|partition| partition.lag).sum::<u64>() + counted;
         let lag = match partitions().any(|partition| partition.lag.is_none()) {
             true => format!("at least {lag}"),
             false => lag.to_string(),

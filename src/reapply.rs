@@ -1,7 +1,6 @@
 //! `floodgate reapply`: events from the log to their rows again.
 
 use clap::Args;
-use floodgate_buffer::TopicNames;
 use floodgate_ledger::{Reapplied, Verification, VerifyError};
 
 use crate::roles::open_strategy;
@@ -36,14 +35,14 @@ pub(crate) struct ReapplyArgs {
 pub(crate) async fn reapply(settings: &Settings, args: &ReapplyArgs) -> Result<(), Exit> {
     let bar = Bar::new();
     let strategy = open_strategy(settings)?;
-    if !strategy.is_shared() {
+    if !strategy.reach().is_readable_from_outside {
         return Err(Exit::usage(format!(
             "the {} strategy keeps events inside the running process until they are applied: there is no log to bring \
              them back from",
             strategy.name()
         )));
     }
-    let names = TopicNames::new(&*strategy);
+    let names = strategy.names().clone();
     let origin = |text: &String| names.read(text).map_err(|detail| Exit::usage(format!("{text}: {detail}")));
     let origins = args.origins.iter().map(origin).collect::<Result<Vec<_>, _>>()?;
     let verification = Verification {

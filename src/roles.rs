@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use floodgate_admin::{AdminServer, LagExport, LagWatch, Readiness};
-use floodgate_buffer::{Parts, Publish, Strategy, Then};
+use floodgate_buffer::{Lag, Parts, Publish, Strategy, Then};
 use floodgate_consumers::{Consumers, Health, Members};
 use floodgate_observe::{Metrics, logs};
 use floodgate_producer::{HttpConfig, Ingress, Lanes, Server};
@@ -46,7 +46,7 @@ impl Opened {
 
     /// Refuses a role that would see nothing of what other processes hold.
     pub(crate) fn need_shared(&self, role: &str) -> Result<(), Exit> {
-        if self.strategy.is_shared() {
+        if self.strategy.reach().is_shared {
             return Ok(());
         }
         Err(Exit::usage(format!(
@@ -87,7 +87,12 @@ impl Opened {
             LagExport::On => true,
             LagExport::Off => false,
         };
-        let lag = LagWatch::new(Arc::clone(&self.strategy), exports.then(|| self.metrics.lag.clone()));
+        let names = self.strategy.names().clone();
+        let lag = LagWatch::new(
+            Arc::clone(&self.strategy) as Arc<dyn Lag>,
+            names,
+            exports.then(|| self.metrics.lag.clone()),
+        );
         let server = AdminServer::bind(
             &self.settings.admin,
             self.metrics.clone(),

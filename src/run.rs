@@ -26,7 +26,7 @@ pub(crate) async fn run(settings: &Settings, lanes: Lanes) -> Result<(), Exit> {
     let drained = consumers.stop(deadline).await;
     admin.stop();
     let left = opened.publisher.waiting().events;
-    if left > 0 && !opened.strategy.is_shared() {
+    if left > 0 && !opened.strategy.reach().outlives_process {
         return Err(Exit::failed(format!(
             "{left} accepted events were not applied before the deadline and are lost"
         )));

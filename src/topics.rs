@@ -1,7 +1,9 @@
 //! `floodgate topics`: what the strategy keeps events in.
 
 use clap::Subcommand;
-use floodgate_buffer::{TopicDescription, TopicFinding, TopicProperties, TopicReport, TopicState};
+use floodgate_buffer::{
+    Absent, Strategy, TopicDescription, TopicFinding, TopicProperties, TopicReport, TopicState, Topics,
+};
 
 use crate::roles::open_strategy;
 use crate::settings::Settings;
@@ -24,15 +26,13 @@ pub(crate) fn topics(settings: &Settings, command: &TopicsCommand) -> Result<(),
 
 fn create(settings: &Settings) -> Result<(), Exit> {
     let strategy = open_strategy(settings)?;
+    let Some(topics) = topics_of(&*strategy)? else { return Ok(()) };
     let mut wrong = Vec::new();
-    for TopicReport { state, description } in strategy.create_topics().map_err(Exit::failed)? {
+    for TopicReport { state, description } in topics.create().map_err(Exit::failed)? {
         let name = &description.name;
         match state {
             TopicState::Created => say(format_args!("{name}: created"))?,
             TopicState::Existed => say(format_args!("{name}: exists"))?,
-            TopicState::NotNeeded => {
-                say(format_args!("{name}: kept by the {} strategy itself", strategy.name()))?
-            }
             TopicState::Differs { has, wanted } => wrong.push(format!(
                 "{name} has {has} partitions, topics.partitions is {wanted}. Left as it is, since adding partitions moves \
                  keys to other partitions and breaks their order: change the configuration, or drain the topic and make \
@@ -48,8 +48,9 @@ fn create(settings: &Settings) -> Result<(), Exit> {
 
 fn describe(settings: &Settings) -> Result<(), Exit> {
     let strategy = open_strategy(settings)?;
+    let Some(topics) = topics_of(&*strategy)? else { return Ok(()) };
     let (mut missing, mut wrong) = (Vec::new(), Vec::new());
-    for topic in strategy.describe_topics().map_err(Exit::failed)? {
+    for topic in topics.describe().map_err(Exit::failed)? {
         let Some(partitions) = &topic.partitions else {
             match topic.trouble {
                 Some(trouble) => {
@@ -79,6 +80,14 @@ fn describe(settings: &Settings) -> Result<(), Exit> {
         wrong.push(format!("{} missing; run `floodgate topics create`", missing.join(", ")));
     }
     judge(wrong)
+}
+
+/// A strategy without topics needs none: that is said, and is no failure.
+fn topics_of(strategy: &dyn Strategy) -> Result<Option<&dyn Topics>, Exit> {
+    match strategy.topics() {
+        Ok(topics) => Ok(Some(topics)),
+        Err(Absent(reason)) => say(format_args!("{reason}")).map(|()| None),
+    }
 }
 
 /// Shows what is wrong with a topic; what breaks a promise is also put to what the command fails with.

@@ -10,7 +10,7 @@ use axum::Json;
 use axum::extract::{RawQuery, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use floodgate_buffer::{Strategy, TopicNames};
+use floodgate_buffer::{Names, Strategy};
 use percent_encoding::percent_decode_str;
 use tokio::sync::Semaphore;
 
@@ -30,7 +30,7 @@ const LIMIT_MAX: usize = 1000;
 /// Reads for requests, one after the other.
 pub(crate) struct DeadLetters {
     strategy: Arc<dyn Strategy>,
-    topics: TopicNames,
+    topics: Names,
     turn: Arc<Semaphore>,
 }
 
@@ -43,7 +43,7 @@ struct Asked {
 
 impl DeadLetters {
     pub(crate) fn new(strategy: &Arc<dyn Strategy>) -> Self {
-        let topics = TopicNames::new(&**strategy);
+        let topics = strategy.names().clone();
         Self { strategy: Arc::clone(strategy), topics, turn: Arc::new(Semaphore::new(1)) }
     }
 
@@ -105,7 +105,7 @@ fn limit(text: &str) -> Result<usize, Refusal> {
 fn unavailable(error: &ScanError) -> Problem {
     let hint = match error {
         ScanError::TooSlow | ScanError::TooMany(_) => "; `floodgate dlq list` takes its time",
-        ScanError::Open(_) | ScanError::Log(_) => "",
+        ScanError::Absent(_) | ScanError::Open(_) | ScanError::Log(_) => "",
     };
     let title = "The dead letters cannot be read now";
     let detail = format!("{error}{hint}");

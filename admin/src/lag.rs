@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use floodgate_buffer::{GroupLag, LagError, PartitionLag, Strategy, Topic};
+use floodgate_buffer::{GroupLag, Lag, LagError, Names, PartitionLag};
 use floodgate_observe::LagGauges;
 use floodgate_schemas::{EventType, Timestamp};
 use parking_lot::Mutex;
@@ -34,8 +34,21 @@ pub struct Group {
     pub status: &'static str,
     /// How many members it has; `null` when the strategy cannot tell.
     pub members: Option<usize>,
+    /// How much waits where the strategy numbers no records; there are no partitions then.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub queue: Option<QueueReport>,
     /// Its topics.
     pub topics: Vec<TopicLag>,
+}
+
+/// What waits in a queue without offsets.
+#[derive(Debug, Clone, Copy, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct QueueReport {
+    /// Records waiting.
+    pub lag: u64,
+    /// Age of the oldest of them, in seconds; `null` when it could not be read.
+    pub lag_seconds: Option<f64>,
 }
 
 /// One topic of a group.
@@ -86,7 +99,7 @@ impl Reading {
     ///
     /// # Errors
     /// [`LagError`] when it cannot be read now.
-    pub fn take(strategy: &dyn Strategy, of: EventType) -> Result<Self, LagError> {
+    pub fn take(strategy: &dyn Lag, of: EventType) -> Result<Self, LagError> {
         // before, not after: nothing that is told is older than it says
         let as_of = Timestamp::now();
         Ok(Self { as_of, lag: strategy.lag(of)? })
@@ -103,11 +116,11 @@ impl LagReport {
     }
 
     /// The latest of every group, also of those that were never read.
-    fn latest(strategy: &dyn Strategy, latest: &[Option<Reading>]) -> Self {
+    fn latest(names: &Names, latest: &[Option<Reading>]) -> Self {
         let as_of = oldest(latest.iter().flatten()).map(|at| at.to_string());
         let group = |(of, reading): (EventType, &Option<Reading>)| match reading {
             Some(reading) => Group::new(reading),
-            None => Group::never_read(strategy, of),
+            None => Group::never_read(names, of),
         };
         let groups = EventType::ALL.into_iter().zip(latest).map(group).collect();
         Self { as_of, groups }
@@ -120,21 +133,21 @@ fn oldest<'r>(readings: impl IntoIterator<Item = &'r Reading>) -> Option<Timesta
 
 impl Group {
     /// Its names are known, and nothing else.
-    fn never_read(strategy: &dyn Strategy, of: EventType) -> Self {
+    fn never_read(names: &Names, of: EventType) -> Self {
         Self {
-            group: strategy.group_name(of),
+            group: names.group(of).to_owned(),
             as_of: None,
             status: "UNKNOWN",
             members: None,
-            topics: vec![TopicLag { topic: strategy.topic_name(Topic::Events(of)), partitions: Vec::new() }],
+            queue: None,
+            topics: vec![TopicLag { topic: names.events(of).to_owned(), partitions: Vec::new() }],
         }
     }
 
     /// Ages count to the moment of the reading.
     fn new(Reading { as_of, lag: group }: &Reading) -> Self {
         let now_ms = as_of.as_micros() / 1000;
-        let lag: u64 = group.partitions.iter().map(PartitionLag::lag).sum();
-        let status = match (group.members, lag) {
+        let status = match (group.members, group.waiting()) {
             (Some(0), _) => "EMPTY",
             (_, 0) if !group.unknown.is_empty() => "UNKNOWN",
             (_, 0) => "OK",
@@ -149,6 +162,9 @@ impl Group {
             as_of: Some(as_of.to_string()),
             status,
             members: group.members,
+            queue: group
+                .queue
+                .map(|queue| QueueReport { lag: queue.waiting, lag_seconds: queue.lag_seconds(now_ms) }),
             topics: vec![TopicLag { topic: group.topic.clone(), partitions }],
         }
     }
@@ -188,21 +204,22 @@ impl PartitionReport {
 
 /// Reads the groups' positions again and again.
 pub struct LagWatch {
-    strategy: Arc<dyn Strategy>,
+    lag: Arc<dyn Lag>,
+    names: Names,
     gauges: Option<LagGauges>,
     /// By event type.
     latest: Mutex<[Option<Reading>; EventType::ALL.len()]>,
 }
 
 impl LagWatch {
-    /// Over a strategy; `gauges` only in the process that exports them.
-    pub fn new(strategy: Arc<dyn Strategy>, gauges: Option<LagGauges>) -> Arc<Self> {
-        Arc::new(Self { strategy, gauges, latest: Mutex::default() })
+    /// Over what tells it, of groups with these names; `gauges` only in the process that exports them.
+    pub fn new(lag: Arc<dyn Lag>, names: Names, gauges: Option<LagGauges>) -> Arc<Self> {
+        Arc::new(Self { lag, names, gauges, latest: Mutex::default() })
     }
 
     /// The newest report.
     pub fn latest(&self) -> LagReport {
-        LagReport::latest(&*self.strategy, &*self.latest.lock())
+        LagReport::latest(&self.names, &*self.latest.lock())
     }
 
     /// Reads every `refresh` until `stop`. One group that cannot be read keeps its last values and holds up no other.
@@ -220,8 +237,8 @@ impl LagWatch {
                 () = stop.cancelled() => return,
                 _ = turns.tick() => {}
             }
-            let strategy = Arc::clone(&self.strategy);
-            match tokio::task::spawn_blocking(move || Reading::take(&*strategy, of)).await {
+            let lag = Arc::clone(&self.lag);
+            match tokio::task::spawn_blocking(move || Reading::take(&*lag, of)).await {
                 Ok(Ok(reading)) => {
                     self.keep(reading);
                     well = true;

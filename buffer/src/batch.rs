@@ -5,12 +5,13 @@
 
 use std::ops::Range;
 
-use crate::{Header, Offset, Origin, Partition, Topic};
+use crate::{Header, LogId, Offset, Origin, Partition, Topic};
 
 /// Records of one topic, in partition order. Given back whole to [`crate::Subscription::commit`].
 #[derive(Debug)]
 pub struct Batch {
     topic: Topic,
+    log: Option<LogId>,
     bytes: Vec<u8>,
     records: Vec<Placed>,
 }
@@ -36,6 +37,8 @@ type PlacedHeader = (Range<usize>, Option<Range<usize>>);
 pub struct Received<'a> {
     /// Where it stood.
     pub origin: Origin,
+    /// Which log that is of, where the strategy tells.
+    pub log: Option<&'a LogId>,
     /// When the strategy took it, in milliseconds since the Unix epoch.
     pub appended_at_ms: i64,
     /// Its key.
@@ -48,7 +51,17 @@ pub struct Received<'a> {
 
 impl Batch {
     pub(crate) fn new(topic: Topic) -> Self {
-        Self { topic, bytes: Vec::new(), records: Vec::new() }
+        Self { topic, log: None, bytes: Vec::new(), records: Vec::new() }
+    }
+
+    /// Says which log its records are of.
+    pub(crate) fn set_log(&mut self, log: Option<LogId>) {
+        self.log = log;
+    }
+
+    /// Which log its records are of, where the strategy tells.
+    pub fn log(&self) -> Option<&LogId> {
+        self.log.as_ref()
     }
 
     pub(crate) fn push<'a>(
@@ -136,6 +149,7 @@ impl Batch {
         let part = |range: &Range<usize>| &self.bytes[range.clone()];
         Received {
             origin: Origin { topic: self.topic, partition: record.partition, offset: record.offset },
+            log: self.log.as_ref(),
             appended_at_ms: record.appended_at_ms,
             key: record.key.as_ref().map(part),
             value: record.value.as_ref().map(part),

@@ -4,6 +4,16 @@ use floodgate_schemas::EventType;
 
 use crate::{Offset, Partition};
 
+/// How far the groups of a strategy are behind.
+pub trait Lag: Send + Sync {
+    /// Reads where the group that applies `of` is, whether or not anyone consumes, without joining it. Blocks on the network
+    /// for at most a few seconds: not for async threads.
+    ///
+    /// # Errors
+    /// [`LagError`] when that cannot be read now. Other groups may well be readable.
+    fn lag(&self, of: EventType) -> Result<GroupLag, LagError>;
+}
+
 /// One group's position in its topic at one moment, whether or not anyone consumes.
 #[derive(Debug, Clone, PartialEq)]
 pub struct GroupLag {
@@ -21,6 +31,40 @@ pub struct GroupLag {
     pub partitions: Vec<PartitionLag>,
     /// The others, and why it is not.
     pub unknown: Vec<(Partition, String)>,
+    /// How much waits where the strategy keeps no offsets; there are no partitions then.
+    pub queue: Option<QueueLag>,
+}
+
+impl GroupLag {
+    /// Records waiting, as far as that is known.
+    pub fn waiting(&self) -> u64 {
+        let counted = self.queue.map_or(0, |queue| queue.waiting);
+        self.partitions.iter().map(PartitionLag::lag).sum::<u64>() + counted
+    }
+}
+
+/// What waits in a queue that numbers nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct QueueLag {
+    /// Records.
+    pub waiting: u64,
+    /// When the oldest of them was appended, in milliseconds since the Unix epoch; `None` when there is none, or when it
+    /// could not be read.
+    pub oldest_ms: Option<i64>,
+}
+
+impl QueueLag {
+    /// The age of the oldest record, in seconds; 0 when none waits, `None` where it could not be read.
+    pub fn lag_seconds(&self, now_ms: i64) -> Option<f64> {
+        age_seconds(self.waiting, self.oldest_ms, now_ms)
+    }
+}
+
+fn age_seconds(waiting: u64, oldest_ms: Option<i64>, now_ms: i64) -> Option<f64> {
+    if waiting == 0 {
+        return Some(0.0);
+    }
+    oldest_ms.map(|appended_at_ms| now_ms.saturating_sub(appended_at_ms).max(0) as f64 / 1e3)
 }
 
 /// One group's position in one partition.
@@ -75,10 +119,7 @@ impl PartitionLag {
 
     /// The age of the oldest unapplied record, in seconds; 0 when caught up, `None` where it could not be read.
     pub fn lag_seconds(&self, now_ms: i64) -> Option<f64> {
-        if self.lag() == 0 {
-            return Some(0.0);
-        }
-        self.oldest_unapplied_ms.map(|appended_at_ms| (now_ms - appended_at_ms).max(0) as f64 / 1e3)
+        age_seconds(self.lag(), self.oldest_unapplied_ms, now_ms)
     }
 }
 

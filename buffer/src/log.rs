@@ -2,7 +2,16 @@
 
 use std::ops::Range;
 
-use crate::{Batch, Offset, Partition};
+use crate::{Batch, LogId, Offset, OpenError, Partition, Topic};
+
+/// What was published, topic by topic.
+pub trait Logs: Send + Sync {
+    /// Reads a topic past all groups.
+    ///
+    /// # Errors
+    /// [`OpenError`] when the configuration cannot work.
+    fn open(&self, topic: Topic) -> Result<Box<dyn Log>, OpenError>;
+}
 
 /// What one topic holds. Reading it joins no group and commits nothing. Blocks on the network: not for async threads.
 pub trait Log: Send {
@@ -11,6 +20,13 @@ pub trait Log: Send {
     /// # Errors
     /// [`LogError`] when nothing is known of any.
     fn bounds(&mut self) -> Result<LogBounds, LogError>;
+
+    /// Whether older records of a key are given up before their time, so that events vanish and leave offsets without a
+    /// record.
+    ///
+    /// # Errors
+    /// [`LogError::Unavailable`] when nobody says: whoever holds the log does not answer, or does not tell this user.
+    fn is_compacted(&mut self) -> Result<bool, LogError>;
 
     /// The next records of one partition from `range`, `events` at most, fewer where they are large. Reading on where the last call ended is fast;
     /// anything else begins anew.
@@ -24,7 +40,7 @@ pub trait Log: Send {
     /// # Errors
     /// [`LogError::Gone`] when nothing later is there: the topic was made anew, and reading has to begin anew as well.
     fn oldest_after(&mut self, partition: Partition, gone: Offset) -> Result<Offset, LogError> {
-        let LogBounds { known, unknown } = self.bounds()?;
+        let LogBounds { known, unknown, .. } = self.bounds()?;
         if let Some((_, reason)) = unknown.into_iter().find(|(found, _)| *found == partition) {
             return Err(LogError::Unavailable(reason));
         }
@@ -60,6 +76,8 @@ pub trait Log: Send {
 /// Where the partitions of a topic begin and end.
 #[derive(Debug, Default)]
 pub struct LogBounds {
+    /// Which log it is, where the strategy tells.
+    pub log: Option<LogId>,
     /// In order, with the offsets from the oldest record up to where the next one will go, or to where records cannot be
     /// read yet. Offsets before it have expired.
     pub known: Vec<(Partition, Range<Offset>)>,
@@ -123,6 +141,10 @@ mod tests {
             Ok(LogBounds::default())
         }
 
+        fn is_compacted(&mut self) -> Result<bool, LogError> {
+            Ok(false)
+        }
+
         fn read(&mut self, partition: Partition, range: Range<Offset>, _: usize) -> Result<Chunk, LogError> {
             self.1 += 1;
             match self.0.contains(&range.start.0) {
@@ -138,7 +160,11 @@ mod tests {
     impl Log for Expired {
         fn bounds(&mut self) -> Result<LogBounds, LogError> {
             let known = vec![(Partition(0), Offset(90)..Offset(99)), (Partition(1), Offset(7)..Offset(9))];
-            Ok(LogBounds { known, unknown: Vec::new() })
+            Ok(LogBounds { known, ..LogBounds::default() })
+        }
+
+        fn is_compacted(&mut self) -> Result<bool, LogError> {
+            Ok(false)
         }
 
         fn read(&mut self, partition: Partition, range: Range<Offset>, _: usize) -> Result<Chunk, LogError> {

@@ -1,8 +1,12 @@
 //! Records as they cross this crate: raw bytes, and where they come from.
 
 use std::fmt;
+use std::sync::Arc;
 
+use floodgate_schemas::dead_letter::Place;
 use floodgate_schemas::{DEAD_LETTER_TOPIC, EventType};
+
+use crate::{Header, Names};
 
 /// A topic of ours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -40,9 +44,6 @@ impl Topic {
         }
     }
 }
-
-/// One header of a record. Names and values are kept byte for byte.
-pub type Header<'a> = (&'a [u8], Option<&'a [u8]>);
 
 /// A record to publish.
 #[derive(Debug, Clone, Copy)]
@@ -91,7 +92,29 @@ impl fmt::Display for Offset {
     }
 }
 
-/// Where a record stood: names it for ever.
+/// Which log a topic is: another one once it was deleted and made anew under its name. An offset says nothing without it.
+/// What it looks like is its strategy's affair; no two logs share one.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct LogId(Arc<str>);
+
+impl LogId {
+    pub(crate) fn new(id: &str) -> Self {
+        Self(id.into())
+    }
+
+    /// As it is written.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for LogId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// Where a record stood: names it as long as its topic is the same log, which [`crate::Batch::log`] tells.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Origin {
     /// The topic.
@@ -100,6 +123,18 @@ pub struct Origin {
     pub partition: Partition,
     /// The offset.
     pub offset: Offset,
+}
+
+impl Origin {
+    /// As dead letters say it.
+    pub fn place<'p>(&self, names: &'p Names, log: Option<&'p LogId>) -> Place<'p> {
+        Place {
+            topic: names.topic(self.topic),
+            partition: self.partition.0,
+            offset: self.offset.0,
+            log: log.map(LogId::as_str),
+        }
+    }
 }
 
 #[cfg(test)]

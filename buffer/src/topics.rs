@@ -2,7 +2,22 @@
 
 use std::fmt;
 
-/// One topic after [`crate::Strategy::create_topics`].
+/// The topics of a strategy, as things that are made and looked after.
+pub trait Topics: Send + Sync {
+    /// Creates those that are missing and reports on each. Blocks on the network.
+    ///
+    /// # Errors
+    /// [`TopicsError`] when the strategy cannot be reached or refuses.
+    fn create(&self) -> Result<Vec<TopicReport>, TopicsError>;
+
+    /// What is there of each. Blocks on the network.
+    ///
+    /// # Errors
+    /// [`TopicsError`] when the strategy cannot be reached.
+    fn describe(&self) -> Result<Vec<TopicDescription>, TopicsError>;
+}
+
+/// One topic after [`Topics::create`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TopicReport {
     /// What happened.
@@ -25,8 +40,6 @@ pub enum TopicState {
         /// Partitions configured.
         wanted: usize,
     },
-    /// This strategy keeps no topics of its own outside the process.
-    NotNeeded,
 }
 
 /// One topic as it is.

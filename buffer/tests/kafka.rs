@@ -60,7 +60,7 @@ fn strategy() -> Arc<dyn Strategy> {
 
 fn strategy_with(adapt: impl FnOnce(&mut KafkaConfig)) -> Arc<dyn Strategy> {
     let strategy = without_topics(bootstrap(), adapt);
-    let reports = strategy.create_topics().unwrap();
+    let reports = strategy.topics().unwrap().create().unwrap();
     assert!(reports.iter().all(|report| report.state == TopicState::Created), "{reports:?}");
     strategy
 }
@@ -134,7 +134,7 @@ async fn missing_topics_name_the_command() {
     let mut member = strategy.subscribe(EventType::Like, limits).unwrap();
     assert!(member.next().await.unwrap_err().0.contains("floodgate topics create"));
     assert!(strategy.lag(EventType::Coupon).unwrap_err().0.contains("floodgate topics create"));
-    let missing = strategy.describe_topics().unwrap();
+    let missing = strategy.topics().unwrap().describe().unwrap();
     assert!(missing.iter().all(|topic| topic.partitions.is_none()));
 }
 
@@ -173,9 +173,9 @@ async fn keys_are_placed_as_java_clients_place_them() {
 #[test]
 fn creating_topics_is_idempotent() {
     let strategy = strategy();
-    let again = strategy.create_topics().unwrap();
+    let again = strategy.topics().unwrap().create().unwrap();
     assert!(again.iter().all(|report| report.state == TopicState::Existed), "{again:?}");
-    let described = strategy.describe_topics().unwrap();
+    let described = strategy.topics().unwrap().describe().unwrap();
     assert!(described.iter().all(|topic| topic.partitions.as_ref().is_some_and(|p| p.len() == 10)));
 }
 
@@ -229,6 +229,6 @@ async fn a_lenient_cluster_makes_no_topics_by_accident() {
     assert!(member.joined().await.unwrap_err().0.contains("floodgate topics create"));
     assert!(strategy.lag(EventType::Like).is_err());
     assert!(publisher.ready().unwrap_err().contains("floodgate topics create"));
-    let described = strategy.describe_topics().unwrap();
+    let described = strategy.topics().unwrap().describe().unwrap();
     assert!(described.iter().all(|topic| topic.partitions.is_none()), "{described:?}");
 }

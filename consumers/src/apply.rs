@@ -120,7 +120,7 @@ impl<E: Event> Pipeline<E> {
                 range = first;
             }
             // a search through many bad rows takes its time, and somebody else can do it
-            if !bad_rows.is_empty() && self.stop.is_cancelled() && self.strategy.is_shared() {
+            if !bad_rows.is_empty() && self.stop.is_cancelled() && self.strategy.reach().outlives_process {
                 return Err(GaveUp);
             }
             match self.apply_until_done(&left.events[range.clone()], &mut backoff).await? {

@@ -7,10 +7,8 @@
 //! A record that was replayed says how often it had failed before; if it fails again, its new dead letter says one
 //! more. That is what keeps replays from going round for ever.
 
-use std::borrow::Cow;
-
 use floodgate_buffer::{Batch, Header, Outcome, Receipt, Receipts, Received, Record, Refused, Topic};
-use floodgate_schemas::dead_letter::{attempts, headers};
+use floodgate_schemas::dead_letter::Heading;
 use floodgate_schemas::{Event, Timestamp};
 
 use crate::backoff::Backoff;
@@ -86,29 +84,28 @@ impl<E: Event> Pipeline<E> {
     fn offer(&self, received: &Received<'_>, letter: &DeadLetter, receipt: Receipt) -> Result<(), String> {
         let origin = received.origin;
         let message: String = letter.message.chars().take(MESSAGE_MAX_CHARS).collect();
-        let values: [Cow<'_, str>; headers::ALL.len()] = [
-            self.strategy.topic_name(origin.topic).into(),
-            origin.partition.to_string().into(),
-            origin.offset.to_string().into(),
-            self.strategy.group_name(E::TYPE).into(),
-            letter.reason.into(),
-            message.into(),
-            attempts(received.headers.iter().copied()).to_string().into(),
-            Timestamp::now().to_string().into(),
-        ];
-        let added = headers::ALL.iter().zip(&values);
-        let added = added.map(|(name, value)| (name.as_bytes(), Some(value.as_bytes())));
-        let headers: Vec<Header<'_>> = received.headers.iter().copied().chain(added).collect();
-        let record =
-            Record { topic: Topic::DeadLetters, key: received.key, value: received.value, headers: &headers };
-        self.publisher.offer(&record, receipt).map_err(|refused| match refused {
-            Refused::TooLarge => too_large(bytes(record.key, record.value, &headers)),
+        let names = self.strategy.names();
+        let heading = Heading {
+            place: origin.place(names, received.log),
+            group: names.group(E::TYPE),
+            reason: letter.reason,
+            message: &message,
+            failed_at: Timestamp::now(),
+        };
+        let offered = heading.under(&received.headers, |headers| {
+            let (key, value) = (received.key, received.value);
+            let record = Record { topic: Topic::DeadLetters, key, value, headers };
+            let offered = self.publisher.offer(&record, receipt);
+            offered.map_err(|refused| (refused, bytes(key, value, headers)))
+        });
+        offered.map_err(|(refused, bytes)| match refused {
+            Refused::TooLarge => too_large(bytes),
             refused => refused.to_string(),
         })
     }
 
     fn tell(&self, batch: &Batch, letter: &DeadLetter) {
-        let group = self.strategy.group_name(E::TYPE);
+        let group = self.strategy.names().group(E::TYPE);
         self.metrics.dead_lettered(&group, letter.reason);
         if let Some(received) = batch.get(letter.record) {
             let (partition, offset) = (received.origin.partition, received.origin.offset);

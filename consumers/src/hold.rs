@@ -7,7 +7,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use floodgate_buffer::{Batch, Offset, Partition, Standing, Subscription, Topic};
+use floodgate_buffer::{Batch, Offset, Partition, Standing, Subscription};
 use floodgate_schemas::Event;
 use floodgate_schemas::codec::SchemaName;
 
@@ -94,7 +94,7 @@ impl<E: Event> Pipeline<E> {
                 let of_it = letters.iter().find(|letter| {
                     batch.get(letter.record).is_some_and(|received| received.origin.partition == partition)
                 });
-                let group = self.strategy.group_name(E::TYPE);
+                let group = self.strategy.names().group(E::TYPE);
                 let message = of_it.map_or("", |letter| letter.message.as_str());
                 tracing::error!(
                     %group, %partition, records, bad, message,
@@ -118,7 +118,7 @@ impl<E: Event> Pipeline<E> {
         if found.is_empty() && holds.unknown.is_empty() {
             return;
         }
-        let group = self.strategy.group_name(E::TYPE);
+        let group = self.strategy.names().group(E::TYPE);
         for (partition, unknown) in found {
             if holds.unknown.insert(*partition, *unknown) != Some(*unknown) {
                 let Unknown { offset, schema } = unknown;
@@ -139,7 +139,7 @@ impl<E: Event> Pipeline<E> {
 
     /// Tells which partitions stand for a reason of the strategy's, and what happened to positions.
     pub(crate) fn look_at_standing(&self, subscription: &mut dyn Subscription, holds: &mut Holds) {
-        let group = self.strategy.group_name(E::TYPE);
+        let group = self.strategy.names().group(E::TYPE);
         for incident in subscription.incidents() {
             self.metrics.incident(&group, incident);
         }
@@ -177,7 +177,7 @@ impl<E: Event> Pipeline<E> {
 
     /// Tells readiness and metrics which partitions are held, and the log that others are not any more.
     fn tell_held(&self, no_more: &[Partition], reason: &str, holds: &Holds) {
-        let group = self.strategy.group_name(E::TYPE);
+        let group = self.strategy.names().group(E::TYPE);
         for partition in no_more {
             self.metrics.held(&group, *partition, reason, false);
             tracing::info!(
@@ -190,6 +190,6 @@ impl<E: Event> Pipeline<E> {
         unknown.for_each(|partition| self.metrics.held(&group, *partition, UNKNOWN_SCHEMA, true));
         let standing = holds.standing.iter();
         standing.for_each(|standing| self.metrics.held(&group, standing.partition, UNREADABLE, true));
-        self.health.held(holds.told(&self.strategy.topic_name(Topic::Events(E::TYPE))));
+        self.health.held(holds.told(self.strategy.names().events(E::TYPE)));
     }
 }

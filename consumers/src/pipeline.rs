@@ -78,7 +78,7 @@ impl<E: Event> Pipeline<E> {
                 return Err(error);
             }
             if self.health.troubled(error.to_string()) {
-                tracing::warn!(group = self.strategy.group_name(E::TYPE), %error, "subscribing anew");
+                tracing::warn!(group = self.strategy.names().group(E::TYPE), %error, "subscribing anew");
             }
             if self.pause(backoff.pause()).await.is_err() {
                 return Ok(());
@@ -126,7 +126,7 @@ impl<E: Event> Pipeline<E> {
         pace: &mut Pace,
     ) -> Result<(), GaveUp> {
         // what only this process holds goes with it: better dead-lettered, and logged, than lost without a word
-        let may_hold = !self.stop.is_cancelled() || self.strategy.is_shared();
+        let may_hold = !self.stop.is_cancelled() || self.strategy.reach().outlives_process;
         // partitions that went to other members are theirs to hold
         self.forget(holds, |partition| !subscription.owns(partition));
         let probed: Vec<_> = holds.storms.held().collect();
@@ -221,7 +221,7 @@ impl<E: Event> Pipeline<E> {
 
     /// Waits, unless the process is told to stop and somebody else can do the work.
     pub(crate) async fn pause(&self, pause: Duration) -> Result<(), GaveUp> {
-        if !self.strategy.is_shared() {
+        if !self.strategy.reach().outlives_process {
             // what only this process holds is tried until the process itself is out of time
             tokio::time::sleep(pause).await;
             return Ok(());
@@ -235,7 +235,7 @@ impl<E: Event> Pipeline<E> {
     /// Something went well that may have been in trouble before.
     pub(crate) fn recovered(&self) {
         if self.health.well() {
-            tracing::info!(group = self.strategy.group_name(E::TYPE), "working again");
+            tracing::info!(group = self.strategy.names().group(E::TYPE), "working again");
         }
     }
 }

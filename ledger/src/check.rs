@@ -63,7 +63,7 @@ impl Check<'_> {
     {
         let left = state.progress.types[place].iter().map(PartitionProgress::left);
         self.watch.begins(&lag.topic, left.sum());
-        let mut log = self.strategy.log(Topic::Events(E::TYPE))?;
+        let mut log = self.strategy.logs()?.open(Topic::Events(E::TYPE))?;
         for number in 0..state.progress.types[place].len() {
             let progress = &state.progress.types[place][number];
             let bounds = lag.partitions.iter().find(|bounds| bounds.partition.0 == progress.partition);

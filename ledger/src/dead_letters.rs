@@ -4,9 +4,9 @@ use std::collections::HashMap;
 use std::fmt;
 use std::ops::Range;
 
-use floodgate_buffer::{LogError, Offset, Partition, Received, Strategy, Topic, murmur2_partition};
+use floodgate_buffer::{LogError, LogId, Offset, Partition, Received, Strategy, Topic, murmur2_partition};
 use floodgate_schemas::EventType;
-use floodgate_schemas::dead_letter::headers;
+use floodgate_schemas::dead_letter::Place;
 
 use crate::VerifyError;
 use crate::class::Letter;
@@ -18,8 +18,8 @@ const CLOCKS_APART_MS: i64 = 300_000;
 /// Where dead letters came from.
 #[derive(Debug, Default)]
 pub(crate) struct DeadLetters {
-    /// Sorted offsets, by type and partition.
-    origins: HashMap<(EventType, i32), Vec<i64>>,
+    /// Sorted offsets, by type and partition, and by the log they are of.
+    origins: HashMap<(EventType, i32), HashMap<Option<String>, Vec<i64>>>,
     /// How many partitions they are on.
     partitions: usize,
     /// Where there is nothing to look at.
@@ -67,8 +67,8 @@ impl fmt::Display for Gap {
 impl DeadLetters {
     /// Reads the dead-letter topic to where it ends now. Blocks on the network.
     pub(crate) fn read(strategy: &dyn Strategy) -> Result<Self, VerifyError> {
-        let names = EventType::ALL.map(|of| (of, strategy.topic_name(Topic::Events(of))));
-        let mut log = strategy.log(Topic::DeadLetters)?;
+        let names = EventType::ALL.map(|of| (of, strategy.names().events(of).to_owned()));
+        let mut log = strategy.logs()?.open(Topic::DeadLetters)?;
         let mut letters = DeadLetters::default();
         let bounds = log.bounds()?;
         letters.partitions = bounds.partitions();
@@ -108,7 +108,7 @@ impl DeadLetters {
                 }
             }
         }
-        for offsets in letters.origins.values_mut() {
+        for offsets in letters.origins.values_mut().flat_map(HashMap::values_mut) {
             offsets.sort_unstable();
             offsets.dedup();
         }
@@ -116,27 +116,28 @@ impl DeadLetters {
     }
 
     fn note(&mut self, letter: &Received<'_>, names: &[(EventType, String)]) {
-        // the last of a name: what was dead-lettered, taken up again and dead-lettered once more has several
-        let header = |name: &str| {
-            let found = letter.headers.iter().rev().find(|(found, _)| *found == name.as_bytes())?;
-            std::str::from_utf8(found.1?).ok()
-        };
-        let origin = || {
-            let topic = header(headers::TOPIC)?;
-            let (of, _) = names.iter().find(|(_, name)| name == topic)?;
-            Some((*of, header(headers::PARTITION)?.parse().ok()?, header(headers::OFFSET)?.parse().ok()?))
-        };
         // a letter without an origin accounts for no record
-        if let Some((of, partition, offset)) = origin() {
-            self.origins.entry((of, partition)).or_default().push(offset);
+        let Some(place) = Place::read(&letter.headers) else { return };
+        if let Some((of, _)) = names.iter().find(|(_, name)| name == place.topic) {
+            let log = place.log.map(str::to_owned);
+            self.origins
+                .entry((*of, place.partition))
+                .or_default()
+                .entry(log)
+                .or_default()
+                .push(place.offset);
         }
     }
 
     /// Whether there is one of this record, of the topic of `of`.
     pub(crate) fn letter_of(&self, of: EventType, record: &Received<'_>) -> Letter {
         let (partition, offset) = (record.origin.partition.0, record.origin.offset.0);
-        let origins = self.origins.get(&(of, partition));
-        if origins.is_some_and(|offsets| offsets.binary_search(&offset).is_ok()) {
+        // one that does not say of which log it is may be of this one
+        let log = record.log.map(LogId::as_str);
+        let may_be_of = |of: &Option<String>| of.as_deref().is_none_or(|of| log.is_none_or(|log| of == log));
+        let origins = self.origins.get(&(of, partition)).into_iter().flatten();
+        let mut offsets = origins.filter(|(of, _)| may_be_of(of)).map(|(_, offsets)| offsets);
+        if offsets.any(|offsets| offsets.binary_search(&offset).is_ok()) {
             return Letter::There;
         }
         let gap = self.may_be_in(record.key, record.appended_at_ms);

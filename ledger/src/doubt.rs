@@ -333,6 +333,7 @@ mod tests {
             foreign_members: Vec::new(),
             partitions,
             unknown: Vec::new(),
+            queue: None,
         };
         let of = |lag: &GroupLag, waiting, has_rows| {
             Doubt::of_group(lag, waiting, has_rows, now).map(|doubt| (doubt.count, doubt.detail))

@@ -53,7 +53,7 @@ mod tests;
 use std::path::Path;
 use std::sync::Arc;
 
-use floodgate_buffer::{EventOrigin, GroupLag, LagError, LogError, OpenError, Strategy, Topic, TopicNames};
+use floodgate_buffer::{Absent, EventOrigin, GroupLag, LagError, LogError, OpenError, Strategy, Topic};
 use floodgate_schemas::{CouponIssue, EventType, ExpectationWrite, Like, Timestamp};
 use floodgate_store::{ApplyError, Audit, ReadError, Store};
 
@@ -124,6 +124,12 @@ impl From<LogError> for VerifyError {
     }
 }
 
+impl From<Absent> for VerifyError {
+    fn from(absent: Absent) -> Self {
+        Self::Config(absent.to_string())
+    }
+}
+
 impl From<OpenError> for VerifyError {
     fn from(error: OpenError) -> Self {
         Self::Config(error.to_string())
@@ -158,15 +164,11 @@ impl Verification<'_> {
     pub async fn run(&self) -> Result<Report, VerifyError> {
         let mut report = Report { values_compared: self.values, ..Report::new(Timestamp::now()) };
         let mut state = None;
-        if self.strategy.is_shared() {
-            state = Some(self.check_events(&mut report, None).await?);
-        } else {
+        if let Some(reason) = self.unreadable() {
             report.values_compared = false;
-            report.notes.push(format!(
-                "the {} strategy keeps events inside the running process: they are unchecked, and only the database \
-                 was checked",
-                self.strategy.name()
-            ));
+            report.notes.push(format!("{reason}: they are unchecked, and only the database was checked"));
+        } else {
+            state = Some(self.check_events(&mut report, None).await?);
         }
         self.watch.begins("counters and coupons", 0);
         let found = self.store.discrepancies(NAMED_MAX).await?;
@@ -188,7 +190,7 @@ impl Verification<'_> {
         const ROUNDS: usize = 3;
         let mut done = Reapplied::new(dry_run);
         for _ in 0..ROUNDS {
-            let mender = Mender::new(&*self.store, TopicNames::new(&*self.strategy), dry_run, self.values);
+            let mender = Mender::new(&*self.store, self.strategy.names().clone(), dry_run, self.values);
             let mut report = Report::new(Timestamp::now());
             self.check_events(&mut report, Some(&mender)).await?.finish()?;
             let round = mender.ended(report);
@@ -207,11 +209,20 @@ impl Verification<'_> {
     /// # Errors
     /// As [`Verification::reapply_missing`].
     pub async fn reapply(&self, origins: &[EventOrigin], dry_run: bool) -> Result<Reapplied, VerifyError> {
-        let mender = Mender::new(&*self.store, TopicNames::new(&*self.strategy), dry_run, self.values);
+        let mender = Mender::new(&*self.store, self.strategy.names().clone(), dry_run, self.values);
         let strategy = Arc::clone(&self.strategy);
         let lags = blocking(move || lags(&*strategy)).await?;
         mender.bring_back_named(&self.strategy, &lags, origins).await?;
         Ok(mender.ended(Report::new(Timestamp::now())))
+    }
+
+    /// Why events cannot be read here, if so.
+    fn unreadable(&self) -> Option<String> {
+        if !self.strategy.reach().is_readable_from_outside {
+            let name = self.strategy.name();
+            return Some(format!("the {name} strategy keeps events inside the running process"));
+        }
+        self.strategy.logs().err().map(|absent| absent.to_string())
     }
 
     async fn check_events(
@@ -249,7 +260,7 @@ impl Verification<'_> {
         }
         report.as_of.clone_from(&state.progress.as_of);
         report.events_checked = true;
-        let names = TopicNames::new(&*self.strategy);
+        let names = self.strategy.names().clone();
         for (lag, partitions) in lags.iter().zip(&state.progress.types) {
             report.add(lag, partitions, &names);
             self.look_for_reasons(report, lag, partitions).await?;
@@ -310,7 +321,7 @@ impl Verification<'_> {
         let empty = || partitions.iter().flat_map(|partition| partition.empty.iter().copied());
         if empty_offsets > 0 {
             let (strategy, topic) = (Arc::clone(&self.strategy), Topic::Events(lag.of));
-            let is_compacted = blocking(move || Ok(strategy.is_compacted(topic))).await?;
+            let is_compacted = blocking(move || Ok(strategy.logs()?.open(topic)?.is_compacted())).await?;
             let why = match is_compacted {
                 Ok(true) => {
                     report.lost.extend(empty().map(|range| Lost::compacted(lag, range)));
@@ -342,7 +353,7 @@ impl Verification<'_> {
 
     /// What is checked, in words that are the same for the same.
     fn identity(&self) -> String {
-        let topics = EventType::ALL.map(|of| self.strategy.topic_name(Topic::Events(of)));
+        let topics = EventType::ALL.map(|of| self.strategy.names().topic(Topic::Events(of)));
         let (name, place) = (self.strategy.name(), self.strategy.place());
         let values = if self.values { ", comparing values" } else { "" };
         format!("{name} at {place} with {} and {}{values}", topics.join(", "), self.store_name)

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use floodgate_buffer::{
-    EventOrigin, GroupLag, Log, LogError, Offset, Partition, Received, Strategy, Topic, TopicNames,
+    EventOrigin, GroupLag, Log, LogError, Names, Offset, Partition, Received, Strategy, Topic,
 };
 use floodgate_schemas::codec::decode;
 use floodgate_schemas::{CouponIssue, Event, EventType, ExpectationWrite, Like, Timestamp};
@@ -32,7 +32,7 @@ const ABSENT: &str = "there is no record any more";
 /// Brings events back.
 pub(crate) struct Mender<'a> {
     store: &'a (dyn Store + 'static),
-    names: TopicNames,
+    names: Names,
     dry_run: bool,
     values: bool,
     done: Mutex<Reapplied>,
@@ -45,12 +45,7 @@ struct Found<E> {
 }
 
 impl<'a> Mender<'a> {
-    pub(crate) fn new(
-        store: &'a (dyn Store + 'static),
-        names: TopicNames,
-        dry_run: bool,
-        values: bool,
-    ) -> Self {
+    pub(crate) fn new(store: &'a (dyn Store + 'static), names: Names, dry_run: bool, values: bool) -> Self {
         Self { store, names, dry_run, values, done: Mutex::new(Reapplied::new(dry_run)) }
     }
 
@@ -116,7 +111,7 @@ impl<'a> Mender<'a> {
         }
         for ((of, partition), mut wanted) in wanted {
             wanted.sort();
-            let log = strategy.log(Topic::Events(of))?;
+            let log = strategy.logs()?.open(Topic::Events(of))?;
             match of {
                 EventType::Expectation => {
                     self.bring_back::<ExpectationWrite>(log, partition, &wanted).await?

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use floodgate_buffer::{EventOrigin, GroupLag, NamedOrigin, Offset, Partition, TopicNames};
+use floodgate_buffer::{EventOrigin, GroupLag, NamedOrigin, Names, Offset, Partition};
 use floodgate_schemas::text::{escaped, plain};
 use floodgate_schemas::{EventId, EventType, Timestamp};
 use floodgate_store::Discrepancy;
@@ -163,7 +163,7 @@ pub struct RecordReport {
 }
 
 impl RecordReport {
-    pub(crate) fn new(of: EventType, partition: i32, finding: &Finding, names: &TopicNames) -> Self {
+    pub(crate) fn new(of: EventType, partition: i32, finding: &Finding, names: &Names) -> Self {
         let offset = finding.offset;
         let origin = EventOrigin { of, partition: Partition(partition), offset: Offset(offset) };
         let key = finding.note().key;
@@ -289,7 +289,7 @@ impl Report {
     }
 
     /// Adds one type, all of whose partitions are counted.
-    pub(crate) fn add(&mut self, lag: &GroupLag, partitions: &[PartitionProgress], names: &TopicNames) {
+    pub(crate) fn add(&mut self, lag: &GroupLag, partitions: &[PartitionProgress], names: &Names) {
         let (mut events, mut unreadable) = (Tally::default(), Tally::default());
         for partition in partitions {
             events.add(&partition.events);
@@ -321,7 +321,7 @@ impl Report {
         });
     }
 
-    fn add_findings(&mut self, lag: &GroupLag, partition: &PartitionProgress, names: &TopicNames) {
+    fn add_findings(&mut self, lag: &GroupLag, partition: &PartitionProgress, names: &Names) {
         let record = |finding| RecordReport::new(lag.of, partition.partition, finding, names);
         self.missing.extend(partition.missing.iter().map(record).map(|record| MissingReport {
             mend: match record.event_id {

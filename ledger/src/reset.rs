@@ -21,10 +21,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use floodgate_buffer::{
-    Header, Log, LogError, Offset, Outcome, Partition, Publish, Receipts, Received, Record, Strategy, Topic,
+    Log, LogError, Offset, Outcome, Partition, Publish, Receipts, Received, Record, Strategy, Topic,
 };
 use floodgate_schemas::codec::decode;
-use floodgate_schemas::dead_letter::{ROW_RESET, attempts, headers};
+use floodgate_schemas::dead_letter::{Heading, ROW_RESET};
 use floodgate_schemas::{Event, EventId, ExpectationWrite, Like, Timestamp};
 use floodgate_store::{Apply, RowKey, RowRank, Store};
 use tokio::runtime::Handle;
@@ -112,7 +112,7 @@ impl RowReset {
     where
         dyn Store: Apply<E>,
     {
-        if !self.strategy.is_shared() {
+        if !self.strategy.reach().is_readable_from_outside {
             // events are inside the running process, where nobody looks for them afterwards
             self.store.lower(&self.row, self.above).await?;
             return Ok(Vec::new());
@@ -186,7 +186,7 @@ impl<E: OfRow> Reading<E> {
 
     /// Reads from where it was to the ends as they are now.
     fn go_on(&mut self) -> Result<(), VerifyError> {
-        let mut log = self.strategy.log(Topic::Events(E::TYPE))?;
+        let mut log = self.strategy.logs()?.open(Topic::Events(E::TYPE))?;
         for (partition, bounds) in log.bounds()?.all()? {
             let mut from = self.next.get(&partition).copied().unwrap_or(bounds.start).max(bounds.start);
             while from < bounds.end {
@@ -250,30 +250,27 @@ impl<E: OfRow> Reading<E> {
                     "the dead letter of partition {partition} offset {offset} was not acknowledged"
                 )));
             }
-            let topic = self.strategy.topic_name(Topic::Events(E::TYPE));
+            let topic = self.strategy.names().topic(Topic::Events(E::TYPE));
             self.dead_lettered.push(format!("{topic}/{partition}/{offset}"));
         }
         Ok(())
     }
 
     fn offer(&self, record: &Received<'_>, receipt: floodgate_buffer::Receipt) -> Result<(), VerifyError> {
-        let origin = record.origin;
-        let values = [
-            self.strategy.topic_name(origin.topic),
-            origin.partition.to_string(),
-            origin.offset.to_string(),
-            self.strategy.group_name(E::TYPE),
-            ROW_RESET.to_owned(),
-            format!("the row {} was set back: its events above {} do not count", self.row, self.above),
-            attempts(record.headers.iter().copied()).to_string(),
-            Timestamp::now().to_string(),
-        ];
-        let added = headers::ALL.iter().zip(&values);
-        let added = added.map(|(name, value)| (name.as_bytes(), Some(value.as_bytes())));
-        let headers: Vec<Header<'_>> = record.headers.iter().copied().chain(added).collect();
-        let letter =
-            Record { topic: Topic::DeadLetters, key: record.key, value: record.value, headers: &headers };
-        let offered = self.publisher.offer(&letter, receipt);
+        let names = self.strategy.names();
+        let message =
+            format!("the row {} was set back: its events above {} do not count", self.row, self.above);
+        let heading = Heading {
+            place: record.origin.place(names, record.log),
+            group: names.group(E::TYPE),
+            reason: ROW_RESET,
+            message: &message,
+            failed_at: Timestamp::now(),
+        };
+        let offered = heading.under(&record.headers, |headers| {
+            let (topic, key, value) = (Topic::DeadLetters, record.key, record.value);
+            self.publisher.offer(&Record { topic, key, value, headers }, receipt)
+        });
         offered.map_err(|refused| VerifyError::Unavailable(refused.to_string()))
     }
 }

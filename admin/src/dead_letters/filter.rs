@@ -1,6 +1,6 @@
 //! Which letters are meant, in the words that the command line and `/dlq` share.
 
-use floodgate_buffer::{EventOrigin, TopicNames};
+use floodgate_buffer::{EventOrigin, Names};
 use floodgate_schemas::dead_letter::ROW_RESET;
 use floodgate_schemas::text::escaped;
 use floodgate_schemas::{EventType, Timestamp};
@@ -44,7 +44,7 @@ impl Filter {
     ///
     /// # Errors
     /// [`Refusal`] when there is no such filter, or when it does not take this value.
-    pub fn set(&mut self, field: &str, text: &str, topics: &TopicNames) -> Result<(), Refusal> {
+    pub fn set(&mut self, field: &str, text: &str, topics: &Names) -> Result<(), Refusal> {
         let refused = |detail: String| Refusal::new(field, detail);
         let time = || text.parse().map(Some).map_err(|error| refused(format!("{error}")));
         match field {

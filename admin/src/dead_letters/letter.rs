@@ -1,9 +1,10 @@
 //! One dead letter, read back from its record.
 
 use std::borrow::Cow;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::str::FromStr;
 
-use floodgate_buffer::{EventOrigin, Header, Offset, Partition, Received, TopicNames};
+use floodgate_buffer::{EventOrigin, Header, Names, Offset, Partition, Received};
 use floodgate_schemas::dead_letter::headers;
 use floodgate_schemas::{Mixed, Timestamp};
 
@@ -11,6 +12,8 @@ use floodgate_schemas::{Mixed, Timestamp};
 #[derive(Debug)]
 pub(super) struct Letter<'r> {
     pub(super) origin: EventOrigin,
+    /// Which log the origin is of; empty where that is not said.
+    pub(super) log: Cow<'r, str>,
     pub(super) group: Cow<'r, str>,
     pub(super) reason: Cow<'r, str>,
     pub(super) message: Cow<'r, str>,
@@ -34,7 +37,7 @@ pub(super) struct Unreadable(String);
 impl<'r> Letter<'r> {
     /// Reads the block of headers that we append. The original may have headers of the same names, of a letter that
     /// somebody copied by hand: the last one of a name is ours, and what stands before the block is the original's.
-    pub(super) fn read(record: &'r Received<'r>, topics: &TopicNames) -> Result<Self, Unreadable> {
+    pub(super) fn read(record: &'r Received<'r>, topics: &Names) -> Result<Self, Unreadable> {
         let block = Block::find(&record.headers)?;
         let topic = block.text(headers::TOPIC);
         let of = topics.of(&topic);
@@ -45,6 +48,7 @@ impl<'r> Letter<'r> {
         };
         Ok(Self {
             origin,
+            log: block.optional(headers::LOG),
             group: block.text(headers::GROUP),
             reason: block.text(headers::REASON),
             message: block.text(headers::MESSAGE),
@@ -59,7 +63,21 @@ impl<'r> Letter<'r> {
     }
 }
 
+/// Tells letters apart: records of a log and of one that was there before it under the same name have the same origins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct LetterId {
+    pub(super) origin: EventOrigin,
+    /// A hash of the log's name: there may be millions of letters, of a log or two.
+    log: u64,
+}
+
 impl Letter<'_> {
+    pub(super) fn id(&self) -> LetterId {
+        let mut hasher = DefaultHasher::new();
+        self.log.hash(&mut hasher);
+        LetterId { origin: self.origin, log: hasher.finish() }
+    }
+
     /// Whether a newer build may read what this one cannot.
     pub(super) fn is_of_unknown_schema(&self) -> bool {
         let read = Mixed::decode(self.origin.of, self.value.unwrap_or_default());
@@ -92,6 +110,14 @@ impl<'r> Block<'r> {
         let place = headers::ALL.iter().position(|known| *known == name).map(|index| self.places[index]);
         let value = place.and_then(|place| self.headers[place].1);
         String::from_utf8_lossy(value.unwrap_or_default())
+    }
+
+    /// Of a header that letters need not have: within the block, or it is the original's.
+    fn optional(&self, name: &str) -> Cow<'r, str> {
+        let end = self.places.into_iter().max().unwrap_or(0);
+        let within = &self.headers[self.start()..end];
+        let found = within.iter().rev().find(|(found, _)| *found == name.as_bytes());
+        String::from_utf8_lossy(found.and_then(|(_, value)| *value).unwrap_or_default())
     }
 
     fn parse<T: FromStr>(&self, name: &str) -> Result<T, Unreadable> {

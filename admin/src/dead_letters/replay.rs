@@ -7,7 +7,7 @@ use std::num::NonZeroU32;
 use std::time::{Duration, Instant};
 
 use floodgate_buffer::{
-    Header, Outcome, Publish, Receipts, Received, Record, Refused, Strategy, Topic, TopicNames,
+    Header, Names, Outcome, Publish, Receipts, Received, Record, Refused, Strategy, Topic,
 };
 use floodgate_schemas::Timestamp;
 use floodgate_schemas::dead_letter::headers;
@@ -78,7 +78,7 @@ impl Replay {
         let plan = ReplayPlan { filter: plan.filter.for_replay(), ..plan };
         let limits = ScanLimits::NONE;
         let mut scan = Scan::open(strategy, &limits)?;
-        let names = TopicNames::new(strategy);
+        let names = strategy.names().clone();
         let mut index = Index::new(&names, &plan.filter, plan.attempts_max, &limits, &scan);
         scan.each(|batch, unread| {
             index.passes(unread);
@@ -121,7 +121,7 @@ impl Replay {
             let records: Vec<Received<'_>> = batch.iter().collect();
             let letters = records.iter().filter_map(|record| Letter::read(record, &index.topics).ok());
             let letters: Vec<Letter<'_>> = letters.collect();
-            let due: Vec<_> = letters.into_iter().filter(|letter| index.take(letter.origin)).collect();
+            let due: Vec<_> = letters.into_iter().filter(|letter| index.take(letter.id())).collect();
             for letters in due.chunks(pace.records()) {
                 pace.wait(letters.len());
                 work.replay(letters, &index.topics)?;
@@ -190,7 +190,7 @@ impl Work<'_> {
     }
 
     /// The records first, their markers once they are acknowledged.
-    fn replay(&mut self, letters: &[Letter<'_>], topics: &TopicNames) -> Result<(), ReplayError> {
+    fn replay(&mut self, letters: &[Letter<'_>], topics: &Names) -> Result<(), ReplayError> {
         let origins: Vec<String> = letters.iter().map(|letter| topics.show(letter.origin)).collect();
         let attempts: Vec<String> = letters.iter().map(|letter| letter.attempts.to_string()).collect();
         let with_headers = letters.iter().zip(origins.iter().zip(&attempts));

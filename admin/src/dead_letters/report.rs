@@ -1,6 +1,6 @@
 //! Letters as they are told: as JSON, and to people.
 
-use floodgate_buffer::{NamedOrigin, TopicNames};
+use floodgate_buffer::{NamedOrigin, Names};
 use floodgate_schemas::Mixed;
 use floodgate_schemas::text::{escaped, plain, shortened};
 use serde::Serialize;
@@ -74,11 +74,11 @@ pub struct HeaderReport {
 }
 
 impl LetterReport {
-    pub(super) fn new(letter: &Letter<'_>, topics: &TopicNames) -> Self {
+    pub(super) fn new(letter: &Letter<'_>, topics: &Names) -> Self {
         Self::with_event(letter, topics, Mixed::decode(letter.origin.of, value(letter)).ok())
     }
 
-    fn with_event(letter: &Letter<'_>, topics: &TopicNames, event: Option<Mixed>) -> Self {
+    fn with_event(letter: &Letter<'_>, topics: &Names, event: Option<Mixed>) -> Self {
         let short = |text: &str| shortened(text.to_owned(), TEXT_MAX_CHARS);
         Self {
             origin: topics.named(letter.origin),
@@ -96,7 +96,7 @@ impl LetterReport {
 }
 
 impl LetterDetail {
-    pub(super) fn new(letter: &Letter<'_>, topics: &TopicNames) -> Self {
+    pub(super) fn new(letter: &Letter<'_>, topics: &Names) -> Self {
         let value = value(letter);
         let (event, undecodable) = match Mixed::decode(letter.origin.of, value) {
             Ok(event) => (Some(event), None),

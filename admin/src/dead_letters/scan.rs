@@ -6,13 +6,13 @@ use std::ops::Range;
 use std::time::Instant;
 
 use floodgate_buffer::{
-    Batch, EventOrigin, Log, LogError, Offset, OpenError, Partition, Received, Strategy, Topic, TopicNames,
+    Absent, Batch, Log, LogError, Names, Offset, OpenError, Partition, Received, Strategy, Topic,
     murmur2_partition,
 };
 use serde::Serialize;
 
 use super::filter::Filter;
-use super::letter::Letter;
+use super::letter::{Letter, LetterId};
 
 /// Records read at once, hence how many a reading holds in memory, and a replay publishes before it marks them.
 const CHUNK_RECORDS: usize = 200;
@@ -23,6 +23,9 @@ pub enum ScanError {
     /// The configuration cannot work: give up.
     #[error("{0}")]
     Open(#[from] OpenError),
+    /// The strategy has no dead letters that could be read: give up.
+    #[error("{0}")]
+    Absent(#[from] Absent),
     /// Try again later.
     #[error("dead letters cannot be read: {0}")]
     Log(#[from] LogError),
@@ -95,7 +98,7 @@ pub(super) struct Scan {
 impl Scan {
     /// Fixes where the topic ends. Blocks on the network.
     pub(super) fn open(strategy: &dyn Strategy, limits: &ScanLimits) -> Result<Self, ScanError> {
-        let mut log = strategy.log(Topic::DeadLetters)?;
+        let mut log = strategy.logs()?.open(Topic::DeadLetters)?;
         let bounds = log.bounds()?;
         let partitions = bounds.partitions();
         let unread = bounds.unknown.into_iter();
@@ -215,15 +218,15 @@ pub(super) struct Index {
     partitions: usize,
     /// How much of what could not be read is accounted for.
     passed: usize,
-    standings: HashMap<EventOrigin, Standing>,
-    pub(super) topics: TopicNames,
+    standings: HashMap<LetterId, Standing>,
+    pub(super) topics: Names,
     pub(super) unreadable: Troubles,
 }
 
 impl Index {
     /// Letters with fewer attempts than `attempts_max` are due.
     pub(super) fn new(
-        topics: &TopicNames,
+        topics: &Names,
         filter: &Filter,
         attempts_max: u32,
         limits: &ScanLimits,
@@ -255,7 +258,7 @@ impl Index {
                 return Ok(None);
             }
         };
-        let known = self.standings.get(&letter.origin).copied();
+        let known = self.standings.get(&letter.id()).copied();
         let before = match known {
             Some(standing) => standing,
             None if self.standings.len() >= self.letters_max => {
@@ -267,7 +270,7 @@ impl Index {
             None => Standing::Due(self.marker_of(&letter, record.origin.partition)),
         };
         let is_marked = letter.replayed_at.is_some() && before != Standing::Other;
-        self.standings.insert(letter.origin, if is_marked { Standing::Replayed } else { before });
+        self.standings.insert(letter.id(), if is_marked { Standing::Replayed } else { before });
         Ok((before != Standing::Other).then_some((letter, known.is_none())))
     }
 
@@ -307,8 +310,8 @@ impl Index {
     }
 
     /// Whether this letter is due. From here on it is not.
-    pub(super) fn take(&mut self, origin: EventOrigin) -> bool {
-        let standing = self.standings.get_mut(&origin);
+    pub(super) fn take(&mut self, letter: LetterId) -> bool {
+        let standing = self.standings.get_mut(&letter);
         let standing = standing.filter(|standing| matches!(standing, Standing::Due(_)));
         standing.map(|standing| *standing = Standing::Replayed).is_some()
     }

@@ -2,12 +2,12 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use floodgate_buffer::{EventOrigin, Strategy, TopicNames};
+use floodgate_buffer::{EventOrigin, Names, Strategy};
 use floodgate_schemas::Timestamp;
 use serde::Serialize;
 
 use super::filter::Filter;
-use super::letter::Letter;
+use super::letter::{Letter, LetterId};
 use super::report::{LetterDetail, LetterReport};
 use super::scan::{Index, Scan, ScanError, ScanLimits, Troubles, Unread};
 
@@ -50,7 +50,7 @@ impl Survey {
         limits: &ScanLimits,
     ) -> Result<Self, ScanError> {
         let as_of = Timestamp::now();
-        let topics = TopicNames::new(strategy);
+        let topics = strategy.names().clone();
         let mut scan = Scan::open(strategy, limits)?;
         let mut index = Index::new(&topics, filter, u32::MAX, limits, &scan);
         let mut by_reason = BTreeMap::new();
@@ -98,9 +98,9 @@ fn count_reason(by_reason: &mut BTreeMap<String, u64>, reason: &str) {
 /// The letters that failed last.
 struct Newest {
     limit: usize,
-    letters: BTreeMap<(Timestamp, EventOrigin), LetterReport>,
+    letters: BTreeMap<(Timestamp, LetterId), LetterReport>,
     /// A copy may tell another time than the first one did.
-    kept: HashMap<EventOrigin, Timestamp>,
+    kept: HashMap<LetterId, Timestamp>,
 }
 
 impl Newest {
@@ -108,8 +108,8 @@ impl Newest {
         Self { limit, letters: BTreeMap::new(), kept: HashMap::new() }
     }
 
-    fn offer(&mut self, letter: &Letter<'_>, topics: &TopicNames) {
-        let place = (letter.failed_at, letter.origin);
+    fn offer(&mut self, letter: &Letter<'_>, topics: &Names) {
+        let place = (letter.failed_at, letter.id());
         if self.letters.len() >= self.limit {
             match self.letters.first_entry() {
                 Some(oldest) if *oldest.key() < place => {
@@ -119,13 +119,13 @@ impl Newest {
                 _ => return,
             }
         }
-        self.kept.insert(letter.origin, letter.failed_at);
+        self.kept.insert(letter.id(), letter.failed_at);
         self.letters.insert(place, LetterReport::new(letter, topics));
     }
 
     fn mark(&mut self, copy: &Letter<'_>) {
         let Some(replayed_at) = copy.replayed_at else { return };
-        let place = self.kept.get(&copy.origin).map(|failed_at| (*failed_at, copy.origin));
+        let place = self.kept.get(&copy.id()).map(|failed_at| (*failed_at, copy.id()));
         if let Some(letter) = place.and_then(|place| self.letters.get_mut(&place)) {
             letter.replayed_at = Some(replayed_at.to_string());
         }
@@ -145,27 +145,32 @@ pub struct Found {
     pub unread: Vec<Unread>,
 }
 
-/// Everything about the letter of one origin, if there is one. Blocks on the network.
+/// Everything about the letter of one origin, if there is one; of the latest log, where several had one. Blocks on the network.
 ///
 /// # Errors
 /// [`ScanError`] says whether trying again can help.
 pub fn find(strategy: &dyn Strategy, origin: EventOrigin) -> Result<Found, ScanError> {
-    let topics = TopicNames::new(strategy);
-    let mut found: Option<LetterDetail> = None;
+    let topics = strategy.names().clone();
+    // in the order in which their logs came
+    let mut found: Vec<(LetterId, LetterDetail)> = Vec::new();
     let mut scan = Scan::open(strategy, &ScanLimits::NONE)?;
     // to the end, as a marker may stand anywhere behind
     scan.each(|batch, _| {
         for record in batch.iter() {
             let letter = Letter::read(&record, &topics).ok().filter(|letter| letter.origin == origin);
             let Some(letter) = letter else { continue };
-            let detail = found.get_or_insert_with(|| LetterDetail::new(&letter, &topics));
+            let known = found.iter().position(|(id, _)| *id == letter.id());
+            let place = known.unwrap_or_else(|| {
+                found.push((letter.id(), LetterDetail::new(&letter, &topics)));
+                found.len() - 1
+            });
             if let Some(replayed_at) = letter.replayed_at {
-                detail.letter.replayed_at = Some(replayed_at.to_string());
+                found[place].1.letter.replayed_at = Some(replayed_at.to_string());
             }
         }
         Ok::<_, ScanError>(())
     })?;
-    Ok(Found { detail: found, unread: scan.unread })
+    Ok(Found { detail: found.pop().map(|(_, detail)| detail), unread: scan.unread })
 }
 
 #[cfg(test)]

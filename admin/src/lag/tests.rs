@@ -1,4 +1,4 @@
-use floodgate_buffer::{Offset, Partition};
+use floodgate_buffer::{Offset, Partition, QueueLag};
 use floodgate_observe::Metrics;
 use floodgate_schemas::examples::at;
 use prometheus::core::Collector;
@@ -31,6 +31,7 @@ fn reading(partitions: Vec<PartitionLag>) -> Reading {
         foreign_members: Vec::new(),
         partitions,
         unknown: Vec::new(),
+        queue: None,
     };
     // five seconds after the oldest record
     Reading { as_of: at(5_000_000), lag }
@@ -45,7 +46,8 @@ impl World {
     fn new() -> Self {
         let gauges = Metrics::new().unwrap().lag;
         let strategy = floodgate_buffer::contract::in_memory(1, 10, "w.");
-        Self { watch: LagWatch::new(strategy, Some(gauges.clone())), gauges }
+        let names = strategy.names().clone();
+        Self { watch: LagWatch::new(strategy as Arc<dyn Lag>, names, Some(gauges.clone())), gauges }
     }
 
     /// All values of one metric, by the last label.
@@ -66,6 +68,24 @@ impl World {
 
 fn of(values: &[(&str, f64)]) -> Vec<(String, f64)> {
     values.iter().map(|(partition, value)| ((*partition).to_owned(), *value)).collect()
+}
+
+/// What numbers nothing has no partitions: how much waits and how old it is stand at the group.
+#[test]
+fn a_queue_without_offsets_tells_how_much_waits() {
+    let of_queue = |waiting, oldest_ms| {
+        let mut reading = reading(Vec::new());
+        reading.lag.queue = Some(QueueLag { waiting, oldest_ms });
+        let group = Group::new(&reading);
+        assert!(group.topics[0].partitions.is_empty());
+        (group.status, serde_json::to_value(group.queue).unwrap())
+    };
+    let oldest_ms = at(0).as_micros() / 1000;
+    let behind = serde_json::json!({ "lag": 7, "lagSeconds": 5.0 });
+    assert_eq!(of_queue(7, Some(oldest_ms)), ("LAGGING", behind));
+    assert_eq!(of_queue(7, None), ("LAGGING", serde_json::json!({ "lag": 7, "lagSeconds": null })));
+    assert_eq!(of_queue(0, None), ("OK", serde_json::json!({ "lag": 0, "lagSeconds": 0.0 })));
+    assert!(!serde_json::to_string(&Group::new(&reading(Vec::new()))).unwrap().contains("queue"));
 }
 
 #[test]

@@ -221,11 +221,11 @@ impl ClientSettings {
     }
 
     /// For reading topics to their end, past all groups.
-    pub(super) fn reader(&self, prefix: &str) -> ClientConfig {
+    pub(super) fn reader(&self, group: &str) -> ClientConfig {
         let mut config = self.base();
         config
             // librdkafka wants one; it is never joined and nothing is committed in it
-            .set("group.id", format!("{prefix}floodgate.reader"))
+            .set("group.id", group)
             .set("enable.auto.commit", "false")
             .set("enable.auto.offset.store", "false")
             .set("auto.offset.reset", "error")

@@ -29,11 +29,11 @@ use rdkafka::types::RDKafkaErrorCode;
 use tokio::net::unix::pipe::{self, Receiver};
 use tokio::runtime::Handle;
 
+use super::ClientSettings;
 use super::cause::Heard;
 use super::native::{Context, InFlight, Producer, Report};
-use super::{ClientSettings, Names};
 use crate::murmur2::murmur2_partition;
-use crate::{OpenError, Outcome, Record};
+use crate::{Names, OpenError, Outcome, Record, Topic};
 
 /// How long what gathered waits for all producers but the first: some round trips. A broker in trouble is not waited for.
 const SETTLE_MAX: Duration = Duration::from_millis(20);
@@ -65,12 +65,12 @@ impl Generation {
         let config = settings.producer();
         let producer = |_| {
             let announcements = announcements.try_clone().map_err(no_pipe)?;
-            Producer::new(&config, &names.topics, announcements, Arc::clone(heard))
+            Producer::new(&config, &names.all_topics(), announcements, Arc::clone(heard))
                 .map_err(|error| OpenError(format!("no Kafka producer: {error}")))
         };
         let (count, partitions) = (usize::from(settings.kafka.producers.max(1)), partitions.max(1));
         let producers = (0..count).map(producer).collect::<Result<_, _>>()?;
-        let routes = Routes::new(names.topics.len() * partitions, count);
+        let routes = Routes::new(Topic::ALL.len() * partitions, count);
         Ok((Arc::new(Self { producers, routes, partitions, retired: AtomicBool::new(false) }), receiver))
     }
 

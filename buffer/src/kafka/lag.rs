@@ -9,12 +9,12 @@ use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::topic_partition_list::TopicPartitionList;
 use rdkafka::types::RDKafkaErrorCode;
 
+use super::ASK_TIMEOUT;
 use super::cause::{Asking, explain_to};
 use super::client::ClientSettings;
 use super::native::poll::{Events, Polled};
 use super::offsets::{Bound, Bounds, CommitMark, Committed, bounds, committed, topic_facts};
-use super::{ASK_TIMEOUT, Names};
-use crate::{GroupLag, LagError, Offset, Partition, PartitionLag, Topic};
+use crate::{GroupLag, LagError, Names, Offset, Partition, PartitionLag};
 
 /// How long the oldest records may take to arrive before their age is left unknown.
 const READ_TIMEOUT: Duration = Duration::from_secs(2);
@@ -59,13 +59,13 @@ struct Unknown {
 
 impl Onlooker {
     pub(super) fn new(settings: &ClientSettings, names: &Names, of: EventType) -> Result<Self, LagError> {
-        let group = names.group(of);
+        let group = names.group(of).to_owned();
         let (events, consumer) = settings
             .onlooker(&group)
             .create_with_context(Asking::new(&settings.kafka.brokers))
             .and_then(|consumer: BaseConsumer<Asking>| Ok((Events::of(&consumer)?, consumer)))
             .map_err(|error| LagError(format!("no Kafka client for group {group}: {error}")))?;
-        let topic = names.topic(Topic::Events(of)).to_owned();
+        let topic = names.events(of).to_owned();
         let client_id = settings.client_id().to_owned();
         Ok(Self { of, group, topic, client_id, events, consumer, first: HashMap::new() })
     }
@@ -98,6 +98,7 @@ impl Onlooker {
             topic: self.topic.clone(),
             members: None,
             foreign_members: Vec::new(),
+            queue: None,
             partitions,
             unknown,
         };

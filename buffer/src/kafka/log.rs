@@ -1,6 +1,7 @@
 //! Reading a topic past all groups.
 
 use std::ops::Range;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -8,13 +9,13 @@ use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::topic_partition_list::TopicPartitionList;
 use rdkafka::types::RDKafkaErrorCode;
 
-use super::Names;
 use super::cause::{Asking, explain_to};
 use super::client::ClientSettings;
 use super::native::poll::{Events, Polled};
 use super::offsets::{Bound, bounds, topic_facts};
+use super::topics::is_compacted;
 use super::trouble::is_damage;
-use crate::{Batch, Chunk, Log, LogBounds, LogError, Offset, Partition, Topic};
+use crate::{Batch, Chunk, Log, LogBounds, LogError, LogId, Names, Offset, Partition, Topic};
 
 /// How long a partition may be silent, neither a record nor its end, before its broker counts as away.
 const SILENCE_MAX: Duration = Duration::from_secs(20);
@@ -31,14 +32,19 @@ pub(super) struct KafkaLog {
     consumer: BaseConsumer<Asking>,
     /// Where the consumer reads on.
     position: Option<(Partition, Offset)>,
+    /// Which log it was when its bounds were asked for last.
+    log: Option<LogId>,
+    settings: Arc<ClientSettings>,
 }
 
 impl KafkaLog {
-    pub(super) fn open(settings: &ClientSettings, names: &Names, topic: Topic) -> KafkaResult<Self> {
+    pub(super) fn open(settings: &Arc<ClientSettings>, names: &Names, topic: Topic) -> KafkaResult<Self> {
         let context = Asking::without_group(&settings.kafka.brokers);
-        let consumer: BaseConsumer<Asking> = settings.reader(&names.prefix).create_with_context(context)?;
+        let consumer: BaseConsumer<Asking> =
+            settings.reader(&names.prefixed("floodgate.reader")).create_with_context(context)?;
         let events = Events::of(&consumer)?;
-        Ok(Self { topic, name: names.topic(topic).to_owned(), events, consumer, position: None })
+        let (name, settings) = (names.topic(topic).to_owned(), Arc::clone(settings));
+        Ok(Self { topic, name, events, consumer, position: None, log: None, settings })
     }
 
     /// What lies behind a transaction that is still open cannot be read, and is not within the bounds.
@@ -48,7 +54,7 @@ impl KafkaLog {
             Ok((facts, bounds))
         });
         let (facts, [mut starts, mut ends]) = asked.map_err(|error| self.explain(&error))?;
-        let mut found = LogBounds::default();
+        let mut found = LogBounds { log: facts.id.clone(), ..LogBounds::default() };
         let mut first = None;
         for (partition, leader) in &facts.partitions {
             let missing = || Err(KafkaError::OffsetFetch(RDKafkaErrorCode::UnknownPartition));
@@ -84,6 +90,7 @@ impl KafkaLog {
 
     fn fill(&mut self, partition: Partition, range: Range<Offset>, events: usize) -> Result<Chunk, LogError> {
         let mut chunk = Chunk { batch: Batch::new(self.topic), next: range.start };
+        chunk.batch.set_log(self.log.clone());
         let mut heard = Instant::now();
         while chunk.next < range.end && chunk.batch.len() < events && chunk.batch.bytes() < CHUNK_BYTES_MAX {
             let record = match self.events.poll(&self.consumer, Duration::from_millis(100)) {
@@ -173,7 +180,14 @@ fn is_final(error: &KafkaError) -> bool {
 
 impl Log for KafkaLog {
     fn bounds(&mut self) -> Result<LogBounds, LogError> {
-        self.ask_bounds()
+        let bounds = self.ask_bounds()?;
+        self.log.clone_from(&bounds.log);
+        Ok(bounds)
+    }
+
+    fn is_compacted(&mut self) -> Result<bool, LogError> {
+        let compacted = is_compacted(&self.settings, &self.name);
+        compacted.map_err(|error| LogError::Unavailable(error.to_string()))
     }
 
     fn read(&mut self, partition: Partition, range: Range<Offset>, events: usize) -> Result<Chunk, LogError> {

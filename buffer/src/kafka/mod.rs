@@ -37,8 +37,8 @@ use floodgate_schemas::EventType;
 use parking_lot::Mutex;
 
 use crate::{
-    BatchLimits, GroupLag, KafkaConfig, LagError, Log, OpenError, Publish, Strategy, Subscription, Topic,
-    TopicDescription, TopicReport, TopicsConfig, TopicsError,
+    Absent, BatchLimits, GroupLag, KafkaConfig, Lag, LagError, Log, Logs, Names, OpenError, Publish, Reach,
+    Strategy, Subscription, Topic, TopicDescription, TopicReport, Topics, TopicsConfig, TopicsError,
 };
 use client::ClientSettings;
 
@@ -55,35 +55,11 @@ pub(crate) struct Kafka {
     onlookers: [Mutex<Option<lag::Onlooker>>; EventType::ALL.len()],
 }
 
-/// Full names of topics and groups.
-struct Names {
-    prefix: String,
-    topics: Vec<String>,
-}
-
-impl Names {
-    fn topic(&self, topic: Topic) -> &str {
-        &self.topics[topic.index()]
-    }
-
-    fn all_topics(&self) -> Vec<&str> {
-        self.topics.iter().map(String::as_str).collect()
-    }
-
-    fn group(&self, of: EventType) -> String {
-        format!("{}{}", self.prefix, of.group())
-    }
-}
-
 impl Kafka {
     pub(crate) fn new(config: &KafkaConfig, topics: &TopicsConfig) -> Result<Self, OpenError> {
-        let names = Names {
-            prefix: topics.prefix.clone(),
-            topics: Topic::ALL.map(|topic| format!("{}{}", topics.prefix, topic.base_name())).into(),
-        };
         Ok(Self {
             settings: Arc::new(ClientSettings::new(config)?),
-            names: Arc::new(names),
+            names: Arc::new(Names::new(&topics.prefix)),
             topics: topics.clone(),
             publisher: Mutex::new(None),
             onlookers: Default::default(),
@@ -113,21 +89,17 @@ impl Strategy for Kafka {
         )
     }
 
-    fn is_shared(&self) -> bool {
-        true
+    fn reach(&self) -> Reach {
+        Reach { is_shared: true, outlives_process: true, is_readable_from_outside: true }
+    }
+
+    fn names(&self) -> &Names {
+        &self.names
     }
 
     fn reports_within(&self) -> Option<Duration> {
         // librdkafka looks for expired messages once a second
         Some(Duration::from_millis(self.settings.kafka.message_timeout_ms.saturating_add(1000)))
-    }
-
-    fn topic_name(&self, topic: Topic) -> String {
-        self.names.topic(topic).to_owned()
-    }
-
-    fn group_name(&self, of: EventType) -> String {
-        self.names.group(of)
     }
 
     fn publisher(&self) -> Result<Arc<dyn Publish>, OpenError> {
@@ -140,14 +112,23 @@ impl Strategy for Kafka {
     }
 
     fn subscribe(&self, of: EventType, limits: BatchLimits) -> Result<Box<dyn Subscription>, OpenError> {
-        let group = self.names.group(of);
-        let topic = Topic::Events(of);
+        let (topic, group) = (Topic::Events(of), self.names.group(of));
         let name = self.names.topic(topic).to_owned();
         let subscription =
             subscription::KafkaSubscription::start(&self.settings, topic, name, group, limits)?;
         Ok(Box::new(subscription))
     }
 
+    fn logs(&self) -> Result<&dyn Logs, Absent> {
+        Ok(self)
+    }
+
+    fn topics(&self) -> Result<&dyn Topics, Absent> {
+        Ok(self)
+    }
+}
+
+impl Lag for Kafka {
     fn lag(&self, of: EventType) -> Result<GroupLag, LagError> {
         let mut slot = self.onlookers[of as usize].lock();
         let onlooker = match &mut *slot {
@@ -156,27 +137,27 @@ impl Strategy for Kafka {
         };
         onlooker.look()
     }
+}
 
-    fn log(&self, topic: Topic) -> Result<Box<dyn Log>, OpenError> {
+impl Logs for Kafka {
+    fn open(&self, topic: Topic) -> Result<Box<dyn Log>, OpenError> {
         let log = log::KafkaLog::open(&self.settings, &self.names, topic)
             .map_err(|error| OpenError(format!("no Kafka client to read with: {error}")))?;
         Ok(Box::new(log))
     }
+}
 
-    fn create_topics(&self) -> Result<Vec<TopicReport>, TopicsError> {
+impl Topics for Kafka {
+    fn create(&self) -> Result<Vec<TopicReport>, TopicsError> {
         topics::create(&self.settings, &self.names, &self.topics)
     }
 
-    fn describe_topics(&self) -> Result<Vec<TopicDescription>, TopicsError> {
+    fn describe(&self) -> Result<Vec<TopicDescription>, TopicsError> {
         let oldest_unapplied = |topic: Topic| match topic {
             Topic::Events(of) => self.oldest_unapplied(of),
             Topic::DeadLetters => None,
         };
         topics::describe(&self.settings, &self.names, &self.topics, &oldest_unapplied)
-    }
-
-    fn is_compacted(&self, topic: Topic) -> Result<bool, TopicsError> {
-        topics::is_compacted(&self.settings, self.names.topic(topic))
     }
 }
 
@@ -208,7 +189,7 @@ mod testing {
 
     use parking_lot::Mutex;
 
-    use crate::{KafkaConfig, Strategy, TopicsConfig};
+    use crate::{KafkaConfig, Topics, TopicsConfig};
 
     /// Two threads that meet: one comes and waits, the other does something meanwhile and lets it go on.
     pub(super) struct Meeting {
@@ -278,7 +259,7 @@ mod testing {
     /// On a broker that has our topics then, with one partition each.
     pub(super) fn strategy(brokers: String) -> super::Kafka {
         let strategy = strategy_with(&config(brokers));
-        strategy.create_topics().unwrap();
+        strategy.create().unwrap();
         strategy
     }
 }

@@ -136,7 +136,7 @@ impl Producer {
     /// not block, when there is an event for [`Producer::poll`], and no further one until it is called.
     pub(super) fn new(
         config: &ClientConfig,
-        topics: &[String],
+        topics: &[&str],
         announcements: OwnedFd,
         heard: Arc<Heard>,
     ) -> KafkaResult<Self> {
@@ -150,7 +150,7 @@ impl Producer {
         }
         let client = Client::new(config, native_config, RDKafkaType::RD_KAFKA_PRODUCER, Context(heard))?;
         let handles = topics.iter().map(|name| {
-            let name = CString::new(name.as_str())?;
+            let name = CString::new(*name)?;
             // SAFETY: client and name are valid; a null topic configuration means the client's own.
             let handle =
                 unsafe { sys::rd_kafka_topic_new(client.native_ptr(), name.as_ptr(), ptr::null_mut()) };

@@ -9,9 +9,7 @@
 
 use std::collections::HashMap;
 use std::ffi::CString;
-use std::fmt;
 use std::ops::Range;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
@@ -22,7 +20,7 @@ use rdkafka::types::RDKafkaErrorCode;
 use super::ASK_TIMEOUT;
 use super::native::ask::{Question, TopicThere, describe_topics};
 use super::native::poll::entries;
-use crate::{Offset, Partition, PartitionDescription};
+use crate::{LogId, Offset, Partition, PartitionDescription};
 
 /// How much longer than its request an answer may take: for finding the leaders.
 const ANSWER_MARGIN: Duration = Duration::from_secs(1);
@@ -38,45 +36,35 @@ pub(super) enum Bound {
     Stable,
 }
 
-/// Which log a topic is: another one once it was deleted and made anew under its name.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct TopicId(Arc<str>);
-
 /// What clusters give topics that have none.
 const NO_ID: &str = "AAAAAAAAAAAAAAAAAAAAAA";
 
 /// Before the topic's id in a commit's metadata.
 const METADATA_PREFIX: &str = "floodgate:";
 
-impl TopicId {
-    pub(super) fn new(id: &str) -> Option<Self> {
-        (!id.is_empty() && id.trim_end_matches('=') != NO_ID).then(|| Self(id.into()))
-    }
-}
-
-impl fmt::Display for TopicId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
+/// The log of a topic with this id; `None` where the cluster gives none.
+pub(super) fn log_of(topic_id: &str) -> Option<LogId> {
+    let is_id = !topic_id.is_empty() && topic_id.trim_end_matches('=') != NO_ID;
+    is_id.then(|| LogId::new(topic_id))
 }
 
 /// Who committed an offset, and of which log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum CommitMark {
     /// This program, of the topic of this id; `None` where the cluster gives none.
-    Ours(Option<TopicId>),
+    Ours(Option<LogId>),
     /// Another program, or a build before commits were marked.
     Foreign,
 }
 
 /// What a commit of ours carries.
-pub(super) fn metadata(topic: Option<&TopicId>) -> String {
-    format!("{METADATA_PREFIX}{}", topic.map_or(String::new(), TopicId::to_string))
+pub(super) fn metadata(topic: Option<&LogId>) -> String {
+    format!("{METADATA_PREFIX}{}", topic.map_or(String::new(), LogId::to_string))
 }
 
 fn mark(metadata: &[u8]) -> CommitMark {
     let id = std::str::from_utf8(metadata).ok().and_then(|text| text.strip_prefix(METADATA_PREFIX));
-    id.map_or(CommitMark::Foreign, |id| CommitMark::Ours(TopicId::new(id)))
+    id.map_or(CommitMark::Foreign, |id| CommitMark::Ours(log_of(id)))
 }
 
 /// A committed offset.
@@ -92,7 +80,7 @@ pub(super) struct Committed {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct TopicFacts {
     /// Another one once the topic was deleted and made anew; `None` from brokers before Kafka 2.8.
-    pub(super) id: Option<TopicId>,
+    pub(super) id: Option<LogId>,
     /// Every partition, in order, and the broker that leads it, if one does now.
     pub(super) partitions: Vec<(Partition, Option<i32>)>,
 }
@@ -216,7 +204,7 @@ pub(super) struct Place {
 }
 
 /// Where a member reads on, given what the group committed and where the log lies.
-pub(super) fn place(committed: Option<&Committed>, topic: Option<&TopicId>, log: Range<Offset>) -> Place {
+pub(super) fn place(committed: Option<&Committed>, topic: Option<&LogId>, log: Range<Offset>) -> Place {
     let from_start = |finding| Place { offset: log.start, leader_epoch: None, finding: Some(finding) };
     let Some(Committed { offset: next, leader_epoch, mark }) = committed else {
         return from_start(Finding::NeverCommitted);
@@ -266,7 +254,7 @@ pub(super) fn tell(group: &str, topic: &str, partition: Partition, place: &Place
 
 /// Where a member reads on in the partitions of which that is known now, and why it is not for the others.
 pub(super) struct Places {
-    pub(super) topic: Option<TopicId>,
+    pub(super) topic: Option<LogId>,
     pub(super) known: Vec<(Partition, Place)>,
     /// With who leads them, and what is committed.
     pub(super) unknown: Vec<(Partition, Option<i32>, KafkaError, Option<Committed>)>,
@@ -312,8 +300,8 @@ pub(super) fn c_name(topic: &str) -> CString {
 mod tests {
     use super::*;
 
-    fn id(text: &str) -> Option<TopicId> {
-        TopicId::new(text)
+    fn id(text: &str) -> Option<LogId> {
+        log_of(text)
     }
 
     fn another(position: i64) -> Option<Finding> {

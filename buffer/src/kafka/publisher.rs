@@ -17,6 +17,7 @@ use rdkafka::error::KafkaError;
 use rdkafka::types::RDKafkaErrorCode;
 use tokio::net::unix::pipe::Receiver;
 
+use super::ClientSettings;
 use super::cause::Heard;
 use super::delivery::Delivery;
 use super::generation::{Generation, Way};
@@ -24,10 +25,9 @@ use super::health::{Deliveries, Rebuilds};
 use super::linger::{Gathered, Linger};
 use super::native::InFlight;
 use super::probe::Probe;
-use super::{ClientSettings, Names};
 use crate::{
-    BoxFuture, OpenError, Outcome, Parts, Publish, Receipt, Record, Refused, Then, Topic, TopicFinding,
-    TopicsConfig, Waiting,
+    BoxFuture, Names, OpenError, Outcome, Parts, Publish, Receipt, Record, Refused, Then, Topic,
+    TopicFinding, TopicsConfig, Waiting,
 };
 
 pub(super) struct KafkaPublisher {

@@ -26,10 +26,10 @@ use super::cause::Asking;
 use super::member::TICK;
 use super::native;
 use super::native::poll::add;
-use super::offsets::{Finding, Place, TopicId, metadata, places, tell};
+use super::offsets::{Finding, Place, metadata, places, tell};
 use super::position::{Hold, Position, Unplaced};
 use super::subscription::{Phase, Shared};
-use crate::{Incident, Offset, Partition, Standing};
+use crate::{Incident, LogId, Offset, Partition, Standing};
 
 /// How long the cluster is asked for positions at an assignment before the member gives up. Partitions
 /// that change leaders, or were made a moment ago, answer after a few tries.
@@ -55,7 +55,7 @@ pub(super) struct MemberContext {
     pub(super) topic: String,
     pub(super) group: String,
     /// Which log the positions are of, as the first assignment found it.
-    pub(super) log: OnceLock<Option<TopicId>>,
+    pub(super) log: OnceLock<Option<LogId>>,
     /// What the client said, for explaining what it does not get.
     pub(super) asking: Asking,
 }
@@ -167,6 +167,7 @@ impl MemberContext {
         let mut list = TopicPartitionList::with_capacity(partitions.len());
         let mut paused = TopicPartitionList::new();
         let mut state = self.shared.state.lock();
+        state.log.clone_from(&places.topic);
         for (partition, place) in places.known {
             add(&mut list, &self.topic, partition, (place.offset, place.leader_epoch), "")?;
             self.note(&mut state.incidents, partition, &place);

@@ -19,8 +19,8 @@ use super::client::ClientSettings;
 use super::member::Owner;
 use super::position::{Hold, Position, Unplaced};
 use crate::{
-    Batch, BatchLimits, BoxFuture, Incident, OpenError, Partition, Standing, SubscribeError, Subscription,
-    Topic,
+    Batch, BatchLimits, BoxFuture, Incident, LogId, OpenError, Partition, Standing, SubscribeError,
+    Subscription, Topic,
 };
 
 /// What pipeline and thread share.
@@ -35,6 +35,8 @@ pub(super) struct Shared {
 }
 
 pub(super) struct State {
+    /// Which log all records are of, as long as this member lives.
+    pub(super) log: Option<LogId>,
     pub(super) filling: Batch,
     /// The memory of the batch that was given back last.
     pub(super) spare: Option<Batch>,
@@ -102,13 +104,14 @@ impl KafkaSubscription {
         settings: &Arc<ClientSettings>,
         topic: Topic,
         name: String,
-        group: String,
+        group: &str,
         limits: BatchLimits,
     ) -> Result<Self, OpenError> {
         let shared = Arc::new(Shared {
             topic,
             limits,
             state: Mutex::new(State {
+                log: None,
                 filling: Batch::new(topic),
                 spare: None,
                 hand_out_at: None,
@@ -124,7 +127,7 @@ impl KafkaSubscription {
             news: Notify::new(),
             changed: Condvar::new(),
         });
-        let owner = Owner::subscribe(settings, &shared, name, &group)?;
+        let owner = Owner::subscribe(settings, &shared, name, group)?;
         let (tell, ended) = oneshot::channel();
         let thread_shared = Arc::clone(&shared);
         thread::Builder::new()
@@ -178,7 +181,8 @@ impl Shared {
             Some(at) if at > Instant::now() && !self.is_full(&state.filling) => Look::Wait(Some(at)),
             _ => {
                 let empty = state.spare.take().unwrap_or_else(|| Batch::new(self.topic));
-                let batch = std::mem::replace(&mut state.filling, empty);
+                let mut batch = std::mem::replace(&mut state.filling, empty);
+                batch.set_log(state.log.clone());
                 state.hand_out_at = None;
                 state.in_work.extend(batch.progress().map(|(partition, _)| partition));
                 drop(state);

@@ -17,7 +17,11 @@ impl Log for MemoryLog {
         let log = self.state.topics[self.topic.index()].lock();
         let partitions = (0..).zip(&log.partitions);
         let known = partitions.map(|(number, partition)| (Partition(number), partition.bounds())).collect();
-        Ok(LogBounds { known, unknown: Vec::new() })
+        Ok(LogBounds { log: Some(self.state.id.clone()), known, unknown: Vec::new() })
+    }
+
+    fn is_compacted(&mut self) -> Result<bool, LogError> {
+        Ok(false)
     }
 
     fn read(&mut self, partition: Partition, range: Range<Offset>, events: usize) -> Result<Chunk, LogError> {
@@ -28,6 +32,7 @@ impl Log for MemoryLog {
             return Err(LogError::Gone(partition, range.start));
         }
         let mut batch = Batch::new(self.topic);
+        batch.set_log(Some(self.state.id.clone()));
         let next = kept.copy_into(&mut batch, partition, range, events);
         Ok(Chunk { batch, next })
     }

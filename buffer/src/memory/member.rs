@@ -85,7 +85,9 @@ impl Subscription for Member {
             // one member was woken for what may be more than one batch
             news.notify_one();
             self.hand_out_at = None;
-            Ok(Some(std::mem::replace(&mut self.filling, Batch::new(self.topic))))
+            let mut batch = std::mem::replace(&mut self.filling, Batch::new(self.topic));
+            batch.set_log(Some(self.state.id.clone()));
+            Ok(Some(batch))
         })
     }
 

@@ -23,9 +23,9 @@ use tokio::sync::Notify;
 
 use crate::murmur2::murmur2_partition;
 use crate::{
-    Batch, BatchLimits, BoxFuture, GroupLag, InMemoryConfig, LagError, Log, Offset, OpenError, Outcome,
-    Partition, PartitionDescription, PartitionLag, Publish, Receipt, Record, Refused, Strategy, Subscription,
-    Topic, TopicDescription, TopicReport, TopicState, TopicsConfig, TopicsError, Waiting, Wake,
+    Absent, Batch, BatchLimits, BoxFuture, GroupLag, InMemoryConfig, Lag, LagError, Log, LogId, Logs, Names,
+    Offset, OpenError, Outcome, Partition, PartitionLag, Publish, Reach, Receipt, Record, Refused, Strategy,
+    Subscription, Topic, Topics, TopicsConfig, Waiting, Wake,
 };
 use log::MemoryLog;
 use member::Member;
@@ -39,7 +39,9 @@ pub(crate) struct InMemory {
 struct State {
     max: Waiting,
     dead_letters_max: usize,
-    prefix: String,
+    names: Names,
+    /// Nothing outlives the process, so that what is written down of it is never taken for another's.
+    id: LogId,
     topics: [Mutex<TopicLog>; Topic::ALL.len()],
     // woken when records come or claims are given back, one per topic
     news: [Notify; Topic::ALL.len()],
@@ -75,7 +77,8 @@ impl InMemory {
             state: Arc::new(State {
                 max: Waiting { events: config.max_events, bytes: config.max_bytes },
                 dead_letters_max: config.dead_letters_max,
-                prefix: topics.prefix.clone(),
+                names: Names::new(&topics.prefix),
+                id: LogId::new(&format!("{:032x}", rand::random::<u128>())),
                 topics: Topic::ALL.map(log),
                 news: Topic::ALL.map(|_| Notify::new()),
                 waiting: Mutex::default(),
@@ -100,20 +103,16 @@ impl Strategy for InMemory {
             .into()
     }
 
-    fn is_shared(&self) -> bool {
-        false
+    fn reach(&self) -> Reach {
+        Reach { is_shared: false, outlives_process: false, is_readable_from_outside: false }
+    }
+
+    fn names(&self) -> &Names {
+        &self.state.names
     }
 
     fn reports_within(&self) -> Option<Duration> {
         None
-    }
-
-    fn topic_name(&self, topic: Topic) -> String {
-        self.state.topic_name(topic)
-    }
-
-    fn group_name(&self, of: EventType) -> String {
-        self.state.group_name(of)
     }
 
     fn publisher(&self) -> Result<Arc<dyn Publish>, OpenError> {
@@ -135,49 +134,29 @@ impl Strategy for InMemory {
         }))
     }
 
+    fn logs(&self) -> Result<&dyn Logs, Absent> {
+        Ok(self)
+    }
+
+    fn topics(&self) -> Result<&dyn Topics, Absent> {
+        let reason = "the in-memory strategy keeps its topics inside the process: there are none to create or to describe";
+        Err(Absent(reason.to_owned()))
+    }
+}
+
+impl Lag for InMemory {
     fn lag(&self, of: EventType) -> Result<GroupLag, LagError> {
         Ok(self.state.group_lag(of))
     }
+}
 
-    fn log(&self, topic: Topic) -> Result<Box<dyn Log>, OpenError> {
+impl Logs for InMemory {
+    fn open(&self, topic: Topic) -> Result<Box<dyn Log>, OpenError> {
         Ok(Box::new(MemoryLog { state: Arc::clone(&self.state), topic }))
-    }
-
-    fn create_topics(&self) -> Result<Vec<TopicReport>, TopicsError> {
-        let report = |description| TopicReport { state: TopicState::NotNeeded, description };
-        Ok(self.describe_topics()?.into_iter().map(report).collect())
-    }
-
-    fn describe_topics(&self) -> Result<Vec<TopicDescription>, TopicsError> {
-        let describe = |topic: Topic| {
-            let count = self.state.topics[topic.index()].lock().partitions.len();
-            let partition = |partition| PartitionDescription {
-                partition,
-                leader: 0,
-                replicas: vec![0],
-                in_sync: vec![0],
-            };
-            let partitions = (0..i32::try_from(count).unwrap_or(i32::MAX)).map(partition).collect();
-            let missing = TopicDescription::missing(self.state.topic_name(topic));
-            TopicDescription { partitions: Some(partitions), ..missing }
-        };
-        Ok(Topic::ALL.map(describe).into())
-    }
-
-    fn is_compacted(&self, _: Topic) -> Result<bool, TopicsError> {
-        Ok(false)
     }
 }
 
 impl State {
-    fn topic_name(&self, topic: Topic) -> String {
-        format!("{}{}", self.prefix, topic.base_name())
-    }
-
-    fn group_name(&self, of: EventType) -> String {
-        format!("{}{}", self.prefix, of.group())
-    }
-
     fn admit(&self, bytes: usize) -> Result<(), Refused> {
         let mut waiting = self.waiting.lock();
         if waiting.events >= self.max.events || waiting.bytes + bytes > self.max.bytes {
@@ -221,12 +200,13 @@ impl State {
         });
         GroupLag {
             of,
-            group: self.group_name(of),
-            topic: self.topic_name(topic),
+            group: self.names.group(of).to_owned(),
+            topic: self.names.topic(topic).to_owned(),
             members: Some(log.members),
             foreign_members: Vec::new(),
             partitions: partitions.collect(),
             unknown: Vec::new(),
+            queue: None,
         }
     }
 }

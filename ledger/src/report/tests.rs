@@ -72,7 +72,7 @@ fn ranges_and_differences_are_told_in_words() {
         of: "like",
         partition: 2,
         offset: 7,
-        origin: TopicNames::new(&*strategy).named(origin),
+        origin: strategy.names().clone().named(origin),
         event_id: None,
         key: None,
         key_escaped: None,

@@ -17,7 +17,7 @@ impl Bench {
 
 /// Reads the reasons of all dead letters.
 fn reasons(bench: &Bench) -> Vec<String> {
-    let mut log = bench.strategy.log(Topic::DeadLetters).unwrap();
+    let mut log = bench.strategy.logs().unwrap().open(Topic::DeadLetters).unwrap();
     let (partition, range) = log.bounds().unwrap().known.remove(0);
     let chunk = log.read(partition, range, 100).unwrap();
     let reason = |letter: floodgate_buffer::Received<'_>| {

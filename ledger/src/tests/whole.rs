@@ -4,8 +4,8 @@ use std::ops::Range;
 use std::time::Duration;
 
 use floodgate_buffer::{
-    BoxFuture, Chunk, EventOrigin, LagError, Log, LogBounds, LogError, OpenError, Publish, Receipt, Refused,
-    Subscription, TopicDescription, TopicReport, TopicsError, Waiting,
+    Absent, BoxFuture, Chunk, EventOrigin, Lag, LagError, Log, LogBounds, LogError, Logs, Names, OpenError,
+    Publish, Reach, Receipt, Refused, Subscription, Topics, Waiting,
 };
 use parking_lot::Mutex;
 
@@ -45,20 +45,16 @@ impl Strategy for Shared {
         self.inner.promise()
     }
 
-    fn is_shared(&self) -> bool {
-        true
+    fn reach(&self) -> Reach {
+        Reach { is_shared: true, outlives_process: true, is_readable_from_outside: true }
+    }
+
+    fn names(&self) -> &Names {
+        self.inner.names()
     }
 
     fn reports_within(&self) -> Option<Duration> {
         self.inner.reports_within()
-    }
-
-    fn topic_name(&self, topic: Topic) -> String {
-        self.inner.topic_name(topic)
-    }
-
-    fn group_name(&self, of: EventType) -> String {
-        self.inner.group_name(of)
     }
 
     fn publisher(&self) -> Result<Arc<dyn Publish>, OpenError> {
@@ -69,6 +65,16 @@ impl Strategy for Shared {
         self.inner.subscribe(of, limits)
     }
 
+    fn logs(&self) -> Result<&dyn Logs, Absent> {
+        Ok(self)
+    }
+
+    fn topics(&self) -> Result<&dyn Topics, Absent> {
+        self.inner.topics()
+    }
+}
+
+impl Lag for Shared {
     fn lag(&self, of: EventType) -> Result<GroupLag, LagError> {
         let mut lag = self.inner.lag(of)?;
         lag.members = self.members;
@@ -82,22 +88,14 @@ impl Strategy for Shared {
         }
         Ok(lag)
     }
+}
 
-    fn log(&self, topic: Topic) -> Result<Box<dyn Log>, OpenError> {
+impl Logs for Shared {
+    fn open(&self, topic: Topic) -> Result<Box<dyn Log>, OpenError> {
         let empty_from = self.empty_from.filter(|_| topic == Topic::Events(EventType::Like)).map(Offset);
-        Ok(Box::new(SharedLog { inner: self.inner.log(topic)?, empty_from, has_gaps: self.has_gaps }))
-    }
-
-    fn create_topics(&self) -> Result<Vec<TopicReport>, TopicsError> {
-        self.inner.create_topics()
-    }
-
-    fn describe_topics(&self) -> Result<Vec<TopicDescription>, TopicsError> {
-        self.inner.describe_topics()
-    }
-
-    fn is_compacted(&self, _: Topic) -> Result<bool, TopicsError> {
-        self.is_compacted.clone().map_err(TopicsError)
+        let inner = self.inner.logs().unwrap().open(topic)?;
+        let is_compacted = self.is_compacted.clone();
+        Ok(Box::new(SharedLog { inner, empty_from, has_gaps: self.has_gaps, is_compacted }))
     }
 }
 
@@ -126,9 +124,14 @@ struct SharedLog {
     inner: Box<dyn Log>,
     empty_from: Option<Offset>,
     has_gaps: bool,
+    is_compacted: Result<bool, String>,
 }
 
 impl Log for SharedLog {
+    fn is_compacted(&mut self) -> Result<bool, LogError> {
+        self.is_compacted.clone().map_err(LogError::Unavailable)
+    }
+
     fn bounds(&mut self) -> Result<LogBounds, LogError> {
         self.inner.bounds()
     }

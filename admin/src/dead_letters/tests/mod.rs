@@ -6,7 +6,7 @@ mod replaying;
 use std::sync::Arc;
 use std::time::Duration;
 
-use floodgate_buffer::{Batch, Header, Publish, Receipts, Record, Strategy, Topic, TopicNames};
+use floodgate_buffer::{Batch, Header, Publish, Receipts, Record, Strategy, Topic};
 use floodgate_schemas::EventType;
 use floodgate_schemas::examples::at;
 
@@ -19,6 +19,7 @@ const LIKES: &str = "w.floodgate.like.v1";
 struct Write<'a> {
     topic: &'a str,
     offset: i64,
+    log: Option<&'a str>,
     reason: &'a str,
     attempts: &'a str,
     /// Seconds after ten o'clock.
@@ -36,6 +37,7 @@ impl Default for Write<'_> {
         Self {
             topic: LIKES,
             offset: 0,
+            log: None,
             reason: "bad-row",
             attempts: "1",
             failed_at: 0,
@@ -80,7 +82,10 @@ impl World {
             ("attempts", letter.attempts),
             ("failed-at", &failed_at),
         ];
-        let ours = ours.map(|(name, value)| (format!("floodgate-dlq-{name}"), value));
+        let mut ours = ours.to_vec();
+        letter.log.into_iter().for_each(|log| ours.insert(3, ("log", log)));
+        let ours: Vec<_> =
+            ours.into_iter().map(|(name, value)| (format!("floodgate-dlq-{name}"), value)).collect();
         let ours = ours.iter().map(|(name, value)| (name.as_bytes(), Some(value.as_bytes())));
         let headers = letter.headers.iter().copied().chain(ours).chain(letter.behind.iter().copied());
         let headers: Vec<_> = headers.collect();
@@ -93,7 +98,7 @@ impl World {
     }
 
     fn batch(&self, topic: Topic) -> Batch {
-        let mut log = self.strategy.log(topic).unwrap();
+        let mut log = self.strategy.logs().unwrap().open(topic).unwrap();
         let (partition, range) = log.bounds().unwrap().known.remove(0);
         log.read(partition, range, 1000).unwrap().batch
     }
@@ -114,7 +119,7 @@ impl World {
     }
 
     fn filter(&self, set: &[(&str, &str)]) -> Filter {
-        let (mut filter, topics) = (Filter::default(), TopicNames::new(&*self.strategy));
+        let (mut filter, topics) = (Filter::default(), self.strategy.names().clone());
         set.iter().for_each(|(field, text)| filter.set(field, text, &topics).unwrap());
         filter
     }

@@ -76,7 +76,7 @@ fn headers_of_other_letters_are_the_originals_own() {
     world.put(&Write { offset: 5, headers: copied, ..Write::default() });
     let survey = world.survey(&[], 10);
     assert_eq!((survey.total, survey.replayed, survey.letters[0].origin.offset), (1, 0, 5));
-    let origin = TopicNames::new(&*world.strategy).read("w.floodgate.like.v1/0/5").unwrap();
+    let origin = world.strategy.names().read("w.floodgate.like.v1/0/5").unwrap();
     let detail = find(&*world.strategy, origin).unwrap().detail.unwrap();
     let headers: Vec<_> = detail.headers.iter().map(|h| (h.name.as_str(), h.value.as_deref())).collect();
     assert_eq!(
@@ -90,6 +90,28 @@ fn headers_of_other_letters_are_the_originals_own() {
     assert_eq!(world.replay(&[]), 1);
     let copied = world.likes().remove(0).headers;
     assert_eq!(copied.len(), 3 + 2, "{copied:?}");
+}
+
+/// A topic that was made anew has other records at the same offsets: each letter stands for its own.
+#[test]
+fn letters_of_a_log_that_is_gone_hide_no_later_ones() {
+    let world = World::new();
+    for (log, reason) in [(None, "oldest"), (Some("one"), "older"), (Some("two"), "newest")] {
+        world.put(&Write { offset: 5, log, reason, ..Write::default() });
+    }
+    // copies
+    world.put(&Write { offset: 5, log: Some("one"), reason: "older", ..Write::default() });
+    let survey = world.survey(&[], 10);
+    assert_eq!((survey.total, survey.letters.len(), survey.by_reason.len()), (3, 3, 3));
+    let origin = world.strategy.names().read("w.floodgate.like.v1/0/5").unwrap();
+    let found = || find(&*world.strategy, origin).unwrap().detail.unwrap().letter;
+    assert_eq!((found().reason.as_str(), found().replayed_at), ("newest", None));
+    assert_eq!(world.replay(&[("reason", "older")]), 1);
+    let survey = world.survey(&[], 10);
+    assert_eq!((survey.total, survey.replayed), (3, 1));
+    assert_eq!(found().replayed_at, None);
+    assert_eq!(world.replay(&[("reason", "newest")]), 1);
+    assert!(found().replayed_at.is_some());
 }
 
 #[test]
@@ -121,7 +143,7 @@ fn letters_show_what_their_bytes_stand_for() {
     world.put(&Write { offset: 1, value: &value, ..Write::default() });
     world.put(&Write { offset: 2, value: b"\x00poison\\", key: b"\xff", ..Write::default() });
     let show = |offset| {
-        let topics = TopicNames::new(&*world.strategy);
+        let topics = world.strategy.names().clone();
         let origin = topics.read(&format!("{LIKES}/0/{offset}")).unwrap();
         find(&*world.strategy, origin).unwrap().detail.map(|detail| serde_json::to_value(detail).unwrap())
     };

@@ -14,8 +14,8 @@ use rdkafka::types::{RDKafka, RDKafkaErrorCode, RDKafkaRespErr};
 use rdkafka_sys as sys;
 
 use super::{QueueHandle, text_of};
-use crate::kafka::offsets::{Bound, TopicId};
-use crate::{Partition, PartitionDescription};
+use crate::kafka::offsets::{Bound, log_of};
+use crate::{LogId, Partition, PartitionDescription};
 
 /// How many brokers are asked, one after the other: one that is silent is no reason to know nothing.
 const BROKERS_ASKED: usize = 3;
@@ -28,7 +28,7 @@ const ANSWER_MARGIN: Duration = Duration::from_secs(1);
 pub(in crate::kafka) struct TopicThere {
     pub(in crate::kafka) name: String,
     /// Another one once the topic was deleted and made anew; `None` from brokers before Kafka 2.8.
-    pub(in crate::kafka) id: Option<TopicId>,
+    pub(in crate::kafka) id: Option<LogId>,
     /// In order; or the broker's word that it is missing, or not to be seen.
     pub(in crate::kafka) partitions: Result<Vec<PartitionDescription>, RDKafkaErrorCode>,
     /// Whether this client may write to it; `None` where the cluster does not say.
@@ -283,7 +283,7 @@ unsafe fn topic_there(topic: *const sys::rd_kafka_TopicDescription_t) -> TopicTh
             slice(partitions, count).iter().map(|partition| partition_there(*partition)).collect();
         partitions.sort_by_key(|partition| partition.partition);
         let id = sys::rd_kafka_Uuid_base64str(sys::rd_kafka_TopicDescription_topic_id(topic));
-        TopicThere { name, id: TopicId::new(&text_of(id)), partitions: Ok(partitions), may_write }
+        TopicThere { name, id: log_of(&text_of(id)), partitions: Ok(partitions), may_write }
     }
 }
 

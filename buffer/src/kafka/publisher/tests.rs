@@ -8,7 +8,7 @@ use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 
 use super::*;
 use crate::kafka::testing::{self, Meeting};
-use crate::{KafkaConfig, Offset, Outcome, Partition, Receipts, Strategy};
+use crate::{KafkaConfig, Offset, Outcome, Partition, Receipts, Strategy, Topics};
 
 fn outcome_of_one(publisher: &KafkaPublisher) -> Result<Outcome, Refused> {
     let receipts = Receipts::new(1);
@@ -31,7 +31,7 @@ async fn a_record_acknowledged_by_implication_is_not_stored() {
         ..testing::config(cluster.bootstrap_servers())
     };
     let strategy = testing::strategy_with(&config);
-    strategy.names.topics.iter().for_each(|name| cluster.create_topic(name, 1, 1).unwrap());
+    strategy.names.all_topics().iter().for_each(|name| cluster.create_topic(name, 1, 1).unwrap());
     let publisher = KafkaPublisher::start(&strategy.settings, &strategy.names, &strategy.topics).unwrap();
     wait_ready(&publisher);
 
@@ -56,7 +56,7 @@ async fn a_record_that_timed_out_on_the_way_is_unknown() {
     let cluster = MockCluster::new(1).unwrap();
     let config = KafkaConfig { message_timeout_ms: 1000, ..testing::config(cluster.bootstrap_servers()) };
     let strategy = testing::strategy_with(&config);
-    strategy.names.topics.iter().for_each(|name| cluster.create_topic(name, 1, 1).unwrap());
+    strategy.names.all_topics().iter().for_each(|name| cluster.create_topic(name, 1, 1).unwrap());
     let publisher = KafkaPublisher::start(&strategy.settings, &strategy.names, &strategy.topics).unwrap();
     wait_ready(&publisher);
     assert_eq!(outcome_of_one(&publisher), Ok(Outcome::Stored));
@@ -73,7 +73,7 @@ async fn fatal_error_of_the_producer() {
     let mut strategy = testing::strategy_with(&testing::config(kafka.bootstrap()));
     // so that each producer has some
     strategy.topics.partitions = 4;
-    strategy.create_topics().unwrap();
+    strategy.create().unwrap();
     let publisher = KafkaPublisher::start(&strategy.settings, &strategy.names, &strategy.topics).unwrap();
     wait_ready(&publisher);
     for seed in faults::seeds("fatal_error_of_the_producer") {
@@ -126,7 +126,7 @@ const RECORDS: usize = 900;
 
 /// The numbers of this seed's records in the log.
 fn values(strategy: &crate::kafka::Kafka, seed: u64) -> Vec<usize> {
-    let mut log = strategy.log(Topic::Events(EventType::Like)).unwrap();
+    let mut log = strategy.logs().unwrap().open(Topic::Events(EventType::Like)).unwrap();
     let mut found = Vec::new();
     for (partition, mut range) in log.bounds().unwrap().known {
         while range.start < range.end {
@@ -148,7 +148,7 @@ fn on_a_mock(
 ) -> (MockCluster<'static, DefaultProducerContext>, crate::kafka::Kafka, Arc<KafkaPublisher>) {
     let cluster = MockCluster::new(1).unwrap();
     let strategy = testing::strategy_with(&config(testing::config(cluster.bootstrap_servers())));
-    strategy.names.topics.iter().for_each(|name| cluster.create_topic(name, 1, 1).unwrap());
+    strategy.names.all_topics().iter().for_each(|name| cluster.create_topic(name, 1, 1).unwrap());
     let publisher = KafkaPublisher::start(&strategy.settings, &strategy.names, &strategy.topics).unwrap();
     wait_ready(&publisher);
     (cluster, strategy, publisher)
@@ -228,7 +228,7 @@ async fn what_comes_during_a_hand_over_is_not_overtaken_after_it() {
     meeting.take_place(|| offer(2));
     tokio::time::timeout(Duration::from_secs(30), receipts.all()).await.expect("a receipt is left open");
     // a mocked broker does not say where its log begins and ends
-    let mut log = strategy.log(Topic::Events(EventType::Like)).unwrap();
+    let mut log = strategy.logs().unwrap().open(Topic::Events(EventType::Like)).unwrap();
     let chunk = log.read(Partition(0), Offset(0)..Offset(3), 3).unwrap();
     let values: Vec<_> = chunk.batch.iter().filter_map(|record| record.value).collect();
     assert_eq!(values, [b"0", b"1", b"2"]);

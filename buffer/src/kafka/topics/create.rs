@@ -7,13 +7,13 @@ use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::types::RDKafkaErrorCode;
 
+use super::super::ASK_TIMEOUT;
 use super::super::cause::{Asking, explain};
 use super::super::client::ClientSettings;
-use super::super::{ASK_TIMEOUT, Names};
 use super::connect;
 use super::describe::{describe_with, there};
 use super::promises;
-use crate::{Topic, TopicReport, TopicState, TopicsConfig, TopicsError};
+use crate::{Names, Topic, TopicReport, TopicState, TopicsConfig, TopicsError};
 
 /// How long the cluster may take to create topics.
 const CREATE_TIMEOUT: Duration = Duration::from_secs(30);
@@ -96,7 +96,7 @@ fn wait_until_led(admin: &AdminClient<Asking>, names: &Names) -> Result<(), Topi
         found.partitions().iter().try_for_each(|partition| ask(partition.id()))
     };
     let until = Instant::now() + CREATE_TIMEOUT;
-    for name in &names.topics {
+    for name in names.all_topics() {
         while let Err(error) = ends(name) {
             if Instant::now() > until {
                 return Err(TopicsError(format!(

@@ -5,13 +5,13 @@ use std::collections::HashMap;
 use rdkafka::admin::{AdminClient, AdminOptions, ResourceSpecifier};
 use rdkafka::types::RDKafkaErrorCode;
 
+use super::super::ASK_TIMEOUT;
 use super::super::cause::{Asking, explain};
 use super::super::client::ClientSettings;
 use super::super::native::ask::{TopicThere, describe_topics};
-use super::super::{ASK_TIMEOUT, Names};
 use super::connect;
 use super::promises::{self, Found, LOOKED_AT};
-use crate::{Topic, TopicDescription, TopicProperties, TopicsConfig, TopicsError};
+use crate::{Names, Topic, TopicDescription, TopicProperties, TopicsConfig, TopicsError};
 
 /// How old the oldest record of a topic is that its group has not applied, in milliseconds, where it is known.
 pub(in crate::kafka) type OldestUnapplied<'a> = &'a dyn Fn(Topic) -> Option<i64>;

@@ -1,0 +1,59 @@
+//! The publishing half of a strategy.
+
+use std::time::Duration;
+
+use crate::{BoxFuture, Receipt, Record, TopicFinding};
+
+/// Takes records. Shared by all requests.
+pub trait Publish: Send + Sync {
+    /// Hands one record over without waiting. After `Ok` the receipt is completed exactly once; after an
+    /// error the record is certainly not stored and the receipt means nothing.
+    ///
+    /// # Errors
+    /// [`Refused`] says whether trying again can help.
+    fn offer(&self, record: &Record<'_>, receipt: Receipt) -> Result<(), Refused>;
+
+    /// Whether records can be taken now.
+    ///
+    /// # Errors
+    /// One sentence that says what is missing and what to do.
+    fn ready(&self) -> Result<(), String>;
+
+    /// What was wrong with the topics when they were looked at last.
+    fn findings(&self) -> Vec<TopicFinding> {
+        Vec::new()
+    }
+
+    /// Records taken and not yet acknowledged (Kafka) or applied (memory).
+    fn waiting(&self) -> Waiting;
+
+    /// Refuses new records from here on and waits until none is unacknowledged, at most `deadline`.
+    /// Returns how many still are; their receipts read `Unknown`.
+    fn close(&self, deadline: Duration) -> BoxFuture<'_, usize>;
+}
+
+/// How much waits in a publisher.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Waiting {
+    /// Records.
+    pub events: usize,
+    /// Their keys and values, in bytes.
+    pub bytes: usize,
+}
+
+/// A record was not taken, and is certainly not stored.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refused {
+    /// The queue holds as much as its configuration allows: retry later.
+    #[error("the queue is full")]
+    Full,
+    /// The strategy cannot take records now: retry later.
+    #[error("{0}")]
+    Unavailable(String),
+    /// The record is larger than a record may ever be: do not retry.
+    #[error("the record is larger than the topic takes")]
+    TooLarge,
+    /// The process is stopping: retry elsewhere.
+    #[error("shutting down")]
+    Closed,
+}

@@ -1,0 +1,84 @@
+//! What every strategy is, and the parts that some have.
+//!
+//! The trait is cut by who asks: those who publish and consume need [`Strategy`] itself; who watches how far groups are
+//! behind needs [`Lag`], and has it of every strategy; tools that read what was published need [`Logs`], and those that
+//! look after topics need [`Topics`], which a strategy may not have. It then says so in one sentence ([`Absent`]), which
+//! whoever needs the part passes on.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use floodgate_schemas::EventType;
+
+use crate::{BatchLimits, Lag, Logs, Names, Publish, Subscription, Topics};
+
+/// One way for events to wait. Opening it touches no network.
+pub trait Strategy: Lag {
+    /// Its name in the configuration.
+    fn name(&self) -> &'static str;
+
+    /// Where its records are, in words that tell one place from another. Holds no secrets.
+    fn place(&self) -> String;
+
+    /// What a 202 promises under it, in one sentence for operators.
+    fn promise(&self) -> String;
+
+    /// Who sees its records, and for how long they are there.
+    fn reach(&self) -> Reach;
+
+    /// The full names of its topics and groups.
+    fn names(&self) -> &Names;
+
+    /// How long after an offer its outcome is known at the latest; `None` where it is known at once. Whoever
+    /// answers earlier can only say that the outcome is unknown.
+    fn reports_within(&self) -> Option<Duration>;
+
+    /// The publishing half. Starts its background threads and tasks, at most once: later calls give the same one. It must be
+    /// called within a tokio runtime, which lives as long as records are offered.
+    ///
+    /// # Errors
+    /// [`OpenError`] when the configuration cannot work.
+    fn publisher(&self) -> Result<Arc<dyn Publish>, OpenError>;
+
+    /// One more member of the group that applies `of`.
+    ///
+    /// # Errors
+    /// [`OpenError`] when the configuration cannot work.
+    fn subscribe(&self, of: EventType, limits: BatchLimits) -> Result<Box<dyn Subscription>, OpenError>;
+
+    /// What was published, read past all groups.
+    ///
+    /// # Errors
+    /// [`Absent`] where nothing is kept that could be read so.
+    fn logs(&self) -> Result<&dyn Logs, Absent>;
+
+    /// The topics, as things that are made and looked after.
+    ///
+    /// # Errors
+    /// [`Absent`] where they are no such things.
+    fn topics(&self) -> Result<&dyn Topics, Absent>;
+}
+
+/// Who sees a strategy's records, and for how long they are there. Three questions that are easily taken for one: a log
+/// in a folder of this machine belongs to one process, and yet survives it and can be read by others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Reach {
+    /// Whether other processes can publish to it and consume from it at the same time. If not, every role must run in one
+    /// process.
+    pub is_shared: bool,
+    /// Whether records that are not applied survive the end of the process, for a later one or another. If not, whatever
+    /// is left when it ends is lost.
+    pub outlives_process: bool,
+    /// Whether a command in another process can read records, dead letters and lag.
+    pub is_readable_from_outside: bool,
+}
+
+/// A strategy does not have this part: one sentence that says so, and what serves instead.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Absent(pub String);
+
+/// A configuration under which the strategy cannot work: give up and tell the operator.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct OpenError(pub String);
