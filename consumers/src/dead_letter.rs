@@ -106,7 +106,7 @@ impl<E: Event> Pipeline<E> {
 
     fn tell(&self, batch: &Batch, letter: &DeadLetter) {
         let group = self.strategy.names().group(E::TYPE);
-        self.metrics.dead_lettered(&group, letter.reason);
+        self.metrics.dead_lettered(group, letter.reason);
         if let Some(received) = batch.get(letter.record) {
             let (partition, offset) = (received.origin.partition, received.origin.offset);
             tracing::error!(%group, %partition, %offset, reason = letter.reason, message = letter.message, "dead-lettered");

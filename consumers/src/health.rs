@@ -63,6 +63,11 @@ pub(crate) struct MemberHealth {
 }
 
 impl MemberHealth {
+    /// Which member of the process it is.
+    pub(crate) fn number(&self) -> usize {
+        self.number
+    }
+
     /// Something keeps this member from working. Returns whether that is new.
     pub(crate) fn troubled(&self, trouble: String) -> bool {
         let mut state = self.all.0.lock().unwrap_or_else(PoisonError::into_inner);

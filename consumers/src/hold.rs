@@ -175,21 +175,28 @@ impl<E: Event> Pipeline<E> {
         }
     }
 
+    /// Tells readiness and metrics of a member that begins.
+    pub(crate) fn holds_nothing(&self) {
+        self.metrics.holds_nothing((self.strategy.names().group(E::TYPE), self.health.number()));
+        self.health.held(None);
+    }
+
     /// Tells readiness and metrics which partitions are held, and the log that others are not any more.
-    fn tell_held(&self, no_more: &[Partition], reason: &str, holds: &Holds) {
+    fn tell_held(&self, no_more: &[Partition], reason: &'static str, holds: &Holds) {
         let group = self.strategy.names().group(E::TYPE);
+        let by = (group, self.health.number());
         for partition in no_more {
-            self.metrics.held(&group, *partition, reason, false);
+            self.metrics.held(by, *partition, reason, false);
             tracing::info!(
                 %group, %partition, reason,
                 "a partition is held no more: it goes on, here or with another member"
             );
         }
-        holds.storms.held().for_each(|partition| self.metrics.held(&group, partition, BAD_RECORDS, true));
+        holds.storms.held().for_each(|partition| self.metrics.held(by, partition, BAD_RECORDS, true));
         let unknown = holds.unknown.keys();
-        unknown.for_each(|partition| self.metrics.held(&group, *partition, UNKNOWN_SCHEMA, true));
+        unknown.for_each(|partition| self.metrics.held(by, *partition, UNKNOWN_SCHEMA, true));
         let standing = holds.standing.iter();
-        standing.for_each(|standing| self.metrics.held(&group, standing.partition, UNREADABLE, true));
+        standing.for_each(|standing| self.metrics.held(by, standing.partition, UNREADABLE, true));
         self.health.held(holds.told(self.strategy.names().events(E::TYPE)));
     }
 }

@@ -1,5 +1,8 @@
 //! The metrics of one group's members, looked up once.
 
+use std::collections::{BTreeSet, HashMap};
+use std::sync::{Mutex, PoisonError};
+
 use floodgate_buffer::{Incident, Partition};
 use floodgate_observe::Metrics;
 use floodgate_schemas::{Event, EventType, Timestamp};
@@ -16,6 +19,8 @@ pub(crate) struct PipelineMetrics {
     pub(crate) ahead: IntCounter,
     dead_letters: IntCounterVec,
     held: IntGaugeVec,
+    /// The members that hold a partition for a reason. One that lost it may say so after the next one already holds it.
+    holders: Mutex<HashMap<(Partition, &'static str), BTreeSet<usize>>>,
     incidents: IntCounterVec,
     processed: IntCounter,
     processed_failed: IntCounter,
@@ -34,6 +39,7 @@ impl PipelineMetrics {
             retries: metrics.apply_retries.with_label_values(of_type),
             dead_letters: metrics.dead_letters.clone(),
             held: metrics.partitions_held.clone(),
+            holders: Mutex::default(),
             incidents: metrics.position_incidents.clone(),
             processed: metrics.processed_tasks.clone(),
             processed_failed: metrics.processed_tasks_failed.clone(),
@@ -62,13 +68,65 @@ impl PipelineMetrics {
         self.incidents.with_label_values(&[group, incident.name()]).inc();
     }
 
-    /// Whether a partition is held for this reason.
-    pub(crate) fn held(&self, group: &str, partition: Partition, reason: &str, held: bool) {
-        self.held.with_label_values(&[group, &partition.to_string(), reason]).set(held.into());
+    /// Whether a member holds a partition for this reason.
+    pub(crate) fn held(
+        &self,
+        (group, member): (&str, usize),
+        partition: Partition,
+        reason: &'static str,
+        held: bool,
+    ) {
+        let mut holders = self.holders.lock().unwrap_or_else(PoisonError::into_inner);
+        let of_it = holders.entry((partition, reason)).or_default();
+        match held {
+            true => of_it.insert(member),
+            false => of_it.remove(&member),
+        };
+        let is_held = i64::from(!of_it.is_empty());
+        self.held.with_label_values(&[group, &partition.to_string(), reason]).set(is_held);
+    }
+
+    /// A member begins, and holds nothing: one before it under its number may have ended without a word.
+    pub(crate) fn holds_nothing(&self, (group, member): (&str, usize)) {
+        let mut holders = self.holders.lock().unwrap_or_else(PoisonError::into_inner);
+        for ((partition, reason), of_it) in &mut *holders {
+            if of_it.remove(&member) && of_it.is_empty() {
+                self.held.with_label_values(&[group, &partition.to_string(), reason]).set(0);
+            }
+        }
     }
 
     pub(crate) fn dead_lettered(&self, group: &str, reason: &str) {
         self.dead_letters.with_label_values(&[group, reason]).inc();
         self.processed_failed.inc();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A partition moves: its new member holds it before the former one has looked.
+    #[test]
+    fn a_partition_is_held_as_long_as_any_member_holds_it() {
+        let metrics = Metrics::new().unwrap();
+        let group = PipelineMetrics::new(&metrics, EventType::Like);
+        let value = || metrics.partitions_held.with_label_values(&["g", "3", "unreadable"]).get();
+        let held = |member, held| group.held(("g", member), Partition(3), "unreadable", held);
+        held(1, true);
+        held(2, true);
+        held(1, false);
+        assert_eq!(value(), 1);
+        group.held(("g", 2), Partition(3), "bad-records", false);
+        assert_eq!(value(), 1, "for another reason");
+        held(2, false);
+        assert_eq!(value(), 0);
+        held(2, false);
+        held(1, true);
+        held(2, true);
+        group.holds_nothing(("g", 2));
+        assert_eq!(value(), 1);
+        group.holds_nothing(("g", 1));
+        assert_eq!(value(), 0);
     }
 }

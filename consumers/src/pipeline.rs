@@ -89,6 +89,7 @@ impl<E: Event> Pipeline<E> {
     async fn work(&self, backoff: &mut Backoff) -> Result<(), SubscribeError> {
         let mut pace = Pace::unbounded();
         let mut holds = Holds::new(&self.config);
+        self.holds_nothing();
         let mut subscription = self.subscribe().await?;
         tokio::select! {
             joined = subscription.joined() => joined?,

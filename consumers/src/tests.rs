@@ -348,7 +348,9 @@ async fn what_is_no_event_is_dead_lettered_byte_for_byte() {
     let kept = world.dead_letters.kept.lock();
     let [(value, headers)] = &kept[..] else { panic!("{} dead letters", kept.len()) };
     assert_eq!(value, b"\x00\xffpoison");
-    let facts: Vec<_> = headers[..7].iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+    let mut log = world.strategy.logs().unwrap().open(Topic::Events(EventType::Like)).unwrap();
+    let log = log.bounds().unwrap().log.unwrap();
+    let facts: Vec<_> = headers[..8].iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
     assert_eq!(
         facts,
         [
@@ -356,6 +358,7 @@ async fn what_is_no_event_is_dead_lettered_byte_for_byte() {
             ("floodgate-dlq-topic", "test.floodgate.like.v1"),
             ("floodgate-dlq-partition", "0"),
             ("floodgate-dlq-offset", "1"),
+            ("floodgate-dlq-log", log.as_str()),
             ("floodgate-dlq-group", "test.floodgate.like"),
             ("floodgate-dlq-reason", "not-avro"),
             ("floodgate-dlq-message", "not Avro single-object encoding (no C3 01 marker)"),

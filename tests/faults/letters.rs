@@ -300,8 +300,7 @@ fn consumers_older_than_the_ingress() {
         wait::until("all before the record to be committed", READY, || {
             (world.committed().ok()?.get(&held) == Some(&offset)).then_some(())
         })?;
-        let metrics = consume.metrics()?;
-        ensure!(metrics.sum("floodgate_partition_held", &[("reason", "unknown-schema")]) == 1.0, "no metric");
+        consume.wait_held("unknown-schema", 1.0)?;
         let log = consume.process().stderr();
         let told = log.lines().filter(|line| line.contains("does not know")).count();
         ensure!(told == 1, "told {told} times");

@@ -97,6 +97,16 @@ impl Node {
         .with_context(|| last)
     }
 
+    /// Waits until the metric says that it holds so many partitions for this reason. One that moves is held by nobody until its
+    /// next member has met the reason, too.
+    pub fn wait_held(&self, reason: &str, partitions: f64) -> Result<()> {
+        wait::until(&format!("{partitions} partitions held: {reason}"), READY, || {
+            let held = self.metrics().ok()?.sum("floodgate_partition_held", &[("reason", reason)]);
+            (held == partitions).then_some(())
+        })?;
+        Ok(())
+    }
+
     /// Status and detail of the operators' `/readyz`.
     pub fn readiness(&self) -> Result<(u16, String)> {
         let answer = self.ask_admin("/readyz")?;
