@@ -33,7 +33,7 @@ use std::time::Duration;
 
 use floodgate_buffer::{Parts, Publish};
 use floodgate_observe::{HttpMetrics, Metrics};
-use floodgate_schemas::Keying;
+use floodgate_schemas::{Chance, Clock, Keying};
 use floodgate_store::Reads;
 
 pub use config::HttpConfig;
@@ -45,7 +45,8 @@ pub struct Ingress {
     publisher: Arc<dyn Publish>,
     reads: Arc<dyn Reads>,
     keying: Keying,
-    clock: clock::Clock,
+    clock: clock::AcceptanceClock,
+    chance: Arc<dyn Chance>,
     limits: config::Limits,
     bodies: Arc<bodies::Bodies>,
     cache: cache::ExpectationCache,
@@ -56,13 +57,16 @@ pub struct Ingress {
 }
 
 impl Ingress {
-    /// An ingress over a buffer and a database.
+    /// An ingress over a buffer and a database. `clock` says when events are accepted and how far ahead clients' times may lie,
+    /// `chance` draws the ids of those that come without a key.
     pub fn new(
         config: &HttpConfig,
         keying: Keying,
         publisher: Arc<dyn Publish>,
         reads: Arc<dyn Reads>,
         metrics: &Metrics,
+        clock: Arc<dyn Clock>,
+        chance: Arc<dyn Chance>,
     ) -> Arc<Self> {
         let http = &metrics.http;
         let cache_time = Duration::from_millis(config.cache_ms);
@@ -70,7 +74,7 @@ impl Ingress {
         Arc::new(Self {
             publisher,
             keying,
-            clock: clock::Clock::default(),
+            clock: clock::AcceptanceClock::new(clock),
             limits: config.limits(),
             bodies: bodies::Bodies::new(config.bodies_max_bytes),
             cache: cache::ExpectationCache::new(
@@ -79,7 +83,8 @@ impl Ingress {
                 config.cache_entries_max,
                 http.clone(),
             ),
-            keys: keys::Keys::new(config.idempotency_keys_max),
+            keys: keys::Keys::new(config.idempotency_keys_max, &*chance),
+            chance,
             waiting: waiting::Waiting::new(Arc::clone(&reads), wait_poll, config.waiters_max, http.clone()),
             reads,
             metrics: publish::PublishMetrics::new(metrics),
