@@ -154,6 +154,20 @@ fn files_stay_readable() {
     }
 }
 
+/// Logic is handed a clock and chance. What these folders' own tests do is theirs.
+#[test]
+fn nobody_asks_the_system_for_time_or_chance() {
+    let words = ["Timestamp::now(", "SystemTime::now(", "EventId::fresh(", "now_v7(", "rand::", "RandomState"];
+    for (file, text) in sources(&["producer/src", "listener/src"]) {
+        let own_tests = text.find("#[cfg(test)]\nmod tests").unwrap_or(text.len());
+        for (number, line) in code(&text[..own_tests]) {
+            for word in words {
+                assert!(!line.contains(word), "{file}:{number} does not ask what it was handed: {line}");
+            }
+        }
+    }
+}
+
 #[test]
 fn nothing_is_left_half_done() {
     let folders: Vec<String> = CRATES.iter().map(|name| (*name).to_owned()).collect();
