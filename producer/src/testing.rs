@@ -21,7 +21,9 @@ use serde_json::Value;
 use tokio::sync::Notify;
 use tower_service::Service;
 
-use crate::{HttpConfig, Ingress, routes};
+use crate::config::HttpConfig;
+use crate::ingress::Ingress;
+use crate::routes;
 
 /// What becomes of a record.
 #[derive(Debug, Clone)]
