@@ -16,6 +16,7 @@
 //! acknowledgements of the broker.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
+mod backlog;
 mod copy;
 mod curve;
 mod drain;
@@ -27,17 +28,19 @@ mod profile;
 mod raw;
 mod references;
 mod scale;
+mod side;
 #[path = "../../tests/support/mod.rs"]
 mod support;
 mod table;
 #[path = "../support/mod.rs"]
 mod tools;
+mod worlds;
 
 use std::process::ExitCode;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use floodgate_testkit::{KafkaOptions, PostgresOptions};
-use support::world::{Servers, World};
+use support::world::Servers;
 use table::{FIGURES, Table};
 
 /// Tables of their own.
@@ -70,16 +73,6 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
-}
-
-/// A fresh world with the settings that are measured.
-pub fn world(servers: &Servers) -> Result<World> {
-    let world = World::ready(&servers.kafka, &servers.postgres)?;
-    for setting in std::env::var("FLOODGATE_BENCH_SET").unwrap_or_default().split_whitespace() {
-        let (key, value) = setting.split_once('=').context("FLOODGATE_BENCH_SET is a list of key=value")?;
-        world.set(key, value);
-    }
-    Ok(world)
 }
 
 fn compare(mut wanted: Vec<String>) -> Result<()> {
