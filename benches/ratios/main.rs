@@ -38,10 +38,11 @@ mod worlds;
 
 use std::process::ExitCode;
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, bail, ensure};
 use floodgate_testkit::{KafkaOptions, PostgresOptions};
 use support::world::Servers;
 use table::{FIGURES, Table};
+use tools::start::start;
 
 /// Tables of their own.
 const LINGER: &str = "linger";
@@ -55,24 +56,15 @@ fn main() -> ExitCode {
         references::serve(kind, &args[1..]);
         return ExitCode::SUCCESS;
     }
-    // `cargo test --all-targets` runs this file too
-    if !args.iter().any(|arg| arg == "--bench") {
-        println!("ratios: not measured; run ./scripts/bench");
-        return ExitCode::SUCCESS;
-    }
-    let wanted: Vec<String> = args.into_iter().filter(|arg| !arg.starts_with("--")).collect();
-    let known: Vec<_> = FIGURES.iter().map(|figure| figure.name).chain(OTHERS).collect();
-    if let Some(unknown) = wanted.iter().find(|name| !known.contains(&name.as_str())) {
-        eprintln!("ratios: there is no figure {unknown}; there are {}", known.join(", "));
-        return ExitCode::FAILURE;
-    }
-    match compare(wanted) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("ratios: {error:#}");
-            ExitCode::FAILURE
+    start("ratios", "./scripts/bench", || {
+        let wanted: Vec<String> = args.into_iter().filter(|arg| !arg.starts_with("--")).collect();
+        let known: Vec<_> = FIGURES.iter().map(|figure| figure.name).chain(OTHERS).collect();
+        let unknown = wanted.iter().find(|name| !known.contains(&name.as_str()));
+        if let Some(unknown) = unknown {
+            bail!("there is no figure {unknown}; there are {}", known.join(", "));
         }
-    }
+        compare(wanted)
+    })
 }
 
 fn compare(mut wanted: Vec<String>) -> Result<()> {

@@ -4,6 +4,7 @@ use anyhow::{Context, Result};
 use floodgate_store::Config;
 
 use crate::support::world::{Servers, World};
+use crate::tools::database::config;
 
 /// A fresh world with the settings that are measured.
 pub fn world(servers: &Servers) -> Result<World> {
@@ -18,14 +19,7 @@ pub fn world(servers: &Servers) -> Result<World> {
 /// An empty database with our tables.
 pub fn fresh_tables(servers: &Servers, runtime: &tokio::runtime::Runtime) -> Result<(String, Config)> {
     let url = servers.postgres.create_database()?;
-    let config = Config {
-        url: url.clone(),
-        max_connections: 16,
-        connect_timeout_ms: 5000,
-        statement_timeout_ms: 15_000,
-        lock_timeout_ms: 5000,
-        apply_timeout_ms: 30_000,
-    };
+    let config = config(url.clone(), 16);
     runtime.block_on(floodgate_store::migrate(&config))?;
     servers.postgres.psql("postgres", "CHECKPOINT")?;
     Ok((url, config))
