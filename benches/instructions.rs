@@ -24,7 +24,7 @@ use floodgate_observe::Metrics;
 use floodgate_producer::{HttpConfig, Ingress, Lanes, Server};
 use floodgate_schemas::codec::{decode, encode};
 use floodgate_schemas::examples::{coupon_issue, expectation, like};
-use floodgate_schemas::{Event, ExpectationWrite, Keying, LikeAction, Mixed};
+use floodgate_schemas::{Event, ExpectationWrite, Keying, LikeAction, Mixed, SystemChance, SystemClock};
 use requests::{EXPECTATION, LIKE, accept};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -218,7 +218,9 @@ fn serve() -> SocketAddr {
     // never read: writes do not touch the database
     store.url = "sqlite:///dev/null".to_owned();
     let store = floodgate_store::open(&store).unwrap();
-    let ingress = Ingress::new(&http, Keying::default(), Arc::new(AtOnce), store, &Metrics::new().unwrap());
+    let (clock, chance) = (Arc::new(SystemClock), Arc::new(SystemChance));
+    let metrics = Metrics::new().unwrap();
+    let ingress = Ingress::new(&http, Keying::default(), Arc::new(AtOnce), store, &metrics, clock, chance);
     let server = Server::bind(&http, &ingress, Lanes::here()).unwrap();
     let address = server.local_addr().unwrap();
     tokio::spawn(server.run(tokio_util::sync::CancellationToken::new(), Duration::ZERO));

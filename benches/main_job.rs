@@ -23,6 +23,7 @@ use support::node::Node;
 use support::plan::{Plan, PlanSize, seed};
 use support::usage::{Sampler, cpu_seconds};
 use support::world::{Servers, World};
+use tools::start::start;
 use tools::wrk::Wrk;
 
 const WRITES: usize = 300_000;
@@ -34,18 +35,7 @@ const WRK_SECONDS: u32 = 10;
 const WRK_CONNECTIONS: [u32; 3] = [50, 200, 1000];
 
 fn main() -> ExitCode {
-    // `cargo test --all-targets` runs this file too
-    if !std::env::args().any(|arg| arg == "--bench") {
-        println!("main_job: not measured; run cargo bench --bench main_job");
-        return ExitCode::SUCCESS;
-    }
-    match bench() {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("main_job: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    start("main_job", "cargo bench --bench main_job", bench)
 }
 
 fn bench() -> Result<()> {

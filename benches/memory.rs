@@ -21,6 +21,7 @@ use support::node::Node;
 use support::usage::memory_bytes;
 use support::world::{Servers, World};
 use tools::filler::Filler;
+use tools::start::start;
 use tools::wrk::Wrk;
 
 const MIB: u64 = 1024 * 1024;
@@ -32,20 +33,13 @@ const DEADLINE: Duration = Duration::from_secs(600);
 const BASE_MIB: u64 = 150;
 
 fn main() -> ExitCode {
-    // `cargo test --all-targets` runs this file too
-    if !std::env::args().any(|arg| arg == "--bench") {
-        println!("memory: not measured; run cargo bench --bench memory");
-        return ExitCode::SUCCESS;
-    }
-    let kafka = KafkaOptions { heap_mb: 1024, quick_jit: false, ..KafkaOptions::default() };
-    let servers = Servers::start(kafka, PostgresOptions::default()).unwrap();
-    match consumers(&servers).and_then(|()| ingress(&servers)).and_then(|()| ledger(&servers)) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("memory: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    start("memory", "cargo bench --bench memory", || {
+        let kafka = KafkaOptions { heap_mb: 1024, quick_jit: false, ..KafkaOptions::default() };
+        let servers = Servers::start(kafka, PostgresOptions::default())?;
+        consumers(&servers)?;
+        ingress(&servers)?;
+        ledger(&servers)
+    })
 }
 
 fn megabytes(node: &Node) -> u64 {

@@ -6,6 +6,8 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
+#[path = "support/database.rs"]
+mod database;
 #[path = "support/requests.rs"]
 mod requests;
 
@@ -13,6 +15,7 @@ use std::hint::black_box;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
+use database::config;
 use divan::Bencher;
 use divan::counter::ItemsCount;
 use floodgate_buffer::murmur2_partition;
@@ -22,7 +25,7 @@ use floodgate_schemas::{
     Event, EventId, EventType, ExpectationWrite, IdempotencyKey, Keying, Like, LikeAction, Mixed,
 };
 use floodgate_store::contract::{rows_of_expectations, rows_of_likes};
-use floodgate_store::{Apply, Config, Store};
+use floodgate_store::{Apply, Store};
 use floodgate_testkit::{Postgres, PostgresOptions, ScratchDir};
 use requests::{EXPECTATION, LIKE, accept};
 
@@ -170,14 +173,7 @@ fn databases() -> &'static Databases {
         let server = Postgres::start(PostgresOptions::default()).unwrap();
         let folder = ScratchDir::new("micro").unwrap();
         let open = |url: String| {
-            let config = Config {
-                url,
-                max_connections: 4,
-                connect_timeout_ms: 5000,
-                statement_timeout_ms: 15_000,
-                lock_timeout_ms: 5000,
-                apply_timeout_ms: 30_000,
-            };
+            let config = config(url, 4);
             runtime.block_on(floodgate_store::migrate(&config)).unwrap();
             floodgate_store::open(&config).unwrap()
         };

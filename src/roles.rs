@@ -12,7 +12,7 @@ use floodgate_buffer::{Lag, Parts, Publish, Strategy, Then};
 use floodgate_consumers::{Consumers, Health, Members};
 use floodgate_observe::{Metrics, logs};
 use floodgate_producer::{HttpConfig, Ingress, Lanes, Server};
-use floodgate_schemas::EventType;
+use floodgate_schemas::{Chance, Clock, EventType, SystemChance, SystemClock};
 use floodgate_store::Store;
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
@@ -29,6 +29,8 @@ pub(crate) struct Opened {
     pub(crate) strategy: Arc<dyn Strategy>,
     pub(crate) publisher: Arc<dyn Publish>,
     pub(crate) store: Arc<dyn Store>,
+    clock: Arc<dyn Clock>,
+    chance: Arc<dyn Chance>,
 }
 
 impl Opened {
@@ -41,7 +43,9 @@ impl Opened {
         };
         let store = floodgate_store::open(&settings.store).map_err(Exit::usage)?;
         let metrics = Metrics::new().map_err(Exit::failed)?;
-        Ok(Self { settings: settings.clone(), metrics, strategy, publisher, store })
+        // the only ones of the process: whoever depends on time or chance is handed them
+        let (clock, chance) = (Arc::new(SystemClock), Arc::new(SystemChance));
+        Ok(Self { settings: settings.clone(), metrics, strategy, publisher, store, clock, chance })
     }
 
     /// Refuses a role that would see nothing of what other processes hold.
@@ -66,7 +70,9 @@ impl Opened {
     pub(crate) fn ingress(&self, lanes: Lanes) -> Result<IngressRole, Exit> {
         let http = &self.http();
         let (publisher, reads) = (Arc::clone(&self.publisher), Arc::clone(&self.store));
-        let ingress = Ingress::new(http, self.settings.keying(), publisher, reads, &self.metrics);
+        let (clock, chance) = (Arc::clone(&self.clock), Arc::clone(&self.chance));
+        let ingress =
+            Ingress::new(http, self.settings.keying(), publisher, reads, &self.metrics, clock, chance);
         let server = Server::bind(http, &ingress, lanes).map_err(Exit::failed)?;
         let address = server.local_addr().map_err(Exit::failed)?;
         // a request is answered within these; and half of the time at least is left for what comes after

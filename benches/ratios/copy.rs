@@ -8,9 +8,10 @@ use anyhow::{Result, ensure};
 use floodgate_schemas::{Event, Like};
 use sqlx::{Connection, PgConnection};
 
-use crate::drain::{CONNECTIONS, drop_database, fresh_tables};
+use crate::backlog::CONNECTIONS;
 use crate::support::world::Servers;
 use crate::table::{Cpu, Run};
+use crate::worlds::{drop_database, fresh_tables};
 
 const LIKES: &str = "COPY likes (target_ocid, liker_account_id, liked, occurred_at, event_id) FROM STDIN";
 const COUNTS: &str = "COPY like_counts (target_ocid, count) FROM STDIN";

@@ -4,6 +4,7 @@ use anyhow::Result;
 
 use crate::support::world::Servers;
 use crate::tools::wrk::{Report, Wrk};
+use crate::worlds;
 
 /// Milliseconds, and above how many unacknowledged records they pause.
 const PAUSES: [(u64, usize); 8] =
@@ -12,7 +13,7 @@ const CONNECTIONS: [u32; 8] = [1, 10, 50, 200, 300, 500, 1000, 2000];
 const SECONDS: u32 = 3;
 
 pub fn print(servers: &Servers) -> Result<()> {
-    let world = crate::world(servers)?;
+    let world = worlds::world(servers)?;
     let load = |http, connections, seconds| {
         Wrk { script: "expectations.lua", args: &[], threads: 1, connections, seconds }.run(http)
     };

@@ -4,30 +4,25 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
-use floodgate_schemas::examples::{coupon_issue, expectation, like};
-use floodgate_schemas::{Event, EventType, ExpectationWrite, Like, LikeAction, Timestamp};
-use floodgate_store::{Apply, Config, Store};
+use floodgate_schemas::{Event, EventType, Like, Timestamp};
+use floodgate_store::{Apply, Store};
 use floodgate_testkit::wait;
 
+use crate::backlog::{CONNECTIONS, COUPON, STOCK, coupon_requests, expectations, likes_of};
 use crate::peers::{Benthos, Debezium};
 use crate::support::client::Ask;
 use crate::support::node::Node;
 use crate::support::world::{Servers, World};
 use crate::table::{Cpu, Run, Table, rounds};
 use crate::tools::filler::Filler;
+use crate::worlds::{drop_database, fresh_tables, world};
 use crate::{copy, locking};
 
 const ROUNDS: usize = 3;
-const EVENTS: u64 = 1_000_000;
-/// Members of the group, and connections of what it is compared with.
-pub const CONNECTIONS: usize = 2;
 /// What the bare loop applies at once: the default of `consumers.batch_max_events`.
 const BATCH: usize = 10_000;
 const DEADLINE: Duration = Duration::from_secs(300);
 const GROUPS_TOOL: &str = "org.apache.kafka.tools.consumer.group.ConsumerGroupCommand";
-pub const COUPON: &str = "coupon";
-/// A quarter of the users gets one.
-pub const STOCK: u64 = EVENTS / 4;
 
 pub fn measure(servers: &Servers, table: &mut Table) -> Result<()> {
     if table.wants_any(&["B1", "B2", "B4", "B5", "D2", "D3", "P2", "P2e"]) {
@@ -47,18 +42,6 @@ pub fn measure(servers: &Servers, table: &mut Table) -> Result<()> {
         coupons(servers, table)?;
     }
     Ok(())
-}
-
-fn likes_of(targets: u64) -> Vec<Like> {
-    let one = |n: u64| {
-        like(n, &format!("target-{}", n % targets), &format!("liker-{n}"), LikeAction::Like, n as i64)
-    };
-    (0..EVENTS).map(one).collect()
-}
-
-/// Each on a row of its own.
-fn expectations() -> Vec<ExpectationWrite> {
-    (0..EVENTS).map(|n| expectation(n, n as i64 / 3 + 1, n as i64 % 3 + 1, 1)).collect()
 }
 
 fn likes(servers: &Servers, table: &mut Table) -> Result<()> {
@@ -91,8 +74,7 @@ fn likes(servers: &Servers, table: &mut Table) -> Result<()> {
 
 /// Coupon requests for one coupon: every tenth user asks twice, a quarter gets one.
 fn coupons(servers: &Servers, table: &mut Table) -> Result<()> {
-    let user = |n: u64| format!("user-{}", if n % 11 == 10 { n - 10 } else { n });
-    let requests: Vec<_> = (0..EVENTS).map(|n| coupon_issue(n, COUPON, &user(n))).collect();
+    let requests = coupon_requests();
     let expectations = expectations();
     let runs: Vec<[Run; 3]> = rounds(ROUNDS, |side| match side {
         0 => in_a_world(servers, |world| {
@@ -114,16 +96,11 @@ fn coupons(servers: &Servers, table: &mut Table) -> Result<()> {
 
 /// Runs in a fresh world, which leaves no rows for the next one to be slowed by.
 fn in_a_world(servers: &Servers, run: impl FnOnce(&World) -> Result<Run>) -> Result<Run> {
-    let world = crate::world(servers)?;
+    let world = world(servers)?;
     world.set("consumers.instances", CONNECTIONS.to_string());
     let run = run(&world)?;
     drop_database(servers, &world.setting("store.url"))?;
     Ok(run)
-}
-
-pub fn drop_database(servers: &Servers, url: &str) -> Result<()> {
-    let name = url.rsplit('/').next().unwrap_or_default();
-    servers.postgres.psql("postgres", &format!("DROP DATABASE {name} WITH (FORCE)")).map(drop)
 }
 
 /// All events from the topic into the database: a second, from the first batch on.
@@ -180,22 +157,6 @@ pub fn forget_group(servers: &Servers, world: &World, of: EventType) -> Result<(
     let group = world.named(of.group());
     let args = ["--bootstrap-server", &servers.kafka.bootstrap(), "--delete", "--group", &group];
     servers.kafka.run_tool(GROUPS_TOOL, &args).map(drop)
-}
-
-/// An empty database with our tables.
-pub fn fresh_tables(servers: &Servers, runtime: &tokio::runtime::Runtime) -> Result<(String, Config)> {
-    let url = servers.postgres.create_database()?;
-    let config = Config {
-        url: url.clone(),
-        max_connections: 16,
-        connect_timeout_ms: 5000,
-        statement_timeout_ms: 15_000,
-        lock_timeout_ms: 5000,
-        apply_timeout_ms: 30_000,
-    };
-    runtime.block_on(floodgate_store::migrate(&config))?;
-    servers.postgres.psql("postgres", "CHECKPOINT")?;
-    Ok((url, config))
 }
 
 /// The same events in the order they were sent, through the same store, without Kafka.

@@ -1,18 +1,17 @@
 //! What is accepted: single writes and bodies of many, each answered after the broker's acknowledgement.
 
-use std::net::SocketAddr;
-use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use floodgate_testkit::{Process, ScratchDir, ports, wait};
+use floodgate_testkit::ScratchDir;
 
 use crate::peers::Benthos;
-use crate::raw;
+use crate::side::Side;
 use crate::support::node::Node;
 use crate::support::world::{Servers, World};
 use crate::table::{Cpu, Run, Table, rounds};
 use crate::tools::wrk::Wrk;
+use crate::{raw, references, worlds};
 
 const ROUNDS: usize = 3;
 /// Of a single connection, whose wake-ups vary most.
@@ -22,7 +21,7 @@ const WARM_SECONDS: u32 = 5;
 const RAW_LIKES: u64 = 1_500_000;
 
 pub fn measure(servers: &Servers, table: &mut Table) -> Result<()> {
-    let world = crate::world(servers)?;
+    let world = worlds::world(servers)?;
     let node = world.start(&["serve"])?;
     let bench = Bench { servers, world: &world, node: &node };
     if table.wants_any(&["A1", "A1n", "A1m", "A1b", "P1"]) {
@@ -45,21 +44,13 @@ struct Bench<'a> {
     node: &'a Node,
 }
 
-/// A server that takes single expectation writes.
-pub struct Side {
-    pub name: &'static str,
-    pub address: SocketAddr,
-    pub pid: u32,
-    pub path: &'static str,
-}
-
 impl Bench<'_> {
     fn single(&self, table: &mut Table) -> Result<()> {
         let scratch = ScratchDir::new("references")?;
         let topic = self.world.named("floodgate.expectation.v1");
         let brokers = self.servers.kafka.bootstrap();
-        let bare = reference(&scratch, "bare", &[])?;
-        let naive = reference(&scratch, "naive", &[&brokers, &topic])?;
+        let bare = references::start(&scratch, "bare", &[])?;
+        let naive = references::start(&scratch, "naive", &[&brokers, &topic])?;
         let benthos = Benthos::ingress(&scratch, &brokers, &topic)?;
         let ours = Side {
             name: "floodgate",
@@ -150,16 +141,4 @@ fn each_at_its_best(left: Vec<[Run; 2]>, right: Vec<[Run; 2]>) -> Vec<[Run; 2]> 
     let faster = |left: Run, right: Run| if left.value >= right.value { left } else { right };
     let rounds = left.into_iter().zip(right);
     rounds.map(|([a, b], [c, d])| [faster(a, c), faster(b, d)]).collect()
-}
-
-/// This very program as a server that is compared with.
-fn reference(scratch: &ScratchDir, kind: &'static str, args: &[&str]) -> Result<(Process, Side)> {
-    let port = ports::free_port()?;
-    let mut command = Command::new(std::env::current_exe()?);
-    command.arg(format!("reference-{kind}")).arg(port.to_string()).args(args);
-    let process = Process::spawn(kind, command, scratch.path())?;
-    let address = SocketAddr::from(([127, 0, 0, 1], port));
-    wait::until(kind, Duration::from_secs(20), || std::net::TcpStream::connect(address).ok())?;
-    let side = Side { name: kind, address, pid: process.pid(), path: "/api/v6/expectations" };
-    Ok((process, side))
 }

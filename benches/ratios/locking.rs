@@ -6,9 +6,10 @@ use anyhow::Result;
 use sqlx::{Connection, PgConnection, Row};
 use uuid::Uuid;
 
-use crate::drain::{CONNECTIONS, COUPON, STOCK, drop_database, fresh_tables};
+use crate::backlog::{CONNECTIONS, COUPON, STOCK};
 use crate::support::world::Servers;
 use crate::table::{Cpu, Run};
+use crate::worlds::{drop_database, fresh_tables};
 
 const LASTS: Duration = Duration::from_secs(5);
 

@@ -16,6 +16,7 @@
 //! acknowledgements of the broker.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
+mod backlog;
 mod copy;
 mod curve;
 mod drain;
@@ -27,18 +28,21 @@ mod profile;
 mod raw;
 mod references;
 mod scale;
+mod side;
 #[path = "../../tests/support/mod.rs"]
 mod support;
 mod table;
 #[path = "../support/mod.rs"]
 mod tools;
+mod worlds;
 
 use std::process::ExitCode;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, bail, ensure};
 use floodgate_testkit::{KafkaOptions, PostgresOptions};
-use support::world::{Servers, World};
+use support::world::Servers;
 use table::{FIGURES, Table};
+use tools::start::start;
 
 /// Tables of their own.
 const LINGER: &str = "linger";
@@ -52,34 +56,15 @@ fn main() -> ExitCode {
         references::serve(kind, &args[1..]);
         return ExitCode::SUCCESS;
     }
-    // `cargo test --all-targets` runs this file too
-    if !args.iter().any(|arg| arg == "--bench") {
-        println!("ratios: not measured; run ./scripts/bench");
-        return ExitCode::SUCCESS;
-    }
-    let wanted: Vec<String> = args.into_iter().filter(|arg| !arg.starts_with("--")).collect();
-    let known: Vec<_> = FIGURES.iter().map(|figure| figure.name).chain(OTHERS).collect();
-    if let Some(unknown) = wanted.iter().find(|name| !known.contains(&name.as_str())) {
-        eprintln!("ratios: there is no figure {unknown}; there are {}", known.join(", "));
-        return ExitCode::FAILURE;
-    }
-    match compare(wanted) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("ratios: {error:#}");
-            ExitCode::FAILURE
+    start("ratios", "./scripts/bench", || {
+        let wanted: Vec<String> = args.into_iter().filter(|arg| !arg.starts_with("--")).collect();
+        let known: Vec<_> = FIGURES.iter().map(|figure| figure.name).chain(OTHERS).collect();
+        let unknown = wanted.iter().find(|name| !known.contains(&name.as_str()));
+        if let Some(unknown) = unknown {
+            bail!("there is no figure {unknown}; there are {}", known.join(", "));
         }
-    }
-}
-
-/// A fresh world with the settings that are measured.
-pub fn world(servers: &Servers) -> Result<World> {
-    let world = World::ready(&servers.kafka, &servers.postgres)?;
-    for setting in std::env::var("FLOODGATE_BENCH_SET").unwrap_or_default().split_whitespace() {
-        let (key, value) = setting.split_once('=').context("FLOODGATE_BENCH_SET is a list of key=value")?;
-        world.set(key, value);
-    }
-    Ok(world)
+        compare(wanted)
+    })
 }
 
 fn compare(mut wanted: Vec<String>) -> Result<()> {

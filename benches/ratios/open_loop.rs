@@ -12,6 +12,7 @@ use crate::support::node::Node;
 use crate::support::plan::{Plan, PlanSize, seed};
 use crate::support::world::{Servers, World};
 use crate::table::{Cpu, Run, Table};
+use crate::worlds;
 
 const ROUNDS: usize = 3;
 /// Of a latency's tail, which varies most.
@@ -80,7 +81,7 @@ fn serve(world: &World) -> Result<Node> {
 fn overload(table: &mut Table) -> Result<()> {
     let kafka = KafkaOptions { linked: true, quick_jit: false, heap_mb: 1024, ..KafkaOptions::default() };
     let servers = Servers::start(kafka, PostgresOptions::default())?;
-    let world = crate::world(&servers)?;
+    let world = worlds::world(&servers)?;
     world.set("buffer.kafka.queue_max_events", "1000");
     world.set("buffer.kafka.brokers", servers.kafka.linked_bootstrap());
     let serve = serve(&world)?;
@@ -112,7 +113,7 @@ fn overload(table: &mut Table) -> Result<()> {
 
 /// At half of what all of it together can do, from acceptance to the commit, once the consumers are warm.
 fn accept_to_row(servers: &Servers, table: &mut Table) -> Result<()> {
-    let world = crate::world(servers)?;
+    let world = worlds::world(servers)?;
     let serve = serve(&world)?;
     let writes = 150_000;
     let consume = world.start(&["consume"])?;
@@ -168,7 +169,7 @@ fn answered_after(recording: &Recording) -> [f64; 2] {
 
 /// The database is away for a minute while writes go on.
 fn outage(servers: &Servers, table: &mut Table) -> Result<()> {
-    let world = crate::world(servers)?;
+    let world = worlds::world(servers)?;
     let (serve, consume) = (serve(&world)?, world.start(&["consume"])?);
     let lasts = OUTAGE + Duration::from_secs(45);
     let writes = 60_000;

@@ -12,12 +12,12 @@ use floodgate_schemas::{Event, Like};
 use floodgate_testkit::{Process, ScratchDir, ports, wait};
 use sqlx::{Connection, PgConnection, Row};
 
-use crate::drain::{drop_database, fresh_tables};
-use crate::ingress::Side;
+use crate::side::Side;
 use crate::support::client::{Ask, Client};
 use crate::support::world::Servers;
 use crate::table::{Cpu, Run};
 use crate::tools::filler::Filler;
+use crate::worlds::{drop_database, fresh_tables};
 
 const TOPIC: &str = "likes-as-json";
 const TOPICS_TOOL: &str = "org.apache.kafka.tools.TopicCommand";

@@ -15,6 +15,7 @@ use floodgate_testkit::ScratchDir;
 use crate::support::world::Servers;
 use crate::table::Cpu;
 use crate::tools::wrk::Wrk;
+use crate::worlds;
 
 const WARM_SECONDS: u32 = 5;
 const LOAD_SECONDS: u32 = 10;
@@ -43,7 +44,7 @@ const KERNEL_PARTS: &[(&str, &[&str])] = &[
 ];
 
 pub fn print(servers: &Servers) -> Result<()> {
-    let world = crate::world(servers)?;
+    let world = worlds::world(servers)?;
     let serve = world.start(&["serve"])?;
     let pid = serve.process().pid();
     let wrk = |seconds| Wrk { script: "expectations.lua", args: &[], threads: 1, connections: 1000, seconds };

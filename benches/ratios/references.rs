@@ -1,18 +1,36 @@
 //! What floodgate is compared with: servers that do less, written the obvious way. The bench starts them as
 //! processes of their own.
 
+use std::net::SocketAddr;
+use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
+use anyhow::Result;
 use apache_avro::Schema;
 use apache_avro::types::Record;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::routing::post;
 use axum::{Json, Router};
+use floodgate_testkit::{Process, ScratchDir, ports, wait};
 use rdkafka::ClientConfig;
 use rdkafka::producer::{FutureProducer, FutureRecord};
 use serde::{Deserialize, Serialize};
+
+use crate::side::Side;
+
+/// Starts this very program as one of them.
+pub fn start(scratch: &ScratchDir, kind: &'static str, args: &[&str]) -> Result<(Process, Side)> {
+    let port = ports::free_port()?;
+    let mut command = Command::new(std::env::current_exe()?);
+    command.arg(format!("reference-{kind}")).arg(port.to_string()).args(args);
+    let process = Process::spawn(kind, command, scratch.path())?;
+    let address = SocketAddr::from(([127, 0, 0, 1], port));
+    wait::until(kind, Duration::from_secs(20), || std::net::TcpStream::connect(address).ok())?;
+    let side = Side { name: kind, address, pid: process.pid(), path: "/api/v6/expectations" };
+    Ok((process, side))
+}
 
 /// Runs one of them until it is killed.
 pub fn serve(kind: &str, args: &[String]) {

@@ -4,9 +4,10 @@ use anyhow::{Result, ensure};
 use floodgate_schemas::examples::{coupon_issue, expectation, like};
 use floodgate_schemas::{EventType, LikeAction};
 
-use crate::drain::{drop_database, forget_group, rate_and_cpu};
+use crate::drain::{forget_group, rate_and_cpu};
 use crate::support::world::{Servers, World};
 use crate::tools::filler::Filler;
+use crate::worlds::drop_database;
 
 const EVENTS: u64 = 2_000_000;
 const COUPONS: u64 = 100;

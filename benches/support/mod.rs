@@ -2,5 +2,7 @@
 
 #![allow(dead_code, reason = "each bench uses another part")]
 
+pub mod database;
 pub mod filler;
+pub mod start;
 pub mod wrk;

@@ -1,25 +1,25 @@
-//! Times of acceptance: the system's clock, made strictly increasing.
+//! Times of acceptance: a clock, made strictly increasing.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
-use floodgate_schemas::Timestamp;
+use floodgate_schemas::{Clock, Timestamp};
 
 /// Hands out each microsecond at most once, so that two likes without a time of their own are never equal.
 #[derive(Debug)]
-pub(crate) struct Clock {
+pub(crate) struct AcceptanceClock {
+    clock: Arc<dyn Clock>,
     last_micros: AtomicI64,
 }
 
-impl Default for Clock {
-    fn default() -> Self {
-        Self { last_micros: AtomicI64::new(i64::MIN) }
+impl AcceptanceClock {
+    pub(crate) fn new(clock: Arc<dyn Clock>) -> Self {
+        Self { clock, last_micros: AtomicI64::new(i64::MIN) }
     }
-}
 
-impl Clock {
     /// Now, or just after the time handed out before, whichever is later.
     pub(crate) fn now(&self) -> Timestamp {
-        self.after(Timestamp::now())
+        self.after(self.clock.now())
     }
 
     fn after(&self, now: Timestamp) -> Timestamp {
@@ -32,11 +32,13 @@ impl Clock {
 
 #[cfg(test)]
 mod tests {
+    use floodgate_schemas::SystemClock;
+
     use super::*;
 
     #[test]
     fn times_strictly_increase_also_when_the_clock_steps_back() {
-        let clock = Clock::default();
+        let clock = AcceptanceClock::new(Arc::new(SystemClock));
         let at = |micros| Timestamp::from_micros(micros).unwrap_or(Timestamp::MIN);
         let times = [100, 100, 50, 101, 200].map(|micros| clock.after(at(micros)).as_micros());
         assert_eq!(times, [100, 101, 102, 103, 200]);

@@ -11,7 +11,7 @@ use floodgate_schemas::{IdempotencyKey, InvalidKind};
 use hyper::body::Body as _;
 use serde::de::DeserializeOwned;
 
-use crate::Ingress;
+use crate::ingress::Ingress;
 use crate::problem::Problem;
 
 /// A JSON body, whole. Routes parse it, as they know the fields.

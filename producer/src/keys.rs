@@ -4,9 +4,9 @@
 //! stand is then left to the ordering rule. A client that changes its words under a key it has used is told so, as long
 //! as this instance remembers: the newest keys, up to a configured number. Only a fingerprint of the words is kept.
 
-use std::hash::{BuildHasher, Hasher, RandomState};
+use std::hash::{DefaultHasher, Hasher};
 
-use floodgate_schemas::{Event, EventId};
+use floodgate_schemas::{Chance, Event, EventId};
 use moka::policy::EvictionPolicy;
 use moka::sync::Cache;
 
@@ -16,7 +16,8 @@ use crate::problem::Problem;
 pub(crate) struct Keys {
     /// By the event's id; `None` where none are to be remembered.
     words: Option<Cache<EventId, u64>>,
-    fingerprints: RandomState,
+    /// Has taken in what nobody outside knows, so that nobody finds two bodies of one fingerprint. Copied for each.
+    fingerprints: DefaultHasher,
 }
 
 /// A key that was not known before. Forgotten again if its event is certainly not stored: then it was not used.
@@ -25,10 +26,13 @@ pub(crate) struct NewKey(Option<EventId>);
 
 impl Keys {
     /// Remembers so many keys at most.
-    pub(crate) fn new(keys_max: u64) -> Self {
+    pub(crate) fn new(keys_max: u64, chance: &dyn Chance) -> Self {
         // the newest, not the most frequent: retries come soon or never
         let words = || Cache::builder().max_capacity(keys_max).eviction_policy(EvictionPolicy::lru()).build();
-        Self { words: (keys_max > 0).then(words), fingerprints: RandomState::new() }
+        let mut fingerprints = DefaultHasher::new();
+        fingerprints.write_u64(chance.bits());
+        fingerprints.write_u64(chance.bits());
+        Self { words: (keys_max > 0).then(words), fingerprints }
     }
 
     /// Notes an event's words under its key, if a key fixes its id.
@@ -38,7 +42,7 @@ impl Keys {
     pub(crate) fn note<E: Event>(&self, event: &E) -> Result<NewKey, Problem> {
         let id = event.event_id();
         let Some(words) = self.words.as_ref().filter(|_| id.is_from_key()) else { return Ok(NewKey(None)) };
-        let mut hasher = self.fingerprints.build_hasher();
+        let mut hasher = self.fingerprints.clone();
         event.hash_words(&mut hasher);
         let fingerprint = hasher.finish();
         // of two that come at once only one is the first
@@ -61,7 +65,7 @@ impl Keys {
 #[cfg(test)]
 mod tests {
     use floodgate_schemas::examples::at;
-    use floodgate_schemas::{Accept, EventIdSource, IdempotencyKey, Like, LikeAction};
+    use floodgate_schemas::{Accept, EventIdSource, IdempotencyKey, Like, LikeAction, SystemChance};
 
     use super::*;
 
@@ -83,7 +87,7 @@ mod tests {
 
     #[test]
     fn the_same_words_are_a_retry_and_others_are_refused() {
-        let keys = Keys::new(10);
+        let keys = Keys::new(10, &SystemChance);
         assert_eq!(outcome(&keys, &like("key-0001", 1)), Ok(true));
         assert_eq!(outcome(&keys, &like("key-0001", 1)), Ok(false));
         assert_eq!(outcome(&keys, &like("key-0001", 2)), Err("idempotency-key-reused"));
@@ -92,7 +96,7 @@ mod tests {
 
     #[test]
     fn what_was_not_stored_is_forgotten_and_nothing_is_remembered_for_nobody() {
-        let keys = Keys::new(10);
+        let keys = Keys::new(10, &SystemChance);
         let first = keys.note(&like("key-0001", 1)).ok().unwrap();
         keys.forget(first);
         assert_eq!(outcome(&keys, &like("key-0001", 2)), Ok(true));
@@ -101,7 +105,7 @@ mod tests {
         keys.forget(again);
         assert_eq!(outcome(&keys, &like("key-0001", 3)), Err("idempotency-key-reused"));
 
-        let none = Keys::new(0);
+        let none = Keys::new(0, &SystemChance);
         assert_eq!(
             (outcome(&none, &like("key-0001", 1)), outcome(&none, &like("key-0001", 2))),
             (Ok(false), Ok(false))
@@ -110,7 +114,7 @@ mod tests {
 
     #[test]
     fn as_many_as_configured_are_remembered_the_newest() {
-        let keys = Keys::new(100);
+        let keys = Keys::new(100, &SystemChance);
         let all: Vec<_> = (0..1000).map(|number| like(&format!("key-{number:04}"), 1)).collect();
         for like in &all {
             assert_eq!(outcome(&keys, like), Ok(true));

@@ -18,8 +18,10 @@ mod clock;
 mod config;
 mod connection;
 mod extract;
+mod ingress;
 mod keys;
 mod lanes;
+mod metrics;
 pub mod problem;
 mod publish;
 mod routes;
@@ -28,92 +30,7 @@ mod server;
 mod testing;
 mod waiting;
 
-use std::sync::Arc;
-use std::time::Duration;
-
-use floodgate_buffer::{Parts, Publish};
-use floodgate_observe::{HttpMetrics, Metrics};
-use floodgate_schemas::Keying;
-use floodgate_store::Reads;
-
 pub use config::HttpConfig;
+pub use ingress::Ingress;
 pub use lanes::Lanes;
 pub use server::{Server, ServerError};
-
-/// What every route shares.
-pub struct Ingress {
-    publisher: Arc<dyn Publish>,
-    reads: Arc<dyn Reads>,
-    keying: Keying,
-    clock: clock::Clock,
-    limits: config::Limits,
-    bodies: Arc<bodies::Bodies>,
-    cache: cache::ExpectationCache,
-    keys: keys::Keys,
-    waiting: Arc<waiting::Waiting>,
-    metrics: publish::PublishMetrics,
-    http: HttpMetrics,
-}
-
-impl Ingress {
-    /// An ingress over a buffer and a database.
-    pub fn new(
-        config: &HttpConfig,
-        keying: Keying,
-        publisher: Arc<dyn Publish>,
-        reads: Arc<dyn Reads>,
-        metrics: &Metrics,
-    ) -> Arc<Self> {
-        let http = &metrics.http;
-        let cache_time = Duration::from_millis(config.cache_ms);
-        let wait_poll = Duration::from_millis(config.wait_poll_ms);
-        Arc::new(Self {
-            publisher,
-            keying,
-            clock: clock::Clock::default(),
-            limits: config.limits(),
-            bodies: bodies::Bodies::new(config.bodies_max_bytes),
-            cache: cache::ExpectationCache::new(
-                Arc::clone(&reads),
-                cache_time,
-                config.cache_entries_max,
-                http.clone(),
-            ),
-            keys: keys::Keys::new(config.idempotency_keys_max),
-            waiting: waiting::Waiting::new(Arc::clone(&reads), wait_poll, config.waiters_max, http.clone()),
-            reads,
-            metrics: publish::PublishMetrics::new(metrics),
-            http: http.clone(),
-        })
-    }
-
-    /// From here on `/readyz` says 503, so that load balancers look elsewhere. Requests are still served, but none
-    /// waits for a decision any more.
-    pub fn drain(&self) {
-        self.waiting.over.cancel();
-    }
-
-    fn is_draining(&self) -> bool {
-        self.waiting.over.is_cancelled()
-    }
-
-    /// Whether this ingress can take events.
-    ///
-    /// # Errors
-    /// One sentence that says why not and what to do.
-    pub fn ready(&self) -> Result<(), String> {
-        if self.is_draining() {
-            return Err("shutting down".to_owned());
-        }
-        if let Some(trouble) = Parts::of_this_process().trouble() {
-            return Err(trouble);
-        }
-        self.publisher.ready()
-    }
-
-    /// Takes no more events and waits until those taken are acknowledged, at most `deadline`. Returns how many
-    /// are not.
-    pub async fn flush(&self, deadline: Duration) -> usize {
-        self.publisher.close(deadline).await
-    }
-}

@@ -4,45 +4,14 @@ use std::cell::RefCell;
 use std::time::Instant;
 
 use floodgate_buffer::{Outcome, Receipt, Receipts, Record, Topic};
-use floodgate_observe::Metrics;
 use floodgate_schemas::codec::encode;
 use floodgate_schemas::{
     Accept, Event, EventId, EventIdSource, EventType, IdempotencyKey, InvalidMixed, Mixed,
 };
-use prometheus::{Histogram, IntCounter, IntCounterVec};
 
-use crate::Ingress;
+use crate::ingress::Ingress;
 use crate::keys::NewKey;
 use crate::problem::Problem;
-
-/// The metrics of the hot path, looked up once.
-pub(crate) struct PublishMetrics {
-    accepted: [IntCounter; EventType::ALL.len()],
-    refused: IntCounterVec,
-    seconds: Histogram,
-}
-
-impl PublishMetrics {
-    pub(crate) fn new(metrics: &Metrics) -> Self {
-        Self {
-            accepted: EventType::ALL.map(|of| metrics.events_accepted.with_label_values(&[of.name()])),
-            refused: metrics.events_refused.clone(),
-            seconds: metrics.publish_seconds.clone(),
-        }
-    }
-
-    /// Counts one event by what it is answered. One that does not say its type is of type `unknown`.
-    fn count<T>(&self, of: Option<EventType>, result: &Result<T, Problem>) {
-        match (result, of) {
-            (Ok(_), Some(of)) => self.accepted[of as usize].inc(),
-            (Ok(_), None) => {}
-            (Err(problem), of) => {
-                let of = of.map_or("unknown", EventType::name);
-                self.refused.with_label_values(&[of, problem.name()]).inc();
-            }
-        }
-    }
-}
 
 thread_local! {
     // key and value of the event being offered: offering copies them, so one pair per thread serves all
@@ -72,7 +41,7 @@ impl Ingress {
         let accepted_at = self.clock.now();
         let id = match key {
             Some(key) => EventIdSource::Key(key),
-            None => EventIdSource::Fresh(EventId::fresh()),
+            None => EventIdSource::Fresh(self.chance.event_id()),
         };
         let latest = accepted_at.saturating_add_micros(self.limits.clock_ahead_max_micros);
         Accept { id, accepted_at, latest }
@@ -187,9 +156,11 @@ mod tests {
     use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering};
 
+    use axum::body::Body;
     use floodgate_buffer::Refused;
     use floodgate_schemas::Like;
     use floodgate_schemas::codec::decode;
+    use floodgate_schemas::examples::{at, event_id};
     use serde_json::json;
 
     use super::EVENTS_PER_TURN;
@@ -294,6 +265,39 @@ mod tests {
             assert_eq!(again.told(), (202, ""), "{again:?}");
             let id = again.body["eventId"].as_str().unwrap().to_owned();
             assert_eq!(stored(world.buffer.take()), [(id, TIMES[0].to_owned())]);
+        }
+    }
+
+    /// A clock that stands still, or is set back, gives no two events one time, and none an earlier one; and the ids are
+    /// those that were drawn.
+    #[tokio::test]
+    async fn times_of_acceptance_increase_whatever_the_clock_does() {
+        let world = World::new(&config());
+        for micros in [0, 0, -3_600_000_000, 1, 500] {
+            world.clock.set(at(micros));
+            let accepted = world.ask("PUT", "/api/v6/characters/star/likes/fan", &[], Body::empty()).await;
+            assert_eq!(accepted.told(), (202, ""), "{accepted:?}");
+        }
+        let likes: Vec<Like> =
+            world.buffer.take().iter().map(|kept| decode::<Like>(&kept.value).unwrap()).collect();
+        let times: Vec<_> = likes.iter().map(|like| (like.accepted_at, like.occurred_at)).collect();
+        assert_eq!(times, [0, 1, 2, 3, 500].map(|micros| (at(micros), at(micros))));
+        assert!(likes.is_sorted_by(|before, after| before.event_id < after.event_id), "{likes:?}");
+        // the first two numbers are what fingerprints of words begin with
+        assert_eq!(likes[0].event_id, event_id(3));
+    }
+
+    /// How far ahead a client's clock may be is counted from ours, to the microsecond.
+    #[tokio::test]
+    async fn clients_clocks_may_be_ahead_as_far_as_configured() {
+        let world = World::new(&crate::HttpConfig { clock_ahead_max_ms: 2, ..config() });
+        let json = [("content-type", "application/json")];
+        // when ours is set back the limit stays where it was, as times of acceptance do
+        for (now, ahead, told) in [(5, 2_005, 202), (10, 2_011, 422), (-50, 2_011, 202)] {
+            world.clock.set(at(now));
+            let body = json!({ "occurredAt": at(ahead).to_string() }).to_string();
+            let answer = world.ask("PUT", "/api/v6/characters/star/likes/fan", &json, body).await;
+            assert_eq!(answer.told().0, told, "{now}: {answer:?}");
         }
     }
 

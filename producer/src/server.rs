@@ -27,9 +27,12 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tower_service::Service;
 
+use crate::config::HttpConfig;
 use crate::connection::{Connection, Limits};
+use crate::ingress::Ingress;
+use crate::lanes::Lanes;
 use crate::problem::{Problem, ProblemName};
-use crate::{HttpConfig, Ingress, Lanes, routes};
+use crate::routes;
 
 /// After an error of accept that will not pass at once (such as too many open files).
 const ACCEPT_RETRY: Duration = Duration::from_millis(50);

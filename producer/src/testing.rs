@@ -10,6 +10,7 @@ use axum::body::Body;
 use axum::http::{HeaderMap, Request, StatusCode};
 use floodgate_buffer::{Outcome, Publish, Receipt, Record, Refused, Topic};
 use floodgate_observe::Metrics;
+use floodgate_schemas::examples::{Counted, HandClock, at};
 use floodgate_schemas::{CharacterId, CouponId, EventId, Keying, LikerAccountId, TargetOcid};
 use floodgate_store::{
     BoxFuture, Coupon, CouponCreated, Decision, ExpectationRow, NewCoupon, ReadError, Reads, SchemaState,
@@ -20,7 +21,9 @@ use serde_json::Value;
 use tokio::sync::Notify;
 use tower_service::Service;
 
-use crate::{HttpConfig, Ingress, routes};
+use crate::config::HttpConfig;
+use crate::ingress::Ingress;
+use crate::routes;
 
 /// What becomes of a record.
 #[derive(Debug, Clone)]
@@ -186,6 +189,8 @@ pub(crate) struct World {
     pub(crate) database: Arc<Database>,
     pub(crate) ingress: Arc<Ingress>,
     pub(crate) metrics: Metrics,
+    /// Stands at ten o'clock of the examples' day until it is set.
+    pub(crate) clock: Arc<HandClock>,
     router: Router,
 }
 
@@ -240,9 +245,11 @@ impl World {
         let (buffer, database) = (Arc::<Buffer>::default(), Arc::<Database>::default());
         let metrics = Metrics::new().unwrap();
         let (publisher, reads) = (Arc::clone(&buffer) as _, Arc::clone(&database) as _);
-        let ingress = Ingress::new(config, Keying::default(), publisher, reads, &metrics);
+        let clock = Arc::new(HandClock::new(at(0)));
+        let (told, chance) = (Arc::clone(&clock) as _, Arc::new(Counted::default()));
+        let ingress = Ingress::new(config, Keying::default(), publisher, reads, &metrics, told, chance);
         let router = routes::router(Arc::clone(&ingress));
-        Self { buffer, database, ingress, metrics, router }
+        Self { buffer, database, ingress, metrics, clock, router }
     }
 
     /// Sends a request, with these header fields, and takes the answer.

@@ -343,6 +343,18 @@ mod tests {
         assert_eq!(waiting.metrics.waiters_refused.get(), 0);
     }
 
+    /// What those that wait cost the database depends on the time alone.
+    #[tokio::test(start_paused = true)]
+    async fn decisions_are_looked_up_once_per_interval_however_many_wait() {
+        let (database, waiting) = waiting(Duration::from_secs(1), 10);
+        for request in [1, 2, 2] {
+            let waiting = Arc::clone(&waiting);
+            tokio::spawn(async move { waiting.decision(event_id(request), NEVER).await });
+        }
+        tokio::time::sleep(Duration::from_millis(10_500)).await;
+        assert_eq!(*database.lookups.lock(), [2; 11]);
+    }
+
     #[tokio::test]
     async fn a_database_that_is_away_is_told_when_the_time_is_over() {
         let (database, waiting) = waiting(Duration::from_millis(1), 10);

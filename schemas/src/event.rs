@@ -103,7 +103,7 @@ pub struct EventId(Uuid);
 const NAMESPACE: Uuid = Uuid::from_u128(0xcc65_2746_3b09_5df9_8fae_5088_0845_ac37);
 
 impl EventId {
-    /// A new id (UUIDv7), for an event without an idempotency key.
+    /// A new id (UUIDv7), for an event without an idempotency key. Logic draws it from a [`Chance`](crate::Chance) instead.
     pub fn fresh() -> Self {
         Self(Uuid::now_v7())
     }

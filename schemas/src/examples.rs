@@ -1,10 +1,12 @@
-//! Events that tests and benches of every crate share.
+//! Events that tests and benches of every crate share, and time and chance as tests want them.
+
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 use uuid::Uuid;
 
 use crate::{
-    CharacterId, Cost, CouponId, CouponIssue, EventId, ExpectationWrite, Like, LikeAction, LikerAccountId,
-    PresetNo, TargetOcid, Timestamp, UserId,
+    Chance, CharacterId, Clock, Cost, CouponId, CouponIssue, EventId, ExpectationWrite, Like, LikeAction,
+    LikerAccountId, PresetNo, TargetOcid, Timestamp, UserId,
 };
 
 /// An id that stands for `number` and orders like it.
@@ -61,5 +63,41 @@ pub fn like(number: u64, target: &str, liker: &str, action: LikeAction, micros: 
         liker_account_id: LikerAccountId::try_from(liker.to_owned()).expect("a liker"),
         action,
         occurred_at: at(micros),
+    }
+}
+
+/// A clock that goes when it is told to.
+#[derive(Debug)]
+pub struct HandClock(AtomicI64);
+
+impl HandClock {
+    /// Stands at a time.
+    pub fn new(now: Timestamp) -> Self {
+        Self(AtomicI64::new(now.as_micros()))
+    }
+
+    /// Sets it, also back.
+    pub fn set(&self, now: Timestamp) {
+        self.0.store(now.as_micros(), Ordering::Release);
+    }
+}
+
+impl Clock for HandClock {
+    fn now(&self) -> Timestamp {
+        Timestamp::from_micros(self.0.load(Ordering::Acquire)).unwrap_or(Timestamp::MIN)
+    }
+}
+
+/// Counts instead of drawing: the ids are [`event_id`] of 1, 2 and so on.
+#[derive(Debug, Default)]
+pub struct Counted(AtomicU64);
+
+impl Chance for Counted {
+    fn event_id(&self) -> EventId {
+        event_id(self.bits())
+    }
+
+    fn bits(&self) -> u64 {
+        self.0.fetch_add(1, Ordering::Relaxed) + 1
     }
 }

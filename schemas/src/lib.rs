@@ -10,9 +10,13 @@
 //! whether it came from JSON or from the wire. Undecodable and out-of-range bytes therefore fail in
 //! one place, [`codec::decode`], before they reach any SQL.
 //!
+//! Time and chance are values, too: [`Clock`] and [`Chance`] are what every crate is handed.
+//!
 //! Adding an event: one schema under `avro/`, one file here that implements [`Event`], one more line
 //! in [`EventType`] and in [`Mixed`].
 
+mod chance;
+mod clock;
 pub mod codec;
 mod cost;
 mod coupon;
@@ -30,6 +34,8 @@ mod number;
 pub mod text;
 mod time;
 
+pub use chance::{Chance, SystemChance};
+pub use clock::{Clock, SystemClock};
 pub use cost::{Cost, InvalidCost};
 pub use coupon::{CouponIssue, CouponKey};
 pub use datum::InvalidDatum;

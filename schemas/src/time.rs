@@ -52,7 +52,7 @@ impl Timestamp {
         self.0
     }
 
-    /// The system clock, now. Logic takes a `Timestamp` instead of calling this; the edges call it.
+    /// The system clock, now. Logic takes a `Timestamp` or a [`Clock`](crate::Clock) instead of calling this; the edges call it.
     pub fn now() -> Self {
         let micros = jiff::Timestamp::now().as_microsecond();
         Self(micros.clamp(Self::MIN.0, Self::MAX.0))

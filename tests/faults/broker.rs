@@ -7,7 +7,7 @@ use anyhow::{Result, ensure};
 use floodgate_testkit::wait;
 
 use crate::scenario::{Pace, Round, scenario, servers};
-use crate::support::load::{LoadOptions, Recording, Verdict};
+use crate::support::load::{Load, LoadOptions, Recording, Verdict};
 use crate::support::toggles::Toggles;
 use crate::support::topic::event_ids;
 use crate::support::world::{READY, World};
@@ -40,6 +40,16 @@ fn log_agrees(round: &Round<'_>, world: &World, recording: &Recording) -> Result
     Ok(())
 }
 
+/// Every write was accepted at the first try, and log, rows and switches say so.
+fn nobody_noticed(round: &Round<'_>, world: &World, load: Load, toggles: Toggles) -> Result<()> {
+    let recording = load.finish()?;
+    let stand = toggles.finish()?;
+    ensure!(recording.attempts() == recording.fates.len(), "noticed: {}", recording.answers);
+    log_agrees(round, world, &recording)?;
+    round.judge(world, &recording)?;
+    Toggles::check(round.postgres, &world.setting("store.url"), &stand)
+}
+
 /// A broker that dies and comes back within the message timeout costs time only: nobody sees an error, and the log
 /// holds each event once.
 #[test]
@@ -59,12 +69,7 @@ fn broker_killed_and_back() {
         let over = Instant::now();
         round.kafka.start_again(0)?;
         round.recovers(&left, over)?;
-        let recording = load.finish()?;
-        let stand = toggles.finish()?;
-        ensure!(recording.attempts() == recording.fates.len(), "noticed: {}", recording.answers);
-        log_agrees(round, &world, &recording)?;
-        round.judge(&world, &recording)?;
-        Toggles::check(round.postgres, &world.setting("store.url"), &stand)
+        nobody_noticed(round, &world, load, toggles)
     });
 }
 
@@ -124,12 +129,7 @@ fn acknowledgement_lost_on_the_wire() {
             round.kafka.link(0)?.calm()?;
         }
         round.recovers(&serve, Instant::now())?;
-        let recording = load.finish()?;
-        let stand = toggles.finish()?;
-        ensure!(recording.attempts() == recording.fates.len(), "noticed: {}", recording.answers);
-        log_agrees(round, &world, &recording)?;
-        round.judge(&world, &recording)?;
-        Toggles::check(round.postgres, &world.setting("store.url"), &stand)
+        nobody_noticed(round, &world, load, toggles)
     });
 }
 

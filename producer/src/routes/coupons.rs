@@ -13,9 +13,9 @@ use floodgate_store::{Coupon, CouponCreated, Decision, NewCoupon};
 use serde::Serialize;
 use uuid::Uuid;
 
-use super::json;
-use crate::Ingress;
+use super::answers::json;
 use crate::extract::{Json, NoQuery, Params, Write, param};
+use crate::ingress::Ingress;
 use crate::problem::Problem;
 
 /// `POST /api/v6/coupons`

@@ -17,9 +17,9 @@ use serde::Serialize;
 use serde::de::{SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::JSON;
-use crate::Ingress;
+use super::answers::JSON;
 use crate::extract::{Events, NoQuery};
+use crate::ingress::Ingress;
 use crate::problem::{Effect, Place, Problem};
 use crate::publish::Published;
 

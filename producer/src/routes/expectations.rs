@@ -9,10 +9,10 @@ use floodgate_schemas::{CharacterId, ExpectationWrite, Invalid, InvalidKind};
 use floodgate_store::ExpectationRow;
 use serde::Serialize;
 
-use super::{accepted, json};
-use crate::Ingress;
+use super::answers::{accepted, json};
 use crate::cache::Found;
 use crate::extract::{Json, NoParams, NoQuery, Params, Write};
+use crate::ingress::Ingress;
 use crate::problem::Problem;
 
 /// `POST /api/v6/expectations`

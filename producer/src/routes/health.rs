@@ -8,8 +8,8 @@ use axum::response::{IntoResponse, Response};
 use floodgate_buffer::Parts;
 use serde::Serialize;
 
-use super::json;
-use crate::Ingress;
+use super::answers::json;
+use crate::ingress::Ingress;
 use crate::problem::Problem;
 
 /// Clients are told that, and operators why: names of brokers and topics are none of clients' business.

@@ -9,9 +9,9 @@ use axum::response::Response;
 use floodgate_schemas::{Fields, Like, LikeAction, LikerAccountId, TargetOcid};
 use serde::Serialize;
 
-use super::{accepted, json};
-use crate::Ingress;
+use super::answers::{accepted, json};
 use crate::extract::{NoQuery, OptionalJson, Params, Write, param};
+use crate::ingress::Ingress;
 use crate::problem::Problem;
 
 /// Who is liked and who likes, as a path names them.

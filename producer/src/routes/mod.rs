@@ -1,5 +1,6 @@
 //! One file per kind of thing a client can ask about.
 
+mod answers;
 mod coupons;
 mod events;
 mod expectations;
@@ -11,14 +12,9 @@ mod tests;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::http::header::CONTENT_TYPE;
-use axum::http::{HeaderValue, StatusCode};
-use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post, put};
-use floodgate_schemas::EventId;
-use serde::Serialize;
 
-use crate::Ingress;
+use crate::ingress::Ingress;
 use crate::problem::Problem;
 
 /// All routes.
@@ -44,19 +40,3 @@ pub(crate) fn router(ingress: Arc<Ingress>) -> Router {
         })
         .with_state(ingress)
 }
-
-/// 202 for a write.
-fn accepted(event_id: EventId) -> Response {
-    let body = format!(r#"{{"eventId":"{event_id}","status":"ACCEPTED"}}"#);
-    (StatusCode::ACCEPTED, [(CONTENT_TYPE, JSON)], body).into_response()
-}
-
-/// An answer as JSON.
-fn json(status: StatusCode, body: &impl Serialize) -> Response {
-    match serde_json::to_vec(body) {
-        Ok(body) => (status, [(CONTENT_TYPE, JSON)], body).into_response(),
-        Err(error) => Problem::internal(error.to_string()).into_response(),
-    }
-}
-
-const JSON: HeaderValue = HeaderValue::from_static("application/json");

@@ -1,0 +1,100 @@
+//! What every route works with, opened once.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use floodgate_buffer::{Parts, Publish};
+use floodgate_observe::{HttpMetrics, Metrics};
+use floodgate_schemas::{Chance, Clock, Keying};
+use floodgate_store::Reads;
+
+use crate::bodies::Bodies;
+use crate::cache::ExpectationCache;
+use crate::clock::AcceptanceClock;
+use crate::config::{HttpConfig, Limits};
+use crate::keys::Keys;
+use crate::metrics::PublishMetrics;
+use crate::waiting::Waiting;
+
+/// What every route shares.
+pub struct Ingress {
+    pub(crate) publisher: Arc<dyn Publish>,
+    pub(crate) reads: Arc<dyn Reads>,
+    pub(crate) keying: Keying,
+    pub(crate) clock: AcceptanceClock,
+    pub(crate) chance: Arc<dyn Chance>,
+    pub(crate) limits: Limits,
+    pub(crate) bodies: Arc<Bodies>,
+    pub(crate) cache: ExpectationCache,
+    pub(crate) keys: Keys,
+    pub(crate) waiting: Arc<Waiting>,
+    pub(crate) metrics: PublishMetrics,
+    pub(crate) http: HttpMetrics,
+}
+
+impl Ingress {
+    /// An ingress over a buffer and a database. `clock` says when events are accepted and how far ahead clients' times may lie,
+    /// `chance` draws the ids of those that come without a key.
+    pub fn new(
+        config: &HttpConfig,
+        keying: Keying,
+        publisher: Arc<dyn Publish>,
+        reads: Arc<dyn Reads>,
+        metrics: &Metrics,
+        clock: Arc<dyn Clock>,
+        chance: Arc<dyn Chance>,
+    ) -> Arc<Self> {
+        let http = &metrics.http;
+        let cache_time = Duration::from_millis(config.cache_ms);
+        let wait_poll = Duration::from_millis(config.wait_poll_ms);
+        Arc::new(Self {
+            publisher,
+            keying,
+            clock: AcceptanceClock::new(clock),
+            limits: config.limits(),
+            bodies: Bodies::new(config.bodies_max_bytes),
+            cache: ExpectationCache::new(
+                Arc::clone(&reads),
+                cache_time,
+                config.cache_entries_max,
+                http.clone(),
+            ),
+            keys: Keys::new(config.idempotency_keys_max, &*chance),
+            chance,
+            waiting: Waiting::new(Arc::clone(&reads), wait_poll, config.waiters_max, http.clone()),
+            reads,
+            metrics: PublishMetrics::new(metrics),
+            http: http.clone(),
+        })
+    }
+
+    /// From here on `/readyz` says 503, so that load balancers look elsewhere. Requests are still served, but none
+    /// waits for a decision any more.
+    pub fn drain(&self) {
+        self.waiting.over.cancel();
+    }
+
+    pub(crate) fn is_draining(&self) -> bool {
+        self.waiting.over.is_cancelled()
+    }
+
+    /// Whether this ingress can take events.
+    ///
+    /// # Errors
+    /// One sentence that says why not and what to do.
+    pub fn ready(&self) -> Result<(), String> {
+        if self.is_draining() {
+            return Err("shutting down".to_owned());
+        }
+        if let Some(trouble) = Parts::of_this_process().trouble() {
+            return Err(trouble);
+        }
+        self.publisher.ready()
+    }
+
+    /// Takes no more events and waits until those taken are acknowledged, at most `deadline`. Returns how many
+    /// are not.
+    pub async fn flush(&self, deadline: Duration) -> usize {
+        self.publisher.close(deadline).await
+    }
+}
