@@ -154,7 +154,7 @@ impl Opened {
 
 /// The configured strategy, for commands that need nothing else. Touches no network.
 pub(crate) fn open_strategy(settings: &Settings) -> Result<Arc<dyn Strategy>, Exit> {
-    let strategy = floodgate_buffer::open(&settings.buffer, &settings.topics).map_err(Exit::usage)?;
+    let strategy = settings.strategy.open().map_err(Exit::usage)?;
     let deadline = Duration::from_millis(settings.http.request_deadline_ms);
     match strategy.reports_within() {
         Some(latest) if latest >= deadline => Err(Exit::usage(format!(

@@ -1,12 +1,15 @@
 //! The configuration: the compiled-in default, then a file, then the environment.
 //!
 //! The default names every key there is, so it also says which keys are known: a layer above may only change
-//! what the default has. The one exception is the section [`PASS_THROUGH`], whose keys are a client library's.
+//! what the default has. The exceptions are sections whose keys are a client library's. Strategies bring their sections
+//! themselves ([`floodgate_buffer::defaults`]), and read and check them.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use floodgate_admin::{AdminConfig, LagConfig};
-use floodgate_buffer::{BufferConfig, PASS_THROUGH, TopicsConfig};
+use floodgate_buffer::{Configured, Surroundings, TopicsConfig};
+use floodgate_config::{Section, find, join, nearest};
 use floodgate_consumers::ConsumersConfig;
 use floodgate_observe::logs::LogConfig;
 use floodgate_producer::HttpConfig;
@@ -16,16 +19,22 @@ use toml::{Table, Value};
 
 use crate::Exit;
 
+/// All sections but those of the strategies.
 const DEFAULT: &str = include_str!("default.toml");
 const ENVIRONMENT_PREFIX: &str = "FLOODGATE__";
 
+/// The compiled-in configuration.
+fn default_text() -> String {
+    format!("{DEFAULT}\n{}", floodgate_buffer::defaults())
+}
+
 /// The whole configuration.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Clone)]
 pub(crate) struct Settings {
     pub(crate) http: HttpConfig,
     pub(crate) admin: AdminConfig,
-    pub(crate) buffer: BufferConfig,
+    /// The chosen strategy.
+    pub(crate) strategy: Arc<Configured>,
     pub(crate) topics: TopicsConfig,
     pub(crate) store: floodgate_store::Config,
     pub(crate) consumers: ConsumersConfig,
@@ -35,7 +44,6 @@ pub(crate) struct Settings {
     pub(crate) shutdown: ShutdownConfig,
     pub(crate) runtime: RuntimeConfig,
     /// What it was read from, for printing.
-    #[serde(skip)]
     table: Table,
 }
 
@@ -96,25 +104,64 @@ impl Settings {
         environment: impl Iterator<Item = (String, String)>,
     ) -> Result<Self, Vec<String>> {
         let default: Table =
-            DEFAULT.parse().map_err(|error| vec![format!("the compiled-in default: {error}")])?;
+            default_text().parse().map_err(|error| vec![format!("the compiled-in default: {error}")])?;
         let (mut table, mut problems) = (default.clone(), Vec::new());
+        let passed_through = floodgate_buffer::passed_through();
         if let Some((name, text)) = file {
             let layer: Table = text.parse().map_err(|error| vec![format!("{name}: {error}")])?;
             let mut found = Vec::new();
-            overlay(&mut table, layer, "", &mut found);
+            overlay(&mut table, layer, "", &passed_through, &mut found);
             problems.extend(found.into_iter().map(|problem| format!("{name}: {problem}")));
         }
         for (name, value) in environment {
             if let Some(path) = name.strip_prefix(ENVIRONMENT_PREFIX)
-                && let Err(problem) = set_from_environment(&mut table, path, &value)
+                && let Err(problem) = set_from_environment(&mut table, path, &value, &passed_through)
             {
                 problems.push(format!("{name}: {problem}"));
             }
         }
-        let mut settings = read(&mut table, default, &mut problems)?;
-        settings.table = table;
-        problems.extend(settings.problems());
-        if problems.is_empty() { Ok(settings) } else { Err(problems) }
+        let read = Self::read(table, default, &mut problems);
+        problems.extend(read.iter().flat_map(Self::problems));
+        match read {
+            Some(settings) if problems.is_empty() => Ok(settings),
+            _ => Err(problems),
+        }
+    }
+
+    /// Every part reads its section. `None` where one cannot be read at all, which is among the problems then.
+    fn read(table: Table, default: Table, problems: &mut Vec<String>) -> Option<Self> {
+        let all = Section::new("", table.clone(), default);
+        // all of them, before one that cannot be read ends it
+        let (http, admin, topics) = (
+            all.section("http").read(problems),
+            all.section("admin").read(problems),
+            all.section("topics").read::<TopicsConfig>(problems),
+        );
+        let (store, consumers, coupon) = (
+            all.section("store").read(problems),
+            all.section("consumers").read::<ConsumersConfig>(problems),
+            all.section("coupon").read(problems),
+        );
+        let (lag, log) = (all.section("lag").read(problems), all.section("log").read(problems));
+        let (shutdown, runtime) =
+            (all.section("shutdown").read(problems), all.section("runtime").read(problems));
+        let (topics, consumers) = (topics?, consumers?);
+        let around = Surroundings { topics: &topics, drain_ms: consumers.drain_ms };
+        let strategy = Arc::new(floodgate_buffer::configure(&all, &around, problems)?);
+        Some(Self {
+            http: http?,
+            admin: admin?,
+            strategy,
+            topics,
+            store: store?,
+            consumers,
+            coupon: coupon?,
+            lag: lag?,
+            log: log?,
+            shutdown: shutdown?,
+            runtime: runtime?,
+            table,
+        })
     }
 
     /// What no section can see by itself, and values that only their size makes wrong.
@@ -167,7 +214,7 @@ impl Settings {
             ),
         ];
         let broken = rules.into_iter().filter(|(holds, _)| !holds).map(|(_, rule)| rule.to_owned());
-        broken.chain(self.buffer.problems(consumers.drain_ms)).collect()
+        broken.collect()
     }
 
     pub(crate) fn keying(&self) -> Keying {
@@ -180,42 +227,9 @@ impl Settings {
         if let Some(Value::Table(store)) = table.get_mut("store") {
             store.insert("url".to_owned(), Value::String(self.store.masked_url()));
         }
-        if let Some(Value::Table(client)) = find(&mut table, PASS_THROUGH) {
-            mask_secrets(client, "");
-        }
+        floodgate_buffer::mask(&mut table);
         toml::to_string(&table).map_err(Exit::failed)
     }
-}
-
-/// Parts of the names of properties that hold secrets.
-const SECRETS: [&str; 8] =
-    ["password", "passphrase", "secret", "key.pem", "jaas", "oauthbearer.config", "token", "credential"];
-
-/// Names may be nested, as dotted keys are.
-fn mask_secrets(table: &mut Table, path: &str) {
-    for (key, value) in table.iter_mut() {
-        let here = join(path, key);
-        match value {
-            Value::Table(inner) => mask_secrets(inner, &here),
-            _ if SECRETS.iter().any(|word| here.contains(word)) => {
-                *value = Value::String("***".to_owned());
-            }
-            _ => {}
-        }
-    }
-}
-
-fn find<'t>(table: &'t mut Table, path: &str) -> Option<&'t mut Value> {
-    let (first, rest) = path.split_once('.').map_or((path, None), |(first, rest)| (first, Some(rest)));
-    let value = table.get_mut(first)?;
-    match rest {
-        None => Some(value),
-        Some(rest) => find(value.as_table_mut()?, rest),
-    }
-}
-
-fn join(path: &str, key: &str) -> String {
-    if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") }
 }
 
 /// One problem as it is, several as a list.
@@ -229,32 +243,15 @@ pub(crate) fn told(problems: &[String]) -> String {
     }
 }
 
-/// Reads the table. A value of the wrong kind is told and replaced by the default's, so that the next one is found.
-fn read(table: &mut Table, mut default: Table, problems: &mut Vec<String>) -> Result<Settings, Vec<String>> {
-    loop {
-        let error = match Settings::deserialize(table.clone()) {
-            Ok(settings) => return Ok(settings),
-            Err(error) => error.to_string(),
-        };
-        // the library ends with the key in a line of its own
-        let (text, path) = error.trim_end().split_once("\nin `").unwrap_or((error.trim_end(), ""));
-        let path = path.trim_end_matches('`');
-        let hint = if text.contains("socket address") {
-            ": an IP address and a port, such as 127.0.0.1:8080"
-        } else {
-            ""
-        };
-        problems.push(if path.is_empty() { text.to_owned() } else { format!("{text} in `{path}`{hint}") });
-        match (find(table, path), find(&mut default, path)) {
-            (Some(wrong), Some(right)) if wrong != right => *wrong = right.clone(),
-            _ => return Err(std::mem::take(problems)),
-        }
-    }
-}
-
-/// Puts `layer` over `base`, which must have every key of it.
-fn overlay(base: &mut Table, layer: Table, path: &str, problems: &mut Vec<String>) {
-    if path == PASS_THROUGH {
+/// Puts `layer` over `base`, which must have every key of it, but for sections that are passed through.
+fn overlay(
+    base: &mut Table,
+    layer: Table,
+    path: &str,
+    passed_through: &[String],
+    problems: &mut Vec<String>,
+) {
+    if passed_through.iter().any(|section| section == path) {
         base.extend(layer);
         return;
     }
@@ -262,7 +259,9 @@ fn overlay(base: &mut Table, layer: Table, path: &str, problems: &mut Vec<String
         let here = join(path, &key);
         match (base.get_mut(&key), value) {
             (None, _) => problems.push(unknown(base, path, &key)),
-            (Some(Value::Table(inner)), Value::Table(layer)) => overlay(inner, layer, &here, problems),
+            (Some(Value::Table(inner)), Value::Table(layer)) => {
+                overlay(inner, layer, &here, passed_through, problems);
+            }
             (Some(Value::Table(_)), _) => problems.push(format!("`{here}` is a section, not a value")),
             (Some(_), Value::Table(_)) => problems.push(format!("`{here}` is a value, not a section")),
             (Some(value), new) => *value = new,
@@ -271,18 +270,26 @@ fn overlay(base: &mut Table, layer: Table, path: &str, problems: &mut Vec<String
 }
 
 fn unknown(known: &Table, path: &str, key: &str) -> String {
-    let nearest =
-        known.keys().max_by(|a, b| strsim::jaro_winkler(a, key).total_cmp(&strsim::jaro_winkler(b, key)));
+    let nearest = nearest(known.keys().map(String::as_str), key);
     let hint =
         nearest.map(|nearest| format!("; did you mean `{}`?", join(path, nearest))).unwrap_or_default();
     format!("unknown key `{}`{hint}", join(path, key))
 }
 
-fn set_from_environment(table: &mut Table, path: &str, text: &str) -> Result<(), String> {
+fn set_from_environment(
+    table: &mut Table,
+    path: &str,
+    text: &str,
+    passed_through: &[String],
+) -> Result<(), String> {
     let path = path.to_ascii_lowercase().replace("__", ".");
-    if let Some(property) = path.strip_prefix(PASS_THROUGH).and_then(|rest| rest.strip_prefix('.')) {
-        if let Some(Value::Table(client)) = find(table, PASS_THROUGH) {
-            client.insert(property.replace('_', "."), Value::String(text.to_owned()));
+    let property = |section: &String| {
+        let property = path.strip_prefix(section.as_str())?.strip_prefix('.')?;
+        Some((section.clone(), property.replace('_', ".")))
+    };
+    if let Some((section, property)) = passed_through.iter().find_map(property) {
+        if let Some(Value::Table(client)) = find(table, &section) {
+            client.insert(property, Value::String(text.to_owned()));
         }
         return Ok(());
     }
@@ -349,7 +356,8 @@ mod tests {
             ("127.0.0.1:8080".into(), "127.0.0.1:9600".into())
         );
         assert_eq!((http.body_max_bytes, http.events_max, http.send_timeout_ms), (8 << 20, 10_000, 10_000));
-        assert_eq!((http.request_deadline_ms, settings.buffer.kafka.message_timeout_ms), (6000, 4000));
+        let message_timeout_ms = &settings.table["buffer"]["kafka"]["message_timeout_ms"];
+        assert_eq!((http.request_deadline_ms, message_timeout_ms.as_integer()), (6000, Some(4000)));
         assert_eq!((http.clock_ahead_max_ms, http.cache_ms), (300_000, 1000));
         assert_eq!((topics.partitions, topics.prefix.as_str()), (10, ""));
         assert_eq!(coupon.partition_key, CouponKey::Coupon);

@@ -37,7 +37,7 @@ pub fn in_memory(partitions: u32, max_events: usize, prefix: &str) -> Arc<dyn St
         retention_hours: 1,
         dead_letter_retention_hours: 1,
     };
-    let config = crate::InMemoryConfig { max_events, max_bytes: 1 << 20, dead_letters_max: 10 };
+    let config = crate::memory::InMemoryConfig { max_events, max_bytes: 1 << 20, dead_letters_max: 10 };
     Arc::new(crate::memory::InMemory::new(&config, &topics))
 }
 

@@ -16,14 +16,15 @@
 //!   again after a crash, a stop or a move of the partition. What is committed never lies beyond what was
 //!   given back. Making repeats harmless is the store's task.
 //!
-//! Everything above these traits is the same for every strategy. [`open`] holds the one place that looks at
-//! which strategy is configured; adding one is a folder beside `memory` and a line there.
+//! Everything above these traits is the same for every strategy. [`configure`] is the one place that looks at
+//! which strategy is configured; adding one is a folder beside `memory` and a line in `choice.rs`.
 
 mod batch;
-mod config;
+mod choice;
 #[cfg(feature = "contract")]
 pub mod contract;
 mod kafka;
+mod kind;
 mod lag;
 mod log;
 mod memory;
@@ -41,18 +42,18 @@ mod wake;
 
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
 
 pub use batch::{Batch, Received};
-pub use config::{BufferConfig, InMemoryConfig, KafkaConfig, PASS_THROUGH, StrategyKind, TopicsConfig};
+pub use choice::{Configured, configure, defaults, mask, passed_through};
 pub use floodgate_schemas::dead_letter::Header;
+pub use kind::{Surroundings, TopicsConfig};
 pub use lag::{GroupLag, Lag, LagError, PartitionLag, QueueLag};
 pub use log::{Chunk, Log, LogBounds, LogError, Logs};
 pub use murmur2::murmur2_partition;
 pub use names::Names;
 pub use origin::{EventOrigin, NamedOrigin};
 pub use parts::{Parts, Then};
-pub use publish::{Publish, Refused, Waiting};
+pub use publish::{Publish, Refused, Spill, Waiting};
 pub use receipt::{Outcome, Receipt, Receipts};
 pub use record::{LogId, Offset, Origin, Partition, Record, Topic};
 pub use strategy::{Absent, OpenError, Reach, Strategy};
@@ -65,14 +66,3 @@ pub use wake::{Wake, read_mail};
 
 /// A boxed future: one allocation per batch or command, which keeps the traits object-safe.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
-
-/// The configured strategy. The one place that asks which it is.
-///
-/// # Errors
-/// [`OpenError`] when its configuration cannot work.
-pub fn open(buffer: &BufferConfig, topics: &TopicsConfig) -> Result<Arc<dyn Strategy>, OpenError> {
-    Ok(match buffer.strategy {
-        StrategyKind::InMemory => Arc::new(memory::InMemory::new(&buffer.in_memory, topics)),
-        StrategyKind::Kafka => Arc::new(kafka::Kafka::new(&buffer.kafka, topics)?),
-    })
-}

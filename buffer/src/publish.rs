@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::{BoxFuture, Receipt, Record, TopicFinding};
+use crate::{BoxFuture, Outcome, Receipt, Record, TopicFinding, Wake};
 
 /// Takes records. Shared by all requests.
 pub trait Publish: Send + Sync {
@@ -30,6 +30,24 @@ pub trait Publish: Send + Sync {
     /// Refuses new records from here on and waits until none is unacknowledged, at most `deadline`.
     /// Returns how many still are; their receipts read `Unknown`.
     fn close(&self, deadline: Duration) -> BoxFuture<'_, usize>;
+}
+
+/// Takes records that a strategy had accepted and certainly did not store, so that they may be stored elsewhere.
+pub trait Spill: Send + Sync {
+    /// Takes a record as it was offered, headers and all, and the duty to complete its receipt; nobody else speaks of it any
+    /// more. Records of one partition come in the order in which they were offered, as far as the strategy gave them up in
+    /// order. Never blocks. Returns the request if it can go on at once.
+    #[must_use = "the request sleeps until it is woken"]
+    fn spill(&self, record: &Record<'_>, receipt: Receipt) -> Option<Wake>;
+}
+
+/// There is no elsewhere: the record is reported as what it is.
+pub(crate) struct NotStored;
+
+impl Spill for NotStored {
+    fn spill(&self, _: &Record<'_>, receipt: Receipt) -> Option<Wake> {
+        receipt.complete(Outcome::NotStored)
+    }
 }
 
 /// How much waits in a publisher.

@@ -59,9 +59,11 @@ pub struct Record<'a> {
 }
 
 impl Record<'_> {
-    /// Key and value, in bytes: what limits count.
+    /// Key, value and headers, in bytes: what limits count.
     pub fn bytes(&self) -> usize {
-        self.key.map_or(0, <[u8]>::len) + self.value.map_or(0, <[u8]>::len)
+        let length = |part: Option<&[u8]>| part.map_or(0, <[u8]>::len);
+        let headers = self.headers.iter().map(|(name, value)| name.len() + length(*value));
+        length(self.key) + length(self.value) + headers.sum::<usize>()
     }
 }
 
@@ -152,12 +154,12 @@ mod tests {
     }
 
     #[test]
-    fn limits_count_keys_and_values() {
+    fn limits_count_keys_values_and_headers() {
         let bytes = |key, value| {
             Record { topic: Topic::DeadLetters, key, value, headers: &[(b"name", Some(b"value"))] }.bytes()
         };
-        assert_eq!(bytes(Some(b"key".as_slice()), Some(b"value".as_slice())), 8);
-        assert_eq!([bytes(Some(b"key"), None), bytes(None, Some(b"value")), bytes(None, None)], [3, 5, 0]);
+        assert_eq!(bytes(Some(b"key".as_slice()), Some(b"value".as_slice())), 17);
+        assert_eq!([bytes(Some(b"key"), None), bytes(None, Some(b"value")), bytes(None, None)], [12, 14, 9]);
         assert_eq!(Offset(41).next(), Offset(42));
     }
 }

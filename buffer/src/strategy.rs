@@ -10,7 +10,8 @@ use std::time::Duration;
 
 use floodgate_schemas::EventType;
 
-use crate::{BatchLimits, Lag, Logs, Names, Publish, Subscription, Topics};
+use crate::publish::NotStored;
+use crate::{BatchLimits, Lag, Logs, Names, Publish, Spill, Subscription, Topics};
 
 /// One way for events to wait. Opening it touches no network.
 pub trait Strategy: Lag {
@@ -38,7 +39,16 @@ pub trait Strategy: Lag {
     ///
     /// # Errors
     /// [`OpenError`] when the configuration cannot work.
-    fn publisher(&self) -> Result<Arc<dyn Publish>, OpenError>;
+    fn publisher(&self) -> Result<Arc<dyn Publish>, OpenError> {
+        self.publisher_with(Arc::new(NotStored))
+    }
+
+    /// As [`Strategy::publisher`], which is then to be called later if at all; what was offered and certainly is not stored goes
+    /// to `spill`, in place of being reported so.
+    ///
+    /// # Errors
+    /// [`OpenError`] when the configuration cannot work.
+    fn publisher_with(&self, spill: Arc<dyn Spill>) -> Result<Arc<dyn Publish>, OpenError>;
 
     /// One more member of the group that applies `of`.
     ///

@@ -6,9 +6,10 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use floodgate_buffer::{
-    BatchLimits, BufferConfig, InMemoryConfig, KafkaConfig, Outcome, Receipts, Record, Strategy,
-    StrategyKind, Topic, TopicState, TopicsConfig, contract, open,
+    BatchLimits, Outcome, Receipts, Record, Strategy, Surroundings, Topic, TopicState, TopicsConfig,
+    configure, contract, defaults,
 };
+use floodgate_config::Section;
 use floodgate_schemas::EventType;
 use floodgate_testkit::{Kafka, KafkaOptions};
 
@@ -24,25 +25,23 @@ fn bootstrap() -> String {
         .bootstrap()
 }
 
-fn without_topics(brokers: String, adapt: impl FnOnce(&mut KafkaConfig)) -> Arc<dyn Strategy> {
+fn without_topics(brokers: String, changes: &[(&str, i64)]) -> Arc<dyn Strategy> {
     static TESTS: AtomicUsize = AtomicUsize::new(0);
-    let mut kafka = KafkaConfig {
-        brokers,
-        linger_ms: 2,
+    let default: toml::Table = defaults().parse().unwrap();
+    let mut table = default.clone();
+    table["buffer"].as_table_mut().unwrap().insert("strategy".to_owned(), "kafka".into());
+    let kafka = table["buffer"]["kafka"].as_table_mut().unwrap();
+    kafka.extend(toml::toml! {
+        linger_ms = 2
         // all but the first gather: with a few records none would
-        linger_above_events: 0,
-        producers: 3,
-        requests_in_flight_max: 1,
-        message_timeout_ms: 4000,
-        queue_max_events: 100_000,
-        queue_max_bytes: 64 << 20,
-        prefetch_max_kb: 8192,
-        session_timeout_ms: 6000,
-        max_poll_interval_ms: 30_000,
-        commit_interval_ms: 20,
-        client: toml::Table::new(),
-    };
-    adapt(&mut kafka);
+        linger_above_events = 0
+        producers = 3
+        session_timeout_ms = 6000
+        max_poll_interval_ms = 30000
+        commit_interval_ms = 20
+    });
+    kafka.insert("brokers".to_owned(), brokers.into());
+    kafka.extend(changes.iter().map(|(key, value)| ((*key).to_owned(), toml::Value::Integer(*value))));
     let topics = TopicsConfig {
         partitions: 10,
         replication_factor: 1,
@@ -50,16 +49,19 @@ fn without_topics(brokers: String, adapt: impl FnOnce(&mut KafkaConfig)) -> Arc<
         retention_hours: 24,
         dead_letter_retention_hours: 24,
     };
-    let in_memory = InMemoryConfig { max_events: 0, max_bytes: 0, dead_letters_max: 0 };
-    open(&BufferConfig { strategy: StrategyKind::Kafka, in_memory, kafka }, &topics).unwrap()
+    let mut problems = Vec::new();
+    let around = Surroundings { topics: &topics, drain_ms: 1000 };
+    let configured = configure(&Section::new("", table, default), &around, &mut problems);
+    assert!(problems.is_empty(), "{problems:?}");
+    configured.unwrap().open().unwrap()
 }
 
 fn strategy() -> Arc<dyn Strategy> {
-    strategy_with(|_| {})
+    strategy_with(&[])
 }
 
-fn strategy_with(adapt: impl FnOnce(&mut KafkaConfig)) -> Arc<dyn Strategy> {
-    let strategy = without_topics(bootstrap(), adapt);
+fn strategy_with(changes: &[(&str, i64)]) -> Arc<dyn Strategy> {
+    let strategy = without_topics(bootstrap(), changes);
     let reports = strategy.topics().unwrap().create().unwrap();
     assert!(reports.iter().all(|report| report.state == TopicState::Created), "{reports:?}");
     strategy
@@ -90,18 +92,17 @@ contract!(
 /// The same where each record goes out at once, by whichever producer its partition has.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn records_that_do_not_gather_arrive_in_key_order() {
-    contract::records_arrive_in_key_order(strategy_with(|kafka| kafka.linger_above_events = usize::MAX))
-        .await;
+    contract::records_arrive_in_key_order(strategy_with(&[("linger_above_events", i64::MAX)])).await;
 }
 
 /// With no broker nothing is acknowledged: the queue fills, and is relieved when messages time out.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_full_queue_refuses() {
     let port = floodgate_testkit::ports::free_port().unwrap();
-    let strategy = without_topics(format!("127.0.0.1:{port}"), |kafka| {
-        kafka.queue_max_events = 100;
-        kafka.message_timeout_ms = 1500;
-    });
+    let strategy = without_topics(
+        format!("127.0.0.1:{port}"),
+        &[("queue_max_events", 100), ("message_timeout_ms", 1500)],
+    );
     contract::a_full_queue_refuses(strategy, 100, async || {}).await;
 }
 
@@ -109,7 +110,7 @@ async fn a_full_queue_refuses() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_unreachable_broker_stores_nothing_for_certain() {
     let port = floodgate_testkit::ports::free_port().unwrap();
-    let strategy = without_topics(format!("127.0.0.1:{port}"), |kafka| kafka.message_timeout_ms = 1000);
+    let strategy = without_topics(format!("127.0.0.1:{port}"), &[("message_timeout_ms", 1000)]);
     let publisher = strategy.publisher().unwrap();
     let receipts = Receipts::new(1);
     let record = Record { topic: Topic::DeadLetters, key: None, value: Some(b"x"), headers: &[] };
@@ -123,7 +124,7 @@ async fn an_unreachable_broker_stores_nothing_for_certain() {
 /// Missing topics are told with the command that makes them, to publishers, members and lag readers.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn missing_topics_name_the_command() {
-    let strategy = without_topics(bootstrap(), |_| {});
+    let strategy = without_topics(bootstrap(), &[]);
     let publisher = strategy.publisher().unwrap();
     let told =
         floodgate_testkit::wait::until("readiness to name the command", Duration::from_secs(30), || {
@@ -184,10 +185,10 @@ fn creating_topics_is_idempotent() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_stalled_pipeline_keeps_its_partitions() {
     const MAX_POLL_INTERVAL: Duration = Duration::from_millis(2000);
-    let strategy = strategy_with(|kafka| {
-        kafka.session_timeout_ms = 1500;
-        kafka.max_poll_interval_ms = MAX_POLL_INTERVAL.as_millis() as u64;
-    });
+    let strategy = strategy_with(&[
+        ("session_timeout_ms", 1500),
+        ("max_poll_interval_ms", MAX_POLL_INTERVAL.as_millis() as i64),
+    ]);
     contract::publish(&*strategy.publisher().unwrap(), 1, 200).await;
     let limits =
         BatchLimits { events: 10, bytes: 1 << 20, wait: Duration::ZERO, drain: Duration::from_secs(1) };
@@ -216,7 +217,7 @@ async fn a_stalled_pipeline_keeps_its_partitions() {
 async fn a_lenient_cluster_makes_no_topics_by_accident() {
     let properties = vec![("auto.create.topics.enable".to_owned(), "true".to_owned())];
     let kafka = Kafka::start(KafkaOptions { properties, ..KafkaOptions::default() }).unwrap();
-    let strategy = without_topics(kafka.bootstrap(), |kafka| kafka.message_timeout_ms = 1000);
+    let strategy = without_topics(kafka.bootstrap(), &[("message_timeout_ms", 1000)]);
     let publisher = strategy.publisher().unwrap();
     let receipts = Receipts::new(1);
     let record = Record { topic: Topic::DeadLetters, key: None, value: Some(b"x"), headers: &[] };

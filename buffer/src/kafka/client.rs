@@ -5,10 +5,10 @@ use std::time::Duration;
 use rdkafka::ClientConfig;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka_sys::RD_KAFKA_EVENT_ERROR;
-use toml::{Table, Value};
 
 use super::cause::Asking;
-use crate::{BatchLimits, KafkaConfig, OpenError};
+use super::config::KafkaConfig;
+use crate::{BatchLimits, OpenError};
 
 /// Properties that decide about the promises (acknowledgement, order, manual commits, limits) or that have a
 /// key of their own in the configuration, and which key or reason that is.
@@ -76,7 +76,6 @@ const SETTLED_WITHIN: Duration = Duration::from_millis(1);
 /// What every client of the cluster needs to know.
 pub(super) struct ClientSettings {
     pub(super) kafka: KafkaConfig,
-    passed_through: Vec<(String, String)>,
 }
 
 impl ClientSettings {
@@ -86,18 +85,18 @@ impl ClientSettings {
                 "buffer.kafka.brokers is empty: name at least one broker, such as 127.0.0.1:9092".into(),
             ));
         }
-        let mut passed_through = Vec::new();
-        flatten("", &kafka.client, &mut passed_through)?;
-        let refused = passed_through.iter().filter_map(|(name, _)| {
+        let refused = kafka.client.iter().filter_map(|(name, _)| {
             // librdkafka takes a topic's property with this prefix as well
             let plain = name.strip_prefix("topic.").unwrap_or(name);
-            let (_, reason) = REFUSED.iter().find(|(refused, _)| refused == name || *refused == plain)?;
+            let (_, reason) = REFUSED.iter().find(|(refused, _)| *refused == name || *refused == plain)?;
             Some(format!("buffer.kafka.client: `{name}` cannot be set: {reason}"))
         });
-        let without_tls = passed_through.iter().filter(|(name, value)| !HAS_TLS && needs_tls(name, value));
+        let without_tls = kafka.client.iter().filter(|(name, value)| !HAS_TLS && needs_tls(name, value));
         let without_tls = without_tls.map(|(name, value)| {
+            // of those, properties of TLS may hold a secret
+            let shown = if name.starts_with("ssl.") { name.to_owned() } else { format!("{name} = {value}") };
             format!(
-                "buffer.kafka.client: `{name} = {value}` needs TLS for Kafka, which this build does not have: build it with \
+                "buffer.kafka.client: `{shown}` needs TLS for Kafka, which this build does not have: build it with \
                  `--features kafka-tls`, as images are"
             )
         });
@@ -105,7 +104,7 @@ impl ClientSettings {
         if !refused.is_empty() {
             return Err(OpenError(refused.join("; ")));
         }
-        let settings = Self { kafka: kafka.clone(), passed_through };
+        let settings = Self { kafka: kafka.clone() };
         // librdkafka checks names and values when a client is made; better at start than at first use
         settings
             .producer()
@@ -116,7 +115,7 @@ impl ClientSettings {
 
     /// By which our clients, members of groups among them, are known to the cluster.
     pub(super) fn client_id(&self) -> &str {
-        let set = self.passed_through.iter().rev().find(|(name, _)| name == "client.id");
+        let set = self.kafka.client.iter().rev().find(|set| set.0 == "client.id");
         set.map_or(CLIENT_ID, |(_, id)| id)
     }
 
@@ -149,7 +148,7 @@ impl ClientSettings {
 
     /// Last, so that tuning wins over our choices; what a promise rests on was refused before.
     fn passed_through_over(&self, mut config: ClientConfig) -> ClientConfig {
-        for (name, value) in &self.passed_through {
+        for (name, value) in self.kafka.client.iter() {
             config.set(name, value);
         }
         config
@@ -271,36 +270,13 @@ fn needs_tls(name: &str, value: &str) -> bool {
     }
 }
 
-/// `security.protocol = "ssl"` may be written quoted, or nested as TOML's dotted keys are.
-fn flatten(prefix: &str, table: &Table, into: &mut Vec<(String, String)>) -> Result<(), OpenError> {
-    for (key, value) in table {
-        let name = if prefix.is_empty() { key.clone() } else { format!("{prefix}.{key}") };
-        let text = match value {
-            Value::Table(inner) => {
-                flatten(&name, inner, into)?;
-                continue;
-            }
-            Value::String(text) => text.clone(),
-            Value::Integer(number) => number.to_string(),
-            Value::Float(number) => number.to_string(),
-            Value::Boolean(flag) => flag.to_string(),
-            Value::Datetime(_) | Value::Array(_) => {
-                return Err(OpenError(format!(
-                    "buffer.kafka.client: `{name}` must be a text, a number, true or false"
-                )));
-            }
-        };
-        into.push((name, text));
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn settings(client: &str) -> Result<ClientSettings, OpenError> {
-        let client: Table = client.parse().unwrap_or_default();
+        let client: toml::Table = client.parse().unwrap_or_default();
+        let client = client.try_into().map_err(|error: toml::de::Error| OpenError(error.to_string()))?;
         let config = crate::kafka::testing::config("127.0.0.1:9".into());
         ClientSettings::new(&KafkaConfig { client, ..config })
     }

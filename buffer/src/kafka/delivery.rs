@@ -16,8 +16,8 @@ use tokio::time::MissedTickBehavior;
 use super::generation::Generation;
 use super::health::{Deliveries, Seen};
 use super::publisher::{Counts, KafkaPublisher};
-use crate::Outcome;
 use crate::wake::Wakes;
+use crate::{Outcome, Spill};
 
 /// How often producers are asked whether one met a fatal error, or they are needed no longer.
 const LOOK_INTERVAL: Duration = Duration::from_millis(100);
@@ -31,6 +31,7 @@ pub(super) struct Delivery {
     pub(super) announcements: Receiver,
     pub(super) counts: Arc<Counts>,
     pub(super) deliveries: Arc<Deliveries>,
+    pub(super) spill: Arc<dyn Spill>,
     pub(super) publisher: Weak<KafkaPublisher>,
 }
 
@@ -63,7 +64,7 @@ impl Delivery {
     /// Works off one event of each producer. Returns whether there was any.
     fn complete_one(&self, wakes: &mut Wakes) -> bool {
         let mut seen = Seen::default();
-        let met_event = self.generation.poll(|report| {
+        let met_event = self.generation.poll(|topic, report| {
             if let Some(error) = report.error {
                 tracing::debug!(%error, outcome = ?report.outcome, "a record was not acknowledged");
             }
@@ -73,9 +74,13 @@ impl Delivery {
             if let Some(publisher) = self.publisher.upgrade() {
                 publisher.planted.meet(super::publisher::Part::Delivery);
             }
-            if let Some(wake) = report.in_flight.receipt.complete(report.outcome) {
-                wakes.add(wake);
-            }
+            let wake = match report.outcome {
+                Outcome::NotStored => {
+                    report.give_back(topic, |record, in_flight| self.spill.spill(record, in_flight.receipt))
+                }
+                outcome => report.in_flight.receipt.complete(outcome),
+            };
+            wake.into_iter().for_each(|wake| wakes.add(wake));
         });
         // after the whole event: a request with many records is woken once, and none runs in between
         wakes.wake_all();

@@ -102,11 +102,12 @@ impl Generation {
         }
     }
 
-    /// Takes one event of each producer and gives every report in it to `reports`. Returns whether there was any.
-    pub(super) fn poll(&self, mut reports: impl FnMut(Report)) -> bool {
-        let mut report = |report: Report| {
-            self.routes.reported(report.in_flight.route, report.outcome);
-            reports(report);
+    /// Takes one event of each producer and gives every report in it, with its record's topic, to `reports`. Returns whether there was any.
+    pub(super) fn poll(&self, mut reports: impl FnMut(Topic, Report<'_>)) -> bool {
+        let mut report = |report: Report<'_>| {
+            let route = report.in_flight.route;
+            self.routes.reported(route, report.outcome);
+            reports(Topic::ALL[route / self.partitions], report);
         };
         let mut met_event = false;
         for producer in &self.producers {

@@ -12,6 +12,7 @@
 
 mod cause;
 mod client;
+mod config;
 mod delivery;
 mod generation;
 mod health;
@@ -37,10 +38,12 @@ use floodgate_schemas::EventType;
 use parking_lot::Mutex;
 
 use crate::{
-    Absent, BatchLimits, GroupLag, KafkaConfig, Lag, LagError, Log, Logs, Names, OpenError, Publish, Reach,
+    Absent, BatchLimits, GroupLag, Lag, LagError, Log, Logs, Names, OpenError, Publish, Reach, Spill,
     Strategy, Subscription, Topic, TopicDescription, TopicReport, Topics, TopicsConfig, TopicsError,
 };
 use client::ClientSettings;
+pub(crate) use config::KIND;
+use config::KafkaConfig;
 
 /// How long one question to the cluster may take before it counts as unanswered.
 const ASK_TIMEOUT: Duration = Duration::from_secs(5);
@@ -102,12 +105,12 @@ impl Strategy for Kafka {
         Some(Duration::from_millis(self.settings.kafka.message_timeout_ms.saturating_add(1000)))
     }
 
-    fn publisher(&self) -> Result<Arc<dyn Publish>, OpenError> {
+    fn publisher_with(&self, spill: Arc<dyn Spill>) -> Result<Arc<dyn Publish>, OpenError> {
         let mut slot = self.publisher.lock();
         if let Some(publisher) = &*slot {
             return Ok(Arc::clone(publisher) as Arc<dyn Publish>);
         }
-        let publisher = publisher::KafkaPublisher::start(&self.settings, &self.names, &self.topics)?;
+        let publisher = publisher::KafkaPublisher::start(&self.settings, &self.names, &self.topics, spill)?;
         Ok(Arc::clone(slot.insert(publisher)) as Arc<dyn Publish>)
     }
 
@@ -189,7 +192,8 @@ mod testing {
 
     use parking_lot::Mutex;
 
-    use crate::{KafkaConfig, Topics, TopicsConfig};
+    use super::config::{KafkaConfig, Properties};
+    use crate::{Topics, TopicsConfig};
 
     /// Two threads that meet: one comes and waits, the other does something meanwhile and lets it go on.
     pub(super) struct Meeting {
@@ -241,7 +245,7 @@ mod testing {
             session_timeout_ms: 6000,
             max_poll_interval_ms: 30_000,
             commit_interval_ms: 20,
-            client: toml::Table::new(),
+            client: Properties::default(),
         }
     }
 

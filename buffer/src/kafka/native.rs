@@ -23,8 +23,8 @@ pub(super) mod poll;
 
 use std::ffi::{CStr, CString, c_char, c_void};
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::ptr;
 use std::sync::Arc;
+use std::{ptr, slice};
 
 use rdkafka::ClientConfig;
 use rdkafka::client::{Client, ClientContext};
@@ -35,7 +35,7 @@ use rdkafka::types::{RDKafkaErrorCode, RDKafkaRespErr, RDKafkaTopic, RDKafkaType
 use rdkafka_sys as sys;
 
 use super::cause::Heard;
-use crate::{Outcome, Receipt, Record};
+use crate::{Header, Outcome, Receipt, Record, Topic};
 
 /// What goes through librdkafka with a record and comes back in its delivery report.
 pub(super) struct InFlight {
@@ -46,11 +46,28 @@ pub(super) struct InFlight {
 }
 
 /// One record's delivery report.
-pub(super) struct Report {
+pub(super) struct Report<'m> {
     pub(super) in_flight: Box<InFlight>,
     pub(super) outcome: Outcome,
     /// `None` for a record that librdkafka takes for stored.
     pub(super) error: Option<RDKafkaErrorCode>,
+    message: &'m sys::rd_kafka_message_t,
+}
+
+impl Report<'_> {
+    /// Gives the record back as it was handed over, headers and all, with what went through with it.
+    pub(super) fn give_back<T>(self, topic: Topic, to: impl FnOnce(&Record<'_>, InFlight) -> T) -> T {
+        let message = self.message;
+        // SAFETY: the message is valid as long as the report borrows it.
+        let (key, value, headers) = unsafe {
+            (
+                part(message.key.cast(), message.key_len),
+                part(message.payload.cast(), message.len),
+                headers_of(message),
+            )
+        };
+        to(&Record { topic, key, value, headers: &headers }, *self.in_flight)
+    }
 }
 
 /// Lets the partitioner choose (`RD_KAFKA_PARTITION_UA`, a macro the bindings leave out).
@@ -218,7 +235,7 @@ impl Producer {
         unsafe { sys::rd_kafka_last_error() }
     }
 
-    /// The slower way that takes headers: only dead letters and what is replayed of them have any.
+    /// With headers, for which librdkafka allocates a list.
     fn produce_with_headers(&self, record: &Record<'_>, opaque: *mut c_void) -> RDKafkaRespErr {
         // SAFETY: every pointer given stays valid for the call: F_COPY and the header list copy what they
         // are given. The header list is owned by librdkafka if, and only if, producing succeeds.
@@ -271,7 +288,7 @@ impl Producer {
 
     /// Takes one event, if there is one; gives every report in it to `reports`, logs anything else. Returns whether there
     /// was one.
-    pub(super) fn poll(&self, mut reports: impl FnMut(Report)) -> bool {
+    pub(super) fn poll(&self, mut reports: impl FnMut(Report<'_>)) -> bool {
         // SAFETY: the queue is valid; the event is freed at the end of this function, also if that is a panic, and
         // nothing borrowed from it leaves.
         unsafe {
@@ -339,7 +356,7 @@ impl Producer {
 
 /// # Safety
 /// The message is that of a delivery report, seen for the first time.
-unsafe fn report(message: &sys::rd_kafka_message_t) -> Report {
+unsafe fn report(message: &sys::rd_kafka_message_t) -> Report<'_> {
     // SAFETY: every record was queued with a Box<InFlight> as its opaque, and is reported once.
     let in_flight = unsafe { Box::from_raw(message._private.cast::<InFlight>()) };
     let is_error = message.err != RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR;
@@ -354,11 +371,42 @@ unsafe fn report(message: &sys::rd_kafka_message_t) -> Report {
         _ => Outcome::Unknown,
     };
     let error = is_error.then(|| message.err.into());
-    Report { in_flight, outcome, error }
+    Report { in_flight, outcome, error, message }
 }
 
 fn raw(part: Option<&[u8]>) -> (*const c_void, usize) {
     part.map_or((ptr::null(), 0), |part| (part.as_ptr().cast(), part.len()))
+}
+
+/// # Safety
+/// A pointer that is not null is one to so many bytes.
+unsafe fn part<'b>(bytes: *const u8, length: usize) -> Option<&'b [u8]> {
+    // SAFETY: the caller's promise.
+    (!bytes.is_null()).then(|| unsafe { slice::from_raw_parts(bytes, length) })
+}
+
+/// The headers of a message, byte for byte, also where names are no UTF-8.
+///
+/// # Safety
+/// The message is valid, and stays so as long as what is returned: its headers live as long as it does.
+unsafe fn headers_of<'m>(message: *const sys::rd_kafka_message_t) -> Vec<Header<'m>> {
+    let mut found = Vec::new();
+    let mut headers = ptr::null_mut();
+    // SAFETY: the caller's promise.
+    unsafe {
+        let error = sys::rd_kafka_message_headers(message, &mut headers);
+        if error != RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR {
+            return found;
+        }
+        loop {
+            let (mut name, mut value, mut size) = (ptr::null(), ptr::null(), 0);
+            let error = sys::rd_kafka_header_get_all(headers, found.len(), &mut name, &mut value, &mut size);
+            if error != RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR {
+                return found;
+            }
+            found.push((CStr::from_ptr(name).to_bytes(), part(value.cast(), size)));
+        }
+    }
 }
 
 /// # Safety

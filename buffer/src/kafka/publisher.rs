@@ -26,8 +26,8 @@ use super::linger::{Gathered, Linger};
 use super::native::InFlight;
 use super::probe::Probe;
 use crate::{
-    BoxFuture, Names, OpenError, Outcome, Parts, Publish, Receipt, Record, Refused, Then, Topic,
-    TopicFinding, TopicsConfig, Waiting,
+    BoxFuture, Names, OpenError, Parts, Publish, Receipt, Record, Refused, Spill, Then, Topic, TopicFinding,
+    TopicsConfig, Waiting,
 };
 
 pub(super) struct KafkaPublisher {
@@ -36,6 +36,8 @@ pub(super) struct KafkaPublisher {
     pub(super) topics: TopicsConfig,
     pub(super) current: RwLock<Arc<Generation>>,
     counts: Arc<Counts>,
+    /// What takes records that are certainly not stored.
+    spill: Arc<dyn Spill>,
     /// What the clients of all generations said.
     pub(super) heard: Arc<Heard>,
     pub(super) deliveries: Arc<Deliveries>,
@@ -91,14 +93,16 @@ impl Planted {
 
 impl Drop for KafkaPublisher {
     fn drop(&mut self) {
-        self.linger.abandon().drain(|_, in_flight| drop_unsent(&self.counts, in_flight));
+        self.linger.abandon().drain(|record, in_flight| {
+            give_back(&self.counts, &*self.spill, record, in_flight);
+        });
     }
 }
 
 /// A record that librdkafka never had.
-fn drop_unsent(counts: &Counts, in_flight: InFlight) {
+fn give_back(counts: &Counts, spill: &dyn Spill, record: &Record<'_>, in_flight: InFlight) {
     counts.release(in_flight.bytes);
-    if let Some(wake) = in_flight.receipt.complete(Outcome::NotStored) {
+    if let Some(wake) = spill.spill(record, in_flight.receipt) {
         wake.wake();
     }
 }
@@ -126,6 +130,7 @@ impl KafkaPublisher {
         settings: &Arc<ClientSettings>,
         names: &Arc<Names>,
         topics: &TopicsConfig,
+        spill: Arc<dyn Spill>,
     ) -> Result<Arc<Self>, OpenError> {
         let heard = Arc::default();
         let (first, announcements) = Generation::new(settings, names, topics.partitions as usize, &heard)?;
@@ -135,6 +140,7 @@ impl KafkaPublisher {
             topics: topics.clone(),
             current: RwLock::new(first),
             counts: Arc::default(),
+            spill,
             heard,
             deliveries: Arc::default(),
             rebuilds: Mutex::default(),
@@ -166,6 +172,7 @@ impl KafkaPublisher {
             announcements,
             counts: Arc::clone(&self.counts),
             deliveries: Arc::clone(&self.deliveries),
+            spill: Arc::clone(&self.spill),
             publisher: Arc::downgrade(self),
         };
         tokio::spawn(async move {
@@ -269,7 +276,7 @@ fn hand_over_while_alive(publisher: &Weak<KafkaPublisher>) {
             undone.done(in_flight.bytes);
             if let Err((error, in_flight)) = current.produce(Way::Full, record, Box::new(in_flight)) {
                 tracing::debug!(%error, "a record was not taken");
-                drop_unsent(&publisher.counts, *in_flight);
+                give_back(&publisher.counts, &*publisher.spill, record, *in_flight);
             }
         });
         drop((undone, current));

@@ -9,6 +9,7 @@
 //! member that leaves simply gives its claims back: what it had not committed is read again by others. No
 //! rebalance is needed, and all members work as long as there are more claimable partitions than members.
 
+mod config;
 mod log;
 mod member;
 mod partition;
@@ -23,10 +24,11 @@ use tokio::sync::Notify;
 
 use crate::murmur2::murmur2_partition;
 use crate::{
-    Absent, Batch, BatchLimits, BoxFuture, GroupLag, InMemoryConfig, Lag, LagError, Log, LogId, Logs, Names,
-    Offset, OpenError, Outcome, Partition, PartitionLag, Publish, Reach, Receipt, Record, Refused, Strategy,
+    Absent, Batch, BatchLimits, BoxFuture, GroupLag, Lag, LagError, Log, LogId, Logs, Names, Offset,
+    OpenError, Outcome, Partition, PartitionLag, Publish, Reach, Receipt, Record, Refused, Spill, Strategy,
     Subscription, Topic, Topics, TopicsConfig, Waiting, Wake,
 };
+pub(crate) use config::{InMemoryConfig, KIND};
 use log::MemoryLog;
 use member::Member;
 use partition::{Kept, PartitionLog};
@@ -115,7 +117,9 @@ impl Strategy for InMemory {
         None
     }
 
-    fn publisher(&self) -> Result<Arc<dyn Publish>, OpenError> {
+    fn publisher_with(&self, _: Arc<dyn Spill>) -> Result<Arc<dyn Publish>, OpenError> {
+        // what is taken is stored
+
         Ok(Arc::clone(&self.state) as Arc<dyn Publish>)
     }
 

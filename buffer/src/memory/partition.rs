@@ -36,7 +36,8 @@ type KeptHeader = (Box<[u8]>, Option<Box<[u8]>>);
 impl Kept {
     fn bytes(&self) -> usize {
         let length = |part: &Option<Box<[u8]>>| part.as_ref().map_or(0, |part| part.len());
-        length(&self.key) + length(&self.value)
+        let headers = self.headers.iter().map(|(name, value)| name.len() + length(value));
+        length(&self.key) + length(&self.value) + headers.sum::<usize>()
     }
 
     fn copy_into(&self, batch: &mut Batch, partition: Partition, offset: Offset) {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use floodgate_buffer::{
     Absent, BoxFuture, Chunk, EventOrigin, Lag, LagError, Log, LogBounds, LogError, Logs, Names, OpenError,
-    Publish, Reach, Receipt, Refused, Subscription, Topics, Waiting,
+    Publish, Reach, Receipt, Refused, Spill, Subscription, Topics, Waiting,
 };
 use parking_lot::Mutex;
 
@@ -57,7 +57,7 @@ impl Strategy for Shared {
         self.inner.reports_within()
     }
 
-    fn publisher(&self) -> Result<Arc<dyn Publish>, OpenError> {
+    fn publisher_with(&self, _: Arc<dyn Spill>) -> Result<Arc<dyn Publish>, OpenError> {
         Ok(Arc::new(StaysOpen(self.inner.publisher()?)))
     }
 

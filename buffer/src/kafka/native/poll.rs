@@ -4,7 +4,6 @@
 use std::ffi::CStr;
 use std::marker::PhantomData;
 use std::ptr;
-use std::slice;
 use std::time::Duration;
 
 use rdkafka::client::{Client, ClientContext};
@@ -15,7 +14,7 @@ use rdkafka::topic_partition_list::TopicPartitionList;
 use rdkafka::types::{RDKafkaErrorCode, RDKafkaRespErr};
 use rdkafka_sys as sys;
 
-use super::{QueueHandle, text_of};
+use super::{QueueHandle, headers_of, part, text_of};
 use crate::{Header, Offset, Partition};
 
 /// What a consumer met.
@@ -97,32 +96,9 @@ impl Record<'_> {
 
     /// Its headers, byte for byte, also where names are no UTF-8.
     pub(in crate::kafka) fn headers(&self) -> Vec<Header<'_>> {
-        let mut found = Vec::new();
-        let mut headers = ptr::null_mut();
-        // SAFETY: the message is valid, and its headers live as long as it does.
-        unsafe {
-            let error = sys::rd_kafka_message_headers(self.message, &mut headers);
-            if error != RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR {
-                return found;
-            }
-            loop {
-                let (mut name, mut value, mut size) = (ptr::null(), ptr::null(), 0);
-                let error =
-                    sys::rd_kafka_header_get_all(headers, found.len(), &mut name, &mut value, &mut size);
-                if error != RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR {
-                    return found;
-                }
-                found.push((CStr::from_ptr(name).to_bytes(), part(value.cast(), size)));
-            }
-        }
+        // SAFETY: the message is valid as long as this record.
+        unsafe { headers_of(self.message) }
     }
-}
-
-/// # Safety
-/// A pointer that is not null is one to so many bytes.
-unsafe fn part<'b>(bytes: *const u8, length: usize) -> Option<&'b [u8]> {
-    // SAFETY: the caller's promise.
-    (!bytes.is_null()).then(|| unsafe { slice::from_raw_parts(bytes, length) })
 }
 
 /// The queue on which a consumer's events come.

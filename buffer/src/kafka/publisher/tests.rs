@@ -7,8 +7,14 @@ use rdkafka::producer::DefaultProducerContext;
 use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 
 use super::*;
+use crate::kafka::config::KafkaConfig;
 use crate::kafka::testing::{self, Meeting};
-use crate::{KafkaConfig, Offset, Outcome, Partition, Receipts, Strategy, Topics};
+use crate::publish::NotStored;
+use crate::{Logs, Offset, Outcome, Partition, Receipts, Strategy, Topics, Wake};
+
+fn start(strategy: &crate::kafka::Kafka) -> Result<Arc<KafkaPublisher>, OpenError> {
+    KafkaPublisher::start(&strategy.settings, &strategy.names, &strategy.topics, Arc::new(NotStored))
+}
 
 fn outcome_of_one(publisher: &KafkaPublisher) -> Result<Outcome, Refused> {
     let receipts = Receipts::new(1);
@@ -19,6 +25,63 @@ fn outcome_of_one(publisher: &KafkaPublisher) -> Result<Outcome, Refused> {
     Ok(receipts.outcome(0))
 }
 
+/// Keeps what it is given.
+#[derive(Default)]
+struct Elsewhere(Mutex<Vec<String>>);
+
+impl Spill for Elsewhere {
+    fn spill(&self, record: &Record<'_>, receipt: Receipt) -> Option<Wake> {
+        let text = |part: &[u8]| String::from_utf8_lossy(part).into_owned();
+        let headers =
+            record.headers.iter().map(|(name, value)| format!("{}={:?}", text(name), value.map(text)));
+        let (key, value) = (record.key.map(text), record.value.map(text));
+        let headers: Vec<_> = headers.collect();
+        self.0.lock().push(format!("{:?} {key:?} {value:?} {headers:?}", record.topic));
+        receipt.complete(Outcome::Stored)
+    }
+}
+
+/// Whatever way they took, records that are certainly not stored come back as they were offered, and whoever takes them says
+/// what became of them.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_not_stored_can_go_elsewhere() {
+    for linger_above_events in [0, 1000] {
+        // nobody listens there
+        let config = testing::config("127.0.0.1:9".to_owned());
+        let config = KafkaConfig { message_timeout_ms: 300, linger_above_events, ..config };
+        let (strategy, elsewhere) = (testing::strategy_with(&config), Arc::new(Elsewhere::default()));
+        let spill = Arc::clone(&elsewhere) as Arc<dyn Spill>;
+        let publisher =
+            KafkaPublisher::start(&strategy.settings, &strategy.names, &strategy.topics, spill).unwrap();
+        let receipts = Receipts::new(4);
+        let headers: [crate::Header<'_>; 3] = [(b"one", Some(b"1")), (b"none", None), (b"one", Some(b""))];
+        let like = Topic::Events(EventType::Like);
+        let records = [
+            Record { topic: like, key: Some(b"k"), value: Some(b"first"), headers: &[] },
+            Record { topic: like, key: Some(b"k"), value: None, headers: &headers },
+            Record { topic: like, key: Some(b"k"), value: Some(b""), headers: &[] },
+            Record { topic: Topic::DeadLetters, key: None, value: Some(b"letter"), headers: &headers },
+        ];
+        for (index, record) in records.iter().enumerate() {
+            publisher.offer(record, receipts.receipt(index)).unwrap();
+        }
+        receipts.all().await;
+        assert!((0..4).all(|index| receipts.outcome(index) == Outcome::Stored));
+        let mut came = elsewhere.0.lock().clone();
+        // of each topic in order
+        came.sort_by_key(|record| record.starts_with("DeadLetters"));
+        let headers = r#"["one=Some(\"1\")", "none=None", "one=Some(\"\")"]"#;
+        let wanted = [
+            r#"Events(Like) Some("k") Some("first") []"#.to_owned(),
+            format!(r#"Events(Like) Some("k") None {headers}"#),
+            r#"Events(Like) Some("k") Some("") []"#.to_owned(),
+            format!(r#"DeadLetters None Some("letter") {headers}"#),
+        ];
+        assert_eq!(came, wanted, "linger_above_events = {linger_above_events}");
+        assert_eq!(publisher.waiting().events, 0);
+    }
+}
+
 /// The broker refuses a producer's first batch and takes its second, which was under way: librdkafka then
 /// reports both as delivered. Only the second one is in the log.
 #[tokio::test(flavor = "multi_thread")]
@@ -27,12 +90,12 @@ async fn a_record_acknowledged_by_implication_is_not_stored() {
     let config = KafkaConfig {
         requests_in_flight_max: 5,
         // every record is a batch
-        client: toml::toml! { "batch.num.messages" = 1 },
+        client: toml::toml! { "batch.num.messages" = 1 }.try_into().unwrap(),
         ..testing::config(cluster.bootstrap_servers())
     };
     let strategy = testing::strategy_with(&config);
     strategy.names.all_topics().iter().for_each(|name| cluster.create_topic(name, 1, 1).unwrap());
-    let publisher = KafkaPublisher::start(&strategy.settings, &strategy.names, &strategy.topics).unwrap();
+    let publisher = start(&strategy).unwrap();
     wait_ready(&publisher);
 
     cluster.broker_round_trip_time(1, Duration::from_millis(500)).unwrap();
@@ -57,7 +120,7 @@ async fn a_record_that_timed_out_on_the_way_is_unknown() {
     let config = KafkaConfig { message_timeout_ms: 1000, ..testing::config(cluster.bootstrap_servers()) };
     let strategy = testing::strategy_with(&config);
     strategy.names.all_topics().iter().for_each(|name| cluster.create_topic(name, 1, 1).unwrap());
-    let publisher = KafkaPublisher::start(&strategy.settings, &strategy.names, &strategy.topics).unwrap();
+    let publisher = start(&strategy).unwrap();
     wait_ready(&publisher);
     assert_eq!(outcome_of_one(&publisher), Ok(Outcome::Stored));
     cluster.broker_round_trip_time(1, Duration::from_secs(8)).unwrap();
@@ -74,7 +137,7 @@ async fn fatal_error_of_the_producer() {
     // so that each producer has some
     strategy.topics.partitions = 4;
     strategy.create().unwrap();
-    let publisher = KafkaPublisher::start(&strategy.settings, &strategy.names, &strategy.topics).unwrap();
+    let publisher = start(&strategy).unwrap();
     wait_ready(&publisher);
     for seed in faults::seeds("fatal_error_of_the_producer") {
         let began = Instant::now();
@@ -149,7 +212,7 @@ fn on_a_mock(
     let cluster = MockCluster::new(1).unwrap();
     let strategy = testing::strategy_with(&config(testing::config(cluster.bootstrap_servers())));
     strategy.names.all_topics().iter().for_each(|name| cluster.create_topic(name, 1, 1).unwrap());
-    let publisher = KafkaPublisher::start(&strategy.settings, &strategy.names, &strategy.topics).unwrap();
+    let publisher = start(&strategy).unwrap();
     wait_ready(&publisher);
     (cluster, strategy, publisher)
 }

@@ -1,0 +1,146 @@
+//! Sections of the configuration: each is read by whoever it configures.
+//!
+//! The compiled-in default names every key there is, so it also says which keys are known. The binary lays a file and the
+//! environment over it and hands each part its [`Section`]: what is configured there now, beside the default. A part reads
+//! its section into a struct of its own and checks what contradicts itself; nobody else knows its keys.
+//!
+//! *Everything that is wrong is told at once*, so that nobody has to come back once per mistake: a value of the wrong kind is
+//! told and replaced by the default's, and reading goes on.
+
+use serde::de::DeserializeOwned;
+use toml::{Table, Value};
+
+/// One section, and the sections within it.
+#[derive(Debug, Clone)]
+pub struct Section {
+    path: String,
+    table: Table,
+    default: Table,
+}
+
+impl Section {
+    /// The section at `path`, names with dots between them; empty for the whole configuration. Every key that is known has
+    /// its default.
+    pub fn new(path: &str, table: Table, default: Table) -> Self {
+        Self { path: path.to_owned(), table, default }
+    }
+
+    /// The section of this name within it; an empty one where there is none.
+    pub fn section(&self, name: &str) -> Section {
+        let within = |table: &Table| table.get(name).and_then(Value::as_table).cloned().unwrap_or_default();
+        Section { path: join(&self.path, name), table: within(&self.table), default: within(&self.default) }
+    }
+
+    /// The same section with other values.
+    pub fn with(&self, table: Table) -> Section {
+        Section { table, ..self.clone() }
+    }
+
+    /// The text under a key, if it is one.
+    pub fn text(&self, key: &str) -> Option<&str> {
+        self.table.get(key).and_then(Value::as_str)
+    }
+
+    /// A key's full name.
+    pub fn key(&self, key: &str) -> String {
+        join(&self.path, key)
+    }
+
+    /// Reads all of it. What is of the wrong kind is added to `problems`, and reads as its default does; `None` where that
+    /// cannot be either.
+    pub fn read<T: DeserializeOwned>(&self, problems: &mut Vec<String>) -> Option<T> {
+        let (mut table, mut default) = (self.table.clone(), self.default.clone());
+        loop {
+            let error = match serde_path_to_error::deserialize::<_, T>(Value::Table(table.clone())) {
+                Ok(read) => return Some(read),
+                Err(error) => error,
+            };
+            let path = error.path().to_string();
+            let text = error.inner().message();
+            let hint = match text.contains("socket address") {
+                true => ": an IP address and a port, such as 127.0.0.1:8080",
+                false => "",
+            };
+            problems.push(format!("{text} in `{}`{hint}", join(&self.path, &path)));
+            match (find(&mut table, &path), find(&mut default, &path)) {
+                (Some(wrong), Some(right)) if wrong != right => *wrong = right.clone(),
+                _ => return None,
+            }
+        }
+    }
+}
+
+/// The value at a path of keys with dots between them.
+pub fn find<'t>(table: &'t mut Table, path: &str) -> Option<&'t mut Value> {
+    let (first, rest) = path.split_once('.').map_or((path, None), |(first, rest)| (first, Some(rest)));
+    let value = table.get_mut(first)?;
+    match rest {
+        None => Some(value),
+        Some(rest) => find(value.as_table_mut()?, rest),
+    }
+}
+
+/// The full name of a key within a section.
+pub fn join(path: &str, key: &str) -> String {
+    if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") }
+}
+
+/// The known word that is most like another, which may have been meant.
+pub fn nearest<'k>(known: impl IntoIterator<Item = &'k str>, word: &str) -> Option<&'k str> {
+    let likeness = |known: &str| strsim::jaro_winkler(known, word);
+    known.into_iter().max_by(|one, other| likeness(one).total_cmp(&likeness(other)))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde::Deserialize;
+
+    use super::*;
+
+    #[derive(Debug, PartialEq, Deserialize)]
+    struct Part {
+        size: u32,
+        within: Within,
+    }
+
+    #[derive(Debug, PartialEq, Deserialize)]
+    struct Within {
+        flag: bool,
+    }
+
+    fn section(table: &str) -> Section {
+        let default = "size = 3\nwithin.flag = true".parse().unwrap();
+        Section::new("part", table.parse().unwrap(), default)
+    }
+
+    #[test]
+    fn everything_that_is_wrong_is_told_and_reads_as_the_default() {
+        let mut problems = Vec::new();
+        let read: Option<Part> = section("size = 'big'\nwithin.flag = 7").read(&mut problems);
+        assert_eq!(read, Some(Part { size: 3, within: Within { flag: true } }));
+        assert_eq!(problems.len(), 2, "{problems:?}");
+        assert!(
+            problems[0].contains("`part.size`") && problems[1].contains("`part.within.flag`"),
+            "{problems:?}"
+        );
+        problems.clear();
+        let read: Option<Part> = section("size = 7\nwithin.flag = false").read(&mut problems);
+        assert_eq!((read.unwrap().size, problems.len()), (7, 0));
+    }
+
+    #[test]
+    fn what_no_default_mends_is_told_once() {
+        let mut problems = Vec::new();
+        assert_eq!(section("within.flag = true").read::<Part>(&mut problems), None);
+        assert_eq!(problems.len(), 1, "{problems:?}");
+    }
+
+    #[test]
+    fn sections_lie_within_sections() {
+        let within = section("within.flag = true\nname = 'x'").section("within");
+        assert_eq!(within.key("flag"), "part.within.flag");
+        assert_eq!(section("name = 'x'").text("name"), Some("x"));
+        assert_eq!(section("").section("none").read::<Table>(&mut Vec::new()), Some(Table::new()));
+        assert_eq!(nearest(["brokers", "linger_ms"], "broker"), Some("brokers"));
+    }
+}
