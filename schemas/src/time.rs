@@ -7,6 +7,8 @@ use jiff::SignedDuration;
 use jiff::civil::DateTime;
 use serde::Serialize;
 
+use crate::datum::{Datum, InvalidDatum};
+
 /// Microseconds since 1970-01-01T00:00:00Z, between the years 1 and 9999 in UTC (what RFC 3339 can write and
 /// every supported database can hold).
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -86,6 +88,18 @@ impl TryFrom<i64> for Timestamp {
 impl From<Timestamp> for i64 {
     fn from(timestamp: Timestamp) -> i64 {
         timestamp.0
+    }
+}
+
+/// A long with logical type timestamp-micros.
+impl Datum for Timestamp {
+    fn write(&self, out: &mut Vec<u8>) {
+        self.as_micros().write(out);
+    }
+
+    fn read(from: &mut &[u8]) -> Result<Self, InvalidDatum> {
+        let time = Timestamp::from_micros(i64::read(from)?);
+        time.map_err(|error| InvalidDatum::new(format!("a time {error}")))
     }
 }
 

@@ -19,10 +19,8 @@ use std::collections::HashMap;
 
 use floodgate_schemas::Event;
 use parking_lot::Mutex;
-use sqlx::Error;
 
-use crate::connections::FileId;
-use crate::transaction::{Failure, Lookup};
+use crate::dialect::{Failure, Lookup, Place};
 use crate::{Outcome, Standing};
 
 /// How many of the last events are looked for.
@@ -31,25 +29,6 @@ const REMEMBERED: usize = 8;
 /// What the operator can do.
 const HELP: &str = "nothing is applied to it. Bring back the former one and consumers go on; or restart them, which takes \
                     this one, and see with `floodgate verify` what it lacks";
-
-/// Where a connection leads.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Place {
-    /// The database's name for itself; `None` if it lost it.
-    pub(crate) identity: Option<String>,
-    /// Differs where the same identity may have other rows.
-    pub(crate) make: String,
-}
-
-impl Place {
-    /// The same, in a database that is a file.
-    pub(crate) fn of_file(self, file: Option<FileId>) -> Self {
-        match file {
-            None => self,
-            Some(file) => Self { make: format!("{} {file:?}", self.make), ..self },
-        }
-    }
-}
 
 /// What a process knows of its database.
 #[derive(Default)]
@@ -137,12 +116,6 @@ impl Ground {
             Some(last) if effective.is_empty() => last.make = place.make,
             _ => drop(last.insert(TypeId::of::<E>(), Last { make: place.make, events: Box::new(effective) })),
         }
-    }
-}
-
-impl From<Error> for Failure {
-    fn from(error: Error) -> Self {
-        Self::Database(error)
     }
 }
 

@@ -4,14 +4,10 @@ use std::sync::Arc;
 
 use floodgate_schemas::EventType;
 
+use crate::database::Database;
 use crate::postgres::PostgresStore;
 use crate::sqlite::SqliteStore;
-use crate::{BoxFuture, Config, MigrateError, MigrationReport, OpenError, Store};
-
-/// A database that can also bring its schema up to date.
-pub(crate) trait Database: Store {
-    fn migrate(&self) -> BoxFuture<'_, Result<MigrationReport, MigrateError>>;
-}
+use crate::{Config, MigrateError, MigrationReport, OpenError, Store};
 
 /// The database the configuration names. Touches neither network nor disk: the database may be away.
 ///

@@ -1,8 +1,5 @@
 //! What a database does for the rest of the program.
 
-use std::future::Future;
-use std::pin::Pin;
-
 use floodgate_schemas::{
     CharacterId, CouponId, CouponIssue, Event, EventId, EventType, ExpectationWrite, Like, LikerAccountId,
     TargetOcid, Timestamp,
@@ -10,11 +7,9 @@ use floodgate_schemas::{
 
 use crate::SchemaState;
 use crate::audit::{Audit, Recount, Repair};
+use crate::call::{ApplyError, BoxFuture, ReadError};
 use crate::reset::Reset;
 use crate::rows::{Coupon, CouponCreated, Decision, ExpectationRow, NewCoupon};
-
-/// A boxed future: one allocation per batch or request, which lets the traits be object-safe.
-pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 /// A database: takes batches, answers reads, shows a checker what it holds, and is set right.
 pub trait Store:
@@ -115,22 +110,6 @@ pub trait Apply<E: Event>: Send + Sync {
     ) -> BoxFuture<'a, Result<Vec<Outcome>, ApplyError>>;
 }
 
-/// Why a batch was not applied. Nothing of it is in the database, unless `Retry` says otherwise.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum ApplyError {
-    /// Try the same batch again later: the database is away, busy, refuses, is not the one it was, or the outcome of the
-    /// commit is unknown (a repeat is harmless). Everything not known to be the data's fault is here.
-    #[error("{0}")]
-    Retry(String),
-    /// The database did not get the batch done in the time it had: try again, in smaller parts.
-    #[error("{0}")]
-    TooSlow(String),
-    /// At least one event holds a value that no database with our tables will ever take. Applying the events one by one
-    /// tells which.
-    #[error("{0}")]
-    BadRow(String),
-}
-
 /// Answers the GET routes, creates coupons and looks at the schema. Every call ends within
 /// `connect_timeout_ms + statement_timeout_ms`.
 pub trait Reads: Send + Sync {
@@ -170,19 +149,4 @@ pub trait Site: Send + Sync {
     /// Whether another database stands where the one was that this process first met: a sentence about it. Meeting one
     /// for the first time, it is remembered.
     fn moved(&self) -> BoxFuture<'_, Result<Option<String>, ReadError>>;
-}
-
-/// Why a read, or the creation of a coupon, has no answer.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum ReadError {
-    /// The database is away, busy or refuses; the same call may succeed later. Nothing was written.
-    #[error("{0}")]
-    Unavailable(String),
-    /// The database was asked and did not answer. A coupon may have been created all the same; creating it
-    /// again is harmless.
-    #[error("{0}")]
-    Unanswered(String),
-    /// What the database holds is no value of ours: someone else wrote to the tables.
-    #[error("{0}")]
-    Unreadable(String),
 }

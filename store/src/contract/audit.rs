@@ -4,8 +4,8 @@ use floodgate_schemas::LikeAction::{Like as On, Unlike as Off};
 use floodgate_schemas::examples::{at, coupon_issue, event_id, expectation, like};
 use floodgate_schemas::{CouponIssue, Event, ExpectationWrite, Like};
 
-use super::Subject;
 use super::coupons::always_open;
+use super::subject::Subject;
 use crate::Standing::{Absent, Current, Decided, Superseded};
 use crate::{Apply, Audit, Discrepancies, Discrepancy, Repair, Standing, Store};
 

@@ -8,7 +8,7 @@ use floodgate_schemas::{CharacterId, CouponIssue, Event, ExpectationWrite, Like}
 
 use super::coupons::{always_open, coupon_id};
 use super::likes::Model;
-use super::{Subject, nothing_contradicts};
+use super::subject::{Subject, nothing_contradicts};
 use crate::{Apply, ApplyError, CouponCreated, Outcome, Store};
 
 /// How many apply at once.

@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use tokio::runtime::Handle;
 
 use super::delivery::{Delivery, any_delivery, for_all};
-use super::{Subject, event_number, nothing_contradicts};
+use super::subject::{Subject, event_number, nothing_contradicts};
 use crate::{Apply, Coupon, CouponCreated, Decision, DecisionStatus, NewCoupon, Outcome, Stock};
 
 /// Coupons and decisions as they ought to be.

@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use tokio::runtime::Handle;
 
 use super::delivery::{Delivery, any_delivery, for_all};
-use super::{Subject, event_number};
+use super::subject::{Subject, event_number};
 use crate::{Apply, ExpectationRow, Outcome};
 
 /// The rows as they ought to be: the event that stands on each, and when it was written.

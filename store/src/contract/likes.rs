@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use tokio::runtime::Handle;
 
 use super::delivery::{Delivery, any_delivery, for_all};
-use super::{Subject, event_number, nothing_contradicts};
+use super::subject::{Subject, event_number, nothing_contradicts};
 use crate::{Apply, ApplyError, Outcome};
 
 /// The event that stands on each row.

@@ -4,7 +4,7 @@ use floodgate_schemas::LikeAction::{Like as On, Unlike as Off};
 use floodgate_schemas::examples::{at, event_id, expectation, like};
 use floodgate_schemas::{Event, ExpectationWrite, Timestamp};
 
-use super::{Subject, nothing_contradicts};
+use super::subject::{Subject, nothing_contradicts};
 use crate::{Apply, Outcome, RowKey, RowRank, Store};
 
 async fn applied<E: Event>(subject: &dyn Subject, event: E) -> Outcome

@@ -5,7 +5,7 @@ use floodgate_schemas::examples::{at, coupon_issue, event_id, like};
 use floodgate_schemas::{CharacterId, TargetOcid};
 
 use super::coupons::{always_open, coupon_id};
-use super::{Subject, nothing_contradicts};
+use super::subject::{Subject, nothing_contradicts};
 use crate::{CouponCreated, Outcome};
 
 /// Ids that SQL, JSON or an array's text form might mistake for something else.

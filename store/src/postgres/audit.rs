@@ -6,8 +6,9 @@ use sqlx::postgres::{PgBindIterExt, PgConnection};
 
 use super::types::{Amount, Time};
 use super::{PostgresStore, RECOUNT_TIMEOUT};
+use crate::dialect::Lookup;
 use crate::recount::{CHECKS, Found};
-use crate::transaction::{self, Lookup};
+use crate::transaction;
 use crate::{Audit, BoxFuture, Difference, Discrepancies, ReadError, Recount, Standing};
 
 /// Of the rows whose rank is not lesser: their places in the arrays, and whether it is the same.

@@ -13,7 +13,7 @@ use uuid::Uuid;
 use super::types::Time;
 use crate::Outcome;
 use crate::coupon::{Before, Decisions, Terms, decide};
-use crate::transaction::Statements;
+use crate::dialect::Statements;
 
 const LOCK: &str = "
 SELECT coupon_id, stock, issued, opens_at, closes_at

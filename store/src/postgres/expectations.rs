@@ -7,7 +7,7 @@ use sqlx::postgres::{PgBindIterExt, PgConnection};
 use super::types::{Amount, Time};
 use crate::Outcome;
 use crate::batch::{Batch, Ranked};
-use crate::transaction::Statements;
+use crate::dialect::Statements;
 
 /// Takes the rows in the order of the arrays, hence their locks in key order. Answers with how many rows it
 /// wrote and, only if it passed over some, with their keys.

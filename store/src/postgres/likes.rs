@@ -21,8 +21,8 @@ use sqlx::postgres::{PgBindIterExt, PgConnection};
 use super::types::Time;
 use crate::Outcome;
 use crate::batch::Batch;
+use crate::dialect::Statements;
 use crate::like::{Change, movements};
-use crate::transaction::Statements;
 
 /// How the standing rows compare with our events, by their places in the arrays; with or without locking them.
 /// A row that changes while we wait for its lock is compared again as it then is.

@@ -29,10 +29,11 @@ use sqlx::{ConnectOptions, Connection, Error};
 use tokio::time::timeout;
 
 use crate::connections::Connections;
-use crate::ground::{Ground, Place};
+use crate::database::Database;
+use crate::dialect::{Blame, Dialect, Lookup, Place, Statements};
+use crate::ground::Ground;
 use crate::migrations::{self, MIGRATIONS_TABLE};
-use crate::open::Database;
-use crate::transaction::{self, Blame, Dialect, Lookup, Statements};
+use crate::transaction;
 use crate::{Apply, ApplyError, BoxFuture, Config, MigrateError, MigrationReport, OpenError, Outcome};
 
 /// Version, name and SQL of every migration.

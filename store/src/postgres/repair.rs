@@ -8,7 +8,8 @@ use super::PostgresStore;
 use super::likes::{UPDATE, write};
 use super::types::{Amount, Time};
 use crate::batch::Batch;
-use crate::transaction::{self, Lookup, Repairs};
+use crate::dialect::{Lookup, Repairs};
+use crate::transaction;
 use crate::{ApplyError, BoxFuture, Repair};
 
 /// The places of the rows that carry the very event, locked in key order.

@@ -8,8 +8,9 @@ use sqlx::{Error, Row};
 
 use super::{RECOUNT_TIMEOUT, SqliteStore, coupons, event_id, expectations, json, likes, place, time};
 use crate::batch::Ranked;
+use crate::dialect::Lookup;
 use crate::recount::{CHECKS, Found};
-use crate::transaction::{self, Lookup};
+use crate::transaction;
 use crate::{Audit, BoxFuture, Difference, Discrepancies, ReadError, Recount, Standing};
 
 /// The values of the rows that carry the very event, by its place in the array, times last.

@@ -9,7 +9,7 @@ use sqlx::{Error, Row};
 use super::{event_id, json, place};
 use crate::Outcome;
 use crate::coupon::{Before, Decisions, Terms, decide};
-use crate::transaction::Statements;
+use crate::dialect::Statements;
 
 const COUPONS: &str = "
 SELECT coupon_id, stock, issued, opens_at, closes_at

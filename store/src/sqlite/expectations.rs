@@ -8,7 +8,7 @@ use sqlx::{Error, Row};
 use super::{event_id, json, place};
 use crate::Outcome;
 use crate::batch::{Batch, Ranked, loses_to};
-use crate::transaction::Statements;
+use crate::dialect::Statements;
 
 /// The ranks that stand, by their place in the array.
 pub(super) const STANDING: &str = "

@@ -8,8 +8,8 @@ use sqlx::{Error, Row};
 use super::{event_id, json, place, time};
 use crate::Outcome;
 use crate::batch::{Batch, Ranked, loses_to};
+use crate::dialect::Statements;
 use crate::like::{Change, movements};
-use crate::transaction::Statements;
 
 /// The rows that stand, by their place in the array.
 pub(super) const STANDING: &str = "

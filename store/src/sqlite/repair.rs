@@ -7,7 +7,8 @@ use sqlx::sqlite::SqliteConnection;
 use super::expectations::columns;
 use super::{SqliteStore, json};
 use crate::batch::Batch;
-use crate::transaction::{self, Lookup, Repairs};
+use crate::dialect::{Lookup, Repairs};
+use crate::transaction;
 use crate::{ApplyError, BoxFuture, Repair};
 
 const SET_EXPECTATIONS: &str = "
