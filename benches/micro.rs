@@ -171,7 +171,7 @@ fn databases() -> &'static Databases {
         let folder = ScratchDir::new("micro").unwrap();
         let open = |url: String| {
             let config = Config {
-                url,
+                url: url.into(),
                 max_connections: 4,
                 connect_timeout_ms: 5000,
                 statement_timeout_ms: 15_000,

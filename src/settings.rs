@@ -34,7 +34,7 @@ pub(crate) struct Settings {
     pub(crate) log: LogConfig,
     pub(crate) shutdown: ShutdownConfig,
     pub(crate) runtime: RuntimeConfig,
-    /// What it was read from, for printing.
+    /// What it was read from, for printing: secrets are masked.
     #[serde(skip)]
     table: Table,
 }
@@ -112,7 +112,7 @@ impl Settings {
             }
         }
         let mut settings = read(&mut table, default, &mut problems)?;
-        settings.table = table;
+        settings.table = masked(table, &settings.store);
         problems.extend(settings.problems());
         if problems.is_empty() { Ok(settings) } else { Err(problems) }
     }
@@ -176,15 +176,18 @@ impl Settings {
 
     /// The effective configuration as TOML, secrets masked.
     pub(crate) fn masked(&self) -> Result<String, Exit> {
-        let mut table = self.table.clone();
-        if let Some(Value::Table(store)) = table.get_mut("store") {
-            store.insert("url".to_owned(), Value::String(self.store.masked_url()));
-        }
-        if let Some(Value::Table(client)) = find(&mut table, PASS_THROUGH) {
-            mask_secrets(client, "");
-        }
-        toml::to_string(&table).map_err(Exit::failed)
+        toml::to_string(&self.table).map_err(Exit::failed)
     }
+}
+
+fn masked(mut table: Table, store: &floodgate_store::Config) -> Table {
+    if let Some(Value::Table(section)) = table.get_mut("store") {
+        section.insert("url".to_owned(), Value::String(store.masked_url()));
+    }
+    if let Some(Value::Table(client)) = find(&mut table, PASS_THROUGH) {
+        mask_secrets(client, "");
+    }
+    table
 }
 
 /// Parts of the names of properties that hold secrets.
@@ -336,7 +339,7 @@ mod tests {
         let settings = settings.unwrap_or_else(|error| unreachable!("{error}"));
         assert_eq!(settings.http.listen.port(), 1);
         assert_eq!(settings.topics.partitions, 24);
-        assert_eq!(settings.store.url, "sqlite://floodgate.db");
+        assert_eq!(settings.store.masked_url(), "sqlite://floodgate.db");
     }
 
     /// What clients and operators were told, and what holds without a configuration.
@@ -353,7 +356,7 @@ mod tests {
         assert_eq!((http.clock_ahead_max_ms, http.cache_ms), (300_000, 1000));
         assert_eq!((topics.partitions, topics.prefix.as_str()), (10, ""));
         assert_eq!(coupon.partition_key, CouponKey::Coupon);
-        assert_eq!(settings.store.url, "sqlite://floodgate.db");
+        assert_eq!(settings.store.masked_url(), "sqlite://floodgate.db");
         assert_eq!(settings.consumers.instances, 0);
     }
 

@@ -186,7 +186,7 @@ pub fn forget_group(servers: &Servers, world: &World, of: EventType) -> Result<(
 pub fn fresh_tables(servers: &Servers, runtime: &tokio::runtime::Runtime) -> Result<(String, Config)> {
     let url = servers.postgres.create_database()?;
     let config = Config {
-        url: url.clone(),
+        url: url.clone().into(),
         max_connections: 16,
         connect_timeout_ms: 5000,
         statement_timeout_ms: 15_000,

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use floodgate_schemas::EventType;
+use secrecy::ExposeSecret;
 
 use crate::database::Database;
 use crate::postgres::PostgresStore;
@@ -35,7 +36,7 @@ pub async fn migrate(config: &Config) -> Result<MigrationReport, MigrateError> {
 
 fn database(config: &Config) -> Result<Arc<dyn Database>, OpenError> {
     config.check()?;
-    let Some((scheme, place)) = config.url.split_once("://") else {
+    let Some((scheme, place)) = config.url.expose_secret().split_once("://") else {
         return Err(OpenError::new("url", "must begin with sqlite:// or postgres://"));
     };
     Ok(match scheme {
@@ -54,7 +55,7 @@ mod tests {
 
     fn opened(url: &str) -> Result<(), String> {
         let config = Config {
-            url: url.to_owned(),
+            url: url.into(),
             max_connections: 4,
             connect_timeout_ms: 1_000,
             statement_timeout_ms: 1_000,

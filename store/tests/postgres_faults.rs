@@ -22,7 +22,7 @@ fn server() -> &'static Postgres {
 /// Short timeouts. One connection applies, one serves requests.
 fn config(url: String) -> Config {
     Config {
-        url,
+        url: url.into(),
         max_connections: 2,
         connect_timeout_ms: 1_000,
         statement_timeout_ms: 1_000,

@@ -23,7 +23,7 @@ struct Sqlite {
 async fn empty() -> Sqlite {
     let folder = TempDir::new().unwrap();
     let config = Config {
-        url: format!("sqlite://{}/floodgate.db", folder.path().display()),
+        url: format!("sqlite://{}/floodgate.db", folder.path().display()).into(),
         max_connections: 4,
         connect_timeout_ms: 5_000,
         statement_timeout_ms: 10_000,

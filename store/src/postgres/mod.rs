@@ -23,6 +23,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use floodgate_schemas::Timestamp;
+use secrecy::ExposeSecret;
 use sqlx::error::DatabaseError;
 use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::{ConnectOptions, Connection, Error};
@@ -65,7 +66,7 @@ pub(crate) struct PostgresStore {
 
 impl PostgresStore {
     pub(crate) fn new(config: &Config) -> Result<Self, OpenError> {
-        let options = PgConnectOptions::from_str(&config.url)
+        let options = PgConnectOptions::from_str(config.url.expose_secret())
             .map_err(|error| OpenError::new("url", format!("is unusable: {}", cause(&error))))?
             .disable_statement_logging();
         let options = match options.get_application_name() {
