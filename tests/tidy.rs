@@ -131,11 +131,11 @@ fn only_the_store_contains_sql() {
     }
 }
 
-/// One match on the kind of strategy, one on the scheme of the database's URL, each in `open`.
+/// One match on the kind of strategy, one table of the schemes of databases' URLs, each in `open`.
 #[test]
 fn the_kind_is_decided_once() {
     let matches = |folder: &str, word: &str| -> Vec<String> {
-        let is_match = |line: &str| line.contains(word) && line.contains("=>");
+        let is_match = |line: &str| line.contains(word) && (line.contains("=>") || line.contains("schemes:"));
         let found =
             sources(&[folder]).into_iter().filter(|(_, text)| code(text).any(|(_, line)| is_match(line)));
         found.map(|(file, _)| file).collect()

@@ -129,7 +129,7 @@ fn mask(url: &str) -> String {
     });
     let without_password = match credentials {
         // of two passwords the last `@` may stand within the second
-        Some((_, password, _)) if password.split('?').skip(1).any(|query| is_secret(query)) => None,
+        Some((_, password, _)) if password.split('?').skip(1).any(is_secret) => None,
         Some((user, _, place)) => Url::parse(&format!("{scheme}://{user}:***@{place}")).ok(),
         None => Url::parse(url).ok(),
     };

@@ -27,8 +27,8 @@
 //! The rules (who wins in a batch, what a coupon request gets) are plain functions in `batch` and `coupon`,
 //! shared by all databases. `connections` and `transaction` run a batch under deadlines, `ground` notices when the database
 //! is another one than before, `dialect` says what they need of each. Each database has a folder with its SQL, what makes it unfit (`site`), and a table of whose
-//! fault its errors are (`blame`). [`open()`] holds the single match on the configured URL; adding a database is a folder
-//! and a line there. The suite that each must pass is in `contract`.
+//! fault its errors are (`blame`). [`open()`] holds the table of databases by the schemes of their URLs; adding one is a
+//! folder and a line there. The suite that each must pass is in `contract`.
 
 mod audit;
 mod batch;

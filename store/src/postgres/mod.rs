@@ -20,6 +20,7 @@ mod site;
 mod types;
 
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use floodgate_schemas::Timestamp;
@@ -30,7 +31,7 @@ use sqlx::{ConnectOptions, Connection, Error};
 use tokio::time::timeout;
 
 use crate::connections::Connections;
-use crate::database::Database;
+use crate::database::{Database, Opened};
 use crate::dialect::{Blame, Dialect, Lookup, Place, Statements};
 use crate::ground::Ground;
 use crate::migrations::{self, MIGRATIONS_TABLE};
@@ -50,7 +51,7 @@ const MIGRATION_TIMEOUT: Duration = Duration::from_secs(600);
 const RECOUNT_TIMEOUT: Duration = Duration::from_secs(3600);
 
 /// A PostgreSQL database.
-pub(crate) struct PostgresStore {
+struct PostgresStore {
     /// Apply batches.
     batches: Connections<PgConnection>,
     /// Serve requests.
@@ -64,8 +65,13 @@ pub(crate) struct PostgresStore {
     request_timeout: Duration,
 }
 
+/// The database on the server that the URL names.
+pub(crate) fn open(_: &str, config: &Config) -> Opened {
+    Ok(Arc::new(PostgresStore::new(config)?))
+}
+
 impl PostgresStore {
-    pub(crate) fn new(config: &Config) -> Result<Self, OpenError> {
+    fn new(config: &Config) -> Result<Self, OpenError> {
         let options = PgConnectOptions::from_str(config.url.expose_secret())
             .map_err(|error| OpenError::new("url", format!("is unusable: {}", cause(&error))))?
             .disable_statement_logging();

@@ -21,6 +21,7 @@ mod site;
 
 use std::io::ErrorKind;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use floodgate_schemas::{EventId, Timestamp};
@@ -31,7 +32,7 @@ use sqlx::{ConnectOptions, Connection, Error, Row};
 use uuid::Uuid;
 
 use crate::connections::{Connections, Lease};
-use crate::database::Database;
+use crate::database::{Database, Opened};
 use crate::dialect::{Blame, Dialect, Lookup, Place, Statements};
 use crate::ground::Ground;
 use crate::migrations::{self, MIGRATIONS_TABLE};
@@ -48,7 +49,7 @@ pub(crate) const MIGRATIONS: &[(i64, &str, &str)] = &[
 const RECOUNT_TIMEOUT: Duration = Duration::from_secs(3600);
 
 /// An SQLite database in a file.
-pub(crate) struct SqliteStore {
+struct SqliteStore {
     path: PathBuf,
     /// The one that writes.
     writer: Connections<SqliteConnection>,
@@ -61,8 +62,13 @@ pub(crate) struct SqliteStore {
     request_timeout: Duration,
 }
 
+/// The database in the file at this path.
+pub(crate) fn open(path: &str, config: &Config) -> Opened {
+    Ok(Arc::new(SqliteStore::new(path, config)?))
+}
+
 impl SqliteStore {
-    pub(crate) fn new(path: &str, config: &Config) -> Result<Self, OpenError> {
+    fn new(path: &str, config: &Config) -> Result<Self, OpenError> {
         if path.is_empty() {
             return Err(OpenError::new("url", "names no file: write sqlite://floodgate.db"));
         }
