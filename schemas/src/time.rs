@@ -112,13 +112,13 @@ impl FromStr for Timestamp {
     /// Reads RFC 3339: date, `T`, time with seconds, offset; letters in either case, `-00:00` as UTC. Of the fraction
     /// the first six digits count: finer ones are cut off.
     fn from_str(text: &str) -> Result<Self, InvalidTime> {
-        let written = Written::read(text.as_bytes()).ok_or(InvalidTime::NotRfc3339)?;
+        let written = Rfc3339::read(text.as_bytes()).ok_or(InvalidTime::NotRfc3339)?;
         Self::from_micros(written.micros()?)
     }
 }
 
 /// What an RFC 3339 text says, number by number.
-struct Written {
+struct Rfc3339 {
     year: i16,
     /// Month, day, hour, minute, second.
     parts: [i8; 5],
@@ -128,7 +128,7 @@ struct Written {
     offset: [i8; 2],
 }
 
-impl Written {
+impl Rfc3339 {
     /// Reads the shape. Whether the numbers are any day's or clock's is seen later.
     fn read(text: &[u8]) -> Option<Self> {
         let two = |at: usize| match text.get(at..at + 2)? {

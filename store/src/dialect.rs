@@ -9,7 +9,7 @@ use sqlx::{Connection, Error};
 
 use crate::audit::Valued;
 use crate::connections::FileId;
-use crate::{Outcome, Standing};
+use crate::{ApplyOutcome, EventStatus};
 
 /// What differs between databases in beginning a transaction and in reading errors.
 pub(crate) trait Dialect: Connection {
@@ -73,7 +73,7 @@ pub(crate) trait Statements<C>: Event {
         connection: &mut C,
         events: &[Self],
         now: Timestamp,
-    ) -> impl Future<Output = Result<Vec<Outcome>, Error>> + Send;
+    ) -> impl Future<Output = Result<Vec<ApplyOutcome>, Error>> + Send;
 }
 
 /// The statements that set the values of rows that carry these very events.
@@ -93,7 +93,7 @@ pub(crate) trait Lookup<C>: Valued {
     fn look_up(
         connection: &mut C,
         events: &[Self],
-    ) -> impl Future<Output = Result<Vec<Standing>, Error>> + Send;
+    ) -> impl Future<Output = Result<Vec<EventStatus>, Error>> + Send;
 
     /// The texts of [`Valued::values`] on rows that carry one of these very events, by its place; at least of those
     /// that differ.

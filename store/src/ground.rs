@@ -21,7 +21,7 @@ use floodgate_schemas::Event;
 use parking_lot::Mutex;
 
 use crate::dialect::{Failure, Lookup, Place};
-use crate::{Outcome, Standing};
+use crate::{ApplyOutcome, EventStatus};
 
 /// How many of the last events are looked for.
 const REMEMBERED: usize = 8;
@@ -86,8 +86,8 @@ impl Ground {
         let Some(events) = self.last_elsewhere::<E>(place).filter(|events| !events.is_empty()) else {
             return Ok(());
         };
-        let standings = E::look_up(connection, &events).await?;
-        if standings.iter().all(|standing| *standing == Standing::Absent) {
+        let statuses = E::look_up(connection, &events).await?;
+        if statuses.iter().all(|status| *status == EventStatus::Absent) {
             let event = events.first().map(|event| event.event_id().to_string()).unwrap_or_default();
             return Err(Failure::Moved(format!(
                 "the database lacks what was applied to it last (such as the {} event {event}): it is an older copy, or was \
@@ -106,8 +106,9 @@ impl Ground {
     }
 
     /// These events were applied there.
-    pub(crate) fn applied<E: Event>(&self, events: &[E], outcomes: &[Outcome], place: Place) {
-        let had_effect = |outcome: &Outcome| !matches!(outcome, Outcome::Superseded | Outcome::Duplicate);
+    pub(crate) fn applied<E: Event>(&self, events: &[E], outcomes: &[ApplyOutcome], place: Place) {
+        let had_effect =
+            |outcome: &ApplyOutcome| !matches!(outcome, ApplyOutcome::Superseded | ApplyOutcome::Duplicate);
         let effective = events.iter().zip(outcomes).rev().filter(|(_, outcome)| had_effect(outcome));
         let effective: Vec<E> = effective.map(|(event, _)| event.clone()).take(REMEMBERED).collect();
         let mut last = self.last.lock();

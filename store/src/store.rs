@@ -48,7 +48,7 @@ impl<S> Store for S where
 
 /// What became of one event of a batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Outcome {
+pub enum ApplyOutcome {
     /// Its effect is now in the database.
     Applied,
     /// A newer event stands on its row, or in the same batch.
@@ -67,17 +67,17 @@ pub enum Outcome {
     UnknownCoupon,
 }
 
-impl Outcome {
+impl ApplyOutcome {
     /// Every outcome.
-    pub const ALL: [Outcome; 8] = [
-        Outcome::Applied,
-        Outcome::Superseded,
-        Outcome::Duplicate,
-        Outcome::Issued,
-        Outcome::AlreadyIssued,
-        Outcome::NotOpen,
-        Outcome::SoldOut,
-        Outcome::UnknownCoupon,
+    pub const ALL: [ApplyOutcome; 8] = [
+        ApplyOutcome::Applied,
+        ApplyOutcome::Superseded,
+        ApplyOutcome::Duplicate,
+        ApplyOutcome::Issued,
+        ApplyOutcome::AlreadyIssued,
+        ApplyOutcome::NotOpen,
+        ApplyOutcome::SoldOut,
+        ApplyOutcome::UnknownCoupon,
     ];
 
     /// The word for it in metrics and reports. Decisions on coupons are told as clients see them, in capitals:
@@ -85,14 +85,14 @@ impl Outcome {
     /// before.
     pub const fn name(self) -> &'static str {
         match self {
-            Outcome::Applied => "applied",
-            Outcome::Superseded => "superseded",
-            Outcome::Duplicate => "duplicate",
-            Outcome::Issued => "ISSUED",
-            Outcome::AlreadyIssued => "DUPLICATE",
-            Outcome::NotOpen => "NOT_OPEN",
-            Outcome::SoldOut => "SOLD_OUT",
-            Outcome::UnknownCoupon => "UNKNOWN_COUPON",
+            ApplyOutcome::Applied => "applied",
+            ApplyOutcome::Superseded => "superseded",
+            ApplyOutcome::Duplicate => "duplicate",
+            ApplyOutcome::Issued => "ISSUED",
+            ApplyOutcome::AlreadyIssued => "DUPLICATE",
+            ApplyOutcome::NotOpen => "NOT_OPEN",
+            ApplyOutcome::SoldOut => "SOLD_OUT",
+            ApplyOutcome::UnknownCoupon => "UNKNOWN_COUPON",
         }
     }
 }
@@ -107,7 +107,7 @@ pub trait Apply<E: Event>: Send + Sync {
         &'a self,
         events: &'a [E],
         now: Timestamp,
-    ) -> BoxFuture<'a, Result<Vec<Outcome>, ApplyError>>;
+    ) -> BoxFuture<'a, Result<Vec<ApplyOutcome>, ApplyError>>;
 }
 
 /// Answers the GET routes, creates coupons and looks at the schema. Every call ends within

@@ -12,7 +12,7 @@ use crate::audit::differences;
 use crate::connections::Connections;
 use crate::dialect::{Blame, Dialect, Failure, Lookup, Place, Repairs, Statements};
 use crate::ground::Ground;
-use crate::{ApplyError, Difference, Outcome, ReadError, Standing};
+use crate::{ApplyError, ApplyOutcome, Difference, EventStatus, ReadError};
 
 /// Applies a batch: all of it, or nothing.
 pub(crate) async fn apply<C: Dialect, E: Statements<C> + Lookup<C>>(
@@ -20,7 +20,7 @@ pub(crate) async fn apply<C: Dialect, E: Statements<C> + Lookup<C>>(
     within: Duration,
     events: &[E],
     now: Timestamp,
-) -> Result<Vec<Outcome>, ApplyError> {
+) -> Result<Vec<ApplyOutcome>, ApplyError> {
     if events.is_empty() {
         return Ok(Vec::new());
     }
@@ -134,7 +134,7 @@ pub(crate) async fn look_up<C: Dialect, E: Lookup<C>>(
     connections: &Connections<C>,
     within: Duration,
     events: &[E],
-) -> Result<Vec<Standing>, ReadError> {
+) -> Result<Vec<EventStatus>, ReadError> {
     if events.is_empty() {
         return Ok(Vec::new());
     }

@@ -22,16 +22,16 @@ pub mod values;
 use floodgate_schemas::{ExpectationWrite, Like};
 
 pub use self::subject::{Subject, nothing_contradicts};
-use crate::batch::Batch;
+use crate::compaction::Compacted;
 
 /// How many rows a batch wants to write once it is reduced: that step alone, for benches.
 pub fn rows_of_likes(events: &[Like]) -> usize {
-    Batch::new(events).len()
+    Compacted::new(events).len()
 }
 
 /// See [`rows_of_likes`].
 pub fn rows_of_expectations(events: &[ExpectationWrite]) -> usize {
-    Batch::new(events).len()
+    Compacted::new(events).len()
 }
 
 /// Makes a test of every part of the suite. `migrated` and `empty` are async functions that return a

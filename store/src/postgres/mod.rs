@@ -36,7 +36,7 @@ use crate::dialect::{Blame, Dialect, Lookup, Place, Statements};
 use crate::ground::Ground;
 use crate::migrations::{self, MIGRATIONS_TABLE};
 use crate::transaction;
-use crate::{Apply, ApplyError, BoxFuture, Config, MigrateError, MigrationReport, OpenError, Outcome};
+use crate::{Apply, ApplyError, ApplyOutcome, BoxFuture, Config, MigrateError, MigrationReport, OpenError};
 
 /// Version, name and SQL of every migration.
 pub(crate) const MIGRATIONS: &[(i64, &str, &str)] = &[
@@ -168,7 +168,7 @@ impl<E: Statements<PgConnection> + Lookup<PgConnection>> Apply<E> for PostgresSt
         &'a self,
         events: &'a [E],
         now: Timestamp,
-    ) -> BoxFuture<'a, Result<Vec<Outcome>, ApplyError>> {
+    ) -> BoxFuture<'a, Result<Vec<ApplyOutcome>, ApplyError>> {
         Box::pin(transaction::apply((&self.batches, &self.ground), self.apply_timeout, events, now))
     }
 }

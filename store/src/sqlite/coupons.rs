@@ -7,7 +7,7 @@ use sqlx::sqlite::{SqliteConnection, SqliteRow};
 use sqlx::{Error, Row};
 
 use super::{event_id, json, place};
-use crate::Outcome;
+use crate::ApplyOutcome;
 use crate::coupon::{Before, Decisions, Terms, decide};
 use crate::dialect::Statements;
 
@@ -42,7 +42,7 @@ impl Statements<SqliteConnection> for CouponIssue {
         connection: &mut SqliteConnection,
         events: &[Self],
         now: Timestamp,
-    ) -> Result<Vec<Outcome>, Error> {
+    ) -> Result<Vec<ApplyOutcome>, Error> {
         let decisions = decide(events, before(connection, events).await?);
         if !decisions.decided.is_empty() {
             write(connection, &decisions, now).await?;
