@@ -138,10 +138,10 @@ impl Reader<'_> {
                         self.file.macros.insert(third);
                     }
                 }
-                "fn" | "struct" | "enum" | "trait" | "type" | "const" | "static" if is_name(&next) => {
-                    if self.depth == 0 {
-                        self.file.items.insert(next);
-                    }
+                "fn" | "struct" | "enum" | "trait" | "type" | "const" | "static"
+                    if self.depth == 0 && is_name(&next) =>
+                {
+                    self.file.items.insert(next);
                 }
                 word if is_name(word) => self.name(),
                 _ => {}
