@@ -216,7 +216,7 @@ fn serve() -> SocketAddr {
     http.listen = SocketAddr::from(([127, 0, 0, 1], 0));
     let mut store: floodgate_store::Config = table["store"].clone().try_into().unwrap();
     // never read: writes do not touch the database
-    store.url = "sqlite:///dev/null".to_owned();
+    store.url = "sqlite:///dev/null".into();
     let store = floodgate_store::open(&store).unwrap();
     let (clock, chance) = (Arc::new(SystemClock), Arc::new(SystemChance));
     let metrics = Metrics::new().unwrap();

@@ -43,7 +43,7 @@ pub(crate) struct Settings {
     pub(crate) log: LogConfig,
     pub(crate) shutdown: ShutdownConfig,
     pub(crate) runtime: RuntimeConfig,
-    /// What it was read from, for printing.
+    /// What it was read from, for printing: secrets are masked.
     table: Table,
 }
 
@@ -145,7 +145,7 @@ impl Settings {
         let (lag, log) = (all.section("lag").read(problems), all.section("log").read(problems));
         let (shutdown, runtime) =
             (all.section("shutdown").read(problems), all.section("runtime").read(problems));
-        let (topics, consumers) = (topics?, consumers?);
+        let (topics, consumers, store): (_, _, floodgate_store::Config) = (topics?, consumers?, store?);
         let around = Surroundings { topics: &topics, drain_ms: consumers.drain_ms };
         let strategy = Arc::new(floodgate_buffer::configure(&all, &around, problems)?);
         Some(Self {
@@ -153,14 +153,14 @@ impl Settings {
             admin: admin?,
             strategy,
             topics,
-            store: store?,
             consumers,
             coupon: coupon?,
             lag: lag?,
             log: log?,
             shutdown: shutdown?,
             runtime: runtime?,
-            table,
+            table: masked(table, &store),
+            store,
         })
     }
 
@@ -223,13 +223,16 @@ impl Settings {
 
     /// The effective configuration as TOML, secrets masked.
     pub(crate) fn masked(&self) -> Result<String, Exit> {
-        let mut table = self.table.clone();
-        if let Some(Value::Table(store)) = table.get_mut("store") {
-            store.insert("url".to_owned(), Value::String(self.store.masked_url()));
-        }
-        floodgate_buffer::mask(&mut table);
-        toml::to_string(&table).map_err(Exit::failed)
+        toml::to_string(&self.table).map_err(Exit::failed)
     }
+}
+
+fn masked(mut table: Table, store: &floodgate_store::Config) -> Table {
+    if let Some(Value::Table(section)) = table.get_mut("store") {
+        section.insert("url".to_owned(), Value::String(store.masked_url()));
+    }
+    floodgate_buffer::mask(&mut table);
+    table
 }
 
 /// One problem as it is, several as a list.
@@ -343,7 +346,7 @@ mod tests {
         let settings = settings.unwrap_or_else(|error| unreachable!("{error}"));
         assert_eq!(settings.http.listen.port(), 1);
         assert_eq!(settings.topics.partitions, 24);
-        assert_eq!(settings.store.url, "sqlite://floodgate.db");
+        assert_eq!(settings.store.masked_url(), "sqlite://floodgate.db");
     }
 
     /// What clients and operators were told, and what holds without a configuration.
@@ -361,7 +364,7 @@ mod tests {
         assert_eq!((http.clock_ahead_max_ms, http.cache_ms), (300_000, 1000));
         assert_eq!((topics.partitions, topics.prefix.as_str()), (10, ""));
         assert_eq!(coupon.partition_key, CouponKey::Coupon);
-        assert_eq!(settings.store.url, "sqlite://floodgate.db");
+        assert_eq!(settings.store.masked_url(), "sqlite://floodgate.db");
         assert_eq!(settings.consumers.instances, 0);
     }
 

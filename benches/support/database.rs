@@ -5,7 +5,7 @@ use floodgate_store::Config;
 /// The default waits, and so many connections.
 pub fn config(url: String, max_connections: u32) -> Config {
     Config {
-        url,
+        url: url.into(),
         max_connections,
         connect_timeout_ms: 5000,
         statement_timeout_ms: 15_000,

@@ -15,7 +15,7 @@ use std::time::Instant;
 
 use floodgate_buffer::{Batch, Partition};
 use floodgate_schemas::{Event, Timestamp};
-use floodgate_store::{ApplyError, Outcome};
+use floodgate_store::{ApplyError, ApplyOutcome};
 
 use crate::backoff::Backoff;
 use crate::dead_letter::DeadLetter;
@@ -182,7 +182,7 @@ impl<E: Event> Pipeline<E> {
         }
     }
 
-    fn count(&self, events: &[E], outcomes: &[Outcome], began: Instant) {
+    fn count(&self, events: &[E], outcomes: &[ApplyOutcome], began: Instant) {
         self.metrics.applied(events, outcomes, began.elapsed().as_secs_f64(), Timestamp::now());
     }
 }

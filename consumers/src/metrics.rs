@@ -6,7 +6,7 @@ use std::sync::{Mutex, PoisonError};
 use floodgate_buffer::{Incident, Partition};
 use floodgate_observe::Metrics;
 use floodgate_schemas::{Event, EventType, Timestamp};
-use floodgate_store::Outcome;
+use floodgate_store::ApplyOutcome;
 use prometheus::{Histogram, IntCounter, IntCounterVec, IntGaugeVec};
 
 pub(crate) struct PipelineMetrics {
@@ -47,14 +47,20 @@ impl PipelineMetrics {
     }
 
     /// A transaction committed at `now`.
-    pub(crate) fn applied<E: Event>(&self, events: &[E], outcomes: &[Outcome], seconds: f64, now: Timestamp) {
+    pub(crate) fn applied<E: Event>(
+        &self,
+        events: &[E],
+        outcomes: &[ApplyOutcome],
+        seconds: f64,
+        now: Timestamp,
+    ) {
         self.batch_events.observe(events.len() as f64);
         self.apply_seconds.observe(seconds);
         for event in events {
             self.accept_to_apply_seconds.observe(now.seconds_since(event.accepted_at()).max(0.0));
         }
         // few outcomes, many events: one look-up per outcome
-        for outcome in Outcome::ALL {
+        for outcome in ApplyOutcome::ALL {
             let count = outcomes.iter().filter(|found| **found == outcome).count();
             if count > 0 {
                 self.applied.with_label_values(&[self.of.name(), outcome.name()]).inc_by(count as u64);

@@ -14,7 +14,7 @@ use floodgate_observe::Metrics;
 use floodgate_schemas::codec::encode;
 use floodgate_schemas::examples::like;
 use floodgate_schemas::{Event, EventType, Like, LikeAction, Timestamp};
-use floodgate_store::{Apply, ApplyError, Outcome};
+use floodgate_store::{Apply, ApplyError, ApplyOutcome};
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
@@ -40,7 +40,7 @@ impl Apply<Like> for Database {
         &'a self,
         events: &'a [Like],
         _: Timestamp,
-    ) -> floodgate_store::BoxFuture<'a, Result<Vec<Outcome>, ApplyError>> {
+    ) -> floodgate_store::BoxFuture<'a, Result<Vec<ApplyOutcome>, ApplyError>> {
         Box::pin(async move {
             assert!(!self.has_bug.swap(false, Ordering::Relaxed), "planted");
             if let Some(error) = self.planned.lock().pop_front() {
@@ -53,7 +53,7 @@ impl Apply<Like> for Database {
             }
             self.transactions.lock().push(events.len());
             self.applied.lock().extend(events.iter().map(|event| event.liker_account_id.to_string()));
-            Ok(vec![Outcome::Applied; events.len()])
+            Ok(vec![ApplyOutcome::Applied; events.len()])
         })
     }
 }

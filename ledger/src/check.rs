@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use floodgate_buffer::{GroupLag, Log, Offset, Partition, PartitionLag, Received, Strategy, Topic};
 use floodgate_schemas::{Event, EventType};
-use floodgate_store::{Apply, Audit, Difference, Repair, Standing, Store};
+use floodgate_store::{Apply, Audit, Difference, EventStatus, Repair, Store};
 use tokio::sync::mpsc;
 
 use crate::class::{Class, Tally};
@@ -203,31 +203,31 @@ impl<'a> Work<'a> {
     where
         dyn Store: Audit<E>,
     {
-        let standings = self.check.store.standing(&decoded.events).await?;
+        let statuses = self.check.store.statuses(&decoded.events).await?;
         // looked at afterwards: a row that has moved on to another event is not compared
         let differences = match self.check.values {
             true => self.check.store.differences(&decoded.events).await?,
             false => Vec::new(),
         };
         let mut differences = &differences[..];
-        for (place, (event, standing)) in decoded.events.iter().zip(standings).enumerate() {
+        for (place, (event, status)) in decoded.events.iter().zip(statuses).enumerate() {
             let own = differences.iter().take_while(|difference| difference.event == place).count();
             let (own, others) = differences.split_at(own);
             differences = others;
             if let Some(record) = decoded.records.get(place).and_then(|number| decoded.batch.get(*number)) {
-                let class = self.class(&record, standing, own);
+                let class = self.class(&record, status, own);
                 let note = class.is_named().then(|| Note::of(&record, own).to_bytes());
                 self.run.push(event.event_id(), class, record.origin.offset.0, note.as_deref());
             }
         }
         for record in decoded.unreadable.iter().filter_map(|number| decoded.batch.get(*number)) {
-            let class = self.class(&record, Standing::Absent, &[]);
+            let class = self.class(&record, EventStatus::Absent, &[]);
             self.progress.unreadable.count(class);
             let note = || Note::of(&record, &[]).to_bytes();
             self.findings.add(class, || Finding::new(record.origin.offset.0, None, Some(note())));
         }
         for record in decoded.unknown.iter().filter_map(|number| decoded.batch.get(*number)) {
-            match self.class(&record, Standing::Absent, &[]) {
+            match self.class(&record, EventStatus::Absent, &[]) {
                 // a newer build may have applied it: who cannot read it cannot tell
                 Class::Missing | Class::Unknown | Class::Unread => self.progress.unknown_schema += 1,
                 class => self.progress.unreadable.count(class),
@@ -244,9 +244,9 @@ impl<'a> Work<'a> {
         Ok(())
     }
 
-    fn class(&self, record: &Received<'_>, standing: Standing, differences: &[Difference]) -> Class {
+    fn class(&self, record: &Received<'_>, status: EventStatus, differences: &[Difference]) -> Class {
         let letter = || self.check.letters.letter_of(self.of, record);
-        match Class::of(standing, record.origin.offset, self.bounds.committed, letter) {
+        match Class::of(status, record.origin.offset, self.bounds.committed, letter) {
             Class::Current | Class::Superseded | Class::Decided if !differences.is_empty() => {
                 Class::Differing
             }

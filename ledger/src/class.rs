@@ -1,7 +1,7 @@
 //! What can have become of a record, and counts of it.
 
 use floodgate_buffer::Offset;
-use floodgate_store::Standing;
+use floodgate_store::EventStatus;
 use serde::{Deserialize, Serialize};
 
 /// What became of one copy of an event. The order decides where copies of one event differ: what was applied with
@@ -47,16 +47,16 @@ impl Class {
 
     /// Of a record at `offset`, whose event stands in the database as said, if it is one at all.
     pub(crate) fn of(
-        standing: Standing,
+        status: EventStatus,
         offset: Offset,
         committed: Option<Offset>,
         letter: impl FnOnce() -> Letter,
     ) -> Self {
-        match standing {
-            Standing::Current => return Class::Current,
-            Standing::Superseded => return Class::Superseded,
-            Standing::Decided => return Class::Decided,
-            Standing::Absent => {}
+        match status {
+            EventStatus::Current => return Class::Current,
+            EventStatus::Superseded => return Class::Superseded,
+            EventStatus::Decided => return Class::Decided,
+            EventStatus::Absent => {}
         }
         match letter() {
             Letter::There => Class::DeadLettered,
@@ -155,7 +155,7 @@ mod tests {
     #[test]
     fn what_is_not_in_the_database_is_dead_lettered_in_flight_or_missing() {
         let class = |offset, committed: Option<i64>, letter| {
-            Class::of(Standing::Absent, Offset(offset), committed.map(Offset), || letter)
+            Class::of(EventStatus::Absent, Offset(offset), committed.map(Offset), || letter)
         };
         assert_eq!(class(4, Some(5), Letter::None), Class::Missing);
         assert_eq!(class(4, Some(5), Letter::Expired), Class::Unknown);
@@ -168,7 +168,7 @@ mod tests {
             assert_eq!(class(4, committed, Letter::There), Class::DeadLettered);
         }
         // what the database holds is done, whatever else is true of it
-        let decided = Class::of(Standing::Decided, Offset(9), Some(Offset(5)), || Letter::There);
+        let decided = Class::of(EventStatus::Decided, Offset(9), Some(Offset(5)), || Letter::There);
         assert_eq!(decided, Class::Decided);
     }
 

@@ -14,7 +14,7 @@ use floodgate_buffer::{
 };
 use floodgate_schemas::codec::decode;
 use floodgate_schemas::{CouponIssue, Event, EventType, ExpectationWrite, Like, Timestamp};
-use floodgate_store::{Apply, ApplyError, Audit, Outcome, Repair, Standing, Store};
+use floodgate_store::{Apply, ApplyError, ApplyOutcome, Audit, EventStatus, Repair, Store};
 
 use crate::read::CHUNK_EVENTS;
 use crate::reapplied::{Reapplied, SET, Wanted};
@@ -70,11 +70,11 @@ impl<'a> Mender<'a> {
             }
         }
         if [
-            Outcome::Issued,
-            Outcome::AlreadyIssued,
-            Outcome::NotOpen,
-            Outcome::SoldOut,
-            Outcome::UnknownCoupon,
+            ApplyOutcome::Issued,
+            ApplyOutcome::AlreadyIssued,
+            ApplyOutcome::NotOpen,
+            ApplyOutcome::SoldOut,
+            ApplyOutcome::UnknownCoupon,
         ]
         .iter()
         .any(|outcome| done.outcomes.contains_key(outcome.name()))
@@ -241,7 +241,7 @@ impl<'a> Mender<'a> {
         for (place, outcome) in outcomes.into_iter().enumerate() {
             // a bad row is among those that are left
             let Some(outcome) = outcome else { continue };
-            if outcome == Outcome::Applied && E::TYPE == EventType::Like {
+            if outcome == ApplyOutcome::Applied && E::TYPE == EventType::Like {
                 to_recount.push(found.events[place].clone());
             }
             match differing.binary_search(&place).is_ok() {
@@ -258,7 +258,7 @@ impl<'a> Mender<'a> {
         // who is not set any more was overtaken by a newer event between two looks
         let mut done = self.done();
         done.count(SET, set);
-        done.count(Outcome::Superseded.name(), (to_repair.len() as u64).saturating_sub(set));
+        done.count(ApplyOutcome::Superseded.name(), (to_repair.len() as u64).saturating_sub(set));
         Ok(())
     }
 
@@ -276,13 +276,13 @@ impl<'a> Mender<'a> {
     where
         dyn Store: Audit<E>,
     {
-        let standings = self.store.standing(&found.events).await?;
+        let statuses = self.store.statuses(&found.events).await?;
         let differing = self.differing(found).await?;
-        for (place, standing) in standings.into_iter().enumerate() {
+        for (place, status) in statuses.into_iter().enumerate() {
             let offset = found.offsets[place];
-            let outcome = match standing {
-                Standing::Absent if E::TYPE == EventType::Coupon => "wouldDecide",
-                Standing::Absent => "wouldApply",
+            let outcome = match status {
+                EventStatus::Absent if E::TYPE == EventType::Coupon => "wouldDecide",
+                EventStatus::Absent => "wouldApply",
                 _ if differing.binary_search(&place).is_ok() => match Wanted::has(to_set, offset) {
                     true => "wouldSet",
                     false => {
@@ -290,9 +290,9 @@ impl<'a> Mender<'a> {
                         continue;
                     }
                 },
-                Standing::Current => "current",
-                Standing::Superseded => "superseded",
-                Standing::Decided => "decided",
+                EventStatus::Current => "current",
+                EventStatus::Superseded => "superseded",
+                EventStatus::Decided => "decided",
             };
             self.done().count(outcome, 1);
         }
@@ -315,7 +315,7 @@ impl<'a> Mender<'a> {
         &self,
         partition: Partition,
         found: &Found<E>,
-    ) -> Result<Vec<Option<Outcome>>, VerifyError>
+    ) -> Result<Vec<Option<ApplyOutcome>>, VerifyError>
     where
         dyn Store: Apply<E>,
     {
@@ -337,8 +337,8 @@ impl<'a> Mender<'a> {
 /// why the database does not take it.
 async fn in_parts<E>(
     events: &[E],
-    mut apply: impl AsyncFnMut(&[E]) -> Result<Vec<Outcome>, ApplyError>,
-) -> Result<Vec<Result<Outcome, String>>, ApplyError> {
+    mut apply: impl AsyncFnMut(&[E]) -> Result<Vec<ApplyOutcome>, ApplyError>,
+) -> Result<Vec<Result<ApplyOutcome, String>>, ApplyError> {
     let mut outcomes = Vec::with_capacity(events.len());
     // a stack of what is still to be applied, the earliest on top
     let mut parts = vec![events];

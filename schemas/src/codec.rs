@@ -15,42 +15,12 @@
 
 use std::fmt;
 
+pub use crate::schema::Codec;
+use crate::schema::{HEADER_BYTES, MARKER};
 use crate::{CouponIssue, Event, EventType, ExpectationWrite, InvalidDatum, Like};
 
-const MARKER: [u8; 2] = [0xc3, 0x01];
-const HEADER_BYTES: usize = 10;
 /// What the Confluent wire format begins with; the number of a schema in a registry follows, in four bytes.
 const CONFLUENT_MAGIC: u8 = 0;
-
-/// Reads what follows the header from the front of the bytes.
-pub(crate) type Read<E> = fn(&mut &[u8]) -> Result<E, InvalidDatum>;
-
-/// A schema that events were written with, by what their bytes begin with, and who reads what follows.
-pub(crate) struct Written<E> {
-    header: [u8; HEADER_BYTES],
-    read: Read<E>,
-}
-
-impl<E> Written<E> {
-    /// `fingerprint` is the CRC-64-AVRO of the schema's canonical form, which tests compute from the `.avsc`.
-    pub(crate) const fn under(fingerprint: u64, read: Read<E>) -> Self {
-        let [a, b, c, d, e, f, g, h] = fingerprint.to_le_bytes();
-        Self { header: [MARKER[0], MARKER[1], a, b, c, d, e, f, g, h], read }
-    }
-}
-
-/// All schemas of one event type.
-pub struct Codec<E: 'static> {
-    /// Of the newest, which writes.
-    header: [u8; HEADER_BYTES],
-    schemas: &'static [Written<E>],
-}
-
-impl<E> fmt::Debug for Codec<E> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Codec").field("header", &self.header).finish_non_exhaustive()
-    }
-}
 
 /// A schema that this build does not know, as the bytes name it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -108,17 +78,6 @@ impl DecodeError {
             DecodeError::UnknownSchema(name) => Some(*name),
             _ => None,
         }
-    }
-}
-
-impl<E> Codec<E> {
-    /// From the schemas that events were ever published with, the newest first. Without any the build fails.
-    pub(crate) const fn of(schemas: &'static [Written<E>]) -> Self {
-        Self { header: schemas[0].header, schemas }
-    }
-
-    fn knows(&self, header: &[u8; HEADER_BYTES]) -> bool {
-        self.schemas.iter().any(|schema| schema.header == *header)
     }
 }
 

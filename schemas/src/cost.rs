@@ -3,6 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use crate::datum::{Datum, InvalidDatum, read_bytes, write_bytes};
+
 /// An amount between 0.00 and 999999999999999999.99, held as whole hundredths; never a float.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Cost(u128);
@@ -96,6 +98,32 @@ fn leading_digits(text: &[u8]) -> (u64, usize, &[u8]) {
         count += 1;
     }
     (number, count, &text[count..])
+}
+
+/// Bytes with logical type decimal: the unscaled value, two's complement, big-endian, as few bytes as keep the sign.
+impl Datum for Cost {
+    fn write(&self, out: &mut Vec<u8>) {
+        let bytes = self.as_hundredths().to_be_bytes();
+        let zeros = bytes.iter().take_while(|byte| **byte == 0).count().min(bytes.len() - 1);
+        // a leading one bit would read as a negative number: keep one zero byte before it
+        let start = if bytes[zeros] >= 0x80 { zeros - 1 } else { zeros };
+        write_bytes(&bytes[start..], out);
+    }
+
+    fn read(from: &mut &[u8]) -> Result<Self, InvalidDatum> {
+        let bytes = read_bytes(from)?;
+        let Some(first) = bytes.first() else {
+            return Err(InvalidDatum::new("a cost without bytes"));
+        };
+        if *first >= 0x80 {
+            return Err(InvalidDatum::new("a cost is negative"));
+        }
+        // what is too large for the type is too large for a cost
+        let fold = |sum: u128, byte: &u8| sum.checked_mul(256).map(|sum| sum + u128::from(*byte));
+        let hundredths = bytes.iter().try_fold(0, fold);
+        let cost = hundredths.and_then(|hundredths| Cost::from_hundredths(hundredths).ok());
+        cost.ok_or_else(|| InvalidDatum::new("a cost exceeds 999999999999999999.99"))
+    }
 }
 
 impl fmt::Display for Cost {

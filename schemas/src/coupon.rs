@@ -2,24 +2,12 @@
 
 use std::hash::Hasher;
 
-use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::codec::{Codec, Written};
 use crate::datum::{Datum, record};
-use crate::event::KEY_SEPARATOR;
-use crate::{Accept, CouponId, Event, EventId, EventType, Fields, Invalid, Keying, Timestamp, UserId};
-
-/// By what coupon issues are partitioned, hence what "first" means.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum CouponKey {
-    /// By coupon: all requests for it stand in one line, strictly first come, first served.
-    #[default]
-    Coupon,
-    /// By user: one coupon spreads over all partitions; the order holds within each.
-    User,
-}
+use crate::key::{CouponKey, KEY_SEPARATOR, Keying};
+use crate::schema::{Codec, Schema};
+use crate::{Accept, CouponId, Event, EventId, EventType, Fields, Invalid, Timestamp, UserId};
 
 /// A request for one coupon. Its [`event_id`](Self::event_id) is the request's id, under which the
 /// decision is kept; the first decision on an id is final.
@@ -72,7 +60,7 @@ impl Event for CouponIssue {
     fn codec() -> &'static Codec<Self> {
         // avro/coupon_issue.avsc
         static CODEC: Codec<CouponIssue> =
-            Codec::of(&[Written::under(0x7dfd_53cc_a5cf_a60c, CouponIssue::read)]);
+            Codec::of(&[Schema::new(0x7dfd_53cc_a5cf_a60c, CouponIssue::read)]);
         &CODEC
     }
 

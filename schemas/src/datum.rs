@@ -1,13 +1,9 @@
 //! Avro's binary encoding, as far as our schemas use it: a record is its fields one after the other, without names, so
 //! that the order of a struct's fields is the order in its schema.
 //!
-//! Numbers are zigzag varints; text and bytes carry their length. Every value checks itself when it is read. Written by
-//! hand because it is on every event's way twice: the library's serde writer takes five times as many instructions.
-//! Tests compare it with the library, value by value and byte by byte.
-
-use uuid::Uuid;
-
-use crate::{CharacterId, Cost, EventId, Timestamp};
+//! Numbers are zigzag varints; text and bytes carry their length. Every value checks itself when it is read, in the file of
+//! its type. Written by hand because it is on every event's way twice: the library's serde writer takes five times as many
+//! instructions. Tests compare it with the library, value by value and byte by byte.
 
 /// The bytes are not what the schema says, or hold a value that the field may not take.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -99,71 +95,10 @@ pub(crate) fn read_text<'a>(from: &mut &'a [u8]) -> Result<&'a str, InvalidDatum
     std::str::from_utf8(read_bytes(from)?).map_err(|_| InvalidDatum::new("a text is not UTF-8"))
 }
 
-/// A string with logical type uuid.
-impl Datum for EventId {
-    fn write(&self, out: &mut Vec<u8>) {
-        let mut text = [0; uuid::fmt::Hyphenated::LENGTH];
-        write_bytes(self.as_uuid().hyphenated().encode_lower(&mut text).as_bytes(), out);
-    }
-
-    fn read(from: &mut &[u8]) -> Result<Self, InvalidDatum> {
-        let uuid = Uuid::try_parse_ascii(read_bytes(from)?);
-        uuid.map(EventId::from).map_err(|error| InvalidDatum::new(format!("an id is no UUID: {error}")))
-    }
-}
-
-/// A long with logical type timestamp-micros.
-impl Datum for Timestamp {
-    fn write(&self, out: &mut Vec<u8>) {
-        self.as_micros().write(out);
-    }
-
-    fn read(from: &mut &[u8]) -> Result<Self, InvalidDatum> {
-        let time = Timestamp::from_micros(i64::read(from)?);
-        time.map_err(|error| InvalidDatum::new(format!("a time {error}")))
-    }
-}
-
-impl Datum for CharacterId {
-    fn write(&self, out: &mut Vec<u8>) {
-        self.get().write(out);
-    }
-
-    fn read(from: &mut &[u8]) -> Result<Self, InvalidDatum> {
-        let id = CharacterId::try_from(i64::read(from)?);
-        id.map_err(|error| InvalidDatum::new(format!("a character's id {error}")))
-    }
-}
-
-/// Bytes with logical type decimal: the unscaled value, two's complement, big-endian, as few bytes as keep the sign.
-impl Datum for Cost {
-    fn write(&self, out: &mut Vec<u8>) {
-        let bytes = self.as_hundredths().to_be_bytes();
-        let zeros = bytes.iter().take_while(|byte| **byte == 0).count().min(bytes.len() - 1);
-        // a leading one bit would read as a negative number: keep one zero byte before it
-        let start = if bytes[zeros] >= 0x80 { zeros - 1 } else { zeros };
-        write_bytes(&bytes[start..], out);
-    }
-
-    fn read(from: &mut &[u8]) -> Result<Self, InvalidDatum> {
-        let bytes = read_bytes(from)?;
-        let Some(first) = bytes.first() else {
-            return Err(InvalidDatum::new("a cost without bytes"));
-        };
-        if *first >= 0x80 {
-            return Err(InvalidDatum::new("a cost is negative"));
-        }
-        // what is too large for the type is too large for a cost
-        let fold = |sum: u128, byte: &u8| sum.checked_mul(256).map(|sum| sum + u128::from(*byte));
-        let hundredths = bytes.iter().try_fold(0, fold);
-        let cost = hundredths.and_then(|hundredths| Cost::from_hundredths(hundredths).ok());
-        cost.ok_or_else(|| InvalidDatum::new("a cost exceeds 999999999999999999.99"))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Cost;
 
     fn bytes_of(datum: &impl Datum) -> Vec<u8> {
         let mut bytes = Vec::new();

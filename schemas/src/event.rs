@@ -6,12 +6,10 @@ use std::hash::Hasher;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::codec::Codec;
-use crate::datum::Datum;
-use crate::{CouponKey, Timestamp};
-
-/// Separates the parts of a composed key. Ids hold no control characters, so no two keys collide.
-pub(crate) const KEY_SEPARATOR: char = '\u{1f}';
+use crate::Timestamp;
+use crate::datum::{Datum, InvalidDatum, read_bytes, write_bytes};
+use crate::key::{KEY_SEPARATOR, Keying};
+use crate::schema::Codec;
 
 /// One write that a client asked for.
 pub trait Event: Datum + Clone + fmt::Debug + Send + Sync + 'static {
@@ -35,13 +33,6 @@ pub trait Event: Datum + Clone + fmt::Debug + Send + Sync + 'static {
 
     /// Writes the partition key: events with the same key keep their order.
     fn write_partition_key(&self, keying: Keying, key: &mut String);
-}
-
-/// The configured choices that partition keys depend on.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Keying {
-    /// By what coupon issues are partitioned.
-    pub coupon: CouponKey,
 }
 
 /// The types of events.
@@ -128,6 +119,19 @@ impl EventId {
     /// The id as a UUID.
     pub const fn as_uuid(self) -> Uuid {
         self.0
+    }
+}
+
+/// A string with logical type uuid.
+impl Datum for EventId {
+    fn write(&self, out: &mut Vec<u8>) {
+        let mut text = [0; uuid::fmt::Hyphenated::LENGTH];
+        write_bytes(self.as_uuid().hyphenated().encode_lower(&mut text).as_bytes(), out);
+    }
+
+    fn read(from: &mut &[u8]) -> Result<Self, InvalidDatum> {
+        let uuid = Uuid::try_parse_ascii(read_bytes(from)?);
+        uuid.map(EventId::from).map_err(|error| InvalidDatum::new(format!("an id is no UUID: {error}")))
     }
 }
 

@@ -6,10 +6,10 @@ use std::hash::{Hash, Hasher};
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::codec::{Codec, Written};
 use crate::datum::{Datum, InvalidDatum, record};
-use crate::event::KEY_SEPARATOR;
-use crate::{Accept, CharacterId, Cost, Event, EventId, EventType, Fields, Invalid, Keying, Timestamp};
+use crate::key::{KEY_SEPARATOR, Keying};
+use crate::schema::{Codec, Schema};
+use crate::{Accept, CharacterId, Cost, Event, EventId, EventType, Fields, Invalid, Timestamp};
 
 /// One of a character's presets: 1, 2 or 3.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -170,7 +170,7 @@ impl Event for ExpectationWrite {
     fn codec() -> &'static Codec<Self> {
         // avro/expectation_write.avsc
         static CODEC: Codec<ExpectationWrite> =
-            Codec::of(&[Written::under(0x4470_620c_8a00_bc6f, ExpectationWrite::read)]);
+            Codec::of(&[Schema::new(0x4470_620c_8a00_bc6f, ExpectationWrite::read)]);
         &CODEC
     }
 

@@ -144,6 +144,18 @@ impl From<CharacterId> for i64 {
     }
 }
 
+/// A long.
+impl Datum for CharacterId {
+    fn write(&self, out: &mut Vec<u8>) {
+        self.get().write(out);
+    }
+
+    fn read(from: &mut &[u8]) -> Result<Self, InvalidDatum> {
+        let id = CharacterId::try_from(i64::read(from)?);
+        id.map_err(|error| InvalidDatum::new(format!("a character's id {error}")))
+    }
+}
+
 impl fmt::Display for CharacterId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(&self.0, f)

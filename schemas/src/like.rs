@@ -4,11 +4,11 @@ use std::hash::{Hash, Hasher};
 
 use serde_json::{Value, json};
 
-use crate::codec::{Codec, Written};
 use crate::datum::{Datum, InvalidDatum, record};
-use crate::event::KEY_SEPARATOR;
+use crate::key::{KEY_SEPARATOR, Keying};
+use crate::schema::{Codec, Schema};
 use crate::{
-    Accept, Event, EventId, EventIdSource, EventType, Fields, Invalid, InvalidKind, Keying, LikerAccountId,
+    Accept, Event, EventId, EventIdSource, EventType, Fields, Invalid, InvalidKind, LikerAccountId,
     TargetOcid, Timestamp,
 };
 
@@ -164,7 +164,7 @@ impl Event for Like {
 
     fn codec() -> &'static Codec<Self> {
         // avro/like.avsc
-        static CODEC: Codec<Like> = Codec::of(&[Written::under(0x517a_6105_3d17_3e47, Like::read)]);
+        static CODEC: Codec<Like> = Codec::of(&[Schema::new(0x517a_6105_3d17_3e47, Like::read)]);
         &CODEC
     }
 

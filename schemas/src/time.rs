@@ -7,6 +7,8 @@ use jiff::SignedDuration;
 use jiff::civil::DateTime;
 use serde::Serialize;
 
+use crate::datum::{Datum, InvalidDatum};
+
 /// Microseconds since 1970-01-01T00:00:00Z, between the years 1 and 9999 in UTC (what RFC 3339 can write and
 /// every supported database can hold).
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -89,6 +91,18 @@ impl From<Timestamp> for i64 {
     }
 }
 
+/// A long with logical type timestamp-micros.
+impl Datum for Timestamp {
+    fn write(&self, out: &mut Vec<u8>) {
+        self.as_micros().write(out);
+    }
+
+    fn read(from: &mut &[u8]) -> Result<Self, InvalidDatum> {
+        let time = Timestamp::from_micros(i64::read(from)?);
+        time.map_err(|error| InvalidDatum::new(format!("a time {error}")))
+    }
+}
+
 /// 1970-01-01T00:00:00, from which microseconds are counted.
 const EPOCH: DateTime = DateTime::constant(1970, 1, 1, 0, 0, 0, 0);
 
@@ -98,13 +112,13 @@ impl FromStr for Timestamp {
     /// Reads RFC 3339: date, `T`, time with seconds, offset; letters in either case, `-00:00` as UTC. Of the fraction
     /// the first six digits count: finer ones are cut off.
     fn from_str(text: &str) -> Result<Self, InvalidTime> {
-        let written = Written::read(text.as_bytes()).ok_or(InvalidTime::NotRfc3339)?;
+        let written = Rfc3339::read(text.as_bytes()).ok_or(InvalidTime::NotRfc3339)?;
         Self::from_micros(written.micros()?)
     }
 }
 
 /// What an RFC 3339 text says, number by number.
-struct Written {
+struct Rfc3339 {
     year: i16,
     /// Month, day, hour, minute, second.
     parts: [i8; 5],
@@ -114,7 +128,7 @@ struct Written {
     offset: [i8; 2],
 }
 
-impl Written {
+impl Rfc3339 {
     /// Reads the shape. Whether the numbers are any day's or clock's is seen later.
     fn read(text: &[u8]) -> Option<Self> {
         let two = |at: usize| match text.get(at..at + 2)? {

@@ -11,7 +11,7 @@ use crate::{ApplyError, BoxFuture, ReadError};
 
 /// Where one event stands, seen from the rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Standing {
+pub enum EventStatus {
     /// Its row carries it.
     Current,
     /// Its row carries a greater pair of version or time and event id.
@@ -22,13 +22,13 @@ pub enum Standing {
     Absent,
 }
 
-impl Standing {
+impl EventStatus {
     /// Of an event of the rank `asked`, whose row carries the rank `standing`.
     pub(crate) fn of<R: Ord>(standing: &R, asked: &R) -> Self {
         match standing.cmp(asked) {
-            Ordering::Equal => Standing::Current,
-            Ordering::Greater => Standing::Superseded,
-            Ordering::Less => Standing::Absent,
+            Ordering::Equal => EventStatus::Current,
+            Ordering::Greater => EventStatus::Superseded,
+            Ordering::Less => EventStatus::Absent,
         }
     }
 }
@@ -37,14 +37,14 @@ impl Standing {
 pub trait Audit<E: Event>: Send + Sync {
     /// Where each of the events stands, in their order. An event is looked up as it is: what its batch may yet
     /// do is no part of the answer. Ends within `connect_timeout_ms + statement_timeout_ms`.
-    fn standing<'a>(&'a self, events: &'a [E]) -> BoxFuture<'a, Result<Vec<Standing>, ReadError>>;
+    fn statuses<'a>(&'a self, events: &'a [E]) -> BoxFuture<'a, Result<Vec<EventStatus>, ReadError>>;
 
     /// Where rows that carry these very events, or decisions on them, say something else than the events, in the order
     /// of events and columns. Events that another one stands for, or nothing, are not compared. Ends like
-    /// [`Audit::standing`].
+    /// [`Audit::statuses`].
     fn differences<'a>(&'a self, events: &'a [E]) -> BoxFuture<'a, Result<Vec<Difference>, ReadError>>;
 
-    /// Whether any event of this type has left a row, whoever wrote it. Ends like [`Audit::standing`].
+    /// Whether any event of this type has left a row, whoever wrote it. Ends like [`Audit::statuses`].
     fn has_rows(&self) -> BoxFuture<'_, Result<bool, ReadError>>;
 }
 

@@ -3,15 +3,18 @@
 use std::fmt;
 use std::time::Duration;
 
+use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
+use url::{Url, form_urlencoded};
 
 /// The `[store]` section of the configuration. Every key is required: the defaults stand in the
 /// configuration file that is compiled into the binary.
-#[derive(Clone, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
-    /// Which database: `sqlite://path` or `postgres://user:password@host:port/database?sslmode=…`.
-    pub url: String,
+    /// Which database: `sqlite://path` or `postgres://user:password@host:port/database?sslmode=…`. Only who connects reads
+    /// it; for people there is [`Config::masked_url`].
+    pub url: SecretString,
     /// How many connections this process opens at most, at least 2. Batches and requests have their own, so
     /// that neither starves the other. PostgreSQL: a quarter (at least one) serves requests, the rest applies
     /// batches. SQLite: one writes, the rest reads.
@@ -46,7 +49,7 @@ impl OpenError {
 impl Config {
     /// The URL with `***` in place of the password.
     pub fn masked_url(&self) -> String {
-        mask(&self.url)
+        mask(self.url.expose_secret())
     }
 
     /// Checks what can be checked without the database, except the URL.
@@ -110,30 +113,44 @@ impl fmt::Debug for Config {
     }
 }
 
-/// Hides passwords. A password that someone forgot to percent-encode may hold `@`, `/` or `?`; so all up to
-/// the last `@` is taken for it, at the price of hiding too much now and then.
+/// Hides passwords. A password that someone forgot to percent-encode may hold `@`, `/` or `?`, so that a parser would take
+/// its end for a place; so all up to the last `@` is taken for it, at the price of hiding too much now and then. What is no
+/// URL then is not shown.
 fn mask(url: &str) -> String {
     let Some((scheme, rest)) = url.split_once("://") else {
         return "***".to_owned();
     };
-    let rest = match rest.rsplit_once('@') {
-        Some((credentials, place)) => match credentials.split_once(':') {
-            Some((user, _)) => format!("{user}:***@{place}"),
-            None => rest.to_owned(),
-        },
-        None => rest.to_owned(),
+    if !rest.contains(['@', ':', '?', '#']) {
+        // nothing but a name, which may be a file's that no URL could have
+        return url.to_owned();
+    }
+    let credentials = rest.rsplit_once('@').and_then(|(credentials, place)| {
+        credentials.split_once(':').map(|(user, password)| (user, password, place))
+    });
+    let without_password = match credentials {
+        // of two passwords the last `@` may stand within the second
+        Some((_, password, _)) if password.split('?').skip(1).any(is_secret) => None,
+        Some((user, _, place)) => Url::parse(&format!("{scheme}://{user}:***@{place}")).ok(),
+        None => Url::parse(url).ok(),
     };
-    let Some((place, query)) = rest.split_once('?') else {
-        return format!("{scheme}://{rest}");
+    let Some(mut shown) = without_password else {
+        return format!("{scheme}://***");
     };
-    let parameters: Vec<String> = query
-        .split('&')
-        .map(|parameter| match parameter.split_once('=') {
-            Some((name, _)) if name.to_ascii_lowercase().contains("pass") => format!("{name}=***"),
-            _ => parameter.to_owned(),
-        })
-        .collect();
-    format!("{scheme}://{place}?{}", parameters.join("&"))
+    let query = shown.query().map(|query| query.split('&').map(mask_parameter).collect::<Vec<_>>().join("&"));
+    shown.set_query(query.as_deref());
+    shown.into()
+}
+
+/// One parameter of a query, without its value where its name, however it is encoded, promises a secret.
+fn mask_parameter(parameter: &str) -> String {
+    match (parameter.split_once('='), form_urlencoded::parse(parameter.as_bytes()).next()) {
+        (Some((name, _)), Some((plain, _))) if is_secret(&plain) => format!("{name}=***"),
+        _ => parameter.to_owned(),
+    }
+}
+
+fn is_secret(name: &str) -> bool {
+    name.to_ascii_lowercase().contains("pass")
 }
 
 #[cfg(test)]
@@ -142,7 +159,7 @@ mod tests {
 
     fn config() -> Config {
         Config {
-            url: "postgres://ann:secret@db/floodgate".to_owned(),
+            url: "postgres://ann:secret@db/floodgate".into(),
             max_connections: 8,
             connect_timeout_ms: 2_000,
             statement_timeout_ms: 10_000,
@@ -183,6 +200,27 @@ mod tests {
         assert_eq!(key(|c| c.lock_timeout_ms = u64::MAX), Err("lock_timeout_ms"));
         assert_eq!(key(|c| c.lock_timeout_ms = 10_001), Err("statement_timeout_ms"));
         assert_eq!(key(|c| c.apply_timeout_ms = 9_999), Err("apply_timeout_ms"));
+    }
+
+    /// A file's name is no URL; what cannot be read as one may hold a password anywhere.
+    #[test]
+    fn what_is_no_url_shows_no_more_than_it_must() {
+        for (url, masked) in [
+            ("sqlite:///data/my file.db", "sqlite:///data/my file.db"),
+            ("sqlite:///data/../floodgate.db", "sqlite:///data/../floodgate.db"),
+            ("postgres://ann:se/cret@db/x", "postgres://ann:***@db/x"),
+            ("postgres://ann:123/4@db/x", "postgres://ann:***@db/x"),
+            ("postgres://ann:s#e@db/x", "postgres://ann:***@db/x"),
+            ("postgres://ann:secret", "postgres://***"),
+            ("postgres://ann:one@db/x?password=two@three", "postgres://***"),
+            ("postgres://ann@db/x?password=two@three&a=b", "postgres://ann@db/x?password=***&a=b"),
+            ("postgres://ann@db/x?p%61ssword=secret", "postgres://ann@db/x?p%61ssword=***"),
+            ("postgres://ann@[::1]:5432/x", "postgres://ann@[::1]:5432/x"),
+            ("postgres://ann:secret@d b/x", "postgres://***"),
+        ] {
+            assert_eq!(mask(url), masked);
+        }
+        assert!(!format!("{:?}", config().url).contains("secret"));
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::collections::{HashMap, HashSet};
 
 use floodgate_schemas::{CouponIssue, EventId, Timestamp};
 
-use crate::{DecisionStatus, Outcome};
+use crate::{ApplyOutcome, DecisionStatus};
 
 /// The row of a locked coupon.
 #[derive(Debug, Clone)]
@@ -55,7 +55,7 @@ pub(crate) struct Decisions<'a> {
     /// Coupons of which some were issued, with how many now are; sorted by coupon.
     pub(crate) issued: Vec<(&'a str, i32)>,
     /// One per event, in order.
-    pub(crate) outcomes: Vec<Outcome>,
+    pub(crate) outcomes: Vec<ApplyOutcome>,
 }
 
 impl<'a> Decisions<'a> {
@@ -73,7 +73,7 @@ pub(crate) fn decide<'a>(requests: &'a [CouponIssue], mut before: Before<'a>) ->
         .iter()
         .map(|request| {
             if !before.decided.insert(request.event_id) {
-                return Outcome::Duplicate;
+                return ApplyOutcome::Duplicate;
             }
             let (status, rank) = decide_one(request, &mut before);
             if let Some(rank) = rank {
@@ -109,13 +109,13 @@ fn decide_one<'a>(request: &'a CouponIssue, before: &mut Before<'a>) -> (Decisio
     (DecisionStatus::Issued, Some(coupon.issued))
 }
 
-fn outcome(status: DecisionStatus) -> Outcome {
+fn outcome(status: DecisionStatus) -> ApplyOutcome {
     match status {
-        DecisionStatus::Issued => Outcome::Issued,
-        DecisionStatus::SoldOut => Outcome::SoldOut,
-        DecisionStatus::Duplicate => Outcome::AlreadyIssued,
-        DecisionStatus::NotOpen => Outcome::NotOpen,
-        DecisionStatus::UnknownCoupon => Outcome::UnknownCoupon,
+        DecisionStatus::Issued => ApplyOutcome::Issued,
+        DecisionStatus::SoldOut => ApplyOutcome::SoldOut,
+        DecisionStatus::Duplicate => ApplyOutcome::AlreadyIssued,
+        DecisionStatus::NotOpen => ApplyOutcome::NotOpen,
+        DecisionStatus::UnknownCoupon => ApplyOutcome::UnknownCoupon,
     }
 }
 
@@ -138,7 +138,7 @@ mod tests {
     fn ranks_go_on_from_what_is_issued_and_stop_at_the_stock() {
         let requests = [1, 2, 3].map(|n| coupon_issue(n, "c", &format!("u{n}")));
         let decisions = decide(&requests, one_coupon(terms(5, 3)));
-        assert_eq!(decisions.outcomes, [Outcome::Issued, Outcome::Issued, Outcome::SoldOut]);
+        assert_eq!(decisions.outcomes, [ApplyOutcome::Issued, ApplyOutcome::Issued, ApplyOutcome::SoldOut]);
         assert_eq!(decisions.grants().map(|(_, rank)| rank).collect::<Vec<_>>(), [4, 5]);
         assert_eq!(decisions.issued, [("c", 5)]);
     }
@@ -149,7 +149,10 @@ mod tests {
         let mut before = one_coupon(terms(5, 0));
         before.decided.insert(event_id(1));
         let decisions = decide(&requests, before);
-        assert_eq!(decisions.outcomes, [Outcome::Duplicate, Outcome::Issued, Outcome::Duplicate]);
+        assert_eq!(
+            decisions.outcomes,
+            [ApplyOutcome::Duplicate, ApplyOutcome::Issued, ApplyOutcome::Duplicate]
+        );
         assert_eq!(decisions.decided.len(), 1);
     }
 
@@ -165,7 +168,10 @@ mod tests {
             coupon_issue(3, "c", "other"),
         ];
         let decisions = decide(&requests, before);
-        assert_eq!(decisions.outcomes, [Outcome::UnknownCoupon, Outcome::AlreadyIssued, Outcome::NotOpen]);
+        assert_eq!(
+            decisions.outcomes,
+            [ApplyOutcome::UnknownCoupon, ApplyOutcome::AlreadyIssued, ApplyOutcome::NotOpen]
+        );
     }
 
     #[test]

@@ -19,11 +19,9 @@ use std::collections::HashMap;
 
 use floodgate_schemas::Event;
 use parking_lot::Mutex;
-use sqlx::Error;
 
-use crate::connections::FileId;
-use crate::transaction::{Failure, Lookup};
-use crate::{Outcome, Standing};
+use crate::dialect::{Failure, Lookup, Place};
+use crate::{ApplyOutcome, EventStatus};
 
 /// How many of the last events are looked for.
 const REMEMBERED: usize = 8;
@@ -31,25 +29,6 @@ const REMEMBERED: usize = 8;
 /// What the operator can do.
 const HELP: &str = "nothing is applied to it. Bring back the former one and consumers go on; or restart them, which takes \
                     this one, and see with `floodgate verify` what it lacks";
-
-/// Where a connection leads.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Place {
-    /// The database's name for itself; `None` if it lost it.
-    pub(crate) identity: Option<String>,
-    /// Differs where the same identity may have other rows.
-    pub(crate) make: String,
-}
-
-impl Place {
-    /// The same, in a database that is a file.
-    pub(crate) fn of_file(self, file: Option<FileId>) -> Self {
-        match file {
-            None => self,
-            Some(file) => Self { make: format!("{} {file:?}", self.make), ..self },
-        }
-    }
-}
 
 /// What a process knows of its database.
 #[derive(Default)]
@@ -107,8 +86,8 @@ impl Ground {
         let Some(events) = self.last_elsewhere::<E>(place).filter(|events| !events.is_empty()) else {
             return Ok(());
         };
-        let standings = E::look_up(connection, &events).await?;
-        if standings.iter().all(|standing| *standing == Standing::Absent) {
+        let statuses = E::look_up(connection, &events).await?;
+        if statuses.iter().all(|status| *status == EventStatus::Absent) {
             let event = events.first().map(|event| event.event_id().to_string()).unwrap_or_default();
             return Err(Failure::Moved(format!(
                 "the database lacks what was applied to it last (such as the {} event {event}): it is an older copy, or was \
@@ -127,8 +106,9 @@ impl Ground {
     }
 
     /// These events were applied there.
-    pub(crate) fn applied<E: Event>(&self, events: &[E], outcomes: &[Outcome], place: Place) {
-        let had_effect = |outcome: &Outcome| !matches!(outcome, Outcome::Superseded | Outcome::Duplicate);
+    pub(crate) fn applied<E: Event>(&self, events: &[E], outcomes: &[ApplyOutcome], place: Place) {
+        let had_effect =
+            |outcome: &ApplyOutcome| !matches!(outcome, ApplyOutcome::Superseded | ApplyOutcome::Duplicate);
         let effective = events.iter().zip(outcomes).rev().filter(|(_, outcome)| had_effect(outcome));
         let effective: Vec<E> = effective.map(|(event, _)| event.clone()).take(REMEMBERED).collect();
         let mut last = self.last.lock();
@@ -137,12 +117,6 @@ impl Ground {
             Some(last) if effective.is_empty() => last.make = place.make,
             _ => drop(last.insert(TypeId::of::<E>(), Last { make: place.make, events: Box::new(effective) })),
         }
-    }
-}
-
-impl From<Error> for Failure {
-    fn from(error: Error) -> Self {
-        Self::Database(error)
     }
 }
 

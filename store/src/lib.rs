@@ -24,19 +24,22 @@
 //!
 //! # Where things are
 //!
-//! The rules (who wins in a batch, what a coupon request gets) are plain functions in `batch` and `coupon`,
+//! The rules (who wins in a batch, what a coupon request gets) are plain functions in `compaction` and `coupon`,
 //! shared by all databases. `connections` and `transaction` run a batch under deadlines, `ground` notices when the database
-//! is another one than before. Each database has a folder with its SQL, what makes it unfit (`site`), and a table of whose
-//! fault its errors are (`blame`). [`open()`] holds the single match on the configured URL; adding a database is a folder
-//! and a line there. The suite that each must pass is in `contract`.
+//! is another one than before, `dialect` says what they need of each. Each database has a folder with its SQL, what makes it unfit (`site`), and a table of whose
+//! fault its errors are (`blame`). [`open()`] holds the table of databases by the schemes of their URLs; adding one is a
+//! folder and a line there. The suite that each must pass is in `contract`.
 
 mod audit;
-mod batch;
+mod call;
+mod compaction;
 mod config;
 mod connections;
 #[cfg(feature = "contract")]
 pub mod contract;
 mod coupon;
+mod database;
+mod dialect;
 mod ground;
 mod like;
 mod migrations;
@@ -49,7 +52,8 @@ mod sqlite;
 mod store;
 mod transaction;
 
-pub use audit::{Audit, Difference, Discrepancies, Discrepancy, Recount, Repair, Standing};
+pub use audit::{Audit, Difference, Discrepancies, Discrepancy, EventStatus, Recount, Repair};
+pub use call::{ApplyError, BoxFuture, ReadError};
 pub use config::{Config, OpenError};
 pub use migrations::{MigrateError, MigrationReport, SchemaState};
 pub use open::{migrate, open};
@@ -57,4 +61,4 @@ pub use reset::{Reset, RowKey, RowRank};
 pub use rows::{
     Coupon, CouponCreated, Decision, DecisionStatus, ExpectationRow, InvalidStock, NewCoupon, Stock,
 };
-pub use store::{Apply, ApplyError, BoxFuture, Outcome, ReadError, Reads, Site, Store};
+pub use store::{Apply, ApplyOutcome, Reads, Site, Store};

@@ -3,15 +3,20 @@
 use std::sync::Arc;
 
 use floodgate_schemas::EventType;
+use secrecy::ExposeSecret;
 
-use crate::postgres::PostgresStore;
-use crate::sqlite::SqliteStore;
-use crate::{BoxFuture, Config, MigrateError, MigrationReport, OpenError, Store};
+use crate::database::{Kind, Opened};
+use crate::{Config, MigrateError, MigrationReport, OpenError, Store, postgres, sqlite};
 
-/// A database that can also bring its schema up to date.
-pub(crate) trait Database: Store {
-    fn migrate(&self) -> BoxFuture<'_, Result<MigrationReport, MigrateError>>;
-}
+/// All databases that there are.
+const DATABASES: &[Kind] = &[
+    Kind { schemes: &["sqlite"], example: "sqlite://floodgate.db", open: sqlite::open },
+    Kind {
+        schemes: &["postgres", "postgresql"],
+        example: "postgres://user:password@host:5432/database",
+        open: postgres::open,
+    },
+];
 
 /// The database the configuration names. Touches neither network nor disk: the database may be away.
 ///
@@ -37,19 +42,29 @@ pub async fn migrate(config: &Config) -> Result<MigrationReport, MigrateError> {
     database.migrate().await
 }
 
-fn database(config: &Config) -> Result<Arc<dyn Database>, OpenError> {
+fn database(config: &Config) -> Opened {
     config.check()?;
-    let Some((scheme, place)) = config.url.split_once("://") else {
-        return Err(OpenError::new("url", "must begin with sqlite:// or postgres://"));
+    let Some((scheme, place)) = config.url.expose_secret().split_once("://") else {
+        let reason = format!("must begin with {}, as in {}", schemes(" or "), examples());
+        return Err(OpenError::new("url", reason));
     };
-    Ok(match scheme {
-        "sqlite" => Arc::new(SqliteStore::new(place, config)?),
-        "postgres" | "postgresql" => Arc::new(PostgresStore::new(config)?),
-        other => {
-            let reason = format!("has the unknown scheme `{other}`; known are sqlite:// and postgres://");
-            return Err(OpenError::new("url", reason));
-        }
-    })
+    let Some(kind) = DATABASES.iter().find(|kind| kind.schemes.contains(&scheme)) else {
+        let known = schemes(" and ");
+        let reason = format!("has the unknown scheme `{scheme}`; known are {known}, as in {}", examples());
+        return Err(OpenError::new("url", reason));
+    };
+    (kind.open)(place, config)
+}
+
+/// What URLs may begin with.
+fn schemes(between: &str) -> String {
+    let schemes = DATABASES.iter().filter_map(|kind| kind.schemes.first());
+    schemes.map(|scheme| format!("{scheme}://")).collect::<Vec<_>>().join(between)
+}
+
+/// What URLs look like.
+fn examples() -> String {
+    DATABASES.iter().map(|kind| kind.example).collect::<Vec<_>>().join(" or ")
 }
 
 #[cfg(test)]
@@ -58,7 +73,7 @@ mod tests {
 
     fn opened(url: &str) -> Result<(), String> {
         let config = Config {
-            url: url.to_owned(),
+            url: url.into(),
             max_connections: 4,
             connect_timeout_ms: 1_000,
             statement_timeout_ms: 1_000,
@@ -73,6 +88,17 @@ mod tests {
         assert_eq!(opened("postgres://ann:secret@127.0.0.1:1/none"), Ok(()));
         assert_eq!(opened("postgresql://127.0.0.1:1/none?sslmode=disable"), Ok(()));
         assert_eq!(opened("sqlite:///no/such/folder/floodgate.db"), Ok(()));
+    }
+
+    #[test]
+    fn a_scheme_leads_to_one_database() {
+        let mut schemes: Vec<_> = DATABASES.iter().flat_map(|kind| kind.schemes).collect();
+        schemes.sort();
+        schemes.dedup();
+        assert_eq!(schemes.len(), DATABASES.iter().map(|kind| kind.schemes.len()).sum::<usize>());
+        for kind in DATABASES {
+            assert_eq!(opened(kind.example), Ok(()), "{}", kind.example);
+        }
     }
 
     #[test]

@@ -1,8 +1,5 @@
 //! What a database does for the rest of the program.
 
-use std::future::Future;
-use std::pin::Pin;
-
 use floodgate_schemas::{
     CharacterId, CouponId, CouponIssue, Event, EventId, EventType, ExpectationWrite, Like, LikerAccountId,
     TargetOcid, Timestamp,
@@ -10,11 +7,9 @@ use floodgate_schemas::{
 
 use crate::SchemaState;
 use crate::audit::{Audit, Recount, Repair};
+use crate::call::{ApplyError, BoxFuture, ReadError};
 use crate::reset::Reset;
 use crate::rows::{Coupon, CouponCreated, Decision, ExpectationRow, NewCoupon};
-
-/// A boxed future: one allocation per batch or request, which lets the traits be object-safe.
-pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 /// A database: takes batches, answers reads, shows a checker what it holds, and is set right.
 pub trait Store:
@@ -53,7 +48,7 @@ impl<S> Store for S where
 
 /// What became of one event of a batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Outcome {
+pub enum ApplyOutcome {
     /// Its effect is now in the database.
     Applied,
     /// A newer event stands on its row, or in the same batch.
@@ -72,17 +67,17 @@ pub enum Outcome {
     UnknownCoupon,
 }
 
-impl Outcome {
+impl ApplyOutcome {
     /// Every outcome.
-    pub const ALL: [Outcome; 8] = [
-        Outcome::Applied,
-        Outcome::Superseded,
-        Outcome::Duplicate,
-        Outcome::Issued,
-        Outcome::AlreadyIssued,
-        Outcome::NotOpen,
-        Outcome::SoldOut,
-        Outcome::UnknownCoupon,
+    pub const ALL: [ApplyOutcome; 8] = [
+        ApplyOutcome::Applied,
+        ApplyOutcome::Superseded,
+        ApplyOutcome::Duplicate,
+        ApplyOutcome::Issued,
+        ApplyOutcome::AlreadyIssued,
+        ApplyOutcome::NotOpen,
+        ApplyOutcome::SoldOut,
+        ApplyOutcome::UnknownCoupon,
     ];
 
     /// The word for it in metrics and reports. Decisions on coupons are told as clients see them, in capitals:
@@ -90,14 +85,14 @@ impl Outcome {
     /// before.
     pub const fn name(self) -> &'static str {
         match self {
-            Outcome::Applied => "applied",
-            Outcome::Superseded => "superseded",
-            Outcome::Duplicate => "duplicate",
-            Outcome::Issued => "ISSUED",
-            Outcome::AlreadyIssued => "DUPLICATE",
-            Outcome::NotOpen => "NOT_OPEN",
-            Outcome::SoldOut => "SOLD_OUT",
-            Outcome::UnknownCoupon => "UNKNOWN_COUPON",
+            ApplyOutcome::Applied => "applied",
+            ApplyOutcome::Superseded => "superseded",
+            ApplyOutcome::Duplicate => "duplicate",
+            ApplyOutcome::Issued => "ISSUED",
+            ApplyOutcome::AlreadyIssued => "DUPLICATE",
+            ApplyOutcome::NotOpen => "NOT_OPEN",
+            ApplyOutcome::SoldOut => "SOLD_OUT",
+            ApplyOutcome::UnknownCoupon => "UNKNOWN_COUPON",
         }
     }
 }
@@ -112,23 +107,7 @@ pub trait Apply<E: Event>: Send + Sync {
         &'a self,
         events: &'a [E],
         now: Timestamp,
-    ) -> BoxFuture<'a, Result<Vec<Outcome>, ApplyError>>;
-}
-
-/// Why a batch was not applied. Nothing of it is in the database, unless `Retry` says otherwise.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum ApplyError {
-    /// Try the same batch again later: the database is away, busy, refuses, is not the one it was, or the outcome of the
-    /// commit is unknown (a repeat is harmless). Everything not known to be the data's fault is here.
-    #[error("{0}")]
-    Retry(String),
-    /// The database did not get the batch done in the time it had: try again, in smaller parts.
-    #[error("{0}")]
-    TooSlow(String),
-    /// At least one event holds a value that no database with our tables will ever take. Applying the events one by one
-    /// tells which.
-    #[error("{0}")]
-    BadRow(String),
+    ) -> BoxFuture<'a, Result<Vec<ApplyOutcome>, ApplyError>>;
 }
 
 /// Answers the GET routes, creates coupons and looks at the schema. Every call ends within
@@ -170,19 +149,4 @@ pub trait Site: Send + Sync {
     /// Whether another database stands where the one was that this process first met: a sentence about it. Meeting one
     /// for the first time, it is remembered.
     fn moved(&self) -> BoxFuture<'_, Result<Option<String>, ReadError>>;
-}
-
-/// Why a read, or the creation of a coupon, has no answer.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum ReadError {
-    /// The database is away, busy or refuses; the same call may succeed later. Nothing was written.
-    #[error("{0}")]
-    Unavailable(String),
-    /// The database was asked and did not answer. A coupon may have been created all the same; creating it
-    /// again is harmless.
-    #[error("{0}")]
-    Unanswered(String),
-    /// What the database holds is no value of ours: someone else wrote to the tables.
-    #[error("{0}")]
-    Unreadable(String),
 }

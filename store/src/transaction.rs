@@ -1,59 +1,18 @@
 //! Runs one batch as one transaction, or one read, within its deadline, and sorts what went wrong by what
 //! the caller can do about it.
 
-use std::future::Future;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use floodgate_schemas::{Event, Timestamp};
-use sqlx::error::DatabaseError;
-use sqlx::{Connection, Error, SqlSafeStr};
+use floodgate_schemas::Timestamp;
+use sqlx::{Error, SqlSafeStr};
 use tokio::time::timeout;
 
-use crate::audit::{Valued, differences};
+use crate::audit::differences;
 use crate::connections::Connections;
-use crate::ground::{Ground, Place};
-use crate::{ApplyError, Difference, Outcome, ReadError, Standing};
-
-/// What differs between databases in beginning a transaction and in reading errors.
-pub(crate) trait Dialect: Connection {
-    /// Begins a transaction that writes.
-    const BEGIN: &'static str;
-
-    /// Whose fault an error is.
-    fn blame(error: &dyn DatabaseError) -> Blame;
-
-    /// Where the connection leads.
-    fn place(&mut self) -> impl Future<Output = Result<Place, Error>> + Send;
-}
-
-/// Why a transaction did not happen.
-pub(crate) enum Failure {
-    /// The database says so, or does not answer.
-    Database(Error),
-    /// It is not the one that is known: a sentence about it.
-    Moved(String),
-}
-
-/// Whose fault an error is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Blame {
-    /// A value that no database with our tables will ever take.
-    Row,
-    /// It took too long, which may be for its size. With what helps.
-    Slowness(&'static str),
-    /// Anything else: it may pass. With what helps, where that is known.
-    Elsewhere(Option<&'static str>),
-}
-
-/// The statements that apply a batch of one type, in a transaction that is already open.
-pub(crate) trait Statements<C>: Event {
-    fn run(
-        connection: &mut C,
-        events: &[Self],
-        now: Timestamp,
-    ) -> impl Future<Output = Result<Vec<Outcome>, Error>> + Send;
-}
+use crate::dialect::{Blame, Dialect, Failure, Lookup, Place, Repairs, Statements};
+use crate::ground::Ground;
+use crate::{ApplyError, ApplyOutcome, Difference, EventStatus, ReadError};
 
 /// Applies a batch: all of it, or nothing.
 pub(crate) async fn apply<C: Dialect, E: Statements<C> + Lookup<C>>(
@@ -61,7 +20,7 @@ pub(crate) async fn apply<C: Dialect, E: Statements<C> + Lookup<C>>(
     within: Duration,
     events: &[E],
     now: Timestamp,
-) -> Result<Vec<Outcome>, ApplyError> {
+) -> Result<Vec<ApplyOutcome>, ApplyError> {
     if events.is_empty() {
         return Ok(Vec::new());
     }
@@ -72,15 +31,6 @@ pub(crate) async fn apply<C: Dialect, E: Statements<C> + Lookup<C>>(
     let (outcomes, place) = write(connections, within, work).await?;
     ground.applied(events, &outcomes, place);
     Ok(outcomes)
-}
-
-/// The statements that set the values of rows that carry these very events.
-pub(crate) trait Repairs<C>: Event {
-    fn repair(
-        connection: &mut C,
-        events: &[Self],
-        now: Timestamp,
-    ) -> impl Future<Output = Result<u64, Error>> + Send;
 }
 
 /// Sets rows right: all of them, or none.
@@ -179,30 +129,12 @@ async fn transaction<C: Dialect, T>(
 const FILE_MOVED: &str = "the database's file was renamed, removed or replaced: nothing more is applied to the one that is \
                           still open";
 
-/// Finds where events of one type stand, and what their rows say.
-pub(crate) trait Lookup<C>: Valued {
-    /// Answers with one row, that says whether the type has any.
-    const HAS_ROWS: &'static str;
-
-    fn look_up(
-        connection: &mut C,
-        events: &[Self],
-    ) -> impl Future<Output = Result<Vec<Standing>, Error>> + Send;
-
-    /// The texts of [`Valued::values`] on rows that carry one of these very events, by its place; at least of those
-    /// that differ.
-    fn look_closer(
-        connection: &mut C,
-        events: &[Self],
-    ) -> impl Future<Output = Result<Vec<(usize, Vec<String>)>, Error>> + Send;
-}
-
 /// Where each of the events stands.
 pub(crate) async fn look_up<C: Dialect, E: Lookup<C>>(
     connections: &Connections<C>,
     within: Duration,
     events: &[E],
-) -> Result<Vec<Standing>, ReadError> {
+) -> Result<Vec<EventStatus>, ReadError> {
     if events.is_empty() {
         return Ok(Vec::new());
     }

@@ -7,6 +7,7 @@ use std::sync::{Arc, OnceLock};
 use floodgate_store::contract::Subject;
 use floodgate_store::{BoxFuture, Config, Store, migrate, open};
 use floodgate_testkit::{Postgres, PostgresOptions};
+use secrecy::ExposeSecret;
 
 /// The server that the tests of this file share; each has a database of its own.
 fn server() -> &'static Postgres {
@@ -29,14 +30,14 @@ impl Subject for Database {
     }
 
     fn sql<'a>(&'a self, sql: &'a str) -> BoxFuture<'a, Option<i64>> {
-        let answer = server().psql(&self.config.url, sql).unwrap();
+        let answer = server().psql(self.config.url.expose_secret(), sql).unwrap();
         Box::pin(async move { answer.lines().next().and_then(|line| line.parse().ok()) })
     }
 }
 
 async fn empty() -> Database {
     let config = Config {
-        url: server().create_database().unwrap(),
+        url: server().create_database().unwrap().into(),
         max_connections: 6,
         connect_timeout_ms: 5_000,
         statement_timeout_ms: 10_000,

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use floodgate_schemas::examples::{at, coupon_issue, like};
 use floodgate_schemas::{EventType, Like, LikeAction, TargetOcid};
 use floodgate_store::{
-    Apply, ApplyError, Config, MigrateError, Outcome, ReadError, SchemaState, Store, migrate, open,
+    Apply, ApplyError, ApplyOutcome, Config, MigrateError, ReadError, SchemaState, Store, migrate, open,
 };
 use floodgate_testkit::{Postgres, PostgresOptions};
 use sqlx::{AssertSqlSafe, Connection, PgConnection, raw_sql};
@@ -22,7 +22,7 @@ fn server() -> &'static Postgres {
 /// Short timeouts. One connection applies, one serves requests.
 fn config(url: String) -> Config {
     Config {
-        url,
+        url: url.into(),
         max_connections: 2,
         connect_timeout_ms: 1_000,
         statement_timeout_ms: 1_000,
@@ -42,7 +42,7 @@ fn two_likes() -> [Like; 2] {
     [1, 2].map(|n| like(n, "t", &format!("l{n}"), LikeAction::Like, 0))
 }
 
-async fn apply(store: &Arc<dyn Store>) -> Result<Vec<Outcome>, ApplyError> {
+async fn apply(store: &Arc<dyn Store>) -> Result<Vec<ApplyOutcome>, ApplyError> {
     let likes: &dyn Apply<Like> = store.as_ref();
     likes.apply(&two_likes(), at(0)).await
 }
@@ -58,7 +58,7 @@ fn rows(url: &str) -> String {
 }
 
 #[track_caller]
-fn assert_retry(result: &Result<Vec<Outcome>, ApplyError>, reason: &str) {
+fn assert_retry(result: &Result<Vec<ApplyOutcome>, ApplyError>, reason: &str) {
     match result {
         Err(ApplyError::Retry(text)) if text.contains(reason) => {}
         other => panic!("not a retry for `{reason}`: {other:?}"),
@@ -66,14 +66,14 @@ fn assert_retry(result: &Result<Vec<Outcome>, ApplyError>, reason: &str) {
 }
 
 #[track_caller]
-fn assert_too_slow(result: &Result<Vec<Outcome>, ApplyError>, reason: &str) {
+fn assert_too_slow(result: &Result<Vec<ApplyOutcome>, ApplyError>, reason: &str) {
     match result {
         Err(ApplyError::TooSlow(text)) if text.contains(reason) => {}
         other => panic!("not too slow for `{reason}`: {other:?}"),
     }
 }
 
-const APPLIED: [Outcome; 2] = [Outcome::Applied; 2];
+const APPLIED: [ApplyOutcome; 2] = [ApplyOutcome::Applied; 2];
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_missing_schema_is_named() {
@@ -233,7 +233,7 @@ async fn a_race_for_one_request_is_no_bad_row() {
     waiting_backend(&url).await;
     raw_sql("COMMIT").execute(&mut holder).await.unwrap();
     assert_retry(&applying.await.unwrap(), "another consumer");
-    assert_eq!(store.apply(&[request], at(0)).await, Ok(vec![Outcome::Duplicate]));
+    assert_eq!(store.apply(&[request], at(0)).await, Ok(vec![ApplyOutcome::Duplicate]));
 }
 
 /// A server that is frozen keeps its connections open, accepts new ones, and answers nothing.
@@ -257,7 +257,7 @@ async fn a_mute_server_holds_nobody_beyond_the_deadlines() {
     assert!(start.elapsed() < Duration::from_millis(1_500), "{:?}", start.elapsed());
 
     own.thaw().unwrap();
-    assert_eq!(apply(&store).await.unwrap(), [Outcome::Duplicate; 2]);
+    assert_eq!(apply(&store).await.unwrap(), [ApplyOutcome::Duplicate; 2]);
     assert_eq!(count(&store).await, Ok(2));
 }
 
@@ -270,7 +270,7 @@ async fn a_crash_costs_one_try_and_no_committed_row() {
     own.crash().unwrap();
     assert_retry(&apply(&store).await, "");
     own.start_again().unwrap();
-    assert_eq!(apply(&store).await.unwrap(), [Outcome::Duplicate; 2]);
+    assert_eq!(apply(&store).await.unwrap(), [ApplyOutcome::Duplicate; 2]);
     // its connection lay idle meanwhile: at most one read finds that out
     if count(&store).await.is_err() {
         assert_eq!(count(&store).await, Ok(2));
@@ -461,7 +461,7 @@ async fn another_database_behind_the_same_url_is_noticed() {
             break outcomes;
         }
     };
-    assert_eq!(again, [Outcome::Duplicate; 2]);
+    assert_eq!(again, [ApplyOutcome::Duplicate; 2]);
     assert_eq!(moved().await, None);
     server().psql(&url, "ALTER SCHEMA public RENAME TO gone; CREATE SCHEMA public").unwrap();
     assert!(moved().await.is_some_and(|moved| moved.contains("is gone")));
@@ -475,5 +475,5 @@ async fn another_database_behind_the_same_url_is_noticed() {
             break outcomes;
         }
     };
-    assert_eq!((again, moved().await), (vec![Outcome::Duplicate; 2], None));
+    assert_eq!((again, moved().await), (vec![ApplyOutcome::Duplicate; 2], None));
 }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use floodgate_schemas::examples::{at, like};
 use floodgate_schemas::{Like, LikeAction};
 use floodgate_store::contract::Subject;
-use floodgate_store::{Apply, ApplyError, BoxFuture, Config, Outcome, Store, migrate, open};
+use floodgate_store::{Apply, ApplyError, ApplyOutcome, BoxFuture, Config, Store, migrate, open};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use sqlx::{AssertSqlSafe, Connection, Row};
 use tempfile::TempDir;
@@ -23,7 +23,7 @@ struct Sqlite {
 async fn empty() -> Sqlite {
     let folder = TempDir::new().unwrap();
     let config = Config {
-        url: format!("sqlite://{}/floodgate.db", folder.path().display()),
+        url: format!("sqlite://{}/floodgate.db", folder.path().display()).into(),
         max_connections: 4,
         connect_timeout_ms: 5_000,
         statement_timeout_ms: 10_000,
@@ -81,13 +81,13 @@ fn two_likes() -> [Like; 2] {
     [1, 2].map(|n| like(n, "t", &format!("l{n}"), LikeAction::Like, 0))
 }
 
-async fn apply(store: &Arc<dyn Store>) -> Result<Vec<Outcome>, ApplyError> {
+async fn apply(store: &Arc<dyn Store>) -> Result<Vec<ApplyOutcome>, ApplyError> {
     let likes: &dyn Apply<Like> = store.as_ref();
     likes.apply(&two_likes(), at(0)).await
 }
 
 #[track_caller]
-fn assert_retry(result: &Result<Vec<Outcome>, ApplyError>, reason: &str) {
+fn assert_retry(result: &Result<Vec<ApplyOutcome>, ApplyError>, reason: &str) {
     match result {
         Err(ApplyError::Retry(text)) if text.contains(reason) => {}
         other => panic!("not a retry for `{reason}`: {other:?}"),
@@ -103,8 +103,8 @@ async fn a_missing_file_or_schema_is_named_and_no_file_is_made() {
     std::fs::write(&file, "").unwrap();
     assert_retry(&apply(&sqlite.store).await, "run `floodgate migrate`");
     migrate(&sqlite.config).await.unwrap();
-    assert_eq!(apply(&sqlite.store).await, Ok(vec![Outcome::Applied; 2]));
-    assert_eq!(apply(&sqlite.store).await, Ok(vec![Outcome::Duplicate; 2]));
+    assert_eq!(apply(&sqlite.store).await, Ok(vec![ApplyOutcome::Applied; 2]));
+    assert_eq!(apply(&sqlite.store).await, Ok(vec![ApplyOutcome::Duplicate; 2]));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -119,7 +119,7 @@ async fn a_file_that_is_no_database_is_no_bad_row() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_held_lock_ends_the_batch_in_time_and_reads_go_on() {
     let mut sqlite = migrated().await;
-    assert_eq!(apply(&sqlite.store).await, Ok(vec![Outcome::Applied; 2]));
+    assert_eq!(apply(&sqlite.store).await, Ok(vec![ApplyOutcome::Applied; 2]));
     sqlite.config.lock_timeout_ms = 300;
     sqlite.store = open(&sqlite.config).unwrap();
     let mut holder = sqlite.connect().await;
@@ -132,7 +132,7 @@ async fn a_held_lock_ends_the_batch_in_time_and_reads_go_on() {
     let liked = sqlite.store.liked(&first.target_ocid, &first.liker_account_id).await;
     assert_eq!(liked, Ok(true));
     sqlx::raw_sql("ROLLBACK").execute(&mut holder).await.unwrap();
-    assert_eq!(apply(&sqlite.store).await, Ok(vec![Outcome::Duplicate; 2]));
+    assert_eq!(apply(&sqlite.store).await, Ok(vec![ApplyOutcome::Duplicate; 2]));
 }
 
 /// Two processes on one file take turns.
@@ -215,7 +215,7 @@ fn move_away(sqlite: &Sqlite, from: &str, to: &str) {
     }
 }
 
-async fn apply_more(sqlite: &Sqlite, number: u64) -> Result<Vec<Outcome>, ApplyError> {
+async fn apply_more(sqlite: &Sqlite, number: u64) -> Result<Vec<ApplyOutcome>, ApplyError> {
     let store: &dyn Apply<Like> = sqlite.store.as_ref();
     store.apply(&[like(number, "t", &format!("l{number}"), LikeAction::Like, 0)], at(0)).await
 }
@@ -226,9 +226,9 @@ async fn a_file_that_is_moved_is_not_written_to() {
     let sqlite = migrated().await;
     let copy = sqlite.folder.path().join("copy.db");
     assert_eq!(sqlite.store.moved().await, Ok(None));
-    assert_eq!(apply(&sqlite.store).await, Ok(vec![Outcome::Applied; 2]));
+    assert_eq!(apply(&sqlite.store).await, Ok(vec![ApplyOutcome::Applied; 2]));
     sqlite.sql(&format!("VACUUM INTO '{}'", copy.display())).await;
-    assert_eq!(apply_more(&sqlite, 3).await, Ok(vec![Outcome::Applied]));
+    assert_eq!(apply_more(&sqlite, 3).await, Ok(vec![ApplyOutcome::Applied]));
 
     move_away(&sqlite, "floodgate.db", "gone.db");
     assert_retry(&apply_more(&sqlite, 4).await, "there is no such file");
@@ -247,7 +247,7 @@ async fn a_file_that_is_moved_is_not_written_to() {
 
     move_away(&sqlite, "floodgate.db", "copy.db");
     move_away(&sqlite, "gone.db", "floodgate.db");
-    assert_eq!(apply_more(&sqlite, 4).await, Ok(vec![Outcome::Applied]));
+    assert_eq!(apply_more(&sqlite, 4).await, Ok(vec![ApplyOutcome::Applied]));
     assert_eq!(
         (sqlite.store.moved().await, sqlite.sql("SELECT count(*) FROM likes").await),
         (Ok(None), Some(4))
@@ -281,7 +281,7 @@ async fn a_file_that_is_moved_under_a_batch_has_nothing_reported_as_applied() {
     });
     assert!(matches!(applied, Err(ApplyError::Retry(_))), "{applied:?}");
     move_away(&sqlite, "gone.db", "floodgate.db");
-    assert_eq!(apply(&sqlite.store).await, Ok(vec![Outcome::Applied; 2]));
+    assert_eq!(apply(&sqlite.store).await, Ok(vec![ApplyOutcome::Applied; 2]));
 }
 
 #[tokio::test(flavor = "multi_thread")]

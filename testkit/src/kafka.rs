@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
-use self::java::Java;
+use self::java::{Java, Keep};
 use crate::{Link, Process, Proxy, ScratchDir, ports, process, wait};
 
 /// From start to readiness. Generous, as a busy machine starts three Java processes slowly.
@@ -90,7 +90,7 @@ struct Linked {
 impl Kafka {
     /// Starts a cluster and waits until all brokers answer.
     pub fn start(options: KafkaOptions) -> Result<Kafka> {
-        let java = Java::find(options.quick_jit)?;
+        let java = Java::find(options.quick_jit, rehearse)?;
         let kafka = Kafka::prepare(options, java)?;
         for i in 0..kafka.brokers.len() {
             kafka.launch(i)?;
@@ -375,6 +375,16 @@ impl Drop for Kafka {
             }
         }
     }
+}
+
+/// Starts and stops a broker, only for the archive of classes that its Java leaves behind.
+fn rehearse(java: &Java, keep: Keep<'_>) -> Result<()> {
+    let kafka = Kafka::prepare(KafkaOptions::default(), java.clone())?;
+    let written = kafka.folder().join("classes.jsa");
+    kafka.launch_with(&java.writing(written.clone()), 0)?;
+    kafka.wait_ready(0)?;
+    kafka.stop(0)?;
+    keep(&written)
 }
 
 /// Exchanges an ApiVersions request, the first thing every client sends.

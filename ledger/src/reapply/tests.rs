@@ -13,12 +13,12 @@ async fn a_bad_row_is_singled_out_and_all_others_are_applied_in_order() {
                 return Err(ApplyError::BadRow("bad".to_owned()));
             }
             applied.extend(events.iter().copied());
-            Ok(vec![Outcome::Applied; events.len()])
+            Ok(vec![ApplyOutcome::Applied; events.len()])
         });
         let outcomes = outcomes.await.unwrap();
         assert_eq!(applied, (0..7).filter(|event| *event != bad).collect::<Vec<_>>());
         for (event, outcome) in (0..7).zip(outcomes) {
-            assert_eq!(outcome, if event == bad { Err("bad".to_owned()) } else { Ok(Outcome::Applied) });
+            assert_eq!(outcome, if event == bad { Err("bad".to_owned()) } else { Ok(ApplyOutcome::Applied) });
         }
     }
     // one event that takes too long is nobody's bad row

@@ -41,7 +41,7 @@ impl Bench {
     async fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let config = Config {
-            url: format!("sqlite://{}/bench.db", folder.path().display()),
+            url: format!("sqlite://{}/bench.db", folder.path().display()).into(),
             max_connections: 3,
             connect_timeout_ms: 5_000,
             statement_timeout_ms: 10_000,

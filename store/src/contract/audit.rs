@@ -4,17 +4,17 @@ use floodgate_schemas::LikeAction::{Like as On, Unlike as Off};
 use floodgate_schemas::examples::{at, coupon_issue, event_id, expectation, like};
 use floodgate_schemas::{CouponIssue, Event, ExpectationWrite, Like};
 
-use super::Subject;
 use super::coupons::always_open;
-use crate::Standing::{Absent, Current, Decided, Superseded};
-use crate::{Apply, Audit, Discrepancies, Discrepancy, Repair, Standing, Store};
+use super::subject::Subject;
+use crate::EventStatus::{Absent, Current, Decided, Superseded};
+use crate::{Apply, Audit, Discrepancies, Discrepancy, EventStatus, Repair, Store};
 
-async fn standing<E: Event>(subject: &dyn Subject, events: &[E]) -> Vec<Standing>
+async fn standing<E: Event>(subject: &dyn Subject, events: &[E]) -> Vec<EventStatus>
 where
     dyn Store: Audit<E>,
 {
     let audit: &dyn Store = subject.store().as_ref();
-    audit.standing(events).await.expect("an answer")
+    audit.statuses(events).await.expect("an answer")
 }
 
 async fn apply<E: Event>(subject: &dyn Subject, events: &[E])

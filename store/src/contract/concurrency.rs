@@ -8,8 +8,8 @@ use floodgate_schemas::{CharacterId, CouponIssue, Event, ExpectationWrite, Like}
 
 use super::coupons::{always_open, coupon_id};
 use super::likes::Model;
-use super::{Subject, nothing_contradicts};
-use crate::{Apply, ApplyError, CouponCreated, Outcome, Store};
+use super::subject::{Subject, nothing_contradicts};
+use crate::{Apply, ApplyError, ApplyOutcome, CouponCreated, Store};
 
 /// How many apply at once.
 const APPLIERS: usize = 4;
@@ -17,7 +17,7 @@ const APPLIERS: usize = 4;
 /// What came of all appliers.
 #[derive(Default)]
 struct Sum {
-    outcomes: Vec<Outcome>,
+    outcomes: Vec<ApplyOutcome>,
     /// Why batches had to be tried again.
     retries: Vec<String>,
 }
@@ -128,7 +128,7 @@ fn user(n: u64) -> String {
 
 async fn each_is_decided_once(subject: &dyn Subject, requests: Vec<CouponIssue>) -> Sum {
     let sum = all_apply_all(subject, &requests, 40).await;
-    let decided = sum.outcomes.iter().filter(|outcome| **outcome != Outcome::Duplicate).count();
+    let decided = sum.outcomes.iter().filter(|outcome| **outcome != ApplyOutcome::Duplicate).count();
     assert_eq!(decided, requests.len());
     let ids: Vec<_> = requests.iter().map(|request| request.event_id).collect();
     assert_eq!(subject.store().decisions(&ids).await.expect("an answer").len(), requests.len());

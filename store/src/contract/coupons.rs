@@ -8,8 +8,8 @@ use proptest::prelude::*;
 use tokio::runtime::Handle;
 
 use super::delivery::{Delivery, any_delivery, for_all};
-use super::{Subject, event_number, nothing_contradicts};
-use crate::{Apply, Coupon, CouponCreated, Decision, DecisionStatus, NewCoupon, Outcome, Stock};
+use super::subject::{Subject, event_number, nothing_contradicts};
+use crate::{Apply, ApplyOutcome, Coupon, CouponCreated, Decision, DecisionStatus, NewCoupon, Stock};
 
 /// Coupons and decisions as they ought to be.
 #[derive(Default)]
@@ -20,9 +20,9 @@ struct Model {
 }
 
 impl Model {
-    fn apply(&mut self, request: &CouponIssue, now: Timestamp) -> Outcome {
+    fn apply(&mut self, request: &CouponIssue, now: Timestamp) -> ApplyOutcome {
         if self.decisions.contains_key(&request.event_id) {
-            return Outcome::Duplicate;
+            return ApplyOutcome::Duplicate;
         }
         let (status, rank) = self.decide(request);
         let decision = Decision {
@@ -35,11 +35,11 @@ impl Model {
         };
         self.decisions.insert(request.event_id, decision);
         match status {
-            DecisionStatus::Issued => Outcome::Issued,
-            DecisionStatus::SoldOut => Outcome::SoldOut,
-            DecisionStatus::Duplicate => Outcome::AlreadyIssued,
-            DecisionStatus::NotOpen => Outcome::NotOpen,
-            DecisionStatus::UnknownCoupon => Outcome::UnknownCoupon,
+            DecisionStatus::Issued => ApplyOutcome::Issued,
+            DecisionStatus::SoldOut => ApplyOutcome::SoldOut,
+            DecisionStatus::Duplicate => ApplyOutcome::AlreadyIssued,
+            DecisionStatus::NotOpen => ApplyOutcome::NotOpen,
+            DecisionStatus::UnknownCoupon => ApplyOutcome::UnknownCoupon,
         }
     }
 
@@ -143,7 +143,7 @@ pub async fn creating_twice(subject: &dyn Subject) {
     assert_eq!(store.coupon(&hours.coupon_id).await, Ok(None));
     assert_eq!(store.create_coupon(&hours).await, Ok(CouponCreated::Created));
     let issue = store.apply(&[coupon_issue(1, "summer", "ann")], at(5)).await;
-    assert_eq!(issue, Ok(vec![Outcome::Issued]));
+    assert_eq!(issue, Ok(vec![ApplyOutcome::Issued]));
     // what has been issued does not make it another coupon
     assert_eq!(store.create_coupon(&hours).await, Ok(CouponCreated::SameExists));
     for other in [
@@ -163,11 +163,11 @@ pub async fn the_first_decision_is_final(subject: &dyn Subject) {
     let store = subject.store();
     let requests: &dyn Apply<CouponIssue> = store.as_ref();
     let early = [coupon_issue(1, "late", "ann")];
-    assert_eq!(requests.apply(&early, at(1)).await, Ok(vec![Outcome::UnknownCoupon]));
+    assert_eq!(requests.apply(&early, at(1)).await, Ok(vec![ApplyOutcome::UnknownCoupon]));
     assert_eq!(store.create_coupon(&always_open("late", 1)).await, Ok(CouponCreated::Created));
     let again = [early[0].clone(), coupon_issue(2, "late", "ann"), coupon_issue(3, "late", "bob")];
     let outcomes = requests.apply(&again, at(2)).await;
-    assert_eq!(outcomes, Ok(vec![Outcome::Duplicate, Outcome::Issued, Outcome::SoldOut]));
+    assert_eq!(outcomes, Ok(vec![ApplyOutcome::Duplicate, ApplyOutcome::Issued, ApplyOutcome::SoldOut]));
     let decided = store.decisions(&[event_id(1), event_id(2), event_id(99)]).await.expect("an answer");
     let status = |id| decided.iter().find(|d| d.request_id == event_id(id)).map(|d| (d.status, d.decided_at));
     assert_eq!(status(1), Some((DecisionStatus::UnknownCoupon, at(1))));

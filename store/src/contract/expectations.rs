@@ -8,15 +8,15 @@ use proptest::prelude::*;
 use tokio::runtime::Handle;
 
 use super::delivery::{Delivery, any_delivery, for_all};
-use super::{Subject, event_number};
-use crate::{Apply, ExpectationRow, Outcome};
+use super::subject::{Subject, event_number};
+use crate::{Apply, ApplyOutcome, ExpectationRow};
 
 /// The rows as they ought to be: the event that stands on each, and when it was written.
 #[derive(Default)]
 struct Model(BTreeMap<(i64, u8), (ExpectationWrite, Timestamp)>);
 
 impl Model {
-    fn apply(&mut self, batch: &[ExpectationWrite], now: Timestamp) -> Vec<Outcome> {
+    fn apply(&mut self, batch: &[ExpectationWrite], now: Timestamp) -> Vec<ApplyOutcome> {
         let outcomes = batch.iter().enumerate().map(|(position, event)| {
             let rivals = batch.iter().enumerate().filter(|(_, rival)| rival.row_key() == event.row_key());
             let winner = rivals.max_by_key(|(position, rival)| (rival.rank(), std::cmp::Reverse(*position)));
@@ -24,22 +24,22 @@ impl Model {
             if winner == position {
                 self.apply_one(event, now)
             } else if event_of_winner.event_id == event.event_id {
-                Outcome::Duplicate
+                ApplyOutcome::Duplicate
             } else {
-                Outcome::Superseded
+                ApplyOutcome::Superseded
             }
         });
         outcomes.collect()
     }
 
-    fn apply_one(&mut self, event: &ExpectationWrite, now: Timestamp) -> Outcome {
+    fn apply_one(&mut self, event: &ExpectationWrite, now: Timestamp) -> ApplyOutcome {
         let key = (event.character_id.get(), event.preset_no.get());
         match self.0.get(&key) {
-            Some((standing, _)) if standing.event_id == event.event_id => Outcome::Duplicate,
-            Some((standing, _)) if standing.rank() > event.rank() => Outcome::Superseded,
+            Some((standing, _)) if standing.event_id == event.event_id => ApplyOutcome::Duplicate,
+            Some((standing, _)) if standing.rank() > event.rank() => ApplyOutcome::Superseded,
             _ => {
                 self.0.insert(key, (event.clone(), now));
-                Outcome::Applied
+                ApplyOutcome::Applied
             }
         }
     }
@@ -113,7 +113,7 @@ pub async fn one_row_many_times_in_a_batch(subject: &dyn Subject) {
     let outcomes = store.apply(&events, at(0)).await.expect("a good batch");
     let greatest = events.iter().max_by_key(|event| event.version).expect("an event");
     assert_eq!(rows(subject, 1).await, [row(greatest, at(0))]);
-    assert_eq!(outcomes.iter().filter(|outcome| **outcome == Outcome::Applied).count(), 1);
+    assert_eq!(outcomes.iter().filter(|outcome| **outcome == ApplyOutcome::Applied).count(), 1);
 }
 
 /// Equal versions: the greater event id stands, whichever comes first.
@@ -121,14 +121,14 @@ pub async fn ties_break_by_event_id(subject: &dyn Subject) {
     let store: &dyn Apply<ExpectationWrite> = subject.store().as_ref();
     let apply = async |event: &ExpectationWrite, now| store.apply(std::slice::from_ref(event), now).await;
     let (lesser, greater) = (expectation(1, 1, 1, 5), expectation(2, 1, 1, 5));
-    assert_eq!(apply(&greater, at(0)).await, Ok(vec![Outcome::Applied]));
-    assert_eq!(apply(&lesser, at(1)).await, Ok(vec![Outcome::Superseded]));
-    assert_eq!(apply(&greater, at(2)).await, Ok(vec![Outcome::Duplicate]));
+    assert_eq!(apply(&greater, at(0)).await, Ok(vec![ApplyOutcome::Applied]));
+    assert_eq!(apply(&lesser, at(1)).await, Ok(vec![ApplyOutcome::Superseded]));
+    assert_eq!(apply(&greater, at(2)).await, Ok(vec![ApplyOutcome::Duplicate]));
     assert_eq!(rows(subject, 1).await, [row(&greater, at(0))]);
 
     let (lesser, greater) = (expectation(1, 2, 1, 5), expectation(2, 2, 1, 5));
-    assert_eq!(apply(&lesser, at(0)).await, Ok(vec![Outcome::Applied]));
-    assert_eq!(apply(&greater, at(1)).await, Ok(vec![Outcome::Applied]));
+    assert_eq!(apply(&lesser, at(0)).await, Ok(vec![ApplyOutcome::Applied]));
+    assert_eq!(apply(&greater, at(1)).await, Ok(vec![ApplyOutcome::Applied]));
     assert_eq!(rows(subject, 2).await, [row(&greater, at(1))]);
 }
 
@@ -152,10 +152,10 @@ pub async fn extremes_survive(subject: &dyn Subject) {
         events.push(event);
     }
     let outcomes = subject.store().apply(&events, Timestamp::MAX).await;
-    assert_eq!(outcomes, Ok(vec![Outcome::Applied; events.len()]));
+    assert_eq!(outcomes, Ok(vec![ApplyOutcome::Applied; events.len()]));
     for event in &events {
         assert_eq!(rows(subject, event.character_id.get()).await, [row(event, Timestamp::MAX)]);
     }
     let again = subject.store().apply(&events, at(0)).await;
-    assert_eq!(again, Ok(vec![Outcome::Duplicate; events.len()]));
+    assert_eq!(again, Ok(vec![ApplyOutcome::Duplicate; events.len()]));
 }

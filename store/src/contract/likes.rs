@@ -9,15 +9,15 @@ use proptest::prelude::*;
 use tokio::runtime::Handle;
 
 use super::delivery::{Delivery, any_delivery, for_all};
-use super::{Subject, event_number, nothing_contradicts};
-use crate::{Apply, ApplyError, Outcome};
+use super::subject::{Subject, event_number, nothing_contradicts};
+use crate::{Apply, ApplyError, ApplyOutcome};
 
 /// The event that stands on each row.
 #[derive(Default)]
 pub(crate) struct Model(BTreeMap<(String, String), Like>);
 
 impl Model {
-    pub(crate) fn apply(&mut self, batch: &[Like]) -> Vec<Outcome> {
+    pub(crate) fn apply(&mut self, batch: &[Like]) -> Vec<ApplyOutcome> {
         let outcomes = batch.iter().enumerate().map(|(position, event)| {
             let rivals = batch.iter().enumerate().filter(|(_, rival)| rival.row_key() == event.row_key());
             let winner = rivals.max_by_key(|(position, rival)| (rival.rank(), std::cmp::Reverse(*position)));
@@ -25,22 +25,22 @@ impl Model {
             if winner == position {
                 self.apply_one(event)
             } else if event_of_winner.event_id == event.event_id {
-                Outcome::Duplicate
+                ApplyOutcome::Duplicate
             } else {
-                Outcome::Superseded
+                ApplyOutcome::Superseded
             }
         });
         outcomes.collect()
     }
 
-    fn apply_one(&mut self, event: &Like) -> Outcome {
+    fn apply_one(&mut self, event: &Like) -> ApplyOutcome {
         let key = (event.target_ocid.to_string(), event.liker_account_id.to_string());
         match self.0.get(&key) {
-            Some(standing) if standing.event_id == event.event_id => Outcome::Duplicate,
-            Some(standing) if standing.rank() > event.rank() => Outcome::Superseded,
+            Some(standing) if standing.event_id == event.event_id => ApplyOutcome::Duplicate,
+            Some(standing) if standing.rank() > event.rank() => ApplyOutcome::Superseded,
             _ => {
                 self.0.insert(key, event.clone());
-                Outcome::Applied
+                ApplyOutcome::Applied
             }
         }
     }
@@ -106,8 +106,8 @@ pub async fn one_event_twice(subject: &dyn Subject) {
     let store: &dyn Apply<Like> = subject.store().as_ref();
     let event = like(1, "t", "a", On, 1);
     let outcomes = store.apply(&[event.clone(), event.clone()], at(0)).await;
-    assert_eq!(outcomes, Ok(vec![Outcome::Applied, Outcome::Duplicate]));
-    assert_eq!(store.apply(&[event], at(0)).await, Ok(vec![Outcome::Duplicate]));
+    assert_eq!(outcomes, Ok(vec![ApplyOutcome::Applied, ApplyOutcome::Duplicate]));
+    assert_eq!(store.apply(&[event], at(0)).await, Ok(vec![ApplyOutcome::Duplicate]));
     assert_eq!(count(subject, "t").await, 1);
 }
 
@@ -115,9 +115,12 @@ pub async fn one_event_twice(subject: &dyn Subject) {
 pub async fn an_older_unlike_changes_nothing(subject: &dyn Subject) {
     let store: &dyn Apply<Like> = subject.store().as_ref();
     let one_batch = [like(1, "t", "a", On, 5), like(2, "t", "a", Off, 4)];
-    assert_eq!(store.apply(&one_batch, at(0)).await, Ok(vec![Outcome::Applied, Outcome::Superseded]));
-    assert_eq!(store.apply(&[like(3, "t", "b", On, 5)], at(0)).await, Ok(vec![Outcome::Applied]));
-    assert_eq!(store.apply(&[like(4, "t", "b", Off, 4)], at(0)).await, Ok(vec![Outcome::Superseded]));
+    assert_eq!(
+        store.apply(&one_batch, at(0)).await,
+        Ok(vec![ApplyOutcome::Applied, ApplyOutcome::Superseded])
+    );
+    assert_eq!(store.apply(&[like(3, "t", "b", On, 5)], at(0)).await, Ok(vec![ApplyOutcome::Applied]));
+    assert_eq!(store.apply(&[like(4, "t", "b", Off, 4)], at(0)).await, Ok(vec![ApplyOutcome::Superseded]));
     assert!(liked(subject, "t", "a").await && liked(subject, "t", "b").await);
     assert_eq!(count(subject, "t").await, 2);
 }
@@ -125,10 +128,10 @@ pub async fn an_older_unlike_changes_nothing(subject: &dyn Subject) {
 /// Like and unlike of one moment: the greater event id stands, whichever comes first.
 pub async fn ties_break_by_event_id(subject: &dyn Subject) {
     let store: &dyn Apply<Like> = subject.store().as_ref();
-    assert_eq!(store.apply(&[like(2, "t", "a", Off, 5)], at(0)).await, Ok(vec![Outcome::Applied]));
-    assert_eq!(store.apply(&[like(1, "t", "a", On, 5)], at(0)).await, Ok(vec![Outcome::Superseded]));
+    assert_eq!(store.apply(&[like(2, "t", "a", Off, 5)], at(0)).await, Ok(vec![ApplyOutcome::Applied]));
+    assert_eq!(store.apply(&[like(1, "t", "a", On, 5)], at(0)).await, Ok(vec![ApplyOutcome::Superseded]));
     assert!(!liked(subject, "t", "a").await);
-    assert_eq!(store.apply(&[like(3, "t", "a", On, 5)], at(0)).await, Ok(vec![Outcome::Applied]));
+    assert_eq!(store.apply(&[like(3, "t", "a", On, 5)], at(0)).await, Ok(vec![ApplyOutcome::Applied]));
     assert!(liked(subject, "t", "a").await);
     assert_eq!(count(subject, "t").await, 1);
 }
@@ -145,7 +148,7 @@ pub async fn counters_move_with_the_state_only(subject: &dyn Subject) {
         (like(6, "t", "a", Off, 6), 1),
     ];
     for (event, expected) in steps {
-        assert_eq!(store.apply(&[event], at(0)).await, Ok(vec![Outcome::Applied]));
+        assert_eq!(store.apply(&[event], at(0)).await, Ok(vec![ApplyOutcome::Applied]));
         assert_eq!(count(subject, "t").await, expected);
     }
 }
@@ -164,8 +167,8 @@ pub async fn a_bad_row_undoes_its_batch(subject: &dyn Subject, forbid: &str) {
     );
 
     let one_by_one = [store.apply(&batch[..1], at(0)).await, store.apply(&batch[1..2], at(0)).await];
-    assert_eq!(one_by_one[0], Ok(vec![Outcome::Applied]));
+    assert_eq!(one_by_one[0], Ok(vec![ApplyOutcome::Applied]));
     assert!(matches!(one_by_one[1], Err(ApplyError::BadRow(_))), "{one_by_one:?}");
-    assert_eq!(store.apply(&batch[2..], at(0)).await, Ok(vec![Outcome::Applied]));
+    assert_eq!(store.apply(&batch[2..], at(0)).await, Ok(vec![ApplyOutcome::Applied]));
     assert_eq!((count(subject, "t").await, count(subject, "u").await), (1, 1));
 }

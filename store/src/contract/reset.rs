@@ -4,10 +4,10 @@ use floodgate_schemas::LikeAction::{Like as On, Unlike as Off};
 use floodgate_schemas::examples::{at, event_id, expectation, like};
 use floodgate_schemas::{Event, ExpectationWrite, Timestamp};
 
-use super::{Subject, nothing_contradicts};
-use crate::{Apply, Outcome, RowKey, RowRank, Store};
+use super::subject::{Subject, nothing_contradicts};
+use crate::{Apply, ApplyOutcome, RowKey, RowRank, Store};
 
-async fn applied<E: Event>(subject: &dyn Subject, event: E) -> Outcome
+async fn applied<E: Event>(subject: &dyn Subject, event: E) -> ApplyOutcome
 where
     dyn Store: Apply<E>,
 {
@@ -36,7 +36,7 @@ pub async fn expectations(subject: &dyn Subject) {
         applied(subject, neighbour).await;
     }
     applied(subject, frozen.clone()).await;
-    assert_eq!(applied(subject, expectation(3, 7, 2, 5)).await, Outcome::Superseded);
+    assert_eq!(applied(subject, expectation(3, 7, 2, 5)).await, ApplyOutcome::Superseded);
     assert_eq!(rank(subject, &row).await, Some(RowRank { micros: i64::MAX, event_id: event_id(9) }));
 
     assert!(!lower(subject, &row, i64::MAX).await, "the rank is not above itself");
@@ -46,8 +46,8 @@ pub async fn expectations(subject: &dyn Subject) {
     let stands = subject.store().expectations(frozen.character_id).await.expect("rows");
     assert_eq!(stands[1].total_expected_cost, frozen.total_expected_cost, "what the row says stays");
     assert_eq!(stands[0].version, i64::MAX, "its neighbour stays");
-    assert_eq!(applied(subject, expectation(3, 7, 2, -5)).await, Outcome::Applied);
-    assert_eq!(applied(subject, expectation(4, 8, 2, 5)).await, Outcome::Superseded);
+    assert_eq!(applied(subject, expectation(3, 7, 2, -5)).await, ApplyOutcome::Applied);
+    assert_eq!(applied(subject, expectation(4, 8, 2, 5)).await, ApplyOutcome::Superseded);
 }
 
 /// The same for times. Counters stay, and move with the next event as ever.
@@ -58,7 +58,7 @@ pub async fn likes(subject: &dyn Subject) {
     assert_eq!((rank(subject, &row).await, lower(subject, &row, 0).await), (None, false));
     applied(subject, like(1, "t", "b", On, far)).await;
     applied(subject, frozen.clone()).await;
-    assert_eq!(applied(subject, like(2, "t", "a", Off, 5)).await, Outcome::Superseded);
+    assert_eq!(applied(subject, like(2, "t", "a", Off, 5)).await, ApplyOutcome::Superseded);
 
     assert!(!lower(subject, &row, frozen.occurred_at.as_micros()).await);
     assert!(lower(subject, &row, at(60).as_micros()).await);
@@ -66,8 +66,8 @@ pub async fn likes(subject: &dyn Subject) {
     let lowest = Timestamp::MIN.as_micros();
     assert_eq!(rank(subject, &row).await, Some(RowRank { micros: lowest, event_id: event_id(9) }));
     nothing_contradicts(subject).await;
-    assert_eq!(applied(subject, like(2, "t", "a", Off, 5)).await, Outcome::Applied);
-    assert_eq!(applied(subject, like(3, "t", "b", Off, 5)).await, Outcome::Superseded);
+    assert_eq!(applied(subject, like(2, "t", "a", Off, 5)).await, ApplyOutcome::Applied);
+    assert_eq!(applied(subject, like(3, "t", "b", Off, 5)).await, ApplyOutcome::Superseded);
     assert_eq!(subject.store().like_count(&frozen.target_ocid).await, Ok(1));
     nothing_contradicts(subject).await;
 }

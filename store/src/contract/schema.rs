@@ -1,6 +1,6 @@
 //! Making the schema, and telling its states apart.
 
-use super::Subject;
+use super::subject::Subject;
 use crate::{MigrateError, MigrationReport, SchemaState, migrate};
 
 /// From an empty database (or none) through every state: any number may migrate at once, and again.

@@ -5,8 +5,8 @@ use floodgate_schemas::examples::{at, coupon_issue, event_id, like};
 use floodgate_schemas::{CharacterId, TargetOcid};
 
 use super::coupons::{always_open, coupon_id};
-use super::{Subject, nothing_contradicts};
-use crate::{CouponCreated, Outcome};
+use super::subject::{Subject, nothing_contradicts};
+use crate::{ApplyOutcome, CouponCreated};
 
 /// Ids that SQL, JSON or an array's text form might mistake for something else.
 pub async fn any_text_is_an_id(subject: &dyn Subject) {
@@ -18,19 +18,19 @@ pub async fn any_text_is_an_id(subject: &dyn Subject) {
     let store = subject.store();
     let likes: Vec<_> =
         texts.iter().enumerate().map(|(n, text)| like(n as u64, text, &format!("{text}."), On, 0)).collect();
-    assert_eq!(store.apply(&likes, at(0)).await, Ok(vec![Outcome::Applied; likes.len()]));
+    assert_eq!(store.apply(&likes, at(0)).await, Ok(vec![ApplyOutcome::Applied; likes.len()]));
     for event in &likes {
         assert_eq!(store.like_count(&event.target_ocid).await, Ok(1), "{event:?}");
         assert_eq!(store.liked(&event.target_ocid, &event.liker_account_id).await, Ok(true), "{event:?}");
     }
-    assert_eq!(store.apply(&likes, at(0)).await, Ok(vec![Outcome::Duplicate; likes.len()]));
+    assert_eq!(store.apply(&likes, at(0)).await, Ok(vec![ApplyOutcome::Duplicate; likes.len()]));
 
     let mut requests = Vec::new();
     for (n, text) in texts.iter().enumerate() {
         assert_eq!(store.create_coupon(&always_open(text, 1)).await, Ok(CouponCreated::Created), "{text}");
         requests.push(coupon_issue(n as u64, text, text));
     }
-    assert_eq!(store.apply(&requests, at(0)).await, Ok(vec![Outcome::Issued; texts.len()]));
+    assert_eq!(store.apply(&requests, at(0)).await, Ok(vec![ApplyOutcome::Issued; texts.len()]));
     let ids: Vec<_> = requests.iter().map(|request| request.event_id).collect();
     for decision in store.decisions(&ids).await.expect("an answer") {
         let request = requests.iter().find(|request| request.event_id == decision.request_id);

@@ -6,9 +6,10 @@ use sqlx::postgres::{PgBindIterExt, PgConnection};
 
 use super::types::{Amount, Time};
 use super::{PostgresStore, RECOUNT_TIMEOUT};
+use crate::dialect::Lookup;
 use crate::recount::{CHECKS, Found};
-use crate::transaction::{self, Lookup};
-use crate::{Audit, BoxFuture, Difference, Discrepancies, ReadError, Recount, Standing};
+use crate::transaction;
+use crate::{Audit, BoxFuture, Difference, Discrepancies, EventStatus, ReadError, Recount};
 
 /// Of the rows whose rank is not lesser: their places in the arrays, and whether it is the same.
 const EXPECTATIONS: &str = "
@@ -109,7 +110,7 @@ impl Lookup<PgConnection> for ExpectationWrite {
         Ok(placed(found))
     }
 
-    async fn look_up(connection: &mut PgConnection, events: &[Self]) -> Result<Vec<Standing>, Error> {
+    async fn look_up(connection: &mut PgConnection, events: &[Self]) -> Result<Vec<EventStatus>, Error> {
         let compared = sqlx::query_as(EXPECTATIONS)
             .bind(events.iter().map(|e| e.character_id.get()).bind_iter())
             .bind(events.iter().map(|e| i16::from(e.preset_no.get())).bind_iter())
@@ -136,7 +137,7 @@ impl Lookup<PgConnection> for Like {
         Ok(placed(found))
     }
 
-    async fn look_up(connection: &mut PgConnection, events: &[Self]) -> Result<Vec<Standing>, Error> {
+    async fn look_up(connection: &mut PgConnection, events: &[Self]) -> Result<Vec<EventStatus>, Error> {
         let compared = sqlx::query_as(LIKES)
             .bind(events.iter().map(|like| like.target_ocid.as_str()).bind_iter())
             .bind(events.iter().map(|like| like.liker_account_id.as_str()).bind_iter())
@@ -161,12 +162,12 @@ impl Lookup<PgConnection> for CouponIssue {
         Ok(placed(found))
     }
 
-    async fn look_up(connection: &mut PgConnection, events: &[Self]) -> Result<Vec<Standing>, Error> {
+    async fn look_up(connection: &mut PgConnection, events: &[Self]) -> Result<Vec<EventStatus>, Error> {
         let decided: Vec<i64> = sqlx::query_scalar(REQUESTS)
             .bind(events.iter().map(|request| request.event_id.as_uuid()).bind_iter())
             .fetch_one(connection)
             .await?;
-        Ok(settled(events.len(), decided.into_iter().map(|place| (place, Standing::Decided))))
+        Ok(settled(events.len(), decided.into_iter().map(|place| (place, EventStatus::Decided))))
     }
 }
 
@@ -174,24 +175,24 @@ fn placed(found: Vec<(i64, Vec<String>)>) -> Values {
     found.into_iter().filter_map(|(place, values)| Some((usize::try_from(place).ok()?, values))).collect()
 }
 
-fn by_rank(events: usize, (places, is_same): Compared) -> Vec<Standing> {
-    let standing = |is_same| if is_same { Standing::Current } else { Standing::Superseded };
-    settled(events, places.into_iter().zip(is_same.into_iter().map(standing)))
+fn by_rank(events: usize, (places, is_same): Compared) -> Vec<EventStatus> {
+    let status = |is_same| if is_same { EventStatus::Current } else { EventStatus::Superseded };
+    settled(events, places.into_iter().zip(is_same.into_iter().map(status)))
 }
 
-/// One standing per event; whatever was not found is absent.
-fn settled(events: usize, found: impl Iterator<Item = (i64, Standing)>) -> Vec<Standing> {
-    let mut standings = vec![Standing::Absent; events];
-    for (place, standing) in found {
-        if let Some(slot) = usize::try_from(place).ok().and_then(|place| standings.get_mut(place)) {
-            *slot = standing;
+/// One status per event; whatever was not found is absent.
+fn settled(events: usize, found: impl Iterator<Item = (i64, EventStatus)>) -> Vec<EventStatus> {
+    let mut statuses = vec![EventStatus::Absent; events];
+    for (place, status) in found {
+        if let Some(slot) = usize::try_from(place).ok().and_then(|place| statuses.get_mut(place)) {
+            *slot = status;
         }
     }
-    standings
+    statuses
 }
 
 impl<E: Lookup<PgConnection>> Audit<E> for PostgresStore {
-    fn standing<'a>(&'a self, events: &'a [E]) -> BoxFuture<'a, Result<Vec<Standing>, ReadError>> {
+    fn statuses<'a>(&'a self, events: &'a [E]) -> BoxFuture<'a, Result<Vec<EventStatus>, ReadError>> {
         Box::pin(transaction::look_up(&self.batches, self.request_timeout, events))
     }
 

@@ -7,7 +7,7 @@
 //!
 //! Codes are listed one by one; what is not listed is the database's.
 
-use crate::transaction::Blame;
+use crate::dialect::Blame;
 
 /// Checks on values that come from events, as the migrations make them, by their tables.
 const OURS: [(&str, &str); 7] = [

@@ -11,9 +11,9 @@ use sqlx::postgres::{PgBindIterExt, PgConnection};
 use uuid::Uuid;
 
 use super::types::Time;
-use crate::Outcome;
+use crate::ApplyOutcome;
 use crate::coupon::{Before, Decisions, Terms, decide};
-use crate::transaction::Statements;
+use crate::dialect::Statements;
 
 const LOCK: &str = "
 SELECT coupon_id, stock, issued, opens_at, closes_at
@@ -48,7 +48,7 @@ impl Statements<PgConnection> for CouponIssue {
         connection: &mut PgConnection,
         events: &[Self],
         now: Timestamp,
-    ) -> Result<Vec<Outcome>, Error> {
+    ) -> Result<Vec<ApplyOutcome>, Error> {
         let locked = lock(connection, events).await?;
         let (decided, holding) = look(connection, events).await?;
         let coupons = locked.iter().map(|(coupon, stock, issued, opens_at, closes_at)| {

@@ -5,9 +5,9 @@ use sqlx::Error;
 use sqlx::postgres::{PgBindIterExt, PgConnection};
 
 use super::types::{Amount, Time};
-use crate::Outcome;
-use crate::batch::{Batch, Ranked};
-use crate::transaction::Statements;
+use crate::ApplyOutcome;
+use crate::compaction::{Compacted, Ranked};
+use crate::dialect::Statements;
 
 /// Takes the rows in the order of the arrays, hence their locks in key order. Answers with how many rows it
 /// wrote and, only if it passed over some, with their keys.
@@ -49,8 +49,8 @@ impl Statements<PgConnection> for ExpectationWrite {
         connection: &mut PgConnection,
         events: &[Self],
         now: Timestamp,
-    ) -> Result<Vec<Outcome>, Error> {
-        let mut batch = Batch::new(events);
+    ) -> Result<Vec<ApplyOutcome>, Error> {
+        let mut batch = Compacted::new(events);
         let (rows, characters, presets) = upsert(connection, &batch, now).await?;
         if rows < batch.len() as i64 {
             let written = characters.unwrap_or_default().into_iter().zip(presets.unwrap_or_default());
@@ -62,7 +62,7 @@ impl Statements<PgConnection> for ExpectationWrite {
 
 async fn upsert(
     connection: &mut PgConnection,
-    batch: &Batch<'_, ExpectationWrite>,
+    batch: &Compacted<'_, ExpectationWrite>,
     now: Timestamp,
 ) -> Result<Written, Error> {
     let winners = || batch.winners();
@@ -85,7 +85,7 @@ async fn upsert(
 /// Tells the events that the upsert passed over: either they stand there already, or a newer one does.
 async fn settle_passed_over(
     connection: &mut PgConnection,
-    batch: &mut Batch<'_, ExpectationWrite>,
+    batch: &mut Compacted<'_, ExpectationWrite>,
     written: impl Iterator<Item = (i64, i16)>,
 ) -> Result<(), Error> {
     let mut is_written = vec![false; batch.len()];

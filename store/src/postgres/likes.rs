@@ -19,10 +19,10 @@ use sqlx::Error;
 use sqlx::postgres::{PgBindIterExt, PgConnection};
 
 use super::types::Time;
-use crate::Outcome;
-use crate::batch::Batch;
+use crate::ApplyOutcome;
+use crate::compaction::Compacted;
+use crate::dialect::Statements;
 use crate::like::{Change, movements};
-use crate::transaction::Statements;
 
 /// How the standing rows compare with our events, by their places in the arrays; with or without locking them.
 /// A row that changes while we wait for its lock is compared again as it then is.
@@ -88,8 +88,8 @@ impl Statements<PgConnection> for Like {
         connection: &mut PgConnection,
         events: &[Self],
         _: Timestamp,
-    ) -> Result<Vec<Outcome>, Error> {
-        let mut batch = Batch::new(events);
+    ) -> Result<Vec<ApplyOutcome>, Error> {
+        let mut batch = Compacted::new(events);
         let mut rows = vec![Row::New; batch.len()];
         let all: Vec<usize> = (0..batch.len()).collect();
         compare(connection, LOOK, &batch, &all, &mut rows).await?;
@@ -114,12 +114,12 @@ fn places(rows: &[Row], is_wanted: impl Fn(Row) -> bool) -> Vec<usize> {
     (0..rows.len()).filter(|place| is_wanted(rows[*place])).collect()
 }
 
-fn settle(batch: &mut Batch<'_, Like>, rows: &[Row]) {
+fn settle(batch: &mut Compacted<'_, Like>, rows: &[Row]) {
     for (place, row) in rows.iter().enumerate() {
         match row {
             Row::New | Row::Older { .. } => {}
-            Row::Same => batch.settle(place, Outcome::Duplicate),
-            Row::Newer => batch.settle(place, Outcome::Superseded),
+            Row::Same => batch.settle(place, ApplyOutcome::Duplicate),
+            Row::Newer => batch.settle(place, ApplyOutcome::Superseded),
         }
     }
 }
@@ -128,7 +128,7 @@ fn settle(batch: &mut Batch<'_, Like>, rows: &[Row]) {
 async fn compare(
     connection: &mut PgConnection,
     sql: &'static str,
-    batch: &Batch<'_, Like>,
+    batch: &Compacted<'_, Like>,
     places: &[usize],
     rows: &mut [Row],
 ) -> Result<(), Error> {
@@ -158,7 +158,7 @@ async fn compare(
 pub(super) async fn write(
     connection: &mut PgConnection,
     sql: &'static str,
-    batch: &Batch<'_, Like>,
+    batch: &Compacted<'_, Like>,
     places: &[usize],
 ) -> Result<(), Error> {
     let events = || places.iter().map(|place| batch.winner(*place));
@@ -173,7 +173,11 @@ pub(super) async fn write(
     Ok(())
 }
 
-async fn count(connection: &mut PgConnection, batch: &Batch<'_, Like>, rows: &[Row]) -> Result<(), Error> {
+async fn count(
+    connection: &mut PgConnection,
+    batch: &Compacted<'_, Like>,
+    rows: &[Row],
+) -> Result<(), Error> {
     let changes = rows.iter().zip(batch.winners()).filter_map(|(row, like)| {
         let was_liked = match *row {
             Row::New => false,

@@ -20,20 +20,23 @@ mod site;
 mod types;
 
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use floodgate_schemas::Timestamp;
+use secrecy::ExposeSecret;
 use sqlx::error::DatabaseError;
 use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::{ConnectOptions, Connection, Error};
 use tokio::time::timeout;
 
 use crate::connections::Connections;
-use crate::ground::{Ground, Place};
+use crate::database::{Database, Opened};
+use crate::dialect::{Blame, Dialect, Lookup, Place, Statements};
+use crate::ground::Ground;
 use crate::migrations::{self, MIGRATIONS_TABLE};
-use crate::open::Database;
-use crate::transaction::{self, Blame, Dialect, Lookup, Statements};
-use crate::{Apply, ApplyError, BoxFuture, Config, MigrateError, MigrationReport, OpenError, Outcome};
+use crate::transaction;
+use crate::{Apply, ApplyError, ApplyOutcome, BoxFuture, Config, MigrateError, MigrationReport, OpenError};
 
 /// Version, name and SQL of every migration.
 pub(crate) const MIGRATIONS: &[(i64, &str, &str)] = &[
@@ -48,7 +51,7 @@ const MIGRATION_TIMEOUT: Duration = Duration::from_secs(600);
 const RECOUNT_TIMEOUT: Duration = Duration::from_secs(3600);
 
 /// A PostgreSQL database.
-pub(crate) struct PostgresStore {
+struct PostgresStore {
     /// Apply batches.
     batches: Connections<PgConnection>,
     /// Serve requests.
@@ -62,9 +65,14 @@ pub(crate) struct PostgresStore {
     request_timeout: Duration,
 }
 
+/// The database on the server that the URL names.
+pub(crate) fn open(_: &str, config: &Config) -> Opened {
+    Ok(Arc::new(PostgresStore::new(config)?))
+}
+
 impl PostgresStore {
-    pub(crate) fn new(config: &Config) -> Result<Self, OpenError> {
-        let options = PgConnectOptions::from_str(&config.url)
+    fn new(config: &Config) -> Result<Self, OpenError> {
+        let options = PgConnectOptions::from_str(config.url.expose_secret())
             .map_err(|error| OpenError::new("url", format!("is unusable: {}", cause(&error))))?
             .disable_statement_logging();
         let options = match options.get_application_name() {
@@ -160,7 +168,7 @@ impl<E: Statements<PgConnection> + Lookup<PgConnection>> Apply<E> for PostgresSt
         &'a self,
         events: &'a [E],
         now: Timestamp,
-    ) -> BoxFuture<'a, Result<Vec<Outcome>, ApplyError>> {
+    ) -> BoxFuture<'a, Result<Vec<ApplyOutcome>, ApplyError>> {
         Box::pin(transaction::apply((&self.batches, &self.ground), self.apply_timeout, events, now))
     }
 }

@@ -7,8 +7,9 @@ use sqlx::postgres::{PgBindIterExt, PgConnection};
 use super::PostgresStore;
 use super::likes::{UPDATE, write};
 use super::types::{Amount, Time};
-use crate::batch::Batch;
-use crate::transaction::{self, Lookup, Repairs};
+use crate::compaction::Compacted;
+use crate::dialect::{Lookup, Repairs};
+use crate::transaction;
 use crate::{ApplyError, BoxFuture, Repair};
 
 /// The places of the rows that carry the very event, locked in key order.
@@ -66,7 +67,7 @@ WHERE standing.request_id = event.request_id";
 
 impl Repairs<PgConnection> for ExpectationWrite {
     async fn repair(connection: &mut PgConnection, events: &[Self], now: Timestamp) -> Result<u64, Error> {
-        let batch = Batch::new(events);
+        let batch = Compacted::new(events);
         let winners = || batch.winners();
         sqlx::query(LOCK_EXPECTATIONS)
             .bind(winners().map(|e| e.character_id.get()).bind_iter())
@@ -94,7 +95,7 @@ impl Repairs<PgConnection> for ExpectationWrite {
 
 impl Repairs<PgConnection> for Like {
     async fn repair(connection: &mut PgConnection, events: &[Self], _: Timestamp) -> Result<u64, Error> {
-        let batch = Batch::new(events);
+        let batch = Compacted::new(events);
         let winners = || batch.winners();
         let places: Vec<i64> = sqlx::query_scalar(LOCK_LIKES)
             .bind(winners().map(|like| like.target_ocid.as_str()).bind_iter())

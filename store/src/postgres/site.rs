@@ -6,8 +6,9 @@ use floodgate_schemas::EventType;
 use sqlx::postgres::PgConnection;
 
 use super::{PostgresStore, applied};
+use crate::dialect::Dialect;
 use crate::migrations::IDENTITY_SINCE;
-use crate::transaction::{self, Dialect};
+use crate::transaction;
 use crate::{BoxFuture, ReadError, Site};
 
 /// Of the session that `url` in the section `store` opens.

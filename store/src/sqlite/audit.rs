@@ -7,10 +7,11 @@ use sqlx::sqlite::{SqliteConnection, SqliteRow};
 use sqlx::{Error, Row};
 
 use super::{RECOUNT_TIMEOUT, SqliteStore, coupons, event_id, expectations, json, likes, place, time};
-use crate::batch::Ranked;
+use crate::compaction::Ranked;
+use crate::dialect::Lookup;
 use crate::recount::{CHECKS, Found};
-use crate::transaction::{self, Lookup};
-use crate::{Audit, BoxFuture, Difference, Discrepancies, ReadError, Recount, Standing};
+use crate::transaction;
+use crate::{Audit, BoxFuture, Difference, Discrepancies, EventStatus, ReadError, Recount};
 
 /// The values of the rows that carry the very event, by its place in the array, times last.
 const EXPECTATION_VALUES: &str = "
@@ -57,7 +58,7 @@ impl Lookup<SqliteConnection> for ExpectationWrite {
         values(&rows, 6, true)
     }
 
-    async fn look_up(connection: &mut SqliteConnection, events: &[Self]) -> Result<Vec<Standing>, Error> {
+    async fn look_up(connection: &mut SqliteConnection, events: &[Self]) -> Result<Vec<EventStatus>, Error> {
         let keys = json(events.iter().map(Ranked::key))?;
         let rows = sqlx::query(expectations::STANDING).bind(keys).fetch_all(connection).await?;
         let found = rows.iter().map(|row| Ok((place(row, 0)?, (row.try_get(1)?, event_id(row, 2)?))));
@@ -78,7 +79,7 @@ impl Lookup<SqliteConnection> for Like {
         values(&rows, 1, true)
     }
 
-    async fn look_up(connection: &mut SqliteConnection, events: &[Self]) -> Result<Vec<Standing>, Error> {
+    async fn look_up(connection: &mut SqliteConnection, events: &[Self]) -> Result<Vec<EventStatus>, Error> {
         let keys = json(events.iter().map(Ranked::key))?;
         let rows = sqlx::query(likes::STANDING).bind(keys).fetch_all(connection).await?;
         let found = rows.iter().map(|row| Ok((place(row, 0)?, (time(row, 2)?, event_id(row, 3)?))));
@@ -95,36 +96,36 @@ impl Lookup<SqliteConnection> for CouponIssue {
         values(&rows, 2, false)
     }
 
-    async fn look_up(connection: &mut SqliteConnection, events: &[Self]) -> Result<Vec<Standing>, Error> {
+    async fn look_up(connection: &mut SqliteConnection, events: &[Self]) -> Result<Vec<EventStatus>, Error> {
         let requests = json(events.iter().map(|request| request.event_id))?;
         let decided = sqlx::query(coupons::DECIDED).bind(requests).fetch_all(connection).await?;
         let decided: HashSet<EventId> =
             decided.iter().map(|row| event_id(row, 0)).collect::<Result<_, _>>()?;
-        let standing = |request: &CouponIssue| match decided.contains(&request.event_id) {
-            true => Standing::Decided,
-            false => Standing::Absent,
+        let status = |request: &CouponIssue| match decided.contains(&request.event_id) {
+            true => EventStatus::Decided,
+            false => EventStatus::Absent,
         };
-        Ok(events.iter().map(standing).collect())
+        Ok(events.iter().map(status).collect())
     }
 }
 
-/// One standing per event, by the ranks that were found; an event without a row is absent.
+/// One status per event, by the ranks that were found; an event without a row is absent.
 fn settled<E: Ranked>(
     events: &[E],
     found: impl Iterator<Item = Result<(usize, E::Rank), Error>>,
-) -> Result<Vec<Standing>, Error> {
-    let mut standings = vec![Standing::Absent; events.len()];
+) -> Result<Vec<EventStatus>, Error> {
+    let mut statuses = vec![EventStatus::Absent; events.len()];
     for row in found {
         let (place, rank) = row?;
-        if let (Some(slot), Some(event)) = (standings.get_mut(place), events.get(place)) {
-            *slot = Standing::of(&rank, &event.rank());
+        if let (Some(slot), Some(event)) = (statuses.get_mut(place), events.get(place)) {
+            *slot = EventStatus::of(&rank, &event.rank());
         }
     }
-    Ok(standings)
+    Ok(statuses)
 }
 
 impl<E: Lookup<SqliteConnection>> Audit<E> for SqliteStore {
-    fn standing<'a>(&'a self, events: &'a [E]) -> BoxFuture<'a, Result<Vec<Standing>, ReadError>> {
+    fn statuses<'a>(&'a self, events: &'a [E]) -> BoxFuture<'a, Result<Vec<EventStatus>, ReadError>> {
         Box::pin(transaction::look_up(&self.readers, self.request_timeout, events))
     }
 

@@ -4,7 +4,7 @@
 
 use sqlx::error::DatabaseError;
 
-use crate::transaction::Blame;
+use crate::dialect::Blame;
 
 /// SQLite's result codes, under its names. The lowest byte of an extended code is its kind.
 mod code {

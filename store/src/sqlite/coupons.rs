@@ -7,9 +7,9 @@ use sqlx::sqlite::{SqliteConnection, SqliteRow};
 use sqlx::{Error, Row};
 
 use super::{event_id, json, place};
-use crate::Outcome;
+use crate::ApplyOutcome;
 use crate::coupon::{Before, Decisions, Terms, decide};
-use crate::transaction::Statements;
+use crate::dialect::Statements;
 
 const COUPONS: &str = "
 SELECT coupon_id, stock, issued, opens_at, closes_at
@@ -42,7 +42,7 @@ impl Statements<SqliteConnection> for CouponIssue {
         connection: &mut SqliteConnection,
         events: &[Self],
         now: Timestamp,
-    ) -> Result<Vec<Outcome>, Error> {
+    ) -> Result<Vec<ApplyOutcome>, Error> {
         let decisions = decide(events, before(connection, events).await?);
         if !decisions.decided.is_empty() {
             write(connection, &decisions, now).await?;

@@ -6,9 +6,9 @@ use sqlx::sqlite::SqliteConnection;
 use sqlx::{Error, Row};
 
 use super::{event_id, json, place};
-use crate::Outcome;
-use crate::batch::{Batch, Ranked, loses_to};
-use crate::transaction::Statements;
+use crate::ApplyOutcome;
+use crate::compaction::{Compacted, Ranked, loses_to};
+use crate::dialect::Statements;
 
 /// The ranks that stand, by their place in the array.
 pub(super) const STANDING: &str = "
@@ -40,8 +40,8 @@ impl Statements<SqliteConnection> for ExpectationWrite {
         connection: &mut SqliteConnection,
         events: &[Self],
         now: Timestamp,
-    ) -> Result<Vec<Outcome>, Error> {
-        let mut batch = Batch::new(events);
+    ) -> Result<Vec<ApplyOutcome>, Error> {
+        let mut batch = Compacted::new(events);
         let mut is_newer = vec![true; batch.len()];
         for (place, version, event_id) in standing(connection, &batch).await? {
             let event = batch.winner(place);
@@ -65,7 +65,7 @@ impl Statements<SqliteConnection> for ExpectationWrite {
 
 async fn standing(
     connection: &mut SqliteConnection,
-    batch: &Batch<'_, ExpectationWrite>,
+    batch: &Compacted<'_, ExpectationWrite>,
 ) -> Result<Vec<(usize, i64, EventId)>, Error> {
     let keys = json(batch.winners().map(Ranked::key))?;
     let rows = sqlx::query(STANDING).bind(keys).fetch_all(connection).await?;

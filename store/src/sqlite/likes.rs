@@ -6,10 +6,10 @@ use sqlx::sqlite::SqliteConnection;
 use sqlx::{Error, Row};
 
 use super::{event_id, json, place, time};
-use crate::Outcome;
-use crate::batch::{Batch, Ranked, loses_to};
+use crate::ApplyOutcome;
+use crate::compaction::{Compacted, Ranked, loses_to};
+use crate::dialect::Statements;
 use crate::like::{Change, movements};
-use crate::transaction::Statements;
 
 /// The rows that stand, by their place in the array.
 pub(super) const STANDING: &str = "
@@ -33,7 +33,7 @@ WHERE true
 ON CONFLICT (target_ocid) DO UPDATE SET count = count + excluded.count";
 
 /// What stands on the row of the winner at `place`.
-struct Standing {
+struct StandingRow {
     place: usize,
     liked: bool,
     rank: (Timestamp, EventId),
@@ -44,8 +44,8 @@ impl Statements<SqliteConnection> for Like {
         connection: &mut SqliteConnection,
         events: &[Self],
         _: Timestamp,
-    ) -> Result<Vec<Outcome>, Error> {
-        let mut batch = Batch::new(events);
+    ) -> Result<Vec<ApplyOutcome>, Error> {
+        let mut batch = Compacted::new(events);
         let mut is_newer = vec![true; batch.len()];
         let mut was_liked = vec![false; batch.len()];
         for standing in standing(connection, &batch).await? {
@@ -75,13 +75,13 @@ impl Statements<SqliteConnection> for Like {
 
 async fn standing(
     connection: &mut SqliteConnection,
-    batch: &Batch<'_, Like>,
-) -> Result<Vec<Standing>, Error> {
+    batch: &Compacted<'_, Like>,
+) -> Result<Vec<StandingRow>, Error> {
     let keys = json(batch.winners().map(Ranked::key))?;
     let rows = sqlx::query(STANDING).bind(keys).fetch_all(connection).await?;
     let standing = rows.iter().map(|row| {
         let rank = (time(row, 2)?, event_id(row, 3)?);
-        Ok(Standing { place: place(row, 0)?, liked: row.try_get(1)?, rank })
+        Ok(StandingRow { place: place(row, 0)?, liked: row.try_get(1)?, rank })
     });
     standing.collect()
 }

@@ -21,6 +21,7 @@ mod site;
 
 use std::io::ErrorKind;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use floodgate_schemas::{EventId, Timestamp};
@@ -31,11 +32,12 @@ use sqlx::{ConnectOptions, Connection, Error, Row};
 use uuid::Uuid;
 
 use crate::connections::{Connections, Lease};
-use crate::ground::{Ground, Place};
+use crate::database::{Database, Opened};
+use crate::dialect::{Blame, Dialect, Lookup, Place, Statements};
+use crate::ground::Ground;
 use crate::migrations::{self, MIGRATIONS_TABLE};
-use crate::open::Database;
-use crate::transaction::{self, Blame, Dialect, Lookup, Statements};
-use crate::{Apply, ApplyError, BoxFuture, Config, MigrateError, MigrationReport, OpenError, Outcome};
+use crate::transaction;
+use crate::{Apply, ApplyError, ApplyOutcome, BoxFuture, Config, MigrateError, MigrationReport, OpenError};
 
 /// Version, name and SQL of every migration.
 pub(crate) const MIGRATIONS: &[(i64, &str, &str)] = &[
@@ -47,7 +49,7 @@ pub(crate) const MIGRATIONS: &[(i64, &str, &str)] = &[
 const RECOUNT_TIMEOUT: Duration = Duration::from_secs(3600);
 
 /// An SQLite database in a file.
-pub(crate) struct SqliteStore {
+struct SqliteStore {
     path: PathBuf,
     /// The one that writes.
     writer: Connections<SqliteConnection>,
@@ -60,8 +62,13 @@ pub(crate) struct SqliteStore {
     request_timeout: Duration,
 }
 
+/// The database in the file at this path.
+pub(crate) fn open(path: &str, config: &Config) -> Opened {
+    Ok(Arc::new(SqliteStore::new(path, config)?))
+}
+
 impl SqliteStore {
-    pub(crate) fn new(path: &str, config: &Config) -> Result<Self, OpenError> {
+    fn new(path: &str, config: &Config) -> Result<Self, OpenError> {
         if path.is_empty() {
             return Err(OpenError::new("url", "names no file: write sqlite://floodgate.db"));
         }
@@ -164,7 +171,7 @@ impl<E: Statements<SqliteConnection> + Lookup<SqliteConnection>> Apply<E> for Sq
         &'a self,
         events: &'a [E],
         now: Timestamp,
-    ) -> BoxFuture<'a, Result<Vec<Outcome>, ApplyError>> {
+    ) -> BoxFuture<'a, Result<Vec<ApplyOutcome>, ApplyError>> {
         Box::pin(transaction::apply((&self.writer, &self.ground), self.apply_timeout, events, now))
     }
 }

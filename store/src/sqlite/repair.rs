@@ -6,8 +6,9 @@ use sqlx::sqlite::SqliteConnection;
 
 use super::expectations::columns;
 use super::{SqliteStore, json};
-use crate::batch::Batch;
-use crate::transaction::{self, Lookup, Repairs};
+use crate::compaction::Compacted;
+use crate::dialect::{Lookup, Repairs};
+use crate::transaction;
 use crate::{ApplyError, BoxFuture, Repair};
 
 const SET_EXPECTATIONS: &str = "
@@ -41,7 +42,7 @@ impl Repairs<SqliteConnection> for ExpectationWrite {
         events: &[Self],
         now: Timestamp,
     ) -> Result<u64, Error> {
-        let batch = Batch::new(events);
+        let batch = Compacted::new(events);
         let rows = json(batch.winners().map(columns))?;
         let set = sqlx::query(SET_EXPECTATIONS).bind(rows).bind(now.as_micros()).execute(connection).await?;
         Ok(set.rows_affected())
@@ -50,7 +51,7 @@ impl Repairs<SqliteConnection> for ExpectationWrite {
 
 impl Repairs<SqliteConnection> for Like {
     async fn repair(connection: &mut SqliteConnection, events: &[Self], _: Timestamp) -> Result<u64, Error> {
-        let batch = Batch::new(events);
+        let batch = Compacted::new(events);
         let rows = json(batch.winners().map(super::likes::columns))?;
         let set = sqlx::query(SET_LIKES).bind(rows).execute(&mut *connection).await?.rows_affected();
         if set > 0 {

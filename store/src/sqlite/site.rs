@@ -5,8 +5,9 @@ use sqlx::sqlite::SqliteConnection;
 use sqlx::{Connection, Error};
 
 use super::{SqliteStore, applied, blame, explain};
+use crate::dialect::Dialect;
 use crate::migrations::IDENTITY_SINCE;
-use crate::transaction::{self, Dialect};
+use crate::transaction;
 use crate::{BoxFuture, ReadError, Site};
 
 impl Site for SqliteStore {

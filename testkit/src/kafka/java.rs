@@ -14,8 +14,10 @@ use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Context, Result, ensure};
 
-use super::{Kafka, KafkaOptions};
 use crate::process;
+
+/// Keeps the archive that lies there when a rehearsal has ended.
+pub(super) type Keep<'a> = &'a dyn Fn(&Path) -> Result<()>;
 
 /// Java and Kafka's jars.
 #[derive(Debug, Clone)]
@@ -34,8 +36,9 @@ enum Archive {
 }
 
 impl Java {
-    /// Finds both, and the archive of classes if it is wanted: when there is none yet, a rehearsal makes it.
-    pub(super) fn find(with_archive: bool) -> Result<Java> {
+    /// Finds both, and the archive of classes if it is wanted: when there is none yet, `rehearse` makes it, which starts
+    /// and stops a broker.
+    pub(super) fn find(with_archive: bool, rehearse: fn(&Java, Keep<'_>) -> Result<()>) -> Result<Java> {
         let program = match std::env::var_os("JAVA_HOME").filter(|home| !home.is_empty()) {
             Some(home) => Path::new(&home).join("bin/java"),
             None => process::find_in_path("java")
@@ -55,7 +58,7 @@ impl Java {
             static REHEARSAL: Mutex<()> = Mutex::new(());
             let _turn = REHEARSAL.lock().unwrap_or_else(PoisonError::into_inner);
             if !archive.is_file()
-                && let Err(error) = java.rehearse(&archive)
+                && let Err(error) = rehearse(&java, &|written| keep(written, &archive))
             {
                 eprintln!("testkit: Kafka starts slowly without an archive of classes: {error:#}");
             } else {
@@ -88,17 +91,9 @@ impl Java {
         command
     }
 
-    fn rehearse(&self, archive: &Path) -> Result<()> {
-        let kafka = Kafka::prepare(KafkaOptions::default(), self.clone())?;
-        let written = kafka.folder().join("classes.jsa");
-        let java = Java { archive: Archive::Write(written.clone()), ..self.clone() };
-        kafka.launch_with(&java, 0)?;
-        kafka.wait_ready(0)?;
-        kafka.stop(0)?;
-        // Others may read it already, or rehearse at the same time: it has to appear at once.
-        let copy = archive.with_extension(std::process::id().to_string());
-        std::fs::copy(&written, &copy).context("no archive was written, or cannot be copied")?;
-        std::fs::rename(&copy, archive).context("the archive cannot be put in its place")
+    /// The same, writing an archive at exit.
+    pub(super) fn writing(&self, archive: PathBuf) -> Java {
+        Java { archive: Archive::Write(archive), ..self.clone() }
     }
 
     /// Another installation of Java needs another archive.
@@ -110,6 +105,13 @@ impl Java {
         (program, metadata.mtime(), metadata.len()).hash(&mut hasher);
         Ok(hasher.finish())
     }
+}
+
+/// Others may read the archive already, or rehearse at the same time: it has to appear at once.
+fn keep(written: &Path, archive: &Path) -> Result<()> {
+    let copy = archive.with_extension(std::process::id().to_string());
+    std::fs::copy(written, &copy).context("no archive was written, or cannot be copied")?;
+    std::fs::rename(&copy, archive).context("the archive cannot be put in its place")
 }
 
 fn option(name: &str, path: &Path) -> OsString {

@@ -10,7 +10,7 @@ use super::*;
 use crate::kafka::config::KafkaConfig;
 use crate::kafka::testing::{self, Meeting};
 use crate::publish::NotStored;
-use crate::{Logs, Offset, Outcome, Partition, Receipts, Strategy, Topics, Wake};
+use crate::{Offset, Outcome, Partition, Receipts, Strategy, Topics, Wake};
 
 fn start(strategy: &crate::kafka::Kafka) -> Result<Arc<KafkaPublisher>, OpenError> {
     KafkaPublisher::start(&strategy.settings, &strategy.names, &strategy.topics, Arc::new(NotStored))

@@ -8,7 +8,7 @@ use std::cmp::Ordering;
 
 use floodgate_schemas::{Event, EventId, ExpectationWrite, Like, Timestamp};
 
-use crate::Outcome;
+use crate::ApplyOutcome;
 
 /// An event whose row keeps the greatest rank.
 pub(crate) trait Ranked: Event {
@@ -47,23 +47,23 @@ impl Ranked for Like {
     }
 }
 
-/// A batch, reduced.
-pub(crate) struct Batch<'a, E: Ranked> {
+/// A batch, compacted: of each row the event that wins.
+pub(crate) struct Compacted<'a, E: Ranked> {
     events: &'a [E],
     /// Positions in `events`, sorted by key, no key twice.
     winners: Vec<usize>,
     /// Of every event: what the batch itself decides, and `Applied` for the winners until told otherwise.
-    outcomes: Vec<Outcome>,
+    outcomes: Vec<ApplyOutcome>,
 }
 
-impl<'a, E: Ranked> Batch<'a, E> {
+impl<'a, E: Ranked> Compacted<'a, E> {
     pub(crate) fn new(events: &'a [E]) -> Self {
         let mut by_key: Vec<(E::Key<'a>, usize)> =
             events.iter().enumerate().map(|(position, event)| (event.key(), position)).collect();
         // with the position as the last part of the order, the first of equals wins
         by_key.sort_unstable();
 
-        let mut outcomes = vec![Outcome::Applied; events.len()];
+        let mut outcomes = vec![ApplyOutcome::Applied; events.len()];
         let mut winners = Vec::with_capacity(events.len());
         for same_row in by_key.chunk_by(|a, b| a.0 == b.0) {
             let Some(winner) = first_greatest(events, same_row.iter().map(|(_, position)| *position)) else {
@@ -100,7 +100,7 @@ impl<'a, E: Ranked> Batch<'a, E> {
     }
 
     /// Says what became of the winner at `place`.
-    pub(crate) fn settle(&mut self, place: usize, outcome: Outcome) {
+    pub(crate) fn settle(&mut self, place: usize, outcome: ApplyOutcome) {
         self.outcomes[self.winners[place]] = outcome;
     }
 
@@ -108,17 +108,17 @@ impl<'a, E: Ranked> Batch<'a, E> {
     /// `passed`: of those whose very event stands on the row.
     pub(crate) fn settle_passed_over(&mut self, passed: &[usize], standing: impl IntoIterator<Item = i64>) {
         for place in passed {
-            self.settle(*place, Outcome::Superseded);
+            self.settle(*place, ApplyOutcome::Superseded);
         }
         for index in standing {
             if let Some(place) = usize::try_from(index).ok().and_then(|index| passed.get(index)) {
-                self.settle(*place, Outcome::Duplicate);
+                self.settle(*place, ApplyOutcome::Duplicate);
             }
         }
     }
 
     /// One outcome per event, in the order they came.
-    pub(crate) fn into_outcomes(self) -> Vec<Outcome> {
+    pub(crate) fn into_outcomes(self) -> Vec<ApplyOutcome> {
         self.outcomes
     }
 }
@@ -129,8 +129,8 @@ fn first_greatest<E: Ranked>(events: &[E], positions: impl Iterator<Item = usize
 }
 
 /// What becomes of an event when another stands on its row, whose rank is at least as great.
-pub(crate) fn loses_to(standing: EventId, event: EventId) -> Outcome {
-    if standing == event { Outcome::Duplicate } else { Outcome::Superseded }
+pub(crate) fn loses_to(standing: EventId, event: EventId) -> ApplyOutcome {
+    if standing == event { ApplyOutcome::Duplicate } else { ApplyOutcome::Superseded }
 }
 
 #[cfg(test)]
@@ -141,14 +141,14 @@ mod tests {
 
     use super::*;
 
-    fn reduced<E: Ranked>(events: &[E]) -> (Vec<EventId>, Vec<Outcome>) {
-        let batch = Batch::new(events);
+    fn reduced<E: Ranked>(events: &[E]) -> (Vec<EventId>, Vec<ApplyOutcome>) {
+        let batch = Compacted::new(events);
         (batch.winners().map(Event::event_id).collect(), batch.into_outcomes())
     }
 
     #[test]
     fn one_event_per_row_wins_and_winners_are_sorted() {
-        use Outcome::{Applied, Duplicate, Superseded};
+        use ApplyOutcome::{Applied, Duplicate, Superseded};
         let events = [
             like(1, "b", "x", On, 5),
             like(2, "a", "y", On, 5),
@@ -170,7 +170,7 @@ mod tests {
     #[test]
     fn winners_are_found_by_key() {
         let events = [expectation(1, 7, 2, 1), expectation(2, 7, 1, 1), expectation(3, 5, 3, 1)];
-        let batch = Batch::new(&events);
+        let batch = Compacted::new(&events);
         let place = |key| batch.place_by(|event: &ExpectationWrite| event.key().cmp(&key));
         assert_eq!((place((5, 3)), place((7, 1)), place((7, 2))), (Some(0), Some(1), Some(2)));
         assert_eq!(place((7, 3)), None);
@@ -178,15 +178,15 @@ mod tests {
 
     #[test]
     fn what_the_database_says_of_winners_reaches_their_events() {
-        use Outcome::{Applied, Duplicate, Superseded};
+        use ApplyOutcome::{Applied, Duplicate, Superseded};
         // winners in the order of their keys: the second, the third, the first event
         let events = [expectation(1, 9, 1, 1), expectation(2, 3, 1, 1), expectation(3, 5, 1, 1)];
-        let mut batch = Batch::new(&events);
+        let mut batch = Compacted::new(&events);
         assert_eq!((batch.len(), batch.winner(1).event_id()), (3, floodgate_schemas::examples::event_id(3)));
         batch.settle(0, Duplicate);
         assert_eq!(batch.into_outcomes(), [Applied, Duplicate, Applied]);
 
-        let mut batch = Batch::new(&events);
+        let mut batch = Compacted::new(&events);
         // of the two that changed nothing the later one stands itself; what is no index of theirs says nothing
         batch.settle_passed_over(&[0, 2], [1, 2, -1]);
         assert_eq!(batch.into_outcomes(), [Duplicate, Superseded, Applied]);
@@ -197,7 +197,7 @@ mod tests {
         #[test]
         fn winners_are_the_maxima(rows in prop::collection::vec((1i64..4, 1i64..=3, 0i64..4, 0u64..12), 0..40)) {
             let events: Vec<_> = rows.iter().map(|(c, p, version, id)| expectation(*id, *c, *p, *version)).collect();
-            let batch = Batch::new(&events);
+            let batch = Compacted::new(&events);
             let keys: Vec<_> = batch.winners().map(Ranked::key).collect();
             prop_assert!(keys.is_sorted_by(|a, b| a < b));
             for event in &events {
@@ -205,7 +205,7 @@ mod tests {
                 let winner = batch.winner(place.ok_or_else(|| TestCaseError::fail("a key is missing"))?);
                 prop_assert!(winner.rank() >= event.rank());
             }
-            let applied = batch.into_outcomes().into_iter().filter(|o| *o == Outcome::Applied).count();
+            let applied = batch.into_outcomes().into_iter().filter(|o| *o == ApplyOutcome::Applied).count();
             prop_assert_eq!(applied, keys.len());
         }
     }

@@ -1,0 +1,23 @@
+//! What a database brings, to be chosen.
+
+use std::sync::Arc;
+
+use crate::{BoxFuture, Config, MigrateError, MigrationReport, OpenError, Store};
+
+/// A database that can also bring its schema up to date.
+pub(crate) trait Database: Store {
+    fn migrate(&self) -> BoxFuture<'_, Result<MigrationReport, MigrateError>>;
+}
+
+/// A database that was chosen, or why its URL cannot be.
+pub(crate) type Opened = Result<Arc<dyn Database>, OpenError>;
+
+/// A kind of database that can be chosen by its URL.
+pub(crate) struct Kind {
+    /// What its URLs begin with, before `://`; the first is the one that people are told.
+    pub(crate) schemes: &'static [&'static str],
+    /// What its URLs look like, for people.
+    pub(crate) example: &'static str,
+    /// The database behind the scheme of the URL. Touches neither network nor disk.
+    pub(crate) open: fn(&str, &Config) -> Opened,
+}
