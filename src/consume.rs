@@ -9,7 +9,7 @@ use floodgate_schemas::EventType;
 use floodgate_store::{ReadError, SchemaState, Store};
 use tokio::runtime::Handle;
 
-use crate::Exit;
+use crate::exit::Exit;
 use crate::roles::{ConsumersRole, Deadline, Opened, all_lived, until_stopped};
 use crate::settings::Settings;
 use crate::signals::Signals;

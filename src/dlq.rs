@@ -16,9 +16,9 @@ use floodgate_schemas::text::{escaped, shortened};
 use indicatif::{ProgressBar, ProgressStyle};
 use tokio::runtime::Handle;
 
+use crate::exit::{Exit, say};
 use crate::roles::open_strategy;
 use crate::settings::Settings;
-use crate::{Exit, say};
 
 /// How long a replay waits for the strategy to be ready, and then for every batch.
 const PATIENCE: Duration = Duration::from_secs(30);

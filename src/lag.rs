@@ -9,7 +9,7 @@ use floodgate_buffer::Strategy;
 use floodgate_observe::logs;
 use floodgate_schemas::EventType;
 
-use crate::Exit;
+use crate::exit::Exit;
 use crate::roles::open_strategy;
 use crate::settings::Settings;
 

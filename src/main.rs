@@ -4,6 +4,7 @@
 
 mod consume;
 mod dlq;
+mod exit;
 mod lag;
 mod migrate;
 mod reapply;
@@ -16,7 +17,6 @@ mod signals;
 mod topics;
 mod verify;
 
-use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -25,6 +25,7 @@ use floodgate_observe::logs::{self, StartError};
 use floodgate_schemas::EventType;
 use floodgate_store::ReadError;
 
+use exit::Exit;
 use settings::{Settings, told};
 
 #[global_allocator]
@@ -87,34 +88,6 @@ struct ConfigArgs {
     /// Only check it, and the database if it can be reached: print nothing when all is well
     #[arg(long)]
     check: bool,
-}
-
-/// Why the program ends with another code than 0.
-enum Exit {
-    /// 1: it could not do its work.
-    Failed(String),
-    /// 2: it was called or configured wrongly.
-    Usage(String),
-    /// 3: it did its work, and the answer is that nobody can tell.
-    CannotTell(String),
-}
-
-impl Exit {
-    fn failed(reason: impl std::fmt::Display) -> Self {
-        Self::Failed(reason.to_string())
-    }
-
-    fn usage(reason: impl std::fmt::Display) -> Self {
-        Self::Usage(reason.to_string())
-    }
-}
-
-/// Prints a result. Whoever reads may have seen enough and be gone, which is no failure.
-fn say(line: impl std::fmt::Display) -> Result<(), Exit> {
-    match writeln!(std::io::stdout(), "{line}") {
-        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(Exit::failed(error)),
-        _ => Ok(()),
-    }
 }
 
 fn main() -> ExitCode {
@@ -182,7 +155,7 @@ fn execute(cli: Cli) -> Result<(), Exit> {
     if let Command::Config(args) = command {
         check_sections(&settings)?;
         if !args.check {
-            return say(settings.masked()?.trim_end());
+            return exit::say(settings.masked()?.trim_end());
         }
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         return runtime.map_err(Exit::failed)?.block_on(check_database(&settings));

@@ -1,7 +1,7 @@
 //! `floodgate migrate`: the database's schema.
 
+use crate::exit::{Exit, say};
 use crate::settings::Settings;
-use crate::{Exit, say};
 
 pub(crate) async fn migrate(settings: &Settings) -> Result<(), Exit> {
     let report = apply(settings).await?;

@@ -3,11 +3,11 @@
 use clap::Args;
 use floodgate_ledger::{Reapplied, Verification, VerifyError};
 
+use crate::exit::{Exit, say};
 use crate::roles::open_strategy;
 use crate::settings::Settings;
 use crate::signals::Signals;
 use crate::verify::Bar;
-use crate::{Exit, say};
 
 #[derive(Args)]
 pub(crate) struct ReapplyArgs {

@@ -18,7 +18,7 @@ use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::Exit;
+use crate::exit::Exit;
 use crate::settings::Settings;
 use crate::signals::{Signal, Signals};
 

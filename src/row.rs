@@ -5,9 +5,9 @@ use floodgate_ledger::{ResetReport, RowReset, VerifyError};
 use floodgate_schemas::{CharacterId, LikerAccountId, PresetNo, TargetOcid, Timestamp};
 use floodgate_store::{RowKey, RowRank};
 
+use crate::exit::{Exit, say};
 use crate::roles::open_strategy;
 use crate::settings::Settings;
-use crate::{Exit, say};
 
 #[derive(Subcommand)]
 pub(crate) enum RowCommand {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use floodgate_producer::Lanes;
 
-use crate::Exit;
+use crate::exit::Exit;
 use crate::roles::{Opened, all_lived, until_stopped};
 use crate::settings::Settings;
 use crate::signals::Signals;

@@ -17,7 +17,7 @@ use floodgate_schemas::{CouponKey, Keying};
 use serde::Deserialize;
 use toml::{Table, Value};
 
-use crate::Exit;
+use crate::exit::Exit;
 
 /// All sections but those of the strategies.
 const DEFAULT: &str = include_str!("default.toml");

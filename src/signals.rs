@@ -6,7 +6,7 @@ use std::mem::MaybeUninit;
 
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::Exit;
+use crate::exit::Exit;
 
 /// What asked the process to stop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

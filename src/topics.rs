@@ -5,9 +5,9 @@ use floodgate_buffer::{
     Absent, Strategy, TopicDescription, TopicFinding, TopicProperties, TopicReport, TopicState, Topics,
 };
 
+use crate::exit::{Exit, say};
 use crate::roles::open_strategy;
 use crate::settings::Settings;
-use crate::{Exit, say};
 
 #[derive(Subcommand)]
 pub(crate) enum TopicsCommand {

@@ -10,10 +10,10 @@ use floodgate_ledger::{
 };
 use indicatif::{ProgressBar, ProgressStyle};
 
+use crate::exit::{Exit, say};
 use crate::roles::open_strategy;
 use crate::settings::Settings;
 use crate::signals::Signals;
-use crate::{Exit, say};
 
 #[derive(Args)]
 pub(crate) struct VerifyArgs {

@@ -35,6 +35,7 @@ mod parts;
 mod publish;
 mod receipt;
 mod record;
+mod refusal;
 mod strategy;
 mod subscription;
 mod topics;
@@ -56,7 +57,8 @@ pub use parts::{Parts, Then};
 pub use publish::{Publish, Refused, Spill, Waiting};
 pub use receipt::{Outcome, Receipt, Receipts};
 pub use record::{LogId, Offset, Origin, Partition, Record, Topic};
-pub use strategy::{Absent, OpenError, Reach, Strategy};
+pub use refusal::{Absent, OpenError};
+pub use strategy::{Reach, Strategy};
 pub use subscription::{BatchLimits, Incident, Standing, SubscribeError, Subscription};
 pub use topics::{
     PartitionDescription, TopicDescription, TopicFinding, TopicProperties, TopicReport, TopicState, Topics,

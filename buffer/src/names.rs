@@ -1,8 +1,9 @@
 //! What topics and groups are called, and how people write where a record stood.
 
 use floodgate_schemas::EventType;
+use floodgate_schemas::dead_letter::Place;
 
-use crate::{EventOrigin, NamedOrigin, Offset, Partition, Topic};
+use crate::{EventOrigin, LogId, NamedOrigin, Offset, Origin, Partition, Topic};
 
 /// The full names of all topics and groups.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,6 +51,16 @@ impl Names {
     /// The events of the topic that has this full name.
     pub fn of(&self, name: &str) -> Option<EventType> {
         EventType::ALL.into_iter().find(|of| self.events(*of) == name)
+    }
+
+    /// Where a record stood, as dead letters say it.
+    pub fn place<'p>(&'p self, origin: Origin, log: Option<&'p LogId>) -> Place<'p> {
+        Place {
+            topic: self.topic(origin.topic),
+            partition: origin.partition.0,
+            offset: origin.offset.0,
+            log: log.map(LogId::as_str),
+        }
     }
 
     /// An origin under its topic's full name.

@@ -3,10 +3,8 @@
 use std::fmt;
 use std::sync::Arc;
 
-use floodgate_schemas::dead_letter::Place;
+use floodgate_schemas::dead_letter::Header;
 use floodgate_schemas::{DEAD_LETTER_TOPIC, EventType};
-
-use crate::{Header, Names};
 
 /// A topic of ours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -125,18 +123,6 @@ pub struct Origin {
     pub partition: Partition,
     /// The offset.
     pub offset: Offset,
-}
-
-impl Origin {
-    /// As dead letters say it.
-    pub fn place<'p>(&self, names: &'p Names, log: Option<&'p LogId>) -> Place<'p> {
-        Place {
-            topic: names.topic(self.topic),
-            partition: self.partition.0,
-            offset: self.offset.0,
-            log: log.map(LogId::as_str),
-        }
-    }
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ use std::time::Duration;
 use floodgate_schemas::EventType;
 
 use crate::publish::NotStored;
+use crate::refusal::{Absent, OpenError};
 use crate::{BatchLimits, Lag, Logs, Names, Publish, Spill, Subscription, Topics};
 
 /// One way for events to wait. Opening it touches no network.
@@ -82,13 +83,3 @@ pub struct Reach {
     /// Whether a command in another process can read records, dead letters and lag.
     pub is_readable_from_outside: bool,
 }
-
-/// A strategy does not have this part: one sentence that says so, and what serves instead.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct Absent(pub String);
-
-/// A configuration under which the strategy cannot work: give up and tell the operator.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct OpenError(pub String);

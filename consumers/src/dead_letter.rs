@@ -86,7 +86,7 @@ impl<E: Event> Pipeline<E> {
         let message: String = letter.message.chars().take(MESSAGE_MAX_CHARS).collect();
         let names = self.strategy.names();
         let heading = Heading {
-            place: origin.place(names, received.log),
+            place: names.place(origin, received.log),
             group: names.group(E::TYPE),
             reason: letter.reason,
             message: &message,

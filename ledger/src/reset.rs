@@ -261,7 +261,7 @@ impl<E: OfRow> Reading<E> {
         let message =
             format!("the row {} was set back: its events above {} do not count", self.row, self.above);
         let heading = Heading {
-            place: record.origin.place(names, record.log),
+            place: names.place(record.origin, record.log),
             group: names.group(E::TYPE),
             reason: ROW_RESET,
             message: &message,

@@ -29,7 +29,16 @@ pub struct Import {
 }
 
 pub fn read(text: &str) -> File {
-    let words = words(text);
+    let mut words = words(text);
+    // who may see something is no use of it
+    let mut at = 0;
+    while at + 3 < words.len() {
+        if words[at] == "pub" && words[at + 1] == "(" && words[at + 2] == "in" {
+            let end = (at..words.len()).find(|end| words[*end] == ")").unwrap_or(at);
+            words.drain(at + 1..=end);
+        }
+        at += 1;
+    }
     let mut reader = Reader { words: &words, at: 0, depth: 0, inline: Vec::new(), file: File::default() };
     reader.read();
     reader.file

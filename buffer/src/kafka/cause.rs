@@ -339,7 +339,7 @@ pub(super) fn explain(client: &Client<Asking>, error: &KafkaError) -> String {
 
 impl ClientContext for Asking {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        super::say(level as i32, facility, message);
+        say(level as i32, facility, message);
         self.heard.note_log(facility, message);
     }
 
@@ -353,6 +353,16 @@ impl ClientContext for Asking {
 }
 
 impl ConsumerContext for Asking {}
+
+/// What librdkafka logs, in our log; `level` is syslog's.
+pub(super) fn say(level: i32, facility: &str, message: &str) {
+    match level {
+        0..=2 => tracing::error!(target: "librdkafka", facility, "{message}"),
+        // connections that come and go are told by the readiness probe, once and in plain words
+        3..=5 => tracing::debug!(target: "librdkafka", facility, "{message}"),
+        _ => tracing::trace!(target: "librdkafka", facility, "{message}"),
+    }
+}
 
 #[cfg(test)]
 mod tests;

@@ -51,6 +51,9 @@ const REFUSED: &[(&str, &str)] = &[
     ("allow.auto.create.topics", "topics come from `floodgate topics create`"),
 ];
 
+/// How long one question to the cluster may take before it counts as unanswered.
+pub(super) const ASK_TIMEOUT: Duration = Duration::from_secs(5);
+
 /// What clients call themselves unless it is passed through.
 const CLIENT_ID: &str = "floodgate";
 

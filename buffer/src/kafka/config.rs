@@ -1,27 +1,13 @@
 //! The `[buffer.kafka]` section.
 
 use std::fmt;
-use std::sync::Arc;
 
-use floodgate_config::Section;
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Deserializer, de};
 use toml::{Table, Value};
 
-use super::Kafka;
-use crate::kind::{Kind, Opener, Surroundings};
-
-pub(crate) const KIND: Kind = Kind {
-    name: "kafka",
-    section: "kafka",
-    defaults: include_str!("default.toml"),
-    passes_through: Some(CLIENT),
-    configure,
-    mask,
-};
-
 /// The section within it whose keys are librdkafka's.
-const CLIENT: &str = "client";
+pub(super) const CLIENT: &str = "client";
 
 /// `[buffer.kafka]`.
 #[derive(Debug, Clone, Deserialize)]
@@ -106,7 +92,8 @@ fn flatten(prefix: &str, table: &Table, into: &mut Properties) -> Result<(), Str
 const SECRETS: [&str; 8] =
     ["password", "passphrase", "secret", "key.pem", "jaas", "oauthbearer.config", "token", "credential"];
 
-fn mask(section: &mut Table) {
+/// Puts `***` in the place of secrets.
+pub(super) fn mask(section: &mut Table) {
     if let Some(Value::Table(client)) = section.get_mut(CLIENT) {
         mask_secrets(client, "");
     }
@@ -124,24 +111,9 @@ fn mask_secrets(table: &mut Table, path: &str) {
     }
 }
 
-fn configure(section: &Section, around: &Surroundings<'_>, problems: &mut Vec<String>) -> Option<Opener> {
-    let config: KafkaConfig = section.read(problems)?;
-    problems.extend(config.problems(around.drain_ms));
-    match Kafka::new(&config, around.topics) {
-        Ok(kafka) => {
-            let kafka = Arc::new(kafka);
-            Some(Box::new(move || Ok(Arc::clone(&kafka) as Arc<dyn crate::Strategy>)))
-        }
-        Err(error) => {
-            problems.push(error.0);
-            None
-        }
-    }
-}
-
 impl KafkaConfig {
     /// Values that contradict each other, or the time for which a consumer's partitions drain.
-    fn problems(&self, drain_ms: u64) -> Vec<String> {
+    pub(super) fn problems(&self, drain_ms: u64) -> Vec<String> {
         let rules = [
             (
                 drain_ms < self.max_poll_interval_ms,

@@ -10,12 +10,15 @@ use std::sync::{Arc, Weak};
 use std::task::Poll;
 use std::time::Duration;
 
+use rdkafka::types::RDKafkaErrorCode;
 use tokio::net::unix::pipe::Receiver;
 use tokio::time::MissedTickBehavior;
 
+use super::counts::Counts;
 use super::generation::Generation;
 use super::health::{Deliveries, Seen};
-use super::publisher::{Counts, KafkaPublisher};
+#[cfg(test)]
+use super::planted::{Part, Planted};
 use crate::wake::Wakes;
 use crate::{Outcome, Spill};
 
@@ -32,7 +35,18 @@ pub(super) struct Delivery {
     pub(super) counts: Arc<Counts>,
     pub(super) deliveries: Arc<Deliveries>,
     pub(super) spill: Arc<dyn Spill>,
-    pub(super) publisher: Weak<KafkaPublisher>,
+    pub(super) replacing: Weak<dyn Replace>,
+    #[cfg(test)]
+    pub(super) planted: Arc<Planted>,
+}
+
+/// Makes new producers when one can never send again.
+pub(super) trait Replace: Send + Sync {
+    /// Whether producers may be made anew, which the cluster is not asked for all the time.
+    fn may_replace(&self) -> bool;
+
+    /// Replaces producers one of which can never send again, for this reason.
+    fn replace(self: Arc<Self>, broken: &Arc<Generation>, code: RDKafkaErrorCode, reason: &str);
 }
 
 impl Delivery {
@@ -71,9 +85,7 @@ impl Delivery {
             seen.add(report.outcome == Outcome::Stored, report.error);
             self.counts.release(report.in_flight.bytes);
             #[cfg(test)]
-            if let Some(publisher) = self.publisher.upgrade() {
-                publisher.planted.meet(super::publisher::Part::Delivery);
-            }
+            self.planted.meet(Part::Delivery);
             let wake = match report.outcome {
                 Outcome::NotStored => {
                     report.give_back(topic, |record, in_flight| self.spill.spill(record, in_flight.receipt))
@@ -96,17 +108,17 @@ impl Delivery {
         if generation.retired.load(Ordering::Acquire) {
             return generation.unreported() == 0;
         }
-        let Some(publisher) = self.publisher.upgrade() else {
+        let Some(replacing) = self.replacing.upgrade() else {
             generation.retired.store(true, Ordering::Release);
             return false;
         };
         // asked again until new producers are there
         if let Some((code, reason)) = generation.fatal_error()
-            && publisher.may_replace()
+            && replacing.may_replace()
         {
             // librdkafka waits for its threads here too; what went wrong is told there, and this is tried again
             let broken = Arc::clone(generation);
-            let _ = tokio::task::spawn_blocking(move || publisher.replace(&broken, code, &reason)).await;
+            let _ = tokio::task::spawn_blocking(move || replacing.replace(&broken, code, &reason)).await;
         }
         false
     }

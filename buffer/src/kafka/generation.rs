@@ -31,7 +31,7 @@ use tokio::runtime::Handle;
 
 use super::ClientSettings;
 use super::cause::Heard;
-use super::native::{Context, InFlight, Producer, Report};
+use super::native::producer::{Context, InFlight, Producer, Report};
 use crate::murmur2::murmur2_partition;
 use crate::{Names, OpenError, Outcome, Record, Topic};
 

@@ -9,11 +9,12 @@ use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::topic_partition_list::TopicPartitionList;
 use rdkafka::types::RDKafkaErrorCode;
 
-use super::ASK_TIMEOUT;
 use super::cause::{Asking, explain_to};
+use super::client::ASK_TIMEOUT;
 use super::client::ClientSettings;
+use super::native::ask::Bound;
 use super::native::poll::{Events, Polled};
-use super::offsets::{Bound, Bounds, CommitMark, Committed, bounds, committed, topic_facts};
+use super::offsets::{Bounds, CommitMark, Committed, bounds, committed, topic_facts};
 use crate::{GroupLag, LagError, Names, Offset, Partition, PartitionLag};
 
 /// How long the oldest records may take to arrive before their age is left unknown.

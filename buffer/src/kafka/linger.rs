@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 
-use super::native::InFlight;
+use super::native::producer::InFlight;
 use crate::{Record, Topic};
 
 /// How long a thread that waits for records sits before it looks whether it is still needed.

@@ -11,8 +11,9 @@ use rdkafka::types::RDKafkaErrorCode;
 
 use super::cause::{Asking, explain_to};
 use super::client::ClientSettings;
+use super::native::ask::Bound;
 use super::native::poll::{Events, Polled};
-use super::offsets::{Bound, bounds, topic_facts};
+use super::offsets::{bounds, topic_facts};
 use super::topics::is_compacted;
 use super::trouble::is_damage;
 use crate::{Batch, Chunk, Log, LogBounds, LogError, LogId, Names, Offset, Partition, Topic};

@@ -15,8 +15,8 @@ use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::topic_partition_list::TopicPartitionList;
 use rdkafka::types::RDKafkaErrorCode;
 
-use super::ASK_TIMEOUT;
 use super::cause::Asking;
+use super::client::ASK_TIMEOUT;
 use super::client::ClientSettings;
 use super::native::poll::{Events, Polled, Record, Trouble, add};
 use super::position::{Hold, Position, Unplaced};

@@ -13,6 +13,7 @@
 mod cause;
 mod client;
 mod config;
+mod counts;
 mod delivery;
 mod generation;
 mod health;
@@ -22,8 +23,11 @@ mod log;
 mod member;
 mod native;
 mod offsets;
+#[cfg(test)]
+mod planted;
 mod position;
 mod probe;
+mod producing;
 mod publisher;
 mod rebalance;
 mod subscription;
@@ -34,19 +38,41 @@ mod watch;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use floodgate_config::Section;
 use floodgate_schemas::EventType;
 use parking_lot::Mutex;
 
+use crate::kind::{Kind, Opener, Surroundings};
 use crate::{
     Absent, BatchLimits, GroupLag, Lag, LagError, Log, Logs, Names, OpenError, Publish, Reach, Spill,
     Strategy, Subscription, Topic, TopicDescription, TopicReport, Topics, TopicsConfig, TopicsError,
 };
 use client::ClientSettings;
-pub(crate) use config::KIND;
-use config::KafkaConfig;
+use config::{CLIENT, KafkaConfig, mask};
 
-/// How long one question to the cluster may take before it counts as unanswered.
-const ASK_TIMEOUT: Duration = Duration::from_secs(5);
+pub(crate) const KIND: Kind = Kind {
+    name: "kafka",
+    section: "kafka",
+    defaults: include_str!("default.toml"),
+    passes_through: Some(CLIENT),
+    configure,
+    mask,
+};
+
+fn configure(section: &Section, around: &Surroundings<'_>, problems: &mut Vec<String>) -> Option<Opener> {
+    let config: KafkaConfig = section.read(problems)?;
+    problems.extend(config.problems(around.drain_ms));
+    match Kafka::new(&config, around.topics) {
+        Ok(kafka) => {
+            let kafka = Arc::new(kafka);
+            Some(Box::new(move || Ok(Arc::clone(&kafka) as Arc<dyn Strategy>)))
+        }
+        Err(error) => {
+            problems.push(error.0);
+            None
+        }
+    }
+}
 
 /// See the [module's documentation](self).
 pub(crate) struct Kafka {
@@ -171,16 +197,6 @@ impl Kafka {
         let oldest_ms = lag.partitions.iter().filter_map(|partition| partition.oldest_unapplied_ms).min()?;
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).ok()?;
         Some(i64::try_from(now.as_millis()).ok()?.saturating_sub(oldest_ms))
-    }
-}
-
-/// What librdkafka logs, in our log; `level` is syslog's.
-fn say(level: i32, facility: &str, message: &str) {
-    match level {
-        0..=2 => tracing::error!(target: "librdkafka", facility, "{message}"),
-        // connections that come and go are told by the readiness probe, once and in plain words
-        3..=5 => tracing::debug!(target: "librdkafka", facility, "{message}"),
-        _ => tracing::trace!(target: "librdkafka", facility, "{message}"),
     }
 }
 

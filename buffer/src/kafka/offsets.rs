@@ -17,36 +17,16 @@ use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::topic_partition_list::TopicPartitionList;
 use rdkafka::types::RDKafkaErrorCode;
 
-use super::ASK_TIMEOUT;
-use super::native::ask::{Question, TopicThere, describe_topics};
+use super::client::ASK_TIMEOUT;
+use super::native::ask::{Bound, Question, TopicThere, describe_topics, log_of};
 use super::native::poll::entries;
 use crate::{LogId, Offset, Partition, PartitionDescription};
 
 /// How much longer than its request an answer may take: for finding the leaders.
 const ANSWER_MARGIN: Duration = Duration::from_secs(1);
 
-/// One end of a partition.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Bound {
-    /// The oldest record's offset.
-    Start,
-    /// The next record's offset.
-    End,
-    /// Up to where records can be read now: where the first transaction that is still open began, or else the end.
-    Stable,
-}
-
-/// What clusters give topics that have none.
-const NO_ID: &str = "AAAAAAAAAAAAAAAAAAAAAA";
-
 /// Before the topic's id in a commit's metadata.
 const METADATA_PREFIX: &str = "floodgate:";
-
-/// The log of a topic with this id; `None` where the cluster gives none.
-pub(super) fn log_of(topic_id: &str) -> Option<LogId> {
-    let is_id = !topic_id.is_empty() && topic_id.trim_end_matches('=') != NO_ID;
-    is_id.then(|| LogId::new(topic_id))
-}
 
 /// Who committed an offset, and of which log.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -344,6 +324,6 @@ mod tests {
         for foreign in [&b""[..], b"flood", b"\xff\xfe", b"NULL"] {
             assert_eq!(mark(foreign), CommitMark::Foreign);
         }
-        assert_eq!(id(NO_ID), None);
+        assert_eq!(id("AAAAAAAAAAAAAAAAAAAAAA"), None, "what clusters give topics that have none");
     }
 }

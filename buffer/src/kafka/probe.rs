@@ -16,12 +16,12 @@ use rdkafka::client::Client;
 use rdkafka::error::KafkaError;
 use rdkafka::types::RDKafkaErrorCode;
 
-use super::ASK_TIMEOUT;
+use super::client::ASK_TIMEOUT;
 use super::generation::Generation;
 use super::health::{Deliveries, Standing};
-use super::native::Context;
 use super::native::ask::{TopicThere, describe_topics};
-use super::publisher::KafkaPublisher;
+use super::native::producer::Context;
+use super::producing::Producing;
 use super::topics;
 use crate::{PartitionDescription, Topic, TopicDescription, TopicFinding, TopicProperties};
 
@@ -73,10 +73,10 @@ impl Default for Probe {
 
 impl Probe {
     /// Looks again and again until the publisher is gone.
-    pub(super) fn run(&mut self, publisher: &Weak<KafkaPublisher>, deliveries: &Deliveries) {
+    pub(super) fn run(&mut self, publisher: &Weak<Producing>, deliveries: &Deliveries) {
         while let Some(alive) = publisher.upgrade() {
             #[cfg(test)]
-            alive.planted.meet(super::publisher::Part::Probe);
+            alive.planted.meet(super::planted::Part::Probe);
             let found = self.look(&alive);
             self.tell(&found, &alive.settings.kafka.brokers);
             let is_well = found.is_ok() && deliveries.failing().is_none();
@@ -102,7 +102,7 @@ impl Probe {
         }
     }
 
-    fn look(&mut self, publisher: &KafkaPublisher) -> Result<(), String> {
+    fn look(&mut self, publisher: &Producing) -> Result<(), String> {
         let current = Arc::clone(&publisher.current.read());
         let asked = self
             .ask(publisher, &current)
@@ -128,7 +128,7 @@ impl Probe {
         Ok(())
     }
 
-    fn ask(&mut self, publisher: &KafkaPublisher, current: &Generation) -> Result<(), String> {
+    fn ask(&mut self, publisher: &Producing, current: &Generation) -> Result<(), String> {
         let Some(client) = current.clients().next() else { return Ok(()) };
         let explain = |error: KafkaError| publisher.explain(&error);
         let topics = describe_topics(client, &publisher.names.all_topics(), ASK_TIMEOUT).map_err(explain)?;
@@ -149,7 +149,7 @@ impl Probe {
     }
 
     /// Everything that was asked is well, and yet.
-    fn deliveries_fail(&self, publisher: &KafkaPublisher, code: RDKafkaErrorCode) -> String {
+    fn deliveries_fail(&self, publisher: &Producing, code: RDKafkaErrorCode) -> String {
         let brokers = &publisher.settings.kafka.brokers;
         if code != RDKafkaErrorCode::MessageTimedOut {
             let reason = publisher.explain(&KafkaError::MessageProduction(code));
@@ -165,7 +165,7 @@ impl Probe {
 }
 
 /// Whether the topics are there and this client may write to them.
-fn permitted(publisher: &KafkaPublisher, topics: &[TopicThere]) -> Result<(), String> {
+fn permitted(publisher: &Producing, topics: &[TopicThere]) -> Result<(), String> {
     let brokers = &publisher.settings.kafka.brokers;
     let named = |is: &dyn Fn(&TopicThere) -> bool| -> Vec<String> {
         topics.iter().filter(|topic| is(topic)).map(|topic| topic.name.clone()).collect()
@@ -202,7 +202,7 @@ fn permitted(publisher: &KafkaPublisher, topics: &[TopicThere]) -> Result<(), St
 
 /// Asks each leader of an event topic. None that answers is an error; some that do not are told.
 fn leaders(
-    publisher: &KafkaPublisher,
+    publisher: &Producing,
     client: &Client<Context>,
     topics: &[TopicThere],
 ) -> Result<Option<String>, String> {
@@ -255,7 +255,7 @@ fn is_answer(error: &KafkaError) -> bool {
 }
 
 /// Whether the present producers can send.
-fn producers(publisher: &KafkaPublisher, current: &Generation) -> Result<(), String> {
+fn producers(publisher: &Producing, current: &Generation) -> Result<(), String> {
     let is_broken = current.fatal_error().is_some();
     let rebuilds = publisher.rebuilds.lock();
     let Some((code, reason)) = rebuilds.doubt(Instant::now(), is_broken) else { return Ok(()) };
@@ -264,7 +264,7 @@ fn producers(publisher: &KafkaPublisher, current: &Generation) -> Result<(), Str
 }
 
 impl Topics {
-    fn look(&mut self, publisher: &KafkaPublisher, is_urgent: bool) -> Result<(), String> {
+    fn look(&mut self, publisher: &Producing, is_urgent: bool) -> Result<(), String> {
         let now = Instant::now();
         if now >= self.next || is_urgent && now + TOPICS_INTERVAL > self.next + TOPICS_INTERVAL_TROUBLED {
             let described =
@@ -282,7 +282,7 @@ impl Topics {
         broken.map_or(Ok(()), |finding| Err(finding.to_string()))
     }
 
-    fn found(&mut self, publisher: &KafkaPublisher, topics: Vec<TopicDescription>) {
+    fn found(&mut self, publisher: &Producing, topics: Vec<TopicDescription>) {
         let not_checked = topics.iter().find_map(|topic| match &topic.properties {
             TopicProperties::NotChecked(reason) => Some(reason.clone()),
             TopicProperties::Are(_) => None,

@@ -8,87 +8,37 @@
 //! records, the old ones give up what they hold, and every record in them is reported as what it was, certainly not
 //! stored or unknown.
 
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
-use parking_lot::{Mutex, RwLock};
-use rdkafka::error::KafkaError;
 use rdkafka::types::RDKafkaErrorCode;
 use tokio::net::unix::pipe::Receiver;
 
-use super::ClientSettings;
-use super::cause::Heard;
-use super::delivery::Delivery;
+use super::client::ClientSettings;
+use super::counts::Counts;
+use super::delivery::{Delivery, Replace};
 use super::generation::{Generation, Way};
-use super::health::{Deliveries, Rebuilds};
 use super::linger::{Gathered, Linger};
-use super::native::InFlight;
+use super::native::producer::InFlight;
+#[cfg(test)]
+use super::planted::Part;
 use super::probe::Probe;
+use super::producing::Producing;
 use crate::{
     BoxFuture, Names, OpenError, Parts, Publish, Receipt, Record, Refused, Spill, Then, Topic, TopicFinding,
     TopicsConfig, Waiting,
 };
 
 pub(super) struct KafkaPublisher {
-    pub(super) settings: Arc<ClientSettings>,
-    pub(super) names: Arc<Names>,
-    pub(super) topics: TopicsConfig,
-    pub(super) current: RwLock<Arc<Generation>>,
+    pub(super) shared: Arc<Producing>,
     counts: Arc<Counts>,
     /// What takes records that are certainly not stored.
     spill: Arc<dyn Spill>,
-    /// What the clients of all generations said.
-    pub(super) heard: Arc<Heard>,
-    pub(super) deliveries: Arc<Deliveries>,
-    pub(super) rebuilds: Mutex<Rebuilds>,
-    pub(super) health: Mutex<Result<(), String>>,
-    pub(super) findings: Mutex<Vec<TopicFinding>>,
-    /// Topics that do not keep what a 202 promises, in the order of [`Topic::ALL`].
-    pub(super) refuses: [AtomicBool; Topic::ALL.len()],
     closed: AtomicBool,
     linger: Linger,
     /// What librdkafka refuses for its size, known before a record gathers: then nobody would be told.
     record_max_bytes: usize,
-    #[cfg(test)]
-    pub(super) planted: Planted,
-}
-
-/// What a test plants in the parts, such as a panic: each happens once.
-#[cfg(test)]
-#[derive(Default)]
-pub(super) struct Planted(Mutex<Vec<(Part, PlantedAct)>>);
-
-#[cfg(test)]
-type PlantedAct = Box<dyn FnOnce() + Send>;
-
-#[cfg(test)]
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Part {
-    Probe,
-    Linger,
-    /// All that gathered is with librdkafka, and is not said to be.
-    HandingOver,
-    /// It is said to be.
-    HandedOver,
-    Delivery,
-}
-
-#[cfg(test)]
-impl Planted {
-    fn plant(&self, part: Part, act: impl FnOnce() + Send + 'static) {
-        self.0.lock().push((part, Box::new(act)));
-    }
-
-    /// Does what is planted here.
-    pub(super) fn meet(&self, part: Part) {
-        let mut planted = self.0.lock();
-        let here = planted.iter().position(|(at, _)| *at == part).map(|index| planted.remove(index));
-        drop(planted);
-        if let Some((_, act)) = here {
-            act();
-        }
-    }
 }
 
 impl Drop for KafkaPublisher {
@@ -107,24 +57,6 @@ fn give_back(counts: &Counts, spill: &dyn Spill, record: &Record<'_>, in_flight:
     }
 }
 
-/// What is unacknowledged.
-#[derive(Default)]
-pub(super) struct Counts {
-    events: AtomicUsize,
-    bytes: AtomicUsize,
-}
-
-impl Counts {
-    pub(super) fn release(&self, bytes: usize) {
-        self.release_all(1, bytes);
-    }
-
-    fn release_all(&self, events: usize, bytes: usize) {
-        self.events.fetch_sub(events, Ordering::AcqRel);
-        self.bytes.fetch_sub(bytes, Ordering::AcqRel);
-    }
-}
-
 impl KafkaPublisher {
     pub(super) fn start(
         settings: &Arc<ClientSettings>,
@@ -135,30 +67,20 @@ impl KafkaPublisher {
         let heard = Arc::default();
         let (first, announcements) = Generation::new(settings, names, topics.partitions as usize, &heard)?;
         let publisher = Arc::new(Self {
-            settings: Arc::clone(settings),
-            names: Arc::clone(names),
-            topics: topics.clone(),
-            current: RwLock::new(first),
+            shared: Arc::new(Producing::new(settings, names, topics, first, heard)),
             counts: Arc::default(),
             spill,
-            heard,
-            deliveries: Arc::default(),
-            rebuilds: Mutex::default(),
-            health: Mutex::new(Err(format!("not yet connected to Kafka at {}", settings.kafka.brokers))),
-            findings: Mutex::default(),
-            refuses: Default::default(),
             closed: AtomicBool::new(false),
             linger: Linger::new(
                 settings.kafka.linger_above_events,
                 Duration::from_millis(settings.kafka.linger_ms),
             ),
             record_max_bytes: settings.record_max_bytes(),
-            #[cfg(test)]
-            planted: Planted::default(),
         });
-        publisher.spawn_delivery(Arc::clone(&publisher.current.read()), announcements);
+        let shared = &publisher.shared;
+        publisher.spawn_delivery(Arc::clone(&shared.current.read()), announcements);
         let (weak, deliveries, mut probe) =
-            (Arc::downgrade(&publisher), Arc::clone(&publisher.deliveries), Probe::default());
+            (Arc::downgrade(shared), Arc::clone(&shared.deliveries), Probe::default());
         spawn("kafka-probe", move || probe.run(&weak, &deliveries))?;
         let weak = Arc::downgrade(&publisher);
         spawn("kafka-linger", move || hand_over_while_alive(&weak))?;
@@ -171,9 +93,11 @@ impl KafkaPublisher {
             generation,
             announcements,
             counts: Arc::clone(&self.counts),
-            deliveries: Arc::clone(&self.deliveries),
+            deliveries: Arc::clone(&self.shared.deliveries),
             spill: Arc::clone(&self.spill),
-            publisher: Arc::downgrade(self),
+            replacing: Arc::downgrade(self) as Weak<dyn Replace>,
+            #[cfg(test)]
+            planted: Arc::clone(&self.shared.planted),
         };
         tokio::spawn(async move {
             let work = || delivery.work_until_retired();
@@ -183,39 +107,10 @@ impl KafkaPublisher {
         });
     }
 
-    /// Whether producers may be made anew, which the cluster is not asked for all the time.
-    pub(super) fn may_replace(&self) -> bool {
-        self.rebuilds.lock().is_due(Instant::now())
-    }
-
-    /// Replaces producers one of which can never send again.
-    pub(super) fn replace(self: &Arc<Self>, broken: &Arc<Generation>, code: RDKafkaErrorCode, reason: &str) {
-        if self.rebuilds.lock().begin(Instant::now(), code, reason) {
-            tracing::error!(reason, "a Kafka producer met a fatal error; new ones take the place of all");
-        }
-        self.deliveries.look_now();
-        let partitions = self.topics.partitions as usize;
-        match Generation::new(&self.settings, &self.names, partitions, &self.heard) {
-            Ok((fresh, announcements)) => {
-                self.spawn_delivery(Arc::clone(&fresh), announcements);
-                // once this is done no record can be offered to the broken producer any more
-                *self.current.write() = fresh;
-                broken.retired.store(true, Ordering::Release);
-                broken.purge();
-            }
-            Err(error) => tracing::error!(%error, "no new Kafka producers; trying again"),
-        }
-    }
-
-    /// An error in words, with what the clients heard.
-    pub(super) fn explain(&self, error: &KafkaError) -> String {
-        self.heard.explain(&self.settings.kafka.brokers, error)
-    }
-
     /// Counts a record in; returns how many others are under way.
     fn admit(&self, bytes: usize) -> Result<usize, Refused> {
         let (max_events, max_bytes) =
-            (self.settings.kafka.queue_max_events, self.settings.kafka.queue_max_bytes);
+            (self.shared.settings.kafka.queue_max_events, self.shared.settings.kafka.queue_max_bytes);
         let events = self.counts.events.fetch_add(1, Ordering::AcqRel);
         let queued = self.counts.bytes.fetch_add(bytes, Ordering::AcqRel);
         if events >= max_events || queued + bytes > max_bytes {
@@ -223,6 +118,30 @@ impl KafkaPublisher {
             return Err(Refused::Full);
         }
         Ok(events)
+    }
+}
+
+impl Replace for KafkaPublisher {
+    fn may_replace(&self) -> bool {
+        self.shared.rebuilds.lock().is_due(Instant::now())
+    }
+
+    fn replace(self: Arc<Self>, broken: &Arc<Generation>, code: RDKafkaErrorCode, reason: &str) {
+        if self.shared.rebuilds.lock().begin(Instant::now(), code, reason) {
+            tracing::error!(reason, "a Kafka producer met a fatal error; new ones take the place of all");
+        }
+        self.shared.deliveries.look_now();
+        let partitions = self.shared.topics.partitions as usize;
+        match Generation::new(&self.shared.settings, &self.shared.names, partitions, &self.shared.heard) {
+            Ok((fresh, announcements)) => {
+                self.spawn_delivery(Arc::clone(&fresh), announcements);
+                // once this is done no record can be offered to the broken producer any more
+                *self.shared.current.write() = fresh;
+                broken.retired.store(true, Ordering::Release);
+                broken.purge();
+            }
+            Err(error) => tracing::error!(%error, "no new Kafka producers; trying again"),
+        }
     }
 }
 
@@ -264,7 +183,7 @@ fn hand_over_while_alive(publisher: &Weak<KafkaPublisher>) {
             }
         };
         // kept until all are handed over: a broken producer is replaced when nothing can be offered to it any more
-        let current = publisher.current.read();
+        let current = publisher.shared.current.read();
         // records that gather keep all others from being offered
         current.settle();
         handed_over_at = Instant::now();
@@ -272,7 +191,7 @@ fn hand_over_while_alive(publisher: &Weak<KafkaPublisher>) {
         let mut undone = Undone { counts: &publisher.counts, events, bytes };
         gathered.drain(|record, in_flight| {
             #[cfg(test)]
-            publisher.planted.meet(Part::Linger);
+            publisher.shared.planted.meet(Part::Linger);
             undone.done(in_flight.bytes);
             if let Err((error, in_flight)) = current.produce(Way::Full, record, Box::new(in_flight)) {
                 tracing::debug!(%error, "a record was not taken");
@@ -281,10 +200,10 @@ fn hand_over_while_alive(publisher: &Weak<KafkaPublisher>) {
         });
         drop((undone, current));
         #[cfg(test)]
-        publisher.planted.meet(Part::HandingOver);
+        publisher.shared.planted.meet(Part::HandingOver);
         publisher.linger.handed_over();
         #[cfg(test)]
-        publisher.planted.meet(Part::HandedOver);
+        publisher.shared.planted.meet(Part::HandedOver);
         spare = gathered;
     }
 }
@@ -295,7 +214,7 @@ impl Publish for KafkaPublisher {
         if self.closed.load(Ordering::Acquire) && record.topic != Topic::DeadLetters {
             return Err(Refused::Closed);
         }
-        if self.refuses[record.topic.index()].load(Ordering::Relaxed) {
+        if self.shared.refuses[record.topic.index()].load(Ordering::Relaxed) {
             return Err(Refused::Unavailable("its topic does not keep what a 202 promises".to_owned()));
         }
         let bytes = record.bytes();
@@ -308,7 +227,7 @@ impl Publish for KafkaPublisher {
             self.linger.keep(record, in_flight, unacknowledged);
             return Ok(());
         }
-        let queued = self.current.read().produce(Way::Quick, record, Box::new(in_flight));
+        let queued = self.shared.current.read().produce(Way::Quick, record, Box::new(in_flight));
         queued.map_err(|(error, _)| {
             self.counts.release(bytes);
             match error {
@@ -326,11 +245,11 @@ impl Publish for KafkaPublisher {
         if self.closed.load(Ordering::Acquire) {
             return Err("shutting down".to_owned());
         }
-        self.health.lock().clone()
+        self.shared.health.lock().clone()
     }
 
     fn findings(&self) -> Vec<TopicFinding> {
-        self.findings.lock().clone()
+        self.shared.findings.lock().clone()
     }
 
     fn waiting(&self) -> Waiting {

@@ -24,7 +24,7 @@ use rdkafka::types::{RDKafkaErrorCode, RDKafkaRespErr};
 
 use super::cause::Asking;
 use super::member::TICK;
-use super::native;
+use super::native::commit::commit_with_answer;
 use super::native::poll::add;
 use super::offsets::{Finding, Place, metadata, places, tell};
 use super::position::{Hold, Position, Unplaced};
@@ -73,7 +73,7 @@ impl MemberContext {
         if list.count() == 0 {
             return Ok(());
         }
-        native::commit_with_answer(consumer, &list).inspect_err(|_| self.answered(&list, false))
+        commit_with_answer(consumer, &list).inspect_err(|_| self.answered(&list, false))
     }
 
     fn add_commit(

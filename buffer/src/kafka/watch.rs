@@ -12,11 +12,12 @@ use std::time::{Duration, Instant};
 use rdkafka::consumer::Consumer;
 use rdkafka::error::KafkaResult;
 
-use super::ASK_TIMEOUT;
+use super::client::ASK_TIMEOUT;
 use super::member::Owner;
+use super::native::ask::Bound;
 use super::native::ask::Question;
 use super::native::poll::known_end;
-use super::offsets::{Bound, Finding, Place, TopicFacts, c_name, facts, place};
+use super::offsets::{Finding, Place, TopicFacts, c_name, facts, place};
 use super::position::{Hold, Position, Unplaced};
 use super::trouble::MEND_DAMAGE;
 use crate::{Offset, Partition, Standing};

@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::State;
+use super::state::State;
 use crate::{Batch, Chunk, Log, LogBounds, LogError, Offset, Partition, Topic};
 
 /// See the [module's documentation](self).

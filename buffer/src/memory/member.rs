@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use tokio::time::{Instant, timeout_at};
 
-use super::State;
 use super::partition::is_full;
+use super::state::State;
 use crate::{Batch, BatchLimits, BoxFuture, Partition, SubscribeError, Subscription, Topic, Waiting};
 
 pub(super) struct Member {

@@ -13,81 +13,51 @@ mod config;
 mod log;
 mod member;
 mod partition;
+mod state;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use floodgate_config::Section;
 use floodgate_schemas::EventType;
-use parking_lot::Mutex;
-use tokio::sync::Notify;
 
-use crate::murmur2::murmur2_partition;
+use crate::kind::{Kind, Opener, Surroundings};
 use crate::{
-    Absent, Batch, BatchLimits, BoxFuture, GroupLag, Lag, LagError, Log, LogId, Logs, Names, Offset,
-    OpenError, Outcome, Partition, PartitionLag, Publish, Reach, Receipt, Record, Refused, Spill, Strategy,
-    Subscription, Topic, Topics, TopicsConfig, Waiting, Wake,
+    Absent, Batch, BatchLimits, GroupLag, Lag, LagError, Log, Logs, Names, OpenError, Publish, Reach, Spill,
+    Strategy, Subscription, Topic, Topics, TopicsConfig,
 };
-pub(crate) use config::{InMemoryConfig, KIND};
+pub(crate) use config::InMemoryConfig;
 use log::MemoryLog;
 use member::Member;
-use partition::{Kept, PartitionLog};
+use state::State;
+
+pub(crate) const KIND: Kind = Kind {
+    name: "in-memory",
+    section: "in_memory",
+    defaults: include_str!("default.toml"),
+    passes_through: None,
+    configure,
+    mask: |_| {},
+};
+
+fn configure(section: &Section, around: &Surroundings<'_>, problems: &mut Vec<String>) -> Option<Opener> {
+    let config: InMemoryConfig = section.read(problems)?;
+    if config.max_events == 0 {
+        problems.push(format!("{} must be at least 1", section.key("max_events")));
+    }
+    let topics = around.topics.clone();
+    Some(Box::new(move || Ok(Arc::new(InMemory::new(&config, &topics)))))
+}
 
 /// See the [module's documentation](self).
 pub(crate) struct InMemory {
     state: Arc<State>,
 }
 
-struct State {
-    max: Waiting,
-    dead_letters_max: usize,
-    names: Names,
-    /// Nothing outlives the process, so that what is written down of it is never taken for another's.
-    id: LogId,
-    topics: [Mutex<TopicLog>; Topic::ALL.len()],
-    // woken when records come or claims are given back, one per topic
-    news: [Notify; Topic::ALL.len()],
-    waiting: Mutex<Waiting>,
-    closed: AtomicBool,
-    members: AtomicUsize,
-}
-
-struct TopicLog {
-    partitions: Vec<PartitionLog>,
-    // where the next search for claimable partitions begins, so that none is starved
-    cursor: usize,
-    // records without a key go to partitions in turn
-    unkeyed: usize,
-    members: usize,
-}
-
 impl InMemory {
     pub(crate) fn new(config: &InMemoryConfig, topics: &TopicsConfig) -> Self {
-        let log = |topic: Topic| {
-            let partitions = match topic {
-                Topic::Events(_) => topics.partitions.max(1) as usize,
-                Topic::DeadLetters => 1,
-            };
-            Mutex::new(TopicLog {
-                partitions: (0..partitions).map(|_| PartitionLog::default()).collect(),
-                cursor: 0,
-                unkeyed: 0,
-                members: 0,
-            })
-        };
-        Self {
-            state: Arc::new(State {
-                max: Waiting { events: config.max_events, bytes: config.max_bytes },
-                dead_letters_max: config.dead_letters_max,
-                names: Names::new(&topics.prefix),
-                id: LogId::new(&format!("{:032x}", rand::random::<u128>())),
-                topics: Topic::ALL.map(log),
-                news: Topic::ALL.map(|_| Notify::new()),
-                waiting: Mutex::default(),
-                closed: AtomicBool::new(false),
-                members: AtomicUsize::new(0),
-            }),
-        }
+        Self { state: Arc::new(State::new(config, topics)) }
     }
 }
 
@@ -160,116 +130,32 @@ impl Logs for InMemory {
     }
 }
 
-impl State {
-    fn admit(&self, bytes: usize) -> Result<(), Refused> {
-        let mut waiting = self.waiting.lock();
-        if waiting.events >= self.max.events || waiting.bytes + bytes > self.max.bytes {
-            return Err(Refused::Full);
-        }
-        waiting.events += 1;
-        waiting.bytes += bytes;
-        Ok(())
-    }
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-    fn release(&self, events: usize, bytes: usize) {
-        let mut waiting = self.waiting.lock();
-        waiting.events -= events;
-        waiting.bytes -= bytes;
-    }
-
-    /// Dead letters are for a person to look at: the newest are kept, each was logged when it came.
-    fn keep_dead_letter(&self, record: &Record<'_>) {
-        let mut log = self.topics[Topic::DeadLetters.index()].lock();
-        let partition = &mut log.partitions[0];
-        partition.records.push_back(Kept::from(record));
-        if partition.records.len() > self.dead_letters_max {
-            partition.records.pop_front();
-            partition.committed += 1;
-        }
-    }
-
-    fn group_lag(&self, of: EventType) -> GroupLag {
-        let topic = Topic::Events(of);
-        let log = self.topics[topic.index()].lock();
-        let end = |partition: &PartitionLog| Offset(partition.committed + partition.records.len() as i64);
-        let partitions = (0..).zip(&log.partitions).map(|(number, partition)| PartitionLag {
-            partition: Partition(number),
-            start: Offset(partition.committed),
-            end: end(partition),
-            readable: end(partition),
-            committed: Some(Offset(partition.committed)),
-            set_by_others: false,
-            nothing_until: None,
-            oldest_unapplied_ms: partition.records.front().map(|record| record.appended_at_ms),
-        });
-        GroupLag {
-            of,
-            group: self.names.group(of).to_owned(),
-            topic: self.names.topic(topic).to_owned(),
-            members: Some(log.members),
-            foreign_members: Vec::new(),
-            partitions: partitions.collect(),
-            unknown: Vec::new(),
-            queue: None,
-        }
-    }
-}
-
-impl Publish for State {
-    fn offer(&self, record: &Record<'_>, receipt: Receipt) -> Result<(), Refused> {
-        let Topic::Events(_) = record.topic else {
-            self.keep_dead_letter(record);
-            wake(receipt.complete(Outcome::Stored));
-            return Ok(());
-        };
-        if self.closed.load(Ordering::Acquire) {
-            return Err(Refused::Closed);
-        }
-        if record.bytes() > self.max.bytes {
-            return Err(Refused::TooLarge);
-        }
-        self.admit(record.bytes())?;
-        {
-            let mut log = self.topics[record.topic.index()].lock();
-            let count = log.partitions.len();
-            let number = match record.key {
-                Some(key) => murmur2_partition(key, count),
-                None => {
-                    log.unkeyed = (log.unkeyed + 1) % count;
-                    log.unkeyed
-                }
+    #[test]
+    fn a_queue_that_takes_nothing_is_refused() {
+        let told = |max_events: i64| {
+            let default: toml::Table = KIND.defaults.parse().unwrap();
+            let section = Section::new("", default.clone(), default).section("buffer").section(KIND.section);
+            let mut table = toml::Table::new();
+            table.insert("max_events".to_owned(), max_events.into());
+            table.insert("max_bytes".to_owned(), 1.into());
+            table.insert("dead_letters_max".to_owned(), 1.into());
+            let mut problems = Vec::new();
+            let topics = crate::TopicsConfig {
+                partitions: 1,
+                replication_factor: 1,
+                prefix: String::new(),
+                retention_hours: 1,
+                dead_letter_retention_hours: 1,
             };
-            log.partitions[number].records.push_back(Kept::from(record));
-        }
-        wake(receipt.complete(Outcome::Stored));
-        self.news[record.topic.index()].notify_one();
-        Ok(())
-    }
-
-    fn ready(&self) -> Result<(), String> {
-        if self.closed.load(Ordering::Acquire) {
-            return Err("shutting down".into());
-        }
-        let waiting = self.waiting();
-        if waiting.events >= self.max.events || waiting.bytes >= self.max.bytes {
-            return Err(format!("the queue is full: {} events, {} bytes", waiting.events, waiting.bytes));
-        }
-        Ok(())
-    }
-
-    fn waiting(&self) -> Waiting {
-        *self.waiting.lock()
-    }
-
-    fn close(&self, _: Duration) -> BoxFuture<'_, usize> {
-        // every record was acknowledged when it was taken: nothing is outstanding
-        self.closed.store(true, Ordering::Release);
-        Box::pin(async { 0 })
-    }
-}
-
-fn wake(request: Option<Wake>) {
-    if let Some(request) = request {
-        request.wake();
+            let around = Surroundings { topics: &topics, drain_ms: 1 };
+            assert!(configure(&section.with(table), &around, &mut problems).is_some());
+            problems
+        };
+        assert_eq!(told(0), ["buffer.in_memory.max_events must be at least 1"]);
+        assert_eq!(told(1), Vec::<String>::new());
     }
 }

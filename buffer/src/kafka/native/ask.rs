@@ -13,9 +13,28 @@ use rdkafka::topic_partition_list::TopicPartitionList;
 use rdkafka::types::{RDKafka, RDKafkaErrorCode, RDKafkaRespErr};
 use rdkafka_sys as sys;
 
-use super::{QueueHandle, text_of};
-use crate::kafka::offsets::{Bound, log_of};
+use super::raw::{QueueHandle, text_of};
 use crate::{LogId, Partition, PartitionDescription};
+
+/// One end of a partition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::kafka) enum Bound {
+    /// The oldest record's offset.
+    Start,
+    /// The next record's offset.
+    End,
+    /// Up to where records can be read now: where the first transaction that is still open began, or else the end.
+    Stable,
+}
+
+/// What clusters give topics that have none.
+const NO_ID: &str = "AAAAAAAAAAAAAAAAAAAAAA";
+
+/// The log of a topic with this id; `None` where the cluster gives none.
+pub(in crate::kafka) fn log_of(topic_id: &str) -> Option<LogId> {
+    let is_id = !topic_id.is_empty() && topic_id.trim_end_matches('=') != NO_ID;
+    is_id.then(|| LogId::new(topic_id))
+}
 
 /// How many brokers are asked, one after the other: one that is silent is no reason to know nothing.
 const BROKERS_ASKED: usize = 3;

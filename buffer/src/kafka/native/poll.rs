@@ -7,14 +7,13 @@ use std::ptr;
 use std::time::Duration;
 
 use rdkafka::client::{Client, ClientContext};
-use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::topic_partition_list::TopicPartitionList;
 use rdkafka::types::{RDKafkaErrorCode, RDKafkaRespErr};
 use rdkafka_sys as sys;
 
-use super::{QueueHandle, headers_of, part, text_of};
+use super::raw::{QueueHandle, headers_of, part, tell_line, text_of};
 use crate::{Header, Offset, Partition};
 
 /// What a consumer met.
@@ -206,34 +205,6 @@ pub(in crate::kafka) fn listen<C: ClientContext>(client: &Client<C>) {
             }
             sys::rd_kafka_event_destroy(event);
         }
-    }
-}
-
-/// Gives a context a line of its client's log.
-///
-/// # Safety
-/// The event is one of the log.
-pub(super) unsafe fn tell_line(context: &impl ClientContext, event: *mut sys::rd_kafka_event_t) {
-    let (mut facility, mut text, mut level) = (ptr::null(), ptr::null(), 0);
-    // SAFETY: the caller's promise; what the event lends is copied.
-    unsafe {
-        if sys::rd_kafka_event_log(event, &mut facility, &mut text, &mut level) == 0 {
-            context.log(level_of(level), &text_of(facility), &text_of(text));
-        }
-    }
-}
-
-/// syslog's levels.
-fn level_of(level: i32) -> RDKafkaLogLevel {
-    match level {
-        ..=0 => RDKafkaLogLevel::Emerg,
-        1 => RDKafkaLogLevel::Alert,
-        2 => RDKafkaLogLevel::Critical,
-        3 => RDKafkaLogLevel::Error,
-        4 => RDKafkaLogLevel::Warning,
-        5 => RDKafkaLogLevel::Notice,
-        6 => RDKafkaLogLevel::Info,
-        7.. => RDKafkaLogLevel::Debug,
     }
 }
 

@@ -6,6 +6,8 @@ use rdkafka::mocking::MockCluster;
 use rdkafka::producer::DefaultProducerContext;
 use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 
+use parking_lot::Mutex;
+
 use super::*;
 use crate::kafka::config::KafkaConfig;
 use crate::kafka::testing::{self, Meeting};
@@ -141,7 +143,7 @@ async fn fatal_error_of_the_producer() {
     wait_ready(&publisher);
     for seed in faults::seeds("fatal_error_of_the_producer") {
         let began = Instant::now();
-        let broken = Arc::clone(&publisher.current.read());
+        let broken = Arc::clone(&publisher.shared.current.read());
         let receipts = Receipts::new(RECORDS);
         // the seed decides how far the stream is by then
         let raise_at = (seed as usize * 7919) % (RECORDS - 200);
@@ -162,7 +164,7 @@ async fn fatal_error_of_the_producer() {
         }
         futures_executor::block_on(receipts.all());
         wait::until("new producers", Duration::from_secs(30), || {
-            (!Arc::ptr_eq(&broken, &publisher.current.read())).then_some(())
+            (!Arc::ptr_eq(&broken, &publisher.shared.current.read())).then_some(())
         })
         .unwrap();
         assert_eq!(outcome_of_one(&publisher), Ok(Outcome::Stored));
@@ -239,8 +241,8 @@ async fn parts_that_panic_leave_no_receipt_open() {
         [(Part::Linger, "kafka-linger"), (Part::Probe, "kafka-probe"), (Part::Delivery, "kafka-delivery")]
     {
         let before = panics(name);
-        publisher.planted.plant(part, move || panic!("planted in {part:?}"));
-        publisher.deliveries.look_now();
+        publisher.shared.planted.plant(part, move || panic!("planted in {part:?}"));
+        publisher.shared.deliveries.look_now();
         // three at a time, so that some gather
         let receipts = Receipts::new(3);
         let topic = Topic::Events(EventType::Like);
@@ -272,7 +274,7 @@ async fn what_comes_during_a_hand_over_is_not_overtaken_after_it() {
     let meeting = Arc::new(Meeting::default());
     for part in [Part::HandingOver, Part::HandedOver] {
         let meeting = Arc::clone(&meeting);
-        publisher.planted.plant(part, move || meeting.come());
+        publisher.shared.planted.plant(part, move || meeting.come());
     }
     let receipts = Receipts::new(3);
     let offer = |index: usize| {
@@ -305,7 +307,7 @@ async fn readiness_follows_deliveries() {
     cluster.request_errors(RDKafkaApiKey::Produce, &refusals);
     let mut outcomes = Vec::new();
     let unready = wait::until("unreadiness", Duration::from_secs(30), || {
-        outcomes.push((outcome_of_one(&publisher), publisher.deliveries.failing()));
+        outcomes.push((outcome_of_one(&publisher), publisher.shared.deliveries.failing()));
         publisher.ready().err()
     });
     let told = unready.as_ref().is_ok_and(|reason| reason.contains("set this machine's clock"));

@@ -7,8 +7,8 @@ use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::types::RDKafkaErrorCode;
 
-use super::super::ASK_TIMEOUT;
 use super::super::cause::{Asking, explain};
+use super::super::client::ASK_TIMEOUT;
 use super::super::client::ClientSettings;
 use super::connect;
 use super::describe::{describe_with, there};

@@ -5,8 +5,8 @@ use std::collections::HashMap;
 use rdkafka::admin::{AdminClient, AdminOptions, ResourceSpecifier};
 use rdkafka::types::RDKafkaErrorCode;
 
-use super::super::ASK_TIMEOUT;
 use super::super::cause::{Asking, explain};
+use super::super::client::ASK_TIMEOUT;
 use super::super::client::ClientSettings;
 use super::super::native::ask::{TopicThere, describe_topics};
 use super::connect;
