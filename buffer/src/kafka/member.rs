@@ -21,16 +21,13 @@ use super::client::ClientSettings;
 use super::native::poll::{Events, Polled, Record, Trouble, add};
 use super::position::{Hold, Position, Unplaced};
 use super::rebalance::{COMMIT_RETRY, MemberContext};
-use super::subscription::{Phase, Shared};
+use super::shared::{Phase, Shared, TICK};
 use super::trouble::{Judgement, judge};
-use super::watch::Watch;
+use super::watch::{Member, Watch};
 use crate::{Offset, OpenError, Partition, Standing, SubscribeError};
 
 /// How long a full batch may wait for the pipeline before the partitions are paused.
 const PAUSE_AFTER: Duration = Duration::from_millis(500);
-
-/// The longest the thread sits in one poll or wait: how fast it notices that it should end.
-pub(super) const TICK: Duration = Duration::from_millis(100);
 
 /// How many messages are taken before the thread looks after commits and held partitions again.
 const MESSAGES_AT_ONCE: usize = 1000;
@@ -47,17 +44,17 @@ const LAST_COMMIT_TIMEOUT: Duration = Duration::from_secs(10);
 /// A consumer and what it shares with its pipeline.
 pub(super) struct Owner {
     // in this order they go: questions and queue before the client they belong to
-    pub(super) watch: Watch,
+    watch: Watch,
     events: Events,
-    pub(super) consumer: BaseConsumer<MemberContext>,
-    pub(super) shared: Arc<Shared>,
+    consumer: BaseConsumer<MemberContext>,
+    shared: Arc<Shared>,
     wait_here: Duration,
     commit_interval: Duration,
     committed_at: Instant,
     holds_served_at: tokio::time::Instant,
     /// Since when the full batch has not been taken.
-    pub(super) full_since: Option<Instant>,
-    pub(super) paused: bool,
+    full_since: Option<Instant>,
+    paused: bool,
 }
 
 impl Owner {
@@ -104,7 +101,9 @@ impl Owner {
             }
             self.commit_if_due();
             self.serve_holds();
-            self.look_around();
+            let is_behind = self.paused || self.full_since.is_some();
+            let member = Member { consumer: &self.consumer, shared: &self.shared, is_behind };
+            self.watch.look_around(member);
             if self.wait_while_full() {
                 continue;
             }
@@ -288,7 +287,7 @@ impl Owner {
         Ok(list)
     }
 
-    pub(super) fn pause_one(&self, partition: Partition) -> KafkaResult<()> {
+    fn pause_one(&self, partition: Partition) -> KafkaResult<()> {
         self.consumer.pause(&self.one(partition, rdkafka::Offset::Invalid)?)
     }
 

@@ -30,6 +30,7 @@ mod probe;
 mod producing;
 mod publisher;
 mod rebalance;
+mod shared;
 mod subscription;
 mod topics;
 mod trouble;

@@ -23,12 +23,11 @@ use rdkafka::topic_partition_list::TopicPartitionList;
 use rdkafka::types::{RDKafkaErrorCode, RDKafkaRespErr};
 
 use super::cause::Asking;
-use super::member::TICK;
 use super::native::commit::commit_with_answer;
 use super::native::poll::add;
 use super::offsets::{Finding, Place, metadata, places, tell};
 use super::position::{Hold, Position, Unplaced};
-use super::subscription::{Phase, Shared};
+use super::shared::{Phase, Shared, TICK};
 use crate::{Incident, LogId, Offset, Partition, Standing};
 
 /// How long the cluster is asked for positions at an assignment before the member gives up. Partitions

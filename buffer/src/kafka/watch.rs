@@ -9,16 +9,17 @@ use std::collections::HashMap;
 use std::ffi::CString;
 use std::time::{Duration, Instant};
 
-use rdkafka::consumer::Consumer;
+use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaResult;
 
 use super::client::ASK_TIMEOUT;
-use super::member::Owner;
 use super::native::ask::Bound;
 use super::native::ask::Question;
 use super::native::poll::known_end;
 use super::offsets::{Finding, Place, TopicFacts, c_name, facts, place};
 use super::position::{Hold, Position, Unplaced};
+use super::rebalance::MemberContext;
+use super::shared::Shared;
 use super::trouble::MEND_DAMAGE;
 use crate::{Offset, Partition, Standing};
 
@@ -73,95 +74,104 @@ impl Watch {
     }
 }
 
-impl Owner {
+/// What is looked at.
+#[derive(Clone, Copy)]
+pub(super) struct Member<'m> {
+    pub(super) consumer: &'m BaseConsumer<MemberContext>,
+    pub(super) shared: &'m Shared,
+    /// While a batch waits or partitions are paused what was fetched waits here.
+    pub(super) is_behind: bool,
+}
+
+impl Watch {
     /// Works off what was answered, and asks again when it is time.
-    pub(super) fn look_around(&mut self) {
-        self.meet_facts();
-        self.meet_bounds();
-        self.meet_stable();
-        if self.watch.looked_at.elapsed() < LOOK_INTERVAL {
+    pub(super) fn look_around(&mut self, member: Member<'_>) {
+        self.meet_facts(member);
+        self.meet_bounds(member);
+        self.meet_stable(member);
+        if self.looked_at.elapsed() < LOOK_INTERVAL {
             return;
         }
-        self.watch.looked_at = Instant::now();
-        self.look_for_quiet_ones();
-        if self.watch.facts.is_none() && !self.shared.state.lock().owned.is_empty() {
-            let broker = self.watch.brokers.first().copied();
-            let client = self.consumer.client();
-            let asked = Question::topics(client, &[&self.watch.topic], broker, ASK_TIMEOUT);
-            self.watch.facts = asked.ok();
+        self.looked_at = Instant::now();
+        self.look_for_quiet_ones(member);
+        if self.facts.is_none() && !member.shared.state.lock().owned.is_empty() {
+            let broker = self.brokers.first().copied();
+            let client = member.consumer.client();
+            let asked = Question::topics(client, &[&self.topic], broker, ASK_TIMEOUT);
+            self.facts = asked.ok();
         }
     }
 
-    fn meet_facts(&mut self) {
-        let Some(question) = &self.watch.facts else { return };
+    fn meet_facts(&mut self, member: Member<'_>) {
+        let Some(question) = &self.facts else { return };
         let told = question.there(Duration::ZERO).and_then(|told| told.map(facts).transpose());
         match told {
             Ok(None) => return,
             Ok(Some(facts)) => {
-                if self.watch.brokers.is_empty() {
-                    self.watch.brokers = facts.partitions.iter().filter_map(|(_, leader)| *leader).collect();
-                    self.watch.brokers.sort_unstable();
-                    self.watch.brokers.dedup();
+                if self.brokers.is_empty() {
+                    self.brokers = facts.partitions.iter().filter_map(|(_, leader)| *leader).collect();
+                    self.brokers.sort_unstable();
+                    self.brokers.dedup();
                 }
-                self.compare(&facts);
+                self.compare(member, &facts);
             }
             // a topic that is missing is told by the fetches of its partitions, a broker that is away by readiness
             Err(error) => {
                 tracing::debug!(%error, "the topic could not be looked at");
                 // the next one is asked then, and in the end whoever librdkafka takes
-                if !self.watch.brokers.is_empty() {
-                    self.watch.brokers.remove(0);
+                if !self.brokers.is_empty() {
+                    self.brokers.remove(0);
                 }
             }
         }
-        self.watch.facts = None;
+        self.facts = None;
     }
 
-    fn compare(&mut self, facts: &TopicFacts) {
-        let context = self.consumer.context();
+    fn compare(&mut self, member: Member<'_>, facts: &TopicFacts) {
+        let context = member.consumer.context();
         if context.log.get().is_some_and(|log| *log != facts.id) {
-            self.shared.fail(format!("topic {} was made anew while it was consumed", self.watch.topic));
+            member.shared.fail(format!("topic {} was made anew while it was consumed", self.topic));
             return;
         }
         let is_unplaced = {
-            let state = self.shared.state.lock();
+            let state = member.shared.state.lock();
             let unplaced: Vec<Partition> = state.unplaced.keys().copied().collect();
             move |partition: &Partition| unplaced.contains(partition)
         };
         let answerable =
             facts.partitions.iter().filter(|(partition, leader)| leader.is_some() && is_unplaced(partition));
         let answerable: Vec<Partition> = answerable.map(|(partition, _)| *partition).collect();
-        if answerable.is_empty() || self.watch.bounds.is_some() {
+        if answerable.is_empty() || self.bounds.is_some() {
             return;
         }
-        let client = self.consumer.client();
-        let ask = |bound| Question::bounds(client, &self.watch.topic, &answerable, bound, ASK_TIMEOUT);
+        let client = member.consumer.client();
+        let ask = |bound| Question::bounds(client, &self.topic, &answerable, bound, ASK_TIMEOUT);
         if let (Ok(starts), Ok(ends)) = (ask(Bound::Start), ask(Bound::End)) {
-            self.watch.bounds = Some([starts, ends]);
+            self.bounds = Some([starts, ends]);
         }
     }
 
-    fn meet_bounds(&mut self) {
-        let Some([starts, ends]) = &mut self.watch.bounds else { return };
+    fn meet_bounds(&mut self, member: Member<'_>) {
+        let Some([starts, ends]) = &mut self.bounds else { return };
         let answered = match (starts.keep_offsets(), ends.keep_offsets()) {
             (Ok(Some(starts)), Ok(Some(ends))) => Some((starts, ends)),
             (Err(_), _) | (_, Err(_)) => None,
             _ => return,
         };
-        self.watch.bounds = None;
+        self.bounds = None;
         let Some((starts, ends)) = answered else { return };
         let ends: HashMap<Partition, KafkaResult<i64>> = ends.into_iter().collect();
         for (partition, start) in starts {
             if let (Ok(start), Some(Ok(end))) = (start, ends.get(&partition)) {
-                self.put_in_place(partition, Offset(start)..Offset(*end));
+                self.put_in_place(member, partition, Offset(start)..Offset(*end));
             }
         }
     }
 
     /// Reads a partition from its place, now that it is known.
-    fn put_in_place(&self, partition: Partition, log: std::ops::Range<Offset>) {
-        let context = self.consumer.context();
-        let mut state = self.shared.state.lock();
+    fn put_in_place(&self, member: Member<'_>, partition: Partition, log: std::ops::Range<Offset>) {
+        let context = member.consumer.context();
+        let mut state = member.shared.state.lock();
         let Some(unplaced) = state.unplaced.get(&partition) else { return };
         let place = match unplaced {
             Unplaced::Assigned(committed) => {
@@ -183,22 +193,21 @@ impl Owner {
 
     /// Finds partitions that do not go on though there is more of them, and asks up to where they can be read. While a batch
     /// waits or a partition is held, what was fetched waits here, and nothing can be said.
-    fn look_for_quiet_ones(&mut self) {
-        let is_behind = self.paused || self.full_since.is_some();
-        let mut state = self.shared.state.lock();
+    fn look_for_quiet_ones(&mut self, member: Member<'_>) {
+        let mut state = member.shared.state.lock();
         let mut quiet = HashMap::new();
         for (partition, position) in &state.owned {
-            if is_behind || position.hold.is_on() {
+            if member.is_behind || position.hold.is_on() {
                 continue;
             }
-            let end = known_end(&self.consumer, &self.watch.c_topic, *partition);
+            let end = known_end(&member.consumer, &self.c_topic, *partition);
             let Some(end) = end.filter(|end| *end > position.read) else { continue };
-            let before = self.watch.quiet.get(partition).filter(|before| before.at == position.read);
+            let before = self.quiet.get(partition).filter(|before| before.at == position.read);
             let begins = Quiet { at: position.read, end, since: Instant::now(), readable_since: None };
             quiet.insert(*partition, Quiet { end, ..before.copied().unwrap_or(begins) });
         }
         // records that come take it back themselves; the markers of a transaction that ended are none
-        for (partition, before) in &self.watch.quiet {
+        for (partition, before) in &self.quiet {
             let went_on = state.owned.get(partition).is_some_and(|position| position.read != before.at);
             // it may stand for another reason by now, at the place it went on to
             let is_told = state.standing.get(partition).is_some_and(|told| told.offset == Some(before.at));
@@ -207,28 +216,28 @@ impl Owner {
             }
         }
         drop(state);
-        self.watch.quiet = quiet;
-        let long = self.watch.quiet.iter().filter(|(_, quiet)| quiet.since.elapsed() >= QUIET_PATIENCE);
+        self.quiet = quiet;
+        let long = self.quiet.iter().filter(|(_, quiet)| quiet.since.elapsed() >= QUIET_PATIENCE);
         let long: Vec<Partition> = long.map(|(partition, _)| *partition).collect();
-        if self.watch.stable.is_none() && !long.is_empty() {
-            let client = self.consumer.client();
-            let asked = Question::bounds(client, &self.watch.topic, &long, Bound::Stable, ASK_TIMEOUT);
-            self.watch.stable = asked.ok();
+        if self.stable.is_none() && !long.is_empty() {
+            let client = member.consumer.client();
+            let asked = Question::bounds(client, &self.topic, &long, Bound::Stable, ASK_TIMEOUT);
+            self.stable = asked.ok();
         }
     }
 
     /// Tells partitions that are read up to a transaction that stays open, and those that could be read and send nothing.
-    fn meet_stable(&mut self) {
-        let Some(question) = &mut self.watch.stable else { return };
+    fn meet_stable(&mut self, member: Member<'_>) {
+        let Some(question) = &mut self.stable else { return };
         let ends = match question.keep_offsets() {
             Ok(None) => return,
             Ok(Some(ends)) => ends,
             // told by readiness, if it lasts
             Err(_) => Vec::new(),
         };
-        self.watch.stable = None;
+        self.stable = None;
         for (partition, stable) in ends {
-            let (Some(quiet), Ok(stable)) = (self.watch.quiet.get_mut(&partition), stable) else { continue };
+            let (Some(quiet), Ok(stable)) = (self.quiet.get_mut(&partition), stable) else { continue };
             let reason = if stable <= quiet.at.0 {
                 quiet.readable_since = None;
                 let waiting = quiet.end.0 - quiet.at.0;
@@ -245,13 +254,13 @@ impl Owner {
                 continue;
             };
             let quiet = *quiet;
-            self.tell_quiet(partition, quiet, reason);
+            self.tell_quiet(member, partition, quiet, reason);
         }
     }
 
     /// A partition stands at the place where it was found quiet.
-    fn tell_quiet(&self, partition: Partition, quiet: Quiet, reason: String) {
-        let mut state = self.shared.state.lock();
+    fn tell_quiet(&self, member: Member<'_>, partition: Partition, quiet: Quiet, reason: String) {
+        let mut state = member.shared.state.lock();
         // it went on since it was asked, or was taken away
         if state.owned.get(&partition).is_none_or(|position| position.read != quiet.at) {
             return;
@@ -259,7 +268,7 @@ impl Owner {
         let standing = Standing { partition, offset: Some(quiet.at), reason };
         let told = standing.reason.clone();
         if state.standing.insert(partition, standing).is_none() {
-            let (group, topic) = (&self.consumer.context().group, &self.watch.topic);
+            let (group, topic) = (&member.consumer.context().group, &self.topic);
             let (at, until) = (quiet.at, quiet.end);
             tracing::warn!(group, topic, %partition, offset = %at, %until, "records from offset {at} on do not come: {told}");
         }
