@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::ConsumersConfig;
+use crate::config::ConsumersConfig;
 
 pub(crate) struct Backoff {
     min: Duration,

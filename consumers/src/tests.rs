@@ -1,7 +1,6 @@
 //! The pipeline over the in-memory strategy, with a store and a publisher that do as they are told.
 
 use std::collections::VecDeque;
-use std::marker::PhantomData;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -176,9 +175,8 @@ impl World {
             config: self.config.clone(),
             health: health.clone(),
             stop,
-            event: PhantomData,
         };
-        tokio::time::timeout(Duration::from_secs(30), crate::watch(pipeline, health))
+        tokio::time::timeout(Duration::from_secs(30), crate::members::watch(pipeline, health))
             .await
             .expect("the member ends")
             .unwrap();
