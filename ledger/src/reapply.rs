@@ -16,10 +16,10 @@ use floodgate_schemas::codec::decode;
 use floodgate_schemas::{CouponIssue, Event, EventType, ExpectationWrite, Like, Timestamp};
 use floodgate_store::{Apply, ApplyError, Audit, Outcome, Repair, Standing, Store};
 
+use crate::error::{VerifyError, blocking};
 use crate::read::CHUNK_EVENTS;
 use crate::reapplied::{Reapplied, SET, Wanted};
 use crate::report::Report;
-use crate::{VerifyError, blocking};
 
 /// How often a batch is tried that the database did not take, and the pause between two tries. Consumers that write the
 /// same rows at that moment are one reason.

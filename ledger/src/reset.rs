@@ -31,8 +31,8 @@ use tokio::runtime::Handle;
 
 use crate::class::Letter;
 use crate::dead_letters::DeadLetters;
+use crate::error::{VerifyError, blocking};
 use crate::read::CHUNK_EVENTS;
-use crate::{VerifyError, blocking};
 
 /// How long the strategy may take to become ready, and to acknowledge letters.
 const PATIENCE: Duration = Duration::from_secs(30);

@@ -281,7 +281,7 @@ async fn offsets_without_a_record_have_a_reason_or_are_in_doubt() {
     bench.publish(&likes).await;
     let with = |is_compacted| Shared { empty_from: Some(3), is_compacted, ..bench.shared(Some(5)) };
     let note = "2 offsets of x.floodgate.like.v1 hold no record";
-    let range = Unchecked { partition: 0, from_offset: 3, until_offset: 5 };
+    let range = OffsetRange { partition: 0, from_offset: 3, until_offset: 5 };
 
     let report = bench.report(&with(Ok(false))).await;
     assert_eq!(report.notes, [format!("{note}: transactions ended or were aborted there")]);
