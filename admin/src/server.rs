@@ -17,9 +17,10 @@ use serde_json::json;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
+use crate::config::AdminConfig;
 use crate::dlq::{DeadLetters, dlq};
+use crate::lag::LagWatch;
 use crate::problem::Problem;
-use crate::{AdminConfig, LagWatch};
 
 /// Whether the roles of this process can do their work; if not, why and what to do.
 pub type Readiness = Arc<dyn Fn() -> Result<(), String> + Send + Sync>;

@@ -13,8 +13,9 @@ use floodgate_schemas::Timestamp;
 use floodgate_schemas::dead_letter::headers;
 
 use super::filter::Filter;
+use super::index::{Index, Standings, Troubles};
 use super::letter::Letter;
-use super::scan::{Index, Scan, ScanError, ScanLimits, Standings, Troubles, Unread};
+use super::scan::{Scan, ScanError, ScanLimits, Unread};
 
 /// Between tries of what was not acknowledged.
 const RETRY_PAUSE: Duration = Duration::from_millis(250);

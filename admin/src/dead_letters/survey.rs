@@ -7,9 +7,10 @@ use floodgate_schemas::Timestamp;
 use serde::Serialize;
 
 use super::filter::Filter;
+use super::index::{Index, Troubles};
 use super::letter::{Letter, LetterId};
 use super::report::{LetterDetail, LetterReport};
-use super::scan::{Index, Scan, ScanError, ScanLimits, Troubles, Unread};
+use super::scan::{Scan, ScanError, ScanLimits, Unread};
 
 /// What `/dlq` and `floodgate dlq list` say.
 #[derive(Debug, Clone, Serialize)]
