@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use floodgate_buffer::Batch;
-use floodgate_schemas::{Event, Timestamp};
+use floodgate_schemas::{Clock, Event};
 
 use crate::decode::Decoded;
 use crate::metrics::PipelineMetrics;
@@ -13,11 +13,12 @@ use crate::metrics::PipelineMetrics;
 pub(crate) struct Ahead {
     pub(crate) max_micros: i64,
     pub(crate) metrics: Arc<PipelineMetrics>,
+    pub(crate) clock: Arc<dyn Clock>,
 }
 
 impl Ahead {
     pub(crate) fn tell_of<E: Event>(&self, batch: &Batch, decoded: &Decoded<E>) {
-        let latest = Timestamp::now().saturating_add_micros(self.max_micros).as_micros();
+        let latest = self.clock.now().saturating_add_micros(self.max_micros).as_micros();
         let ahead = |(_, event): &(&usize, &E)| event.ranked_at().is_some_and(|micros| micros > latest);
         let mut found = decoded.records.iter().zip(&decoded.events).filter(ahead);
         let Some((record, event)) = found.next() else { return };

@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use floodgate_buffer::{Batch, Partition};
-use floodgate_schemas::{Event, Timestamp};
+use floodgate_schemas::{Clock, Event};
 use floodgate_store::{Apply, ApplyError, Outcome};
 
 use crate::backoff::Backoff;
@@ -104,11 +104,17 @@ pub(crate) struct Applier<E: Event> {
     metrics: Arc<PipelineMetrics>,
     patience: Patience,
     pace: Pace,
+    clock: Arc<dyn Clock>,
 }
 
 impl<E: Event> Applier<E> {
-    pub(crate) fn new(store: Arc<dyn Apply<E>>, metrics: Arc<PipelineMetrics>, patience: Patience) -> Self {
-        Self { store, metrics, patience, pace: Pace::unbounded() }
+    pub(crate) fn new(
+        store: Arc<dyn Apply<E>>,
+        metrics: Arc<PipelineMetrics>,
+        patience: Patience,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
+        Self { store, metrics, patience, pace: Pace::unbounded(), clock }
     }
 
     /// Applies all events but those that can never be; returns what goes to the dead letters. Where partitions may be held
@@ -169,7 +175,7 @@ impl<E: Event> Applier<E> {
     async fn apply_until_done(&self, events: &[E], backoff: &mut Backoff) -> Result<Applied, GaveUp> {
         loop {
             let began = Instant::now();
-            match self.store.apply(events, Timestamp::now()).await {
+            match self.store.apply(events, self.clock.now()).await {
                 Ok(outcomes) => {
                     self.patience.recovered();
                     self.count(events, &outcomes, began);
@@ -197,7 +203,7 @@ impl<E: Event> Applier<E> {
     }
 
     fn count(&self, events: &[E], outcomes: &[Outcome], began: Instant) {
-        self.metrics.applied(events, outcomes, began.elapsed().as_secs_f64(), Timestamp::now());
+        self.metrics.applied(events, outcomes, began.elapsed().as_secs_f64(), self.clock.now());
     }
 }
 

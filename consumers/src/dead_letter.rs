@@ -13,7 +13,7 @@ use floodgate_buffer::{
     Batch, Header, Names, Outcome, Publish, Receipt, Receipts, Received, Record, Refused, Topic,
 };
 use floodgate_schemas::dead_letter::Heading;
-use floodgate_schemas::{EventType, Timestamp};
+use floodgate_schemas::{Clock, EventType};
 
 use crate::metrics::PipelineMetrics;
 use crate::patience::{GaveUp, Patience};
@@ -38,6 +38,7 @@ pub(crate) struct DeadLetterWriter {
     publisher: Arc<dyn Publish>,
     metrics: Arc<PipelineMetrics>,
     patience: Patience,
+    clock: Arc<dyn Clock>,
 }
 
 impl DeadLetterWriter {
@@ -47,8 +48,9 @@ impl DeadLetterWriter {
         publisher: Arc<dyn Publish>,
         metrics: Arc<PipelineMetrics>,
         patience: Patience,
+        clock: Arc<dyn Clock>,
     ) -> Self {
-        Self { of, names, publisher, metrics, patience }
+        Self { of, names, publisher, metrics, patience, clock }
     }
 
     /// Publishes dead letters until every one is acknowledged: an offset passes them only then.
@@ -112,7 +114,7 @@ impl DeadLetterWriter {
             group: self.names.group(self.of),
             reason: letter.reason,
             message: &message,
-            failed_at: Timestamp::now(),
+            failed_at: self.clock.now(),
         };
         let offered = heading.under(&received.headers, |headers| {
             let (key, value) = (received.key, received.value);

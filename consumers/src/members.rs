@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use floodgate_buffer::{Publish, Strategy};
 use floodgate_observe::Metrics;
-use floodgate_schemas::{Event, EventType};
+use floodgate_schemas::{Chance, Clock, Event, EventType};
 use floodgate_store::{Apply, Store};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -57,6 +57,10 @@ pub struct Consumers {
     pub health: Health,
     /// Tells every member to finish what is in its hands and leave.
     pub stop: CancellationToken,
+    /// What time it is.
+    pub clock: Arc<dyn Clock>,
+    /// What pauses between tries are drawn from.
+    pub chance: Arc<dyn Chance>,
 }
 
 impl Consumers {
@@ -91,6 +95,8 @@ impl Consumers {
                 ahead_max_micros: self.ahead_max_micros,
                 health: health.clone(),
                 stop: self.stop.clone(),
+                clock: Arc::clone(&self.clock),
+                chance: Arc::clone(&self.chance),
             };
             members.spawn(watch(pipeline, health));
         }

@@ -1,9 +1,10 @@
 //! Trying again: how long a member waits between two tries, when it may leave something undone, and what readiness hears.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use floodgate_buffer::Strategy;
-use floodgate_schemas::EventType;
+use floodgate_schemas::{Chance, EventType};
 use tokio_util::sync::CancellationToken;
 
 use crate::backoff::Backoff;
@@ -22,6 +23,7 @@ pub(crate) struct Patience {
     outlives_process: bool,
     health: MemberHealth,
     stop: CancellationToken,
+    chance: Arc<dyn Chance>,
 }
 
 impl Patience {
@@ -31,6 +33,7 @@ impl Patience {
         config: &ConsumersConfig,
         health: &MemberHealth,
         stop: &CancellationToken,
+        chance: &Arc<dyn Chance>,
     ) -> Self {
         Self {
             group: strategy.names().group(of).to_owned(),
@@ -38,12 +41,13 @@ impl Patience {
             outlives_process: strategy.reach().outlives_process,
             health: health.clone(),
             stop: stop.clone(),
+            chance: Arc::clone(chance),
         }
     }
 
     /// Pauses for something that is tried again, from the shortest on.
     pub(crate) fn backoff(&self) -> Backoff {
-        Backoff::new(&self.config)
+        Backoff::new(&self.config, &self.chance)
     }
 
     /// Waits, unless the process is told to stop and somebody else can do the work.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use floodgate_buffer::{Batch, Partition, Publish, Strategy, SubscribeError, Subscription};
-use floodgate_schemas::Event;
+use floodgate_schemas::{Chance, Clock, Event};
 use floodgate_store::Apply;
 use tokio_util::sync::CancellationToken;
 
@@ -29,6 +29,8 @@ pub(crate) struct Pipeline<E: Event> {
     pub(crate) ahead_max_micros: i64,
     pub(crate) health: MemberHealth,
     pub(crate) stop: CancellationToken,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) chance: Arc<dyn Chance>,
 }
 
 /// What a member does next.
@@ -66,7 +68,7 @@ impl<E: Event> Pipeline<E> {
     }
 
     pub(crate) fn patience(&self) -> Patience {
-        Patience::new(&*self.strategy, E::TYPE, &self.config, &self.health, &self.stop)
+        Patience::new(&*self.strategy, E::TYPE, &self.config, &self.health, &self.stop, &self.chance)
     }
 
     async fn work(&self, patience: &Patience, backoff: &mut Backoff) -> Result<(), SubscribeError> {
@@ -127,16 +129,17 @@ impl<E: Event> Pipeline<E> {
     fn steps(&self, patience: &Patience) -> Steps<E> {
         let names = self.strategy.names();
         let (publisher, store) = (Arc::clone(&self.publisher), Arc::clone(&self.store));
-        let metrics = || Arc::clone(&self.metrics);
+        let (metrics, clock) = (|| Arc::clone(&self.metrics), || Arc::clone(&self.clock));
         Steps {
-            ahead: Ahead { max_micros: self.ahead_max_micros, metrics: metrics() },
-            applier: Applier::new(store, metrics(), patience.clone()),
+            ahead: Ahead { max_micros: self.ahead_max_micros, metrics: metrics(), clock: clock() },
+            applier: Applier::new(store, metrics(), patience.clone(), clock()),
             dead_letters: DeadLetterWriter::new(
                 E::TYPE,
                 names.clone(),
                 publisher,
                 metrics(),
                 patience.clone(),
+                clock(),
             ),
             holds: Holds::new(E::TYPE, names, &self.config, metrics(), self.health.clone()),
             patience: patience.clone(),

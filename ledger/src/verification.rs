@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use floodgate_buffer::{EventOrigin, GroupLag, PartitionLag, Strategy, Topic};
-use floodgate_schemas::{CouponIssue, EventType, ExpectationWrite, Like, Timestamp};
+use floodgate_schemas::{Clock, CouponIssue, EventType, ExpectationWrite, Like};
 use floodgate_store::{Audit, Store};
 
 use crate::check::{Check, Limits};
@@ -33,6 +33,8 @@ pub struct Verification<'a> {
     pub values: bool,
     /// Who is told how far it is.
     pub watch: &'a dyn Watch,
+    /// What time it is.
+    pub clock: Arc<dyn Clock>,
 }
 
 impl Verification<'_> {
@@ -41,7 +43,7 @@ impl Verification<'_> {
     /// # Errors
     /// [`VerifyError`] says what the caller can do. Violations are no error, but in the report.
     pub async fn run(&self) -> Result<Report, VerifyError> {
-        let mut report = Report { values_compared: self.values, ..Report::new(Timestamp::now()) };
+        let mut report = Report { values_compared: self.values, ..Report::new(self.clock.now()) };
         let mut state = None;
         if let Some(reason) = self.unreadable() {
             report.values_compared = false;
@@ -69,8 +71,8 @@ impl Verification<'_> {
         const ROUNDS: usize = 3;
         let mut done = Reapplied::new(dry_run);
         for _ in 0..ROUNDS {
-            let mender = Mender::new(&*self.store, self.strategy.names().clone(), dry_run, self.values);
-            let mut report = Report::new(Timestamp::now());
+            let mender = self.mender(dry_run);
+            let mut report = Report::new(self.clock.now());
             self.check_events(&mut report, Some(&mender)).await?.finish()?;
             let round = mender.ended(report);
             let has_set = round.has_set();
@@ -88,11 +90,16 @@ impl Verification<'_> {
     /// # Errors
     /// As [`Verification::reapply_missing`].
     pub async fn reapply(&self, origins: &[EventOrigin], dry_run: bool) -> Result<Reapplied, VerifyError> {
-        let mender = Mender::new(&*self.store, self.strategy.names().clone(), dry_run, self.values);
+        let mender = self.mender(dry_run);
         let strategy = Arc::clone(&self.strategy);
         let lags = blocking(move || lags(&*strategy)).await?;
         mender.bring_back_named(&self.strategy, &lags, origins).await?;
-        Ok(mender.ended(Report::new(Timestamp::now())))
+        Ok(mender.ended(Report::new(self.clock.now())))
+    }
+
+    fn mender(&self, dry_run: bool) -> Mender<'_> {
+        let names = self.strategy.names().clone();
+        Mender::new(&*self.store, names, &*self.clock, dry_run, self.values)
     }
 
     /// Why events cannot be read here, if so.
@@ -111,7 +118,7 @@ impl Verification<'_> {
     ) -> Result<State, VerifyError> {
         let mut state = State::open(self.state, self.identity())?;
         // the order of these looks is what makes the check right
-        let as_of = Timestamp::now();
+        let as_of = self.clock.now();
         let strategy = Arc::clone(&self.strategy);
         let lags = blocking(move || lags(&*strategy)).await?;
         begin(&mut state, as_of, &lags)?;
@@ -226,7 +233,7 @@ impl Verification<'_> {
             EventType::Coupon => Audit::<CouponIssue>::has_rows(store).await?,
             EventType::Like => Audit::<Like>::has_rows(store).await?,
         };
-        report.cannot_tell.extend(Doubt::of_group(lag, waiting, has_rows, Timestamp::now()));
+        report.cannot_tell.extend(Doubt::of_group(lag, waiting, has_rows, self.clock.now()));
         Ok(())
     }
 

@@ -25,6 +25,7 @@ mod survey;
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 mod tests;
+mod topic;
 
 pub use filter::{FILTERS, Filter, Refusal};
 pub use index::{Standings, Troubles};
@@ -32,3 +33,4 @@ pub use replay::{Replay, ReplayError, ReplayPlan, Replayed};
 pub use report::{HeaderReport, LetterDetail, LetterReport};
 pub use scan::{ScanError, ScanLimits, Unread, UnreadRange};
 pub use survey::{Found, Survey, find};
+pub use topic::DeadLetterTopic;

@@ -4,8 +4,10 @@ use std::fmt;
 use std::ops::Range;
 use std::time::Instant;
 
-use floodgate_buffer::{Absent, Batch, Log, LogError, Offset, OpenError, Partition, Strategy, Topic};
+use floodgate_buffer::{Absent, Batch, Log, LogError, Offset, OpenError, Partition, Topic};
 use serde::Serialize;
+
+use super::topic::DeadLetterTopic;
 
 /// Records read at once, hence how many a reading holds in memory, and a replay publishes before it marks them.
 const CHUNK_RECORDS: usize = 200;
@@ -90,8 +92,8 @@ pub(super) struct Scan {
 
 impl Scan {
     /// Fixes where the topic ends. Blocks on the network.
-    pub(super) fn open(strategy: &dyn Strategy, limits: &ScanLimits) -> Result<Self, ScanError> {
-        let mut log = strategy.logs()?.open(Topic::DeadLetters)?;
+    pub(super) fn open(topic: &DeadLetterTopic, limits: &ScanLimits) -> Result<Self, ScanError> {
+        let mut log = topic.strategy.logs()?.open(Topic::DeadLetters)?;
         let bounds = log.bounds()?;
         let partitions = bounds.partitions();
         let unread = bounds.unknown.into_iter();

@@ -16,7 +16,7 @@ use floodgate_buffer::{
 use floodgate_schemas::LikeAction::{Like as On, Unlike as Off};
 use floodgate_schemas::codec::encode;
 use floodgate_schemas::examples::{at, coupon_issue, event_id, like};
-use floodgate_schemas::{CouponIssue, Event, EventId, EventType, Keying, Like};
+use floodgate_schemas::{Clock, CouponIssue, Event, EventId, EventType, Keying, Like, SystemClock};
 use floodgate_store::{Apply, Audit, Config, Repair, Store};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
@@ -35,6 +35,8 @@ struct Bench {
     strategy: Arc<dyn Strategy>,
     store: Arc<dyn Store>,
     folder: TempDir,
+    /// The log in memory dates its records by the system's.
+    clock: Arc<dyn Clock>,
 }
 
 impl Bench {
@@ -49,7 +51,12 @@ impl Bench {
             apply_timeout_ms: 15_000,
         };
         floodgate_store::migrate(&config).await.unwrap();
-        Self { strategy: in_memory(1, 10_000, "x."), store: floodgate_store::open(&config).unwrap(), folder }
+        Self {
+            strategy: in_memory(1, 10_000, "x."),
+            store: floodgate_store::open(&config).unwrap(),
+            folder,
+            clock: Arc::new(SystemClock),
+        }
     }
 
     async fn put(&self, topic: Topic, key: &str, value: &[u8], headers: &[Header<'_>]) {

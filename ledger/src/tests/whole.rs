@@ -7,6 +7,7 @@ use floodgate_buffer::{
     Absent, BoxFuture, Chunk, EventOrigin, Lag, LagError, Log, LogBounds, LogError, Logs, Names, OpenError,
     Publish, Reach, Receipt, Refused, Subscription, Topics, Waiting,
 };
+use floodgate_schemas::examples::HandClock;
 use parking_lot::Mutex;
 
 use super::*;
@@ -187,6 +188,7 @@ impl Bench {
             state: None,
             values,
             watch,
+            clock: Arc::clone(&self.clock),
         }
     }
 
@@ -200,7 +202,11 @@ async fn a_check_looks_at_every_type_and_says_how_far_it_is() {
     let bench = Bench::new().await;
     mixed(&bench).await;
     let notebook = Notebook::default();
-    let report = bench.verification(&bench.shared(Some(10)), true, &notebook).run().await.unwrap();
+    let strategy = bench.shared(Some(10));
+    let clock = Arc::new(HandClock::new(at(5)));
+    let verification = Verification { clock, ..bench.verification(&strategy, true, &notebook) };
+    let report = verification.run().await.unwrap();
+    assert_eq!(report.as_of, at(5).to_string());
     assert!(report.events_checked && report.values_compared);
     let types: Vec<_> = report.types.iter().map(|of| (of.of, of.records)).collect();
     assert_eq!(types, [("expectation", 0), ("coupon", 0), ("like", 17)]);
