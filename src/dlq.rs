@@ -7,11 +7,12 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use floodgate_admin::dead_letters::{
-    Filter, Found, LetterDetail, LetterReport, Refusal, Replay, ReplayPlan, ScanError, ScanLimits, Survey,
-    Troubles, Unread, find,
+    DeadLetterTopic, Filter, Found, LetterDetail, LetterReport, Refusal, Replay, ReplayPlan, ScanError,
+    ScanLimits, Survey, Troubles, Unread, find,
 };
-use floodgate_buffer::{Names, Strategy, Topic};
+use floodgate_buffer::{Names, Topic};
 use floodgate_observe::logs;
+use floodgate_schemas::SystemClock;
 use floodgate_schemas::text::{escaped, shortened};
 use indicatif::{ProgressBar, ProgressStyle};
 use tokio::runtime::Handle;
@@ -105,10 +106,11 @@ pub(crate) fn dlq(settings: &Settings, command: &DlqCommand, runtime: &Handle) -
             settings.admin.listen
         )));
     }
+    let topic = DeadLetterTopic { strategy, clock: Arc::new(SystemClock) };
     match command {
-        DlqCommand::List(args) => list(&*strategy, args),
-        DlqCommand::Show(args) => show(&*strategy, args),
-        DlqCommand::Replay(args) => replay(&strategy, args, runtime),
+        DlqCommand::List(args) => list(&topic, args),
+        DlqCommand::Show(args) => show(&topic, args),
+        DlqCommand::Replay(args) => replay(&topic, args, runtime),
     }
 }
 
@@ -143,18 +145,18 @@ fn not_read(error: ScanError) -> Exit {
 }
 
 /// Fails with what could not be read, if there is something, and what therefore is not known.
-fn judge(strategy: &dyn Strategy, unread: &[Unread], unknown: &str) -> Result<(), Exit> {
+fn judge(topic: &DeadLetterTopic, unread: &[Unread], unknown: &str) -> Result<(), Exit> {
     if unread.is_empty() {
         return Ok(());
     }
-    let topic = strategy.names().topic(Topic::DeadLetters);
+    let topic = topic.names().topic(Topic::DeadLetters);
     let named: Vec<_> = unread.iter().map(|unread| format!("{topic} {unread}")).collect();
     Err(Exit::CannotTell(format!("cannot tell {unknown}; not read: {}", named.join("; "))))
 }
 
-fn list(strategy: &dyn Strategy, args: &ListArgs) -> Result<(), Exit> {
-    let filter = args.filter.filter(&strategy.names().clone())?;
-    let survey = Survey::take(strategy, &filter, args.limit, &ScanLimits::NONE).map_err(not_read)?;
+fn list(topic: &DeadLetterTopic, args: &ListArgs) -> Result<(), Exit> {
+    let filter = args.filter.filter(topic.names())?;
+    let survey = Survey::take(topic, &filter, args.limit, &ScanLimits::NONE).map_err(not_read)?;
     if args.json {
         for letter in &survey.letters {
             say(serde_json::to_string(letter).map_err(Exit::failed)?)?;
@@ -167,7 +169,7 @@ fn list(strategy: &dyn Strategy, args: &ListArgs) -> Result<(), Exit> {
         }
         say(counts(&survey))?;
     }
-    judge(strategy, &survey.unread, "which other dead letters there are, and which of these were replayed")
+    judge(topic, &survey.unread, "which other dead letters there are, and which of these were replayed")
 }
 
 /// Columns as wide as what is in them.
@@ -223,13 +225,13 @@ fn unreadable_records(unreadable: &Troubles) -> String {
     }
 }
 
-fn show(strategy: &dyn Strategy, args: &ShowArgs) -> Result<(), Exit> {
-    let topics = strategy.names().clone();
+fn show(topic: &DeadLetterTopic, args: &ShowArgs) -> Result<(), Exit> {
+    let topics = topic.names();
     let origin =
         topics.read(&args.origin).map_err(|detail| Exit::usage(format!("{}: {detail}", args.origin)))?;
-    let Found { detail, unread } = find(strategy, origin).map_err(not_read)?;
+    let Found { detail, unread } = find(topic, origin).map_err(not_read)?;
     let Some(detail) = detail else {
-        judge(strategy, &unread, &format!("whether there is a dead letter from {}", topics.show(origin)))?;
+        judge(topic, &unread, &format!("whether there is a dead letter from {}", topics.show(origin)))?;
         return Err(Exit::failed(format!("there is no dead letter from {}", topics.show(origin))));
     };
     match args.json {
@@ -238,7 +240,7 @@ fn show(strategy: &dyn Strategy, args: &ShowArgs) -> Result<(), Exit> {
     }
     match detail.letter.replayed_at {
         Some(_) => Ok(()),
-        None => judge(strategy, &unread, "whether it was replayed"),
+        None => judge(topic, &unread, "whether it was replayed"),
     }
 }
 
@@ -267,11 +269,11 @@ fn told(detail: &LetterDetail) -> Result<String, Exit> {
     Ok(lines.iter().map(|(name, text)| format!("{name:<12} {text}\n")).collect())
 }
 
-fn replay(strategy: &Arc<dyn Strategy>, args: &ReplayArgs, runtime: &Handle) -> Result<(), Exit> {
-    let filter = args.filter.filter(strategy.names())?;
+fn replay(topic: &DeadLetterTopic, args: &ReplayArgs, runtime: &Handle) -> Result<(), Exit> {
+    let filter = args.filter.filter(topic.names())?;
     let ReplayArgs { rate, attempts_max, .. } = *args;
     let plan = ReplayPlan { filter, attempts_max, rate, patience: PATIENCE };
-    let replay = Replay::plan(&**strategy, plan).map_err(not_read)?;
+    let replay = Replay::plan(topic, plan).map_err(not_read)?;
     let standings = replay.standings();
     let unknown = match standings.unknown {
         0 => String::new(),
@@ -284,7 +286,7 @@ fn replay(strategy: &Arc<dyn Strategy>, args: &ReplayArgs, runtime: &Handle) -> 
         unsure => format!("; {unsure} may have been replayed before and are left alone"),
     };
     let unread = replay.unread().to_vec();
-    let judged = || judge(&**strategy, &unread, "which other dead letters there are");
+    let judged = || judge(topic, &unread, "which other dead letters there are");
     let passed_over = format!(
         "{} were replayed before; {} failed {attempts_max} times or more and are left alone (--attempts-max){unknown}{unsure}{}",
         standings.replayed,
@@ -296,7 +298,7 @@ fn replay(strategy: &Arc<dyn Strategy>, args: &ReplayArgs, runtime: &Handle) -> 
         return judged();
     }
     let _reports_go_on_here = runtime.enter();
-    let publisher = strategy.publisher().map_err(Exit::usage)?;
+    let publisher = topic.strategy.publisher().map_err(Exit::usage)?;
     let bar = progress_bar(standings.due);
     let replayed = replay.run(&*publisher, |done| bar.set_position(done));
     bar.finish_and_clear();

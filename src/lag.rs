@@ -7,7 +7,7 @@ use clap::Args;
 use floodgate_admin::{LagReport, Reading};
 use floodgate_buffer::Strategy;
 use floodgate_observe::logs;
-use floodgate_schemas::EventType;
+use floodgate_schemas::{Clock, EventType, SystemClock};
 
 use crate::exit::Exit;
 use crate::roles::open_strategy;
@@ -35,8 +35,9 @@ pub(crate) fn lag(settings: &Settings, args: &LagArgs) -> Result<(), Exit> {
             settings.admin.listen
         )));
     }
+    let clock = SystemClock;
     loop {
-        let (readings, mut unknown) = read(&*strategy);
+        let (readings, mut unknown) = read(&*strategy, &clock);
         // an outage is when somebody watches: the last table stays, and looking goes on
         if !readings.is_empty() {
             print(&LagReport::new(&readings), args)?;
@@ -56,9 +57,9 @@ pub(crate) fn lag(settings: &Settings, args: &LagArgs) -> Result<(), Exit> {
 }
 
 /// What is known of the groups, and why the others are not: each is asked by itself, and waits for no other.
-fn read(strategy: &dyn Strategy) -> (Vec<Reading>, Vec<String>) {
+fn read(strategy: &dyn Strategy, clock: &dyn Clock) -> (Vec<Reading>, Vec<String>) {
     let taken = std::thread::scope(|scope| {
-        let asked = EventType::ALL.map(|of| scope.spawn(move || Reading::take(strategy, of)));
+        let asked = EventType::ALL.map(|of| scope.spawn(move || Reading::take(strategy, of, clock)));
         asked.map(|asked| asked.join())
     });
     let (mut readings, mut unknown) = (Vec::new(), Vec::new());

@@ -1,7 +1,10 @@
 //! `floodgate reapply`: events from the log to their rows again.
 
+use std::sync::Arc;
+
 use clap::Args;
 use floodgate_ledger::{Reapplied, Verification, VerifyError};
+use floodgate_schemas::SystemClock;
 
 use crate::exit::{Exit, say};
 use crate::roles::open_strategy;
@@ -52,6 +55,7 @@ pub(crate) async fn reapply(settings: &Settings, args: &ReapplyArgs) -> Result<(
         state: None,
         values: args.values,
         watch: &bar,
+        clock: Arc::new(SystemClock),
     };
     let work = async {
         match args.missing {

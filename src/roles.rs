@@ -7,6 +7,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use floodgate_admin::dead_letters::DeadLetterTopic;
 use floodgate_admin::{AdminServer, LagExport, LagWatch, Readiness};
 use floodgate_buffer::{Lag, Parts, Publish, Strategy, Then};
 use floodgate_consumers::{Consumers, Health, Members};
@@ -98,13 +99,16 @@ impl Opened {
             Arc::clone(&self.strategy) as Arc<dyn Lag>,
             names,
             exports.then(|| self.metrics.lag.clone()),
+            Arc::clone(&self.clock),
         );
+        let dead_letters =
+            DeadLetterTopic { strategy: Arc::clone(&self.strategy), clock: Arc::clone(&self.clock) };
         let server = AdminServer::bind(
             &self.settings.admin,
             self.metrics.clone(),
             Arc::clone(&lag),
             readiness,
-            &self.strategy,
+            dead_letters,
             Some(Arc::clone(&self.publisher)),
             self.http().linger(),
         );
@@ -133,6 +137,8 @@ impl Opened {
             ahead_max_micros: self.settings.http.ahead_max_micros(),
             health: Health::default(),
             stop: CancellationToken::new(),
+            clock: Arc::clone(&self.clock),
+            chance: Arc::clone(&self.chance),
         };
         let mut members = Members::new();
         consumers.watch_site(&mut members);

@@ -1,8 +1,10 @@
 //! `floodgate row`: one row of the database, and setting it back when no write counts on it any more.
 
+use std::sync::Arc;
+
 use clap::{Args, Subcommand};
 use floodgate_ledger::{ResetReport, RowReset, VerifyError};
-use floodgate_schemas::{CharacterId, LikerAccountId, PresetNo, TargetOcid, Timestamp};
+use floodgate_schemas::{CharacterId, Clock, LikerAccountId, PresetNo, SystemClock, TargetOcid, Timestamp};
 use floodgate_store::{RowKey, RowRank};
 
 use crate::exit::{Exit, say};
@@ -86,17 +88,18 @@ impl LikeArgs {
 }
 
 pub(crate) async fn row(settings: &Settings, command: &RowCommand) -> Result<(), Exit> {
-    let latest = settings.http.latest(Timestamp::now()).as_micros();
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let latest = settings.http.latest(clock.now()).as_micros();
     match command {
         RowCommand::Show(Shown::Expectation(row)) => show(settings, &row.key()?, latest).await,
         RowCommand::Show(Shown::Like(row)) => show(settings, &row.key()?, latest).await,
         RowCommand::Reset(Set::Expectation { row, above }) => {
-            reset(settings, row.key()?, above.unwrap_or(latest)).await
+            reset(settings, row.key()?, above.unwrap_or(latest), clock).await
         }
         RowCommand::Reset(Set::Like { row, above }) => {
             let above = above.as_ref().map(|text| text.parse::<Timestamp>()).transpose();
             let above = above.map_err(refused("--above"))?.map(Timestamp::as_micros);
-            reset(settings, row.key()?, above.unwrap_or(latest)).await
+            reset(settings, row.key()?, above.unwrap_or(latest), clock).await
         }
     }
 }
@@ -135,9 +138,9 @@ async fn show(settings: &Settings, row: &RowKey, latest: i64) -> Result<(), Exit
     }
 }
 
-async fn reset(settings: &Settings, row: RowKey, above: i64) -> Result<(), Exit> {
+async fn reset(settings: &Settings, row: RowKey, above: i64, clock: Arc<dyn Clock>) -> Result<(), Exit> {
     let store = floodgate_store::open(&settings.store).map_err(Exit::usage)?;
-    let reset = RowReset { strategy: open_strategy(settings)?, store, row: row.clone(), above };
+    let reset = RowReset { strategy: open_strategy(settings)?, store, row: row.clone(), above, clock };
     let report = reset.run().await.map_err(|error| match error {
         VerifyError::Unavailable(reason) => Exit::failed(reason),
         error => Exit::usage(error),

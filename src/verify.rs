@@ -2,12 +2,14 @@
 
 use std::fmt::Display;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
 use floodgate_ledger::{
     DEAD_LETTER_EXPIRED, DEAD_LETTER_UNREAD, Report, TypeReport, Verdict, Verification, VerifyError, Watch,
 };
+use floodgate_schemas::SystemClock;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::exit::{Exit, say};
@@ -38,6 +40,7 @@ pub(crate) async fn verify(settings: &Settings, args: &VerifyArgs) -> Result<(),
         state: args.state.as_deref(),
         values: args.values,
         watch: &bar,
+        clock: Arc::new(SystemClock),
     };
     let mut signals = Signals::listen()?;
     let ended = tokio::select! {

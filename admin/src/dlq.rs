@@ -10,11 +10,10 @@ use axum::Json;
 use axum::extract::{RawQuery, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use floodgate_buffer::{Names, Strategy};
 use percent_encoding::percent_decode_str;
 use tokio::sync::Semaphore;
 
-use crate::dead_letters::{FILTERS, Filter, Refusal, ScanError, ScanLimits, Survey};
+use crate::dead_letters::{DeadLetterTopic, FILTERS, Filter, Refusal, ScanError, ScanLimits, Survey};
 use crate::problem::Problem;
 
 /// How long a request waits for its turn.
@@ -29,8 +28,7 @@ const LIMIT_MAX: usize = 1000;
 
 /// Reads for requests, one after the other.
 pub(crate) struct DeadLetters {
-    strategy: Arc<dyn Strategy>,
-    topics: Names,
+    topic: DeadLetterTopic,
     turn: Arc<Semaphore>,
 }
 
@@ -42,9 +40,8 @@ struct Asked {
 }
 
 impl DeadLetters {
-    pub(crate) fn new(strategy: &Arc<dyn Strategy>) -> Self {
-        let topics = strategy.names().clone();
-        Self { strategy: Arc::clone(strategy), topics, turn: Arc::new(Semaphore::new(1)) }
+    pub(crate) fn new(topic: DeadLetterTopic) -> Self {
+        Self { topic, turn: Arc::new(Semaphore::new(1)) }
     }
 
     /// Plus signs are themselves, as in times: this is no form.
@@ -61,7 +58,7 @@ impl DeadLetters {
             }
             match name.as_str() {
                 "limit" => asked.limit = Some(limit(&text)?),
-                name if FILTERS.contains(&name) => asked.filter.set(name, &text, &self.topics)?,
+                name if FILTERS.contains(&name) => asked.filter.set(name, &text, self.topic.names())?,
                 name => {
                     let known = FILTERS.join(", ");
                     return Err(Refusal::new(name, format!("is no parameter; these are {known} and limit")));
@@ -78,12 +75,12 @@ impl DeadLetters {
             let detail = "dead letters are being read for another request";
             return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "busy", "Too much at once", detail));
         };
-        let strategy = Arc::clone(&self.strategy);
+        let topic = self.topic.clone();
         let reading = tokio::task::spawn_blocking(move || {
             // a request that goes away, or is answered before, does not let the next one in
             let _turn = turn;
             let limits = ScanLimits { until: Some(Instant::now() + SCAN_DEADLINE), letters_max: LETTERS_MAX };
-            Survey::take(&*strategy, &asked.filter, asked.limit.unwrap_or(LIMIT), &limits)
+            Survey::take(&topic, &asked.filter, asked.limit.unwrap_or(LIMIT), &limits)
         });
         match tokio::time::timeout(SCAN_DEADLINE, reading).await {
             Ok(Ok(survey)) => survey.map_err(|error| unavailable(&error)),
@@ -131,10 +128,13 @@ pub(crate) async fn dlq(State(letters): State<Arc<DeadLetters>>, RawQuery(query)
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 mod tests {
+    use floodgate_schemas::examples::{HandClock, at};
+
     use super::*;
 
     fn letters() -> DeadLetters {
-        DeadLetters::new(&floodgate_buffer::contract::in_memory(1, 100, "w."))
+        let strategy = floodgate_buffer::contract::in_memory(1, 100, "w.");
+        DeadLetters::new(DeadLetterTopic { strategy, clock: Arc::new(HandClock::new(at(0))) })
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use floodgate_buffer::{GroupLag, Lag, LagError, Names, PartitionLag};
 use floodgate_observe::LagGauges;
-use floodgate_schemas::{EventType, Timestamp};
+use floodgate_schemas::{Clock, EventType, Timestamp};
 use parking_lot::Mutex;
 use serde::Serialize;
 use tokio::time::MissedTickBehavior;
@@ -99,9 +99,9 @@ impl Reading {
     ///
     /// # Errors
     /// [`LagError`] when it cannot be read now.
-    pub fn take(strategy: &dyn Lag, of: EventType) -> Result<Self, LagError> {
+    pub fn take(strategy: &dyn Lag, of: EventType, clock: &dyn Clock) -> Result<Self, LagError> {
         // before, not after: nothing that is told is older than it says
-        let as_of = Timestamp::now();
+        let as_of = clock.now();
         Ok(Self { as_of, lag: strategy.lag(of)? })
     }
 }
@@ -207,14 +207,20 @@ pub struct LagWatch {
     lag: Arc<dyn Lag>,
     names: Names,
     gauges: Option<LagGauges>,
+    clock: Arc<dyn Clock>,
     /// By event type.
     latest: Mutex<[Option<Reading>; EventType::ALL.len()]>,
 }
 
 impl LagWatch {
     /// Over what tells it, of groups with these names; `gauges` only in the process that exports them.
-    pub fn new(lag: Arc<dyn Lag>, names: Names, gauges: Option<LagGauges>) -> Arc<Self> {
-        Arc::new(Self { lag, names, gauges, latest: Mutex::default() })
+    pub fn new(
+        lag: Arc<dyn Lag>,
+        names: Names,
+        gauges: Option<LagGauges>,
+        clock: Arc<dyn Clock>,
+    ) -> Arc<Self> {
+        Arc::new(Self { lag, names, gauges, clock, latest: Mutex::default() })
     }
 
     /// The newest report.
@@ -237,8 +243,8 @@ impl LagWatch {
                 () = stop.cancelled() => return,
                 _ = turns.tick() => {}
             }
-            let lag = Arc::clone(&self.lag);
-            match tokio::task::spawn_blocking(move || Reading::take(&*lag, of)).await {
+            let (lag, clock) = (Arc::clone(&self.lag), Arc::clone(&self.clock));
+            match tokio::task::spawn_blocking(move || Reading::take(&*lag, of, &*clock)).await {
                 Ok(Ok(reading)) => {
                     self.keep(reading);
                     well = true;

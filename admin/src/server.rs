@@ -10,16 +10,18 @@ use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
-use floodgate_buffer::{Parts, Publish, Strategy};
+use floodgate_buffer::{Parts, Publish};
 use floodgate_listener::{Linger, Watch};
 use floodgate_observe::Metrics;
 use serde_json::json;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
+use crate::config::AdminConfig;
+use crate::dead_letters::DeadLetterTopic;
 use crate::dlq::{DeadLetters, dlq};
+use crate::lag::LagWatch;
 use crate::problem::Problem;
-use crate::{AdminConfig, LagWatch};
 
 /// Whether the roles of this process can do their work; if not, why and what to do.
 pub type Readiness = Arc<dyn Fn() -> Result<(), String> + Send + Sync>;
@@ -64,21 +66,22 @@ impl AdminServer {
         metrics: Metrics,
         lag: Arc<LagWatch>,
         readiness: Readiness,
-        strategy: &Arc<dyn Strategy>,
+        dead_letters: DeadLetterTopic,
         publisher: Option<Arc<dyn Publish>>,
         linger: Linger,
     ) -> Result<Self, AdminError> {
         let listener = TcpListener::bind(config.listen)
             .await
             .map_err(|source| AdminError { listen: config.listen, source })?;
-        let shared = Arc::new(Shared { metrics, lag, readiness, buffer: strategy.name(), publisher });
+        let shared =
+            Arc::new(Shared { metrics, lag, readiness, buffer: dead_letters.strategy.name(), publisher });
         let router = Router::new()
             .route("/metrics", get(metrics_text))
             .route("/healthz", get(healthz))
             .route("/readyz", get(readyz))
             .route("/lag", get(lag_report))
             .with_state(shared)
-            .route("/dlq", get(dlq).with_state(Arc::new(DeadLetters::new(strategy))))
+            .route("/dlq", get(dlq).with_state(Arc::new(DeadLetters::new(dead_letters))))
             .fallback(async || {
                 let detail = "here are /metrics, /healthz, /readyz, /lag and /dlq";
                 Problem::new(StatusCode::NOT_FOUND, "not-found", "There is nothing here", detail)

@@ -11,15 +11,18 @@
 
 use std::collections::HashSet;
 use std::ops::Range;
+use std::sync::Arc;
 use std::time::Instant;
 
 use floodgate_buffer::{Batch, Partition};
-use floodgate_schemas::{Event, Timestamp};
-use floodgate_store::{ApplyError, ApplyOutcome};
+use floodgate_schemas::{Clock, Event};
+use floodgate_store::{Apply, ApplyError, ApplyOutcome};
 
 use crate::backoff::Backoff;
 use crate::dead_letter::DeadLetter;
-use crate::pipeline::{Decoded, GaveUp, Pipeline};
+use crate::decode::Decoded;
+use crate::metrics::PipelineMetrics;
+use crate::patience::{GaveUp, Patience};
 use crate::storm::{Search, Storms};
 
 /// Why a row is in the dead letters.
@@ -36,7 +39,7 @@ enum Applied {
 
 /// How many events are applied at once.
 #[derive(Debug)]
-pub(crate) struct Pace {
+struct Pace {
     at_once: usize,
     /// How often in a row so many went well.
     successes: u32,
@@ -46,7 +49,7 @@ pub(crate) struct Pace {
 const SUCCESSES: u32 = 4;
 
 impl Pace {
-    pub(crate) fn unbounded() -> Self {
+    fn unbounded() -> Self {
         Self { at_once: usize::MAX, successes: 0 }
     }
 
@@ -95,41 +98,58 @@ impl<E> Left<E> {
     }
 }
 
-impl<E: Event> Pipeline<E> {
-    /// Applies all events but those that can never be; returns what goes to the dead letters. Where partitions may be held (`storms` is there), one of which most
-    /// cannot be is left alone.
+/// Applies batches, and knows how much the database gets done at once.
+pub(crate) struct Applier<E: Event> {
+    store: Arc<dyn Apply<E>>,
+    metrics: Arc<PipelineMetrics>,
+    patience: Patience,
+    pace: Pace,
+    clock: Arc<dyn Clock>,
+}
+
+impl<E: Event> Applier<E> {
+    pub(crate) fn new(
+        store: Arc<dyn Apply<E>>,
+        metrics: Arc<PipelineMetrics>,
+        patience: Patience,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
+        Self { store, metrics, patience, pace: Pace::unbounded(), clock }
+    }
+
+    /// Applies all events but those that can never be; returns what goes to the dead letters. Where partitions may be held
+    /// (`storms` is there), one of which most cannot be is left alone.
     pub(crate) async fn apply(
-        &self,
+        &mut self,
         batch: &Batch,
         decoded: Decoded<E>,
         storms: Option<&Storms>,
-        pace: &mut Pace,
     ) -> Result<Searched, GaveUp> {
         let (mut bad_rows, mut broken_off) = (Vec::new(), HashSet::new());
         let mut looked_at = storms.map(|storms| LookedAt::new(batch, &decoded.undecodable, storms));
-        let mut backoff = Backoff::new(&self.config);
+        let mut backoff = self.patience.backoff();
         let all = 0..decoded.events.len();
         let mut left = Left { events: decoded.events, records: decoded.records, ranges: vec![all] };
         while let Some(mut range) = left.ranges.pop() {
             if range.is_empty() {
                 continue;
             }
-            if range.len() > pace.at_once {
-                let first = range.start..range.start + pace.at_once;
+            if range.len() > self.pace.at_once {
+                let first = range.start..range.start + self.pace.at_once;
                 left.ranges.push(first.end..range.end);
                 range = first;
             }
             // a search through many bad rows takes its time, and somebody else can do it
-            if !bad_rows.is_empty() && self.stop.is_cancelled() && self.strategy.reach().outlives_process {
+            if !bad_rows.is_empty() && self.patience.is_over() {
                 return Err(GaveUp);
             }
             match self.apply_until_done(&left.events[range.clone()], &mut backoff).await? {
                 Applied::Done => {
-                    pace.done(range.len());
+                    self.pace.done(range.len());
                     backoff.reset();
                 }
                 Applied::TooSlow => {
-                    pace.too_slow(range.len());
+                    self.pace.too_slow(range.len());
                     left.ranges.push(range);
                 }
                 Applied::BadRow(message) if range.len() == 1 => {
@@ -155,21 +175,21 @@ impl<E: Event> Pipeline<E> {
     async fn apply_until_done(&self, events: &[E], backoff: &mut Backoff) -> Result<Applied, GaveUp> {
         loop {
             let began = Instant::now();
-            match self.store.apply(events, Timestamp::now()).await {
+            match self.store.apply(events, self.clock.now()).await {
                 Ok(outcomes) => {
-                    self.recovered();
+                    self.patience.recovered();
                     self.count(events, &outcomes, began);
                     return Ok(Applied::Done);
                 }
                 Err(ApplyError::BadRow(message)) => return Ok(Applied::BadRow(message)),
                 Err(ApplyError::TooSlow(reason)) => {
                     self.failed(events, reason);
-                    self.pause(backoff.pause()).await?;
+                    self.patience.pause(backoff.pause()).await?;
                     return Ok(Applied::TooSlow);
                 }
                 Err(ApplyError::Retry(reason)) => {
                     self.failed(events, reason);
-                    self.pause(backoff.pause()).await?;
+                    self.patience.pause(backoff.pause()).await?;
                 }
             }
         }
@@ -177,13 +197,13 @@ impl<E: Event> Pipeline<E> {
 
     fn failed(&self, events: &[E], reason: String) {
         self.metrics.retries.inc();
-        if self.health.troubled(reason.clone()) {
+        if self.patience.troubled(reason.clone()) {
             tracing::warn!(of = %E::TYPE, events = events.len(), "not applied, trying again: {reason}");
         }
     }
 
     fn count(&self, events: &[E], outcomes: &[ApplyOutcome], began: Instant) {
-        self.metrics.applied(events, outcomes, began.elapsed().as_secs_f64(), Timestamp::now());
+        self.metrics.applied(events, outcomes, began.elapsed().as_secs_f64(), self.clock.now());
     }
 }
 

@@ -7,12 +7,16 @@
 //! A record that was replayed says how often it had failed before; if it fails again, its new dead letter says one
 //! more. That is what keeps replays from going round for ever.
 
-use floodgate_buffer::{Batch, Header, Outcome, Receipt, Receipts, Received, Record, Refused, Topic};
-use floodgate_schemas::dead_letter::Heading;
-use floodgate_schemas::{Event, Timestamp};
+use std::sync::Arc;
 
-use crate::backoff::Backoff;
-use crate::pipeline::{GaveUp, Pipeline};
+use floodgate_buffer::{
+    Batch, Header, Names, Outcome, Publish, Receipt, Receipts, Received, Record, Refused, Topic,
+};
+use floodgate_schemas::dead_letter::Heading;
+use floodgate_schemas::{Clock, EventType};
+
+use crate::metrics::PipelineMetrics;
+use crate::patience::{GaveUp, Patience};
 
 /// The longest message kept: it is for a person to read.
 const MESSAGE_MAX_CHARS: usize = 1000;
@@ -27,10 +31,31 @@ pub(crate) struct DeadLetter {
     pub(crate) message: String,
 }
 
-impl<E: Event> Pipeline<E> {
+/// Writes the dead letters of one group.
+pub(crate) struct DeadLetterWriter {
+    of: EventType,
+    names: Names,
+    publisher: Arc<dyn Publish>,
+    metrics: Arc<PipelineMetrics>,
+    patience: Patience,
+    clock: Arc<dyn Clock>,
+}
+
+impl DeadLetterWriter {
+    pub(crate) fn new(
+        of: EventType,
+        names: Names,
+        publisher: Arc<dyn Publish>,
+        metrics: Arc<PipelineMetrics>,
+        patience: Patience,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
+        Self { of, names, publisher, metrics, patience, clock }
+    }
+
     /// Publishes dead letters until every one is acknowledged: an offset passes them only then.
-    pub(crate) async fn dead_letter(&self, batch: &Batch, letters: Vec<DeadLetter>) -> Result<(), GaveUp> {
-        let mut backoff = Backoff::new(&self.config);
+    pub(crate) async fn write(&self, batch: &Batch, letters: Vec<DeadLetter>) -> Result<(), GaveUp> {
+        let mut backoff = self.patience.backoff();
         let mut waiting = letters;
         while !waiting.is_empty() {
             let mut again = Vec::new();
@@ -38,8 +63,8 @@ impl<E: Event> Pipeline<E> {
                 match outcome {
                     Ok(()) => self.tell(batch, &letter),
                     Err(trouble) => {
-                        if self.health.troubled(trouble.clone()) {
-                            tracing::error!(of = %E::TYPE, "dead letters not published, the partition waits: {trouble}");
+                        if self.patience.troubled(trouble.clone()) {
+                            tracing::error!(of = %self.of, "dead letters not published, the partition waits: {trouble}");
                         }
                         again.push(letter);
                     }
@@ -47,7 +72,7 @@ impl<E: Event> Pipeline<E> {
             }
             waiting = again;
             if !waiting.is_empty() {
-                self.pause(backoff.pause()).await?;
+                self.patience.pause(backoff.pause()).await?;
             }
         }
         Ok(())
@@ -84,13 +109,12 @@ impl<E: Event> Pipeline<E> {
     fn offer(&self, received: &Received<'_>, letter: &DeadLetter, receipt: Receipt) -> Result<(), String> {
         let origin = received.origin;
         let message: String = letter.message.chars().take(MESSAGE_MAX_CHARS).collect();
-        let names = self.strategy.names();
         let heading = Heading {
-            place: names.place(origin, received.log),
-            group: names.group(E::TYPE),
+            place: self.names.place(origin, received.log),
+            group: self.names.group(self.of),
             reason: letter.reason,
             message: &message,
-            failed_at: Timestamp::now(),
+            failed_at: self.clock.now(),
         };
         let offered = heading.under(&received.headers, |headers| {
             let (key, value) = (received.key, received.value);
@@ -105,7 +129,7 @@ impl<E: Event> Pipeline<E> {
     }
 
     fn tell(&self, batch: &Batch, letter: &DeadLetter) {
-        let group = self.strategy.names().group(E::TYPE);
+        let group = self.names.group(self.of);
         self.metrics.dead_lettered(group, letter.reason);
         if let Some(received) = batch.get(letter.record) {
             let (partition, offset) = (received.origin.partition, received.origin.offset);

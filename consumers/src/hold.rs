@@ -5,15 +5,18 @@
 //! their way. The partition waits in front of it: what stands before is applied and committed, nothing of it or behind it
 //! is. Whoever owns the partition next begins with that record, and goes on if it can read it.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
 
-use floodgate_buffer::{Batch, Offset, Partition, Standing, Subscription};
-use floodgate_schemas::Event;
-use floodgate_schemas::codec::SchemaName;
+use floodgate_buffer::{Batch, Names, Partition, Standing, Subscription};
+use floodgate_schemas::EventType;
 
-use crate::ConsumersConfig;
 use crate::apply::Searched;
-use crate::pipeline::Pipeline;
+use crate::config::ConsumersConfig;
+use crate::decode::Newer;
+use crate::health::MemberHealth;
+use crate::metrics::PipelineMetrics;
 use crate::storm::{Storms, Verdict};
 
 /// Why a partition is held, in metrics.
@@ -21,31 +24,59 @@ const BAD_RECORDS: &str = "bad-records";
 const UNKNOWN_SCHEMA: &str = "unknown-schema";
 const UNREADABLE: &str = "unreadable";
 
-/// A record that only a newer build can read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Unknown {
-    pub(crate) offset: Offset,
-    pub(crate) schema: SchemaName,
-}
+/// How many records of a partition that is held are tried: enough to see whether they are still bad.
+const PROBE_RECORDS: usize = 20;
 
 /// The partitions that one member holds.
 pub(crate) struct Holds {
+    group: String,
+    topic: String,
+    metrics: Arc<PipelineMetrics>,
+    health: MemberHealth,
+    /// How long a partition that is held waits before it is tried again.
+    pause: Duration,
     /// As most of their records are bad.
     pub(crate) storms: Storms,
     /// In front of a record that only a newer build can read.
-    unknown: BTreeMap<Partition, Unknown>,
+    newer: BTreeMap<Partition, Newer>,
     /// As the strategy says.
     standing: Vec<Standing>,
 }
 
 impl Holds {
-    pub(crate) fn new(config: &ConsumersConfig) -> Self {
-        let storms = Storms::new(config.dead_letter_share_max, config.dead_letter_storm_min);
-        Self { storms, unknown: BTreeMap::new(), standing: Vec::new() }
+    /// Of a member that begins, which readiness and metrics are told.
+    pub(crate) fn new(
+        of: EventType,
+        names: &Names,
+        config: &ConsumersConfig,
+        metrics: Arc<PipelineMetrics>,
+        health: MemberHealth,
+    ) -> Self {
+        let group = names.group(of).to_owned();
+        metrics.holds_nothing((&group, health.number()));
+        health.held(None);
+        Self {
+            group,
+            topic: names.events(of).to_owned(),
+            metrics,
+            health,
+            pause: config.retry_max(),
+            storms: Storms::new(config.dead_letter_share_max, config.dead_letter_storm_min),
+            newer: BTreeMap::new(),
+            standing: Vec::new(),
+        }
     }
 
-    /// Which partitions of a topic are held and why, for people.
-    fn told(&self, topic: &str) -> Option<String> {
+    /// Of partitions that are held as mostly bad leaves a few records to be tried. Returns which these are.
+    pub(crate) fn cut_to_probes(&self, batch: &mut Batch) -> Vec<Partition> {
+        let probed: Vec<_> = self.storms.held().collect();
+        probed.iter().for_each(|partition| batch.keep_first(*partition, PROBE_RECORDS));
+        probed
+    }
+
+    /// Which partitions are held and why, for people.
+    fn told(&self) -> Option<String> {
+        let topic = &self.topic;
         let mut stormy: Vec<_> = self.storms.held().collect();
         stormy.sort();
         let stormy: Vec<_> = stormy.iter().map(|partition| format!("partition {partition}")).collect();
@@ -53,7 +84,7 @@ impl Holds {
             let partitions = stormy.join(", ");
             format!("{partitions} of {topic} held: too many bad records (consumers.dead_letter_share_max)")
         });
-        let unknown = self.unknown.iter().map(|(partition, Unknown { offset, schema })| {
+        let newer = self.newer.iter().map(|(partition, Newer { offset, schema })| {
             format!(
                 "partition {partition} of {topic} held at offset {offset}, written with an unknown schema, {schema}: it \
                  takes consumers as new as the writer"
@@ -63,17 +94,15 @@ impl Holds {
             let place = offset.map_or(String::new(), |offset| format!(" at offset {offset}"));
             format!("partition {partition} of {topic} stands{place}: {reason}")
         });
-        let told: Vec<_> = stormy.into_iter().chain(unknown).chain(standing).collect();
+        let told: Vec<_> = stormy.into_iter().chain(newer).chain(standing).collect();
         (!told.is_empty()).then(|| told.join("; "))
     }
-}
 
-impl<E: Event> Pipeline<E> {
     /// The partitions of the batch that have too many bad records: nothing of them is dead-lettered or committed.
-    pub(crate) fn judge(&self, batch: &Batch, searched: &Searched, holds: &mut Holds) -> Vec<Partition> {
+    pub(crate) fn judge(&mut self, batch: &Batch, searched: &Searched) -> Vec<Partition> {
         let (mut held, mut over) = (Vec::new(), Vec::new());
         let Searched { letters, broken_off } = searched;
-        let mut counts: HashMap<Partition, (usize, usize)> = HashMap::new();
+        let mut counts: BTreeMap<Partition, (usize, usize)> = BTreeMap::new();
         for received in batch.iter() {
             counts.entry(received.origin.partition).or_default().0 += 1;
         }
@@ -82,8 +111,8 @@ impl<E: Event> Pipeline<E> {
         }
         for (partition, (records, bad)) in counts {
             let verdict = match broken_off.contains(&partition) {
-                true => holds.storms.broke_out(partition),
-                false => holds.storms.judge(partition, records, bad),
+                true => self.storms.broke_out(partition),
+                false => self.storms.judge(partition, records, bad),
             };
             match verdict {
                 Verdict::Calm => {}
@@ -94,7 +123,7 @@ impl<E: Event> Pipeline<E> {
                 let of_it = letters.iter().find(|letter| {
                     batch.get(letter.record).is_some_and(|received| received.origin.partition == partition)
                 });
-                let group = self.strategy.names().group(E::TYPE);
+                let group = &self.group;
                 let message = of_it.map_or("", |letter| letter.message.as_str());
                 tracing::error!(
                     %group, %partition, records, bad, message,
@@ -103,25 +132,20 @@ impl<E: Event> Pipeline<E> {
                 );
             }
         }
-        self.tell_held(&over, BAD_RECORDS, holds);
+        self.tell_held(&over, BAD_RECORDS);
         held
     }
 
     /// Holds partitions in front of the records that only a newer build can read, and no longer those of the batch that
     /// have none any more.
-    pub(crate) fn wait_for_newer(
-        &self,
-        batch: &Batch,
-        found: &BTreeMap<Partition, Unknown>,
-        holds: &mut Holds,
-    ) {
-        if found.is_empty() && holds.unknown.is_empty() {
+    pub(crate) fn wait_for_newer(&mut self, batch: &Batch, found: &BTreeMap<Partition, Newer>) {
+        if found.is_empty() && self.newer.is_empty() {
             return;
         }
-        let group = self.strategy.names().group(E::TYPE);
-        for (partition, unknown) in found {
-            if holds.unknown.insert(*partition, *unknown) != Some(*unknown) {
-                let Unknown { offset, schema } = unknown;
+        let group = &self.group;
+        for (partition, newer) in found {
+            if self.newer.insert(*partition, *newer) != Some(*newer) {
+                let Newer { offset, schema } = newer;
                 tracing::error!(
                     %group, %partition, %offset, %schema,
                     "a record is written with a schema that this build does not know: its partition is held from there on, \
@@ -130,61 +154,67 @@ impl<E: Event> Pipeline<E> {
             }
         }
         let came: Vec<_> = batch.iter().map(|received| received.origin.partition).collect();
-        let over: Vec<_> = holds.unknown.keys().copied().collect();
+        let over: Vec<_> = self.newer.keys().copied().collect();
         let is_over = |partition: &Partition| came.contains(partition) && !found.contains_key(partition);
         let over: Vec<_> = over.into_iter().filter(is_over).collect();
-        holds.unknown.retain(|partition, _| !over.contains(partition));
-        self.tell_held(&over, UNKNOWN_SCHEMA, holds);
+        self.newer.retain(|partition, _| !over.contains(partition));
+        self.tell_held(&over, UNKNOWN_SCHEMA);
     }
 
     /// Tells which partitions stand for a reason of the strategy's, and what happened to positions.
-    pub(crate) fn look_at_standing(&self, subscription: &mut dyn Subscription, holds: &mut Holds) {
-        let group = self.strategy.names().group(E::TYPE);
+    pub(crate) fn look_at_standing(&mut self, subscription: &mut dyn Subscription) {
+        let group = &self.group;
         for incident in subscription.incidents() {
-            self.metrics.incident(&group, incident);
+            self.metrics.incident(group, incident);
         }
         let mut standing = subscription.standing();
         standing.sort_by_key(|standing| standing.partition);
-        if standing == holds.standing {
+        if standing == self.standing {
             return;
         }
         let stands = |partition| standing.iter().any(|standing| standing.partition == partition);
-        let before = holds.standing.iter().map(|standing| standing.partition);
+        let before = self.standing.iter().map(|standing| standing.partition);
         let over: Vec<_> = before.filter(|partition| !stands(*partition)).collect();
-        holds.standing = standing;
-        self.tell_held(&over, UNREADABLE, holds);
+        self.standing = standing;
+        self.tell_held(&over, UNREADABLE);
     }
 
     /// These partitions are not held by this member any more.
-    pub(crate) fn forget(&self, holds: &mut Holds, which: impl Fn(Partition) -> bool) {
-        let forgotten: Vec<_> = holds.storms.held().filter(|partition| which(*partition)).collect();
+    pub(crate) fn forget(&mut self, which: impl Fn(Partition) -> bool) {
+        let forgotten: Vec<_> = self.storms.held().filter(|partition| which(*partition)).collect();
         if !forgotten.is_empty() {
-            forgotten.iter().for_each(|partition| holds.storms.forget(*partition));
-            self.tell_held(&forgotten, BAD_RECORDS, holds);
+            forgotten.iter().for_each(|partition| self.storms.forget(*partition));
+            self.tell_held(&forgotten, BAD_RECORDS);
         }
-        let forgotten: Vec<_> = holds.unknown.keys().copied().filter(|partition| which(*partition)).collect();
+        let forgotten: Vec<_> = self.newer.keys().copied().filter(|partition| which(*partition)).collect();
         if !forgotten.is_empty() {
-            holds.unknown.retain(|partition, _| !forgotten.contains(partition));
-            self.tell_held(&forgotten, UNKNOWN_SCHEMA, holds);
+            self.newer.retain(|partition, _| !forgotten.contains(partition));
+            self.tell_held(&forgotten, UNKNOWN_SCHEMA);
         }
-        let standing = holds.standing.iter().map(|standing| standing.partition);
+        let standing = self.standing.iter().map(|standing| standing.partition);
         let forgotten: Vec<_> = standing.filter(|partition| which(*partition)).collect();
         if !forgotten.is_empty() {
-            holds.standing.retain(|standing| !forgotten.contains(&standing.partition));
-            self.tell_held(&forgotten, UNREADABLE, holds);
+            self.standing.retain(|standing| !forgotten.contains(&standing.partition));
+            self.tell_held(&forgotten, UNREADABLE);
         }
     }
 
-    /// Tells readiness and metrics of a member that begins.
-    pub(crate) fn holds_nothing(&self) {
-        self.metrics.holds_nothing((self.strategy.names().group(E::TYPE), self.health.number()));
-        self.health.held(None);
+    /// Takes nothing of `standing` for a while; what was left out of the batch of others that were tried comes next.
+    pub(crate) fn pause(
+        &self,
+        subscription: &mut dyn Subscription,
+        standing: &[Partition],
+        tried: &[Partition],
+    ) {
+        standing.iter().for_each(|partition| subscription.hold(*partition, self.pause));
+        let goes_on = tried.iter().filter(|partition| !standing.contains(partition));
+        goes_on.for_each(|partition| subscription.hold(*partition, Duration::ZERO));
     }
 
     /// Tells readiness and metrics which partitions are held, and the log that others are not any more.
-    fn tell_held(&self, no_more: &[Partition], reason: &'static str, holds: &Holds) {
-        let group = self.strategy.names().group(E::TYPE);
-        let by = (group, self.health.number());
+    fn tell_held(&self, no_more: &[Partition], reason: &'static str) {
+        let group = &self.group;
+        let by = (group.as_str(), self.health.number());
         for partition in no_more {
             self.metrics.held(by, *partition, reason, false);
             tracing::info!(
@@ -192,11 +222,11 @@ impl<E: Event> Pipeline<E> {
                 "a partition is held no more: it goes on, here or with another member"
             );
         }
-        holds.storms.held().for_each(|partition| self.metrics.held(by, partition, BAD_RECORDS, true));
-        let unknown = holds.unknown.keys();
-        unknown.for_each(|partition| self.metrics.held(by, *partition, UNKNOWN_SCHEMA, true));
-        let standing = holds.standing.iter();
+        self.storms.held().for_each(|partition| self.metrics.held(by, partition, BAD_RECORDS, true));
+        let newer = self.newer.keys();
+        newer.for_each(|partition| self.metrics.held(by, *partition, UNKNOWN_SCHEMA, true));
+        let standing = self.standing.iter();
         standing.for_each(|standing| self.metrics.held(by, standing.partition, UNREADABLE, true));
-        self.health.held(holds.told(self.strategy.names().events(E::TYPE)));
+        self.health.held(self.told());
     }
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use floodgate_store::Store;
 use tokio_util::sync::CancellationToken;
 
-use crate::Health;
+use crate::health::Health;
 
 /// How often it looks.
 const PERIOD: Duration = Duration::from_secs(1);

@@ -1,7 +1,6 @@
 //! The pipeline over the in-memory strategy, with a store and a publisher that do as they are told.
 
 use std::collections::VecDeque;
-use std::marker::PhantomData;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -12,7 +11,7 @@ use floodgate_buffer::{
 };
 use floodgate_observe::Metrics;
 use floodgate_schemas::codec::encode;
-use floodgate_schemas::examples::like;
+use floodgate_schemas::examples::{Counted, HandClock, at, like};
 use floodgate_schemas::{Event, EventType, Like, LikeAction, Timestamp};
 use floodgate_store::{Apply, ApplyError, ApplyOutcome};
 use parking_lot::Mutex;
@@ -28,6 +27,8 @@ struct Database {
     planned: Mutex<VecDeque<ApplyError>>,
     applied: Mutex<Vec<String>>,
     transactions: Mutex<Vec<usize>>,
+    /// When they were applied, as it was told.
+    times: Mutex<Vec<Timestamp>>,
     /// Whether bad likers are refused no longer.
     is_mended: AtomicBool,
     refused: AtomicUsize,
@@ -39,7 +40,7 @@ impl Apply<Like> for Database {
     fn apply<'a>(
         &'a self,
         events: &'a [Like],
-        _: Timestamp,
+        now: Timestamp,
     ) -> floodgate_store::BoxFuture<'a, Result<Vec<ApplyOutcome>, ApplyError>> {
         Box::pin(async move {
             assert!(!self.has_bug.swap(false, Ordering::Relaxed), "planted");
@@ -52,6 +53,7 @@ impl Apply<Like> for Database {
                 return Err(ApplyError::BadRow("a bad liker".to_owned()));
             }
             self.transactions.lock().push(events.len());
+            self.times.lock().push(now);
             self.applied.lock().extend(events.iter().map(|event| event.liker_account_id.to_string()));
             Ok(vec![ApplyOutcome::Applied; events.len()])
         })
@@ -107,6 +109,8 @@ struct World {
     dead_letters: Arc<DeadLetters>,
     health: Health,
     config: ConsumersConfig,
+    clock: Arc<HandClock>,
+    metrics: Metrics,
 }
 
 impl World {
@@ -133,6 +137,8 @@ impl World {
             database: Arc::default(),
             dead_letters: Arc::new(DeadLetters { health: health.clone(), ..DeadLetters::default() }),
             health,
+            clock: Arc::new(HandClock::new(at(0))),
+            metrics: Metrics::new().unwrap(),
         }
     }
 
@@ -151,8 +157,12 @@ impl World {
     }
 
     fn publish_like(&self, key: &str, liker: &str) {
+        self.publish_like_at(key, liker, 0);
+    }
+
+    fn publish_like_at(&self, key: &str, liker: &str, micros: i64) {
         let mut value = Vec::new();
-        encode(&like(0, "target", liker, LikeAction::Like, 0), &mut value);
+        encode(&like(0, "target", liker, LikeAction::Like, micros), &mut value);
         self.publish_under(key.as_bytes(), &value, &[]);
     }
 
@@ -172,13 +182,14 @@ impl World {
             strategy: Arc::clone(&self.strategy),
             publisher: Arc::clone(&self.dead_letters) as Arc<dyn Publish>,
             store: Arc::clone(&self.database) as Arc<dyn Apply<Like>>,
-            metrics: Arc::new(PipelineMetrics::new(&Metrics::new().unwrap(), Like::TYPE)),
+            metrics: Arc::new(PipelineMetrics::new(&self.metrics, Like::TYPE)),
             config: self.config.clone(),
             health: health.clone(),
             stop,
-            event: PhantomData,
+            clock: Arc::clone(&self.clock) as _,
+            chance: Arc::new(Counted::default()),
         };
-        tokio::time::timeout(Duration::from_secs(30), crate::watch(pipeline, health))
+        tokio::time::timeout(Duration::from_secs(30), crate::members::watch(pipeline, health))
             .await
             .expect("the member ends")
             .unwrap();
@@ -448,4 +459,23 @@ async fn a_member_that_meets_a_bug_begins_anew() {
     world.publish_likes(&["one", "two"]);
     world.work().await;
     assert_eq!(*world.database.applied.lock(), ["one", "two"]);
+}
+
+/// What time it is comes from the clock that was handed in: in dead letters, for the database, and for what lies ahead.
+#[tokio::test]
+async fn the_time_is_the_clocks() {
+    let world = World::new();
+    world.clock.set(at(60_000_000));
+    for (liker, micros) in
+        [("now", 60_000_000), ("latest", 360_000_000), ("ahead", 360_000_001), ("far", 1 << 50)]
+    {
+        world.publish_like_at("k", liker, micros);
+    }
+    world.publish(b"poison", &[]);
+    world.work().await;
+    assert_eq!(world.metrics.events_ahead.with_label_values(&["like"]).get(), 2);
+    assert_eq!(*world.database.applied.lock(), ["now", "latest", "ahead", "far"], "they count all the same");
+    assert_eq!(*world.database.times.lock(), [at(60_000_000)]);
+    let kept = world.dead_letters.kept.lock();
+    assert_eq!(header(&kept[0].1, "floodgate-dlq-failed-at"), at(60_000_000).to_string());
 }

@@ -10,14 +10,16 @@ use tokio::sync::mpsc;
 
 use crate::class::{Class, Tally};
 use crate::dead_letters::DeadLetters;
-use crate::findings::{Finding, Findings, Note};
+use crate::error::{VerifyError, blocking};
+use crate::finding::{Finding, NAMED_MAX, Note};
+use crate::findings::Findings;
+use crate::range::OffsetRange;
 use crate::read::{CHUNK_EVENTS, CHUNKS_AHEAD, Decoded, Piece, read};
 use crate::reapplied::Wanted;
 use crate::reapply::Mender;
-use crate::report::{NAMED_MAX, Unchecked};
 use crate::runs::{self, Run, Source};
 use crate::state::{Damage, PartitionProgress, State, cannot};
-use crate::{VerifyError, Watch, blocking};
+use crate::watch::Watch;
 
 /// How much is held at a time.
 #[derive(Debug, Clone, Copy)]
@@ -157,13 +159,13 @@ impl<'a> Work<'a> {
             return;
         }
         let partition = self.progress.partition;
-        let expired = Unchecked { partition, from_offset, until_offset };
+        let expired = OffsetRange { partition, from_offset, until_offset };
         add(&mut self.progress.unchecked, expired);
         // before the committed offset it was done, and what is lost is told as lost
         let done = self.bounds.committed.map_or(0, |committed| committed.0);
         let done = self.progress.lost.map_or(done, |lost| done.max(lost.until_offset));
         if done < until_offset {
-            add(&mut self.progress.doubtful, Unchecked { from_offset: from_offset.max(done), ..expired });
+            add(&mut self.progress.doubtful, OffsetRange { from_offset: from_offset.max(done), ..expired });
         }
         self.moves_to(until_offset);
     }
@@ -172,7 +174,7 @@ impl<'a> Work<'a> {
     fn passes_damaged(&mut self, range: &Range<Offset>, reason: String) {
         let (from_offset, until_offset) = (range.start.0, range.end.0.min(self.end));
         self.passes_empty(self.progress.next, from_offset);
-        let range = Unchecked { partition: self.progress.partition, from_offset, until_offset };
+        let range = OffsetRange { partition: self.progress.partition, from_offset, until_offset };
         // no end of it: what lies between the last ones is counted among them
         let is_full = self.progress.damaged.len() >= NAMED_MAX;
         match self.progress.damaged.last_mut() {
@@ -187,7 +189,7 @@ impl<'a> Work<'a> {
     /// Offsets that hold no record.
     fn passes_empty(&mut self, from_offset: i64, until_offset: i64) {
         let partition = self.progress.partition;
-        let empty = Unchecked { partition, from_offset, until_offset };
+        let empty = OffsetRange { partition, from_offset, until_offset };
         self.progress.empty_offsets += empty.offsets();
         if empty.offsets() > 0 && self.progress.empty.len() < EMPTY_MAX {
             add(&mut self.progress.empty, empty);
@@ -286,7 +288,7 @@ impl<'a> Work<'a> {
 }
 
 /// Adds a range behind all others.
-fn add(ranges: &mut Vec<Unchecked>, range: Unchecked) {
+fn add(ranges: &mut Vec<OffsetRange>, range: OffsetRange) {
     match ranges.last_mut() {
         Some(last) if last.until_offset == range.from_offset => last.until_offset = range.until_offset,
         _ => ranges.push(range),
@@ -324,7 +326,7 @@ mod tests {
 
     #[test]
     fn ranges_that_touch_are_one() {
-        let range = |from_offset, until_offset| Unchecked { partition: 0, from_offset, until_offset };
+        let range = |from_offset, until_offset| OffsetRange { partition: 0, from_offset, until_offset };
         let mut ranges = Vec::new();
         [range(1, 3), range(3, 4), range(6, 7)].into_iter().for_each(|range| add(&mut ranges, range));
         assert_eq!(ranges, [range(1, 4), range(6, 7)]);

@@ -8,8 +8,8 @@ use floodgate_buffer::{LogError, LogId, Offset, Partition, Received, Strategy, T
 use floodgate_schemas::EventType;
 use floodgate_schemas::dead_letter::Place;
 
-use crate::VerifyError;
 use crate::class::Letter;
+use crate::error::VerifyError;
 use crate::read::CHUNK_EVENTS;
 
 /// How far the clocks of an ingress, which dates events, and of a consumer, which dates letters, may be apart.

@@ -10,7 +10,8 @@ use floodgate_buffer::{GroupLag, Offset, PartitionLag};
 use floodgate_schemas::{EventId, Timestamp};
 use serde::Serialize;
 
-use crate::report::{RecordReport, Unchecked};
+use crate::range::OffsetRange;
+use crate::record::RecordReport;
 use crate::state::Damage;
 
 /// An event that is older than this, under a group that has never committed, is hardly on its way: a group commits within
@@ -39,7 +40,7 @@ pub struct Lost {
     pub topic: String,
     /// Where they stood.
     #[serde(flatten)]
-    pub range: Unchecked,
+    pub range: OffsetRange,
     /// The group that was to apply them.
     pub group: String,
     /// How many offsets these are.
@@ -49,19 +50,19 @@ pub struct Lost {
 }
 
 impl Lost {
-    pub(crate) fn unread(lag: &GroupLag, range: Unchecked) -> Self {
+    pub(crate) fn unread(lag: &GroupLag, range: OffsetRange) -> Self {
         let mend = "nothing in the log brings them back: clients have to send them again; start consumers before \
                     topics.retention_hours are over";
         Self::new("expiredUnread", lag, range, mend)
     }
 
-    pub(crate) fn compacted(lag: &GroupLag, range: Unchecked) -> Self {
+    pub(crate) fn compacted(lag: &GroupLag, range: OffsetRange) -> Self {
         let mend = "set cleanup.policy=delete on the topic; what is gone clients have to send again, unless it was \
                     applied before";
         Self::new("compacted", lag, range, mend)
     }
 
-    fn new(kind: &'static str, lag: &GroupLag, range: Unchecked, mend: &str) -> Self {
+    fn new(kind: &'static str, lag: &GroupLag, range: OffsetRange, mend: &str) -> Self {
         Self {
             kind,
             of: lag.of.name(),
@@ -103,7 +104,7 @@ pub struct Doubt {
     pub count: u64,
     /// Where these stood, or stand.
     #[serde(flatten)]
-    pub range: Option<Unchecked>,
+    pub range: Option<OffsetRange>,
     /// The event.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub event_id: Option<EventId>,
@@ -126,7 +127,7 @@ impl Doubt {
     fn new(
         kind: &'static str,
         lag: &GroupLag,
-        range: Option<Unchecked>,
+        range: Option<OffsetRange>,
         detail: String,
         mend: String,
     ) -> Self {
@@ -148,7 +149,7 @@ impl Doubt {
     pub(crate) fn leaves_unread(&self) -> Option<String> {
         let topic = &self.topic;
         match (self.kind, self.range) {
-            (DAMAGED, Some(Unchecked { partition, from_offset, .. })) => {
+            (DAMAGED, Some(OffsetRange { partition, from_offset, .. })) => {
                 Some(format!("{topic}/{partition}/{from_offset}"))
             }
             (PARTITION_UNKNOWN, _) => Some(topic.clone()),
@@ -167,7 +168,7 @@ impl Doubt {
     }
 
     /// Records that expired at or beyond the group's committed offset.
-    pub(crate) fn expired(lag: &GroupLag, has_committed: bool, range: Unchecked) -> Self {
+    pub(crate) fn expired(lag: &GroupLag, has_committed: bool, range: OffsetRange) -> Self {
         let place = format!("{} {} {range}", lag.of, lag.topic);
         match has_committed {
             false => Self::new(
@@ -222,7 +223,7 @@ impl Doubt {
 
     fn letter(kind: &'static str, lag: &GroupLag, record: RecordReport, may: &str) -> Self {
         let (from_offset, partition) = (record.offset, record.partition);
-        let range = Unchecked { partition, from_offset, until_offset: from_offset + 1 };
+        let range = OffsetRange { partition, from_offset, until_offset: from_offset + 1 };
         let mend = match record.event_id {
             Some(_) => format!("`floodgate reapply {}` applies it, if it can be", record.origin),
             None => "it is no event: nothing is to be applied".to_owned(),
@@ -232,7 +233,7 @@ impl Doubt {
     }
 
     /// Offsets without a record, on a topic that may be compacted.
-    pub(crate) fn without_record(lag: &GroupLag, range: Unchecked, reason: &str) -> Self {
+    pub(crate) fn without_record(lag: &GroupLag, range: OffsetRange, reason: &str) -> Self {
         let detail = format!(
             "{} {} {range}: no record, of a transaction's end or because compaction removed it; {reason}",
             lag.of, lag.topic
@@ -277,9 +278,9 @@ impl Doubt {
 
 /// What of a partition had certainly expired when its group had not read it: the log began behind it at the first look,
 /// and the group was still before it at the second.
-pub(crate) fn expired_unread(first: &PartitionLag, second: &PartitionLag) -> Option<Unchecked> {
+pub(crate) fn expired_unread(first: &PartitionLag, second: &PartitionLag) -> Option<OffsetRange> {
     let (start, committed) = (first.start, second.committed?);
-    (committed < start).then_some(Unchecked {
+    (committed < start).then_some(OffsetRange {
         partition: first.partition.0,
         from_offset: committed.0,
         until_offset: start.0,

@@ -7,7 +7,7 @@ use floodgate_schemas::Event;
 use floodgate_schemas::codec::decode;
 use tokio::sync::mpsc;
 
-use crate::VerifyError;
+use crate::error::VerifyError;
 
 /// Records that are read, and looked up, at a time.
 pub(crate) const CHUNK_EVENTS: usize = 5000;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use crate::class::Class;
-use crate::report::NAMED_MAX;
+use crate::finding::NAMED_MAX;
 
 /// What became of a row whose values were set.
 pub(crate) const SET: &str = "set";

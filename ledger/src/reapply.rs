@@ -13,13 +13,13 @@ use floodgate_buffer::{
     EventOrigin, GroupLag, Log, LogError, Names, Offset, Partition, Received, Strategy, Topic,
 };
 use floodgate_schemas::codec::decode;
-use floodgate_schemas::{CouponIssue, Event, EventType, ExpectationWrite, Like, Timestamp};
+use floodgate_schemas::{Clock, CouponIssue, Event, EventType, ExpectationWrite, Like};
 use floodgate_store::{Apply, ApplyError, ApplyOutcome, Audit, EventStatus, Repair, Store};
 
+use crate::error::{VerifyError, blocking};
 use crate::read::CHUNK_EVENTS;
 use crate::reapplied::{Reapplied, SET, Wanted};
 use crate::report::Report;
-use crate::{VerifyError, blocking};
 
 /// How often a batch is tried that the database did not take, and the pause between two tries. Consumers that write the
 /// same rows at that moment are one reason.
@@ -33,6 +33,7 @@ const ABSENT: &str = "there is no record any more";
 pub(crate) struct Mender<'a> {
     store: &'a (dyn Store + 'static),
     names: Names,
+    clock: &'a dyn Clock,
     dry_run: bool,
     values: bool,
     done: Mutex<Reapplied>,
@@ -45,8 +46,14 @@ struct Found<E> {
 }
 
 impl<'a> Mender<'a> {
-    pub(crate) fn new(store: &'a (dyn Store + 'static), names: Names, dry_run: bool, values: bool) -> Self {
-        Self { store, names, dry_run, values, done: Mutex::new(Reapplied::new(dry_run)) }
+    pub(crate) fn new(
+        store: &'a (dyn Store + 'static),
+        names: Names,
+        clock: &'a dyn Clock,
+        dry_run: bool,
+        values: bool,
+    ) -> Self {
+        Self { store, names, clock, dry_run, values, done: Mutex::new(Reapplied::new(dry_run)) }
     }
 
     fn done(&self) -> MutexGuard<'_, Reapplied> {
@@ -253,8 +260,8 @@ impl<'a> Mender<'a> {
             }
         }
         // whoever deleted the row may have left its counter as it was: then it was moved for nothing
-        patiently(|| self.store.repair(&to_recount, Timestamp::now())).await?;
-        let set = patiently(|| self.store.repair(&to_repair, Timestamp::now())).await?;
+        patiently(|| self.store.repair(&to_recount, self.clock.now())).await?;
+        let set = patiently(|| self.store.repair(&to_repair, self.clock.now())).await?;
         // who is not set any more was overtaken by a newer event between two looks
         let mut done = self.done();
         done.count(SET, set);
@@ -320,7 +327,7 @@ impl<'a> Mender<'a> {
         dyn Store: Apply<E>,
     {
         let applied = in_parts(&found.events, async |events| {
-            patiently(|| self.store.apply(events, Timestamp::now())).await
+            patiently(|| self.store.apply(events, self.clock.now())).await
         });
         let mut outcomes = Vec::with_capacity(found.events.len());
         for (outcome, offset) in applied.await?.into_iter().zip(&found.offsets) {

@@ -2,19 +2,18 @@
 
 use std::fmt;
 
-use floodgate_buffer::{EventOrigin, GroupLag, NamedOrigin, Names, Offset, Partition};
-use floodgate_schemas::text::{escaped, plain};
-use floodgate_schemas::{EventId, EventType, Timestamp};
+use floodgate_buffer::{GroupLag, Names};
+use floodgate_schemas::Timestamp;
+use floodgate_schemas::text::escaped;
 use floodgate_store::Discrepancy;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use crate::class::Tally;
 use crate::doubt::{Doubt, Lost};
-use crate::findings::Finding;
+use crate::finding::Column;
+use crate::range::OffsetRange;
+use crate::record::RecordReport;
 use crate::state::PartitionProgress;
-
-/// How many violations of each kind are named; the others are counted.
-pub const NAMED_MAX: usize = 1000;
 
 /// The result, as `floodgate verify --json` tells it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -24,13 +23,13 @@ pub struct Report {
     pub as_of: String,
     /// Every type of event; none where their log is in another process.
     pub types: Vec<TypeReport>,
-    /// Missing records, by type, partition and offset, the first [`NAMED_MAX`].
+    /// Missing records, by type, partition and offset, the first [`NAMED_MAX`](crate::NAMED_MAX).
     pub missing: Vec<MissingReport>,
     /// Events whose rows carry them with other values, likewise.
     pub differences: Vec<DifferenceReport>,
     /// Records that are gone from the log, and were never applied.
     pub lost: Vec<Lost>,
-    /// Rows that contradict each other, the first [`NAMED_MAX`].
+    /// Rows that contradict each other, the first [`NAMED_MAX`](crate::NAMED_MAX).
     pub discrepancies: Vec<DiscrepancyReport>,
     /// How many such rows there are.
     pub discrepancy_count: u64,
@@ -81,7 +80,7 @@ pub struct TypeReport {
     /// What became of the records that are no events.
     pub unreadable: Unreadable,
     /// Offsets whose records expired before they could be read.
-    pub unchecked: Vec<Unchecked>,
+    pub unchecked: Vec<OffsetRange>,
 }
 
 /// What became of records that are no events.
@@ -108,87 +107,6 @@ fn is_zero(count: &u64) -> bool {
 impl From<Tally> for Unreadable {
     fn from(Tally { dead_lettered, in_flight, missing, cannot_tell, .. }: Tally) -> Self {
         Self { dead_lettered, in_flight, missing, cannot_tell, unknown_schema: 0 }
-    }
-}
-
-/// Offsets of one partition.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Unchecked {
-    /// The partition.
-    pub partition: i32,
-    /// The first of them.
-    pub from_offset: i64,
-    /// The one after the last.
-    pub until_offset: i64,
-}
-
-impl Unchecked {
-    /// How many offsets these are.
-    pub fn offsets(&self) -> u64 {
-        u64::try_from(self.until_offset - self.from_offset).unwrap_or(0)
-    }
-}
-
-impl fmt::Display for Unchecked {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { partition, from_offset, until_offset } = self;
-        match until_offset - from_offset {
-            1 => write!(f, "partition {partition} offset {from_offset}"),
-            _ => write!(f, "partition {partition} offsets {from_offset} to {}", until_offset - 1),
-        }
-    }
-}
-
-/// Which record something is wrong with.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct RecordReport {
-    /// Its type's name.
-    #[serde(rename = "type")]
-    pub of: &'static str,
-    /// The partition.
-    pub partition: i32,
-    /// The offset; of several copies of an event, the first that something is wrong with.
-    pub offset: i64,
-    /// Both under the topic's full name, as every command takes it.
-    pub origin: NamedOrigin,
-    /// The event; `None` for a record that is none.
-    pub event_id: Option<EventId>,
-    /// The record's key, escaped where it is no UTF-8, and cut where it is very long; `None` without one.
-    pub key: Option<String>,
-    /// The key as a terminal may show it.
-    #[serde(skip)]
-    pub key_escaped: Option<String>,
-}
-
-impl RecordReport {
-    pub(crate) fn new(of: EventType, partition: i32, finding: &Finding, names: &Names) -> Self {
-        let offset = finding.offset;
-        let origin = EventOrigin { of, partition: Partition(partition), offset: Offset(offset) };
-        let key = finding.note().key;
-        Self {
-            of: of.name(),
-            partition,
-            offset,
-            origin: names.named(origin),
-            event_id: finding.event_id,
-            key: key.as_deref().map(plain),
-            key_escaped: key.as_deref().map(escaped),
-        }
-    }
-}
-
-impl fmt::Display for RecordReport {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.event_id {
-            Some(id) => write!(f, "{} {}: event {id}", self.of, self.origin)?,
-            None => write!(f, "{} {}: a record that is no event", self.of, self.origin)?,
-        }
-        match &self.key_escaped {
-            Some(key) => write!(f, ", key {key}"),
-            None => write!(f, ", no key"),
-        }
     }
 }
 
@@ -220,17 +138,6 @@ pub struct DifferenceReport {
     pub columns: Vec<Column>,
     /// What mends it.
     pub mend: String,
-}
-
-/// One value that differs.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Column {
-    /// The column.
-    pub column: String,
-    /// What the event says.
-    pub expected: String,
-    /// What the row says.
-    pub found: String,
 }
 
 impl fmt::Display for DifferenceReport {

@@ -18,21 +18,22 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use floodgate_buffer::{
     Log, LogError, Offset, Outcome, Partition, Publish, Receipts, Received, Record, Strategy, Topic,
 };
 use floodgate_schemas::codec::decode;
 use floodgate_schemas::dead_letter::{Heading, ROW_RESET};
-use floodgate_schemas::{Event, EventId, ExpectationWrite, Like, Timestamp};
+use floodgate_schemas::{Clock, Event, EventId, ExpectationWrite, Like};
 use floodgate_store::{Apply, RowKey, RowRank, Store};
 use tokio::runtime::Handle;
+use tokio::time::Instant;
 
 use crate::class::Letter;
 use crate::dead_letters::DeadLetters;
+use crate::error::{VerifyError, blocking};
 use crate::read::CHUNK_EVENTS;
-use crate::{VerifyError, blocking};
 
 /// How long the strategy may take to become ready, and to acknowledge letters.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -48,6 +49,8 @@ pub struct RowReset {
     pub row: RowKey,
     /// Versions, or times in microseconds, above this one are not to count.
     pub above: i64,
+    /// What time it is.
+    pub clock: Arc<dyn Clock>,
 }
 
 /// What setting a row back came to.
@@ -124,6 +127,7 @@ impl RowReset {
             publisher: Arc::clone(&publisher),
             row: self.row.clone(),
             above: self.above,
+            clock: Arc::clone(&self.clock),
             committed: HashMap::new(),
             next: HashMap::new(),
             letters: DeadLetters::default(),
@@ -134,7 +138,7 @@ impl RowReset {
         self.store.lower(&self.row, self.above).await?;
         reading = reading.on(Reading::go_on).await?;
         if let Some(greatest) = reading.greatest {
-            let applied = self.store.apply(&[greatest], Timestamp::now()).await;
+            let applied = self.store.apply(&[greatest], self.clock.now()).await;
             applied.map_err(|error| VerifyError::Unavailable(error.to_string()))?;
         }
         publisher.close(PATIENCE).await;
@@ -159,6 +163,7 @@ struct Reading<E> {
     publisher: Arc<dyn Publish>,
     row: RowKey,
     above: i64,
+    clock: Arc<dyn Clock>,
     /// The next offset of the group, by partition, before anything was read.
     committed: HashMap<Partition, Option<Offset>>,
     /// Up to where each partition was read.
@@ -265,7 +270,7 @@ impl<E: OfRow> Reading<E> {
             group: names.group(E::TYPE),
             reason: ROW_RESET,
             message: &message,
-            failed_at: Timestamp::now(),
+            failed_at: self.clock.now(),
         };
         let offered = heading.under(&record.headers, |headers| {
             let (topic, key, value) = (Topic::DeadLetters, record.key, record.value);

@@ -19,8 +19,6 @@ use crate::class::Class;
 
 /// Notes of one run, in bytes.
 const RUN_NOTE_BYTES: usize = 16 << 20;
-/// The longest part of a key that is kept: any key of ours, and nothing without bound of anybody else's.
-const KEY_BYTES_MAX: usize = 2048;
 /// In a file: no note. Notes are shorter.
 const NO_NOTE: u16 = u16::MAX;
 
@@ -59,11 +57,6 @@ impl Run {
         self.entries.dedup_by_key(|entry| entry.id);
         self.entries
     }
-}
-
-/// What is kept of a key.
-pub(crate) fn shown_key(key: &[u8]) -> &[u8] {
-    &key[..key.len().min(KEY_BYTES_MAX)]
 }
 
 /// Writes a sorted run to a file, and to the disk.
@@ -135,6 +128,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::finding::{KEY_BYTES_MAX, shown_key};
 
     fn entry(id: u64, class: u8, offset: i64) -> Entry {
         let class = Class::numbered(class).unwrap();

@@ -10,13 +10,15 @@ use std::fs::{self, File, TryLockError};
 use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
+use floodgate_buffer::GroupLag;
+use floodgate_schemas::Timestamp;
 use serde::{Deserialize, Serialize};
 use tempfile::TempDir;
 
-use crate::VerifyError;
 use crate::class::Tally;
-use crate::findings::Finding;
-use crate::report::Unchecked;
+use crate::error::VerifyError;
+use crate::finding::Finding;
+use crate::range::OffsetRange;
 
 /// Of the progress file. Another format is another check.
 const FORMAT: u32 = 4;
@@ -63,16 +65,16 @@ pub(crate) struct PartitionProgress {
     /// Distinct events, once they are counted.
     pub(crate) events: Tally,
     /// What had expired before it could be read.
-    pub(crate) unchecked: Vec<Unchecked>,
+    pub(crate) unchecked: Vec<OffsetRange>,
     /// What of this nothing tells whether it was applied.
-    pub(crate) doubtful: Vec<Unchecked>,
+    pub(crate) doubtful: Vec<OffsetRange>,
     /// What had certainly expired before its group read it.
-    pub(crate) lost: Option<Unchecked>,
+    pub(crate) lost: Option<OffsetRange>,
     /// What is damaged, so that nobody can read it.
     pub(crate) damaged: Vec<Damage>,
     /// How many offsets hold no record, and the first of them.
     pub(crate) empty_offsets: u64,
-    pub(crate) empty: Vec<Unchecked>,
+    pub(crate) empty: Vec<OffsetRange>,
     /// The first that are missing, that differ, whose dead letter may have expired, and whose dead letter may be where it
     /// cannot be read.
     pub(crate) missing: Vec<Finding>,
@@ -92,7 +94,7 @@ impl PartitionProgress {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Damage {
-    pub(crate) range: Unchecked,
+    pub(crate) range: OffsetRange,
     /// In the words of who met it.
     pub(crate) reason: String,
 }
@@ -182,6 +184,49 @@ impl State {
         };
         remove().map_err(cannot)
     }
+}
+
+/// Fixes the ends of a new check, or looks whether an old one can go on. Partitions that nobody told of then, and somebody
+/// does now, are taken in: all looks are later ones for them.
+pub(crate) fn begin(state: &mut State, as_of: Timestamp, lags: &[GroupLag]) -> Result<(), VerifyError> {
+    let progress = &mut state.progress;
+    if progress.types.is_empty() {
+        progress.types = lags.iter().map(fresh).collect();
+        progress.as_of = as_of.to_string();
+        return state.save();
+    }
+    let other = || {
+        let reason = "the state is of other topics: partitions were added, or the topics were made anew";
+        VerifyError::State(reason.to_owned())
+    };
+    if progress.types.len() != lags.len() {
+        return Err(other());
+    }
+    for (partitions, lag) in progress.types.iter_mut().zip(lags) {
+        let now = fresh(lag);
+        if partitions.len() != now.len() {
+            return Err(other());
+        }
+        for (was, is) in partitions.iter_mut().zip(now) {
+            match (was.end, is.end) {
+                _ if was.partition != is.partition => return Err(other()),
+                (Some(was), Some(is)) if was > is => return Err(other()),
+                (None, end) => was.end = end,
+                _ => {}
+            }
+        }
+    }
+    state.save()
+}
+
+/// Of every partition of a topic, in order, how far a check is that has not begun.
+fn fresh(lag: &GroupLag) -> Vec<PartitionProgress> {
+    let known = lag.partitions.iter().map(|bounds| (bounds.partition.0, Some(bounds.readable.0)));
+    let all = known.chain(lag.unknown.iter().map(|(partition, _)| (partition.0, None)));
+    let progress = |(partition, end)| PartitionProgress { partition, end, ..PartitionProgress::default() };
+    let mut all: Vec<_> = all.map(progress).collect();
+    all.sort_by_key(|progress| progress.partition);
+    all
 }
 
 /// The disk is full, or the like.

@@ -11,11 +11,12 @@
 //! which the next run publishes again: harmless, as an event takes effect once.
 //!
 //! Every reading goes from the oldest record to where the topic ended when it began ([`scan`]), keeps a few bytes for
-//! every distinct origin ([`Index`](scan::Index)) and never more than a few letters. What cannot be read of it, since a
+//! every distinct origin ([`Index`](index::Index)) and never more than a few letters. What cannot be read of it, since a
 //! partition has no leader or a batch is damaged, is named beside what can; a letter whose marker may stand there is not
 //! replayed.
 
 mod filter;
+mod index;
 mod letter;
 mod replay;
 mod report;
@@ -24,9 +25,12 @@ mod survey;
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 mod tests;
+mod topic;
 
 pub use filter::{FILTERS, Filter, Refusal};
+pub use index::{Standings, Troubles};
 pub use replay::{Replay, ReplayError, ReplayPlan, Replayed};
 pub use report::{HeaderReport, LetterDetail, LetterReport};
-pub use scan::{ScanError, ScanLimits, Standings, Troubles, Unread, UnreadRange};
+pub use scan::{ScanError, ScanLimits, Unread, UnreadRange};
 pub use survey::{Found, Survey, find};
+pub use topic::DeadLetterTopic;

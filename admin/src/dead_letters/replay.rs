@@ -4,17 +4,18 @@
 //! go through them in order and publish what is not. See the [parent module](super) for what a marker is.
 
 use std::num::NonZeroU32;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use floodgate_buffer::{
-    Header, Names, Outcome, Publish, Receipts, Received, Record, Refused, Strategy, Topic,
-};
-use floodgate_schemas::Timestamp;
+use floodgate_buffer::{Header, Names, Outcome, Publish, Receipts, Received, Record, Refused, Topic};
+use floodgate_schemas::Clock;
 use floodgate_schemas::dead_letter::headers;
 
 use super::filter::Filter;
+use super::index::{Index, Standings, Troubles};
 use super::letter::Letter;
-use super::scan::{Index, Scan, ScanError, ScanLimits, Standings, Troubles, Unread};
+use super::scan::{Scan, ScanError, ScanLimits, Unread};
+use super::topic::DeadLetterTopic;
 
 /// Between tries of what was not acknowledged.
 const RETRY_PAUSE: Duration = Duration::from_millis(250);
@@ -42,6 +43,7 @@ pub struct Replay {
     scan: Scan,
     index: Index,
     standings: Standings,
+    clock: Arc<dyn Clock>,
 }
 
 /// What a replay came to.
@@ -74,19 +76,18 @@ impl Replay {
     ///
     /// # Errors
     /// [`ScanError`] says whether trying again can help.
-    pub fn plan(strategy: &dyn Strategy, plan: ReplayPlan) -> Result<Self, ScanError> {
+    pub fn plan(topic: &DeadLetterTopic, plan: ReplayPlan) -> Result<Self, ScanError> {
         let plan = ReplayPlan { filter: plan.filter.for_replay(), ..plan };
         let limits = ScanLimits::NONE;
-        let mut scan = Scan::open(strategy, &limits)?;
-        let names = strategy.names().clone();
-        let mut index = Index::new(&names, &plan.filter, plan.attempts_max, &limits, &scan);
+        let mut scan = Scan::open(topic, &limits)?;
+        let mut index = Index::new(topic.names(), &plan.filter, plan.attempts_max, &limits, &scan);
         scan.each(|batch, unread| {
             index.passes(unread);
             batch.iter().try_for_each(|record| index.note(&record).map(drop))
         })?;
         index.ends(&scan.unread);
         let standings = index.standings();
-        Ok(Self { plan, scan, index, standings })
+        Ok(Self { plan, scan, index, standings, clock: Arc::clone(&topic.clock) })
     }
 
     /// How many letters there are to replay, and to pass over.
@@ -113,7 +114,8 @@ impl Replay {
         if self.standings.due == 0 {
             return Ok(Replayed::default());
         }
-        let mut work = Work { publisher, patience: self.plan.patience, replayed: Replayed::default() };
+        let (patience, clock) = (self.plan.patience, &*self.clock);
+        let mut work = Work { publisher, patience, clock, replayed: Replayed::default() };
         work.wait_ready()?;
         let mut pace = Pace::new(self.plan.rate);
         let index = &mut self.index;
@@ -174,6 +176,7 @@ enum Undelivered {
 struct Work<'p> {
     publisher: &'p dyn Publish,
     patience: Duration,
+    clock: &'p dyn Clock,
     replayed: Replayed,
 }
 
@@ -211,7 +214,7 @@ impl Work<'_> {
     }
 
     fn mark(&mut self, letters: &[&Letter<'_>], origins: &[String]) -> Result<(), ReplayError> {
-        let now = Timestamp::now().to_string();
+        let now = self.clock.now().to_string();
         let marker: Header<'_> = (headers::REPLAYED_AT.as_bytes(), Some(now.as_bytes()));
         let headers = letters.iter().map(|letter| [letter.all_headers, &[marker]].concat());
         let headers: Vec<_> = headers.collect();

@@ -2,14 +2,16 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use floodgate_buffer::{EventOrigin, Names, Strategy};
+use floodgate_buffer::{EventOrigin, Names};
 use floodgate_schemas::Timestamp;
 use serde::Serialize;
 
 use super::filter::Filter;
+use super::index::{Index, Troubles};
 use super::letter::{Letter, LetterId};
 use super::report::{LetterDetail, LetterReport};
-use super::scan::{Index, Scan, ScanError, ScanLimits, Troubles, Unread};
+use super::scan::{Scan, ScanError, ScanLimits, Unread};
+use super::topic::DeadLetterTopic;
 
 /// What `/dlq` and `floodgate dlq list` say.
 #[derive(Debug, Clone, Serialize)]
@@ -44,15 +46,15 @@ impl Survey {
     /// # Errors
     /// [`ScanError`] says whether trying again can help.
     pub fn take(
-        strategy: &dyn Strategy,
+        topic: &DeadLetterTopic,
         filter: &Filter,
         limit: usize,
         limits: &ScanLimits,
     ) -> Result<Self, ScanError> {
-        let as_of = Timestamp::now();
-        let topics = strategy.names().clone();
-        let mut scan = Scan::open(strategy, limits)?;
-        let mut index = Index::new(&topics, filter, u32::MAX, limits, &scan);
+        let as_of = topic.clock.now();
+        let topics = topic.names();
+        let mut scan = Scan::open(topic, limits)?;
+        let mut index = Index::new(topics, filter, u32::MAX, limits, &scan);
         let mut by_reason = BTreeMap::new();
         let mut newest = Newest::new(limit);
         scan.each(|batch, _| {
@@ -60,7 +62,7 @@ impl Survey {
                 let Some((letter, is_first)) = index.note(&record)? else { continue };
                 if is_first {
                     count_reason(&mut by_reason, &letter.reason);
-                    newest.offer(&letter, &topics);
+                    newest.offer(&letter, topics);
                 } else {
                     newest.mark(&letter);
                 }
@@ -149,19 +151,19 @@ pub struct Found {
 ///
 /// # Errors
 /// [`ScanError`] says whether trying again can help.
-pub fn find(strategy: &dyn Strategy, origin: EventOrigin) -> Result<Found, ScanError> {
-    let topics = strategy.names().clone();
+pub fn find(topic: &DeadLetterTopic, origin: EventOrigin) -> Result<Found, ScanError> {
+    let topics = topic.names();
     // in the order in which their logs came
     let mut found: Vec<(LetterId, LetterDetail)> = Vec::new();
-    let mut scan = Scan::open(strategy, &ScanLimits::NONE)?;
+    let mut scan = Scan::open(topic, &ScanLimits::NONE)?;
     // to the end, as a marker may stand anywhere behind
     scan.each(|batch, _| {
         for record in batch.iter() {
-            let letter = Letter::read(&record, &topics).ok().filter(|letter| letter.origin == origin);
+            let letter = Letter::read(&record, topics).ok().filter(|letter| letter.origin == origin);
             let Some(letter) = letter else { continue };
             let known = found.iter().position(|(id, _)| *id == letter.id());
             let place = known.unwrap_or_else(|| {
-                found.push((letter.id(), LetterDetail::new(&letter, &topics)));
+                found.push((letter.id(), LetterDetail::new(&letter, topics)));
                 found.len() - 1
             });
             if let Some(replayed_at) = letter.replayed_at {

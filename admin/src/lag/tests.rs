@@ -1,6 +1,6 @@
 use floodgate_buffer::{Offset, Partition, QueueLag};
 use floodgate_observe::Metrics;
-use floodgate_schemas::examples::at;
+use floodgate_schemas::examples::{HandClock, at};
 use prometheus::core::Collector;
 
 use super::*;
@@ -40,6 +40,7 @@ fn reading(partitions: Vec<PartitionLag>) -> Reading {
 struct World {
     watch: Arc<LagWatch>,
     gauges: LagGauges,
+    clock: Arc<HandClock>,
 }
 
 impl World {
@@ -47,7 +48,9 @@ impl World {
         let gauges = Metrics::new().unwrap().lag;
         let strategy = floodgate_buffer::contract::in_memory(1, 10, "w.");
         let names = strategy.names().clone();
-        Self { watch: LagWatch::new(strategy as Arc<dyn Lag>, names, Some(gauges.clone())), gauges }
+        let clock = Arc::new(HandClock::new(at(0)));
+        let (lag, told) = (strategy as Arc<dyn Lag>, Arc::clone(&clock) as _);
+        Self { watch: LagWatch::new(lag, names, Some(gauges.clone()), told), gauges, clock }
     }
 
     /// All values of one metric, by the last label.
@@ -199,7 +202,11 @@ async fn positions_are_read_until_the_end() {
             tokio::task::yield_now().await;
         }
     };
-    let twice = async { read_after(read_after(None).await).await };
+    let twice = async {
+        let first = read_after(None).await;
+        world.clock.set(at(1));
+        read_after(first).await
+    };
     assert!(tokio::time::timeout(Duration::from_secs(30), twice).await.is_ok());
     stop.cancel();
     tokio::time::timeout(Duration::from_secs(30), running).await.unwrap().unwrap();

@@ -20,8 +20,8 @@ use super::member::Owner;
 use super::position::Hold;
 use super::shared::{Phase, Shared, State};
 use crate::{
-    Batch, BatchLimits, BoxFuture, Incident, OpenError, Partition, Standing, SubscribeError,
-    Subscription, Topic,
+    Batch, BatchLimits, BoxFuture, Incident, OpenError, Partition, Standing, SubscribeError, Subscription,
+    Topic,
 };
 
 pub(super) struct KafkaSubscription {

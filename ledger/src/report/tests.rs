@@ -1,3 +1,5 @@
+use floodgate_buffer::{EventOrigin, Offset, Partition};
+use floodgate_schemas::EventType;
 use floodgate_schemas::examples::at;
 
 use super::*;
@@ -26,7 +28,7 @@ fn all_violations_count_and_doubt_is_a_result_of_its_own() {
         detail: String::new(),
         mend: String::new(),
     };
-    let range = Unchecked { partition: 0, from_offset: 0, until_offset: 9 };
+    let range = OffsetRange { partition: 0, from_offset: 0, until_offset: 9 };
     let lost = Lost {
         kind: "compacted",
         of: "like",
@@ -57,7 +59,7 @@ fn all_violations_count_and_doubt_is_a_result_of_its_own() {
 
 #[test]
 fn ranges_and_differences_are_told_in_words() {
-    let range = |from_offset, until_offset| Unchecked { partition: 2, from_offset, until_offset };
+    let range = |from_offset, until_offset| OffsetRange { partition: 2, from_offset, until_offset };
     assert_eq!(range(7, 8).to_string(), "partition 2 offset 7");
     assert_eq!(range(7, 10).to_string(), "partition 2 offsets 7 to 9");
     assert_eq!((range(7, 10).offsets(), range(7, 7).offsets(), range(8, 7).offsets()), (3, 0, 0));

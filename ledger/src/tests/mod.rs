@@ -16,7 +16,7 @@ use floodgate_buffer::{
 use floodgate_schemas::LikeAction::{Like as On, Unlike as Off};
 use floodgate_schemas::codec::encode;
 use floodgate_schemas::examples::{at, coupon_issue, event_id, like};
-use floodgate_schemas::{CouponIssue, Event, EventId, EventType, Keying, Like};
+use floodgate_schemas::{Clock, CouponIssue, Event, EventId, EventType, Keying, Like, SystemClock};
 use floodgate_store::{Apply, Audit, Config, Repair, Store};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
@@ -26,15 +26,17 @@ use crate::check::{Check, Limits};
 use crate::dead_letters::DeadLetters;
 use crate::doubt::expired_unread;
 use crate::reapply::Mender;
-use crate::report::{Report, Unchecked};
-use crate::state::State;
-use crate::{Tally, Verdict, VerifyError, Watch, begin};
+use crate::report::Report;
+use crate::state::{State, begin};
+use crate::{OffsetRange, Tally, Verdict, VerifyError, Watch};
 
 /// A log in memory, a database in a file, and the folder that both states are in.
 struct Bench {
     strategy: Arc<dyn Strategy>,
     store: Arc<dyn Store>,
     folder: TempDir,
+    /// The log in memory dates its records by the system's.
+    clock: Arc<dyn Clock>,
 }
 
 impl Bench {
@@ -49,7 +51,12 @@ impl Bench {
             apply_timeout_ms: 15_000,
         };
         floodgate_store::migrate(&config).await.unwrap();
-        Self { strategy: in_memory(1, 10_000, "x."), store: floodgate_store::open(&config).unwrap(), folder }
+        Self {
+            strategy: in_memory(1, 10_000, "x."),
+            store: floodgate_store::open(&config).unwrap(),
+            folder,
+            clock: Arc::new(SystemClock),
+        }
     }
 
     async fn put(&self, topic: Topic, key: &str, value: &[u8], headers: &[Header<'_>]) {
@@ -307,14 +314,14 @@ async fn what_expired_is_unchecked() {
     assert_eq!(batch.len(), 4);
     member.commit(batch);
     member.close().await.unwrap();
-    let unchecked = [Unchecked { partition: 0, from_offset: 0, until_offset: 4 }];
+    let unchecked = [OffsetRange { partition: 0, from_offset: 0, until_offset: 4 }];
 
     // one record was not read when the check began, and was gone when it came there
     let report = bench.check::<Like>(&mut bench.state(), &before, &Nobody).await.unwrap();
     assert_eq!(report.types[0].unchecked, unchecked);
     assert_eq!((report.types[0].records, report.verdict), (6, Verdict::CannotTell), "{report:?}");
     let doubt = &report.cannot_tell[0];
-    let last = Unchecked { partition: 0, from_offset: 3, until_offset: 4 };
+    let last = OffsetRange { partition: 0, from_offset: 3, until_offset: 4 };
     assert_eq!((doubt.kind, doubt.range, report.cannot_tell.len()), ("expiredWhileChecked", Some(last), 1));
     // what lies before the committed offset was applied before it expired
     assert_eq!(bench.check_likes(4, false).await.verdict, Verdict::Balanced);

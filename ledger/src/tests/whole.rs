@@ -7,6 +7,7 @@ use floodgate_buffer::{
     Absent, BoxFuture, Chunk, EventOrigin, Lag, LagError, Log, LogBounds, LogError, Logs, Names, OpenError,
     Publish, Reach, Receipt, Refused, Spill, Subscription, Topics, Waiting,
 };
+use floodgate_schemas::examples::HandClock;
 use parking_lot::Mutex;
 
 use super::*;
@@ -187,6 +188,7 @@ impl Bench {
             state: None,
             values,
             watch,
+            clock: Arc::clone(&self.clock),
         }
     }
 
@@ -200,7 +202,11 @@ async fn a_check_looks_at_every_type_and_says_how_far_it_is() {
     let bench = Bench::new().await;
     mixed(&bench).await;
     let notebook = Notebook::default();
-    let report = bench.verification(&bench.shared(Some(10)), true, &notebook).run().await.unwrap();
+    let strategy = bench.shared(Some(10));
+    let clock = Arc::new(HandClock::new(at(5)));
+    let verification = Verification { clock, ..bench.verification(&strategy, true, &notebook) };
+    let report = verification.run().await.unwrap();
+    assert_eq!(report.as_of, at(5).to_string());
     assert!(report.events_checked && report.values_compared);
     let types: Vec<_> = report.types.iter().map(|of| (of.of, of.records)).collect();
     assert_eq!(types, [("expectation", 0), ("coupon", 0), ("like", 17)]);
@@ -281,7 +287,7 @@ async fn offsets_without_a_record_have_a_reason_or_are_in_doubt() {
     bench.publish(&likes).await;
     let with = |is_compacted| Shared { empty_from: Some(3), is_compacted, ..bench.shared(Some(5)) };
     let note = "2 offsets of x.floodgate.like.v1 hold no record";
-    let range = Unchecked { partition: 0, from_offset: 3, until_offset: 5 };
+    let range = OffsetRange { partition: 0, from_offset: 3, until_offset: 5 };
 
     let report = bench.report(&with(Ok(false))).await;
     assert_eq!(report.notes, [format!("{note}: transactions ended or were aborted there")]);

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use floodgate_buffer::{Batch, Header, Publish, Receipts, Record, Strategy, Topic};
 use floodgate_schemas::EventType;
-use floodgate_schemas::examples::at;
+use floodgate_schemas::examples::{HandClock, at};
 
 use super::*;
 
@@ -59,11 +59,14 @@ struct Stands {
 
 struct World {
     strategy: Arc<dyn Strategy>,
+    topic: DeadLetterTopic,
 }
 
 impl World {
     fn new() -> Self {
-        Self { strategy: floodgate_buffer::contract::in_memory(1, 100, "w.") }
+        let strategy = floodgate_buffer::contract::in_memory(1, 100, "w.");
+        let clock = Arc::new(HandClock::new(at(3_600_000_000)));
+        Self { strategy: Arc::clone(&strategy), topic: DeadLetterTopic { strategy, clock } }
     }
 
     fn publisher(&self) -> Arc<dyn Publish> {
@@ -125,7 +128,7 @@ impl World {
     }
 
     fn survey(&self, set: &[(&str, &str)], limit: usize) -> Survey {
-        Survey::take(&*self.strategy, &self.filter(set), limit, &ScanLimits::NONE).unwrap()
+        Survey::take(&self.topic, &self.filter(set), limit, &ScanLimits::NONE).unwrap()
     }
 
     /// The offsets of the letters that a filter means.
@@ -136,7 +139,7 @@ impl World {
     fn plan(&self, set: &[(&str, &str)]) -> Replay {
         let patience = Duration::from_millis(20);
         let plan = ReplayPlan { filter: self.filter(set), attempts_max: 5, rate: None, patience };
-        Replay::plan(&*self.strategy, plan).unwrap()
+        Replay::plan(&self.topic, plan).unwrap()
     }
 
     fn replay(&self, set: &[(&str, &str)]) -> u64 {

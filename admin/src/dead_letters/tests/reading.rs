@@ -59,6 +59,7 @@ fn copies_are_one_letter_and_the_newest_are_told() {
     let letters: Vec<_> =
         survey.letters.iter().map(|l| (l.origin.offset, l.replayed_at.as_deref())).collect();
     assert_eq!(letters, [(4, None), (3, None), (1, Some("2026-11-21T11:00:00.000000Z"))]);
+    assert_eq!(survey.as_of, at(3_600_000_000).to_string());
     let counted = world.survey(&[], 0);
     assert!(counted.total == 4 && counted.letters.is_empty() && counted.truncated);
     assert!(!world.survey(&[], 4).truncated);
@@ -77,7 +78,7 @@ fn headers_of_other_letters_are_the_originals_own() {
     let survey = world.survey(&[], 10);
     assert_eq!((survey.total, survey.replayed, survey.letters[0].origin.offset), (1, 0, 5));
     let origin = world.strategy.names().read("w.floodgate.like.v1/0/5").unwrap();
-    let detail = find(&*world.strategy, origin).unwrap().detail.unwrap();
+    let detail = find(&world.topic, origin).unwrap().detail.unwrap();
     let headers: Vec<_> = detail.headers.iter().map(|h| (h.name.as_str(), h.value.as_deref())).collect();
     assert_eq!(
         headers,
@@ -104,7 +105,7 @@ fn letters_of_a_log_that_is_gone_hide_no_later_ones() {
     let survey = world.survey(&[], 10);
     assert_eq!((survey.total, survey.letters.len(), survey.by_reason.len()), (3, 3, 3));
     let origin = world.strategy.names().read("w.floodgate.like.v1/0/5").unwrap();
-    let found = || find(&*world.strategy, origin).unwrap().detail.unwrap().letter;
+    let found = || find(&world.topic, origin).unwrap().detail.unwrap().letter;
     assert_eq!((found().reason.as_str(), found().replayed_at), ("newest", None));
     assert_eq!(world.replay(&[("reason", "older")]), 1);
     let survey = world.survey(&[], 10);
@@ -145,7 +146,7 @@ fn letters_show_what_their_bytes_stand_for() {
     let show = |offset| {
         let topics = world.strategy.names().clone();
         let origin = topics.read(&format!("{LIKES}/0/{offset}")).unwrap();
-        find(&*world.strategy, origin).unwrap().detail.map(|detail| serde_json::to_value(detail).unwrap())
+        find(&world.topic, origin).unwrap().detail.map(|detail| serde_json::to_value(detail).unwrap())
     };
     let event = show(1).unwrap();
     assert_eq!(event["event"]["targetOcid"], "target");
@@ -186,7 +187,7 @@ fn all_letters_are_counted_and_the_newest_are_told() {
 fn a_reading_keeps_its_limits() {
     let world = World::new();
     (0..3).for_each(|offset| world.put(&Write { offset, ..Write::default() }));
-    let take = |limits: ScanLimits| Survey::take(&*world.strategy, &Filter::default(), 10, &limits);
+    let take = |limits: ScanLimits| Survey::take(&world.topic, &Filter::default(), 10, &limits);
     let few = take(ScanLimits { letters_max: 2, ..ScanLimits::NONE });
     assert!(matches!(few, Err(ScanError::TooMany(2))), "{few:?}");
     assert!(take(ScanLimits { letters_max: 3, ..ScanLimits::NONE }).is_ok());

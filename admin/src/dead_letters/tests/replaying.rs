@@ -140,7 +140,7 @@ fn what_is_refused_for_a_while_is_tried_again() {
     let publisher = Choosy { inner: world.publisher(), refuse: at_first };
     let patience = Duration::from_secs(30);
     let plan = ReplayPlan { filter: Filter::default(), attempts_max: 5, rate: None, patience };
-    let replayed = Replay::plan(&*world.strategy, plan).unwrap().run(&publisher, |_| {}).unwrap();
+    let replayed = Replay::plan(&world.topic, plan).unwrap().run(&publisher, |_| {}).unwrap();
     assert_eq!((replayed.done, replayed.failed.count, world.likes().len()), (2, 0, 2));
 }
 
@@ -177,7 +177,7 @@ fn a_rate_is_kept() {
     let began = Instant::now();
     let patience = Duration::from_secs(5);
     let plan = ReplayPlan { filter: Filter::default(), attempts_max: 5, rate: NonZeroU32::new(10), patience };
-    let replayed = Replay::plan(&*world.strategy, plan).unwrap().run(&*world.publisher(), |_| {}).unwrap();
+    let replayed = Replay::plan(&world.topic, plan).unwrap().run(&*world.publisher(), |_| {}).unwrap();
     assert_eq!(replayed.done, 3);
     assert!(began.elapsed() >= Duration::from_millis(200), "three records in {:?}", began.elapsed());
 }
