@@ -111,6 +111,7 @@ fn database_refuses() {
         let over = Instant::now();
         round.postgres.psql(&url, &grant)?;
         round.recovers(&serve, over)?;
+        load.stop();
         let recording = load.finish()?;
         ensure!(recording.attempts() == recording.fates.len(), "writes were refused: {}", recording.answers);
         no_dead_letters(round, &world)?;
@@ -267,10 +268,11 @@ fn database_disk_full() {
         let world = round.world()?;
         let serve = world.start(&["serve"])?;
         let consume = world.start(&["consume"])?;
-        let plan = round.plan(5000);
+        // more than will be needed: some must be left to grow the table when it can grow no more
+        let plan = round.plan(50_000);
         world.create_coupons(&serve, &plan)?;
         let load = world.load(&plan, &[&serve], LoadOptions { rate: 600, ..LoadOptions::default() });
-        load.wait_for(round.between(0.05, 0.3))?;
+        load.wait_for(round.between(0.005, 0.03))?;
         // a table whose file is as large as files may become; deleted rows keep their place until a vacuum
         let ballast = "INSERT INTO likes SELECT 'ballast', n::text, true, now(), gen_random_uuid() \
                        FROM generate_series(1, 20000) AS n; DELETE FROM likes WHERE target_ocid = 'ballast'";
@@ -289,6 +291,7 @@ fn database_disk_full() {
         let over = Instant::now();
         round.postgres.start_again()?;
         round.recovers(&serve, over)?;
+        load.stop();
         let recording = load.finish()?;
         ensure!(recording.attempts() == recording.fates.len(), "writes were refused: {}", recording.answers);
         no_dead_letters(round, &world)?;
