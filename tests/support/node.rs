@@ -9,13 +9,26 @@ use anyhow::{Context, Result, bail, ensure};
 use floodgate_testkit::{Process, wait};
 
 use super::client::{Answer, Ask, Client};
-use super::world::{READY, World};
+
+/// From start to readiness, on a busy machine.
+pub const READY: Duration = Duration::from_secs(120);
 
 /// SIGTERM to exit: the default deadline of the product, and a little.
 pub const STOPPED: Duration = Duration::from_secs(120);
 
 /// What the targets of probes begin with: they are in no plan.
 pub const PROBED: &str = "probed-";
+
+/// Starts the binary as it is configured for a test.
+pub trait Spawn {
+    fn spawn(&self, args: &[String], http: SocketAddr, admin: SocketAddr) -> Result<Arc<Process>>;
+}
+
+impl<S: Spawn> Spawn for Arc<S> {
+    fn spawn(&self, args: &[String], http: SocketAddr, admin: SocketAddr) -> Result<Arc<Process>> {
+        S::spawn(self, args, http, admin)
+    }
+}
 
 /// The binary as a long-running process.
 pub struct Node {
@@ -32,7 +45,7 @@ impl Node {
     }
 
     /// Starts it again, where it was and as it was.
-    pub fn start_again(&mut self, world: &World) -> Result<()> {
+    pub fn start_again(&mut self, world: &impl Spawn) -> Result<()> {
         ensure!(self.process.exit_status().is_some(), "{} runs already", self.process.name());
         self.process = world.spawn(&self.args, self.http, self.admin)?;
         self.wait_ready()

@@ -18,13 +18,12 @@ use serde_json::Value;
 use super::client::{Ask, Client};
 use super::load::{Load, LoadOptions, Recording};
 use super::model;
-use super::node::{Node, PROBED};
+pub use super::node::READY;
+use super::node::{Node, PROBED, Spawn};
 use super::plan::{Plan, coupon_id};
 use super::state::State;
 use super::toggles::TOGGLED;
 
-/// From start to readiness, on a busy machine.
-pub const READY: Duration = Duration::from_secs(120);
 /// From the last write to a lag of 0, rebalances after a kill included.
 pub const DRAINED: Duration = Duration::from_secs(240);
 const COMMAND: Duration = Duration::from_secs(240);
@@ -75,6 +74,12 @@ pub struct World {
     processes: Mutex<Vec<Arc<Process>>>,
     folder: ScratchDir,
     logs: ScratchDir,
+}
+
+impl Spawn for World {
+    fn spawn(&self, args: &[String], http: SocketAddr, admin: SocketAddr) -> Result<Arc<Process>> {
+        self.spawn_with_stderr(args, http, admin, None)
+    }
 }
 
 impl World {
@@ -195,10 +200,6 @@ impl World {
         let args: Vec<String> = args.iter().map(|arg| (*arg).to_owned()).collect();
         let process = self.spawn_with_stderr(&args, http, admin, stderr)?;
         Ok(Node { args, http, admin, process, clients: [Client::new(http), Client::new(admin)] })
-    }
-
-    pub(super) fn spawn(&self, args: &[String], http: SocketAddr, admin: SocketAddr) -> Result<Arc<Process>> {
-        self.spawn_with_stderr(args, http, admin, None)
     }
 
     fn spawn_with_stderr(
