@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use floodgate_admin::dead_letters::DeadLetterTopic;
 use floodgate_admin::{AdminServer, LagExport, LagWatch, Readiness};
-use floodgate_buffer::{Lag, Parts, Publish, Strategy, Then};
+use floodgate_buffer::{Given, Lag, Parts, Publish, Strategy, Then};
 use floodgate_consumers::{Consumers, Health, Members};
 use floodgate_observe::{Metrics, logs};
 use floodgate_producer::{HttpConfig, Ingress, Lanes, Server};
@@ -44,8 +44,7 @@ impl Opened {
         };
         let store = floodgate_store::open(&settings.store).map_err(Exit::usage)?;
         let metrics = Metrics::new().map_err(Exit::failed)?;
-        // the only ones of the process: whoever depends on time or chance is handed them
-        let (clock, chance) = (Arc::new(SystemClock), Arc::new(SystemChance));
+        let Given { clock, chance } = given();
         Ok(Self { settings: settings.clone(), metrics, strategy, publisher, store, clock, chance })
     }
 
@@ -158,9 +157,15 @@ impl Opened {
     }
 }
 
+/// Time and chance of the process: whoever depends on them is handed them.
+fn given() -> Given {
+    Given { clock: Arc::new(SystemClock), chance: Arc::new(SystemChance) }
+}
+
 /// The configured strategy, for commands that need nothing else. Touches no network.
 pub(crate) fn open_strategy(settings: &Settings) -> Result<Arc<dyn Strategy>, Exit> {
-    let strategy = settings.strategy.open().map_err(Exit::usage)?;
+    let given = given();
+    let strategy = settings.strategy.open(&given).map_err(Exit::usage)?;
     let deadline = Duration::from_millis(settings.http.request_deadline_ms);
     match strategy.reports_within() {
         Some(latest) if latest >= deadline => Err(Exit::usage(format!(

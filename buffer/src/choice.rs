@@ -7,7 +7,7 @@ use floodgate_config::{Section, join};
 use toml::{Table, Value};
 
 use crate::kind::{Kind, Opener};
-use crate::{OpenError, Strategy, Surroundings, kafka, memory};
+use crate::{Given, OpenError, Strategy, Surroundings, kafka, memory};
 
 /// Every strategy there is.
 const KINDS: [Kind; 2] = [memory::KIND, kafka::KIND];
@@ -54,8 +54,8 @@ impl Configured {
     ///
     /// # Errors
     /// [`OpenError`] when its configuration cannot work.
-    pub fn open(&self) -> Result<Arc<dyn Strategy>, OpenError> {
-        (self.open)()
+    pub fn open(&self, given: &Given) -> Result<Arc<dyn Strategy>, OpenError> {
+        (self.open)(given)
     }
 }
 

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use floodgate_schemas::EventType;
+use floodgate_schemas::{EventType, SystemChance, SystemClock};
 use tokio::time::timeout;
 
 use crate::murmur2::murmur2_partition;
@@ -28,6 +28,11 @@ fn limits() -> BatchLimits {
     }
 }
 
+/// The system's time and randomness.
+pub fn given() -> crate::Given {
+    crate::Given { clock: Arc::new(SystemClock), chance: Arc::new(SystemChance) }
+}
+
 /// The in-memory strategy, for tests of what stands above it.
 pub fn in_memory(partitions: u32, max_events: usize, prefix: &str) -> Arc<dyn Strategy> {
     let topics = crate::TopicsConfig {
@@ -38,7 +43,7 @@ pub fn in_memory(partitions: u32, max_events: usize, prefix: &str) -> Arc<dyn St
         dead_letter_retention_hours: 1,
     };
     let config = crate::memory::InMemoryConfig { max_events, max_bytes: 1 << 20, dead_letters_max: 10 };
-    Arc::new(crate::memory::InMemory::new(&config, &topics))
+    Arc::new(crate::memory::InMemory::new(&config, &topics, &given()))
 }
 
 fn record<'a>(key: &'a str, value: &'a str) -> Record<'a> {

@@ -4,13 +4,23 @@
 use std::sync::Arc;
 
 use floodgate_config::Section;
+use floodgate_schemas::{Chance, Clock};
 use serde::Deserialize;
 use toml::Table;
 
 use crate::{OpenError, Strategy};
 
 /// Opens a strategy as it was configured. Touches no network.
-pub(crate) type Opener = Box<dyn Fn() -> Result<Arc<dyn Strategy>, OpenError> + Send + Sync>;
+pub(crate) type Opener = Box<dyn Fn(&Given) -> Result<Arc<dyn Strategy>, OpenError> + Send + Sync>;
+
+/// What the process gives a strategy that it opens.
+#[derive(Debug, Clone)]
+pub struct Given {
+    /// The time of day.
+    pub clock: Arc<dyn Clock>,
+    /// Randomness.
+    pub chance: Arc<dyn Chance>,
+}
 
 /// A strategy that may be chosen.
 pub(crate) struct Kind {

@@ -47,7 +47,7 @@ use std::pin::Pin;
 pub use batch::{Batch, Received};
 pub use choice::{Configured, configure, defaults, mask, passed_through};
 pub use floodgate_schemas::dead_letter::Header;
-pub use kind::{Surroundings, TopicsConfig};
+pub use kind::{Given, Surroundings, TopicsConfig};
 pub use lag::{GroupLag, Lag, LagError, PartitionLag, QueueLag};
 pub use log::{Chunk, Log, LogBounds, LogError, Logs};
 pub use murmur2::murmur2_partition;

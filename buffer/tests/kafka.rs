@@ -53,7 +53,7 @@ fn without_topics(brokers: String, changes: &[(&str, i64)]) -> Arc<dyn Strategy>
     let around = Surroundings { topics: &topics, drain_ms: 1000 };
     let configured = configure(&Section::new("", table, default), &around, &mut problems);
     assert!(problems.is_empty(), "{problems:?}");
-    configured.unwrap().open().unwrap()
+    configured.unwrap().open(&contract::given()).unwrap()
 }
 
 fn strategy() -> Arc<dyn Strategy> {

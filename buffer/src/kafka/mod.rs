@@ -37,10 +37,10 @@ mod trouble;
 mod watch;
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use floodgate_config::Section;
-use floodgate_schemas::EventType;
+use floodgate_schemas::{Clock, EventType};
 use parking_lot::Mutex;
 
 use crate::kind::{Kind, Opener, Surroundings};
@@ -63,10 +63,13 @@ pub(crate) const KIND: Kind = Kind {
 fn configure(section: &Section, around: &Surroundings<'_>, problems: &mut Vec<String>) -> Option<Opener> {
     let config: KafkaConfig = section.read(problems)?;
     problems.extend(config.problems(around.drain_ms));
-    match Kafka::new(&config, around.topics) {
-        Ok(kafka) => {
-            let kafka = Arc::new(kafka);
-            Some(Box::new(move || Ok(Arc::clone(&kafka) as Arc<dyn Strategy>)))
+    match ClientSettings::new(&config) {
+        Ok(settings) => {
+            let (settings, topics) = (Arc::new(settings), around.topics.clone());
+            Some(Box::new(move |given| {
+                let clock = Arc::clone(&given.clock);
+                Ok(Arc::new(Kafka::new(Arc::clone(&settings), &topics, clock)))
+            }))
         }
         Err(error) => {
             problems.push(error.0);
@@ -80,20 +83,22 @@ pub(crate) struct Kafka {
     settings: Arc<ClientSettings>,
     names: Arc<Names>,
     topics: TopicsConfig,
+    clock: Arc<dyn Clock>,
     publisher: Mutex<Option<Arc<publisher::KafkaPublisher>>>,
     /// By event type.
     onlookers: [Mutex<Option<lag::Onlooker>>; EventType::ALL.len()],
 }
 
 impl Kafka {
-    pub(crate) fn new(config: &KafkaConfig, topics: &TopicsConfig) -> Result<Self, OpenError> {
-        Ok(Self {
-            settings: Arc::new(ClientSettings::new(config)?),
+    fn new(settings: Arc<ClientSettings>, topics: &TopicsConfig, clock: Arc<dyn Clock>) -> Self {
+        Self {
+            settings,
             names: Arc::new(Names::new(&topics.prefix)),
             topics: topics.clone(),
+            clock,
             publisher: Mutex::new(None),
             onlookers: Default::default(),
-        })
+        }
     }
 }
 
@@ -196,17 +201,18 @@ impl Kafka {
     fn oldest_unapplied(&self, of: EventType) -> Option<i64> {
         let lag = self.lag(of).ok()?;
         let oldest_ms = lag.partitions.iter().filter_map(|partition| partition.oldest_unapplied_ms).min()?;
-        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).ok()?;
-        Some(i64::try_from(now.as_millis()).ok()?.saturating_sub(oldest_ms))
+        Some((self.clock.now().as_micros() / 1000).saturating_sub(oldest_ms))
     }
 }
 
 /// What the unit tests of this folder share.
 #[cfg(test)]
 mod testing {
+    use std::sync::Arc;
     use std::sync::mpsc::{Receiver, Sender, channel};
     use std::time::Duration;
 
+    use floodgate_schemas::SystemClock;
     use parking_lot::Mutex;
 
     use super::config::{KafkaConfig, Properties};
@@ -274,7 +280,8 @@ mod testing {
             retention_hours: 1,
             dead_letter_retention_hours: 1,
         };
-        super::Kafka::new(config, &topics).unwrap()
+        let settings = Arc::new(super::ClientSettings::new(config).unwrap());
+        super::Kafka::new(settings, &topics, Arc::new(SystemClock))
     }
 
     /// On a broker that has our topics then, with one partition each.

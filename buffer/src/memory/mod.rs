@@ -22,7 +22,7 @@ use std::time::Duration;
 use floodgate_config::Section;
 use floodgate_schemas::EventType;
 
-use crate::kind::{Kind, Opener, Surroundings};
+use crate::kind::{Given, Kind, Opener, Surroundings};
 use crate::{
     Absent, Batch, BatchLimits, GroupLag, Lag, LagError, Log, Logs, Names, OpenError, Publish, Reach, Spill,
     Strategy, Subscription, Topic, Topics, TopicsConfig,
@@ -47,7 +47,7 @@ fn configure(section: &Section, around: &Surroundings<'_>, problems: &mut Vec<St
         problems.push(format!("{} must be at least 1", section.key("max_events")));
     }
     let topics = around.topics.clone();
-    Some(Box::new(move || Ok(Arc::new(InMemory::new(&config, &topics)))))
+    Some(Box::new(move |given| Ok(Arc::new(InMemory::new(&config, &topics, given)))))
 }
 
 /// See the [module's documentation](self).
@@ -56,8 +56,8 @@ pub(crate) struct InMemory {
 }
 
 impl InMemory {
-    pub(crate) fn new(config: &InMemoryConfig, topics: &TopicsConfig) -> Self {
-        Self { state: Arc::new(State::new(config, topics)) }
+    pub(crate) fn new(config: &InMemoryConfig, topics: &TopicsConfig, given: &Given) -> Self {
+        Self { state: Arc::new(State::new(config, topics, given)) }
     }
 }
 

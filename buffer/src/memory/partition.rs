@@ -2,8 +2,8 @@
 
 use std::collections::VecDeque;
 use std::ops::Range;
-use std::time::{SystemTime, UNIX_EPOCH};
 
+use floodgate_schemas::Timestamp;
 use tokio::time::Instant;
 
 use crate::{Batch, BatchLimits, Offset, Partition, Record, Waiting};
@@ -52,11 +52,10 @@ impl Kept {
     }
 }
 
-impl From<&Record<'_>> for Kept {
-    fn from(record: &Record<'_>) -> Self {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+impl Kept {
+    pub(super) fn new(record: &Record<'_>, now: Timestamp) -> Self {
         Self {
-            appended_at_ms: i64::try_from(now.as_millis()).unwrap_or(i64::MAX),
+            appended_at_ms: now.as_micros() / 1000,
             key: record.key.map(Box::from),
             value: record.value.map(Box::from),
             headers: record.headers.iter().map(|(n, v)| (Box::from(*n), v.map(Box::from))).collect(),

@@ -1,9 +1,10 @@
 //! What publisher and members share: the partitions, and how much waits in them.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use floodgate_schemas::EventType;
+use floodgate_schemas::{Clock, EventType};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
@@ -11,8 +12,8 @@ use super::config::InMemoryConfig;
 use super::partition::{Kept, PartitionLog};
 use crate::murmur2::murmur2_partition;
 use crate::{
-    BoxFuture, GroupLag, LogId, Names, Offset, Outcome, Partition, PartitionLag, Publish, Receipt, Record,
-    Refused, Topic, TopicsConfig, Waiting, Wake,
+    BoxFuture, Given, GroupLag, LogId, Names, Offset, Outcome, Partition, PartitionLag, Publish, Receipt,
+    Record, Refused, Topic, TopicsConfig, Waiting, Wake,
 };
 
 pub(super) struct State {
@@ -21,6 +22,7 @@ pub(super) struct State {
     pub(super) names: Names,
     /// Nothing outlives the process, so that what is written down of it is never taken for another's.
     pub(super) id: LogId,
+    clock: Arc<dyn Clock>,
     pub(super) topics: [Mutex<TopicLog>; Topic::ALL.len()],
     // woken when records come or claims are given back, one per topic
     pub(super) news: [Notify; Topic::ALL.len()],
@@ -39,7 +41,7 @@ pub(super) struct TopicLog {
 }
 
 impl State {
-    pub(super) fn new(config: &InMemoryConfig, topics: &TopicsConfig) -> Self {
+    pub(super) fn new(config: &InMemoryConfig, topics: &TopicsConfig, given: &Given) -> Self {
         let log = |topic: Topic| {
             let partitions = match topic {
                 Topic::Events(_) => topics.partitions.max(1) as usize,
@@ -55,8 +57,9 @@ impl State {
         Self {
             max: Waiting { events: config.max_events, bytes: config.max_bytes },
             dead_letters_max: config.dead_letters_max,
+            clock: Arc::clone(&given.clock),
             names: Names::new(&topics.prefix),
-            id: LogId::new(&format!("{:032x}", rand::random::<u128>())),
+            id: LogId::new(&format!("{:016x}{:016x}", given.chance.bits(), given.chance.bits())),
             topics: Topic::ALL.map(log),
             news: Topic::ALL.map(|_| Notify::new()),
             waiting: Mutex::default(),
@@ -85,7 +88,7 @@ impl State {
     fn keep_dead_letter(&self, record: &Record<'_>) {
         let mut log = self.topics[Topic::DeadLetters.index()].lock();
         let partition = &mut log.partitions[0];
-        partition.records.push_back(Kept::from(record));
+        partition.records.push_back(Kept::new(record, self.clock.now()));
         if partition.records.len() > self.dead_letters_max {
             partition.records.pop_front();
             partition.committed += 1;
@@ -143,7 +146,7 @@ impl Publish for State {
                     log.unkeyed
                 }
             };
-            log.partitions[number].records.push_back(Kept::from(record));
+            log.partitions[number].records.push_back(Kept::new(record, self.clock.now()));
         }
         wake(receipt.complete(Outcome::Stored));
         self.news[record.topic.index()].notify_one();
