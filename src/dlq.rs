@@ -12,8 +12,8 @@ use floodgate_admin::dead_letters::{
 };
 use floodgate_buffer::{Names, Topic};
 use floodgate_observe::logs;
-use floodgate_schemas::SystemClock;
 use floodgate_schemas::text::{escaped, shortened};
+use floodgate_schemas::{Codecs, SystemClock};
 use indicatif::{ProgressBar, ProgressStyle};
 use tokio::runtime::Handle;
 
@@ -106,7 +106,7 @@ pub(crate) fn dlq(settings: &Settings, command: &DlqCommand, runtime: &Handle) -
             settings.admin.listen
         )));
     }
-    let topic = DeadLetterTopic { strategy, clock: Arc::new(SystemClock) };
+    let topic = DeadLetterTopic { strategy, clock: Arc::new(SystemClock), codecs: Codecs::builtin() };
     match command {
         DlqCommand::List(args) => list(&topic, args),
         DlqCommand::Show(args) => show(&topic, args),

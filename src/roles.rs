@@ -13,7 +13,7 @@ use floodgate_buffer::{Lag, Parts, Publish, Strategy, Then};
 use floodgate_consumers::{Consumers, Health, Members};
 use floodgate_observe::{Metrics, logs};
 use floodgate_producer::{HttpConfig, Ingress, Lanes, Server};
-use floodgate_schemas::{Chance, Clock, EventType, SystemChance, SystemClock};
+use floodgate_schemas::{Chance, Clock, Codecs, EventType, SystemChance, SystemClock};
 use floodgate_store::Store;
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
@@ -32,6 +32,7 @@ pub(crate) struct Opened {
     pub(crate) store: Arc<dyn Store>,
     clock: Arc<dyn Clock>,
     chance: Arc<dyn Chance>,
+    codecs: Codecs,
 }
 
 impl Opened {
@@ -46,7 +47,8 @@ impl Opened {
         let metrics = Metrics::new().map_err(Exit::failed)?;
         // the only ones of the process: whoever depends on time or chance is handed them
         let (clock, chance) = (Arc::new(SystemClock), Arc::new(SystemChance));
-        Ok(Self { settings: settings.clone(), metrics, strategy, publisher, store, clock, chance })
+        let (settings, codecs) = (settings.clone(), Codecs::builtin());
+        Ok(Self { settings, metrics, strategy, publisher, store, clock, chance, codecs })
     }
 
     /// Refuses a role that would see nothing of what other processes hold.
@@ -101,8 +103,11 @@ impl Opened {
             exports.then(|| self.metrics.lag.clone()),
             Arc::clone(&self.clock),
         );
-        let dead_letters =
-            DeadLetterTopic { strategy: Arc::clone(&self.strategy), clock: Arc::clone(&self.clock) };
+        let dead_letters = DeadLetterTopic {
+            strategy: Arc::clone(&self.strategy),
+            clock: Arc::clone(&self.clock),
+            codecs: self.codecs.clone(),
+        };
         let server = AdminServer::bind(
             &self.settings.admin,
             self.metrics.clone(),
@@ -139,6 +144,7 @@ impl Opened {
             stop: CancellationToken::new(),
             clock: Arc::clone(&self.clock),
             chance: Arc::clone(&self.chance),
+            codecs: self.codecs.clone(),
         };
         let mut members = Members::new();
         consumers.watch_site(&mut members);

@@ -23,6 +23,7 @@ mod batch;
 mod config;
 #[cfg(feature = "contract")]
 pub mod contract;
+mod decoded;
 mod kafka;
 mod lag;
 mod log;
@@ -45,9 +46,10 @@ use std::sync::Arc;
 
 pub use batch::{Batch, Received};
 pub use config::{BufferConfig, InMemoryConfig, KafkaConfig, PASS_THROUGH, StrategyKind, TopicsConfig};
+pub use decoded::Decoded;
 pub use floodgate_schemas::dead_letter::Header;
 pub use lag::{GroupLag, Lag, LagError, PartitionLag, QueueLag};
-pub use log::{Chunk, Log, LogBounds, LogError, Logs};
+pub use log::{Chunk, Log, LogBounds, LogError, Logs, PartitionReader, Piece};
 pub use murmur2::murmur2_partition;
 pub use names::Names;
 pub use origin::{EventOrigin, NamedOrigin};

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use floodgate_buffer::{
     Batch, Header, Names, Outcome, Publish, Receipt, Receipts, Received, Record, Refused, Topic,
 };
+use floodgate_schemas::codec::DecodeError;
 use floodgate_schemas::dead_letter::Heading;
 use floodgate_schemas::{Clock, EventType};
 
@@ -29,6 +30,13 @@ pub(crate) struct DeadLetter {
     pub(crate) reason: &'static str,
     /// What exactly is wrong.
     pub(crate) message: String,
+}
+
+impl DeadLetter {
+    /// Of a record that is no event.
+    pub(crate) fn undecodable((record, error): (usize, DecodeError)) -> Self {
+        Self { record, reason: error.reason(), message: error.to_string() }
+    }
 }
 
 /// Writes the dead letters of one group.

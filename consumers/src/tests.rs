@@ -12,7 +12,7 @@ use floodgate_buffer::{
 use floodgate_observe::Metrics;
 use floodgate_schemas::codec::encode;
 use floodgate_schemas::examples::{Counted, HandClock, at, like};
-use floodgate_schemas::{Event, EventType, Like, LikeAction, Timestamp};
+use floodgate_schemas::{Codecs, Event, EventType, Like, LikeAction, Timestamp};
 use floodgate_store::{Apply, ApplyError, Outcome};
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
@@ -188,6 +188,7 @@ impl World {
             stop,
             clock: Arc::clone(&self.clock) as _,
             chance: Arc::new(Counted::default()),
+            codecs: Codecs::builtin(),
         };
         tokio::time::timeout(Duration::from_secs(30), crate::members::watch(pipeline, health))
             .await

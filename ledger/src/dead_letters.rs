@@ -4,7 +4,9 @@ use std::collections::HashMap;
 use std::fmt;
 use std::ops::Range;
 
-use floodgate_buffer::{LogError, LogId, Offset, Partition, Received, Strategy, Topic, murmur2_partition};
+use floodgate_buffer::{
+    LogId, Offset, Partition, PartitionReader, Piece, Received, Strategy, Topic, murmur2_partition,
+};
 use floodgate_schemas::EventType;
 use floodgate_schemas::dead_letter::Place;
 
@@ -78,34 +80,25 @@ impl DeadLetters {
         for (partition, bounds) in bounds.known {
             // those behind which no letter was read yet
             let mut open = letters.gaps.len();
-            let mut from = bounds.start;
-            if from.0 > 0 {
-                letters.gaps.push(Gap { partition, why: Why::Expired(from), behind_ms: None });
+            if bounds.start.0 > 0 {
+                letters.gaps.push(Gap { partition, why: Why::Expired(bounds.start), behind_ms: None });
             }
-            while from < bounds.end {
-                match log.read(partition, from..bounds.end, CHUNK_EVENTS) {
-                    Ok(chunk) => {
+            let mut reader = PartitionReader::new(partition, bounds, CHUNK_EVENTS);
+            while let Some(piece) = reader.next(&mut *log)? {
+                let why = match piece {
+                    Piece::Records(chunk) => {
                         if let Some(first) = chunk.batch.get(0) {
-                            letters.gaps[open..]
-                                .iter_mut()
-                                .for_each(|gap| gap.behind_ms = Some(first.appended_at_ms));
+                            let behind_ms = Some(first.appended_at_ms);
+                            letters.gaps[open..].iter_mut().for_each(|gap| gap.behind_ms = behind_ms);
                             open = letters.gaps.len();
                         }
                         chunk.batch.iter().for_each(|letter| letters.note(&letter, &names));
-                        from = chunk.next;
+                        continue;
                     }
-                    // the oldest expired while we read
-                    Err(LogError::Gone(..)) => {
-                        from = log.oldest_after(partition, from)?;
-                        letters.gaps.push(Gap { partition, why: Why::Expired(from), behind_ms: None });
-                    }
-                    Err(LogError::Damaged(_, damaged, reason)) => {
-                        from = log.behind_damage(partition, damaged, bounds.end)?;
-                        let why = Why::Damaged(damaged..from, reason);
-                        letters.gaps.push(Gap { partition, why, behind_ms: None });
-                    }
-                    Err(error) => return Err(error.into()),
-                }
+                    Piece::Gone(left) => Why::Expired(left),
+                    Piece::Damaged(range, reason) => Why::Damaged(range, reason),
+                };
+                letters.gaps.push(Gap { partition, why, behind_ms: None });
             }
         }
         for offsets in letters.origins.values_mut().flat_map(HashMap::values_mut) {

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use floodgate_buffer::{EventOrigin, GroupLag, PartitionLag, Strategy, Topic};
-use floodgate_schemas::{Clock, CouponIssue, EventType, ExpectationWrite, Like};
+use floodgate_schemas::{Clock, Codecs, CouponIssue, EventType, ExpectationWrite, Like};
 use floodgate_store::{Audit, Store};
 
 use crate::check::{Check, Limits};
@@ -35,6 +35,8 @@ pub struct Verification<'a> {
     pub watch: &'a dyn Watch,
     /// What time it is.
     pub clock: Arc<dyn Clock>,
+    /// What events are read with.
+    pub codecs: Codecs,
 }
 
 impl Verification<'_> {
@@ -99,7 +101,7 @@ impl Verification<'_> {
 
     fn mender(&self, dry_run: bool) -> Mender<'_> {
         let names = self.strategy.names().clone();
-        Mender::new(&*self.store, names, &*self.clock, dry_run, self.values)
+        Mender::new(&*self.store, names, &*self.clock, self.codecs.clone(), dry_run, self.values)
     }
 
     /// Why events cannot be read here, if so.
@@ -133,6 +135,7 @@ impl Verification<'_> {
             store: &*self.store,
             letters,
             watch: self.watch,
+            codecs: &self.codecs,
             limits,
             values: self.values,
             mender,

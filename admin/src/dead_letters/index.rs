@@ -3,10 +3,12 @@
 use std::collections::HashMap;
 
 use floodgate_buffer::{Names, Partition, Received, murmur2_partition};
+use floodgate_schemas::Codecs;
 
 use super::filter::Filter;
 use super::letter::{Letter, LetterId};
 use super::scan::{Scan, ScanError, ScanLimits, Unread};
+use super::topic::DeadLetterTopic;
 
 /// What is known of one letter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,13 +70,14 @@ pub(super) struct Index {
     passed: usize,
     standings: HashMap<LetterId, Standing>,
     pub(super) topics: Names,
+    codecs: Codecs,
     pub(super) unreadable: Troubles,
 }
 
 impl Index {
     /// Letters with fewer attempts than `attempts_max` are due.
     pub(super) fn new(
-        topics: &Names,
+        topic: &DeadLetterTopic,
         filter: &Filter,
         attempts_max: u32,
         limits: &ScanLimits,
@@ -87,7 +90,8 @@ impl Index {
             attempts_max,
             letters_max: limits.letters_max,
             standings: HashMap::new(),
-            topics: topics.clone(),
+            topics: topic.names().clone(),
+            codecs: topic.codecs.clone(),
             unreadable: Troubles::default(),
         }
     }
@@ -114,7 +118,7 @@ impl Index {
             }
             None if !self.filter.matches(&letter) => Standing::Other,
             None if letter.attempts >= self.attempts_max => Standing::Capped,
-            None if letter.is_of_unknown_schema() => Standing::Unknown,
+            None if letter.is_of_unknown_schema(&self.codecs) => Standing::Unknown,
             None => Standing::Due(self.marker_of(&letter, record.origin.partition)),
         };
         let is_marked = letter.replayed_at.is_some() && before != Standing::Other;

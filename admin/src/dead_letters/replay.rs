@@ -80,7 +80,7 @@ impl Replay {
         let plan = ReplayPlan { filter: plan.filter.for_replay(), ..plan };
         let limits = ScanLimits::NONE;
         let mut scan = Scan::open(topic, &limits)?;
-        let mut index = Index::new(topic.names(), &plan.filter, plan.attempts_max, &limits, &scan);
+        let mut index = Index::new(topic, &plan.filter, plan.attempts_max, &limits, &scan);
         scan.each(|batch, unread| {
             index.passes(unread);
             batch.iter().try_for_each(|record| index.note(&record).map(drop))

@@ -7,6 +7,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::letter::Letter;
+use super::topic::DeadLetterTopic;
 
 /// The longest text that a list tells of one field. The consumers keep no longer messages, events no longer keys.
 const TEXT_MAX_CHARS: usize = 1000;
@@ -74,8 +75,9 @@ pub struct HeaderReport {
 }
 
 impl LetterReport {
-    pub(super) fn new(letter: &Letter<'_>, topics: &Names) -> Self {
-        Self::with_event(letter, topics, Mixed::decode(letter.origin.of, value(letter)).ok())
+    pub(super) fn new(letter: &Letter<'_>, topic: &DeadLetterTopic) -> Self {
+        let event = Mixed::decode(letter.origin.of, value(letter), &topic.codecs).ok();
+        Self::with_event(letter, topic.names(), event)
     }
 
     fn with_event(letter: &Letter<'_>, topics: &Names, event: Option<Mixed>) -> Self {
@@ -96,9 +98,9 @@ impl LetterReport {
 }
 
 impl LetterDetail {
-    pub(super) fn new(letter: &Letter<'_>, topics: &Names) -> Self {
+    pub(super) fn new(letter: &Letter<'_>, topic: &DeadLetterTopic) -> Self {
         let value = value(letter);
-        let (event, undecodable) = match Mixed::decode(letter.origin.of, value) {
+        let (event, undecodable) = match Mixed::decode(letter.origin.of, value, &topic.codecs) {
             Ok(event) => (Some(event), None),
             Err(error) => (None, Some(error.to_string())),
         };
@@ -109,7 +111,7 @@ impl LetterDetail {
             escaped: format!("{}: {}", escaped(name), value.map_or("-".to_owned(), escaped)),
         };
         Self {
-            letter: LetterReport::with_event(letter, topics, event),
+            letter: LetterReport::with_event(letter, topic.names(), event),
             value_bytes: value.len(),
             value_start: undecodable.is_some().then(|| escaped(start)),
             undecodable,

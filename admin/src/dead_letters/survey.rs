@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use floodgate_buffer::{EventOrigin, Names};
+use floodgate_buffer::EventOrigin;
 use floodgate_schemas::Timestamp;
 use serde::Serialize;
 
@@ -52,9 +52,8 @@ impl Survey {
         limits: &ScanLimits,
     ) -> Result<Self, ScanError> {
         let as_of = topic.clock.now();
-        let topics = topic.names();
         let mut scan = Scan::open(topic, limits)?;
-        let mut index = Index::new(topics, filter, u32::MAX, limits, &scan);
+        let mut index = Index::new(topic, filter, u32::MAX, limits, &scan);
         let mut by_reason = BTreeMap::new();
         let mut newest = Newest::new(limit);
         scan.each(|batch, _| {
@@ -62,7 +61,7 @@ impl Survey {
                 let Some((letter, is_first)) = index.note(&record)? else { continue };
                 if is_first {
                     count_reason(&mut by_reason, &letter.reason);
-                    newest.offer(&letter, topics);
+                    newest.offer(&letter, topic);
                 } else {
                     newest.mark(&letter);
                 }
@@ -110,7 +109,7 @@ impl Newest {
         Self { limit, letters: BTreeMap::new(), kept: HashMap::new() }
     }
 
-    fn offer(&mut self, letter: &Letter<'_>, topics: &Names) {
+    fn offer(&mut self, letter: &Letter<'_>, topic: &DeadLetterTopic) {
         let place = (letter.failed_at, letter.id());
         if self.letters.len() >= self.limit {
             match self.letters.first_entry() {
@@ -122,7 +121,7 @@ impl Newest {
             }
         }
         self.kept.insert(letter.id(), letter.failed_at);
-        self.letters.insert(place, LetterReport::new(letter, topics));
+        self.letters.insert(place, LetterReport::new(letter, topic));
     }
 
     fn mark(&mut self, copy: &Letter<'_>) {
@@ -163,7 +162,7 @@ pub fn find(topic: &DeadLetterTopic, origin: EventOrigin) -> Result<Found, ScanE
             let Some(letter) = letter else { continue };
             let known = found.iter().position(|(id, _)| *id == letter.id());
             let place = known.unwrap_or_else(|| {
-                found.push((letter.id(), LetterDetail::new(&letter, topics)));
+                found.push((letter.id(), LetterDetail::new(&letter, topic)));
                 found.len() - 1
             });
             if let Some(replayed_at) = letter.replayed_at {

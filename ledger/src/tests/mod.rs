@@ -16,7 +16,7 @@ use floodgate_buffer::{
 use floodgate_schemas::LikeAction::{Like as On, Unlike as Off};
 use floodgate_schemas::codec::encode;
 use floodgate_schemas::examples::{at, coupon_issue, event_id, like};
-use floodgate_schemas::{Clock, CouponIssue, Event, EventId, EventType, Keying, Like, SystemClock};
+use floodgate_schemas::{Clock, Codecs, CouponIssue, Event, EventId, EventType, Keying, Like, SystemClock};
 use floodgate_store::{Apply, Audit, Config, Repair, Store};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
@@ -133,7 +133,8 @@ impl Bench {
         let letters = DeadLetters::read(&*self.strategy)?;
         let limits = Limits { chunk: 3, run: 5 };
         let (strategy, store) = (&*self.strategy, &*self.store);
-        let check = Check { strategy, store, letters, watch, limits, values, mender };
+        let codecs = &Codecs::builtin();
+        let check = Check { strategy, store, letters, watch, codecs, limits, values, mender };
         check.topic::<E>(state, 0, lag).await?;
         let mut report = Report::new(at(0));
         report.add(lag, &state.progress.types[0], &self.names());
