@@ -78,7 +78,7 @@ pub(crate) struct Searched {
 }
 
 /// The events of a batch that are still to be applied.
-struct Left<E> {
+struct ToApply<E> {
     events: Vec<E>,
     /// For each event, the number of its record in the batch.
     records: Vec<usize>,
@@ -86,7 +86,7 @@ struct Left<E> {
     ranges: Vec<Range<usize>>,
 }
 
-impl<E> Left<E> {
+impl<E> ToApply<E> {
     /// Forgets what is done, and everything of one partition.
     fn leave_out(&mut self, partition: Partition, done: usize, batch: &Batch) {
         let stays =
@@ -129,7 +129,7 @@ impl<E: Event> Applier<E> {
         let mut looked_at = storms.map(|storms| LookedAt::new(batch, &decoded.failed, storms));
         let mut backoff = self.patience.backoff();
         let all = 0..decoded.events.len();
-        let mut left = Left { events: decoded.events, records: decoded.records, ranges: vec![all] };
+        let mut left = ToApply { events: decoded.events, records: decoded.records, ranges: vec![all] };
         while let Some(mut range) = left.ranges.pop() {
             if range.is_empty() {
                 continue;

@@ -103,7 +103,7 @@ impl DeadLetterWriter {
         }
         // the publisher reports every record in the end: acknowledged, failed or timed out
         receipts.all().await;
-        let judge = |(index, (letter, refused)): (usize, (DeadLetter, Option<String>))| {
+        let outcome_of = |(index, (letter, refused)): (usize, (DeadLetter, Option<String>))| {
             let outcome = match (refused, receipts.outcome(index)) {
                 (Some(refused), _) => Err(refused),
                 (None, Outcome::Stored) => Ok(()),
@@ -111,7 +111,7 @@ impl DeadLetterWriter {
             };
             (letter, outcome)
         };
-        offered.into_iter().enumerate().map(judge).collect()
+        offered.into_iter().enumerate().map(outcome_of).collect()
     }
 
     fn offer(&self, received: &Received<'_>, letter: &DeadLetter, receipt: Receipt) -> Result<(), String> {

@@ -12,10 +12,10 @@ use floodgate_store::{Apply, Audit, Difference, Repair, Standing, Store};
 use tokio::sync::mpsc;
 
 use crate::class::{Class, Tally};
-use crate::dead_letters::DeadLetters;
 use crate::error::{VerifyError, blocking};
 use crate::finding::{Finding, NAMED_MAX, Note};
 use crate::findings::Findings;
+use crate::letter_index::LetterIndex;
 use crate::range::OffsetRange;
 use crate::read::{CHUNK_EVENTS, CHUNKS_AHEAD, DecodedPiece, read};
 use crate::reapplied::Wanted;
@@ -43,7 +43,7 @@ impl Default for Limits {
 pub(crate) struct Check<'a> {
     pub(crate) strategy: &'a dyn Strategy,
     pub(crate) store: &'a (dyn Store + 'static),
-    pub(crate) letters: DeadLetters,
+    pub(crate) letters: LetterIndex,
     pub(crate) watch: &'a dyn Watch,
     pub(crate) codecs: &'a Codecs,
     pub(crate) limits: Limits,
@@ -237,7 +237,9 @@ impl<'a> Work<'a> {
         for record in decoded.unknown_schemas().filter_map(|(number, _)| batch.get(number)) {
             match self.class(&record, Standing::Absent, &[]) {
                 // a newer build may have applied it: who cannot read it cannot tell
-                Class::Missing | Class::Unknown | Class::Unread => self.progress.unknown_schema += 1,
+                Class::Missing | Class::LetterExpired | Class::LetterUnread => {
+                    self.progress.unknown_schema += 1
+                }
                 class => self.progress.unreadable.count(class),
             }
         }

@@ -30,9 +30,9 @@ use floodgate_store::{Apply, RowKey, RowRank, Store};
 use tokio::runtime::Handle;
 use tokio::time::Instant;
 
-use crate::class::Letter;
-use crate::dead_letters::DeadLetters;
+use crate::class::HasLetter;
 use crate::error::{VerifyError, blocking};
+use crate::letter_index::LetterIndex;
 use crate::read::CHUNK_EVENTS;
 
 /// How long the strategy may take to become ready, and to acknowledge letters.
@@ -124,7 +124,7 @@ impl RowReset {
         }
         let publisher = self.strategy.publisher()?;
         wait_ready(&*publisher).await?;
-        let mut reading = Reading::<E> {
+        let mut reading = RowReading::<E> {
             strategy: Arc::clone(&self.strategy),
             publisher: Arc::clone(&publisher),
             row: self.row.clone(),
@@ -133,13 +133,13 @@ impl RowReset {
             codecs: self.codecs.clone(),
             committed: HashMap::new(),
             next: HashMap::new(),
-            letters: DeadLetters::default(),
+            letters: LetterIndex::default(),
             dead_lettered: Vec::new(),
             greatest: None,
         };
-        reading = reading.on(Reading::begin).await?.on(Reading::go_on).await?;
+        reading = reading.on(RowReading::begin).await?.on(RowReading::go_on).await?;
         self.store.lower(&self.row, self.above).await?;
-        reading = reading.on(Reading::go_on).await?;
+        reading = reading.on(RowReading::go_on).await?;
         if let Some(greatest) = reading.greatest {
             let applied = self.store.apply(&[greatest], self.clock.now()).await;
             applied.map_err(|error| VerifyError::Unavailable(error.to_string()))?;
@@ -161,7 +161,7 @@ async fn wait_ready(publisher: &dyn Publish) -> Result<(), VerifyError> {
 }
 
 /// The log, read for one row.
-struct Reading<E> {
+struct RowReading<E> {
     strategy: Arc<dyn Strategy>,
     publisher: Arc<dyn Publish>,
     row: RowKey,
@@ -172,13 +172,13 @@ struct Reading<E> {
     committed: HashMap<Partition, Option<Offset>>,
     /// Up to where each partition was read.
     next: HashMap<Partition, Offset>,
-    letters: DeadLetters,
+    letters: LetterIndex,
     dead_lettered: Vec<String>,
     /// The event within the bound that counts.
     greatest: Option<E>,
 }
 
-impl<E: OfRow> Reading<E> {
+impl<E: OfRow> RowReading<E> {
     /// Does a step of it where blocking is allowed.
     async fn on(mut self, step: fn(&mut Self) -> Result<(), VerifyError>) -> Result<Self, VerifyError> {
         blocking(move || step(&mut self).map(|()| self)).await
@@ -187,7 +187,7 @@ impl<E: OfRow> Reading<E> {
     fn begin(&mut self) -> Result<(), VerifyError> {
         let lag = self.strategy.lag(E::TYPE)?;
         self.committed = lag.partitions.iter().map(|of| (of.partition, of.committed)).collect();
-        self.letters = DeadLetters::read(&*self.strategy)?;
+        self.letters = LetterIndex::read(&*self.strategy)?;
         // a letter that is not seen would be written a second time
         self.letters.all_read()?;
         Ok(())
@@ -228,7 +228,7 @@ impl<E: OfRow> Reading<E> {
                 self.greatest = Some(event);
             }
         }
-        beyond.retain(|record| self.letters.letter_of(E::TYPE, record) != Letter::There);
+        beyond.retain(|record| self.letters.letter_of(E::TYPE, record) != HasLetter::Yes);
         self.dead_letter(&beyond)
     }
 

@@ -8,10 +8,10 @@ use floodgate_schemas::{Clock, Codecs, CouponIssue, EventType, ExpectationWrite,
 use floodgate_store::{Audit, Store};
 
 use crate::check::{Check, Limits};
-use crate::dead_letters::DeadLetters;
 use crate::doubt::{Doubt, Lost, expired_unread};
 use crate::error::{VerifyError, blocking};
 use crate::finding::NAMED_MAX;
+use crate::letter_index::LetterIndex;
 use crate::reapplied::Reapplied;
 use crate::reapply::Mender;
 use crate::report::{DiscrepancyReport, Report};
@@ -127,7 +127,7 @@ impl Verification<'_> {
         self.note_expired_unread(&mut state, &lags).await?;
         self.watch.begins("dead letters", 0);
         let strategy = Arc::clone(&self.strategy);
-        let letters = blocking(move || DeadLetters::read(&*strategy)).await?;
+        let letters = blocking(move || LetterIndex::read(&*strategy)).await?;
 
         let limits = Limits::default();
         let check = Check {

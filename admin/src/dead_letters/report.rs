@@ -17,7 +17,7 @@ const VALUE_SHOWN_BYTES: usize = 256;
 /// One letter of a list.
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct LetterReport {
+pub struct DeadLetterReport {
     /// Where its record stood.
     pub origin: NamedOrigin,
     /// The group that gave up on it.
@@ -46,10 +46,10 @@ pub struct LetterReport {
 /// Everything about one letter.
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct LetterDetail {
+pub struct DeadLetterDetail {
     /// What a list tells.
     #[serde(flatten)]
-    pub letter: LetterReport,
+    pub letter: DeadLetterReport,
     /// How long the value is.
     pub value_bytes: usize,
     /// Why the value is no event, if it is none.
@@ -74,7 +74,7 @@ pub struct HeaderReport {
     pub escaped: String,
 }
 
-impl LetterReport {
+impl DeadLetterReport {
     pub(super) fn new(letter: &Letter<'_>, topic: &DeadLetterTopic) -> Self {
         let event = Mixed::decode(letter.origin.of, value(letter), &topic.codecs).ok();
         Self::with_event(letter, topic.names(), event)
@@ -97,7 +97,7 @@ impl LetterReport {
     }
 }
 
-impl LetterDetail {
+impl DeadLetterDetail {
     pub(super) fn new(letter: &Letter<'_>, topic: &DeadLetterTopic) -> Self {
         let value = value(letter);
         let (event, undecodable) = match Mixed::decode(letter.origin.of, value, &topic.codecs) {
@@ -111,7 +111,7 @@ impl LetterDetail {
             escaped: format!("{}: {}", escaped(name), value.map_or("-".to_owned(), escaped)),
         };
         Self {
-            letter: LetterReport::with_event(letter, topic.names(), event),
+            letter: DeadLetterReport::with_event(letter, topic.names(), event),
             value_bytes: value.len(),
             value_start: undecodable.is_some().then(|| escaped(start)),
             undecodable,

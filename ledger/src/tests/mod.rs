@@ -23,8 +23,8 @@ use tokio::runtime::Runtime;
 use tokio::sync::Notify;
 
 use crate::check::{Check, Limits};
-use crate::dead_letters::DeadLetters;
 use crate::doubt::expired_unread;
+use crate::letter_index::LetterIndex;
 use crate::reapply::Mender;
 use crate::report::Report;
 use crate::state::{State, begin};
@@ -130,7 +130,7 @@ impl Bench {
         dyn Store: Audit<E> + Apply<E> + Repair<E>,
     {
         begin(state, at(0), std::slice::from_ref(lag))?;
-        let letters = DeadLetters::read(&*self.strategy)?;
+        let letters = LetterIndex::read(&*self.strategy)?;
         let limits = Limits { chunk: 3, run: 5 };
         let (strategy, store) = (&*self.strategy, &*self.store);
         let codecs = &Codecs::builtin();

@@ -10,7 +10,7 @@ use floodgate_buffer::{
 use floodgate_schemas::EventType;
 use floodgate_schemas::dead_letter::Place;
 
-use crate::class::Letter;
+use crate::class::HasLetter;
 use crate::error::VerifyError;
 use crate::read::CHUNK_EVENTS;
 
@@ -19,7 +19,7 @@ const CLOCKS_APART_MS: i64 = 300_000;
 
 /// Where dead letters came from.
 #[derive(Debug, Default)]
-pub(crate) struct DeadLetters {
+pub(crate) struct LetterIndex {
     /// Sorted offsets, by type and partition, and by the log they are of.
     origins: HashMap<(EventType, i32), HashMap<Option<String>, Vec<i64>>>,
     /// How many partitions they are on.
@@ -66,12 +66,12 @@ impl fmt::Display for Gap {
     }
 }
 
-impl DeadLetters {
+impl LetterIndex {
     /// Reads the dead-letter topic to where it ends now. Blocks on the network.
     pub(crate) fn read(strategy: &dyn Strategy) -> Result<Self, VerifyError> {
         let names = EventType::ALL.map(|of| (of, strategy.names().events(of).to_owned()));
         let mut log = strategy.logs()?.open(Topic::DeadLetters)?;
-        let mut letters = DeadLetters::default();
+        let mut letters = LetterIndex::default();
         let bounds = log.bounds()?;
         letters.partitions = bounds.partitions();
         for (partition, reason) in bounds.unknown {
@@ -123,7 +123,7 @@ impl DeadLetters {
     }
 
     /// Whether there is one of this record, of the topic of `of`.
-    pub(crate) fn letter_of(&self, of: EventType, record: &Received<'_>) -> Letter {
+    pub(crate) fn letter_of(&self, of: EventType, record: &Received<'_>) -> HasLetter {
         let (partition, offset) = (record.origin.partition.0, record.origin.offset.0);
         // one that does not say of which log it is may be of this one
         let log = record.log.map(LogId::as_str);
@@ -131,12 +131,12 @@ impl DeadLetters {
         let origins = self.origins.get(&(of, partition)).into_iter().flatten();
         let mut offsets = origins.filter(|(of, _)| may_be_of(of)).map(|(_, offsets)| offsets);
         if offsets.any(|offsets| offsets.binary_search(&offset).is_ok()) {
-            return Letter::There;
+            return HasLetter::Yes;
         }
         let gap = self.may_be_in(record.key, record.appended_at_ms);
-        gap.map_or(Letter::None, |gap| match gap.why {
-            Why::Expired(_) => Letter::Expired,
-            Why::Damaged(..) | Why::Unknown(_) => Letter::Unread,
+        gap.map_or(HasLetter::No, |gap| match gap.why {
+            Why::Expired(_) => HasLetter::Expired,
+            Why::Damaged(..) | Why::Unknown(_) => HasLetter::Unread,
         })
     }
 
@@ -169,13 +169,13 @@ mod tests {
     fn a_letter_is_in_a_gap_only_where_none_behind_it_is_older() {
         let key = b"t\x1fa".as_slice();
         let place = murmur2_partition(key, 4) as i32;
-        let gap = |partition, behind_ms| DeadLetters {
+        let gap = |partition, behind_ms| LetterIndex {
             partitions: 4,
             gaps: vec![Gap { partition: Partition(partition), why: Why::Expired(Offset(7)), behind_ms }],
-            ..DeadLetters::default()
+            ..LetterIndex::default()
         };
-        let may = |letters: &DeadLetters, key, at_ms| letters.may_be_in(key, at_ms).is_some();
-        assert!(!may(&DeadLetters::default(), Some(key), 0) && !may(&DeadLetters::default(), None, 0));
+        let may = |letters: &LetterIndex, key, at_ms| letters.may_be_in(key, at_ms).is_some();
+        assert!(!may(&LetterIndex::default(), Some(key), 0) && !may(&LetterIndex::default(), None, 0));
         // nothing is behind it to compare with
         assert!(may(&gap(place, None), Some(key), i64::MAX));
         let since = gap(place, Some(1_000));
