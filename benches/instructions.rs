@@ -22,7 +22,7 @@ use anyhow::{Context, Result, ensure};
 use floodgate_buffer::{BoxFuture, Outcome, Publish, Receipt, Record, Refused, Waiting};
 use floodgate_observe::Metrics;
 use floodgate_producer::{HttpConfig, Ingress, Lanes, Server};
-use floodgate_schemas::codec::{decode, encode};
+use floodgate_schemas::codec::{Codecs, encode};
 use floodgate_schemas::examples::{coupon_issue, expectation, like};
 use floodgate_schemas::{Event, ExpectationWrite, Keying, LikeAction, Mixed, SystemChance, SystemClock};
 use requests::{EXPECTATION, LIKE, accept};
@@ -149,7 +149,7 @@ fn decodes<E: Event>(events: u64, event: &E) {
     let mut value = Vec::new();
     encode(event, &mut value);
     for _ in 0..events {
-        black_box(decode::<E>(black_box(&value)).unwrap());
+        black_box(Codecs::builtin().decode::<E>(black_box(&value)).unwrap());
     }
 }
 

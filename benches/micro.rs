@@ -19,7 +19,7 @@ use database::config;
 use divan::Bencher;
 use divan::counter::ItemsCount;
 use floodgate_buffer::murmur2_partition;
-use floodgate_schemas::codec::{decode, encode};
+use floodgate_schemas::codec::{Codecs, encode};
 use floodgate_schemas::examples::{at, coupon_issue, expectation, like};
 use floodgate_schemas::{
     Event, EventId, EventType, ExpectationWrite, IdempotencyKey, Keying, Like, LikeAction, Mixed,
@@ -52,7 +52,7 @@ fn encodes(bencher: Bencher<'_, '_>, event: &impl Event) {
 fn decodes<E: Event>(bencher: Bencher<'_, '_>, event: &E) {
     let mut bytes = Vec::new();
     encode(event, &mut bytes);
-    bencher.bench_local(|| decode::<E>(black_box(&bytes)).unwrap());
+    bencher.bench_local(|| Codecs::builtin().decode::<E>(black_box(&bytes)).unwrap());
 }
 
 #[divan::bench_group]

@@ -7,13 +7,13 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use floodgate_admin::dead_letters::{
-    DeadLetterTopic, Filter, Found, LetterDetail, LetterReport, Refusal, Replay, ReplayPlan, ScanError,
-    ScanLimits, Survey, Troubles, Unread, find,
+    DeadLetterDetail, DeadLetterReport, DeadLetterTopic, Filter, Found, Refusal, Replay, ReplayPlan,
+    ScanError, ScanLimits, Survey, Troubles, Unread, find,
 };
 use floodgate_buffer::{Names, Topic};
 use floodgate_observe::logs;
-use floodgate_schemas::SystemClock;
 use floodgate_schemas::text::{escaped, shortened};
+use floodgate_schemas::{Codecs, SystemClock};
 use indicatif::{ProgressBar, ProgressStyle};
 use tokio::runtime::Handle;
 
@@ -106,7 +106,7 @@ pub(crate) fn dlq(settings: &Settings, command: &DlqCommand, runtime: &Handle) -
             settings.admin.listen
         )));
     }
-    let topic = DeadLetterTopic { strategy, clock: Arc::new(SystemClock) };
+    let topic = DeadLetterTopic { strategy, clock: Arc::new(SystemClock), codecs: Codecs::builtin() };
     match command {
         DlqCommand::List(args) => list(&topic, args),
         DlqCommand::Show(args) => show(&topic, args),
@@ -145,7 +145,7 @@ fn not_read(error: ScanError) -> Exit {
 }
 
 /// Fails with what could not be read, if there is something, and what therefore is not known.
-fn judge(topic: &DeadLetterTopic, unread: &[Unread], unknown: &str) -> Result<(), Exit> {
+fn all_read(topic: &DeadLetterTopic, unread: &[Unread], unknown: &str) -> Result<(), Exit> {
     if unread.is_empty() {
         return Ok(());
     }
@@ -169,13 +169,13 @@ fn list(topic: &DeadLetterTopic, args: &ListArgs) -> Result<(), Exit> {
         }
         say(counts(&survey))?;
     }
-    judge(topic, &survey.unread, "which other dead letters there are, and which of these were replayed")
+    all_read(topic, &survey.unread, "which other dead letters there are, and which of these were replayed")
 }
 
 /// Columns as wide as what is in them.
-fn table(letters: &[LetterReport]) -> String {
+fn table(letters: &[DeadLetterReport]) -> String {
     let head = ["ORIGIN", "REASON", "ATTEMPTS", "FAILED AT", "REPLAYED", "KEY", "MESSAGE"];
-    let row = |letter: &LetterReport| {
+    let row = |letter: &DeadLetterReport| {
         let cell = |text: &str, chars| shortened(escaped(text.as_bytes()), chars);
         [
             letter.origin.to_string(),
@@ -231,7 +231,7 @@ fn show(topic: &DeadLetterTopic, args: &ShowArgs) -> Result<(), Exit> {
         topics.read(&args.origin).map_err(|detail| Exit::usage(format!("{}: {detail}", args.origin)))?;
     let Found { detail, unread } = find(topic, origin).map_err(not_read)?;
     let Some(detail) = detail else {
-        judge(topic, &unread, &format!("whether there is a dead letter from {}", topics.show(origin)))?;
+        all_read(topic, &unread, &format!("whether there is a dead letter from {}", topics.show(origin)))?;
         return Err(Exit::failed(format!("there is no dead letter from {}", topics.show(origin))));
     };
     match args.json {
@@ -240,12 +240,12 @@ fn show(topic: &DeadLetterTopic, args: &ShowArgs) -> Result<(), Exit> {
     }
     match detail.letter.replayed_at {
         Some(_) => Ok(()),
-        None => judge(topic, &unread, "whether it was replayed"),
+        None => all_read(topic, &unread, "whether it was replayed"),
     }
 }
 
-fn told(detail: &LetterDetail) -> Result<String, Exit> {
-    let LetterDetail { letter, value_bytes, undecodable, value_start, headers } = detail;
+fn told(detail: &DeadLetterDetail) -> Result<String, Exit> {
+    let DeadLetterDetail { letter, value_bytes, undecodable, value_start, headers } = detail;
     let safe = |text: &str| escaped(text.as_bytes());
     let mut lines = vec![
         ("origin", letter.origin.to_string()),
@@ -274,32 +274,32 @@ fn replay(topic: &DeadLetterTopic, args: &ReplayArgs, runtime: &Handle) -> Resul
     let ReplayArgs { rate, attempts_max, .. } = *args;
     let plan = ReplayPlan { filter, attempts_max, rate, patience: PATIENCE };
     let replay = Replay::plan(topic, plan).map_err(not_read)?;
-    let standings = replay.standings();
-    let unknown = match standings.unknown {
+    let counts = replay.counts();
+    let unknown = match counts.unknown {
         0 => String::new(),
         unknown => format!(
             "; {unknown} are of schemas that this build does not know and are left alone: replay them with a newer one"
         ),
     };
-    let unsure = match standings.unsure {
+    let unsure = match counts.unsure {
         0 => String::new(),
         unsure => format!("; {unsure} may have been replayed before and are left alone"),
     };
     let unread = replay.unread().to_vec();
-    let judged = || judge(topic, &unread, "which other dead letters there are");
+    let judged = || all_read(topic, &unread, "which other dead letters there are");
     let passed_over = format!(
         "{} were replayed before; {} failed {attempts_max} times or more and are left alone (--attempts-max){unknown}{unsure}{}",
-        standings.replayed,
-        standings.capped,
+        counts.replayed,
+        counts.capped,
         unreadable_records(replay.unreadable()),
     );
     if args.dry_run {
-        say(format_args!("{} dead letters would be replayed; {passed_over}", standings.due))?;
+        say(format_args!("{} dead letters would be replayed; {passed_over}", counts.due))?;
         return judged();
     }
     let _reports_go_on_here = runtime.enter();
     let publisher = topic.strategy.publisher().map_err(Exit::usage)?;
-    let bar = progress_bar(standings.due);
+    let bar = progress_bar(counts.due);
     let replayed = replay.run(&*publisher, |done| bar.set_position(done));
     bar.finish_and_clear();
     runtime.block_on(publisher.close(PATIENCE));

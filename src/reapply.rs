@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use clap::Args;
 use floodgate_ledger::{Reapplied, Verification, VerifyError};
-use floodgate_schemas::SystemClock;
+use floodgate_schemas::{Codecs, SystemClock};
 
 use crate::exit::{Exit, say};
 use crate::roles::open_strategy;
@@ -56,6 +56,7 @@ pub(crate) async fn reapply(settings: &Settings, args: &ReapplyArgs) -> Result<(
         values: args.values,
         watch: &bar,
         clock: Arc::new(SystemClock),
+        codecs: Codecs::builtin(),
     };
     let work = async {
         match args.missing {

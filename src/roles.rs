@@ -13,7 +13,7 @@ use floodgate_buffer::{Given, Lag, Parts, Publish, Strategy, Then};
 use floodgate_consumers::{Consumers, Health, Members};
 use floodgate_observe::{Metrics, logs};
 use floodgate_producer::{HttpConfig, Ingress, Lanes, Server};
-use floodgate_schemas::{Chance, Clock, EventType, SystemChance, SystemClock};
+use floodgate_schemas::{Chance, Clock, Codecs, EventType, SystemChance, SystemClock};
 use floodgate_store::Store;
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
@@ -32,6 +32,7 @@ pub(crate) struct Opened {
     pub(crate) store: Arc<dyn Store>,
     clock: Arc<dyn Clock>,
     chance: Arc<dyn Chance>,
+    codecs: Codecs,
 }
 
 impl Opened {
@@ -45,7 +46,8 @@ impl Opened {
         let store = floodgate_store::open(&settings.store).map_err(Exit::usage)?;
         let metrics = Metrics::new().map_err(Exit::failed)?;
         let Given { clock, chance } = given();
-        Ok(Self { settings: settings.clone(), metrics, strategy, publisher, store, clock, chance })
+        let (settings, codecs) = (settings.clone(), Codecs::builtin());
+        Ok(Self { settings, metrics, strategy, publisher, store, clock, chance, codecs })
     }
 
     /// Refuses a role that would see nothing of what other processes hold.
@@ -100,8 +102,11 @@ impl Opened {
             exports.then(|| self.metrics.lag.clone()),
             Arc::clone(&self.clock),
         );
-        let dead_letters =
-            DeadLetterTopic { strategy: Arc::clone(&self.strategy), clock: Arc::clone(&self.clock) };
+        let dead_letters = DeadLetterTopic {
+            strategy: Arc::clone(&self.strategy),
+            clock: Arc::clone(&self.clock),
+            codecs: self.codecs.clone(),
+        };
         let server = AdminServer::bind(
             &self.settings.admin,
             self.metrics.clone(),
@@ -138,6 +143,7 @@ impl Opened {
             stop: CancellationToken::new(),
             clock: Arc::clone(&self.clock),
             chance: Arc::clone(&self.chance),
+            codecs: self.codecs.clone(),
         };
         let mut members = Members::new();
         consumers.watch_site(&mut members);

@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use clap::{Args, Subcommand};
 use floodgate_ledger::{ResetReport, RowReset, VerifyError};
-use floodgate_schemas::{CharacterId, Clock, LikerAccountId, PresetNo, SystemClock, TargetOcid, Timestamp};
+use floodgate_schemas::{
+    CharacterId, Clock, Codecs, LikerAccountId, PresetNo, SystemClock, TargetOcid, Timestamp,
+};
 use floodgate_store::{RowKey, RowRank};
 
 use crate::exit::{Exit, say};
@@ -140,7 +142,14 @@ async fn show(settings: &Settings, row: &RowKey, latest: i64) -> Result<(), Exit
 
 async fn reset(settings: &Settings, row: RowKey, above: i64, clock: Arc<dyn Clock>) -> Result<(), Exit> {
     let store = floodgate_store::open(&settings.store).map_err(Exit::usage)?;
-    let reset = RowReset { strategy: open_strategy(settings)?, store, row: row.clone(), above, clock };
+    let reset = RowReset {
+        strategy: open_strategy(settings)?,
+        store,
+        row: row.clone(),
+        above,
+        clock,
+        codecs: Codecs::builtin(),
+    };
     let report = reset.run().await.map_err(|error| match error {
         VerifyError::Unavailable(reason) => Exit::failed(reason),
         error => Exit::usage(error),

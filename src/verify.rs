@@ -9,7 +9,7 @@ use clap::Args;
 use floodgate_ledger::{
     DEAD_LETTER_EXPIRED, DEAD_LETTER_UNREAD, Report, TypeReport, Verdict, Verification, VerifyError, Watch,
 };
-use floodgate_schemas::SystemClock;
+use floodgate_schemas::{Codecs, SystemClock};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::exit::{Exit, say};
@@ -41,6 +41,7 @@ pub(crate) async fn verify(settings: &Settings, args: &VerifyArgs) -> Result<(),
         values: args.values,
         watch: &bar,
         clock: Arc::new(SystemClock),
+        codecs: Codecs::builtin(),
     };
     let mut signals = Signals::listen()?;
     let ended = tokio::select! {

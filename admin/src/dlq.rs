@@ -128,13 +128,15 @@ pub(crate) async fn dlq(State(letters): State<Arc<DeadLetters>>, RawQuery(query)
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 mod tests {
+    use floodgate_schemas::Codecs;
     use floodgate_schemas::examples::{HandClock, at};
 
     use super::*;
 
     fn letters() -> DeadLetters {
         let strategy = floodgate_buffer::contract::in_memory(1, 100, "w.");
-        DeadLetters::new(DeadLetterTopic { strategy, clock: Arc::new(HandClock::new(at(0))) })
+        let clock = Arc::new(HandClock::new(at(0)));
+        DeadLetters::new(DeadLetterTopic { strategy, clock, codecs: Codecs::builtin() })
     }
 
     #[test]

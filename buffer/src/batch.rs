@@ -140,6 +140,17 @@ impl Batch {
         self.records.iter().map(|record| self.received(record))
     }
 
+    /// The values of all records, in their order; nothing for a record without one.
+    pub fn values(&self) -> impl Iterator<Item = &[u8]> {
+        self.values_of(0..self.len())
+    }
+
+    /// The values of the records with these numbers, as far as there are any.
+    pub(crate) fn values_of(&self, numbers: Range<usize>) -> impl Iterator<Item = &[u8]> {
+        let records = &self.records[numbers.start.min(self.len())..numbers.end.min(self.len())];
+        records.iter().map(|record| record.value.clone().map_or(&[][..], |value| &self.bytes[value]))
+    }
+
     /// Record number `index`, counted as [`Batch::iter`] does.
     pub fn get(&self, index: usize) -> Option<Received<'_>> {
         self.records.get(index).map(|record| self.received(record))

@@ -23,6 +23,7 @@ mod batch;
 mod choice;
 #[cfg(feature = "contract")]
 pub mod contract;
+mod decoded;
 mod kafka;
 mod kind;
 mod lag;
@@ -46,10 +47,11 @@ use std::pin::Pin;
 
 pub use batch::{Batch, Received};
 pub use choice::{Configured, configure, defaults, mask, passed_through};
+pub use decoded::Decoded;
 pub use floodgate_schemas::dead_letter::Header;
 pub use kind::{Given, Surroundings, TopicsConfig};
 pub use lag::{GroupLag, Lag, LagError, PartitionLag, QueueLag};
-pub use log::{Chunk, Log, LogBounds, LogError, Logs};
+pub use log::{Chunk, Log, LogBounds, LogError, Logs, PartitionReader, Piece};
 pub use murmur2::murmur2_partition;
 pub use names::Names;
 pub use origin::{EventOrigin, NamedOrigin};

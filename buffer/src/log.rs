@@ -113,6 +113,97 @@ pub struct Chunk {
     pub next: Offset,
 }
 
+/// What is next in a partition.
+#[derive(Debug)]
+pub enum Piece {
+    /// Records.
+    Records(Chunk),
+    /// Nothing before this offset is there any more: it expired while it was read.
+    Gone(Offset),
+    /// These offsets hold something else than what was written, in the words of who met it.
+    Damaged(Range<Offset>, String),
+}
+
+/// Reads one partition to its end, piece by piece, past what has expired and what is damaged.
+#[derive(Debug)]
+pub struct PartitionReader {
+    partition: Partition,
+    range: Range<Offset>,
+    /// How many records are read at once.
+    events: usize,
+    next: Offset,
+    /// What was met by now.
+    damaged: Vec<Range<Offset>>,
+}
+
+impl PartitionReader {
+    /// Of what lies in `range`, at most so many records at a time.
+    pub fn new(partition: Partition, range: Range<Offset>, events: usize) -> Self {
+        Self { partition, next: range.start, range, events, damaged: Vec::new() }
+    }
+
+    /// Which partition it reads.
+    pub fn partition(&self) -> Partition {
+        self.partition
+    }
+
+    /// Where it reads on. May lie behind the end, where all up to there has expired.
+    pub fn position(&self) -> Offset {
+        self.next
+    }
+
+    /// Whether there is nothing left to read.
+    pub fn is_at_end(&self) -> bool {
+        self.next >= self.range.end
+    }
+
+    /// Reads nothing more before this offset.
+    pub fn skip_to(&mut self, offset: Offset) {
+        self.next = self.next.max(offset);
+    }
+
+    /// Begins anew. Where damage ends is known by then, and is not looked for again.
+    pub fn rewind(&mut self) {
+        self.next = self.range.start;
+    }
+
+    /// The next piece, which begins where it was; `None` at the end. Blocks on the network.
+    ///
+    /// # Errors
+    /// [`LogError`] when it cannot be read now, which may be tried again, or the topic was made anew.
+    pub fn next(&mut self, log: &mut dyn Log) -> Result<Option<Piece>, LogError> {
+        if self.is_at_end() {
+            return Ok(None);
+        }
+        let (piece, next) = match log.read(self.partition, self.next..self.range.end, self.events) {
+            Ok(chunk) => {
+                let next = chunk.next;
+                (Piece::Records(chunk), next)
+            }
+            Err(LogError::Gone(..)) => {
+                let left = log.oldest_after(self.partition, self.next)?;
+                (Piece::Gone(left), left)
+            }
+            Err(LogError::Damaged(_, from, reason)) => {
+                let damaged = self.damaged_from(log, from)?;
+                (Piece::Damaged(damaged.clone(), reason), damaged.end)
+            }
+            Err(error) => return Err(error),
+        };
+        self.next = next;
+        Ok(Some(piece))
+    }
+
+    fn damaged_from(&mut self, log: &mut dyn Log, from: Offset) -> Result<Range<Offset>, LogError> {
+        if let Some(known) = self.damaged.iter().find(|known| known.start == from) {
+            return Ok(known.clone());
+        }
+        let damaged = from..log.behind_damage(self.partition, from, self.range.end)?;
+        self.damaged.push(damaged.clone());
+        Ok(damaged)
+    }
+}
+
 /// Records cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum LogError {
@@ -197,5 +288,96 @@ mod tests {
         );
         // reading on there would meet the same for ever
         assert_eq!([left(1, 7), left(1, 8), left(2, 0)], [None, None, None]);
+    }
+
+    /// A partition of single records that begins at an offset, is damaged at others, and does not answer as often as is said.
+    struct Worn {
+        start: i64,
+        damaged: Range<i64>,
+        silences: usize,
+        reads: usize,
+    }
+
+    impl Log for Worn {
+        fn bounds(&mut self) -> Result<LogBounds, LogError> {
+            let known = vec![(Partition(0), Offset(self.start)..Offset(99))];
+            Ok(LogBounds { known, ..LogBounds::default() })
+        }
+
+        fn is_compacted(&mut self) -> Result<bool, LogError> {
+            Ok(false)
+        }
+
+        fn read(&mut self, partition: Partition, range: Range<Offset>, _: usize) -> Result<Chunk, LogError> {
+            self.reads += 1;
+            if self.silences > 0 {
+                self.silences -= 1;
+                return Err(LogError::Unavailable("silence".to_owned()));
+            }
+            match range.start.0 {
+                from if from < self.start => Err(LogError::Gone(partition, range.start)),
+                from if self.damaged.contains(&from) => {
+                    Err(LogError::Damaged(partition, range.start, "bytes".to_owned()))
+                }
+                from => Ok(Chunk { batch: Batch::new(Topic::DeadLetters), next: Offset(from + 1) }),
+            }
+        }
+    }
+
+    fn read_to_end(reader: &mut PartitionReader, log: &mut Worn) -> Vec<String> {
+        let mut told = Vec::new();
+        while let Some(piece) = reader.next(log).unwrap() {
+            told.push(match piece {
+                Piece::Records(chunk) => format!("to {}", chunk.next),
+                Piece::Gone(left) => format!("gone to {left}"),
+                Piece::Damaged(Range { start, end }, reason) => format!("{reason} {start}..{end}"),
+            });
+        }
+        told
+    }
+
+    #[test]
+    fn a_partition_is_read_to_its_end_past_what_is_gone_and_what_is_damaged() {
+        let mut log = Worn { start: 3, damaged: 4..8, silences: 0, reads: 0 };
+        let mut reader = PartitionReader::new(Partition(0), Offset(0)..Offset(10), 5);
+        let all = ["gone to 3", "to 4", "bytes 4..8", "to 9", "to 10"];
+        assert_eq!(read_to_end(&mut reader, &mut log), all);
+        assert_eq!(
+            (reader.partition(), reader.position(), reader.is_at_end()),
+            (Partition(0), Offset(10), true)
+        );
+        // the end of damage is looked for once
+        let (reads, _) = (std::mem::take(&mut log.reads), reader.rewind());
+        assert_eq!(read_to_end(&mut reader, &mut log), all);
+        assert!(log.reads == all.len() && reads > log.reads, "{reads} reads, then {}", log.reads);
+        // what is passed over is not read, and going back is for rewinding
+        reader.rewind();
+        reader.skip_to(Offset(8));
+        reader.skip_to(Offset(2));
+        assert_eq!(read_to_end(&mut reader, &mut log), ["to 9", "to 10"]);
+        // damage up to the end, and what has expired beyond it
+        let mut reader = PartitionReader::new(Partition(0), Offset(5)..Offset(7), 5);
+        assert_eq!(read_to_end(&mut reader, &mut log), ["bytes 5..7"]);
+        let mut reader = PartitionReader::new(Partition(0), Offset(0)..Offset(2), 5);
+        assert_eq!(read_to_end(&mut reader, &mut log), ["gone to 3"]);
+        assert_eq!(reader.position(), Offset(3));
+        let mut nothing = PartitionReader::new(Partition(0), Offset(7)..Offset(7), 5);
+        assert_eq!(read_to_end(&mut nothing, &mut log), [""; 0]);
+    }
+
+    #[test]
+    fn reading_goes_on_where_it_failed() {
+        let mut log = Worn { start: 0, damaged: 0..0, silences: 0, reads: 0 };
+        let mut reader = PartitionReader::new(Partition(0), Offset(0)..Offset(3), 5);
+        assert!(matches!(reader.next(&mut log), Ok(Some(Piece::Records(_)))));
+        log.silences = 2;
+        for _ in 0..2 {
+            assert!(matches!(reader.next(&mut log), Err(LogError::Unavailable(_))));
+        }
+        assert_eq!(read_to_end(&mut reader, &mut log), ["to 2", "to 3"]);
+        // nothing later is there
+        let mut reader = PartitionReader::new(Partition(1), Offset(0)..Offset(3), 5);
+        log.start = 2;
+        assert!(matches!(reader.next(&mut log), Err(LogError::Gone(..))));
     }
 }

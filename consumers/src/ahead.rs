@@ -2,10 +2,9 @@
 
 use std::sync::Arc;
 
-use floodgate_buffer::Batch;
+use floodgate_buffer::{Batch, Decoded};
 use floodgate_schemas::{Clock, Event};
 
-use crate::decode::Decoded;
 use crate::metrics::PipelineMetrics;
 
 /// Tells of events that no later write will exceed for long. They count all the same: the greatest stands, whoever

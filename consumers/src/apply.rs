@@ -14,13 +14,13 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Instant;
 
-use floodgate_buffer::{Batch, Partition};
+use floodgate_buffer::{Batch, Decoded, Partition};
+use floodgate_schemas::codec::DecodeError;
 use floodgate_schemas::{Clock, Event};
 use floodgate_store::{Apply, ApplyError, ApplyOutcome};
 
 use crate::backoff::Backoff;
 use crate::dead_letter::DeadLetter;
-use crate::decode::Decoded;
 use crate::metrics::PipelineMetrics;
 use crate::patience::{GaveUp, Patience};
 use crate::storm::{Search, Storms};
@@ -78,7 +78,7 @@ pub(crate) struct Searched {
 }
 
 /// The events of a batch that are still to be applied.
-struct Left<E> {
+struct ToApply<E> {
     events: Vec<E>,
     /// For each event, the number of its record in the batch.
     records: Vec<usize>,
@@ -86,7 +86,7 @@ struct Left<E> {
     ranges: Vec<Range<usize>>,
 }
 
-impl<E> Left<E> {
+impl<E> ToApply<E> {
     /// Forgets what is done, and everything of one partition.
     fn leave_out(&mut self, partition: Partition, done: usize, batch: &Batch) {
         let stays =
@@ -126,10 +126,10 @@ impl<E: Event> Applier<E> {
         storms: Option<&Storms>,
     ) -> Result<Searched, GaveUp> {
         let (mut bad_rows, mut broken_off) = (Vec::new(), HashSet::new());
-        let mut looked_at = storms.map(|storms| LookedAt::new(batch, &decoded.undecodable, storms));
+        let mut looked_at = storms.map(|storms| LookedAt::new(batch, &decoded.failed, storms));
         let mut backoff = self.patience.backoff();
         let all = 0..decoded.events.len();
-        let mut left = Left { events: decoded.events, records: decoded.records, ranges: vec![all] };
+        let mut left = ToApply { events: decoded.events, records: decoded.records, ranges: vec![all] };
         while let Some(mut range) = left.ranges.pop() {
             if range.is_empty() {
                 continue;
@@ -167,7 +167,7 @@ impl<E: Event> Applier<E> {
                 }
             }
         }
-        let letters = decoded.undecodable.into_iter().chain(bad_rows).collect();
+        let letters = decoded.failed.into_iter().map(DeadLetter::undecodable).chain(bad_rows).collect();
         Ok(Searched { letters, broken_off })
     }
 
@@ -210,15 +210,15 @@ impl<E: Event> Applier<E> {
 /// How far a search has come in its batch, whose records it passes in their order.
 struct LookedAt<'b> {
     batch: &'b Batch,
-    /// Numbers of records that are no events and were not passed, ascending.
-    undecodable: &'b [DeadLetter],
+    /// Records that are no events and were not passed, by ascending numbers.
+    undecodable: &'b [(usize, DecodeError)],
     /// The first record that was not passed.
     next: usize,
     search: Search<'b>,
 }
 
 impl<'b> LookedAt<'b> {
-    fn new(batch: &'b Batch, undecodable: &'b [DeadLetter], storms: &'b Storms) -> Self {
+    fn new(batch: &'b Batch, undecodable: &'b [(usize, DecodeError)], storms: &'b Storms) -> Self {
         Self { batch, undecodable, next: 0, search: Search::new(storms) }
     }
 
@@ -226,7 +226,7 @@ impl<'b> LookedAt<'b> {
     fn breaks_off_at(&mut self, bad: usize) -> Option<Partition> {
         for number in self.next..=bad {
             let is_undecodable = match self.undecodable {
-                [first, others @ ..] if first.record == number => {
+                [(first, _), others @ ..] if *first == number => {
                     self.undecodable = others;
                     true
                 }

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use floodgate_buffer::{
     Batch, Header, Names, Outcome, Publish, Receipt, Receipts, Received, Record, Refused, Topic,
 };
+use floodgate_schemas::codec::DecodeError;
 use floodgate_schemas::dead_letter::Heading;
 use floodgate_schemas::{Clock, EventType};
 
@@ -29,6 +30,13 @@ pub(crate) struct DeadLetter {
     pub(crate) reason: &'static str,
     /// What exactly is wrong.
     pub(crate) message: String,
+}
+
+impl DeadLetter {
+    /// Of a record that is no event.
+    pub(crate) fn undecodable((record, error): (usize, DecodeError)) -> Self {
+        Self { record, reason: error.reason(), message: error.to_string() }
+    }
 }
 
 /// Writes the dead letters of one group.
@@ -95,7 +103,7 @@ impl DeadLetterWriter {
         }
         // the publisher reports every record in the end: acknowledged, failed or timed out
         receipts.all().await;
-        let judge = |(index, (letter, refused)): (usize, (DeadLetter, Option<String>))| {
+        let outcome_of = |(index, (letter, refused)): (usize, (DeadLetter, Option<String>))| {
             let outcome = match (refused, receipts.outcome(index)) {
                 (Some(refused), _) => Err(refused),
                 (None, Outcome::Stored) => Ok(()),
@@ -103,7 +111,7 @@ impl DeadLetterWriter {
             };
             (letter, outcome)
         };
-        offered.into_iter().enumerate().map(judge).collect()
+        offered.into_iter().enumerate().map(outcome_of).collect()
     }
 
     fn offer(&self, received: &Received<'_>, letter: &DeadLetter, receipt: Receipt) -> Result<(), String> {

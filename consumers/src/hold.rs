@@ -17,7 +17,7 @@ use crate::config::ConsumersConfig;
 use crate::decode::Newer;
 use crate::health::MemberHealth;
 use crate::metrics::PipelineMetrics;
-use crate::storm::{Storms, Verdict};
+use crate::storm::{Ruling, Storms};
 
 /// Why a partition is held, in metrics.
 const BAD_RECORDS: &str = "bad-records";
@@ -110,16 +110,16 @@ impl Holds {
             counts.entry(received.origin.partition).or_default().1 += 1;
         }
         for (partition, (records, bad)) in counts {
-            let verdict = match broken_off.contains(&partition) {
+            let ruling = match broken_off.contains(&partition) {
                 true => self.storms.broke_out(partition),
                 false => self.storms.judge(partition, records, bad),
             };
-            match verdict {
-                Verdict::Calm => {}
-                Verdict::Over => over.push(partition),
-                Verdict::Held | Verdict::StillHeld => held.push(partition),
+            match ruling {
+                Ruling::Calm => {}
+                Ruling::Over => over.push(partition),
+                Ruling::Held | Ruling::StillHeld => held.push(partition),
             }
-            if verdict == Verdict::Held {
+            if ruling == Ruling::Held {
                 let of_it = letters.iter().find(|letter| {
                     batch.get(letter.record).is_some_and(|received| received.origin.partition == partition)
                 });

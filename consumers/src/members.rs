@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use floodgate_buffer::{Publish, Strategy};
 use floodgate_observe::Metrics;
-use floodgate_schemas::{Chance, Clock, Event, EventType};
+use floodgate_schemas::{Chance, Clock, Codecs, Event, EventType};
 use floodgate_store::{Apply, Store};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -61,6 +61,8 @@ pub struct Consumers {
     pub clock: Arc<dyn Clock>,
     /// What pauses between tries are drawn from.
     pub chance: Arc<dyn Chance>,
+    /// What events are read with.
+    pub codecs: Codecs,
 }
 
 impl Consumers {
@@ -97,6 +99,7 @@ impl Consumers {
                 stop: self.stop.clone(),
                 clock: Arc::clone(&self.clock),
                 chance: Arc::clone(&self.chance),
+                codecs: self.codecs.clone(),
             };
             members.spawn(watch(pipeline, health));
         }

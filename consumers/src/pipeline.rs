@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use floodgate_buffer::{Batch, Partition, Publish, Strategy, SubscribeError, Subscription};
-use floodgate_schemas::{Chance, Clock, Event};
+use floodgate_schemas::{Chance, Clock, Codecs, Event};
 use floodgate_store::Apply;
 use tokio_util::sync::CancellationToken;
 
@@ -13,7 +13,7 @@ use crate::apply::Applier;
 use crate::backoff::Backoff;
 use crate::config::ConsumersConfig;
 use crate::dead_letter::{DeadLetter, DeadLetterWriter};
-use crate::decode::decode_batch;
+use crate::decode::Decoder;
 use crate::health::MemberHealth;
 use crate::hold::Holds;
 use crate::metrics::PipelineMetrics;
@@ -31,6 +31,7 @@ pub(crate) struct Pipeline<E: Event> {
     pub(crate) stop: CancellationToken,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) chance: Arc<dyn Chance>,
+    pub(crate) codecs: Codecs,
 }
 
 /// What a member does next.
@@ -131,6 +132,7 @@ impl<E: Event> Pipeline<E> {
         let (publisher, store) = (Arc::clone(&self.publisher), Arc::clone(&self.store));
         let (metrics, clock) = (|| Arc::clone(&self.metrics), || Arc::clone(&self.clock));
         Steps {
+            decoder: Decoder { codecs: self.codecs.clone() },
             ahead: Ahead { max_micros: self.ahead_max_micros, metrics: metrics(), clock: clock() },
             applier: Applier::new(store, metrics(), patience.clone(), clock()),
             dead_letters: DeadLetterWriter::new(
@@ -149,6 +151,7 @@ impl<E: Event> Pipeline<E> {
 
 /// What a batch goes through between being received and being committed.
 struct Steps<E: Event> {
+    decoder: Decoder,
     ahead: Ahead,
     applier: Applier<E>,
     dead_letters: DeadLetterWriter,
@@ -164,9 +167,8 @@ impl<E: Event> Steps<E> {
         self.holds.forget(|partition| !subscription.owns(partition));
         let probed = self.holds.cut_to_probes(&mut batch);
 
-        let decoded = decode_batch::<E>(&mut batch, may_hold).await;
-        let waiting: Vec<_> = decoded.newer.keys().copied().collect();
-        self.holds.wait_for_newer(&batch, &decoded.newer);
+        let (decoded, newer) = self.decoder.decode::<E>(&mut batch, may_hold).await;
+        self.holds.wait_for_newer(&batch, &newer);
         self.ahead.tell_of(&batch, &decoded);
 
         let searched = self.applier.apply(&batch, decoded, may_hold.then_some(&self.holds.storms)).await?;
@@ -180,7 +182,7 @@ impl<E: Event> Steps<E> {
 
         batch.retain_partitions(|partition| !held.contains(&partition));
         subscription.commit(batch);
-        let standing: Vec<Partition> = held.into_iter().chain(waiting).collect();
+        let standing: Vec<Partition> = held.into_iter().chain(newer.into_keys()).collect();
         self.holds.pause(subscription, &standing, &probed);
         Ok(())
     }

@@ -55,8 +55,8 @@ impl Storms {
     }
 
     /// A search for bad rows broke off: the partition is held, whatever else is in the batch. Whether that is new.
-    pub(crate) fn broke_out(&mut self, partition: Partition) -> Verdict {
-        if self.held.insert(partition) { Verdict::Held } else { Verdict::StillHeld }
+    pub(crate) fn broke_out(&mut self, partition: Partition) -> Ruling {
+        if self.held.insert(partition) { Ruling::Held } else { Ruling::StillHeld }
     }
 
     fn is_storm(&self, seen: Seen) -> bool {
@@ -64,7 +64,7 @@ impl Storms {
     }
 
     /// Judges the part of a batch that one partition has in it: whether it must be held, and whether that is new.
-    pub(crate) fn judge(&mut self, partition: Partition, records: usize, bad: usize) -> Verdict {
+    pub(crate) fn judge(&mut self, partition: Partition, records: usize, bad: usize) -> Ruling {
         let batch = Seen::default().and(records, bad);
         let seen = self.seen.get(&partition).copied().unwrap_or_default();
         let together = seen.and(records, bad);
@@ -78,14 +78,14 @@ impl Storms {
         if is_storm {
             // not counted: it comes again
             self.held.insert(partition);
-            return if was_held { Verdict::StillHeld } else { Verdict::Held };
+            return if was_held { Ruling::StillHeld } else { Ruling::Held };
         }
         let mut seen = if was_held { batch } else { together };
         if seen.records > RECENT_RECORDS {
             seen = Seen { records: seen.records / 2.0, bad: seen.bad / 2.0 };
         }
         self.seen.insert(partition, seen);
-        if self.held.remove(&partition) { Verdict::Over } else { Verdict::Calm }
+        if self.held.remove(&partition) { Ruling::Over } else { Ruling::Calm }
     }
 }
 
@@ -121,7 +121,7 @@ impl<'s> Search<'s> {
 
 /// What becomes of a partition's part of a batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Verdict {
+pub(crate) enum Ruling {
     /// It goes on.
     Calm,
     /// It goes on again.
@@ -134,7 +134,7 @@ pub(crate) enum Verdict {
 
 #[cfg(test)]
 mod tests {
-    use super::Verdict::{Calm, Held, Over, StillHeld};
+    use super::Ruling::{Calm, Held, Over, StillHeld};
     use super::*;
 
     const P: Partition = Partition(3);

@@ -3,18 +3,21 @@
 use std::ops::Range;
 use std::path::PathBuf;
 
-use floodgate_buffer::{GroupLag, Log, Offset, Partition, PartitionLag, Received, Strategy, Topic};
-use floodgate_schemas::{Event, EventType};
+use floodgate_buffer::{
+    Chunk, Decoded, GroupLag, Log, Offset, Partition, PartitionLag, PartitionReader, Received, Strategy,
+    Topic,
+};
+use floodgate_schemas::{Codecs, Event, EventType};
 use floodgate_store::{Apply, Audit, Difference, EventStatus, Repair, Store};
 use tokio::sync::mpsc;
 
 use crate::class::{Class, Tally};
-use crate::dead_letters::DeadLetters;
 use crate::error::{VerifyError, blocking};
 use crate::finding::{Finding, NAMED_MAX, Note};
 use crate::findings::Findings;
+use crate::letter_index::LetterIndex;
 use crate::range::OffsetRange;
-use crate::read::{CHUNK_EVENTS, CHUNKS_AHEAD, Decoded, Piece, read};
+use crate::read::{CHUNK_EVENTS, CHUNKS_AHEAD, DecodedPiece, read};
 use crate::reapplied::Wanted;
 use crate::reapply::Mender;
 use crate::runs::{self, Run, Source};
@@ -40,8 +43,9 @@ impl Default for Limits {
 pub(crate) struct Check<'a> {
     pub(crate) strategy: &'a dyn Strategy,
     pub(crate) store: &'a (dyn Store + 'static),
-    pub(crate) letters: DeadLetters,
+    pub(crate) letters: LetterIndex,
     pub(crate) watch: &'a dyn Watch,
+    pub(crate) codecs: &'a Codecs,
     pub(crate) limits: Limits,
     /// Whether values are compared, and not only which event stands on a row.
     pub(crate) values: bool,
@@ -90,17 +94,18 @@ impl Check<'_> {
         work.passes_expired(bounds.start);
         let range = Offset(work.progress.next)..Offset(work.end);
         let (sender, mut pieces) = mpsc::channel(CHUNKS_AHEAD);
-        let (partition, chunk) = (bounds.partition, self.limits.chunk);
+        let (partition, codecs) = (bounds.partition, self.codecs.clone());
+        let reader = PartitionReader::new(partition, range, self.limits.chunk);
         let reading = blocking(move || {
-            read::<E>(&mut *log, partition, range, chunk, &sender);
+            read::<E>(&mut *log, reader, &codecs, &sender);
             Ok(log)
         });
         let working = async {
             while let Some(piece) = pieces.recv().await {
                 match piece? {
-                    Piece::Records(decoded, next) => work.take::<E>(&decoded, next).await?,
-                    Piece::Gone(left) => work.passes_expired(left),
-                    Piece::Damaged(range, reason) => work.passes_damaged(&range, reason),
+                    DecodedPiece::Records(chunk, decoded) => work.take::<E>(&chunk, &decoded).await?,
+                    DecodedPiece::Gone(left) => work.passes_expired(left),
+                    DecodedPiece::Damaged(range, reason) => work.passes_damaged(&range, reason),
                 }
                 if work.run.is_full(self.limits.run) {
                     work.put_aside(state).await?;
@@ -201,10 +206,11 @@ impl<'a> Work<'a> {
         self.progress.next = next;
     }
 
-    async fn take<E: Event>(&mut self, decoded: &Decoded<E>, next: Offset) -> Result<(), VerifyError>
+    async fn take<E: Event>(&mut self, chunk: &Chunk, decoded: &Decoded<E>) -> Result<(), VerifyError>
     where
         dyn Store: Audit<E>,
     {
+        let Chunk { batch, next } = chunk;
         let statuses = self.check.store.statuses(&decoded.events).await?;
         // looked at afterwards: a row that has moved on to another event is not compared
         let differences = match self.check.values {
@@ -216,32 +222,34 @@ impl<'a> Work<'a> {
             let own = differences.iter().take_while(|difference| difference.event == place).count();
             let (own, others) = differences.split_at(own);
             differences = others;
-            if let Some(record) = decoded.records.get(place).and_then(|number| decoded.batch.get(*number)) {
+            if let Some(record) = decoded.records.get(place).and_then(|number| batch.get(*number)) {
                 let class = self.class(&record, status, own);
                 let note = class.is_named().then(|| Note::of(&record, own).to_bytes());
                 self.run.push(event.event_id(), class, record.origin.offset.0, note.as_deref());
             }
         }
-        for record in decoded.unreadable.iter().filter_map(|number| decoded.batch.get(*number)) {
+        for record in decoded.undecodable().filter_map(|(number, _)| batch.get(number)) {
             let class = self.class(&record, EventStatus::Absent, &[]);
             self.progress.unreadable.count(class);
             let note = || Note::of(&record, &[]).to_bytes();
             self.findings.add(class, || Finding::new(record.origin.offset.0, None, Some(note())));
         }
-        for record in decoded.unknown.iter().filter_map(|number| decoded.batch.get(*number)) {
+        for record in decoded.unknown_schemas().filter_map(|(number, _)| batch.get(number)) {
             match self.class(&record, EventStatus::Absent, &[]) {
                 // a newer build may have applied it: who cannot read it cannot tell
-                Class::Missing | Class::Unknown | Class::Unread => self.progress.unknown_schema += 1,
+                Class::Missing | Class::LetterExpired | Class::LetterUnread => {
+                    self.progress.unknown_schema += 1
+                }
                 class => self.progress.unreadable.count(class),
             }
         }
         let mut expected = self.progress.next;
-        for record in decoded.batch.iter() {
+        for record in batch.iter() {
             self.passes_empty(expected, record.origin.offset.0);
             expected = record.origin.offset.next().0;
         }
         self.passes_empty(expected, next.0);
-        self.progress.records += decoded.batch.len() as u64;
+        self.progress.records += batch.len() as u64;
         self.moves_to(next.0);
         Ok(())
     }

@@ -15,17 +15,19 @@ pub(crate) enum Class {
     Differing,
     Superseded,
     Missing,
-    Unknown,
-    Unread,
+    /// The same, if none of the dead letters that expired was its own.
+    LetterExpired,
+    /// The same, if none of those that cannot be read now is.
+    LetterUnread,
     DeadLettered,
     InFlight,
 }
 
 /// Whether there is a dead letter of a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Letter {
-    There,
-    None,
+pub(crate) enum HasLetter {
+    Yes,
+    No,
     /// Not any more, if there ever was.
     Expired,
     /// If there is one it is where letters cannot be read now.
@@ -39,8 +41,8 @@ impl Class {
         Class::Differing,
         Class::Superseded,
         Class::Missing,
-        Class::Unknown,
-        Class::Unread,
+        Class::LetterExpired,
+        Class::LetterUnread,
         Class::DeadLettered,
         Class::InFlight,
     ];
@@ -50,7 +52,7 @@ impl Class {
         status: EventStatus,
         offset: Offset,
         committed: Option<Offset>,
-        letter: impl FnOnce() -> Letter,
+        letter: impl FnOnce() -> HasLetter,
     ) -> Self {
         match status {
             EventStatus::Current => return Class::Current,
@@ -59,18 +61,18 @@ impl Class {
             EventStatus::Absent => {}
         }
         match letter() {
-            Letter::There => Class::DeadLettered,
+            HasLetter::Yes => Class::DeadLettered,
             // a group that never committed has everything before it
             _ if committed.is_none_or(|committed| offset >= committed) => Class::InFlight,
-            Letter::None => Class::Missing,
-            Letter::Expired => Class::Unknown,
-            Letter::Unread => Class::Unread,
+            HasLetter::No => Class::Missing,
+            HasLetter::Expired => Class::LetterExpired,
+            HasLetter::Unread => Class::LetterUnread,
         }
     }
 
     /// Whether events of this class are named one by one, with what is known of them.
     pub(crate) const fn is_named(self) -> bool {
-        matches!(self, Class::Differing | Class::Missing | Class::Unknown | Class::Unread)
+        matches!(self, Class::Differing | Class::Missing | Class::LetterExpired | Class::LetterUnread)
     }
 
     /// Its number in run files.
@@ -116,7 +118,7 @@ impl Tally {
             Class::DeadLettered => &mut self.dead_lettered,
             Class::Differing => &mut self.differing,
             Class::Missing => &mut self.missing,
-            Class::Unknown | Class::Unread => &mut self.cannot_tell,
+            Class::LetterExpired | Class::LetterUnread => &mut self.cannot_tell,
             Class::InFlight => &mut self.in_flight,
         } += 1;
     }
@@ -157,18 +159,18 @@ mod tests {
         let class = |offset, committed: Option<i64>, letter| {
             Class::of(EventStatus::Absent, Offset(offset), committed.map(Offset), || letter)
         };
-        assert_eq!(class(4, Some(5), Letter::None), Class::Missing);
-        assert_eq!(class(4, Some(5), Letter::Expired), Class::Unknown);
-        assert_eq!(class(4, Some(5), Letter::Unread), Class::Unread);
-        for letter in [Letter::None, Letter::Expired, Letter::Unread] {
+        assert_eq!(class(4, Some(5), HasLetter::No), Class::Missing);
+        assert_eq!(class(4, Some(5), HasLetter::Expired), Class::LetterExpired);
+        assert_eq!(class(4, Some(5), HasLetter::Unread), Class::LetterUnread);
+        for letter in [HasLetter::No, HasLetter::Expired, HasLetter::Unread] {
             assert_eq!(class(5, Some(5), letter), Class::InFlight);
             assert_eq!(class(4, None, letter), Class::InFlight);
         }
         for committed in [None, Some(0), Some(9)] {
-            assert_eq!(class(4, committed, Letter::There), Class::DeadLettered);
+            assert_eq!(class(4, committed, HasLetter::Yes), Class::DeadLettered);
         }
         // what the database holds is done, whatever else is true of it
-        let decided = Class::of(EventStatus::Decided, Offset(9), Some(Offset(5)), || Letter::There);
+        let decided = Class::of(EventStatus::Decided, Offset(9), Some(Offset(5)), || HasLetter::Yes);
         assert_eq!(decided, Class::Decided);
     }
 

@@ -63,8 +63,8 @@ impl Findings {
         match class {
             Class::Missing => self.missing.add(finding()),
             Class::Differing => self.differing.add(finding()),
-            Class::Unknown => self.unknown.add(finding()),
-            Class::Unread => self.unread.add(finding()),
+            Class::LetterExpired => self.unknown.add(finding()),
+            Class::LetterUnread => self.unread.add(finding()),
             Class::Current | Class::Decided | Class::Superseded | Class::DeadLettered | Class::InFlight => {}
         }
     }

@@ -37,11 +37,11 @@
 
 mod check;
 mod class;
-mod dead_letters;
 mod doubt;
 mod error;
 mod finding;
 mod findings;
+mod letter_index;
 mod range;
 mod read;
 mod reapplied;

@@ -2,9 +2,9 @@
 
 use std::ops::Range;
 
-use floodgate_buffer::{Batch, Log, LogError, Offset, Partition};
-use floodgate_schemas::Event;
-use floodgate_schemas::codec::decode;
+use floodgate_buffer::{Chunk, Decoded, Log, Offset, PartitionReader, Piece};
+use floodgate_schemas::{Codecs, Event};
+use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 
 use crate::error::VerifyError;
@@ -14,85 +14,39 @@ pub(crate) const CHUNK_EVENTS: usize = 5000;
 /// Chunks that wait to be looked up.
 pub(crate) const CHUNKS_AHEAD: usize = 2;
 
-/// Part of a partition. Parts come in order and without a gap.
-pub(crate) enum Piece<E> {
-    /// Records, and where the next piece begins.
-    Records(Decoded<E>, Offset),
-    /// Everything before this offset has expired.
+/// What [`Piece`] is, decoded. They come in order and without a gap.
+pub(crate) enum DecodedPiece<E> {
+    Records(Chunk, Decoded<E>),
     Gone(Offset),
-    /// These offsets are damaged, in which way.
     Damaged(Range<Offset>, String),
 }
 
-/// A chunk, decoded.
-pub(crate) struct Decoded<E> {
-    pub(crate) batch: Batch,
-    /// The events, in order.
-    pub(crate) events: Vec<E>,
-    /// For each event, the number of its record in the batch.
-    pub(crate) records: Vec<usize>,
-    /// Numbers of the records that are no events.
-    pub(crate) unreadable: Vec<usize>,
-    /// Numbers of the records of schemas that this build does not know.
-    pub(crate) unknown: Vec<usize>,
-}
-
-impl<E: Event> From<Batch> for Decoded<E> {
-    fn from(batch: Batch) -> Self {
-        let (mut events, mut records) = (Vec::with_capacity(batch.len()), Vec::new());
-        let (mut unreadable, mut unknown) = (Vec::new(), Vec::new());
-        for (number, record) in batch.iter().enumerate() {
-            match decode(record.value.unwrap_or_default()) {
-                Ok(event) => {
-                    events.push(event);
-                    records.push(number);
-                }
-                Err(error) if error.unknown_schema().is_some() => unknown.push(number),
-                Err(_) => unreadable.push(number),
+impl<E: Event> DecodedPiece<E> {
+    fn of(piece: Piece, codecs: &Codecs) -> Self {
+        match piece {
+            Piece::Records(chunk) => {
+                Handle::current().block_on(codecs.prepare(chunk.batch.values()));
+                let decoded = Decoded::of(&chunk.batch, codecs);
+                Self::Records(chunk, decoded)
             }
+            Piece::Gone(left) => Self::Gone(left),
+            Piece::Damaged(range, reason) => Self::Damaged(range, reason),
         }
-        Self { batch, events, records, unreadable, unknown }
     }
 }
 
-/// Reads all of `range`, `chunk` records at a time, until it ends, fails, or nobody listens any more. Blocks.
+/// Reads all that the reader has, until it ends, fails, or nobody listens any more. Blocks.
 pub(crate) fn read<E: Event>(
     log: &mut dyn Log,
-    partition: Partition,
-    range: Range<Offset>,
-    chunk: usize,
-    pieces: &mpsc::Sender<Result<Piece<E>, VerifyError>>,
+    mut reader: PartitionReader,
+    codecs: &Codecs,
+    pieces: &mpsc::Sender<Result<DecodedPiece<E>, VerifyError>>,
 ) {
-    let mut from = range.start;
-    while from < range.end {
-        let piece = next(log, partition, from..range.end, chunk);
-        let goes_on = match &piece {
-            Ok(Piece::Records(_, next) | Piece::Gone(next) | Piece::Damaged(Range { end: next, .. }, _)) => {
-                from = *next;
-                true
-            }
-            Err(_) => false,
-        };
+    while let Some(piece) = reader.next(log).transpose() {
+        let piece = piece.map(|piece| DecodedPiece::of(piece, codecs)).map_err(VerifyError::from);
+        let goes_on = piece.is_ok();
         if pieces.blocking_send(piece).is_err() || !goes_on {
             return;
         }
-    }
-}
-
-fn next<E: Event>(
-    log: &mut dyn Log,
-    partition: Partition,
-    range: Range<Offset>,
-    chunk: usize,
-) -> Result<Piece<E>, VerifyError> {
-    let from = range.start;
-    match log.read(partition, range.clone(), chunk) {
-        Ok(chunk) => Ok(Piece::Records(chunk.batch.into(), chunk.next)),
-        Err(LogError::Gone(..)) => Ok(Piece::Gone(log.oldest_after(partition, from)?.min(range.end))),
-        Err(LogError::Damaged(_, damaged, reason)) => {
-            let behind = log.behind_damage(partition, damaged, range.end)?;
-            Ok(Piece::Damaged(damaged..behind, reason))
-        }
-        Err(error) => Err(error.into()),
     }
 }

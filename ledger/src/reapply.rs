@@ -10,10 +10,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use floodgate_buffer::{
-    EventOrigin, GroupLag, Log, LogError, Names, Offset, Partition, Received, Strategy, Topic,
+    Chunk, EventOrigin, GroupLag, Log, Names, Offset, Partition, PartitionReader, Piece, Received, Strategy,
+    Topic,
 };
-use floodgate_schemas::codec::decode;
-use floodgate_schemas::{Clock, CouponIssue, Event, EventType, ExpectationWrite, Like};
+use floodgate_schemas::{Clock, Codecs, CouponIssue, Event, EventType, ExpectationWrite, Like};
 use floodgate_store::{Apply, ApplyError, ApplyOutcome, Audit, EventStatus, Repair, Store};
 
 use crate::error::{VerifyError, blocking};
@@ -34,6 +34,7 @@ pub(crate) struct Mender<'a> {
     store: &'a (dyn Store + 'static),
     names: Names,
     clock: &'a dyn Clock,
+    codecs: Codecs,
     dry_run: bool,
     values: bool,
     done: Mutex<Reapplied>,
@@ -50,10 +51,11 @@ impl<'a> Mender<'a> {
         store: &'a (dyn Store + 'static),
         names: Names,
         clock: &'a dyn Clock,
+        codecs: Codecs,
         dry_run: bool,
         values: bool,
     ) -> Self {
-        Self { store, names, clock, dry_run, values, done: Mutex::new(Reapplied::new(dry_run)) }
+        Self { store, names, clock, codecs, dry_run, values, done: Mutex::new(Reapplied::new(dry_run)) }
     }
 
     fn done(&self) -> MutexGuard<'_, Reapplied> {
@@ -140,59 +142,47 @@ impl<'a> Mender<'a> {
     where
         dyn Store: Audit<E> + Apply<E> + Repair<E>,
     {
-        let Some(last) = wanted.offsets.last().copied() else { return Ok(log) };
-        let mut from = wanted.offsets[0];
-        while from <= last {
-            let range = Offset(from)..Offset(last + 1);
+        let (Some(first), Some(last)) = (wanted.offsets.first(), wanted.offsets.last()) else {
+            return Ok(log);
+        };
+        let range = Offset(*first)..Offset(last + 1);
+        let mut reader = PartitionReader::new(partition, range, CHUNK_EVENTS);
+        loop {
+            let from = reader.position().0;
             let read = blocking(move || {
-                let read = log.read(partition, range, CHUNK_EVENTS);
-                Ok((log, read))
+                let piece = reader.next(&mut *log)?;
+                Ok((log, reader, piece))
             });
-            let (given_back, read) = read.await?;
-            log = given_back;
-            let next = match read {
-                Ok(chunk) => {
-                    let records = chunk.batch.iter();
-                    let found = self.found::<E>(
-                        partition,
-                        records.filter(|record| Wanted::has(&wanted.offsets, record.origin.offset.0)),
-                    );
-                    let seen: Vec<i64> = chunk.batch.iter().map(|record| record.origin.offset.0).collect();
-                    self.leave_wanted(E::TYPE, partition, wanted, from..chunk.next.0, &seen, ABSENT);
+            let (given_back, read_on, piece) = read.await?;
+            (log, reader) = (given_back, read_on);
+            let passed = from..reader.position().0;
+            match piece {
+                None => return Ok(log),
+                Some(Piece::Records(Chunk { batch, .. })) => {
+                    self.codecs.prepare(batch.values()).await;
+                    let is_wanted =
+                        |record: &Received<'_>| Wanted::has(&wanted.offsets, record.origin.offset.0);
+                    let found = self.found::<E>(partition, batch.iter().filter(is_wanted));
+                    let seen: Vec<i64> = batch.iter().map(|record| record.origin.offset.0).collect();
+                    self.leave_wanted(E::TYPE, partition, wanted, passed, &seen, ABSENT);
                     self.apply_found(partition, &found, &wanted.to_set).await?;
-                    chunk.next.0
                 }
-                Err(LogError::Gone(..)) => {
-                    let (given_back, oldest) = blocking(move || {
-                        let oldest = log.oldest_after(partition, Offset(from));
-                        Ok((log, oldest))
-                    })
-                    .await?;
-                    log = given_back;
-                    let oldest = oldest?.0;
-                    self.leave_wanted(E::TYPE, partition, wanted, from..oldest, &[], ABSENT);
-                    oldest
+                Some(Piece::Gone(_)) => {
+                    self.leave_wanted(E::TYPE, partition, wanted, passed, &[], ABSENT);
                 }
-                Err(LogError::Damaged(_, damaged, reason)) => {
-                    let (given_back, behind) = blocking(move || {
-                        let behind = log.behind_damage(partition, damaged, Offset(last + 1));
-                        Ok((log, behind))
-                    })
-                    .await?;
-                    log = given_back;
-                    let behind = behind?.0;
+                Some(Piece::Damaged(_, reason)) => {
                     let reason = format!("it is damaged, so that nobody can read it: {reason}");
-                    self.leave_wanted(E::TYPE, partition, wanted, from..behind, &[], &reason);
-                    behind
+                    self.leave_wanted(E::TYPE, partition, wanted, passed, &[], &reason);
                 }
-                Err(error) => return Err(error.into()),
-            };
+            }
             // what lies between two wanted records is read past, unless it is much
+            let next = reader.position().0;
             let coming = wanted.offsets.partition_point(|offset| *offset < next);
             let coming = wanted.offsets.get(coming).copied().unwrap_or(last + 1);
-            from = if coming - next > CHUNK_EVENTS as i64 { coming } else { next };
+            if coming - next > CHUNK_EVENTS as i64 {
+                reader.skip_to(Offset(coming));
+            }
         }
-        Ok(log)
     }
 
     /// Wanted offsets whose records were not seen, and why.
@@ -219,7 +209,7 @@ impl<'a> Mender<'a> {
         let mut found = Found { events: Vec::new(), offsets: Vec::new() };
         for record in records {
             let offset = record.origin.offset.0;
-            match decode(record.value.unwrap_or_default()) {
+            match self.codecs.decode(record.value.unwrap_or_default()) {
                 Ok(event) => {
                     found.events.push(event);
                     found.offsets.push(offset);

@@ -21,18 +21,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use floodgate_buffer::{
-    Log, LogError, Offset, Outcome, Partition, Publish, Receipts, Received, Record, Strategy, Topic,
+    Batch, LogError, Offset, Outcome, Partition, PartitionReader, Piece, Publish, Receipts, Received, Record,
+    Strategy, Topic,
 };
-use floodgate_schemas::codec::decode;
 use floodgate_schemas::dead_letter::{Heading, ROW_RESET};
-use floodgate_schemas::{Clock, Event, EventId, ExpectationWrite, Like};
+use floodgate_schemas::{Clock, Codecs, Event, EventId, ExpectationWrite, Like};
 use floodgate_store::{Apply, RowKey, RowRank, Store};
 use tokio::runtime::Handle;
 use tokio::time::Instant;
 
-use crate::class::Letter;
-use crate::dead_letters::DeadLetters;
+use crate::class::HasLetter;
 use crate::error::{VerifyError, blocking};
+use crate::letter_index::LetterIndex;
 use crate::read::CHUNK_EVENTS;
 
 /// How long the strategy may take to become ready, and to acknowledge letters.
@@ -51,6 +51,8 @@ pub struct RowReset {
     pub above: i64,
     /// What time it is.
     pub clock: Arc<dyn Clock>,
+    /// What events are read with.
+    pub codecs: Codecs,
 }
 
 /// What setting a row back came to.
@@ -122,21 +124,22 @@ impl RowReset {
         }
         let publisher = self.strategy.publisher()?;
         wait_ready(&*publisher).await?;
-        let mut reading = Reading::<E> {
+        let mut reading = RowReading::<E> {
             strategy: Arc::clone(&self.strategy),
             publisher: Arc::clone(&publisher),
             row: self.row.clone(),
             above: self.above,
             clock: Arc::clone(&self.clock),
+            codecs: self.codecs.clone(),
             committed: HashMap::new(),
             next: HashMap::new(),
-            letters: DeadLetters::default(),
+            letters: LetterIndex::default(),
             dead_lettered: Vec::new(),
             greatest: None,
         };
-        reading = reading.on(Reading::begin).await?.on(Reading::go_on).await?;
+        reading = reading.on(RowReading::begin).await?.on(RowReading::go_on).await?;
         self.store.lower(&self.row, self.above).await?;
-        reading = reading.on(Reading::go_on).await?;
+        reading = reading.on(RowReading::go_on).await?;
         if let Some(greatest) = reading.greatest {
             let applied = self.store.apply(&[greatest], self.clock.now()).await;
             applied.map_err(|error| VerifyError::Unavailable(error.to_string()))?;
@@ -158,23 +161,24 @@ async fn wait_ready(publisher: &dyn Publish) -> Result<(), VerifyError> {
 }
 
 /// The log, read for one row.
-struct Reading<E> {
+struct RowReading<E> {
     strategy: Arc<dyn Strategy>,
     publisher: Arc<dyn Publish>,
     row: RowKey,
     above: i64,
     clock: Arc<dyn Clock>,
+    codecs: Codecs,
     /// The next offset of the group, by partition, before anything was read.
     committed: HashMap<Partition, Option<Offset>>,
     /// Up to where each partition was read.
     next: HashMap<Partition, Offset>,
-    letters: DeadLetters,
+    letters: LetterIndex,
     dead_lettered: Vec<String>,
     /// The event within the bound that counts.
     greatest: Option<E>,
 }
 
-impl<E: OfRow> Reading<E> {
+impl<E: OfRow> RowReading<E> {
     /// Does a step of it where blocking is allowed.
     async fn on(mut self, step: fn(&mut Self) -> Result<(), VerifyError>) -> Result<Self, VerifyError> {
         blocking(move || step(&mut self).map(|()| self)).await
@@ -183,7 +187,7 @@ impl<E: OfRow> Reading<E> {
     fn begin(&mut self) -> Result<(), VerifyError> {
         let lag = self.strategy.lag(E::TYPE)?;
         self.committed = lag.partitions.iter().map(|of| (of.partition, of.committed)).collect();
-        self.letters = DeadLetters::read(&*self.strategy)?;
+        self.letters = LetterIndex::read(&*self.strategy)?;
         // a letter that is not seen would be written a second time
         self.letters.all_read()?;
         Ok(())
@@ -193,30 +197,28 @@ impl<E: OfRow> Reading<E> {
     fn go_on(&mut self) -> Result<(), VerifyError> {
         let mut log = self.strategy.logs()?.open(Topic::Events(E::TYPE))?;
         for (partition, bounds) in log.bounds()?.all()? {
-            let mut from = self.next.get(&partition).copied().unwrap_or(bounds.start).max(bounds.start);
-            while from < bounds.end {
-                from = self.read(&mut *log, partition, from, bounds.end)?;
+            let from = self.next.get(&partition).copied().unwrap_or(bounds.start).max(bounds.start);
+            let mut reader = PartitionReader::new(partition, from..bounds.end, CHUNK_EVENTS);
+            while let Some(piece) = reader.next(&mut *log)? {
+                match piece {
+                    Piece::Records(chunk) => self.take(&chunk.batch)?,
+                    Piece::Gone(_) => {}
+                    // what is in it may be of the row
+                    Piece::Damaged(range, reason) => {
+                        return Err(LogError::Damaged(partition, range.start, reason).into());
+                    }
+                }
             }
-            self.next.insert(partition, from);
+            self.next.insert(partition, reader.position());
         }
         Ok(())
     }
 
-    fn read(
-        &mut self,
-        log: &mut dyn Log,
-        partition: Partition,
-        from: Offset,
-        end: Offset,
-    ) -> Result<Offset, VerifyError> {
-        let chunk = match log.read(partition, from..end, CHUNK_EVENTS) {
-            Ok(chunk) => chunk,
-            Err(LogError::Gone(..)) => return Ok(log.oldest_after(partition, from)?),
-            Err(error) => return Err(error.into()),
-        };
+    fn take(&mut self, batch: &Batch) -> Result<(), VerifyError> {
+        Handle::current().block_on(self.codecs.prepare(batch.values()));
         let mut beyond = Vec::new();
-        for record in chunk.batch.iter() {
-            let Ok(event) = decode::<E>(record.value.unwrap_or_default()) else { continue };
+        for record in batch.iter() {
+            let Ok(event) = self.codecs.decode::<E>(record.value.unwrap_or_default()) else { continue };
             if !event.is_of(&self.row) {
                 continue;
             }
@@ -226,9 +228,8 @@ impl<E: OfRow> Reading<E> {
                 self.greatest = Some(event);
             }
         }
-        beyond.retain(|record| self.letters.letter_of(E::TYPE, record) != Letter::There);
-        self.dead_letter(&beyond)?;
-        Ok(chunk.next)
+        beyond.retain(|record| self.letters.letter_of(E::TYPE, record) != HasLetter::Yes);
+        self.dead_letter(&beyond)
     }
 
     fn dead_letter(&mut self, records: &[Received<'_>]) -> Result<(), VerifyError> {

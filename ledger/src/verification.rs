@@ -4,14 +4,14 @@ use std::path::Path;
 use std::sync::Arc;
 
 use floodgate_buffer::{EventOrigin, GroupLag, PartitionLag, Strategy, Topic};
-use floodgate_schemas::{Clock, CouponIssue, EventType, ExpectationWrite, Like};
+use floodgate_schemas::{Clock, Codecs, CouponIssue, EventType, ExpectationWrite, Like};
 use floodgate_store::{Audit, Store};
 
 use crate::check::{Check, Limits};
-use crate::dead_letters::DeadLetters;
 use crate::doubt::{Doubt, Lost, expired_unread};
 use crate::error::{VerifyError, blocking};
 use crate::finding::NAMED_MAX;
+use crate::letter_index::LetterIndex;
 use crate::reapplied::Reapplied;
 use crate::reapply::Mender;
 use crate::report::{DiscrepancyReport, Report};
@@ -35,6 +35,8 @@ pub struct Verification<'a> {
     pub watch: &'a dyn Watch,
     /// What time it is.
     pub clock: Arc<dyn Clock>,
+    /// What events are read with.
+    pub codecs: Codecs,
 }
 
 impl Verification<'_> {
@@ -99,7 +101,7 @@ impl Verification<'_> {
 
     fn mender(&self, dry_run: bool) -> Mender<'_> {
         let names = self.strategy.names().clone();
-        Mender::new(&*self.store, names, &*self.clock, dry_run, self.values)
+        Mender::new(&*self.store, names, &*self.clock, self.codecs.clone(), dry_run, self.values)
     }
 
     /// Why events cannot be read here, if so.
@@ -125,7 +127,7 @@ impl Verification<'_> {
         self.note_expired_unread(&mut state, &lags).await?;
         self.watch.begins("dead letters", 0);
         let strategy = Arc::clone(&self.strategy);
-        let letters = blocking(move || DeadLetters::read(&*strategy)).await?;
+        let letters = blocking(move || LetterIndex::read(&*strategy)).await?;
 
         let limits = Limits::default();
         let check = Check {
@@ -133,6 +135,7 @@ impl Verification<'_> {
             store: &*self.store,
             letters,
             watch: self.watch,
+            codecs: &self.codecs,
             limits,
             values: self.values,
             mender,

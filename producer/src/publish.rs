@@ -159,7 +159,7 @@ mod tests {
     use axum::body::Body;
     use floodgate_buffer::Refused;
     use floodgate_schemas::Like;
-    use floodgate_schemas::codec::decode;
+    use floodgate_schemas::codec::Codecs;
     use floodgate_schemas::examples::{at, event_id};
     use serde_json::json;
 
@@ -190,7 +190,7 @@ mod tests {
 
     /// The ids and times of the likes that were stored.
     fn stored(kept: Vec<Kept>) -> Vec<(String, String)> {
-        let like = |kept: Kept| decode::<Like>(&kept.value).unwrap();
+        let like = |kept: Kept| Codecs::builtin().decode::<Like>(&kept.value).unwrap();
         kept.into_iter()
             .map(like)
             .map(|like| (like.event_id.to_string(), like.occurred_at.to_string()))
@@ -278,8 +278,12 @@ mod tests {
             let accepted = world.ask("PUT", "/api/v6/characters/star/likes/fan", &[], Body::empty()).await;
             assert_eq!(accepted.told(), (202, ""), "{accepted:?}");
         }
-        let likes: Vec<Like> =
-            world.buffer.take().iter().map(|kept| decode::<Like>(&kept.value).unwrap()).collect();
+        let likes: Vec<Like> = world
+            .buffer
+            .take()
+            .iter()
+            .map(|kept| Codecs::builtin().decode::<Like>(&kept.value).unwrap())
+            .collect();
         let times: Vec<_> = likes.iter().map(|like| (like.accepted_at, like.occurred_at)).collect();
         assert_eq!(times, [0, 1, 2, 3, 500].map(|micros| (at(micros), at(micros))));
         assert!(likes.is_sorted_by(|before, after| before.event_id < after.event_id), "{likes:?}");

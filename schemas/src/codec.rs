@@ -81,18 +81,40 @@ impl DecodeError {
     }
 }
 
+/// What events are read with: every schema that this process knows. Handed in like time and chance, and cheap to clone.
+///
+/// Decoding asks nobody, so that it costs an event nothing but itself; whatever has to be asked for first is asked for by
+/// [`Codecs::prepare`], once for a batch.
+#[derive(Debug, Clone)]
+pub struct Codecs(());
+
+impl Codecs {
+    /// The schemas that are built in, and no others.
+    pub const fn builtin() -> Self {
+        Self(())
+    }
+
+    /// Makes ready to decode these values. What is built in always is; a schema that cannot be had stays unknown.
+    pub async fn prepare<'v>(&self, _values: impl Iterator<Item = &'v [u8]>) {}
+
+    /// The event that `bytes` stand for.
+    ///
+    /// # Errors
+    /// [`DecodeError`]: this build cannot read these bytes as an `E`. Unless it says [`DecodeError::UnknownSchema`] none ever
+    /// will.
+    pub fn decode<E: Event>(&self, bytes: &[u8]) -> Result<E, DecodeError> {
+        decode(bytes)
+    }
+}
+
 /// Appends the event's bytes to `out`.
 pub fn encode<E: Event>(event: &E, out: &mut Vec<u8>) {
     out.extend_from_slice(&E::codec().header);
     event.write(out);
 }
 
-/// The event that `bytes` stand for.
-///
-/// # Errors
-/// [`DecodeError`]: this build cannot read these bytes as an `E`. Unless it says [`DecodeError::UnknownSchema`] none ever
-/// will.
-pub fn decode<E: Event>(bytes: &[u8]) -> Result<E, DecodeError> {
+/// By the schemas that are built in.
+fn decode<E: Event>(bytes: &[u8]) -> Result<E, DecodeError> {
     let Some((header, mut datum)) = bytes.split_first_chunk::<HEADER_BYTES>() else {
         return Err(unmarked(bytes));
     };

@@ -8,9 +8,10 @@
 //!
 //! Values are valid by construction: an id, a cost or an event that exists has passed its checks,
 //! whether it came from JSON or from the wire. Undecodable and out-of-range bytes therefore fail in
-//! one place, [`codec::decode`], before they reach any SQL.
+//! one place, [`codec::Codecs::decode`], before they reach any SQL.
 //!
-//! Time and chance are values, too: [`Clock`] and [`Chance`] are what every crate is handed.
+//! Time, chance and what events are read with are values, too: [`Clock`], [`Chance`] and [`Codecs`] are what every crate is
+//! handed.
 //!
 //! Adding an event: one schema under `avro/`, one file here that implements [`Event`], one more line
 //! in [`EventType`] and in [`Mixed`].
@@ -38,6 +39,7 @@ mod time;
 
 pub use chance::{Chance, SystemChance};
 pub use clock::{Clock, SystemClock};
+pub use codec::Codecs;
 pub use cost::{Cost, InvalidCost};
 pub use coupon::CouponIssue;
 pub use datum::InvalidDatum;

@@ -1,6 +1,6 @@
 //! One event of a mixed batch: an object that says itself of which type it is.
 
-use crate::codec::{DecodeError, decode};
+use crate::codec::{Codecs, DecodeError};
 use crate::event::EventType;
 use crate::{Accept, CouponIssue, ExpectationWrite, Fields, IdempotencyKey, Invalid, InvalidKind, Like};
 
@@ -56,11 +56,11 @@ impl Mixed {
     ///
     /// # Errors
     /// [`DecodeError`]: these bytes can never be read as such an event.
-    pub fn decode(of: EventType, bytes: &[u8]) -> Result<Self, DecodeError> {
+    pub fn decode(of: EventType, bytes: &[u8], codecs: &Codecs) -> Result<Self, DecodeError> {
         Ok(match of {
-            EventType::Expectation => Self::Expectation(decode(bytes)?),
-            EventType::Coupon => Self::Coupon(decode(bytes)?),
-            EventType::Like => Self::Like(decode(bytes)?),
+            EventType::Expectation => Self::Expectation(codecs.decode(bytes)?),
+            EventType::Coupon => Self::Coupon(codecs.decode(bytes)?),
+            EventType::Like => Self::Like(codecs.decode(bytes)?),
         })
     }
 
@@ -178,7 +178,7 @@ mod tests {
                     EventType::Like
                 }
             };
-            let decoded = Mixed::decode(of, &bytes).unwrap();
+            let decoded = Mixed::decode(of, &bytes, &Codecs::builtin()).unwrap();
             assert_eq!(decoded, event);
             let shown = decoded.to_json();
             let sent: serde_json::Value = serde_json::from_str(json).unwrap();
@@ -186,7 +186,7 @@ mod tests {
                 assert_eq!(&shown[name], value, "{name} of {shown}");
             }
             assert_eq!(shown["acceptedAt"], "2026-01-02T03:04:05.000000Z");
-            assert!(Mixed::decode(of, b"no event").is_err());
+            assert!(Mixed::decode(of, b"no event", &Codecs::builtin()).is_err());
         }
     }
 

@@ -3,7 +3,7 @@
 
 use std::hash::{DefaultHasher, Hasher};
 
-use floodgate_schemas::codec::{decode, encode};
+use floodgate_schemas::codec::{Codecs, encode};
 use floodgate_schemas::examples::{at, coupon_issue, event_id, expectation, like};
 use floodgate_schemas::{
     Accept, CharacterId, CouponId, Event, EventId, EventIdSource, EventType, ExpectationWrite, Fields,
@@ -27,7 +27,7 @@ fn names_are_fixed() {
 fn what_cannot_be_read_has_a_stable_reason() {
     let mut coupon = Vec::new();
     encode(&coupon_issue(1, "c", "u"), &mut coupon);
-    let reason = |bytes: &[u8]| decode::<Like>(bytes).unwrap_err().reason();
+    let reason = |bytes: &[u8]| Codecs::builtin().decode::<Like>(bytes).unwrap_err().reason();
     assert_eq!((reason(b"none"), reason(&coupon)), ("not-avro", "undecodable"));
     coupon[2] ^= 0xff;
     assert_eq!(reason(&coupon), "unknown-schema");

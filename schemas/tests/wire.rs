@@ -6,7 +6,7 @@ use apache_avro::rabin::Rabin;
 use apache_avro::reader::datum::GenericDatumReader;
 use apache_avro::types::Value;
 use apache_avro::writer::datum::GenericDatumWriter;
-use floodgate_schemas::codec::{DecodeError, SchemaName, decode, encode};
+use floodgate_schemas::codec::{Codecs, DecodeError, SchemaName, encode};
 use floodgate_schemas::examples::{coupon_issue, event_id, expectation, like};
 use floodgate_schemas::{
     CharacterId, Cost, CouponId, CouponIssue, Event, EventId, EventType, ExpectationWrite, Like, LikeAction,
@@ -104,17 +104,17 @@ prop_compose! {
 proptest! {
     #[test]
     fn expectations_round_trip(event in any_expectation()) {
-        prop_assert_eq!(decode::<ExpectationWrite>(&bytes_of(&event)).unwrap(), event);
+        prop_assert_eq!(Codecs::builtin().decode::<ExpectationWrite>(&bytes_of(&event)).unwrap(), event);
     }
 
     #[test]
     fn coupon_issues_round_trip(event in any_coupon_issue()) {
-        prop_assert_eq!(decode::<CouponIssue>(&bytes_of(&event)).unwrap(), event);
+        prop_assert_eq!(Codecs::builtin().decode::<CouponIssue>(&bytes_of(&event)).unwrap(), event);
     }
 
     #[test]
     fn likes_round_trip(event in any_like()) {
-        prop_assert_eq!(decode::<Like>(&bytes_of(&event)).unwrap(), event);
+        prop_assert_eq!(Codecs::builtin().decode::<Like>(&bytes_of(&event)).unwrap(), event);
     }
 
     /// Another implementation finds in our bytes what the event says, and would have written the same.
@@ -134,8 +134,8 @@ proptest! {
         let at = at.index(bytes.len());
         bytes[at] = to;
         bytes.truncate(keep.index(bytes.len()) + 1);
-        if let Ok(read) = decode::<ExpectationWrite>(&bytes) {
-            prop_assert_eq!(decode::<ExpectationWrite>(&bytes_of(&read)).unwrap(), read);
+        if let Ok(read) = Codecs::builtin().decode::<ExpectationWrite>(&bytes) {
+            prop_assert_eq!(Codecs::builtin().decode::<ExpectationWrite>(&bytes_of(&read)).unwrap(), read);
         }
     }
 }
@@ -184,18 +184,27 @@ fn agree<E: Event>(event: &E, schema: &str, says: &serde_json::Value) {
 #[test]
 fn refuses_what_is_no_event_of_the_type() {
     let bytes = bytes_of(&coupon_issue(1, "c", "u"));
-    assert!(matches!(decode::<Like>(&bytes), Err(DecodeError::OtherType(EventType::Coupon))));
-    assert!(matches!(decode::<CouponIssue>(b"{}"), Err(DecodeError::NotSingleObject)));
-    assert!(matches!(decode::<CouponIssue>(b"{\"couponId\":1}"), Err(DecodeError::NotSingleObject)));
+    assert!(matches!(
+        Codecs::builtin().decode::<Like>(&bytes),
+        Err(DecodeError::OtherType(EventType::Coupon))
+    ));
+    assert!(matches!(Codecs::builtin().decode::<CouponIssue>(b"{}"), Err(DecodeError::NotSingleObject)));
+    assert!(matches!(
+        Codecs::builtin().decode::<CouponIssue>(b"{\"couponId\":1}"),
+        Err(DecodeError::NotSingleObject)
+    ));
     let longer = [bytes.as_slice(), b"x"].concat();
-    assert!(matches!(decode::<CouponIssue>(&longer), Err(DecodeError::TrailingBytes(1))));
-    assert!(matches!(decode::<CouponIssue>(&bytes[..bytes.len() - 1]), Err(DecodeError::Invalid(_))));
+    assert!(matches!(Codecs::builtin().decode::<CouponIssue>(&longer), Err(DecodeError::TrailingBytes(1))));
+    assert!(matches!(
+        Codecs::builtin().decode::<CouponIssue>(&bytes[..bytes.len() - 1]),
+        Err(DecodeError::Invalid(_))
+    ));
 }
 
 /// What a newer build writes can be told from what nobody will ever read: by a whole marker with an unknown schema.
 #[test]
 fn a_schema_of_a_newer_build_is_told_from_garbage() {
-    let unknown = |bytes: &[u8]| decode::<Like>(bytes).unwrap_err().unknown_schema();
+    let unknown = |bytes: &[u8]| Codecs::builtin().decode::<Like>(bytes).unwrap_err().unknown_schema();
     let single_object = [&[0xc3, 0x01][..], &0x0123_4567_89ab_cdef_u64.to_le_bytes(), b"whatever"].concat();
     let name = unknown(&single_object).unwrap();
     assert_eq!(name, SchemaName::Fingerprint(0x0123_4567_89ab_cdef));
@@ -229,14 +238,14 @@ fn values_are_checked_on_reading() {
     let id = event_id(1).to_string();
     let bytes = bytes_of(&coupon_issue(1, "c", "u"));
     let with_nul = [&bytes[..bytes.len() - 1], &[0]].concat();
-    let refused = decode::<CouponIssue>(&with_nul).unwrap_err();
+    let refused = Codecs::builtin().decode::<CouponIssue>(&with_nul).unwrap_err();
     assert!(refused.to_string().contains("control character"), "{refused}");
 
     let like_bytes = bytes_of(&like(1, "t", "l", LikeAction::Like, 0));
     let at = like_bytes.windows(id.len()).position(|w| w == id.as_bytes()).unwrap();
     let mut bad_id = like_bytes;
     bad_id[at] = b'x';
-    assert!(matches!(decode::<Like>(&bad_id), Err(DecodeError::Invalid(_))));
+    assert!(matches!(Codecs::builtin().decode::<Like>(&bad_id), Err(DecodeError::Invalid(_))));
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use floodgate_schemas::codec::decode;
+use floodgate_schemas::codec::Codecs;
 use floodgate_schemas::{CouponIssue, Event, EventType, ExpectationWrite, Like};
 use floodgate_testkit::wait;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
@@ -153,7 +153,7 @@ pub fn read_all(brokers: &str, topic: &str) -> Result<Vec<Found>> {
 /// The id of an event as it stands on a topic; `None` when it is none.
 pub fn event_id(of: EventType, record: &Found) -> Option<Uuid> {
     fn id<E: Event>(value: &[u8]) -> Option<Uuid> {
-        decode::<E>(value).ok().map(|event| event.event_id().as_uuid())
+        Codecs::builtin().decode::<E>(value).ok().map(|event| event.event_id().as_uuid())
     }
     let value = record.value.as_deref()?;
     match of {

@@ -3,14 +3,16 @@
 use std::collections::HashMap;
 
 use floodgate_buffer::{Names, Partition, Received, murmur2_partition};
+use floodgate_schemas::Codecs;
 
 use super::filter::Filter;
 use super::letter::{Letter, LetterId};
 use super::scan::{Scan, ScanError, ScanLimits, Unread};
+use super::topic::DeadLetterTopic;
 
 /// What is known of one letter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Standing {
+pub(super) enum LetterState {
     /// The filter does not mean it.
     Other,
     /// Meant, and not replayed. Where its marker would be, which is behind it; `None` if that may be anywhere.
@@ -27,7 +29,7 @@ pub(super) enum Standing {
 
 /// How many letters stand how, of those that the filter means.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Standings {
+pub struct DeadLetterCounts {
     /// Not replayed.
     pub due: u64,
     /// Not replayed, as they failed as often as they may.
@@ -66,15 +68,16 @@ pub(super) struct Index {
     partitions: usize,
     /// How much of what could not be read is accounted for.
     passed: usize,
-    standings: HashMap<LetterId, Standing>,
+    states: HashMap<LetterId, LetterState>,
     pub(super) topics: Names,
+    codecs: Codecs,
     pub(super) unreadable: Troubles,
 }
 
 impl Index {
     /// Letters with fewer attempts than `attempts_max` are due.
     pub(super) fn new(
-        topics: &Names,
+        topic: &DeadLetterTopic,
         filter: &Filter,
         attempts_max: u32,
         limits: &ScanLimits,
@@ -86,8 +89,9 @@ impl Index {
             filter: filter.clone(),
             attempts_max,
             letters_max: limits.letters_max,
-            standings: HashMap::new(),
-            topics: topics.clone(),
+            states: HashMap::new(),
+            topics: topic.names().clone(),
+            codecs: topic.codecs.clone(),
             unreadable: Troubles::default(),
         }
     }
@@ -106,20 +110,20 @@ impl Index {
                 return Ok(None);
             }
         };
-        let known = self.standings.get(&letter.id()).copied();
+        let known = self.states.get(&letter.id()).copied();
         let before = match known {
-            Some(standing) => standing,
-            None if self.standings.len() >= self.letters_max => {
+            Some(state) => state,
+            None if self.states.len() >= self.letters_max => {
                 return Err(ScanError::TooMany(self.letters_max));
             }
-            None if !self.filter.matches(&letter) => Standing::Other,
-            None if letter.attempts >= self.attempts_max => Standing::Capped,
-            None if letter.is_of_unknown_schema() => Standing::Unknown,
-            None => Standing::Due(self.marker_of(&letter, record.origin.partition)),
+            None if !self.filter.matches(&letter) => LetterState::Other,
+            None if letter.attempts >= self.attempts_max => LetterState::Capped,
+            None if letter.is_of_unknown_schema(&self.codecs) => LetterState::Unknown,
+            None => LetterState::Due(self.marker_of(&letter, record.origin.partition)),
         };
-        let is_marked = letter.replayed_at.is_some() && before != Standing::Other;
-        self.standings.insert(letter.id(), if is_marked { Standing::Replayed } else { before });
-        Ok((before != Standing::Other).then_some((letter, known.is_none())))
+        let is_marked = letter.replayed_at.is_some() && before != LetterState::Other;
+        self.states.insert(letter.id(), if is_marked { LetterState::Replayed } else { before });
+        Ok((before != LetterState::Other).then_some((letter, known.is_none())))
     }
 
     /// A marker has the key of its letter. Where the letter itself is not where its key belongs there were more or fewer
@@ -149,9 +153,9 @@ impl Index {
 
     /// Letters with such a marker are due no longer.
     fn doubt(&mut self, may_be_unread: impl Fn(Option<Partition>) -> bool) {
-        for standing in self.standings.values_mut() {
-            match standing {
-                Standing::Due(marker) if may_be_unread(*marker) => *standing = Standing::Unsure,
+        for state in self.states.values_mut() {
+            match state {
+                LetterState::Due(marker) if may_be_unread(*marker) => *state = LetterState::Unsure,
                 _ => {}
             }
         }
@@ -159,23 +163,23 @@ impl Index {
 
     /// Whether this letter is due. From here on it is not.
     pub(super) fn take(&mut self, letter: LetterId) -> bool {
-        let standing = self.standings.get_mut(&letter);
-        let standing = standing.filter(|standing| matches!(standing, Standing::Due(_)));
-        standing.map(|standing| *standing = Standing::Replayed).is_some()
+        let state = self.states.get_mut(&letter);
+        let state = state.filter(|state| matches!(state, LetterState::Due(_)));
+        state.map(|state| *state = LetterState::Replayed).is_some()
     }
 
-    pub(super) fn standings(&self) -> Standings {
-        let mut standings = Standings::default();
-        for standing in self.standings.values() {
-            match standing {
-                Standing::Other => {}
-                Standing::Due(_) => standings.due += 1,
-                Standing::Unsure => standings.unsure += 1,
-                Standing::Capped => standings.capped += 1,
-                Standing::Unknown => standings.unknown += 1,
-                Standing::Replayed => standings.replayed += 1,
+    pub(super) fn counts(&self) -> DeadLetterCounts {
+        let mut counts = DeadLetterCounts::default();
+        for state in self.states.values() {
+            match state {
+                LetterState::Other => {}
+                LetterState::Due(_) => counts.due += 1,
+                LetterState::Unsure => counts.unsure += 1,
+                LetterState::Capped => counts.capped += 1,
+                LetterState::Unknown => counts.unknown += 1,
+                LetterState::Replayed => counts.replayed += 1,
             }
         }
-        standings
+        counts
     }
 }

@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use floodgate_buffer::{EventOrigin, Header, Names, Offset, Partition, Received};
 use floodgate_schemas::dead_letter::headers;
-use floodgate_schemas::{Mixed, Timestamp};
+use floodgate_schemas::{Codecs, Mixed, Timestamp};
 
 /// A dead letter, or a copy of one.
 #[derive(Debug)]
@@ -79,8 +79,8 @@ impl Letter<'_> {
     }
 
     /// Whether a newer build may read what this one cannot.
-    pub(super) fn is_of_unknown_schema(&self) -> bool {
-        let read = Mixed::decode(self.origin.of, self.value.unwrap_or_default());
+    pub(super) fn is_of_unknown_schema(&self, codecs: &Codecs) -> bool {
+        let read = Mixed::decode(self.origin.of, self.value.unwrap_or_default(), codecs);
         read.is_err_and(|error| error.unknown_schema().is_some())
     }
 }

@@ -28,9 +28,9 @@ mod tests;
 mod topic;
 
 pub use filter::{FILTERS, Filter, Refusal};
-pub use index::{Standings, Troubles};
+pub use index::{DeadLetterCounts, Troubles};
 pub use replay::{Replay, ReplayError, ReplayPlan, Replayed};
-pub use report::{HeaderReport, LetterDetail, LetterReport};
+pub use report::{DeadLetterDetail, DeadLetterReport, HeaderReport};
 pub use scan::{ScanError, ScanLimits, Unread, UnreadRange};
 pub use survey::{Found, Survey, find};
 pub use topic::DeadLetterTopic;

@@ -12,7 +12,7 @@ use floodgate_schemas::Clock;
 use floodgate_schemas::dead_letter::headers;
 
 use super::filter::Filter;
-use super::index::{Index, Standings, Troubles};
+use super::index::{DeadLetterCounts, Index, Troubles};
 use super::letter::Letter;
 use super::scan::{Scan, ScanError, ScanLimits, Unread};
 use super::topic::DeadLetterTopic;
@@ -42,7 +42,7 @@ pub struct Replay {
     plan: ReplayPlan,
     scan: Scan,
     index: Index,
-    standings: Standings,
+    counts: DeadLetterCounts,
     clock: Arc<dyn Clock>,
 }
 
@@ -80,19 +80,19 @@ impl Replay {
         let plan = ReplayPlan { filter: plan.filter.for_replay(), ..plan };
         let limits = ScanLimits::NONE;
         let mut scan = Scan::open(topic, &limits)?;
-        let mut index = Index::new(topic.names(), &plan.filter, plan.attempts_max, &limits, &scan);
+        let mut index = Index::new(topic, &plan.filter, plan.attempts_max, &limits, &scan);
         scan.each(|batch, unread| {
             index.passes(unread);
             batch.iter().try_for_each(|record| index.note(&record).map(drop))
         })?;
         index.ends(&scan.unread);
-        let standings = index.standings();
-        Ok(Self { plan, scan, index, standings, clock: Arc::clone(&topic.clock) })
+        let counts = index.counts();
+        Ok(Self { plan, scan, index, counts, clock: Arc::clone(&topic.clock) })
     }
 
     /// How many letters there are to replay, and to pass over.
-    pub fn standings(&self) -> Standings {
-        self.standings
+    pub fn counts(&self) -> DeadLetterCounts {
+        self.counts
     }
 
     /// What could not be read: letters in it are left alone, and so are those that may have been marked there.
@@ -111,7 +111,7 @@ impl Replay {
     /// [`ReplayError`] when the strategy takes nothing any more, or the letters cannot be read. Running it again goes
     /// on from there.
     pub fn run(mut self, publisher: &dyn Publish, progress: impl Fn(u64)) -> Result<Replayed, ReplayError> {
-        if self.standings.due == 0 {
+        if self.counts.due == 0 {
             return Ok(Replayed::default());
         }
         let (patience, clock) = (self.plan.patience, &*self.clock);
@@ -247,7 +247,7 @@ impl Work<'_> {
             let refused: Vec<Option<Refused>> = offers.map(Result::err).collect();
             futures_executor::block_on(receipts.all());
             for (n, (index, refused)) in waiting.iter().zip(refused).enumerate() {
-                outcomes[*index] = judge(refused, receipts.outcome(n), || self.unacknowledged());
+                outcomes[*index] = delivered(refused, receipts.outcome(n), || self.unacknowledged());
             }
             waiting.retain(|index| matches!(outcomes[*index], Err(Undelivered::NotAcknowledged(_))));
             if waiting.is_empty() || Instant::now() >= until {
@@ -293,7 +293,11 @@ impl Work<'_> {
     }
 }
 
-fn judge(refused: Option<Refused>, outcome: Outcome, why: impl Fn() -> String) -> Result<(), Undelivered> {
+fn delivered(
+    refused: Option<Refused>,
+    outcome: Outcome,
+    why: impl Fn() -> String,
+) -> Result<(), Undelivered> {
     match (refused, outcome) {
         (Some(Refused::TooLarge), _) => Err(Undelivered::TooLarge),
         (Some(refused), _) => Err(Undelivered::NotAcknowledged(refused.to_string())),

@@ -7,6 +7,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::letter::Letter;
+use super::topic::DeadLetterTopic;
 
 /// The longest text that a list tells of one field. The consumers keep no longer messages, events no longer keys.
 const TEXT_MAX_CHARS: usize = 1000;
@@ -16,7 +17,7 @@ const VALUE_SHOWN_BYTES: usize = 256;
 /// One letter of a list.
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct LetterReport {
+pub struct DeadLetterReport {
     /// Where its record stood.
     pub origin: NamedOrigin,
     /// The group that gave up on it.
@@ -45,10 +46,10 @@ pub struct LetterReport {
 /// Everything about one letter.
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct LetterDetail {
+pub struct DeadLetterDetail {
     /// What a list tells.
     #[serde(flatten)]
-    pub letter: LetterReport,
+    pub letter: DeadLetterReport,
     /// How long the value is.
     pub value_bytes: usize,
     /// Why the value is no event, if it is none.
@@ -73,9 +74,10 @@ pub struct HeaderReport {
     pub escaped: String,
 }
 
-impl LetterReport {
-    pub(super) fn new(letter: &Letter<'_>, topics: &Names) -> Self {
-        Self::with_event(letter, topics, Mixed::decode(letter.origin.of, value(letter)).ok())
+impl DeadLetterReport {
+    pub(super) fn new(letter: &Letter<'_>, topic: &DeadLetterTopic) -> Self {
+        let event = Mixed::decode(letter.origin.of, value(letter), &topic.codecs).ok();
+        Self::with_event(letter, topic.names(), event)
     }
 
     fn with_event(letter: &Letter<'_>, topics: &Names, event: Option<Mixed>) -> Self {
@@ -95,10 +97,10 @@ impl LetterReport {
     }
 }
 
-impl LetterDetail {
-    pub(super) fn new(letter: &Letter<'_>, topics: &Names) -> Self {
+impl DeadLetterDetail {
+    pub(super) fn new(letter: &Letter<'_>, topic: &DeadLetterTopic) -> Self {
         let value = value(letter);
-        let (event, undecodable) = match Mixed::decode(letter.origin.of, value) {
+        let (event, undecodable) = match Mixed::decode(letter.origin.of, value, &topic.codecs) {
             Ok(event) => (Some(event), None),
             Err(error) => (None, Some(error.to_string())),
         };
@@ -109,7 +111,7 @@ impl LetterDetail {
             escaped: format!("{}: {}", escaped(name), value.map_or("-".to_owned(), escaped)),
         };
         Self {
-            letter: LetterReport::with_event(letter, topics, event),
+            letter: DeadLetterReport::with_event(letter, topic.names(), event),
             value_bytes: value.len(),
             value_start: undecodable.is_some().then(|| escaped(start)),
             undecodable,

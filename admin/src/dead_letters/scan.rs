@@ -4,7 +4,10 @@ use std::fmt;
 use std::ops::Range;
 use std::time::Instant;
 
-use floodgate_buffer::{Absent, Batch, Log, LogError, Offset, OpenError, Partition, Topic};
+use floodgate_buffer::{
+    Absent, Batch, Log, LogError, Offset, OpenError, Partition, PartitionReader, Piece, Topic,
+};
+use floodgate_schemas::Codecs;
 use serde::Serialize;
 
 use super::topic::DeadLetterTopic;
@@ -82,7 +85,8 @@ impl fmt::Display for Unread {
 /// A reading, which can be repeated over the same records.
 pub(super) struct Scan {
     log: Box<dyn Log>,
-    bounds: Vec<(Partition, Range<Offset>)>,
+    readers: Vec<PartitionReader>,
+    codecs: Codecs,
     /// What was found unreadable so far.
     pub(super) unread: Vec<Unread>,
     /// How many partitions there are.
@@ -100,7 +104,10 @@ impl Scan {
         let unread = unread
             .map(|(partition, reason)| Unread { partition: partition.0, range: None, reason })
             .collect();
-        Ok(Self { log, bounds: bounds.known, unread, partitions, until: limits.until })
+        let readers = bounds.known.into_iter();
+        let readers =
+            readers.map(|(partition, range)| PartitionReader::new(partition, range, CHUNK_RECORDS)).collect();
+        Ok(Self { log, readers, codecs: topic.codecs.clone(), unread, partitions, until: limits.until })
     }
 
     /// Gives all records that can be read to `visit`, partition by partition in their order, and what was found unreadable by
@@ -109,48 +116,37 @@ impl Scan {
         &mut self,
         mut visit: impl FnMut(&Batch, &[Unread]) -> Result<(), E>,
     ) -> Result<(), E> {
-        for (partition, range) in self.bounds.clone() {
-            let mut next = range.start;
-            while next < range.end {
-                if self.until.is_some_and(|until| Instant::now() >= until) {
+        let Self { log, readers, codecs, unread, until, .. } = self;
+        for reader in readers {
+            reader.rewind();
+            while !reader.is_at_end() {
+                if until.is_some_and(|until| Instant::now() >= until) {
                     return Err(ScanError::TooSlow.into());
                 }
-                match self.log.read(partition, next..range.end, CHUNK_RECORDS) {
-                    Ok(chunk) => {
-                        visit(&chunk.batch, &self.unread)?;
-                        next = chunk.next;
+                match reader.next(&mut **log).map_err(ScanError::from)? {
+                    Some(Piece::Records(chunk)) => {
+                        futures_executor::block_on(codecs.prepare(chunk.batch.values()));
+                        visit(&chunk.batch, unread)?;
                     }
+                    Some(Piece::Damaged(range, reason)) => note(unread, reader.partition(), &range, &reason),
                     // the oldest records may expire while they are read
-                    Err(LogError::Gone(..)) => {
-                        next = self.log.oldest_after(partition, next).map_err(ScanError::from)?;
-                    }
-                    Err(LogError::Damaged(_, damaged, reason)) => {
-                        next = self.pass(partition, damaged..range.end, reason).map_err(ScanError::from)?;
-                    }
-                    Err(error) => return Err(ScanError::from(error).into()),
+                    Some(Piece::Gone(_)) | None => {}
                 }
             }
         }
         Ok(())
     }
+}
 
-    /// Where it goes on behind damage, which is noted.
-    fn pass(
-        &mut self,
-        partition: Partition,
-        from: Range<Offset>,
-        reason: String,
-    ) -> Result<Offset, LogError> {
-        let from_offset = from.start.0;
-        let known = self.unread.iter().filter(|unread| unread.partition == partition.0);
-        let known = known.filter_map(|unread| unread.range);
-        if let Some(range) = known.into_iter().find(|range| range.from_offset == from_offset) {
-            return Ok(Offset(range.until_offset));
-        }
-        let behind = self.log.behind_damage(partition, from.start, from.end)?;
-        let range = Some(UnreadRange { from_offset, until_offset: behind.0 });
+/// Notes damage, once: a reading may be repeated.
+fn note(unread: &mut Vec<Unread>, partition: Partition, damaged: &Range<Offset>, reason: &str) {
+    let (from_offset, partition) = (damaged.start.0, partition.0);
+    let is_this = |unread: &Unread| {
+        unread.partition == partition && unread.range.is_some_and(|range| range.from_offset == from_offset)
+    };
+    if !unread.iter().any(is_this) {
+        let range = Some(UnreadRange { from_offset, until_offset: damaged.end.0 });
         let reason = format!("damaged, so that nobody can read it ({reason})");
-        self.unread.push(Unread { partition: partition.0, range, reason });
-        Ok(behind)
+        unread.push(Unread { partition, range, reason });
     }
 }

@@ -2,14 +2,14 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use floodgate_buffer::{EventOrigin, Names};
+use floodgate_buffer::EventOrigin;
 use floodgate_schemas::Timestamp;
 use serde::Serialize;
 
 use super::filter::Filter;
 use super::index::{Index, Troubles};
 use super::letter::{Letter, LetterId};
-use super::report::{LetterDetail, LetterReport};
+use super::report::{DeadLetterDetail, DeadLetterReport};
 use super::scan::{Scan, ScanError, ScanLimits, Unread};
 use super::topic::DeadLetterTopic;
 
@@ -29,7 +29,7 @@ pub struct Survey {
     /// How many of `total` are there for which reason.
     pub by_reason: BTreeMap<String, u64>,
     /// The newest of them, by the time they failed; the newest last.
-    pub letters: Vec<LetterReport>,
+    pub letters: Vec<DeadLetterReport>,
     /// Whether there are more than these.
     pub truncated: bool,
     /// What could not be read: there may be more letters, and markers, in it.
@@ -52,9 +52,8 @@ impl Survey {
         limits: &ScanLimits,
     ) -> Result<Self, ScanError> {
         let as_of = topic.clock.now();
-        let topics = topic.names();
         let mut scan = Scan::open(topic, limits)?;
-        let mut index = Index::new(topics, filter, u32::MAX, limits, &scan);
+        let mut index = Index::new(topic, filter, u32::MAX, limits, &scan);
         let mut by_reason = BTreeMap::new();
         let mut newest = Newest::new(limit);
         scan.each(|batch, _| {
@@ -62,20 +61,20 @@ impl Survey {
                 let Some((letter, is_first)) = index.note(&record)? else { continue };
                 if is_first {
                     count_reason(&mut by_reason, &letter.reason);
-                    newest.offer(&letter, topics);
+                    newest.offer(&letter, topic);
                 } else {
                     newest.mark(&letter);
                 }
             }
             Ok::<_, ScanError>(())
         })?;
-        let standings = index.standings();
-        let total = standings.due + standings.capped + standings.unknown + standings.replayed;
+        let counts = index.counts();
+        let total = counts.due + counts.capped + counts.unknown + counts.replayed;
         let letters = newest.into_letters();
         Ok(Self {
             as_of: as_of.to_string(),
             total,
-            replayed: standings.replayed,
+            replayed: counts.replayed,
             unreadable: index.unreadable,
             by_reason,
             truncated: (letters.len() as u64) < total,
@@ -100,7 +99,7 @@ fn count_reason(by_reason: &mut BTreeMap<String, u64>, reason: &str) {
 /// The letters that failed last.
 struct Newest {
     limit: usize,
-    letters: BTreeMap<(Timestamp, LetterId), LetterReport>,
+    letters: BTreeMap<(Timestamp, LetterId), DeadLetterReport>,
     /// A copy may tell another time than the first one did.
     kept: HashMap<LetterId, Timestamp>,
 }
@@ -110,7 +109,7 @@ impl Newest {
         Self { limit, letters: BTreeMap::new(), kept: HashMap::new() }
     }
 
-    fn offer(&mut self, letter: &Letter<'_>, topics: &Names) {
+    fn offer(&mut self, letter: &Letter<'_>, topic: &DeadLetterTopic) {
         let place = (letter.failed_at, letter.id());
         if self.letters.len() >= self.limit {
             match self.letters.first_entry() {
@@ -122,7 +121,7 @@ impl Newest {
             }
         }
         self.kept.insert(letter.id(), letter.failed_at);
-        self.letters.insert(place, LetterReport::new(letter, topics));
+        self.letters.insert(place, DeadLetterReport::new(letter, topic));
     }
 
     fn mark(&mut self, copy: &Letter<'_>) {
@@ -133,7 +132,7 @@ impl Newest {
         }
     }
 
-    fn into_letters(self) -> Vec<LetterReport> {
+    fn into_letters(self) -> Vec<DeadLetterReport> {
         self.letters.into_values().collect()
     }
 }
@@ -142,7 +141,7 @@ impl Newest {
 #[derive(Debug, Clone)]
 pub struct Found {
     /// Everything about it, if it is there.
-    pub detail: Option<LetterDetail>,
+    pub detail: Option<DeadLetterDetail>,
     /// What could not be read: the letter, or that it was replayed, may stand in it.
     pub unread: Vec<Unread>,
 }
@@ -154,7 +153,7 @@ pub struct Found {
 pub fn find(topic: &DeadLetterTopic, origin: EventOrigin) -> Result<Found, ScanError> {
     let topics = topic.names();
     // in the order in which their logs came
-    let mut found: Vec<(LetterId, LetterDetail)> = Vec::new();
+    let mut found: Vec<(LetterId, DeadLetterDetail)> = Vec::new();
     let mut scan = Scan::open(topic, &ScanLimits::NONE)?;
     // to the end, as a marker may stand anywhere behind
     scan.each(|batch, _| {
@@ -163,7 +162,7 @@ pub fn find(topic: &DeadLetterTopic, origin: EventOrigin) -> Result<Found, ScanE
             let Some(letter) = letter else { continue };
             let known = found.iter().position(|(id, _)| *id == letter.id());
             let place = known.unwrap_or_else(|| {
-                found.push((letter.id(), LetterDetail::new(&letter, topics)));
+                found.push((letter.id(), DeadLetterDetail::new(&letter, topic)));
                 found.len() - 1
             });
             if let Some(replayed_at) = letter.replayed_at {

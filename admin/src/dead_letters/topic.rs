@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use floodgate_buffer::{Names, Strategy};
-use floodgate_schemas::Clock;
+use floodgate_schemas::{Clock, Codecs};
 
 /// Where the dead letters are, and what those who read them are handed.
 #[derive(Clone)]
@@ -13,6 +13,8 @@ pub struct DeadLetterTopic {
     pub strategy: Arc<dyn Strategy>,
     /// What time it is.
     pub clock: Arc<dyn Clock>,
+    /// What events are read with.
+    pub codecs: Codecs,
 }
 
 impl DeadLetterTopic {

@@ -9,7 +9,8 @@ impl Bench {
     async fn mend_likes(&self, committed: i64, values: bool, dry_run: bool) -> Reapplied {
         let folder = tempfile::tempdir().unwrap();
         let (mut state, lag) = (self.state_in(folder.path()), self.lag(EventType::Like, Some(committed)));
-        let mender = Mender::new(&*self.store, self.names(), &*self.clock, dry_run, values);
+        let mender =
+            Mender::new(&*self.store, self.names(), &*self.clock, Codecs::builtin(), dry_run, values);
         let report = self.check_with::<Like>(&mut state, &lag, &Nobody, values, Some(&mender)).await.unwrap();
         mender.ended(report)
     }
@@ -59,7 +60,8 @@ async fn named_records_are_brought_back_or_left() {
     mixed(&bench).await;
     let lags = [bench.lag(EventType::Like, Some(10))];
     let reapply = async |offsets: &[i64], values, dry_run| {
-        let mender = Mender::new(&*bench.store, bench.names(), &*bench.clock, dry_run, values);
+        let mender =
+            Mender::new(&*bench.store, bench.names(), &*bench.clock, Codecs::builtin(), dry_run, values);
         let origin = |offset: &i64| EventOrigin {
             of: EventType::Like,
             partition: Partition(i32::from(*offset > 1000)),
@@ -105,7 +107,7 @@ async fn requests_that_come_late_are_decided_by_the_stock_of_now() {
     let bench = Bench::new().await;
     bench.publish::<CouponIssue>(&[coupon_issue(1, "none", "ann")]).await;
     let lag = bench.lag(EventType::Coupon, Some(1));
-    let mender = Mender::new(&*bench.store, bench.names(), &*bench.clock, false, false);
+    let mender = Mender::new(&*bench.store, bench.names(), &*bench.clock, Codecs::builtin(), false, false);
     let report =
         bench.check_with::<CouponIssue>(&mut bench.state(), &lag, &Nobody, false, Some(&mender)).await;
     let done = mender.ended(report.unwrap());

@@ -16,15 +16,15 @@ use floodgate_buffer::{
 use floodgate_schemas::LikeAction::{Like as On, Unlike as Off};
 use floodgate_schemas::codec::encode;
 use floodgate_schemas::examples::{at, coupon_issue, event_id, like};
-use floodgate_schemas::{Clock, CouponIssue, Event, EventId, EventType, Keying, Like, SystemClock};
+use floodgate_schemas::{Clock, Codecs, CouponIssue, Event, EventId, EventType, Keying, Like, SystemClock};
 use floodgate_store::{Apply, Audit, Config, Repair, Store};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 use tokio::sync::Notify;
 
 use crate::check::{Check, Limits};
-use crate::dead_letters::DeadLetters;
 use crate::doubt::expired_unread;
+use crate::letter_index::LetterIndex;
 use crate::reapply::Mender;
 use crate::report::Report;
 use crate::state::{State, begin};
@@ -130,10 +130,11 @@ impl Bench {
         dyn Store: Audit<E> + Apply<E> + Repair<E>,
     {
         begin(state, at(0), std::slice::from_ref(lag))?;
-        let letters = DeadLetters::read(&*self.strategy)?;
+        let letters = LetterIndex::read(&*self.strategy)?;
         let limits = Limits { chunk: 3, run: 5 };
         let (strategy, store) = (&*self.strategy, &*self.store);
-        let check = Check { strategy, store, letters, watch, limits, values, mender };
+        let codecs = &Codecs::builtin();
+        let check = Check { strategy, store, letters, watch, codecs, limits, values, mender };
         check.topic::<E>(state, 0, lag).await?;
         let mut report = Report::new(at(0));
         report.add(lag, &state.progress.types[0], &self.names());

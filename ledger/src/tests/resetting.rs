@@ -11,7 +11,16 @@ use crate::{ResetReport, RowReset};
 impl Bench {
     async fn reset(&self, strategy: &Shared, row: &RowKey, above: i64) -> Result<ResetReport, VerifyError> {
         let (strategy, store) = (Arc::new(strategy.clone()), Arc::clone(&self.store));
-        RowReset { strategy, store, row: row.clone(), above, clock: Arc::clone(&self.clock) }.run().await
+        RowReset {
+            strategy,
+            store,
+            row: row.clone(),
+            above,
+            clock: Arc::clone(&self.clock),
+            codecs: Codecs::builtin(),
+        }
+        .run()
+        .await
     }
 }
 
@@ -96,10 +105,17 @@ async fn a_row_of_expectations_is_set_back_as_well() {
     // inside the running process there is no log to look into: the row waits for the next write
     bench.store.apply(&[expectation(5, 7, 1, 2000)], at(0)).await.unwrap();
     let (strategy, store) = (Arc::clone(&bench.strategy), Arc::clone(&bench.store));
-    let done = RowReset { strategy, store, row: row.clone(), above: 999, clock: Arc::clone(&bench.clock) }
-        .run()
-        .await
-        .unwrap();
+    let done = RowReset {
+        strategy,
+        store,
+        row: row.clone(),
+        above: 999,
+        clock: Arc::clone(&bench.clock),
+        codecs: Codecs::builtin(),
+    }
+    .run()
+    .await
+    .unwrap();
     assert_eq!((done.was_reset, done.dead_lettered.len(), done.after.unwrap().micros), (true, 0, i64::MIN));
     // there is nothing to set back
     let nobody = RowKey::Expectation(9.try_into().unwrap(), 1.try_into().unwrap());

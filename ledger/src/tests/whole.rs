@@ -189,6 +189,7 @@ impl Bench {
             values,
             watch,
             clock: Arc::clone(&self.clock),
+            codecs: Codecs::builtin(),
         }
     }
 

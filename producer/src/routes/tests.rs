@@ -2,7 +2,7 @@
 
 use axum::body::Body;
 use floodgate_buffer::{Refused, Topic};
-use floodgate_schemas::codec::decode;
+use floodgate_schemas::codec::Codecs;
 use floodgate_schemas::examples::{at, event_id, expectation};
 use floodgate_schemas::{CouponIssue, EventType, ExpectationWrite, Like, LikeAction};
 use floodgate_store::{
@@ -50,7 +50,7 @@ async fn an_expectation_is_taken_as_it_was_sent_and_read_from_memory_for_a_while
         (kept[0].topic, &*kept[0].key, kept.len()),
         (Topic::Events(EventType::Expectation), &b"7"[..], 1)
     );
-    let event: ExpectationWrite = decode(&kept[0].value).unwrap();
+    let event: ExpectationWrite = Codecs::builtin().decode(&kept[0].value).unwrap();
     assert_eq!(accepted.body, json!({ "eventId": event.event_id.to_string(), "status": "ACCEPTED" }));
     let sent = expectation(1, 7, 2, 3);
     assert_eq!(event, ExpectationWrite { event_id: event.event_id, accepted_at: event.accepted_at, ..sent });
@@ -140,7 +140,7 @@ async fn a_coupon_is_asked_for_and_its_decision_told() {
     let world = World::new(&config());
     let asked = post(&world, "/api/v6/coupons/c/issues", json!({ "userId": "ann" })).await;
     let kept = world.buffer.take();
-    let event: CouponIssue = decode(&kept[0].value).unwrap();
+    let event: CouponIssue = Codecs::builtin().decode(&kept[0].value).unwrap();
     assert_eq!((&*kept[0].key, event.coupon_id.as_str(), event.user_id.as_str()), (&b"c"[..], "c", "ann"));
     let id = event.event_id.to_string();
     assert_eq!(asked.content(), (202, &json!({ "requestId": id, "status": "PENDING" })));
@@ -190,7 +190,7 @@ async fn likes_are_given_taken_and_counted() {
             let accepted = world.ask(method, path, headers, body).await;
             assert_eq!(accepted.told(), (202, ""), "{accepted:?}");
             let kept = world.buffer.take();
-            let event: Like = decode(&kept[0].value).unwrap();
+            let event: Like = Codecs::builtin().decode(&kept[0].value).unwrap();
             assert_eq!((event.action, event.occurred_at), (action, event.accepted_at));
             assert_eq!(kept[0].key, "st ar\u{1f}fän".as_bytes());
         }
@@ -272,7 +272,7 @@ async fn many_events_are_answered_each_for_itself() {
         let wanted = ["accepted", "accepted", "accepted", "rejected", "rejected", "rejected", "unknown"];
         assert_eq!(statuses, wanted, "{answer:?}");
         let kept = world.buffer.take();
-        let like: Like = decode(&kept[2].value).unwrap();
+        let like: Like = Codecs::builtin().decode(&kept[2].value).unwrap();
         assert_eq!(results[2], json!({ "status": "accepted", "eventId": like.event_id.to_string() }));
         assert_eq!(kept.len(), 3);
         let (name, numbers) = places;

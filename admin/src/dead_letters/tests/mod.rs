@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use floodgate_buffer::{Batch, Header, Publish, Receipts, Record, Strategy, Topic};
-use floodgate_schemas::EventType;
 use floodgate_schemas::examples::{HandClock, at};
+use floodgate_schemas::{Codecs, EventType};
 
 use super::*;
 
@@ -66,7 +66,10 @@ impl World {
     fn new() -> Self {
         let strategy = floodgate_buffer::contract::in_memory(1, 100, "w.");
         let clock = Arc::new(HandClock::new(at(3_600_000_000)));
-        Self { strategy: Arc::clone(&strategy), topic: DeadLetterTopic { strategy, clock } }
+        Self {
+            strategy: Arc::clone(&strategy),
+            topic: DeadLetterTopic { strategy, clock, codecs: Codecs::builtin() },
+        }
     }
 
     fn publisher(&self) -> Arc<dyn Publish> {

@@ -133,7 +133,7 @@ fn broken_letters_are_counted_and_stop_nothing() {
     let first = survey.unreadable.first.unwrap();
     assert_eq!(first, "w.floodgate.dlq.v1/0/0: no header floodgate-dlq-topic");
     let replay = world.plan(&[]);
-    assert_eq!((replay.standings().due, replay.unreadable().count), (1, 5));
+    assert_eq!((replay.counts().due, replay.unreadable().count), (1, 5));
 }
 
 #[test]

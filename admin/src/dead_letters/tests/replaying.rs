@@ -49,8 +49,8 @@ fn a_replay_publishes_each_letter_once_with_its_original_bytes() {
     world.put(&Write { offset: 10, attempts: "5", ..Write::default() });
     let before = world.stands(Topic::DeadLetters);
 
-    let planned = world.plan(&[]).standings();
-    assert_eq!(planned, Standings { due: 2, capped: 1, ..Standings::default() });
+    let planned = world.plan(&[]).counts();
+    assert_eq!(planned, DeadLetterCounts { due: 2, capped: 1, ..DeadLetterCounts::default() });
     assert!(world.likes().is_empty(), "planning publishes nothing");
 
     let seen = AtomicU64::new(0);
@@ -84,7 +84,10 @@ fn a_replay_publishes_each_letter_once_with_its_original_bytes() {
         assert_eq!((&marker.key, &marker.value), (&letter.key, &letter.value));
     }
     assert_eq!(after.len(), 6);
-    assert_eq!(world.plan(&[]).standings(), Standings { capped: 1, replayed: 2, ..Standings::default() });
+    assert_eq!(
+        world.plan(&[]).counts(),
+        DeadLetterCounts { capped: 1, replayed: 2, ..DeadLetterCounts::default() }
+    );
     assert_eq!((world.replay(&[]), world.likes().len()), (0, 2));
 }
 
@@ -95,8 +98,8 @@ fn a_replay_takes_only_what_its_filter_means() {
     world.put(&Write { offset: 2, ..Write::default() });
     assert_eq!(world.replay(&[("reason", "bad-row")]), 1);
     assert_eq!(
-        world.plan(&[("reason", "not-avro")]).standings(),
-        Standings { due: 1, ..Standings::default() }
+        world.plan(&[("reason", "not-avro")]).counts(),
+        DeadLetterCounts { due: 1, ..DeadLetterCounts::default() }
     );
     assert_eq!(world.survey(&[], 10).replayed, 1);
 }
@@ -108,7 +111,10 @@ fn a_replay_leaves_alone_what_only_a_newer_build_can_read() {
     let newer = b"\xc3\x01\x01\x02\x03\x04\x05\x06\x07\x08and its fields";
     world.put(&Write { offset: 1, value: newer, reason: "unknown-schema", ..Write::default() });
     world.put(&Write { offset: 2, ..Write::default() });
-    assert_eq!(world.plan(&[]).standings(), Standings { due: 1, unknown: 1, ..Standings::default() });
+    assert_eq!(
+        world.plan(&[]).counts(),
+        DeadLetterCounts { due: 1, unknown: 1, ..DeadLetterCounts::default() }
+    );
     assert_eq!((world.replay(&[]), world.likes().len()), (1, 1));
 }
 
@@ -156,7 +162,7 @@ fn what_is_too_large_is_told_and_left() {
     assert_eq!((replayed.done, replayed.failed.count), (1, 1));
     let first = replayed.failed.first.unwrap();
     assert!(first.starts_with("w.floodgate.like.v1/0/1 was not published"), "{first}");
-    assert_eq!(world.plan(&[]).standings().due, 1);
+    assert_eq!(world.plan(&[]).counts().due, 1);
 }
 
 #[test]
@@ -188,7 +194,7 @@ fn letters_that_expire_while_they_are_read_are_passed_over() {
     let world = World::new();
     (0..8).for_each(|offset| world.put(&Write { offset, ..Write::default() }));
     let replay = world.plan(&[]);
-    assert_eq!(replay.standings().due, 8);
+    assert_eq!(replay.counts().due, 8);
     (8..13).for_each(|offset| world.put(&Write { offset, ..Write::default() }));
     let replayed = replay.run(&*world.publisher(), |_| {}).unwrap();
     assert_eq!((replayed.done, world.likes().len()), (5, 5));

@@ -4,11 +4,13 @@ use std::collections::HashMap;
 use std::fmt;
 use std::ops::Range;
 
-use floodgate_buffer::{LogError, LogId, Offset, Partition, Received, Strategy, Topic, murmur2_partition};
+use floodgate_buffer::{
+    LogId, Offset, Partition, PartitionReader, Piece, Received, Strategy, Topic, murmur2_partition,
+};
 use floodgate_schemas::EventType;
 use floodgate_schemas::dead_letter::Place;
 
-use crate::class::Letter;
+use crate::class::HasLetter;
 use crate::error::VerifyError;
 use crate::read::CHUNK_EVENTS;
 
@@ -17,7 +19,7 @@ const CLOCKS_APART_MS: i64 = 300_000;
 
 /// Where dead letters came from.
 #[derive(Debug, Default)]
-pub(crate) struct DeadLetters {
+pub(crate) struct LetterIndex {
     /// Sorted offsets, by type and partition, and by the log they are of.
     origins: HashMap<(EventType, i32), HashMap<Option<String>, Vec<i64>>>,
     /// How many partitions they are on.
@@ -64,12 +66,12 @@ impl fmt::Display for Gap {
     }
 }
 
-impl DeadLetters {
+impl LetterIndex {
     /// Reads the dead-letter topic to where it ends now. Blocks on the network.
     pub(crate) fn read(strategy: &dyn Strategy) -> Result<Self, VerifyError> {
         let names = EventType::ALL.map(|of| (of, strategy.names().events(of).to_owned()));
         let mut log = strategy.logs()?.open(Topic::DeadLetters)?;
-        let mut letters = DeadLetters::default();
+        let mut letters = LetterIndex::default();
         let bounds = log.bounds()?;
         letters.partitions = bounds.partitions();
         for (partition, reason) in bounds.unknown {
@@ -78,34 +80,25 @@ impl DeadLetters {
         for (partition, bounds) in bounds.known {
             // those behind which no letter was read yet
             let mut open = letters.gaps.len();
-            let mut from = bounds.start;
-            if from.0 > 0 {
-                letters.gaps.push(Gap { partition, why: Why::Expired(from), behind_ms: None });
+            if bounds.start.0 > 0 {
+                letters.gaps.push(Gap { partition, why: Why::Expired(bounds.start), behind_ms: None });
             }
-            while from < bounds.end {
-                match log.read(partition, from..bounds.end, CHUNK_EVENTS) {
-                    Ok(chunk) => {
+            let mut reader = PartitionReader::new(partition, bounds, CHUNK_EVENTS);
+            while let Some(piece) = reader.next(&mut *log)? {
+                let why = match piece {
+                    Piece::Records(chunk) => {
                         if let Some(first) = chunk.batch.get(0) {
-                            letters.gaps[open..]
-                                .iter_mut()
-                                .for_each(|gap| gap.behind_ms = Some(first.appended_at_ms));
+                            let behind_ms = Some(first.appended_at_ms);
+                            letters.gaps[open..].iter_mut().for_each(|gap| gap.behind_ms = behind_ms);
                             open = letters.gaps.len();
                         }
                         chunk.batch.iter().for_each(|letter| letters.note(&letter, &names));
-                        from = chunk.next;
+                        continue;
                     }
-                    // the oldest expired while we read
-                    Err(LogError::Gone(..)) => {
-                        from = log.oldest_after(partition, from)?;
-                        letters.gaps.push(Gap { partition, why: Why::Expired(from), behind_ms: None });
-                    }
-                    Err(LogError::Damaged(_, damaged, reason)) => {
-                        from = log.behind_damage(partition, damaged, bounds.end)?;
-                        let why = Why::Damaged(damaged..from, reason);
-                        letters.gaps.push(Gap { partition, why, behind_ms: None });
-                    }
-                    Err(error) => return Err(error.into()),
-                }
+                    Piece::Gone(left) => Why::Expired(left),
+                    Piece::Damaged(range, reason) => Why::Damaged(range, reason),
+                };
+                letters.gaps.push(Gap { partition, why, behind_ms: None });
             }
         }
         for offsets in letters.origins.values_mut().flat_map(HashMap::values_mut) {
@@ -130,7 +123,7 @@ impl DeadLetters {
     }
 
     /// Whether there is one of this record, of the topic of `of`.
-    pub(crate) fn letter_of(&self, of: EventType, record: &Received<'_>) -> Letter {
+    pub(crate) fn letter_of(&self, of: EventType, record: &Received<'_>) -> HasLetter {
         let (partition, offset) = (record.origin.partition.0, record.origin.offset.0);
         // one that does not say of which log it is may be of this one
         let log = record.log.map(LogId::as_str);
@@ -138,12 +131,12 @@ impl DeadLetters {
         let origins = self.origins.get(&(of, partition)).into_iter().flatten();
         let mut offsets = origins.filter(|(of, _)| may_be_of(of)).map(|(_, offsets)| offsets);
         if offsets.any(|offsets| offsets.binary_search(&offset).is_ok()) {
-            return Letter::There;
+            return HasLetter::Yes;
         }
         let gap = self.may_be_in(record.key, record.appended_at_ms);
-        gap.map_or(Letter::None, |gap| match gap.why {
-            Why::Expired(_) => Letter::Expired,
-            Why::Damaged(..) | Why::Unknown(_) => Letter::Unread,
+        gap.map_or(HasLetter::No, |gap| match gap.why {
+            Why::Expired(_) => HasLetter::Expired,
+            Why::Damaged(..) | Why::Unknown(_) => HasLetter::Unread,
         })
     }
 
@@ -176,13 +169,13 @@ mod tests {
     fn a_letter_is_in_a_gap_only_where_none_behind_it_is_older() {
         let key = b"t\x1fa".as_slice();
         let place = murmur2_partition(key, 4) as i32;
-        let gap = |partition, behind_ms| DeadLetters {
+        let gap = |partition, behind_ms| LetterIndex {
             partitions: 4,
             gaps: vec![Gap { partition: Partition(partition), why: Why::Expired(Offset(7)), behind_ms }],
-            ..DeadLetters::default()
+            ..LetterIndex::default()
         };
-        let may = |letters: &DeadLetters, key, at_ms| letters.may_be_in(key, at_ms).is_some();
-        assert!(!may(&DeadLetters::default(), Some(key), 0) && !may(&DeadLetters::default(), None, 0));
+        let may = |letters: &LetterIndex, key, at_ms| letters.may_be_in(key, at_ms).is_some();
+        assert!(!may(&LetterIndex::default(), Some(key), 0) && !may(&LetterIndex::default(), None, 0));
         // nothing is behind it to compare with
         assert!(may(&gap(place, None), Some(key), i64::MAX));
         let since = gap(place, Some(1_000));
