@@ -200,7 +200,7 @@ impl Watch {
             if member.is_behind || position.hold.is_on() {
                 continue;
             }
-            let end = known_end(&member.consumer, &self.c_topic, *partition);
+            let end = known_end(member.consumer, &self.c_topic, *partition);
             let Some(end) = end.filter(|end| *end > position.read) else { continue };
             let before = self.quiet.get(partition).filter(|before| before.at == position.read);
             let begins = Quiet { at: position.read, end, since: Instant::now(), readable_since: None };
