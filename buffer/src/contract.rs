@@ -119,7 +119,7 @@ async fn lag_becomes(strategy: &Arc<dyn Strategy>, wanted: u64) {
         loop {
             let strategy = Arc::clone(strategy);
             let group = tokio::task::spawn_blocking(move || strategy.lag(OF)).await.unwrap();
-            let lag: Option<u64> = group.ok().map(|group| group.partitions.iter().map(|p| p.lag()).sum());
+            let lag = group.ok().map(|group| group.waiting());
             if lag == Some(wanted) {
                 return;
             }

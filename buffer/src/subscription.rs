@@ -27,7 +27,7 @@ pub trait Subscription: Send {
     fn joined(&mut self) -> BoxFuture<'_, Result<(), SubscribeError>>;
 
     /// The next batch, as soon as one is full or its first record has waited long enough. `None` after
-    /// [`Subscription::stop`], once nothing is left that only this process could deliver. Cancel-safe.
+    /// [`Subscription::stop`], once nothing is left that would be lost with this process. Cancel-safe.
     ///
     /// # Errors
     /// [`SubscribeError`]: this member is of no more use; subscribe anew, later.
@@ -40,7 +40,8 @@ pub trait Subscription: Send {
 
     /// Takes nothing more from one partition for this long, then delivers it again from its first record that was not
     /// committed. The other partitions go on. What a batch in work holds of it must not be given back: see
-    /// [`Batch::retain_partitions`].
+    /// [`Batch::retain_partitions`]. What was cut out of a batch that was given back comes again in this way alone, with a pause of
+    /// 0 at once.
     fn hold(&mut self, partition: Partition, pause: Duration);
 
     /// Whether a partition is this member's, as far as it knows.
@@ -58,7 +59,8 @@ pub trait Subscription: Send {
         Vec::new()
     }
 
-    /// No more new records: [`Subscription::next`] finishes what only this process holds, then says `None`.
+    /// No more new records: [`Subscription::next`] hands out what would be lost with this process
+    /// ([`crate::Reach::outlives_process`]), then says `None`.
     fn stop(&mut self);
 
     /// Commits what was given back, waiting for the acknowledgement, and leaves the group.
