@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
-use std::sync::Arc;
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
@@ -12,13 +11,13 @@ use floodgate_admin::dead_letters::{
 };
 use floodgate_buffer::{Names, Topic};
 use floodgate_observe::logs;
+use floodgate_schemas::Codecs;
 use floodgate_schemas::text::{escaped, shortened};
-use floodgate_schemas::{Codecs, SystemClock};
 use indicatif::{ProgressBar, ProgressStyle};
 use tokio::runtime::Handle;
 
 use crate::exit::{Exit, say};
-use crate::roles::open_strategy;
+use crate::roles::{given, open_strategy};
 use crate::settings::Settings;
 
 /// How long a replay waits for the strategy to be ready, and then for every batch.
@@ -106,7 +105,7 @@ pub(crate) fn dlq(settings: &Settings, command: &DlqCommand, runtime: &Handle) -
             settings.admin.listen
         )));
     }
-    let topic = DeadLetterTopic { strategy, clock: Arc::new(SystemClock), codecs: Codecs::builtin() };
+    let topic = DeadLetterTopic { strategy, clock: given().clock, codecs: Codecs::builtin() };
     match command {
         DlqCommand::List(args) => list(&topic, args),
         DlqCommand::Show(args) => show(&topic, args),

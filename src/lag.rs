@@ -7,10 +7,10 @@ use clap::Args;
 use floodgate_admin::{LagReport, Reading};
 use floodgate_buffer::Strategy;
 use floodgate_observe::logs;
-use floodgate_schemas::{Clock, EventType, SystemClock};
+use floodgate_schemas::{Clock, EventType};
 
 use crate::exit::Exit;
-use crate::roles::open_strategy;
+use crate::roles::{given, open_strategy};
 use crate::settings::Settings;
 
 #[derive(Args)]
@@ -35,9 +35,9 @@ pub(crate) fn lag(settings: &Settings, args: &LagArgs) -> Result<(), Exit> {
             settings.admin.listen
         )));
     }
-    let clock = SystemClock;
+    let clock = given().clock;
     loop {
-        let (readings, mut unknown) = read(&*strategy, &clock);
+        let (readings, mut unknown) = read(&*strategy, &*clock);
         // an outage is when somebody watches: the last table stays, and looking goes on
         if !readings.is_empty() {
             print(&LagReport::new(&readings), args)?;

@@ -6,6 +6,7 @@ mod consume;
 mod dlq;
 mod exit;
 mod lag;
+mod layers;
 mod migrate;
 mod reapply;
 mod roles;

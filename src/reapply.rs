@@ -1,13 +1,11 @@
 //! `floodgate reapply`: events from the log to their rows again.
 
-use std::sync::Arc;
-
 use clap::Args;
 use floodgate_ledger::{Reapplied, Verification, VerifyError};
-use floodgate_schemas::{Codecs, SystemClock};
+use floodgate_schemas::Codecs;
 
 use crate::exit::{Exit, say};
-use crate::roles::open_strategy;
+use crate::roles::{given, open_strategy};
 use crate::settings::Settings;
 use crate::signals::Signals;
 use crate::verify::Bar;
@@ -55,7 +53,7 @@ pub(crate) async fn reapply(settings: &Settings, args: &ReapplyArgs) -> Result<(
         state: None,
         values: args.values,
         watch: &bar,
-        clock: Arc::new(SystemClock),
+        clock: given().clock,
         codecs: Codecs::builtin(),
     };
     let work = async {

@@ -164,14 +164,13 @@ impl Opened {
 }
 
 /// Time and chance of the process: whoever depends on them is handed them.
-fn given() -> Given {
+pub(crate) fn given() -> Given {
     Given { clock: Arc::new(SystemClock), chance: Arc::new(SystemChance) }
 }
 
 /// The configured strategy, for commands that need nothing else. Touches no network.
 pub(crate) fn open_strategy(settings: &Settings) -> Result<Arc<dyn Strategy>, Exit> {
-    let given = given();
-    let strategy = settings.strategy.open(&given).map_err(Exit::usage)?;
+    let strategy = settings.strategy.open(&given()).map_err(Exit::usage)?;
     let deadline = Duration::from_millis(settings.http.request_deadline_ms);
     match strategy.reports_within() {
         Some(latest) if latest >= deadline => Err(Exit::usage(format!(

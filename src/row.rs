@@ -4,13 +4,11 @@ use std::sync::Arc;
 
 use clap::{Args, Subcommand};
 use floodgate_ledger::{ResetReport, RowReset, VerifyError};
-use floodgate_schemas::{
-    CharacterId, Clock, Codecs, LikerAccountId, PresetNo, SystemClock, TargetOcid, Timestamp,
-};
+use floodgate_schemas::{CharacterId, Clock, Codecs, LikerAccountId, PresetNo, TargetOcid, Timestamp};
 use floodgate_store::{RowKey, RowRank};
 
 use crate::exit::{Exit, say};
-use crate::roles::open_strategy;
+use crate::roles::{given, open_strategy};
 use crate::settings::Settings;
 
 #[derive(Subcommand)]
@@ -90,7 +88,7 @@ impl LikeArgs {
 }
 
 pub(crate) async fn row(settings: &Settings, command: &RowCommand) -> Result<(), Exit> {
-    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let clock = given().clock;
     let latest = settings.http.latest(clock.now()).as_micros();
     match command {
         RowCommand::Show(Shown::Expectation(row)) => show(settings, &row.key()?, latest).await,

@@ -1,15 +1,14 @@
 //! The configuration: the compiled-in default, then a file, then the environment.
 //!
-//! The default names every key there is, so it also says which keys are known: a layer above may only change
-//! what the default has. The exceptions are sections whose keys are a client library's. Strategies bring their sections
-//! themselves ([`floodgate_buffer::defaults`]), and read and check them.
+//! Strategies bring their sections of the default themselves ([`floodgate_buffer::defaults`]), and read and check them. What the
+//! layers may change is in [`crate::layers`].
 
 use std::path::Path;
 use std::sync::Arc;
 
 use floodgate_admin::{AdminConfig, LagConfig};
 use floodgate_buffer::{Configured, Surroundings, TopicsConfig};
-use floodgate_config::{Section, find, join, nearest};
+use floodgate_config::Section;
 use floodgate_consumers::ConsumersConfig;
 use floodgate_observe::logs::LogConfig;
 use floodgate_producer::HttpConfig;
@@ -18,6 +17,7 @@ use serde::Deserialize;
 use toml::{Table, Value};
 
 use crate::exit::Exit;
+use crate::layers::{overlay, set_from_environment};
 
 /// All sections but those of the strategies.
 const DEFAULT: &str = include_str!("default.toml");
@@ -246,86 +246,6 @@ pub(crate) fn told(problems: &[String]) -> String {
     }
 }
 
-/// Puts `layer` over `base`, which must have every key of it, but for sections that are passed through.
-fn overlay(
-    base: &mut Table,
-    layer: Table,
-    path: &str,
-    passed_through: &[String],
-    problems: &mut Vec<String>,
-) {
-    if passed_through.iter().any(|section| section == path) {
-        base.extend(layer);
-        return;
-    }
-    for (key, value) in layer {
-        let here = join(path, &key);
-        match (base.get_mut(&key), value) {
-            (None, _) => problems.push(unknown(base, path, &key)),
-            (Some(Value::Table(inner)), Value::Table(layer)) => {
-                overlay(inner, layer, &here, passed_through, problems);
-            }
-            (Some(Value::Table(_)), _) => problems.push(format!("`{here}` is a section, not a value")),
-            (Some(_), Value::Table(_)) => problems.push(format!("`{here}` is a value, not a section")),
-            (Some(value), new) => *value = new,
-        }
-    }
-}
-
-fn unknown(known: &Table, path: &str, key: &str) -> String {
-    let nearest = nearest(known.keys().map(String::as_str), key);
-    let hint =
-        nearest.map(|nearest| format!("; did you mean `{}`?", join(path, nearest))).unwrap_or_default();
-    format!("unknown key `{}`{hint}", join(path, key))
-}
-
-fn set_from_environment(
-    table: &mut Table,
-    path: &str,
-    text: &str,
-    passed_through: &[String],
-) -> Result<(), String> {
-    let path = path.to_ascii_lowercase().replace("__", ".");
-    let property = |section: &String| {
-        let property = path.strip_prefix(section.as_str())?.strip_prefix('.')?;
-        Some((section.clone(), property.replace('_', ".")))
-    };
-    if let Some((section, property)) = passed_through.iter().find_map(property) {
-        if let Some(Value::Table(client)) = find(table, &section) {
-            client.insert(property, Value::String(text.to_owned()));
-        }
-        return Ok(());
-    }
-    let Some(value) = find(table, &path) else { return Err(unknown_path(table, &path)) };
-    *value = match value {
-        Value::Integer(_) => {
-            Value::Integer(text.trim().parse().map_err(|_| "must be a whole number".to_owned())?)
-        }
-        Value::Float(_) => Value::Float(text.trim().parse().map_err(|_| "must be a number".to_owned())?),
-        Value::Boolean(_) => {
-            Value::Boolean(text.trim().parse().map_err(|_| "must be true or false".to_owned())?)
-        }
-        Value::Table(_) => return Err(format!("`{path}` is a section, not a value")),
-        _ => Value::String(text.to_owned()),
-    };
-    Ok(())
-}
-
-/// Names the first part of `path` that is not there, and what may have been meant.
-fn unknown_path(table: &Table, path: &str) -> String {
-    let (mut here, mut known) = (String::new(), table);
-    for key in path.split('.') {
-        match known.get(key) {
-            Some(Value::Table(inner)) => {
-                here = join(&here, key);
-                known = inner;
-            }
-            _ => return unknown(known, &here, key),
-        }
-    }
-    format!("unknown key `{path}`")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -395,6 +315,13 @@ mod tests {
         let file = "[http]\nlisen = 'x'\nbody_max_bytes = 'big'\n[topics]\npartitions = -1\n[shutdown]\ngrace_ms = 60000";
         let told = refused(file, &[("FLOODGATE__LAG__REFRESH_MS", "9"), ("FLOODGATE__LOG__LEVL", "info")]);
         assert!(told.starts_with("6 problems"), "{told}");
+        for strategy in ["kafak", "kafka"] {
+            let file = format!(
+                "[buffer]\nstrategy = '{strategy}'\n[buffer.kafka.client]\nacks = '1'\n[http]\nevents_max = 0"
+            );
+            let told = refused(&file, &[("FLOODGATE__LAG__REFRESH_MS", "9")]);
+            assert!(told.starts_with("3 problems") && told.contains("events_max"), "{told}");
+        }
         for part in
             ["http.lisen", "http.body_max_bytes", "topics.partitions", "grace_ms", "refresh_ms", "log.levl"]
         {

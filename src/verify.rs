@@ -2,18 +2,17 @@
 
 use std::fmt::Display;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
 use floodgate_ledger::{
     DEAD_LETTER_EXPIRED, DEAD_LETTER_UNREAD, Report, TypeReport, Verdict, Verification, VerifyError, Watch,
 };
-use floodgate_schemas::{Codecs, SystemClock};
+use floodgate_schemas::Codecs;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::exit::{Exit, say};
-use crate::roles::open_strategy;
+use crate::roles::{given, open_strategy};
 use crate::settings::Settings;
 use crate::signals::Signals;
 
@@ -40,7 +39,7 @@ pub(crate) async fn verify(settings: &Settings, args: &VerifyArgs) -> Result<(),
         state: args.state.as_deref(),
         values: args.values,
         watch: &bar,
-        clock: Arc::new(SystemClock),
+        clock: given().clock,
         codecs: Codecs::builtin(),
     };
     let mut signals = Signals::listen()?;

@@ -60,19 +60,21 @@ impl Configured {
 }
 
 /// Reads and checks the section of the chosen strategy within the whole configuration, and no other's. Everything that is
-/// wrong is added to `problems`; `None` where it cannot be used at all.
+/// wrong is added to `problems`, and reads as its default does; `None` where that cannot be either.
 pub fn configure(
     configuration: &Section,
     around: &Surroundings<'_>,
     problems: &mut Vec<String>,
 ) -> Option<Configured> {
     let buffer = configuration.section(BUFFER);
-    let wanted = buffer.text("strategy").unwrap_or_default();
-    let Some(kind) = KINDS.iter().find(|kind| kind.name == wanted) else {
-        let known = KINDS.map(|kind| format!("`{}`", kind.name)).join(", ");
-        problems.push(format!("{} is `{wanted}`; there are {known}", buffer.key("strategy")));
-        return None;
-    };
+    let named = |name: Option<&str>| KINDS.iter().find(|kind| Some(kind.name) == name);
+    let wanted = buffer.text("strategy");
+    let kind = named(wanted).or_else(|| {
+        let known = KINDS.map(|kind| format!("`{}`", kind.name)).join(" or ");
+        let found = wanted.map_or(String::new(), |wanted| format!(", not `{wanted}`"));
+        problems.push(format!("{} must be {known}{found}", buffer.key("strategy")));
+        named(buffer.default_text("strategy"))
+    })?;
     let open = (kind.configure)(&buffer.section(kind.section), around, problems)?;
     Some(Configured { name: kind.name, open })
 }

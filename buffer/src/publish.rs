@@ -55,7 +55,7 @@ impl Spill for NotStored {
 pub struct Waiting {
     /// Records.
     pub events: usize,
-    /// Their keys and values, in bytes.
+    /// Their keys, values and headers, in bytes.
     pub bytes: usize,
 }
 

@@ -70,6 +70,22 @@ pub trait Strategy: Lag {
     fn topics(&self) -> Result<&dyn Topics, Absent>;
 }
 
+impl dyn Strategy {
+    /// What was published, as a process finds it that is not the one that publishes and consumes.
+    ///
+    /// # Errors
+    /// [`Absent`] where it finds nothing.
+    pub fn logs_from_outside(&self) -> Result<&dyn Logs, Absent> {
+        match self.reach().is_readable_from_outside {
+            true => self.logs(),
+            false => {
+                let name = self.name();
+                Err(Absent(format!("the {name} strategy keeps events inside the running process")))
+            }
+        }
+    }
+}
+
 /// Who sees a strategy's records, and for how long they are there. Three questions that are easily taken for one: a log
 /// in a folder of this machine belongs to one process, and yet survives it and can be read by others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -9,7 +9,7 @@ use crate::{Batch, BoxFuture, Offset, Partition};
 pub struct BatchLimits {
     /// Records.
     pub events: usize,
-    /// Keys and values, in bytes; a single larger record is a batch of its own.
+    /// Keys, values and headers, in bytes; a single larger record is a batch of its own.
     pub bytes: usize,
     /// From the first record of a batch until it is handed out though not full.
     pub wait: Duration,

@@ -31,14 +31,14 @@ impl Section {
         Section { path: join(&self.path, name), table: within(&self.table), default: within(&self.default) }
     }
 
-    /// The same section with other values.
-    pub fn with(&self, table: Table) -> Section {
-        Section { table, ..self.clone() }
-    }
-
     /// The text under a key, if it is one.
     pub fn text(&self, key: &str) -> Option<&str> {
         self.table.get(key).and_then(Value::as_str)
+    }
+
+    /// The default's text under a key, if it is one.
+    pub fn default_text(&self, key: &str) -> Option<&str> {
+        self.default.get(key).and_then(Value::as_str)
     }
 
     /// A key's full name.
@@ -140,6 +140,12 @@ mod tests {
         let within = section("within.flag = true\nname = 'x'").section("within");
         assert_eq!(within.key("flag"), "part.within.flag");
         assert_eq!(section("name = 'x'").text("name"), Some("x"));
+        assert_eq!(
+            (section("name = 7").text("name"), section("name = 'x'").default_text("name")),
+            (None, None)
+        );
+        let named = Section::new("", Table::new(), "name = 'x'".parse().unwrap());
+        assert_eq!((named.text("name"), named.default_text("name")), (None, Some("x")));
         assert_eq!(section("").section("none").read::<Table>(&mut Vec::new()), Some(Table::new()));
         assert_eq!(nearest(["brokers", "linger_ms"], "broker"), Some("brokers"));
     }

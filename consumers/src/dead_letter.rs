@@ -41,26 +41,15 @@ impl DeadLetter {
 
 /// Writes the dead letters of one group.
 pub(crate) struct DeadLetterWriter {
-    of: EventType,
-    names: Names,
-    publisher: Arc<dyn Publish>,
-    metrics: Arc<PipelineMetrics>,
-    patience: Patience,
-    clock: Arc<dyn Clock>,
+    pub(crate) of: EventType,
+    pub(crate) names: Names,
+    pub(crate) publisher: Arc<dyn Publish>,
+    pub(crate) metrics: Arc<PipelineMetrics>,
+    pub(crate) patience: Patience,
+    pub(crate) clock: Arc<dyn Clock>,
 }
 
 impl DeadLetterWriter {
-    pub(crate) fn new(
-        of: EventType,
-        names: Names,
-        publisher: Arc<dyn Publish>,
-        metrics: Arc<PipelineMetrics>,
-        patience: Patience,
-        clock: Arc<dyn Clock>,
-    ) -> Self {
-        Self { of, names, publisher, metrics, patience, clock }
-    }
-
     /// Publishes dead letters until every one is acknowledged: an offset passes them only then.
     pub(crate) async fn write(&self, batch: &Batch, letters: Vec<DeadLetter>) -> Result<(), GaveUp> {
         let mut backoff = self.patience.backoff();
@@ -125,10 +114,9 @@ impl DeadLetterWriter {
             failed_at: self.clock.now(),
         };
         let offered = heading.under(&received.headers, |headers| {
-            let (key, value) = (received.key, received.value);
-            let record = Record { topic: Topic::DeadLetters, key, value, headers };
+            let record = letter_of(received, headers);
             let offered = self.publisher.offer(&record, receipt);
-            offered.map_err(|refused| (refused, bytes(key, value, headers)))
+            offered.map_err(|refused| (refused, record.bytes()))
         });
         offered.map_err(|(refused, bytes)| match refused {
             Refused::TooLarge => too_large(bytes),
@@ -146,10 +134,8 @@ impl DeadLetterWriter {
     }
 }
 
-fn bytes(key: Option<&[u8]>, value: Option<&[u8]>, headers: &[Header<'_>]) -> usize {
-    let length = |part: Option<&[u8]>| part.map_or(0, <[u8]>::len);
-    let headers = headers.iter().map(|(name, value)| name.len() + length(*value));
-    length(key) + length(value) + headers.sum::<usize>()
+fn letter_of<'r>(received: &Received<'r>, headers: &'r [Header<'r>]) -> Record<'r> {
+    Record { topic: Topic::DeadLetters, key: received.key, value: received.value, headers }
 }
 
 /// Nothing is skipped: the partition waits until somebody makes room.
@@ -161,7 +147,7 @@ fn too_large(bytes: usize) -> String {
 }
 
 fn not_acknowledged(record: Option<&Received<'_>>) -> String {
-    let bytes = record.map_or(0, |record| bytes(record.key, record.value, &record.headers));
+    let bytes = record.map_or(0, |record| letter_of(record, &record.headers).bytes());
     format!(
         "the dead-letter topic did not acknowledge a record of {bytes} bytes and its reasons: if it is there and takes \
          others, raise its max.message.bytes"

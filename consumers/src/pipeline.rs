@@ -135,14 +135,14 @@ impl<E: Event> Pipeline<E> {
             decoder: Decoder { codecs: self.codecs.clone() },
             ahead: Ahead { max_micros: self.ahead_max_micros, metrics: metrics(), clock: clock() },
             applier: Applier::new(store, metrics(), patience.clone(), clock()),
-            dead_letters: DeadLetterWriter::new(
-                E::TYPE,
-                names.clone(),
+            dead_letters: DeadLetterWriter {
+                of: E::TYPE,
+                names: names.clone(),
                 publisher,
-                metrics(),
-                patience.clone(),
-                clock(),
-            ),
+                metrics: metrics(),
+                patience: patience.clone(),
+                clock: clock(),
+            },
             holds: Holds::new(E::TYPE, names, &self.config, metrics(), self.health.clone()),
             patience: patience.clone(),
         }

@@ -5,7 +5,7 @@ use std::fmt;
 use std::ops::Range;
 
 use floodgate_buffer::{
-    LogId, Offset, Partition, PartitionReader, Piece, Received, Strategy, Topic, murmur2_partition,
+    LogId, Names, Offset, Partition, PartitionReader, Piece, Received, Strategy, Topic, murmur2_partition,
 };
 use floodgate_schemas::EventType;
 use floodgate_schemas::dead_letter::Place;
@@ -69,7 +69,7 @@ impl fmt::Display for Gap {
 impl LetterIndex {
     /// Reads the dead-letter topic to where it ends now. Blocks on the network.
     pub(crate) fn read(strategy: &dyn Strategy) -> Result<Self, VerifyError> {
-        let names = EventType::ALL.map(|of| (of, strategy.names().events(of).to_owned()));
+        let names = strategy.names();
         let mut log = strategy.logs()?.open(Topic::DeadLetters)?;
         let mut letters = LetterIndex::default();
         let bounds = log.bounds()?;
@@ -92,7 +92,7 @@ impl LetterIndex {
                             letters.gaps[open..].iter_mut().for_each(|gap| gap.behind_ms = behind_ms);
                             open = letters.gaps.len();
                         }
-                        chunk.batch.iter().for_each(|letter| letters.note(&letter, &names));
+                        chunk.batch.iter().for_each(|letter| letters.note(&letter, names));
                         continue;
                     }
                     Piece::Gone(left) => Why::Expired(left),
@@ -108,17 +108,12 @@ impl LetterIndex {
         Ok(letters)
     }
 
-    fn note(&mut self, letter: &Received<'_>, names: &[(EventType, String)]) {
+    fn note(&mut self, letter: &Received<'_>, names: &Names) {
         // a letter without an origin accounts for no record
         let Some(place) = Place::read(&letter.headers) else { return };
-        if let Some((of, _)) = names.iter().find(|(_, name)| name == place.topic) {
+        if let Some(of) = names.of(place.topic) {
             let log = place.log.map(str::to_owned);
-            self.origins
-                .entry((*of, place.partition))
-                .or_default()
-                .entry(log)
-                .or_default()
-                .push(place.offset);
+            self.origins.entry((of, place.partition)).or_default().entry(log).or_default().push(place.offset);
         }
     }
 

@@ -117,7 +117,7 @@ impl RowReset {
     where
         dyn Store: Apply<E>,
     {
-        if !self.strategy.reach().is_readable_from_outside || self.strategy.logs().is_err() {
+        if self.strategy.logs_from_outside().is_err() {
             // events are where nobody looks for them afterwards
             self.store.lower(&self.row, self.above).await?;
             return Ok(Vec::new());
@@ -256,7 +256,7 @@ impl<E: OfRow> RowReading<E> {
                     "the dead letter of partition {partition} offset {offset} was not acknowledged"
                 )));
             }
-            let topic = self.strategy.names().topic(Topic::Events(E::TYPE));
+            let topic = self.strategy.names().events(E::TYPE);
             self.dead_lettered.push(format!("{topic}/{partition}/{offset}"));
         }
         Ok(())

@@ -106,11 +106,7 @@ impl Verification<'_> {
 
     /// Why events cannot be read here, if so.
     fn unreadable(&self) -> Option<String> {
-        if !self.strategy.reach().is_readable_from_outside {
-            let name = self.strategy.name();
-            return Some(format!("the {name} strategy keeps events inside the running process"));
-        }
-        self.strategy.logs().err().map(|absent| absent.to_string())
+        self.strategy.logs_from_outside().err().map(|absent| absent.to_string())
     }
 
     async fn check_events(
@@ -149,9 +145,9 @@ impl Verification<'_> {
         }
         report.as_of.clone_from(&state.progress.as_of);
         report.events_checked = true;
-        let names = self.strategy.names().clone();
+        let names = self.strategy.names();
         for (lag, partitions) in lags.iter().zip(&state.progress.types) {
-            report.add(lag, partitions, &names);
+            report.add(lag, partitions, names);
             self.look_for_reasons(report, lag, partitions).await?;
         }
         let gaps = check.letters.gaps.iter();
@@ -242,7 +238,7 @@ impl Verification<'_> {
 
     /// What is checked, in words that are the same for the same.
     pub(crate) fn identity(&self) -> String {
-        let topics = EventType::ALL.map(|of| self.strategy.names().topic(Topic::Events(of)));
+        let topics = EventType::ALL.map(|of| self.strategy.names().events(of));
         let (name, place) = (self.strategy.name(), self.strategy.place());
         let values = if self.values { ", comparing values" } else { "" };
         format!("{name} at {place} with {} and {}{values}", topics.join(", "), self.store_name)

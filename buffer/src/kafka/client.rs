@@ -177,7 +177,7 @@ impl ClientSettings {
         self.passed_through_over(config)
     }
 
-    /// The largest key and value together that the publisher takes.
+    /// The most bytes that the publisher takes in one record: key, value and headers.
     pub(super) fn record_max_bytes(&self) -> usize {
         let configured = self.producer().get("message.max.bytes").and_then(|bytes| bytes.parse().ok());
         configured.unwrap_or(DEAD_LETTER_MAX_BYTES)

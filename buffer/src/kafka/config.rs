@@ -27,7 +27,7 @@ pub(crate) struct KafkaConfig {
     pub(crate) message_timeout_ms: u64,
     /// Records unacknowledged at once; more are refused.
     pub(crate) queue_max_events: usize,
-    /// Keys and values unacknowledged at once, in bytes; more are refused.
+    /// Keys, values and headers unacknowledged at once, in bytes; more are refused.
     pub(crate) queue_max_bytes: usize,
     /// What one group member fetches ahead of its batches, in KiB.
     pub(crate) prefetch_max_kb: usize,

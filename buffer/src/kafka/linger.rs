@@ -80,7 +80,7 @@ impl Gathered {
         self.records.push((Place { topic: record.topic, key, value, headers }, in_flight));
     }
 
-    /// How many records, and the bytes of their keys and values.
+    /// How many records, and their bytes.
     pub(super) fn size(&self) -> (usize, usize) {
         (self.records.len(), self.records.iter().map(|(_, in_flight)| in_flight.bytes).sum())
     }

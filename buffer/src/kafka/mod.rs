@@ -1,11 +1,14 @@
 //! The `kafka` strategy: topics on a Kafka cluster.
 //!
-//! * [`client`]: librdkafka's configuration, and which of its properties may not be touched.
+//! * [`config`]: the strategy's section; [`client`]: librdkafka's configuration, and which of its properties may not be
+//!   touched.
 //! * [`native`]: what rust-rdkafka does not offer of producers, consumers and questions; the only `unsafe`.
 //! * [`publisher`]: admission, rebuilding after a fatal error; [`linger`] lets records gather, [`generation`] is the producers
-//!   and which partition is whose, [`delivery`] their reports.
+//!   and which partition is whose, [`delivery`] their reports, [`counts`] what is unacknowledged. [`producing`] is what
+//!   publisher and probe share.
 //! * [`probe`]: whether records can be stored; [`health`] concludes it from deliveries, [`cause`] puts errors into words.
-//! * [`member`] and [`subscription`]: one group member, its thread and its handle; [`position`] is how far it is in one
+//! * [`member`] and [`subscription`]: one group member, its thread and its handle, and [`shared`] what both have;
+//!   [`rebalance`] is what happens when partitions come and go; [`position`] is how far it is in one
 //!   partition, [`watch`] what it looks after besides records, [`trouble`] what errors mean.
 //! * [`offsets`]: what the cluster knows of positions, and where a member reads on.
 //! * [`lag`], [`log`] and [`topics`]: what operators ask; `topics/promises.rs` is what a topic has to be.
@@ -65,19 +68,14 @@ pub(crate) const KIND: Kind = Kind {
 fn configure(section: &Section, around: &Surroundings<'_>, problems: &mut Vec<String>) -> Option<Opener> {
     let config: KafkaConfig = section.read(problems)?;
     problems.extend(config.problems(around.drain_ms));
-    match ClientSettings::new(&config) {
-        Ok(settings) => {
-            let (settings, topics) = (Arc::new(settings), around.topics.clone());
-            Some(Box::new(move |given| {
-                let clock = Arc::clone(&given.clock);
-                Ok(Arc::new(Kafka::new(Arc::clone(&settings), &topics, clock)))
-            }))
-        }
-        Err(error) => {
-            problems.push(error.0);
-            None
-        }
-    }
+    let topics = around.topics.clone();
+    // what the client library refuses is told with all that is wrong elsewhere
+    let settings = ClientSettings::new(&config).map(Arc::new).map_err(|error| error.0);
+    problems.extend(settings.as_ref().err().cloned());
+    Some(Box::new(move |given| {
+        let settings = settings.clone().map_err(OpenError)?;
+        Ok(Arc::new(Kafka::new(settings, &topics, Arc::clone(&given.clock))))
+    }))
 }
 
 /// See the [module's documentation](self).

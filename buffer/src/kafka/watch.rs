@@ -13,8 +13,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaResult;
 
 use super::client::ASK_TIMEOUT;
-use super::native::ask::Bound;
-use super::native::ask::Question;
+use super::native::ask::{Bound, Question};
 use super::native::poll::known_end;
 use super::offsets::{Finding, Place, TopicFacts, c_name, facts, place};
 use super::position::{Hold, Position, Unplaced};

@@ -138,21 +138,19 @@ mod tests {
     fn a_queue_that_takes_nothing_is_refused() {
         let told = |max_events: i64| {
             let default: toml::Table = KIND.defaults.parse().unwrap();
-            let section = Section::new("", default.clone(), default).section("buffer").section(KIND.section);
-            let mut table = toml::Table::new();
+            let default = default["buffer"][KIND.section].as_table().unwrap();
+            let mut table = default.clone();
             table.insert("max_events".to_owned(), max_events.into());
-            table.insert("max_bytes".to_owned(), 1.into());
-            table.insert("dead_letters_max".to_owned(), 1.into());
-            let mut problems = Vec::new();
-            let topics = crate::TopicsConfig {
+            let topics = TopicsConfig {
                 partitions: 1,
                 replication_factor: 1,
                 prefix: String::new(),
                 retention_hours: 1,
                 dead_letter_retention_hours: 1,
             };
-            let around = Surroundings { topics: &topics, drain_ms: 1 };
-            assert!(configure(&section.with(table), &around, &mut problems).is_some());
+            let section = Section::new("buffer.in_memory", table, default.clone());
+            let (around, mut problems) = (Surroundings { topics: &topics, drain_ms: 1 }, Vec::new());
+            assert!(configure(&section, &around, &mut problems).is_some());
             problems
         };
         assert_eq!(told(0), ["buffer.in_memory.max_events must be at least 1"]);

@@ -7,10 +7,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use floodgate_buffer::{
-    BoxFuture, Header, Outcome as Stored, Publish, Receipt, Receipts, Record, Refused, Strategy, Topic,
-    Waiting,
-};
+use floodgate_buffer::contract::PublishAs;
+use floodgate_buffer::{Header, Outcome as Stored, Receipt, Receipts, Record, Refused, Strategy, Topic};
 use floodgate_observe::Metrics;
 use floodgate_schemas::codec::encode;
 use floodgate_schemas::examples::{Counted, HandClock, at, like};
@@ -75,7 +73,7 @@ struct DeadLetters {
     kept: Mutex<Vec<Published>>,
 }
 
-impl Publish for DeadLetters {
+impl DeadLetters {
     fn offer(&self, record: &Record<'_>, receipt: Receipt) -> Result<(), Refused> {
         assert_eq!(record.topic, Topic::DeadLetters);
         self.readiness.lock().push(self.health.ready());
@@ -90,18 +88,6 @@ impl Publish for DeadLetters {
             wake.wake();
         }
         Ok(())
-    }
-
-    fn ready(&self) -> Result<(), String> {
-        Ok(())
-    }
-
-    fn waiting(&self) -> Waiting {
-        Waiting::default()
-    }
-
-    fn close(&self, _: Duration) -> BoxFuture<'_, usize> {
-        Box::pin(async { 0 })
     }
 }
 
@@ -178,11 +164,13 @@ impl World {
 
     /// Runs one member until it is told to stop and everything published is done.
     async fn work_until(&self, stop: CancellationToken) {
-        let health = self.health.member();
+        let (health, dead_letters) = (self.health.member(), Arc::clone(&self.dead_letters));
         let pipeline = Pipeline::<Like> {
             ahead_max_micros: 300_000_000,
             strategy: Arc::clone(&self.strategy),
-            publisher: Arc::clone(&self.dead_letters) as Arc<dyn Publish>,
+            publisher: Arc::new(PublishAs::new(move |record: &Record<'_>, receipt| {
+                dead_letters.offer(record, receipt)
+            })),
             store: Arc::clone(&self.database) as Arc<dyn Apply<Like>>,
             metrics: Arc::new(PipelineMetrics::new(&self.metrics, Like::TYPE)),
             config: self.config.clone(),

@@ -4,35 +4,20 @@ use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
-use floodgate_buffer::{BoxFuture, Outcome, Receipt, Refused, Waiting};
+use floodgate_buffer::contract::PublishAs;
+use floodgate_buffer::{Outcome, Receipt, Refused};
 
 use super::*;
 
 /// Refuses some records, and takes the others.
-struct Choosy<F> {
+fn choosy(
     inner: Arc<dyn Publish>,
-    refuse: F,
-}
-
-impl<F: Fn(&Record<'_>) -> Option<Refused> + Send + Sync> Publish for Choosy<F> {
-    fn offer(&self, record: &Record<'_>, receipt: Receipt) -> Result<(), Refused> {
-        match (self.refuse)(record) {
-            None => self.inner.offer(record, receipt),
-            Some(refused) => Err(refused),
-        }
-    }
-
-    fn ready(&self) -> Result<(), String> {
-        self.inner.ready()
-    }
-
-    fn waiting(&self) -> Waiting {
-        self.inner.waiting()
-    }
-
-    fn close(&self, deadline: Duration) -> BoxFuture<'_, usize> {
-        self.inner.close(deadline)
-    }
+    refuse: impl Fn(&Record<'_>) -> Option<Refused> + Send + Sync,
+) -> impl Publish {
+    PublishAs::new(move |record: &Record<'_>, receipt| match refuse(record) {
+        None => inner.offer(record, receipt),
+        Some(refused) => Err(refused),
+    })
 }
 
 #[test]
@@ -125,7 +110,7 @@ fn what_was_published_and_not_marked_is_published_again() {
     world.put(&Write { offset: 1, ..Write::default() });
     world.put(&Write { offset: 2, ..Write::default() });
     let no_markers = |record: &Record<'_>| (record.topic == Topic::DeadLetters).then_some(Refused::Full);
-    let publisher = Choosy { inner: world.publisher(), refuse: no_markers };
+    let publisher = choosy(world.publisher(), no_markers);
     let ended = world.plan(&[]).run(&publisher, |_| {}).unwrap_err();
     assert_eq!((ended.done, world.likes().len()), (0, 2));
     assert!(ended.to_string().contains("the queue is full"), "{ended}");
@@ -143,7 +128,7 @@ fn what_is_refused_for_a_while_is_tried_again() {
         let first = record.value == Some(b"later") && offers.fetch_add(1, Ordering::Relaxed) == 0;
         first.then(|| Refused::Unavailable("in a moment".to_owned()))
     };
-    let publisher = Choosy { inner: world.publisher(), refuse: at_first };
+    let publisher = choosy(world.publisher(), at_first);
     let patience = Duration::from_secs(30);
     let plan = ReplayPlan { filter: Filter::default(), attempts_max: 5, rate: None, patience };
     let replayed = Replay::plan(&world.topic, plan).unwrap().run(&publisher, |_| {}).unwrap();
@@ -157,7 +142,7 @@ fn what_is_too_large_is_told_and_left() {
     world.put(&Write { offset: 1, value: b"large", ..Write::default() });
     world.put(&Write { offset: 2, ..Write::default() });
     let large = |record: &Record<'_>| (record.value == Some(b"large")).then_some(Refused::TooLarge);
-    let publisher = Choosy { inner: world.publisher(), refuse: large };
+    let publisher = choosy(world.publisher(), large);
     let replayed = world.plan(&[]).run(&publisher, |_| {}).unwrap();
     assert_eq!((replayed.done, replayed.failed.count), (1, 1));
     let first = replayed.failed.first.unwrap();
@@ -202,25 +187,13 @@ fn letters_that_expire_while_they_are_read_are_passed_over() {
 
 #[test]
 fn outcomes_other_than_stored_are_no_success() {
-    struct Silent;
-    impl Publish for Silent {
-        fn offer(&self, _: &Record<'_>, receipt: Receipt) -> Result<(), Refused> {
-            receipt.complete(Outcome::NotStored).into_iter().for_each(floodgate_buffer::Wake::wake);
-            Ok(())
-        }
-        fn ready(&self) -> Result<(), String> {
-            Ok(())
-        }
-        fn waiting(&self) -> Waiting {
-            Waiting::default()
-        }
-        fn close(&self, _: Duration) -> BoxFuture<'_, usize> {
-            Box::pin(async { 0 })
-        }
-    }
+    let not_stored = PublishAs::new(|_: &Record<'_>, receipt: Receipt| {
+        receipt.complete(Outcome::NotStored).into_iter().for_each(floodgate_buffer::Wake::wake);
+        Ok(())
+    });
     let world = World::new();
     world.put(&Write::default());
-    let ended = world.plan(&[]).run(&Silent, |_| {}).unwrap_err();
+    let ended = world.plan(&[]).run(&not_stored, |_| {}).unwrap_err();
     assert!(ended.to_string().contains("0 dead letters were replayed"), "{ended}");
     assert_eq!(world.survey(&[], 1).replayed, 0);
 }

@@ -3,15 +3,18 @@
 //! Functions panic when the contract is broken, and wait with a deadline, never for a guessed time.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod doubles;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use floodgate_schemas::{EventType, SystemChance, SystemClock};
+use floodgate_schemas::EventType;
 use tokio::time::timeout;
 
 use crate::murmur2::murmur2_partition;
 use crate::{Batch, BatchLimits, Outcome, Publish, Receipts, Record, Refused, Strategy, Subscription, Topic};
+pub use doubles::{PublishAs, given, in_memory};
 
 /// No step of a healthy strategy takes this long, first rebalances on a busy machine included.
 const DEADLINE: Duration = Duration::from_secs(60);
@@ -26,24 +29,6 @@ fn limits() -> BatchLimits {
         wait: Duration::from_millis(20),
         drain: Duration::from_secs(5),
     }
-}
-
-/// The system's time and randomness.
-pub fn given() -> crate::Given {
-    crate::Given { clock: Arc::new(SystemClock), chance: Arc::new(SystemChance) }
-}
-
-/// The in-memory strategy, for tests of what stands above it.
-pub fn in_memory(partitions: u32, max_events: usize, prefix: &str) -> Arc<dyn Strategy> {
-    let topics = crate::TopicsConfig {
-        partitions,
-        replication_factor: 1,
-        prefix: prefix.to_owned(),
-        retention_hours: 1,
-        dead_letter_retention_hours: 1,
-    };
-    let config = crate::memory::InMemoryConfig { max_events, max_bytes: 1 << 20, dead_letters_max: 10 };
-    Arc::new(crate::memory::InMemory::new(&config, &topics, &given()))
 }
 
 fn record<'a>(key: &'a str, value: &'a str) -> Record<'a> {
