@@ -104,6 +104,20 @@ fn only_the_buffer_knows_its_strategies() {
     }
 }
 
+/// Decision 28: tests can play whatever may happen to a member because it is a value.
+#[test]
+fn a_member_is_a_value() {
+    for name in ["share", "position", "place"] {
+        let file = format!("buffer/src/kafka/{name}.rs");
+        let text = fs::read_to_string(root().join(&file)).unwrap();
+        for (number, line) in code(&text) {
+            for word in ["rdkafka::", "native::", "Mutex", "thread", "::now()", "async "] {
+                assert!(!line.contains(word), "{file}:{number} is no value any more: {line}");
+            }
+        }
+    }
+}
+
 #[test]
 fn only_the_store_contains_sql() {
     for name in CRATES.into_iter().filter(|name| *name != "store").chain(["."]) {

@@ -6,7 +6,7 @@
 //! **A stalled database costs no membership.** While the batch is full and nobody takes it, the thread waits; if that
 //! lasts, it pauses its partitions and goes on polling, so that the group sees it alive.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rdkafka::config::FromClientConfigAndContext;
@@ -19,9 +19,9 @@ use super::cause::Asking;
 use super::client::ASK_TIMEOUT;
 use super::client::ClientSettings;
 use super::native::poll::{Events, Polled, Record, Trouble, add};
-use super::position::{Hold, Position, Unplaced};
 use super::rebalance::{COMMIT_RETRY, MemberContext};
-use super::shared::{Phase, Shared, TICK};
+use super::share::{Came, Phase, Step};
+use super::shared::{Shared, TICK};
 use super::trouble::{Judgement, judge};
 use super::watch::{Member, Watch};
 use crate::{Offset, OpenError, Partition, Standing, SubscribeError};
@@ -31,12 +31,6 @@ const PAUSE_AFTER: Duration = Duration::from_millis(500);
 
 /// How many messages are taken before the thread looks after commits and held partitions again.
 const MESSAGES_AT_ONCE: usize = 1000;
-
-/// After a partition could not be paused or set back, until it is tried again.
-const HOLD_RETRY: Duration = Duration::from_secs(1);
-
-/// After a partition met trouble of its own, until it is read on from where it stands.
-const STANDING_RETRY: Duration = Duration::from_secs(5);
 
 /// How long the last commit waits for a group in the midst of a rebalance: a few heartbeats of all members.
 const LAST_COMMIT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -48,7 +42,6 @@ pub(super) struct Owner {
     events: Events,
     consumer: BaseConsumer<MemberContext>,
     shared: Arc<Shared>,
-    wait_here: Duration,
     commit_interval: Duration,
     committed_at: Instant,
     holds_served_at: tokio::time::Instant,
@@ -68,7 +61,6 @@ impl Owner {
             shared: Arc::clone(shared),
             topic: topic.clone(),
             group: group.to_owned(),
-            log: OnceLock::new(),
             asking: Asking::new(&settings.kafka.brokers),
         };
         let config = settings.member(group, &shared.limits);
@@ -83,7 +75,6 @@ impl Owner {
             events,
             consumer,
             shared: Arc::clone(shared),
-            wait_here: ClientSettings::wait_here(&shared.limits),
             commit_interval: Duration::from_millis(settings.kafka.commit_interval_ms),
             committed_at: Instant::now(),
             holds_served_at: tokio::time::Instant::now(),
@@ -95,7 +86,7 @@ impl Owner {
     /// Until the handle closes or is dropped. Then commits what is done and leaves the group.
     pub(super) fn run(mut self) -> Result<(), SubscribeError> {
         loop {
-            let phase = self.shared.state.lock().phase;
+            let phase = self.shared.share.lock().phase();
             if phase == Phase::Closing {
                 break;
             }
@@ -146,7 +137,7 @@ impl Owner {
         match polled {
             Polled::Record(record) => self.keep(&record),
             Polled::End(partition, offset) => {
-                self.reach(partition, offset);
+                self.shared.share.lock().reaches(partition, offset);
                 true
             }
             Polled::Trouble(trouble) => {
@@ -157,64 +148,29 @@ impl Owner {
         }
     }
 
-    /// There is nothing more in a partition up to this offset.
-    fn reach(&self, partition: Partition, offset: Offset) {
-        let mut state = self.shared.state.lock();
-        let Some(position) = state.owned.get_mut(&partition) else { return };
-        if position.hold == Hold::SetBack(Offset(i64::MAX)) {
-            // it is read again, and nothing had been read that could be passed over
-            position.hold = Hold::None;
-        }
-        if position.hold == Hold::None {
-            position.reaches(offset);
-        }
-    }
-
-    /// Puts a record into the batch, if it still belongs there. Returns whether there is room for another.
+    /// Puts a record into the batch. Returns whether there is room for another.
     fn keep(&self, record: &Record<'_>) -> bool {
-        let headers = record.headers();
-        let partition = record.partition();
-        let mut state = self.shared.state.lock();
-        // revoked, held or stopped between the poll and here
-        let Some(position) = state.owned.get_mut(&partition).filter(|position| !position.hold.is_on()) else {
-            return true;
+        let came = Came {
+            partition: record.partition(),
+            offset: record.offset(),
+            leader_epoch: record.leader_epoch(),
+            appended_at_ms: record.appended_at_ms(),
+            key: record.key(),
+            value: record.value(),
+            headers: record.headers(),
         };
-        let offset = record.offset();
-        if let Hold::SetBack(below) = std::mem::replace(&mut position.hold, Hold::None)
-            && offset >= below
-        {
-            drop(state);
-            // taking it would pass over what lies before
-            self.shared.fail(format!("partition {partition} went on at {offset} instead of before {below}"));
-            return false;
-        }
-        position.reads(offset, record.leader_epoch());
-        // what is read again before the place where it stands says nothing of that place
-        if state.standing.get(&partition).is_some_and(|stands| stands.offset.is_none_or(|at| offset >= at)) {
-            state.standing.remove(&partition);
-        }
-        if state.phase != Phase::Running {
-            return false;
-        }
-        let content = (record.key(), record.value());
-        let begins = state.filling.is_empty();
-        state.filling.push(partition, offset, record.appended_at_ms(), content, headers.into_iter());
-        if begins {
-            state.hand_out_at = Some(tokio::time::Instant::now() + self.wait_here);
-        }
-        let full = self.shared.is_full(&state.filling);
-        drop(state);
-        if begins || full {
+        let kept = self.shared.share.lock().keep(came, tokio::time::Instant::now());
+        if kept.is_news {
             self.shared.news.notify_one();
         }
-        !full
+        kept.takes_more
     }
 
     /// Waits a moment if the batch is full. Returns whether it was, and there is nothing to poll for.
     fn wait_while_full(&mut self) -> bool {
-        let mut state = self.shared.state.lock();
-        if !self.shared.is_full(&state.filling) {
-            drop(state);
+        let mut share = self.shared.share.lock();
+        if !share.is_full() {
+            drop(share);
             self.full_since = None;
             if self.paused {
                 self.pause(false);
@@ -223,10 +179,10 @@ impl Owner {
         }
         let since = *self.full_since.get_or_insert_with(Instant::now);
         if since.elapsed() < PAUSE_AFTER {
-            self.shared.changed.wait_for(&mut state, TICK.min(self.commit_interval));
+            self.shared.changed.wait_for(&mut share, TICK.min(self.commit_interval));
             return true;
         }
-        drop(state);
+        drop(share);
         if !self.paused {
             self.pause(true);
         }
@@ -241,43 +197,20 @@ impl Owner {
             return;
         }
         self.holds_served_at = now;
-        let held: Vec<_> = {
-            let state = self.shared.state.lock();
-            let held = state.owned.iter().filter(|(_, position)| position.hold != Hold::None);
-            held.map(|(partition, position)| (*partition, position.clone())).collect()
-        };
-        for (partition, position) in held {
-            let Position { hold, done, read, .. } = position;
-            // while the batch is full everything is paused anyway
-            let (outcome, next) = match hold {
-                Hold::Wanted(until) => (self.pause_one(partition), Hold::Paused(until)),
-                Hold::Paused(until) if until <= now && !self.paused && !self.is_in_work(partition) => {
-                    let below = if done < read { read } else { Offset(i64::MAX) };
-                    (self.set_back(partition, done, position.epoch_of_done()), Hold::SetBack(below))
-                }
-                // librdkafka may pass over a resumption without a word
-                Hold::SetBack(_) if !self.paused => (self.resume_one(partition), hold),
-                _ => continue,
+        // while the batch is full everything is paused anyway
+        let turns = self.shared.share.lock().turns(now, self.paused);
+        for turn in turns {
+            let partition = turn.partition;
+            let outcome = match turn.step {
+                Step::Pause => self.pause_one(partition),
+                Step::SetBack(to, leader_epoch) => self.set_back(partition, to, leader_epoch),
+                Step::Resume => self.resume_one(partition),
             };
-            let next = outcome.map(|()| next).unwrap_or_else(|error| {
+            if let Err(error) = &outcome {
                 tracing::warn!(%partition, %error, "a partition was not held, or not set back; trying again");
-                Hold::Paused(now + HOLD_RETRY)
-            });
-            if let Some(position) = self.shared.state.lock().owned.get_mut(&partition)
-                && position.hold == hold
-            {
-                position.hold = next;
-                if matches!(next, Hold::SetBack(_)) && !matches!(hold, Hold::SetBack(_)) {
-                    position.is_set_back();
-                }
             }
+            self.shared.share.lock().turned(turn, outcome.is_ok(), now);
         }
-    }
-
-    /// Whether batches hold records of a partition, which will be done or given up.
-    fn is_in_work(&self, partition: Partition) -> bool {
-        let state = self.shared.state.lock();
-        state.in_work.contains(&partition) || state.filling.progress().any(|(other, _)| other == partition)
     }
 
     /// One partition as a list, from an offset where that matters.
@@ -332,10 +265,11 @@ impl Owner {
     }
 
     fn without_held(&self, assigned: &TopicPartitionList) -> KafkaResult<TopicPartitionList> {
-        let state = self.shared.state.lock();
-        let is_held = |partition| state.owned.get(&Partition(partition)).is_some_and(|p| p.hold.is_on());
+        let share = self.shared.share.lock();
         let mut list = TopicPartitionList::new();
-        for element in assigned.elements().iter().filter(|element| !is_held(element.partition())) {
+        for element in
+            assigned.elements().iter().filter(|element| !share.is_held(Partition(element.partition())))
+        {
             list.add_partition_offset(element.topic(), element.partition(), element.offset())?;
         }
         Ok(list)
@@ -343,11 +277,7 @@ impl Owner {
 
     fn meet(&self, trouble: &Trouble) {
         // whatever follows from the trouble for which a partition is held already: it is set back before it goes on
-        let is_held = |partition| {
-            let state = self.shared.state.lock();
-            state.owned.get(&partition).is_some_and(|position| position.hold.is_on())
-        };
-        if trouble.at.is_some_and(|(partition, _)| is_held(partition)) {
+        if trouble.at.is_some_and(|(partition, _)| self.shared.share.lock().is_held(partition)) {
             return;
         }
         let context = self.consumer.context();
@@ -365,32 +295,19 @@ impl Owner {
     /// A partition met trouble of its own: what came of it before goes on, nothing behind it does, and it is tried again.
     fn stand(&self, partition: Partition, offset: Option<Offset>, reason: String) {
         let context = self.consumer.context();
-        let mut state = self.shared.state.lock();
-        let Some(position) = state.owned.get_mut(&partition) else { return };
-        let offset = offset.unwrap_or(position.read).max(position.read);
-        position.hold = Hold::Wanted(tokio::time::Instant::now() + STANDING_RETRY);
-        let stands = Standing { partition, offset: Some(offset), reason };
-        let before = state.standing.insert(partition, stands.clone());
-        drop(state);
-        if before.is_none_or(|before| before.reason != stands.reason) {
-            let reason = &stands.reason;
-            tracing::error!(
-                group = context.group, topic = context.topic, %partition, %offset,
-                "the partition stands at offset {offset}: {reason}"
-            );
-        }
+        let now = tokio::time::Instant::now();
+        let told = self.shared.share.lock().stands(partition, offset, reason, now);
+        let Some(Standing { offset: Some(offset), reason, .. }) = told else { return };
+        tracing::error!(
+            group = context.group, topic = context.topic, %partition, %offset,
+            "the partition stands at offset {offset}: {reason}"
+        );
     }
 
     /// A partition's log is not the one it was read from.
     fn read_from_start(&self, partition: Partition, reason: &str) {
         let context = self.consumer.context();
-        let mut state = self.shared.state.lock();
-        let Some(position) = state.owned.get_mut(&partition) else { return };
-        position.hold = Hold::Unplaced;
-        let read = position.read;
-        state.unplaced.insert(partition, Unplaced::AnotherLog(read));
-        state.forget_work(partition);
-        drop(state);
+        let Some(read) = self.shared.share.lock().lies_in_another_log(partition) else { return };
         tracing::error!(
             group = context.group, topic = context.topic, %partition, %read,
             "the log was cut below offset {read}, up to which it was read: {reason}"

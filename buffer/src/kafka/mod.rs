@@ -7,10 +7,11 @@
 //!   and which partition is whose, [`delivery`] their reports, [`counts`] what is unacknowledged. [`producing`] is what
 //!   publisher and probe share.
 //! * [`probe`]: whether records can be stored; [`health`] concludes it from deliveries, [`cause`] puts errors into words.
+//! * [`share`]: what a member has of its topic, as a value that knows neither client nor thread; [`position`] is how far it is
+//!   in one partition, [`place`] where it reads on, given what was committed.
 //! * [`member`] and [`subscription`]: one group member, its thread and its handle, and [`shared`] what both have;
-//!   [`rebalance`] is what happens when partitions come and go; [`position`] is how far it is in one
-//!   partition, [`watch`] what it looks after besides records, [`trouble`] what errors mean.
-//! * [`offsets`]: what the cluster knows of positions, and where a member reads on.
+//!   [`rebalance`] is what happens when partitions come and go, [`watch`] what is looked after besides records, [`trouble`]
+//!   what errors mean, [`offsets`] what the cluster knows of positions.
 //! * [`lag`], [`log`] and [`topics`]: what operators ask; `topics/promises.rs` is what a topic has to be.
 
 mod cause;
@@ -26,6 +27,7 @@ mod log;
 mod member;
 mod native;
 mod offsets;
+mod place;
 #[cfg(test)]
 mod planted;
 mod position;
@@ -33,6 +35,7 @@ mod probe;
 mod producing;
 mod publisher;
 mod rebalance;
+mod share;
 mod shared;
 mod subscription;
 #[cfg(test)]

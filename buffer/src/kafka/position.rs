@@ -6,7 +6,7 @@
 
 use tokio::time::Instant;
 
-use super::offsets::Committed;
+use super::place::Committed;
 use crate::Offset;
 
 /// How far this member is in a partition it owns: four offsets, each at most the one before (but that a held partition

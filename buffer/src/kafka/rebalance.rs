@@ -3,7 +3,7 @@
 //! Two rules keep offsets honest:
 //!
 //! * **A position is never left to chance.** At assignment the committed offset, which log it is of and the log's bounds
-//!   are read (see [`super::offsets`]). Without a commit reading starts at the log's start. A commit outside the log
+//!   are read (see [`super::place`]). Without a commit reading starts at the log's start. A commit outside the log
 //!   (records expired unread) or of another log is an error in our log that names the range, and reading
 //!   goes on at the start. librdkafka itself never resets a position: `auto.offset.reset` is `error`. A partition whose
 //!   leader does not tell waits, paused, and keeps no other from being read.
@@ -11,7 +11,7 @@
 //!   batch in work gets time to finish, what is done is committed synchronously, and only then it goes. If
 //!   the batch takes too long, or the partition was lost already, its later commit is ignored here.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -25,10 +25,11 @@ use rdkafka::types::{RDKafkaErrorCode, RDKafkaRespErr};
 use super::cause::Asking;
 use super::native::commit::commit_with_answer;
 use super::native::poll::add;
-use super::offsets::{Finding, Place, metadata, places, tell};
-use super::position::{Hold, Position, Unplaced};
-use super::shared::{Phase, Shared, TICK};
-use crate::{Incident, LogId, Offset, Partition, Standing};
+use super::offsets::places;
+use super::place::tell;
+use super::share::Commit;
+use super::shared::{Shared, TICK};
+use crate::{Offset, Partition};
 
 /// How long the cluster is asked for positions at an assignment before the member gives up. Partitions
 /// that change leaders, or were made a moment ago, answer after a few tries.
@@ -53,8 +54,6 @@ pub(super) struct MemberContext {
     /// The topic's full name.
     pub(super) topic: String,
     pub(super) group: String,
-    /// Which log the positions are of, as the first assignment found it.
-    pub(super) log: OnceLock<Option<LogId>>,
     /// What the client said, for explaining what it does not get.
     pub(super) asking: Asking,
 }
@@ -62,27 +61,27 @@ pub(super) struct MemberContext {
 impl MemberContext {
     /// Sends what is done and was not sent before; the answer comes to [`Self::commit_callback`].
     pub(super) fn commit_done(&self, consumer: &BaseConsumer<Self>) -> KafkaResult<()> {
-        let mut list = TopicPartitionList::new();
-        for (partition, position) in &mut self.shared.state.lock().owned {
-            if position.done > position.sent {
-                self.add_commit(&mut list, *partition, position)?;
-                position.sent = position.done;
-            }
-        }
-        if list.count() == 0 {
+        let (commits, mark) = {
+            let mut share = self.shared.share.lock();
+            (share.commits_to_send(), share.mark())
+        };
+        if commits.is_empty() {
             return Ok(());
         }
-        commit_with_answer(consumer, &list).inspect_err(|_| self.answered(&list, false))
+        let sent = self.list(&commits, &mark).and_then(|list| commit_with_answer(consumer, &list));
+        if sent.is_err() {
+            let mut share = self.shared.share.lock();
+            commits.iter().for_each(|commit| share.answered(commit.partition, None));
+        }
+        sent
     }
 
-    fn add_commit(
-        &self,
-        list: &mut TopicPartitionList,
-        partition: Partition,
-        position: &Position,
-    ) -> KafkaResult<()> {
-        let mark = metadata(self.log.get().and_then(Option::as_ref));
-        add(list, &self.topic, partition, (position.done, position.epoch_of_done()), &mark)
+    fn list(&self, commits: &[Commit], mark: &str) -> KafkaResult<TopicPartitionList> {
+        let mut list = TopicPartitionList::with_capacity(commits.len());
+        for Commit { partition, next, leader_epoch } in commits {
+            add(&mut list, &self.topic, *partition, (*next, *leader_epoch), mark)?;
+        }
+        Ok(list)
     }
 
     /// Commits what is done in the partitions asked for and not acknowledged yet, and waits for the answer. While
@@ -97,10 +96,14 @@ impl MemberContext {
         let until = Instant::now() + within;
         loop {
             // anew for every try: partitions may have gone, committed, while it paused
-            let list = self.unacknowledged(&of)?;
-            if list.count() == 0 {
+            let (commits, mark) = {
+                let mut share = self.shared.share.lock();
+                (share.commits_to_settle(&of), share.mark())
+            };
+            if commits.is_empty() {
                 return Ok(());
             }
+            let list = self.list(&commits, &mark)?;
             let outcome = consumer.commit(&list, CommitMode::Sync);
             self.answered(&list, outcome.is_ok());
             match outcome {
@@ -110,27 +113,17 @@ impl MemberContext {
         }
     }
 
-    fn unacknowledged(&self, of: &impl Fn(Partition) -> bool) -> KafkaResult<TopicPartitionList> {
-        let mut list = TopicPartitionList::new();
-        for (partition, position) in &self.shared.state.lock().owned {
-            if of(*partition) && position.done > position.acknowledged {
-                self.add_commit(&mut list, *partition, position)?;
-            }
-        }
-        Ok(list)
-    }
-
     /// A commit was acknowledged, or it failed and must be sent again.
     fn answered(&self, offsets: &TopicPartitionList, acknowledged: bool) {
-        let mut state = self.shared.state.lock();
+        let mut share = self.shared.share.lock();
         for element in offsets.elements() {
-            let Some(position) = state.owned.get_mut(&Partition(element.partition())) else { continue };
-            match element.offset() {
+            let next = match element.offset() {
                 rdkafka::Offset::Offset(next) if acknowledged && element.error().is_ok() => {
-                    position.acknowledged = position.acknowledged.max(Offset(next));
+                    Some(Offset(next))
                 }
-                _ => position.sent = position.acknowledged,
-            }
+                _ => None,
+            };
+            share.answered(Partition(element.partition()), next);
         }
     }
 
@@ -159,40 +152,32 @@ impl MemberContext {
                 }
             }
         };
-        if *self.log.get_or_init(|| places.topic.clone()) != places.topic {
+        if !self.shared.share.lock().reads_from(places.topic.as_ref()) {
             self.shared.fail(format!("topic {} was made anew while it was consumed", self.topic));
             return consumer.incremental_assign(assigned);
         }
         let mut list = TopicPartitionList::with_capacity(partitions.len());
         let mut paused = TopicPartitionList::new();
-        let mut state = self.shared.state.lock();
-        state.log.clone_from(&places.topic);
+        let mut share = self.shared.share.lock();
+        let now = tokio::time::Instant::now();
         for (partition, place) in places.known {
             add(&mut list, &self.topic, partition, (place.offset, place.leader_epoch), "")?;
-            self.note(&mut state.incidents, partition, &place);
-            let mut position = Position::at(place.offset, place.leader_epoch);
-            if place.leader_epoch.is_some() {
-                // librdkafka asks whether the log was cut where it seeks, not where it is assigned: the thread seeks
+            tell(&self.group, &self.topic, partition, &place);
+            if share.comes(partition, &place, now) {
                 paused.add_partition(&self.topic, partition.0);
-                position.hold = Hold::Paused(tokio::time::Instant::now());
             }
-            state.owned.insert(partition, position);
         }
         for (partition, leader, error, committed) in places.unknown {
             // where it is assigned does not matter: it is paused, and set to its place once that is known
             list.add_partition_offset(&self.topic, partition.0, rdkafka::Offset::Beginning)?;
             paused.add_partition(&self.topic, partition.0);
-            let mut position = Position::at(Offset(0), None);
-            position.hold = Hold::Unplaced;
-            state.owned.insert(partition, position);
-            state.unplaced.insert(partition, Unplaced::Assigned(committed));
             let why = self.asking.explain_partition(leader, &error);
             let reason = format!("where it is read on is not known yet: {why}");
             tracing::warn!(group = self.group, topic = self.topic, %partition, "{reason}");
-            state.standing.insert(partition, Standing { partition, offset: None, reason });
+            share.comes_unplaced(partition, committed, reason);
         }
-        let owned = state.owned.len();
-        drop(state);
+        let owned = share.owned();
+        drop(share);
         let numbers: Vec<_> = partitions.iter().map(|partition| partition.0).collect();
         tracing::info!(group = self.group, partitions = ?numbers, owned, "partitions assigned");
         self.shared.joined();
@@ -205,45 +190,27 @@ impl MemberContext {
         Ok(())
     }
 
-    /// Tells what is unusual about a place.
-    pub(super) fn note(&self, incidents: &mut Vec<Incident>, partition: Partition, place: &Place) {
-        tell(&self.group, &self.topic, partition, place);
-        incidents.extend(match &place.finding {
-            None | Some(Finding::NeverCommitted) => None,
-            Some(Finding::ExpiredUnread(_)) => Some(Incident::ExpiredUnread),
-            Some(Finding::AnotherLog { .. }) => Some(Incident::AnotherLog),
-            Some(Finding::SetByOthers) => Some(Incident::OffsetSetByOthers),
-        });
-    }
-
     fn revoke(&self, consumer: &BaseConsumer<Self>, revoked: &TopicPartitionList) -> KafkaResult<()> {
         let leaving: Vec<Partition> =
             revoked.elements().iter().map(|element| Partition(element.partition())).collect();
-        let is_leaving = |partition: &Partition| leaving.contains(partition);
         let lost = consumer.assignment_lost();
         let until = Instant::now() + self.shared.limits.drain;
-        let mut state = self.shared.state.lock();
-        state.filling.retain_partitions(|partition| !is_leaving(&partition));
+        let mut share = self.shared.share.lock();
+        share.begin_to_leave(&leaving);
         let mut drained = true;
-        // a lost partition has a new owner already, and a closing handle gives nothing back any more
-        while !lost && drained && state.phase != Phase::Closing && state.in_work.iter().any(is_leaving) {
-            drained = !self.shared.changed.wait_until(&mut state, until).timed_out();
+        // a lost partition has a new owner already
+        while !lost && drained && share.are_in_work(&leaving) {
+            drained = !self.shared.changed.wait_until(&mut share, until).timed_out();
         }
-        drop(state);
+        drop(share);
         // committed while still owned, then owned no longer: what the pipeline gives back from here on is ignored
         let sleep = || thread::sleep(COMMIT_RETRY);
         let committed = if lost {
             Ok(())
         } else {
-            self.commit_unacknowledged(consumer, |p| is_leaving(&p), REVOKE_COMMIT_TIMEOUT, sleep)
+            self.commit_unacknowledged(consumer, |p| leaving.contains(&p), REVOKE_COMMIT_TIMEOUT, sleep)
         };
-        {
-            let mut state = self.shared.state.lock();
-            state.owned.retain(|partition, _| !is_leaving(partition));
-            state.standing.retain(|partition, _| !is_leaving(partition));
-            state.unplaced.retain(|partition, _| !is_leaving(partition));
-            state.in_work.retain(|partition| !is_leaving(partition));
-        }
+        self.shared.share.lock().have_left(&leaving);
         let numbers: Vec<_> = leaving.iter().map(|partition| partition.0).collect();
         tracing::info!(group = self.group, partitions = ?numbers, lost, drained, "partitions revoked");
         if let Err(error) = committed {

@@ -5,7 +5,6 @@
 //! while the pipeline *works* on the one before, which it took whole; given back, its offsets are *done* and
 //! the thread commits them. At most these two batches are in memory, whatever the backlog.
 
-use std::collections::{HashMap, HashSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread;
@@ -17,8 +16,8 @@ use tokio::time::Instant;
 
 use super::client::ClientSettings;
 use super::member::Owner;
-use super::position::Hold;
-use super::shared::{Phase, Shared, State};
+use super::share::{Phase, Share, Taken};
+use super::shared::Shared;
 use crate::{
     Batch, BatchLimits, BoxFuture, Incident, OpenError, Partition, Standing, SubscribeError, Subscription,
     Topic,
@@ -37,23 +36,10 @@ impl KafkaSubscription {
         group: &str,
         limits: BatchLimits,
     ) -> Result<Self, OpenError> {
+        let share = Share::new(topic, limits, ClientSettings::wait_here(&limits));
         let shared = Arc::new(Shared {
-            topic,
             limits,
-            state: Mutex::new(State {
-                log: None,
-                filling: Batch::new(topic),
-                spare: None,
-                hand_out_at: None,
-                in_work: HashSet::new(),
-                owned: HashMap::new(),
-                unplaced: HashMap::new(),
-                standing: HashMap::new(),
-                incidents: Vec::new(),
-                phase: Phase::Running,
-                joined: false,
-                failed: None,
-            }),
+            share: Mutex::new(share),
             news: Notify::new(),
             changed: Condvar::new(),
         });
@@ -77,49 +63,9 @@ impl KafkaSubscription {
     }
 
     fn enter(&self, phase: Phase) {
-        let mut state = self.shared.state.lock();
-        state.phase = phase;
-        // what is not in work goes to whoever reads the partition next
-        state.filling.retain_partitions(|_| false);
-        drop(state);
+        self.shared.share.lock().enter(phase);
         self.shared.changed.notify_all();
         self.shared.news.notify_one();
-    }
-}
-
-/// What the pipeline finds when it asks for a batch.
-enum Look {
-    Take(Batch),
-    Ended,
-    Failed(String),
-    Wait(Option<Instant>),
-}
-
-impl Shared {
-    fn look(&self) -> Look {
-        let mut state = self.state.lock();
-        if state.phase != Phase::Running {
-            return Look::Ended;
-        }
-        if let Some(reason) = &state.failed {
-            return Look::Failed(reason.clone());
-        }
-        if state.filling.is_empty() {
-            return Look::Wait(None);
-        }
-        match state.hand_out_at {
-            Some(at) if at > Instant::now() && !self.is_full(&state.filling) => Look::Wait(Some(at)),
-            _ => {
-                let empty = state.spare.take().unwrap_or_else(|| Batch::new(self.topic));
-                let mut batch = std::mem::replace(&mut state.filling, empty);
-                batch.set_log(state.log.clone());
-                state.hand_out_at = None;
-                state.in_work.extend(batch.progress().map(|(partition, _)| partition));
-                drop(state);
-                self.changed.notify_all();
-                Look::Take(batch)
-            }
-        }
     }
 }
 
@@ -127,13 +73,8 @@ impl Subscription for KafkaSubscription {
     fn joined(&mut self) -> BoxFuture<'_, Result<(), SubscribeError>> {
         Box::pin(async move {
             loop {
-                {
-                    let state = self.shared.state.lock();
-                    match &state.failed {
-                        Some(reason) => return Err(SubscribeError(reason.clone())),
-                        None if state.joined || state.phase != Phase::Running => return Ok(()),
-                        None => {}
-                    }
+                if self.shared.share.lock().has_joined().map_err(SubscribeError)? {
+                    return Ok(());
                 }
                 self.shared.news.notified().await;
             }
@@ -143,12 +84,16 @@ impl Subscription for KafkaSubscription {
     fn next(&mut self) -> BoxFuture<'_, Result<Option<Batch>, SubscribeError>> {
         Box::pin(async move {
             loop {
-                match self.shared.look() {
-                    Look::Take(batch) => return Ok(Some(batch)),
-                    Look::Ended => return Ok(None),
-                    Look::Failed(reason) => return Err(SubscribeError(reason)),
-                    Look::Wait(None) => self.shared.news.notified().await,
-                    Look::Wait(Some(until)) => {
+                let taken = self.shared.share.lock().take(Instant::now());
+                match taken {
+                    Taken::Batch(batch) => {
+                        self.shared.changed.notify_all();
+                        return Ok(Some(batch));
+                    }
+                    Taken::Ended => return Ok(None),
+                    Taken::Failed(reason) => return Err(SubscribeError(reason)),
+                    Taken::Wait(None) => self.shared.news.notified().await,
+                    Taken::Wait(Some(until)) => {
                         // either way, the next look tells
                         let _ = tokio::time::timeout_at(until, self.shared.news.notified()).await;
                     }
@@ -158,42 +103,25 @@ impl Subscription for KafkaSubscription {
     }
 
     fn commit(&mut self, batch: Batch) {
-        let mut state = self.shared.state.lock();
-        let ends: HashMap<Partition, crate::Offset> = batch.progress().collect();
-        for (partition, next) in ends {
-            // a partition that left meanwhile is no longer in work, also if it came back since: what was taken
-            // under an earlier ownership says nothing about the present one
-            if state.in_work.remove(&partition)
-                && let Some(position) = state.owned.get_mut(&partition)
-            {
-                position.is_done(next);
-            }
-        }
-        state.spare = Some(batch.emptied());
-        drop(state);
+        self.shared.share.lock().give_back(batch);
         self.shared.changed.notify_all();
     }
 
     fn hold(&mut self, partition: Partition, pause: Duration) {
-        let mut state = self.shared.state.lock();
-        state.forget_work(partition);
-        if let Some(position) = state.owned.get_mut(&partition) {
-            position.hold = Hold::Wanted(Instant::now() + pause);
-        }
-        drop(state);
+        self.shared.share.lock().hold(partition, Instant::now() + pause);
         self.shared.changed.notify_all();
     }
 
     fn owns(&self, partition: Partition) -> bool {
-        self.shared.state.lock().owned.contains_key(&partition)
+        self.shared.share.lock().owns(partition)
     }
 
     fn standing(&self) -> Vec<Standing> {
-        self.shared.state.lock().standing.values().cloned().collect()
+        self.shared.share.lock().standing()
     }
 
     fn incidents(&mut self) -> Vec<Incident> {
-        std::mem::take(&mut self.shared.state.lock().incidents)
+        self.shared.share.lock().take_incidents()
     }
 
     fn stop(&mut self) {
@@ -245,10 +173,10 @@ mod tests {
             KafkaSubscription::start(&strategy.settings, topic, name.to_owned(), group, limits).unwrap();
         let batch = futures_executor::block_on(member.next()).unwrap().unwrap();
         member.commit(batch);
-        let acknowledged = || {
-            let state = member.shared.state.lock();
-            state.owned.get(&Partition(0)).filter(|position| position.acknowledged == Offset(1)).map(drop)
+        let is_acknowledged = || {
+            let acknowledged = member.shared.share.lock().acknowledged(Partition(0));
+            acknowledged.filter(|up_to| *up_to == Offset(1)).map(drop)
         };
-        wait::until("the commit's answer", Duration::from_secs(30), acknowledged).unwrap();
+        wait::until("the commit's answer", Duration::from_secs(30), is_acknowledged).unwrap();
     }
 }

@@ -15,12 +15,12 @@ use rdkafka::error::KafkaResult;
 use super::client::ASK_TIMEOUT;
 use super::native::ask::{Bound, Question};
 use super::native::poll::known_end;
-use super::offsets::{Finding, Place, TopicFacts, c_name, facts, place};
-use super::position::{Hold, Position, Unplaced};
+use super::offsets::{TopicFacts, c_name, facts};
+use super::place::tell;
 use super::rebalance::MemberContext;
 use super::shared::Shared;
 use super::trouble::MEND_DAMAGE;
-use crate::{Offset, Partition, Standing};
+use crate::{Offset, Partition};
 
 /// How often it is looked. A topic that was made anew is noticed after this time, and read from its start then, whatever
 /// was read of it meanwhile.
@@ -93,7 +93,7 @@ impl Watch {
         }
         self.looked_at = Instant::now();
         self.look_for_quiet_ones(member);
-        if self.facts.is_none() && !member.shared.state.lock().owned.is_empty() {
+        if self.facts.is_none() && member.shared.share.lock().owned() > 0 {
             let broker = self.brokers.first().copied();
             let client = member.consumer.client();
             let asked = Question::topics(client, &[&self.topic], broker, ASK_TIMEOUT);
@@ -127,18 +127,15 @@ impl Watch {
     }
 
     fn compare(&mut self, member: Member<'_>, facts: &TopicFacts) {
-        let context = member.consumer.context();
-        if context.log.get().is_some_and(|log| *log != facts.id) {
+        if !member.shared.share.lock().reads_from(facts.id.as_ref()) {
             member.shared.fail(format!("topic {} was made anew while it was consumed", self.topic));
             return;
         }
-        let is_unplaced = {
-            let state = member.shared.state.lock();
-            let unplaced: Vec<Partition> = state.unplaced.keys().copied().collect();
-            move |partition: &Partition| unplaced.contains(partition)
-        };
-        let answerable =
-            facts.partitions.iter().filter(|(partition, leader)| leader.is_some() && is_unplaced(partition));
+        let unplaced = member.shared.share.lock().unplaced();
+        let answerable = facts
+            .partitions
+            .iter()
+            .filter(|(partition, leader)| leader.is_some() && unplaced.contains(partition));
         let answerable: Vec<Partition> = answerable.map(|(partition, _)| *partition).collect();
         if answerable.is_empty() || self.bounds.is_some() {
             return;
@@ -162,60 +159,34 @@ impl Watch {
         let ends: HashMap<Partition, KafkaResult<i64>> = ends.into_iter().collect();
         for (partition, start) in starts {
             if let (Ok(start), Some(Ok(end))) = (start, ends.get(&partition)) {
-                self.put_in_place(member, partition, Offset(start)..Offset(*end));
+                let (log, now) = (Offset(start)..Offset(*end), tokio::time::Instant::now());
+                let place = member.shared.share.lock().put_in_place(partition, log, now);
+                if let Some(place) = place {
+                    tell(&member.consumer.context().group, &self.topic, partition, &place);
+                }
             }
         }
-    }
-
-    /// Reads a partition from its place, now that it is known.
-    fn put_in_place(&self, member: Member<'_>, partition: Partition, log: std::ops::Range<Offset>) {
-        let context = member.consumer.context();
-        let mut state = member.shared.state.lock();
-        let Some(unplaced) = state.unplaced.get(&partition) else { return };
-        let place = match unplaced {
-            Unplaced::Assigned(committed) => {
-                place(committed.as_ref(), context.log.get().and_then(Option::as_ref), log)
-            }
-            Unplaced::AnotherLog(position) => {
-                let finding = Some(Finding::AnotherLog { position: *position, log: log.clone() });
-                Place { offset: log.start, leader_epoch: None, finding }
-            }
-        };
-        let mut position = Position::at(place.offset, place.leader_epoch);
-        // the thread sets it there when it serves holds
-        position.hold = Hold::Wanted(tokio::time::Instant::now());
-        state.owned.insert(partition, position);
-        state.unplaced.remove(&partition);
-        state.standing.remove(&partition);
-        context.note(&mut state.incidents, partition, &place);
     }
 
     /// Finds partitions that do not go on though there is more of them, and asks up to where they can be read. While a batch
     /// waits or a partition is held, what was fetched waits here, and nothing can be said.
     fn look_for_quiet_ones(&mut self, member: Member<'_>) {
-        let mut state = member.shared.state.lock();
+        let reading = match member.is_behind {
+            true => Vec::new(),
+            false => member.shared.share.lock().reading(),
+        };
         let mut quiet = HashMap::new();
-        for (partition, position) in &state.owned {
-            if member.is_behind || position.hold.is_on() {
-                continue;
-            }
-            let end = known_end(member.consumer, &self.c_topic, *partition);
-            let Some(end) = end.filter(|end| *end > position.read) else { continue };
-            let before = self.quiet.get(partition).filter(|before| before.at == position.read);
-            let begins = Quiet { at: position.read, end, since: Instant::now(), readable_since: None };
-            quiet.insert(*partition, Quiet { end, ..before.copied().unwrap_or(begins) });
+        for (partition, at) in reading {
+            let end = known_end(member.consumer, &self.c_topic, partition);
+            let Some(end) = end.filter(|end| *end > at) else { continue };
+            let before = self.quiet.get(&partition).filter(|before| before.at == at);
+            let begins = Quiet { at, end, since: Instant::now(), readable_since: None };
+            quiet.insert(partition, Quiet { end, ..before.copied().unwrap_or(begins) });
         }
-        // records that come take it back themselves; the markers of a transaction that ended are none
-        for (partition, before) in &self.quiet {
-            let went_on = state.owned.get(partition).is_some_and(|position| position.read != before.at);
-            // it may stand for another reason by now, at the place it went on to
-            let is_told = state.standing.get(partition).is_some_and(|told| told.offset == Some(before.at));
-            if went_on && is_told {
-                state.standing.remove(partition);
-            }
-        }
-        drop(state);
-        self.quiet = quiet;
+        let before = std::mem::replace(&mut self.quiet, quiet);
+        let mut share = member.shared.share.lock();
+        before.iter().for_each(|(partition, quiet)| share.look_whether_it_went_on(*partition, quiet.at));
+        drop(share);
         let long = self.quiet.iter().filter(|(_, quiet)| quiet.since.elapsed() >= QUIET_PATIENCE);
         let long: Vec<Partition> = long.map(|(partition, _)| *partition).collect();
         if self.stable.is_none() && !long.is_empty() {
@@ -253,23 +224,16 @@ impl Watch {
                 continue;
             };
             let quiet = *quiet;
-            self.tell_quiet(member, partition, quiet, reason);
+            self.tell_quiet(member, partition, quiet, &reason);
         }
     }
 
     /// A partition stands at the place where it was found quiet.
-    fn tell_quiet(&self, member: Member<'_>, partition: Partition, quiet: Quiet, reason: String) {
-        let mut state = member.shared.state.lock();
-        // it went on since it was asked, or was taken away
-        if state.owned.get(&partition).is_none_or(|position| position.read != quiet.at) {
-            return;
-        }
-        let standing = Standing { partition, offset: Some(quiet.at), reason };
-        let told = standing.reason.clone();
-        if state.standing.insert(partition, standing).is_none() {
+    fn tell_quiet(&self, member: Member<'_>, partition: Partition, quiet: Quiet, reason: &str) {
+        if member.shared.share.lock().is_quiet(partition, quiet.at, reason) {
             let (group, topic) = (&member.consumer.context().group, &self.topic);
             let (at, until) = (quiet.at, quiet.end);
-            tracing::warn!(group, topic, %partition, offset = %at, %until, "records from offset {at} on do not come: {told}");
+            tracing::warn!(group, topic, %partition, offset = %at, %until, "records from offset {at} on do not come: {reason}");
         }
     }
 }

@@ -14,6 +14,7 @@ use rdkafka::types::{RDKafka, RDKafkaErrorCode, RDKafkaRespErr};
 use rdkafka_sys as sys;
 
 use super::raw::{QueueHandle, text_of};
+use crate::kafka::place::log_of;
 use crate::{LogId, Partition, PartitionDescription};
 
 /// One end of a partition.
@@ -25,15 +26,6 @@ pub(in crate::kafka) enum Bound {
     End,
     /// Up to where records can be read now: where the first transaction that is still open began, or else the end.
     Stable,
-}
-
-/// What clusters give topics that have none.
-const NO_ID: &str = "AAAAAAAAAAAAAAAAAAAAAA";
-
-/// The log of a topic with this id; `None` where the cluster gives none.
-pub(in crate::kafka) fn log_of(topic_id: &str) -> Option<LogId> {
-    let is_id = !topic_id.is_empty() && topic_id.trim_end_matches('=') != NO_ID;
-    is_id.then(|| LogId::new(topic_id))
 }
 
 /// How many brokers are asked, one after the other: one that is silent is no reason to know nothing.

@@ -1,0 +1,187 @@
+//! Where a member reads on.
+//!
+//! **A number alone names no record.** A topic that was deleted and made anew, a log that lost its end with a broker's disk, a
+//! cluster set up again under the same address: all count from 0, and an offset committed for what was there before
+//! means nothing in what is there now, or worse, seems to mean something. So a commit of ours carries which log it is of:
+//! the topic's id in its metadata, and the epoch of the leader that wrote the last record before it, by which librdkafka
+//! finds out whether the log was cut since ([KIP-320](https://cwiki.apache.org/confluence/x/fYlvBQ)). A commit of another
+//! log is no position: reading begins at the log's start, which repeats change nothing.
+
+use std::ops::Range;
+
+use crate::{Incident, LogId, Offset, Partition};
+
+/// What clusters give topics that have no id.
+const NO_ID: &str = "AAAAAAAAAAAAAAAAAAAAAA";
+
+/// The log of a topic with this id; `None` where the cluster gives none.
+pub(super) fn log_of(topic_id: &str) -> Option<LogId> {
+    let is_id = !topic_id.is_empty() && topic_id.trim_end_matches('=') != NO_ID;
+    is_id.then(|| LogId::new(topic_id))
+}
+
+/// Before the topic's id in a commit's metadata.
+const METADATA_PREFIX: &str = "floodgate:";
+
+/// Who committed an offset, and of which log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum CommitMark {
+    /// This program, of the topic of this id; `None` where the cluster gives none.
+    Ours(Option<LogId>),
+    /// Another program, or a build before commits were marked.
+    Foreign,
+}
+
+/// What a commit of ours carries.
+pub(super) fn metadata(topic: Option<&LogId>) -> String {
+    format!("{METADATA_PREFIX}{}", topic.map_or(String::new(), LogId::to_string))
+}
+
+pub(super) fn mark(metadata: &[u8]) -> CommitMark {
+    let id = std::str::from_utf8(metadata).ok().and_then(|text| text.strip_prefix(METADATA_PREFIX));
+    id.map_or(CommitMark::Foreign, |id| CommitMark::Ours(log_of(id)))
+}
+
+/// A committed offset.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Committed {
+    pub(super) offset: Offset,
+    /// The epoch of the leader that took the last record before it, where that is known.
+    pub(super) leader_epoch: Option<i32>,
+    pub(super) mark: CommitMark,
+}
+
+/// What a position was found to be, when it is not simply where the group was.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Finding {
+    /// Nothing is committed: reading begins at the log's start.
+    NeverCommitted,
+    /// Records expired before they were read.
+    ExpiredUnread(Range<Offset>),
+    /// The position is of a log that is there no more: this one is read from its start, with these numbers.
+    AnotherLog { position: Offset, log: Range<Offset> },
+    /// Another program set the offset.
+    SetByOthers,
+}
+
+/// Where reading goes on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Place {
+    pub(super) offset: Offset,
+    /// By which librdkafka checks that the log before it is still the same.
+    pub(super) leader_epoch: Option<i32>,
+    pub(super) finding: Option<Finding>,
+}
+
+impl Place {
+    /// What operators must know of.
+    pub(super) fn incident(&self) -> Option<Incident> {
+        match &self.finding {
+            None | Some(Finding::NeverCommitted) => None,
+            Some(Finding::ExpiredUnread(_)) => Some(Incident::ExpiredUnread),
+            Some(Finding::AnotherLog { .. }) => Some(Incident::AnotherLog),
+            Some(Finding::SetByOthers) => Some(Incident::OffsetSetByOthers),
+        }
+    }
+}
+
+/// Where a member reads on, given what the group committed and where the log lies.
+pub(super) fn place(committed: Option<&Committed>, topic: Option<&LogId>, log: Range<Offset>) -> Place {
+    let from_start = |finding| Place { offset: log.start, leader_epoch: None, finding: Some(finding) };
+    let Some(Committed { offset: next, leader_epoch, mark }) = committed else {
+        return from_start(Finding::NeverCommitted);
+    };
+    let is_another = match mark {
+        CommitMark::Ours(Some(of)) => topic.is_some_and(|topic| topic != of),
+        CommitMark::Ours(None) | CommitMark::Foreign => false,
+    };
+    if is_another || *next > log.end {
+        return from_start(Finding::AnotherLog { position: *next, log: log.clone() });
+    }
+    if *next < log.start {
+        return from_start(Finding::ExpiredUnread(*next..log.start));
+    }
+    let finding = (*mark == CommitMark::Foreign).then_some(Finding::SetByOthers);
+    Place { offset: *next, leader_epoch: *leader_epoch, finding }
+}
+
+/// Tells operators what was found.
+pub(super) fn tell(group: &str, topic: &str, partition: Partition, place: &Place) {
+    let from = place.offset;
+    match &place.finding {
+        None => {}
+        Some(Finding::NeverCommitted) if from > Offset(0) => tracing::warn!(
+            %group, %topic, %partition, %from,
+            "nothing committed yet, and the log no longer has what stood before {from}: reading from there"
+        ),
+        Some(Finding::NeverCommitted) => tracing::info!(
+            %group, %topic, %partition, %from, "nothing committed yet: reading from the log's start"
+        ),
+        Some(Finding::ExpiredUnread(Range { start, end })) => tracing::error!(
+            %group, %topic, %partition, missing_from = %start, missing_until = %end, missing = end.0 - start.0,
+            "records expired before they were read: offsets {start} up to {end} are missing"
+        ),
+        Some(Finding::AnotherLog { position, log: Range { start, end } }) => tracing::error!(
+            %group, %topic, %partition, %position, %start, %end,
+            "the position {position} is of a log that is there no more (the topic was made anew, or its end was lost): reading \
+             this one, which ends at {end}, from its start, {start}; what was there before and not applied is lost"
+        ),
+        Some(Finding::SetByOthers) => tracing::warn!(
+            %group, %topic, %partition, %from,
+            "the committed offset {from} was set by another program, or by a build that did not mark its commits: what lies \
+             before it and was not applied is skipped; `floodgate verify` tells"
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn id(text: &str) -> Option<LogId> {
+        log_of(text)
+    }
+
+    fn another(position: i64) -> Option<Finding> {
+        Some(Finding::AnotherLog { position: Offset(position), log: Offset(10)..Offset(20) })
+    }
+
+    fn found(offset: i64, mark: CommitMark) -> (i64, Option<Finding>) {
+        let committed = Committed { offset: Offset(offset), leader_epoch: Some(3), mark };
+        let place = place(Some(&committed), id("now").as_ref(), Offset(10)..Offset(20));
+        assert!(
+            place.leader_epoch.is_none() || place.offset == Offset(offset),
+            "an epoch belongs to its offset"
+        );
+        (place.offset.0, place.finding)
+    }
+
+    #[test]
+    fn a_position_outside_the_log_goes_to_its_start() {
+        let ours = || CommitMark::Ours(id("now"));
+        let none = place(None, None, Offset(10)..Offset(20));
+        assert_eq!((none.offset, none.finding), (Offset(10), Some(Finding::NeverCommitted)));
+        assert_eq!(found(9, ours()), (10, Some(Finding::ExpiredUnread(Offset(9)..Offset(10)))));
+        for inside in [10, 15, 20] {
+            assert_eq!(found(inside, ours()), (inside, None));
+        }
+        assert_eq!(found(21, ours()), (10, another(21)));
+    }
+
+    #[test]
+    fn a_position_of_another_log_is_none() {
+        assert_eq!(found(15, CommitMark::Ours(id("before"))), (10, another(15)));
+        assert_eq!(found(15, CommitMark::Foreign), (15, Some(Finding::SetByOthers)));
+        assert_eq!(found(15, CommitMark::Ours(None)), (15, None), "a cluster without ids");
+    }
+
+    #[test]
+    fn commits_are_marked() {
+        assert_eq!(mark(metadata(id("Zm9v").as_ref()).as_bytes()), CommitMark::Ours(id("Zm9v")));
+        assert_eq!(mark(metadata(None).as_bytes()), CommitMark::Ours(None));
+        for foreign in [&b""[..], b"flood", b"\xff\xfe", b"NULL"] {
+            assert_eq!(mark(foreign), CommitMark::Foreign);
+        }
+        assert_eq!(id("AAAAAAAAAAAAAAAAAAAAAA"), None, "what clusters give topics that have none");
+    }
+}
