@@ -27,7 +27,7 @@ use super::native::commit::commit_with_answer;
 use super::native::poll::add;
 use super::offsets::places;
 use super::place::tell;
-use super::share::Commit;
+use super::share::commits::Commit;
 use super::shared::{Shared, TICK};
 use crate::{Offset, Partition};
 
