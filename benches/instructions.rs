@@ -19,7 +19,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use floodgate_buffer::{BoxFuture, Outcome, Publish, Receipt, Record, Refused, Waiting};
+use floodgate_buffer::{BoxFuture, NotTaken, Outcome, Publish, Receipt, Record, Waiting};
 use floodgate_observe::Metrics;
 use floodgate_producer::{HttpConfig, Ingress, Lanes, Server};
 use floodgate_schemas::codec::{Codecs, encode};
@@ -157,7 +157,7 @@ fn decodes<E: Event>(events: u64, event: &E) {
 struct AtOnce;
 
 impl Publish for AtOnce {
-    fn offer(&self, record: &Record<'_>, receipt: Receipt) -> Result<(), Refused> {
+    fn offer(&self, record: &Record<'_>, receipt: Receipt) -> Result<(), NotTaken> {
         black_box(record);
         if let Some(wake) = receipt.complete(Outcome::Stored) {
             wake.wake();

@@ -56,7 +56,7 @@ pub use murmur2::murmur2_partition;
 pub use names::Names;
 pub use origin::{EventOrigin, NamedOrigin};
 pub use parts::{Parts, Then};
-pub use publish::{Publish, Refused, Spill, Waiting};
+pub use publish::{NotTaken, Publish, Refused, Spill, Waiting};
 pub use receipt::{Outcome, Receipt, Receipts};
 pub use record::{LogId, Offset, Origin, Partition, Record, Topic};
 pub use refusal::{Absent, OpenError};

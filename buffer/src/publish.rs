@@ -6,12 +6,13 @@ use crate::{BoxFuture, Outcome, Receipt, Record, TopicFinding, Wake};
 
 /// Takes records. Shared by all requests.
 pub trait Publish: Send + Sync {
-    /// Hands one record over without waiting. After `Ok` the receipt is completed exactly once; after an
-    /// error the record is certainly not stored and the receipt means nothing.
+    /// Hands one record over without waiting. After `Ok` the receipt is completed exactly once. A record with a key belongs to
+    /// the partition that [`crate::murmur2_partition`] gives for it and the topic's partitions, which is where Kafka's clients in
+    /// Java put it; readers look for it there.
     ///
     /// # Errors
-    /// [`Refused`] says whether trying again can help.
-    fn offer(&self, record: &Record<'_>, receipt: Receipt) -> Result<(), Refused>;
+    /// [`NotTaken`] gives the receipt back and says whether trying again can help; the record is certainly not stored.
+    fn offer(&self, record: &Record<'_>, receipt: Receipt) -> Result<(), NotTaken>;
 
     /// Whether records can be taken now.
     ///
@@ -59,7 +60,22 @@ pub struct Waiting {
     pub bytes: usize,
 }
 
-/// A record was not taken, and is certainly not stored.
+/// A record that was not taken, and is certainly not stored, with the duty to say so: it may be offered elsewhere.
+#[derive(Debug)]
+pub struct NotTaken {
+    /// Why.
+    pub reason: Refused,
+    /// What the record was offered with.
+    pub receipt: Receipt,
+}
+
+impl From<NotTaken> for Refused {
+    fn from(not_taken: NotTaken) -> Self {
+        not_taken.reason
+    }
+}
+
+/// Why a record was not taken.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refused {
     /// The queue holds as much as its configuration allows: retry later.

@@ -27,6 +27,7 @@ pub enum Outcome {
     NotStored = 2,
 }
 
+#[derive(Debug)]
 struct Shared {
     outstanding: AtomicUsize,
     mailbox: Option<&'static Mailbox>,
@@ -81,6 +82,7 @@ impl Receipts {
 }
 
 /// The right, and the duty, to say what became of one record. Dropped unused it says `Unknown`.
+#[derive(Debug)]
 pub struct Receipt {
     // taken when completed, so that dropping the rest says nothing twice
     shared: Option<Arc<Shared>>,

@@ -17,7 +17,7 @@ thread_local! {
     static HERE: Cell<Option<&'static Mailbox>> = const { Cell::new(None) };
 }
 
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub(crate) struct Mailbox {
     mail: Mutex<Vec<Waker>>,
     reader: AtomicWaker,

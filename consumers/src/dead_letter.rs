@@ -116,7 +116,7 @@ impl DeadLetterWriter {
         let offered = heading.under(&received.headers, |headers| {
             let record = letter_of(received, headers);
             let offered = self.publisher.offer(&record, receipt);
-            offered.map_err(|refused| (refused, record.bytes()))
+            offered.map_err(|not_taken| (not_taken.reason, record.bytes()))
         });
         offered.map_err(|(refused, bytes)| match refused {
             Refused::TooLarge => too_large(bytes),

@@ -277,6 +277,6 @@ impl<E: OfRow> RowReading<E> {
             let (topic, key, value) = (Topic::DeadLetters, record.key, record.value);
             self.publisher.offer(&Record { topic, key, value, headers }, receipt)
         });
-        offered.map_err(|refused| VerifyError::Unavailable(refused.to_string()))
+        offered.map_err(|not_taken| VerifyError::Unavailable(not_taken.reason.to_string()))
     }
 }

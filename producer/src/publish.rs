@@ -126,7 +126,7 @@ impl Ingress {
                 value: Some(value.as_slice()),
                 headers: &[],
             };
-            Ok(self.publisher.offer(&record, receipt)?)
+            Ok(self.publisher.offer(&record, receipt).map_err(|not_taken| not_taken.reason)?)
         })
     }
 

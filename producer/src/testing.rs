@@ -8,7 +8,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use axum::http::{HeaderMap, Request, StatusCode};
-use floodgate_buffer::{Outcome, Publish, Receipt, Record, Refused, Topic};
+use floodgate_buffer::{NotTaken, Outcome, Publish, Receipt, Record, Refused, Topic};
 use floodgate_observe::Metrics;
 use floodgate_schemas::examples::{Counted, HandClock, at};
 use floodgate_schemas::{CharacterId, CouponId, EventId, Keying, LikerAccountId, TargetOcid};
@@ -68,7 +68,7 @@ impl Buffer {
 }
 
 impl Publish for Buffer {
-    fn offer(&self, record: &Record<'_>, receipt: Receipt) -> Result<(), Refused> {
+    fn offer(&self, record: &Record<'_>, receipt: Receipt) -> Result<(), NotTaken> {
         let outcome = match self.fates.lock().pop_front().unwrap_or(Fate::Stored) {
             Fate::Stored => {
                 let [key, value] =
@@ -82,7 +82,7 @@ impl Publish for Buffer {
                 self.unanswered.lock().push(receipt);
                 return Ok(());
             }
-            Fate::Refused(refused) => return Err(refused),
+            Fate::Refused(reason) => return Err(NotTaken { reason, receipt }),
         };
         if let Some(wake) = receipt.complete(outcome) {
             wake.wake();

@@ -244,7 +244,9 @@ impl Work<'_> {
             let receipts = Receipts::new(waiting.len());
             let offers = waiting.iter().enumerate();
             let offers = offers.map(|(n, index)| self.publisher.offer(&records[*index], receipts.receipt(n)));
-            let refused: Vec<Option<Refused>> = offers.map(Result::err).collect();
+            // a receipt that came back is dropped here, or it would be waited for
+            let refused: Vec<Option<Refused>> =
+                offers.map(|offered| offered.err().map(Refused::from)).collect();
             futures_executor::block_on(receipts.all());
             for (n, (index, refused)) in waiting.iter().zip(refused).enumerate() {
                 outcomes[*index] = delivered(refused, receipts.outcome(n), || self.unacknowledged());

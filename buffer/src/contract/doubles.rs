@@ -6,7 +6,7 @@ use std::time::Duration;
 use floodgate_schemas::{SystemChance, SystemClock};
 
 use crate::memory::{InMemory, InMemoryConfig};
-use crate::{BoxFuture, Given, Publish, Receipt, Record, Refused, Strategy, TopicsConfig, Waiting};
+use crate::{BoxFuture, Given, NotTaken, Publish, Receipt, Record, Strategy, TopicsConfig, Waiting};
 
 /// The system's time and randomness.
 pub fn given() -> Given {
@@ -29,15 +29,15 @@ pub fn in_memory(partitions: u32, max_events: usize, prefix: &str) -> Arc<dyn St
 /// A publisher that does with each record as it is told, is ready, and has nothing waiting.
 pub struct PublishAs<F>(F);
 
-impl<F: Fn(&Record<'_>, Receipt) -> Result<(), Refused> + Send + Sync> PublishAs<F> {
+impl<F: Fn(&Record<'_>, Receipt) -> Result<(), NotTaken> + Send + Sync> PublishAs<F> {
     /// Does this.
     pub fn new(offer: F) -> Self {
         Self(offer)
     }
 }
 
-impl<F: Fn(&Record<'_>, Receipt) -> Result<(), Refused> + Send + Sync> Publish for PublishAs<F> {
-    fn offer(&self, record: &Record<'_>, receipt: Receipt) -> Result<(), Refused> {
+impl<F: Fn(&Record<'_>, Receipt) -> Result<(), NotTaken> + Send + Sync> Publish for PublishAs<F> {
+    fn offer(&self, record: &Record<'_>, receipt: Receipt) -> Result<(), NotTaken> {
         (self.0)(record, receipt)
     }
 

@@ -26,8 +26,8 @@ use super::planted::Part;
 use super::probe::Probe;
 use super::producing::Producing;
 use crate::{
-    BoxFuture, Names, OpenError, Parts, Publish, Receipt, Record, Refused, Spill, Then, Topic, TopicFinding,
-    TopicsConfig, Waiting,
+    BoxFuture, Names, NotTaken, OpenError, Parts, Publish, Receipt, Record, Refused, Spill, Then, Topic,
+    TopicFinding, TopicsConfig, Waiting,
 };
 
 pub(super) struct KafkaPublisher {
@@ -209,35 +209,41 @@ fn hand_over_while_alive(publisher: &Weak<KafkaPublisher>) {
 }
 
 impl Publish for KafkaPublisher {
-    fn offer(&self, record: &Record<'_>, receipt: Receipt) -> Result<(), Refused> {
+    fn offer(&self, record: &Record<'_>, receipt: Receipt) -> Result<(), NotTaken> {
+        let refuse = |reason, receipt| Err(NotTaken { reason, receipt });
         // dead letters come from consumers, which still finish their batches while the ingress is closed
         if self.closed.load(Ordering::Acquire) && record.topic != Topic::DeadLetters {
-            return Err(Refused::Closed);
+            return refuse(Refused::Closed, receipt);
         }
         if self.shared.refuses[record.topic.index()].load(Ordering::Relaxed) {
-            return Err(Refused::Unavailable("its topic does not keep what a 202 promises".to_owned()));
+            let reason = "its topic does not keep what a 202 promises".to_owned();
+            return refuse(Refused::Unavailable(reason), receipt);
         }
         let bytes = record.bytes();
         if bytes > self.record_max_bytes {
-            return Err(Refused::TooLarge);
+            return refuse(Refused::TooLarge, receipt);
         }
-        let unacknowledged = self.admit(bytes)?;
+        let unacknowledged = match self.admit(bytes) {
+            Ok(unacknowledged) => unacknowledged,
+            Err(reason) => return refuse(reason, receipt),
+        };
         let in_flight = InFlight { receipt, bytes, route: 0 };
         if self.linger.applies(unacknowledged) {
             self.linger.keep(record, in_flight, unacknowledged);
             return Ok(());
         }
         let queued = self.shared.current.read().produce(Way::Quick, record, Box::new(in_flight));
-        queued.map_err(|(error, _)| {
+        queued.map_err(|(error, in_flight)| {
             self.counts.release(bytes);
-            match error {
+            let reason = match error {
                 RDKafkaErrorCode::QueueFull => Refused::Full,
                 RDKafkaErrorCode::MessageSizeTooLarge => Refused::TooLarge,
                 RDKafkaErrorCode::UnknownTopic | RDKafkaErrorCode::UnknownPartition => Refused::Unavailable(
                     "the topic is missing in Kafka; run `floodgate topics create`".to_owned(),
                 ),
                 other => Refused::Unavailable(format!("Kafka cannot take records now: {other}")),
-            }
+            };
+            NotTaken { reason, receipt: in_flight.receipt }
         })
     }
 

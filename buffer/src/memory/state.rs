@@ -12,8 +12,8 @@ use super::config::InMemoryConfig;
 use super::partition::{Kept, PartitionLog};
 use crate::murmur2::murmur2_partition;
 use crate::{
-    BoxFuture, Given, GroupLag, LogId, Names, Offset, Outcome, Partition, PartitionLag, Publish, Receipt,
-    Record, Refused, Topic, TopicsConfig, Waiting, Wake,
+    BoxFuture, Given, GroupLag, LogId, Names, NotTaken, Offset, Outcome, Partition, PartitionLag, Publish,
+    Receipt, Record, Refused, Topic, TopicsConfig, Waiting, Wake,
 };
 
 pub(super) struct State {
@@ -123,19 +123,22 @@ impl State {
 }
 
 impl Publish for State {
-    fn offer(&self, record: &Record<'_>, receipt: Receipt) -> Result<(), Refused> {
+    fn offer(&self, record: &Record<'_>, receipt: Receipt) -> Result<(), NotTaken> {
         let Topic::Events(_) = record.topic else {
             self.keep_dead_letter(record);
             wake(receipt.complete(Outcome::Stored));
             return Ok(());
         };
-        if self.closed.load(Ordering::Acquire) {
-            return Err(Refused::Closed);
+        let admitted = if self.closed.load(Ordering::Acquire) {
+            Err(Refused::Closed)
+        } else if record.bytes() > self.max.bytes {
+            Err(Refused::TooLarge)
+        } else {
+            self.admit(record.bytes())
+        };
+        if let Err(reason) = admitted {
+            return Err(NotTaken { reason, receipt });
         }
-        if record.bytes() > self.max.bytes {
-            return Err(Refused::TooLarge);
-        }
-        self.admit(record.bytes())?;
         {
             let mut log = self.topics[record.topic.index()].lock();
             let count = log.partitions.len();

@@ -8,7 +8,9 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use floodgate_buffer::contract::PublishAs;
-use floodgate_buffer::{Header, Outcome as Stored, Receipt, Receipts, Record, Refused, Strategy, Topic};
+use floodgate_buffer::{
+    Header, NotTaken, Outcome as Stored, Receipt, Receipts, Record, Refused, Strategy, Topic,
+};
 use floodgate_observe::Metrics;
 use floodgate_schemas::codec::encode;
 use floodgate_schemas::examples::{Counted, HandClock, at, like};
@@ -74,11 +76,11 @@ struct DeadLetters {
 }
 
 impl DeadLetters {
-    fn offer(&self, record: &Record<'_>, receipt: Receipt) -> Result<(), Refused> {
+    fn offer(&self, record: &Record<'_>, receipt: Receipt) -> Result<(), NotTaken> {
         assert_eq!(record.topic, Topic::DeadLetters);
         self.readiness.lock().push(self.health.ready());
-        if let Some(refused) = self.refusals.lock().pop_front() {
-            return Err(refused);
+        if let Some(reason) = self.refusals.lock().pop_front() {
+            return Err(NotTaken { reason, receipt });
         }
         let text = |part: &[u8]| String::from_utf8_lossy(part).into_owned();
         let headers =

@@ -4,8 +4,8 @@ use std::ops::Range;
 use std::time::Duration;
 
 use floodgate_buffer::{
-    Absent, BoxFuture, Chunk, EventOrigin, Lag, LagError, Log, LogBounds, LogError, Logs, Names, OpenError,
-    Publish, Reach, Receipt, Refused, Spill, Subscription, Topics, Waiting,
+    Absent, BoxFuture, Chunk, EventOrigin, Lag, LagError, Log, LogBounds, LogError, Logs, Names, NotTaken,
+    OpenError, Publish, Reach, Receipt, Spill, Subscription, Topics, Waiting,
 };
 use floodgate_schemas::examples::HandClock;
 use parking_lot::Mutex;
@@ -104,7 +104,7 @@ impl Logs for Shared {
 struct StaysOpen(Arc<dyn Publish>);
 
 impl Publish for StaysOpen {
-    fn offer(&self, record: &Record<'_>, receipt: Receipt) -> Result<(), Refused> {
+    fn offer(&self, record: &Record<'_>, receipt: Receipt) -> Result<(), NotTaken> {
         self.0.offer(record, receipt)
     }
 

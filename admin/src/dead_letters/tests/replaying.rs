@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use floodgate_buffer::contract::PublishAs;
-use floodgate_buffer::{Outcome, Receipt, Refused};
+use floodgate_buffer::{NotTaken, Outcome, Receipt, Refused};
 
 use super::*;
 
@@ -16,7 +16,7 @@ fn choosy(
 ) -> impl Publish {
     PublishAs::new(move |record: &Record<'_>, receipt| match refuse(record) {
         None => inner.offer(record, receipt),
-        Some(refused) => Err(refused),
+        Some(reason) => Err(NotTaken { reason, receipt }),
     })
 }
 
