@@ -28,6 +28,15 @@ pub(crate) enum Events {
     Lines(Bytes),
 }
 
+impl Events {
+    /// In bytes.
+    pub(crate) fn len(&self) -> usize {
+        match self {
+            Self::Array(body) | Self::Lines(body) => body.len(),
+        }
+    }
+}
+
 const JSON: &str = "application/json";
 const NDJSON: &str = "application/x-ndjson";
 

@@ -12,6 +12,7 @@ use crate::bodies::Bodies;
 use crate::cache::ExpectationCache;
 use crate::clock::AcceptanceClock;
 use crate::config::{HttpConfig, Limits};
+use crate::heavy::Heavy;
 use crate::keys::Keys;
 use crate::metrics::PublishMetrics;
 use crate::waiting::Waiting;
@@ -25,6 +26,7 @@ pub struct Ingress {
     pub(crate) chance: Arc<dyn Chance>,
     pub(crate) limits: Limits,
     pub(crate) bodies: Arc<Bodies>,
+    pub(crate) heavy: Heavy,
     pub(crate) cache: ExpectationCache,
     pub(crate) keys: Keys,
     pub(crate) waiting: Arc<Waiting>,
@@ -53,6 +55,7 @@ impl Ingress {
             clock: AcceptanceClock::new(clock),
             limits: config.limits(),
             bodies: Bodies::new(config.bodies_max_bytes),
+            heavy: Heavy::new(),
             cache: ExpectationCache::new(
                 Arc::clone(&reads),
                 cache_time,

@@ -18,6 +18,7 @@ mod clock;
 mod config;
 mod connection;
 mod extract;
+mod heavy;
 mod ingress;
 mod keys;
 mod lanes;

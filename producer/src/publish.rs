@@ -18,14 +18,24 @@ thread_local! {
     static BUFFERS: RefCell<(String, Vec<u8>)> = RefCell::default();
 }
 
-/// After how many events of a request others get their turn on the thread.
-const EVENTS_PER_TURN: usize = 256;
-
 /// One event of many on its way, or refused.
 struct Offered {
     of: Option<EventType>,
     event_id: Option<EventId>,
     result: Result<NewKey, Problem>,
+}
+
+/// Many events on their way.
+pub(crate) struct Offers {
+    offered: Vec<Offered>,
+    receipts: Receipts,
+    offered_at: Instant,
+}
+
+impl Offers {
+    pub(crate) fn len(&self) -> usize {
+        self.offered.len()
+    }
 }
 
 /// What became of one event of many.
@@ -65,26 +75,30 @@ impl Ingress {
         self.judge(key, receipts.outcome(0))
     }
 
-    /// Publishes many events, each for itself: whatever is wrong with one, the others take their way. Returns what
-    /// became of each, in order.
-    pub(crate) async fn publish_all(&self, events: &[&[u8]]) -> Vec<Published> {
+    /// Offers many events, each for itself: whatever is wrong with one, the others take their way.
+    pub(crate) fn offer_all(&self, events: &[&[u8]]) -> Offers {
         let receipts = Receipts::new(events.len());
         let offered_at = Instant::now();
-        let mut offered = Vec::with_capacity(events.len());
-        for (index, json) in events.iter().enumerate() {
-            offered.push(self.offer_one(json, receipts.receipt(index)));
-            if index % EVENTS_PER_TURN == EVENTS_PER_TURN - 1 {
-                tokio::task::yield_now().await;
-            }
+        let offer = |(index, json): (usize, &&[u8])| self.offer_one(json, receipts.receipt(index));
+        let offered = events.iter().enumerate().map(offer).collect();
+        Offers { offered, receipts, offered_at }
+    }
+
+    /// Waits until it is known what became of all, at most until the deadline.
+    pub(crate) async fn wait_for_all(&self, offers: &Offers) {
+        if offers.offered.iter().any(|offered| offered.result.is_ok()) {
+            self.wait(&offers.receipts, offers.offered_at).await;
         }
-        if offered.iter().any(|offered| offered.result.is_ok()) {
-            self.wait(&receipts, offered_at).await;
-        }
-        let judged = offered.into_iter().enumerate().map(|(index, Offered { of, event_id, result })| {
-            let result = result.and_then(|key| self.judge(key, receipts.outcome(index)));
-            self.metrics.count(of, &result);
-            Published { event_id, result }
-        });
+    }
+
+    /// What became of each, in order.
+    pub(crate) fn judge_all(&self, offers: Offers) -> Vec<Published> {
+        let judged =
+            offers.offered.into_iter().enumerate().map(|(index, Offered { of, event_id, result })| {
+                let result = result.and_then(|key| self.judge(key, offers.receipts.outcome(index)));
+                self.metrics.count(of, &result);
+                Published { event_id, result }
+            });
         judged.collect()
     }
 
@@ -153,9 +167,6 @@ impl Ingress {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-    use std::sync::atomic::{AtomicUsize, Ordering};
-
     use axum::body::Body;
     use floodgate_buffer::Refused;
     use floodgate_schemas::Like;
@@ -163,7 +174,6 @@ mod tests {
     use floodgate_schemas::examples::{at, event_id};
     use serde_json::json;
 
-    use super::EVENTS_PER_TURN;
     use crate::testing::{Answer, Fate, Kept, World, config};
 
     const TIMES: [&str; 3] =
@@ -303,25 +313,5 @@ mod tests {
             let answer = world.ask("PUT", "/api/v6/characters/star/likes/fan", &json, body).await;
             assert_eq!(answer.told().0, told, "{now}: {answer:?}");
         }
-    }
-
-    /// A request of many events leaves its thread to others now and then, and not all the time.
-    #[tokio::test]
-    async fn others_get_their_turn_while_many_events_are_offered() {
-        let world = World::new(&config());
-        let turns = Arc::new(AtomicUsize::new(0));
-        let other = tokio::spawn({
-            let turns = Arc::clone(&turns);
-            async move {
-                loop {
-                    turns.fetch_add(1, Ordering::Relaxed);
-                    tokio::task::yield_now().await;
-                }
-            }
-        });
-        let events = vec![&b"{}"[..]; EVENTS_PER_TURN * 2 + 1];
-        assert_eq!(world.ingress.publish_all(&events).await.len(), events.len());
-        assert_eq!(turns.load(Ordering::Relaxed), 2);
-        other.abort();
     }
 }

@@ -42,6 +42,8 @@ pub(crate) struct Kept {
     pub(crate) topic: Topic,
     pub(crate) key: Vec<u8>,
     pub(crate) value: Vec<u8>,
+    /// Where it was offered.
+    pub(crate) on: std::thread::ThreadId,
 }
 
 /// Stores records, unless told otherwise.
@@ -73,7 +75,12 @@ impl Publish for Buffer {
             Fate::Stored => {
                 let [key, value] =
                     [record.key, record.value].map(|part| part.map(<[u8]>::to_vec).unwrap_or_default());
-                self.kept.lock().push(Kept { topic: record.topic, key, value });
+                self.kept.lock().push(Kept {
+                    topic: record.topic,
+                    key,
+                    value,
+                    on: std::thread::current().id(),
+                });
                 Outcome::Stored
             }
             Fate::NotStored => Outcome::NotStored,

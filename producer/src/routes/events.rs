@@ -12,16 +12,18 @@ use axum::extract::State;
 use axum::http::request::Parts;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
 use floodgate_schemas::{Invalid, not_json, utf8};
 use serde::Serialize;
 use serde::de::{SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::answers::JSON;
+use crate::bodies::Held;
 use crate::extract::{Events, NoQuery};
 use crate::ingress::Ingress;
 use crate::problem::{Effect, Place, Problem};
-use crate::publish::Published;
+use crate::publish::{Offers, Published};
 
 /// `POST /api/v6/events`
 pub(super) async fn write(
@@ -30,25 +32,50 @@ pub(super) async fn write(
     _: NoKey,
     body: Events,
 ) -> Result<Response, Problem> {
-    let (lines, events) = match &body {
-        Events::Array(body) => (None, split_array(body, ingress.limits.events_max)?),
-        Events::Lines(body) => {
-            let (lines, events) = split_lines(body, ingress.limits.events_max)?;
-            (Some(lines), events)
-        }
-    };
-    let held = ingress.bodies.hold(events.len().saturating_mul(RESULT_BYTES))?;
-    let mut published = ingress.publish_all(&events).await;
-    for (index, published) in published.iter_mut().enumerate() {
-        if let Err(problem) = &mut published.result {
-            let line = lines.as_ref().and_then(|lines| lines.get(index));
-            problem.stands_at(line.map_or(Place::Index(index), |line| Place::Line(*line)));
-        }
-    }
-    let results = published.iter().map(Item::from).collect();
-    let body = serde_json::to_vec(&Results { results }).map_err(|e| Problem::internal(e.to_string()))?;
-    let body = held.until_dropped(body.into());
+    let there = Arc::clone(&ingress);
+    let offering = ingress.heavy.run(body.len(), move || Offering::new(&there, &body)).await?;
+    ingress.wait_for_all(&offering.offers).await;
+    let there = Arc::clone(&ingress);
+    let results_bytes = offering.offers.len().saturating_mul(RESULT_BYTES);
+    let body = ingress.heavy.run(results_bytes, move || offering.answer(&there)).await?;
     Ok((StatusCode::OK, [(header::CONTENT_TYPE, JSON)], Body::from(body)).into_response())
+}
+
+/// The events of a body on their way.
+struct Offering {
+    offers: Offers,
+    /// The number of each one's line, if they stood in lines.
+    lines: Option<Vec<usize>>,
+    /// Memory for the results.
+    held: Held,
+}
+
+impl Offering {
+    fn new(ingress: &Ingress, body: &Events) -> Result<Self, Problem> {
+        let (lines, events) = match body {
+            Events::Array(body) => (None, split_array(body, ingress.limits.events_max)?),
+            Events::Lines(body) => {
+                let (lines, events) = split_lines(body, ingress.limits.events_max)?;
+                (Some(lines), events)
+            }
+        };
+        let held = ingress.bodies.hold(events.len().saturating_mul(RESULT_BYTES))?;
+        Ok(Self { offers: ingress.offer_all(&events), lines, held })
+    }
+
+    /// What became of all, as the answer's body.
+    fn answer(self, ingress: &Ingress) -> Result<Bytes, Problem> {
+        let mut published = ingress.judge_all(self.offers);
+        for (index, published) in published.iter_mut().enumerate() {
+            if let Err(problem) = &mut published.result {
+                let line = self.lines.as_ref().and_then(|lines| lines.get(index));
+                problem.stands_at(line.map_or(Place::Index(index), |line| Place::Line(*line)));
+            }
+        }
+        let results = published.iter().map(Item::from).collect();
+        let body = serde_json::to_vec(&Results { results }).map_err(|e| Problem::internal(e.to_string()))?;
+        Ok(self.held.until_dropped(body.into()))
+    }
 }
 
 /// What one event's result takes at most, in memory and in the answer.

@@ -389,3 +389,21 @@ async fn readiness_tells_clients_nothing_of_the_inside() {
     let alive = get(&world, "/healthz").await;
     assert_eq!(alive.content(), (200, &json!({ "status": "ok" })));
 }
+
+/// A body of many events keeps nobody else's request waiting.
+#[tokio::test]
+async fn large_bodies_are_worked_off_elsewhere() {
+    let large = 10 << 20;
+    let limits = HttpConfig { body_max_bytes: large, bodies_max_bytes: large, events_max: 1000, ..config() };
+    let world = World::new(&limits);
+    let here = std::thread::current().id();
+    let mut event = a_write();
+    event["type"] = "expectation".into();
+    for (events, is_here) in [(10, true), (1000, false)] {
+        let answer = post(&world, "/api/v6/events", Value::from(vec![event.clone(); events])).await;
+        assert_eq!(answer.body["results"].as_array().map(Vec::len), Some(events));
+        let kept = world.buffer.take();
+        assert_eq!(kept.len(), events);
+        assert!(kept.iter().all(|kept| (kept.on == here) == is_here), "{events}");
+    }
+}
