@@ -21,7 +21,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use floodgate_buffer::{BoxFuture, NotTaken, Outcome, Publish, Receipt, Record, Waiting};
 use floodgate_observe::Metrics;
-use floodgate_producer::{HttpConfig, Ingress, Lanes, Server};
+use floodgate_producer::{HttpConfig, Ingress, Server};
 use floodgate_schemas::codec::{Codecs, encode};
 use floodgate_schemas::examples::{coupon_issue, expectation, like};
 use floodgate_schemas::{Event, ExpectationWrite, Keying, LikeAction, Mixed, SystemChance, SystemClock};
@@ -221,7 +221,7 @@ fn serve() -> SocketAddr {
     let (clock, chance) = (Arc::new(SystemClock), Arc::new(SystemChance));
     let metrics = Metrics::new().unwrap();
     let ingress = Ingress::new(&http, Keying::default(), Arc::new(AtOnce), store, &metrics, clock, chance);
-    let server = Server::bind(&http, &ingress, Lanes::here()).unwrap();
+    let server = Server::bind(&http, &ingress).unwrap();
     let address = server.local_addr().unwrap();
     tokio::spawn(server.run(tokio_util::sync::CancellationToken::new(), Duration::ZERO));
     address

@@ -7,7 +7,6 @@ use clap::Args;
 use floodgate_buffer::{Parts, Strategy};
 use floodgate_schemas::EventType;
 use floodgate_store::{ReadError, SchemaState, Store};
-use tokio::runtime::Handle;
 
 use crate::exit::Exit;
 use crate::roles::{ConsumersRole, Deadline, Opened, all_lived, until_stopped};
@@ -29,7 +28,7 @@ type Slot = Arc<Mutex<Result<ConsumersRole, String>>>;
 
 pub(crate) async fn consume(settings: &Settings, args: &ConsumeArgs) -> Result<(), Exit> {
     let signals = Signals::listen()?;
-    let opened = Arc::new(Opened::new(settings, &Handle::current())?);
+    let opened = Arc::new(Opened::new(settings)?);
     opened.need_shared("consume")?;
     let groups = groups(&*opened.strategy, &args.groups)?;
     let slot: Slot = Arc::new(Mutex::new(Err("not yet connected to the database".to_owned())));

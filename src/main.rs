@@ -172,12 +172,8 @@ fn execute(cli: Cli) -> Result<(), Exit> {
         .build()
         .map_err(Exit::failed)?;
     let ended = match command {
-        Command::Run => {
-            roles::start_lanes(&settings).and_then(|lanes| runtime.block_on(run::run(&settings, lanes)))
-        }
-        Command::Serve => {
-            roles::start_lanes(&settings).and_then(|lanes| runtime.block_on(serve::serve(&settings, lanes)))
-        }
+        Command::Run => runtime.block_on(run::run(&settings)),
+        Command::Serve => runtime.block_on(serve::serve(&settings)),
         Command::Consume(args) => runtime.block_on(consume::consume(&settings, &args)),
         Command::Lag(args) => lag::lag(&settings, &args),
         Command::Dlq(command) => dlq::dlq(&settings, &command, runtime.handle()),

@@ -12,10 +12,9 @@ use floodgate_admin::{AdminServer, LagExport, LagWatch, Readiness};
 use floodgate_buffer::{Given, Lag, Parts, Publish, Strategy, Then};
 use floodgate_consumers::{Consumers, Health, Members};
 use floodgate_observe::{Metrics, logs};
-use floodgate_producer::{HttpConfig, Ingress, Lanes, Server};
+use floodgate_producer::{HttpConfig, Ingress, Server};
 use floodgate_schemas::{Chance, Clock, Codecs, EventType, SystemChance, SystemClock};
 use floodgate_store::Store;
-use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -36,13 +35,10 @@ pub(crate) struct Opened {
 }
 
 impl Opened {
-    /// What was published is reported on `reporting`.
-    pub(crate) fn new(settings: &Settings, reporting: &Handle) -> Result<Self, Exit> {
+    /// Within a runtime, on which what was published is reported.
+    pub(crate) fn new(settings: &Settings) -> Result<Self, Exit> {
         let strategy = open_strategy(settings)?;
-        let publisher = {
-            let _there = reporting.enter();
-            strategy.publisher().map_err(Exit::usage)?
-        };
+        let publisher = strategy.publisher().map_err(Exit::usage)?;
         let store = floodgate_store::open(&settings.store).map_err(Exit::usage)?;
         let metrics = Metrics::new().map_err(Exit::failed)?;
         let Given { clock, chance } = given();
@@ -69,13 +65,14 @@ impl Opened {
     }
 
     /// Opens the clients' listener. Nothing is served before [`IngressRole::start`].
-    pub(crate) fn ingress(&self, lanes: Lanes) -> Result<IngressRole, Exit> {
+    pub(crate) fn ingress(&self) -> Result<IngressRole, Exit> {
         let http = &self.http();
+        raise_file_limit(http.connections_max);
         let (publisher, reads) = (Arc::clone(&self.publisher), Arc::clone(&self.store));
         let (clock, chance) = (Arc::clone(&self.clock), Arc::clone(&self.chance));
         let ingress =
             Ingress::new(http, self.settings.keying(), publisher, reads, &self.metrics, clock, chance);
-        let server = Server::bind(http, &ingress, lanes).map_err(Exit::failed)?;
+        let server = Server::bind(http, &ingress).map_err(Exit::failed)?;
         let address = server.local_addr().map_err(Exit::failed)?;
         // a request is answered within these; and half of the time at least is left for what comes after
         let longest = Duration::from_millis(http.send_timeout_ms.saturating_add(http.request_deadline_ms));
@@ -183,16 +180,6 @@ pub(crate) fn open_strategy(settings: &Settings) -> Result<Arc<dyn Strategy>, Ex
         _ => Ok(strategy),
     }
 }
-
-/// The threads that serve requests, with room for all files they will open.
-pub(crate) fn start_lanes(settings: &Settings) -> Result<Lanes, Exit> {
-    let threads = settings.runtime.worker_threads();
-    raise_file_limit(settings.http.connections_max.saturating_add(threads * FILES_PER_LANE));
-    Lanes::start(threads).map_err(|error| Exit::failed(format!("no threads to serve requests: {error}")))
-}
-
-/// What a runtime opens for itself.
-const FILES_PER_LANE: usize = 4;
 
 /// Files that are open besides clients' connections: the database, the brokers, the log.
 const OTHER_FILES: usize = 500;

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use floodgate_producer::Lanes;
 use floodgate_schemas::EventType;
 
 use crate::roles::{Opened, all_lived, until_stopped};
@@ -10,11 +9,11 @@ use crate::settings::Settings;
 use crate::signals::Signals;
 use crate::{Exit, migrate};
 
-pub(crate) async fn run(settings: &Settings, lanes: Lanes) -> Result<(), Exit> {
+pub(crate) async fn run(settings: &Settings) -> Result<(), Exit> {
     let signals = Signals::listen()?;
-    let opened = Opened::new(settings, lanes.first())?;
+    let opened = Opened::new(settings)?;
     migrate::migrate_quietly(settings).await?;
-    let ingress = opened.ingress(lanes)?;
+    let ingress = opened.ingress()?;
     let consumers = opened.consumers(&EventType::ALL);
     let (ready, health) = (Arc::clone(&ingress.ingress), consumers.health.clone());
     let admin = opened.admin(true, Arc::new(move || ready.ready().and_then(|()| health.ready()))).await?;

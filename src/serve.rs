@@ -2,18 +2,16 @@
 
 use std::sync::Arc;
 
-use floodgate_producer::Lanes;
-
 use crate::exit::Exit;
 use crate::roles::{Opened, all_lived, until_stopped};
 use crate::settings::Settings;
 use crate::signals::Signals;
 
-pub(crate) async fn serve(settings: &Settings, lanes: Lanes) -> Result<(), Exit> {
+pub(crate) async fn serve(settings: &Settings) -> Result<(), Exit> {
     let signals = Signals::listen()?;
-    let opened = Opened::new(settings, lanes.first())?;
+    let opened = Opened::new(settings)?;
     opened.need_shared("serve")?;
-    let ingress = opened.ingress(lanes)?;
+    let ingress = opened.ingress()?;
     let ready = Arc::clone(&ingress.ingress);
     let admin = opened.admin(true, Arc::new(move || ready.ready())).await?;
     opened.announce("serve", &format!("http://{}; admin http://{}", ingress.address, admin.address));

@@ -40,7 +40,6 @@ mod refusal;
 mod strategy;
 mod subscription;
 mod topics;
-mod wake;
 
 use std::future::Future;
 use std::pin::Pin;
@@ -57,7 +56,7 @@ pub use names::Names;
 pub use origin::{EventOrigin, NamedOrigin};
 pub use parts::{Parts, Then};
 pub use publish::{NotTaken, Publish, Refused, Spill, Waiting};
-pub use receipt::{Outcome, Receipt, Receipts};
+pub use receipt::{Outcome, Receipt, Receipts, Wake};
 pub use record::{LogId, Offset, Origin, Partition, Record, Topic};
 pub use refusal::{Absent, OpenError};
 pub use strategy::{Reach, Strategy};
@@ -66,7 +65,6 @@ pub use topics::{
     PartitionDescription, TopicDescription, TopicFinding, TopicProperties, TopicReport, TopicState, Topics,
     TopicsError,
 };
-pub use wake::{Wake, read_mail};
 
 /// A boxed future: one allocation per batch or command, which keeps the traits object-safe.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;

@@ -8,12 +8,22 @@
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
-use std::task::Poll;
+use std::task::{Poll, Waker};
 
 use futures_util::task::AtomicWaker;
 use smallvec::SmallVec;
 
-use crate::wake::{Mailbox, Wake};
+/// A request that can go on.
+#[derive(Debug)]
+#[must_use = "the request sleeps until it is woken"]
+pub struct Wake(Waker);
+
+impl Wake {
+    /// Wakes it.
+    pub fn wake(self) {
+        self.0.wake();
+    }
+}
 
 /// What became of an accepted record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,7 +40,6 @@ pub enum Outcome {
 #[derive(Debug)]
 struct Shared {
     outstanding: AtomicUsize,
-    mailbox: Option<&'static Mailbox>,
     waker: AtomicWaker,
     // one record is by far the most frequent case, and then needs no second allocation
     outcomes: SmallVec<[AtomicU8; 8]>,
@@ -40,11 +49,10 @@ struct Shared {
 pub struct Receipts(Arc<Shared>);
 
 impl Receipts {
-    /// For `count` records; they are waited for on this thread, or more slowly on another.
+    /// For `count` records.
     pub fn new(count: usize) -> Self {
         Self(Arc::new(Shared {
             outstanding: AtomicUsize::new(count),
-            mailbox: Mailbox::here(),
             waker: AtomicWaker::new(),
             outcomes: (0..count).map(|_| AtomicU8::new(Outcome::Unknown as u8)).collect(),
         }))
@@ -105,7 +113,7 @@ impl Receipt {
 impl Shared {
     fn count_down(&self) -> Option<Wake> {
         match self.outstanding.fetch_sub(1, Ordering::AcqRel) {
-            1 => self.waker.take().map(|waker| Wake::new(waker, self.mailbox)),
+            1 => self.waker.take().map(Wake),
             _ => None,
         }
     }

@@ -67,27 +67,7 @@ fn strategy_with(changes: &[(&str, i64)]) -> Arc<dyn Strategy> {
     strategy
 }
 
-macro_rules! contract {
-    ($($name:ident),*) => {$(
-        #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-        async fn $name() {
-            contract::$name(strategy()).await;
-        }
-    )*};
-}
-
-contract!(
-    records_arrive_in_key_order,
-    batches_keep_their_limits,
-    uncommitted_records_come_again,
-    members_share_and_take_over,
-    a_stopped_member_ends,
-    a_closed_publisher_is_empty_and_refuses,
-    bytes_arrive_unchanged,
-    a_topic_is_read_past_its_group,
-    a_held_partition_comes_again,
-    a_partition_that_comes_back_is_read
-);
+floodgate_buffer::contract_suite!(strategy());
 
 /// The same where each record goes out at once, by whichever producer its partition has.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -21,7 +21,6 @@ mod extract;
 mod heavy;
 mod ingress;
 mod keys;
-mod lanes;
 mod metrics;
 pub mod problem;
 mod publish;
@@ -33,5 +32,4 @@ mod waiting;
 
 pub use config::HttpConfig;
 pub use ingress::Ingress;
-pub use lanes::Lanes;
 pub use server::{Server, ServerError};

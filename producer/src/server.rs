@@ -30,7 +30,6 @@ use tower_service::Service;
 use crate::config::HttpConfig;
 use crate::connection::{Connection, Limits};
 use crate::ingress::Ingress;
-use crate::lanes::Lanes;
 use crate::problem::{Problem, ProblemName};
 use crate::routes;
 
@@ -64,7 +63,6 @@ pub struct Server {
     routes: Arc<Routes>,
     http: http1::Builder,
     connections: Arc<Semaphore>,
-    lanes: Lanes,
     write_timeout: Duration,
 }
 
@@ -134,11 +132,11 @@ impl Routes {
 }
 
 impl Server {
-    /// Opens the listener, so that a taken port is known before anything else starts. Connections are served on `lanes`.
+    /// Opens the listener, so that a taken port is known before anything else starts.
     ///
     /// # Errors
     /// [`ServerError`] with the address and the system's reason.
-    pub fn bind(config: &HttpConfig, ingress: &Arc<Ingress>, lanes: Lanes) -> Result<Self, ServerError> {
+    pub fn bind(config: &HttpConfig, ingress: &Arc<Ingress>) -> Result<Self, ServerError> {
         let listener =
             listen(config.listen).map_err(|source| ServerError { listen: config.listen, source })?;
         let mut http = http1::Builder::new();
@@ -157,7 +155,6 @@ impl Server {
             routes,
             http,
             connections: Arc::new(Semaphore::new(config.connections_max)),
-            lanes,
             write_timeout: Duration::from_millis(config.send_timeout_ms),
         })
     }
@@ -183,22 +180,16 @@ impl Server {
                     (Arc::clone(&self.routes), self.http.clone(), self.write_timeout);
                 // from here on it counts among those that a stop waits for
                 let watcher = graceful.watcher();
-                self.lanes.spawn(async move {
-                    match TcpStream::from_std(stream) {
-                        Ok(stream) => {
-                            let lingers = Arc::new(AtomicBool::new(false));
-                            let limits = Limits { write_timeout: timeout, linger: routes.linger };
-                            let stream =
-                                Connection::new(stream, limits, Arc::clone(&lingers), routes.metrics.clone());
-                            let service = service_fn(move |request| {
-                                Arc::clone(&routes).serve(request, Arc::clone(&lingers))
-                            });
-                            let connection = http.serve_connection(TokioIo::new(stream), service);
-                            // a client that goes away is its own affair
-                            let _ = watcher.watch(connection).await;
-                        }
-                        Err(error) => tracing::warn!(%error, "a connection could not be served"),
-                    }
+                tokio::spawn(async move {
+                    let lingers = Arc::new(AtomicBool::new(false));
+                    let limits = Limits { write_timeout: timeout, linger: routes.linger };
+                    let stream =
+                        Connection::new(stream, limits, Arc::clone(&lingers), routes.metrics.clone());
+                    let service =
+                        service_fn(move |request| Arc::clone(&routes).serve(request, Arc::clone(&lingers)));
+                    let connection = http.serve_connection(TokioIo::new(stream), service);
+                    // a client that goes away is its own affair
+                    let _ = watcher.watch(connection).await;
                     drop(open);
                 });
             }
@@ -234,11 +225,10 @@ fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
     socket.listen(BACKLOG)
 }
 
-/// A connection that belongs to no runtime yet.
-async fn accept(listener: &TcpListener) -> std::net::TcpStream {
+async fn accept(listener: &TcpListener) -> TcpStream {
     loop {
-        match listener.accept().await.and_then(|(stream, _)| stream.into_std()) {
-            Ok(stream) => {
+        match listener.accept().await {
+            Ok((stream, _)) => {
                 // answers are small and waited for: never held back to fill a packet
                 let _ = stream.set_nodelay(true);
                 return stream;

@@ -16,6 +16,24 @@ use crate::murmur2::murmur2_partition;
 use crate::{Batch, BatchLimits, Outcome, Publish, Receipts, Record, Refused, Strategy, Subscription, Topic};
 pub use doubles::{PublishAs, given, in_memory};
 
+/// A test for each function here that takes a fresh strategy alone, which `$strategy` makes. What needs to be arranged, such as
+/// [`contract::a_full_queue_refuses`](a_full_queue_refuses), is called by hand.
+#[macro_export]
+macro_rules! contract_suite {
+    ($strategy:expr) => {
+        $crate::contract_suite!($strategy => records_arrive_in_key_order, batches_keep_their_limits,
+            uncommitted_records_come_again, members_share_and_take_over, a_stopped_member_ends,
+            a_closed_publisher_is_empty_and_refuses, bytes_arrive_unchanged, a_topic_is_read_past_its_group,
+            a_held_partition_comes_again, a_partition_that_comes_back_is_read);
+    };
+    ($strategy:expr => $($name:ident),*) => {$(
+        #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+        async fn $name() {
+            $crate::contract::$name($strategy).await;
+        }
+    )*};
+}
+
 /// No step of a healthy strategy takes this long, first rebalances on a busy machine included.
 const DEADLINE: Duration = Duration::from_secs(60);
 

@@ -1,8 +1,8 @@
 //! Delivery reports.
 //!
 //! librdkafka announces delivery reports by a byte in a pipe, which wakes a task of the runtime as a request's arrival does;
-//! it completes the receipts in each report and wakes their requests afterwards, which then run where it ran, or on their own
-//! thread (see [`crate::wake`]). A thread that waited for reports would add a change of threads to the way of every answer.
+//! it completes the receipts in each report and wakes their requests afterwards, which then run where it ran, or on a thread
+//! that has nothing to do. A thread that waited for reports would add a change of threads to the way of every answer.
 
 use std::future::poll_fn;
 use std::sync::atomic::Ordering;
@@ -19,14 +19,30 @@ use super::generation::Generation;
 use super::health::{Deliveries, Seen};
 #[cfg(test)]
 use super::planted::{Part, Planted};
-use crate::wake::Wakes;
-use crate::{Outcome, Spill};
+use crate::{Outcome, Spill, Wake};
 
 /// How often producers are asked whether one met a fatal error, or they are needed no longer.
 const LOOK_INTERVAL: Duration = Duration::from_millis(100);
 
 /// How often an event is taken from every producer before other tasks get their turn.
 const ROUNDS_AT_ONCE: usize = 16;
+
+/// Requests that are to be woken together.
+#[derive(Default)]
+struct Wakes(Vec<Wake>);
+
+impl Wakes {
+    fn wake_all(&mut self) {
+        self.0.drain(..).for_each(Wake::wake);
+    }
+}
+
+// a panic among the reports must not leave those asleep that were answered before it
+impl Drop for Wakes {
+    fn drop(&mut self) {
+        self.wake_all();
+    }
+}
 
 /// The reports of one generation, until its producers are retired and hold nothing more.
 pub(super) struct Delivery {
@@ -92,7 +108,7 @@ impl Delivery {
                 }
                 outcome => report.in_flight.receipt.complete(outcome),
             };
-            wake.into_iter().for_each(|wake| wakes.add(wake));
+            wakes.0.extend(wake);
         });
         // after the whole event: a request with many records is woken once, and none runs in between
         wakes.wake_all();
