@@ -74,8 +74,10 @@ impl Opened {
             Ingress::new(http, self.settings.keying(), publisher, reads, &self.metrics, clock, chance);
         let server = Server::bind(http, &ingress).map_err(Exit::failed)?;
         let address = server.local_addr().map_err(Exit::failed)?;
-        // a request is answered within these; and half of the time at least is left for what comes after
-        let longest = Duration::from_millis(http.send_timeout_ms.saturating_add(http.request_deadline_ms));
+        // a request is answered within these, a heavy one's wait for a place included; and half of the time at least is left
+        // for what comes after
+        let answered_ms = http.request_deadline_ms.saturating_mul(3) / 2;
+        let longest = Duration::from_millis(http.send_timeout_ms.saturating_add(answered_ms));
         let drain = longest.min(Duration::from_millis(self.settings.shutdown.deadline_ms / 2));
         let stop = CancellationToken::new();
         Ok(IngressRole { ingress, address: address.to_string(), server, drain, stop })

@@ -62,7 +62,7 @@ pub(crate) struct RuntimeConfig {
 }
 
 impl RuntimeConfig {
-    /// How many threads serve requests, and how many do all else.
+    /// How many threads serve requests and do all else.
     pub(crate) fn worker_threads(&self) -> usize {
         match self.worker_threads {
             0 => std::thread::available_parallelism().map_or(1, usize::from),

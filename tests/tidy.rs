@@ -107,8 +107,8 @@ fn only_the_buffer_knows_its_strategies() {
 /// Decision 28: tests can play whatever may happen to a member because it is a value.
 #[test]
 fn a_member_is_a_value() {
-    for name in ["share", "share/commits", "share/partitions", "share/reading", "position", "place"] {
-        let file = format!("buffer/src/kafka/{name}.rs");
+    for name in ["", "/commits", "/partitions", "/place", "/position", "/reading"] {
+        let file = format!("buffer/src/share{name}.rs");
         let text = fs::read_to_string(root().join(&file)).unwrap();
         for (number, line) in code(&text) {
             for word in ["rdkafka::", "native::", "Mutex", "thread", "::now()", "async "] {

@@ -37,6 +37,7 @@ mod publish;
 mod receipt;
 mod record;
 mod refusal;
+mod share;
 mod strategy;
 mod subscription;
 mod topics;

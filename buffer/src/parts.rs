@@ -94,8 +94,7 @@ impl Parts {
         ended.inspect_err(|panic| self.panicked(name, Then::EndTheProcess, &**panic)).ok()
     }
 
-    /// Tells of a part that somebody else found dead.
-    pub fn panicked(&self, name: &str, then: Then, panic: &(dyn Any + Send)) {
+    fn panicked(&self, name: &str, then: Then, panic: &(dyn Any + Send)) {
         let texts = (panic.downcast_ref::<&str>().copied(), panic.downcast_ref::<String>());
         let what = texts.0.or(texts.1.map(String::as_str)).unwrap_or("a panic without words");
         tracing::error!(part = name, ?then, "a part of the process met a bug: {what}");

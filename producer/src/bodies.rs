@@ -1,8 +1,8 @@
 //! Memory for request bodies and long answers: each is limited, and so is their sum.
 //!
 //! A limit for each body alone would let as many clients as there are connections hold that much each. What a body
-//! takes is counted from its first bytes until it is dropped: a single event's once it is parsed, a batch's once it is
-//! answered. The answer to a batch is counted until the client has taken it.
+//! takes is counted from its first bytes until it is dropped: a single event's once it is parsed, a batch's once its
+//! events are offered. The answer to a batch is counted until the client has taken it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

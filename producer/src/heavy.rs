@@ -2,87 +2,102 @@
 //!
 //! A thread that serves requests does one thing at a time: a body of ten thousand events, worked off there, would be tens of
 //! milliseconds in which nobody else on it is answered. Such work is done on threads of its own, at most half as many at a
-//! time as there are cores, so that whatever is small always finds a core; what is more waits in the order it came.
+//! time as there are cores, so that whatever is small always finds a core; what is more waits in the order it came, and not
+//! for ever.
 
 use std::num::NonZero;
+use std::sync::Arc;
 use std::thread;
+use std::time::Duration;
 
 use tokio::sync::Semaphore;
 
-/// From how many bytes on work is done elsewhere: some hundred events, about a millisecond.
-const HEAVY_BYTES: usize = 64 << 10;
+use crate::problem::Problem;
 
 /// Where heavy work is done.
 pub(crate) struct Heavy {
-    places: Semaphore,
+    places: Arc<Semaphore>,
+    patience: Duration,
 }
 
 impl Heavy {
-    pub(crate) fn new() -> Self {
+    /// Work waits so long for a place.
+    pub(crate) fn new(patience: Duration) -> Self {
         let cores = thread::available_parallelism().map_or(1, NonZero::get);
-        Self { places: Semaphore::new((cores / 2).max(1)) }
+        Self { places: Arc::new(Semaphore::new((cores / 2).max(1))), patience }
     }
 
-    /// Does `work` on so many bytes, here or elsewhere. A panic in it goes on here.
+    /// Does `work` elsewhere, once there is a place. A panic in it goes on here.
+    ///
+    /// # Errors
+    /// 503 when there was no place for long: nothing was done.
     pub(crate) async fn run<T: Send + 'static>(
         &self,
-        bytes: usize,
         work: impl FnOnce() -> T + Send + 'static,
-    ) -> T {
-        if bytes <= HEAVY_BYTES {
-            return work();
-        }
-        // it is never closed: an error would only mean that nobody has to wait
-        let _place = self.places.acquire().await;
-        match tokio::task::spawn_blocking(work).await {
-            Ok(done) => done,
-            Err(error) => std::panic::resume_unwind(error.into_panic()),
-        }
+    ) -> Result<T, Problem> {
+        let place = Arc::clone(&self.places).acquire_owned();
+        let Ok(Ok(place)) = tokio::time::timeout(self.patience, place).await else {
+            return Err(Problem::busy());
+        };
+        // kept until the work is done, also when whoever wanted it has gone away meanwhile
+        Ok(elsewhere(move || {
+            let _place = place;
+            work()
+        })
+        .await)
+    }
+}
+
+/// Does `work` on another thread. A panic in it goes on here.
+pub(crate) async fn elsewhere<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    match tokio::task::spawn_blocking(work).await.map_err(tokio::task::JoinError::try_into_panic) {
+        Ok(done) => done,
+        Err(Ok(panic)) => std::panic::resume_unwind(panic),
+        // the runtime ends, and this request with it
+        Err(Err(_)) => std::future::pending().await,
     }
 }
 
 #[cfg(test)]
 mod tests {
     use std::panic::AssertUnwindSafe;
-    use std::sync::Arc;
-    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::sync::mpsc::channel;
 
     use futures_util::FutureExt;
 
     use super::*;
 
-    #[tokio::test]
-    async fn only_heavy_work_is_done_elsewhere() {
-        let heavy = Heavy::new();
-        let here = thread::current().id();
-        assert_eq!(heavy.run(HEAVY_BYTES, || thread::current().id()).await, here);
-        assert_ne!(heavy.run(HEAVY_BYTES + 1, || thread::current().id()).await, here);
-        let panicked =
-            AssertUnwindSafe(heavy.run(HEAVY_BYTES + 1, || panic!("planted"))).catch_unwind().await;
-        assert!(panicked.is_err_and(|panic| panic.is::<&str>()));
-        assert_ne!(
-            heavy.run(HEAVY_BYTES + 1, || thread::current().id()).await,
-            here,
-            "its place is free again"
-        );
+    fn heavy(places: usize, patience: Duration) -> Heavy {
+        Heavy { places: Arc::new(Semaphore::new(places)), patience }
     }
 
     #[tokio::test]
-    async fn never_more_is_done_at_a_time_than_there_are_places() {
-        let heavy = Arc::new(Heavy { places: Semaphore::new(2) });
-        let (now, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
-        let works = (0..20).map(|_| {
-            let (heavy, now, most) = (Arc::clone(&heavy), Arc::clone(&now), Arc::clone(&most));
-            tokio::spawn(async move {
-                let work = move || {
-                    most.fetch_max(now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
-                    thread::yield_now();
-                    now.fetch_sub(1, Ordering::SeqCst);
-                };
-                heavy.run(HEAVY_BYTES + 1, work).await;
-            })
+    async fn work_is_done_elsewhere_and_frees_its_place() {
+        let heavy = heavy(1, Duration::from_secs(60));
+        let here = thread::current().id();
+        assert_ne!(heavy.run(|| thread::current().id()).await.unwrap(), here);
+        let panicked = AssertUnwindSafe(heavy.run(|| panic!("planted"))).catch_unwind().await;
+        assert!(panicked.is_err_and(|panic| panic.is::<&str>()));
+        assert_ne!(heavy.run(|| thread::current().id()).await.unwrap(), here, "its place is free again");
+    }
+
+    /// A client that goes away leaves its work behind, which still takes a place.
+    #[tokio::test]
+    async fn a_place_is_taken_until_the_work_is_done() {
+        let heavy = heavy(1, Duration::from_millis(1));
+        let (begun, begins) = channel();
+        let (end, ends) = channel::<()>();
+        let work = heavy.run(move || {
+            begun.send(()).unwrap();
+            let _ = ends.recv();
         });
-        futures_util::future::join_all(works).await.into_iter().for_each(|ended| ended.unwrap());
-        assert!((1..=2).contains(&most.load(Ordering::SeqCst)));
+        assert!(tokio::time::timeout(Duration::from_millis(1), work).await.is_err(), "it gives up waiting");
+        tokio::task::spawn_blocking(move || begins.recv().unwrap()).await.unwrap();
+        assert_eq!(heavy.run(|| ()).await.map_err(|problem| problem.name()), Err("busy"));
+        drop(end);
+        let until = std::time::Instant::now() + Duration::from_secs(60);
+        while heavy.run(|| ()).await.is_err() {
+            assert!(std::time::Instant::now() < until, "the place is not free again");
+        }
     }
 }

@@ -55,7 +55,7 @@ impl Ingress {
             clock: AcceptanceClock::new(clock),
             limits: config.limits(),
             bodies: Bodies::new(config.bodies_max_bytes),
-            heavy: Heavy::new(),
+            heavy: Heavy::new(config.limits().request_deadline / 2),
             cache: ExpectationCache::new(
                 Arc::clone(&reads),
                 cache_time,

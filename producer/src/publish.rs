@@ -32,12 +32,6 @@ pub(crate) struct Offers {
     offered_at: Instant,
 }
 
-impl Offers {
-    pub(crate) fn len(&self) -> usize {
-        self.offered.len()
-    }
-}
-
 /// What became of one event of many.
 pub(crate) struct Published {
     /// Its id, once it had one.

@@ -15,7 +15,7 @@ use super::client::ClientSettings;
 use super::native::ask::Bound;
 use super::native::poll::{Events, Polled};
 use super::offsets::{Bounds, bounds, committed, topic_facts};
-use super::place::{CommitMark, Committed};
+use crate::share::place::{CommitMark, Committed};
 use crate::{GroupLag, LagError, Names, Offset, Partition, PartitionLag};
 
 /// How long the oldest records may take to arrive before their age is left unknown.

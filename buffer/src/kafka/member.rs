@@ -20,12 +20,15 @@ use super::client::ASK_TIMEOUT;
 use super::client::ClientSettings;
 use super::native::poll::{Events, Polled, Record, Trouble, add};
 use super::rebalance::{COMMIT_RETRY, MemberContext};
-use super::share::Phase;
-use super::share::reading::{Came, Step};
-use super::shared::{Shared, TICK};
 use super::trouble::{Judgement, judge};
 use super::watch::{Member, Watch};
+use crate::share::Phase;
+use crate::share::reading::{Came, Step};
+use crate::share::shared::Shared;
 use crate::{Offset, OpenError, Partition, Standing, SubscribeError};
+
+/// The longest the thread sits in one poll or wait: how fast it notices that it should end.
+const TICK: Duration = Duration::from_millis(100);
 
 /// How long a full batch may wait for the pipeline before the partitions are paused.
 const PAUSE_AFTER: Duration = Duration::from_millis(500);

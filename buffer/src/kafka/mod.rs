@@ -7,11 +7,8 @@
 //!   and which partition is whose, [`delivery`] their reports, [`counts`] what is unacknowledged. [`producing`] is what
 //!   publisher and probe share.
 //! * [`probe`]: whether records can be stored; [`health`] concludes it from deliveries, [`cause`] puts errors into words.
-//! * [`share`]: what a member has of its topic, as a value that knows neither client nor thread; [`position`] is how far it is
-//!   in one partition, [`place`] where it reads on, given what was committed.
-//! * [`member`] and [`subscription`]: one group member, its thread and its handle, and [`shared`] what both have;
-//!   [`rebalance`] is what happens when partitions come and go, [`watch`] what is looked after besides records, [`trouble`]
-//!   what errors mean, [`offsets`] what the cluster knows of positions.
+//! * [`member`] and [`subscription`]: one group member, a [`crate::share`] that a thread drives; [`rebalance`] is what happens when partitions come and go, [`watch`] what is looked after besides records, [`trouble`]
+//!   what errors mean, [`offsets`] what the cluster knows of positions, [`mark`] which log a commit is of.
 //! * [`lag`], [`log`] and [`topics`]: what operators ask; `topics/promises.rs` is what a topic has to be.
 
 mod cause;
@@ -24,19 +21,16 @@ mod health;
 mod lag;
 mod linger;
 mod log;
+mod mark;
 mod member;
 mod native;
 mod offsets;
-mod place;
 #[cfg(test)]
 mod planted;
-mod position;
 mod probe;
 mod producing;
 mod publisher;
 mod rebalance;
-mod share;
-mod shared;
 mod subscription;
 #[cfg(test)]
 mod testing;
@@ -152,8 +146,7 @@ impl Strategy for Kafka {
     fn subscribe(&self, of: EventType, limits: BatchLimits) -> Result<Box<dyn Subscription>, OpenError> {
         let (topic, group) = (Topic::Events(of), self.names.group(of));
         let name = self.names.topic(topic).to_owned();
-        let subscription =
-            subscription::KafkaSubscription::start(&self.settings, topic, name, group, limits)?;
+        let subscription = subscription::start(&self.settings, topic, name, group, limits)?;
         Ok(Box::new(subscription))
     }
 

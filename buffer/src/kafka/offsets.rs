@@ -1,4 +1,4 @@
-//! Offsets as the cluster knows them, asked for without joining a group. What they mean is in [`super::place`].
+//! Offsets as the cluster knows them, asked for without joining a group. What they mean is in [`crate::share::place`].
 
 use std::collections::HashMap;
 use std::ffi::CString;
@@ -10,9 +10,10 @@ use rdkafka::topic_partition_list::TopicPartitionList;
 use rdkafka::types::RDKafkaErrorCode;
 
 use super::client::ASK_TIMEOUT;
+use super::mark::mark;
 use super::native::ask::{Bound, Question, TopicThere, describe_topics};
 use super::native::poll::entries;
-use super::place::{Committed, Place, mark, place};
+use crate::share::place::{Committed, Place, place};
 use crate::{LogId, Offset, Partition, PartitionDescription};
 
 /// How much longer than its request an answer may take: for finding the leaders.

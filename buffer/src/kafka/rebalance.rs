@@ -3,7 +3,7 @@
 //! Two rules keep offsets honest:
 //!
 //! * **A position is never left to chance.** At assignment the committed offset, which log it is of and the log's bounds
-//!   are read (see [`super::place`]). Without a commit reading starts at the log's start. A commit outside the log
+//!   are read (see [`crate::share::place`]). Without a commit reading starts at the log's start. A commit outside the log
 //!   (records expired unread) or of another log is an error in our log that names the range, and reading
 //!   goes on at the start. librdkafka itself never resets a position: `auto.offset.reset` is `error`. A partition whose
 //!   leader does not tell waits, paused, and keeps no other from being read.
@@ -23,12 +23,13 @@ use rdkafka::topic_partition_list::TopicPartitionList;
 use rdkafka::types::{RDKafkaErrorCode, RDKafkaRespErr};
 
 use super::cause::Asking;
+use super::mark::metadata;
 use super::native::commit::commit_with_answer;
 use super::native::poll::add;
 use super::offsets::places;
-use super::place::tell;
-use super::share::commits::Commit;
-use super::shared::{Shared, TICK};
+use crate::share::commits::Commit;
+use crate::share::place::tell;
+use crate::share::shared::Shared;
 use crate::{Offset, Partition};
 
 /// How long the cluster is asked for positions at an assignment before the member gives up. Partitions
@@ -44,6 +45,9 @@ const LEADERS_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// How long the commit of partitions that are being revoked is tried: the group waits for this member meanwhile.
 const REVOKE_COMMIT_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// How often rust-rdkafka would look up from a poll of its own; ours come more often.
+const MIN_POLL: Duration = Duration::from_millis(100);
 
 /// Between two such tries.
 pub(super) const COMMIT_RETRY: Duration = Duration::from_millis(50);
@@ -63,7 +67,7 @@ impl MemberContext {
     pub(super) fn commit_done(&self, consumer: &BaseConsumer<Self>) -> KafkaResult<()> {
         let (commits, mark) = {
             let mut share = self.shared.share.lock();
-            (share.commits_to_send(), share.mark())
+            (share.commits_to_send(), metadata(share.log()))
         };
         if commits.is_empty() {
             return Ok(());
@@ -98,7 +102,7 @@ impl MemberContext {
             // anew for every try: partitions may have gone, committed, while it paused
             let (commits, mark) = {
                 let mut share = self.shared.share.lock();
-                (share.commits_to_settle(&of), share.mark())
+                (share.commits_to_settle(&of), metadata(share.log()))
             };
             if commits.is_empty() {
                 return Ok(());
@@ -260,6 +264,6 @@ impl ConsumerContext for MemberContext {
     }
 
     fn main_queue_min_poll_interval(&self) -> rdkafka::util::Timeout {
-        rdkafka::util::Timeout::After(TICK)
+        rdkafka::util::Timeout::After(MIN_POLL)
     }
 }

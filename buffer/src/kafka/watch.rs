@@ -16,10 +16,10 @@ use super::client::ASK_TIMEOUT;
 use super::native::ask::{Bound, Question};
 use super::native::poll::known_end;
 use super::offsets::{TopicFacts, c_name, facts};
-use super::place::tell;
 use super::rebalance::MemberContext;
-use super::shared::Shared;
 use super::trouble::MEND_DAMAGE;
+use crate::share::place::tell;
+use crate::share::shared::Shared;
 use crate::{Offset, Partition};
 
 /// How often it is looked. A topic that was made anew is noticed after this time, and read from its start then, whatever

@@ -21,6 +21,7 @@ use serde_json::value::RawValue;
 use super::answers::JSON;
 use crate::bodies::Held;
 use crate::extract::{Events, NoQuery};
+use crate::heavy::elsewhere;
 use crate::ingress::Ingress;
 use crate::problem::{Effect, Place, Problem};
 use crate::publish::{Offers, Published};
@@ -32,14 +33,28 @@ pub(super) async fn write(
     _: NoKey,
     body: Events,
 ) -> Result<Response, Problem> {
-    let there = Arc::clone(&ingress);
-    let offering = ingress.heavy.run(body.len(), move || Offering::new(&there, &body)).await?;
-    ingress.wait_for_all(&offering.offers).await;
-    let there = Arc::clone(&ingress);
-    let results_bytes = offering.offers.len().saturating_mul(RESULT_BYTES);
-    let body = ingress.heavy.run(results_bytes, move || offering.answer(&there)).await?;
-    Ok((StatusCode::OK, [(header::CONTENT_TYPE, JSON)], Body::from(body)).into_response())
+    let answer = match Offering::if_light(&ingress, &body)? {
+        Some(offering) => {
+            drop(body);
+            ingress.wait_for_all(&offering.offers).await;
+            offering.answer(&ingress)?
+        }
+        None => {
+            let there = Arc::clone(&ingress);
+            let offer =
+                move || body.split(there.limits.events_max).and_then(|split| Offering::new(&there, split));
+            let offering = ingress.heavy.run(offer).await??;
+            ingress.wait_for_all(&offering.offers).await;
+            // what is stored is told at once: there is no waiting for a place any more
+            elsewhere(move || offering.answer(&ingress)).await?
+        }
+    };
+    Ok((StatusCode::OK, [(header::CONTENT_TYPE, JSON)], Body::from(answer)).into_response())
 }
+
+/// Larger bodies, and those of more events, would keep others waiting: a millisecond and more.
+const LIGHT_BYTES: usize = 64 << 10;
+const LIGHT_EVENTS: usize = 256;
 
 /// The events of a body on their way.
 struct Offering {
@@ -51,14 +66,16 @@ struct Offering {
 }
 
 impl Offering {
-    fn new(ingress: &Ingress, body: &Events) -> Result<Self, Problem> {
-        let (lines, events) = match body {
-            Events::Array(body) => (None, split_array(body, ingress.limits.events_max)?),
-            Events::Lines(body) => {
-                let (lines, events) = split_lines(body, ingress.limits.events_max)?;
-                (Some(lines), events)
-            }
-        };
+    /// Offers the events of a body that keeps nobody waiting.
+    fn if_light(ingress: &Ingress, body: &Events) -> Result<Option<Self>, Problem> {
+        if body.len() > LIGHT_BYTES {
+            return Ok(None);
+        }
+        let split = body.split(ingress.limits.events_max)?;
+        (split.1.len() <= LIGHT_EVENTS).then(|| Self::new(ingress, split)).transpose()
+    }
+
+    fn new(ingress: &Ingress, (lines, events): Split<'_>) -> Result<Self, Problem> {
         let held = ingress.bodies.hold(events.len().saturating_mul(RESULT_BYTES))?;
         Ok(Self { offers: ingress.offer_all(&events), lines, held })
     }
@@ -123,6 +140,21 @@ impl<'a> From<&'a Published> for Item<'a> {
             Some(Effect::Unknown) => "unknown",
         };
         Self { status, event_id: published.event_id.map(|id| id.to_string()), problem }
+    }
+}
+
+/// The events of a body, and the numbers of their lines if they stand in lines.
+type Split<'b> = (Option<Vec<usize>>, Vec<&'b [u8]>);
+
+impl Events {
+    fn split(&self, max: usize) -> Result<Split<'_>, Problem> {
+        match self {
+            Self::Array(body) => Ok((None, split_array(body, max)?)),
+            Self::Lines(body) => {
+                let (lines, events) = split_lines(body, max)?;
+                Ok((Some(lines), events))
+            }
+        }
     }
 }
 

@@ -14,7 +14,7 @@ use rdkafka::types::{RDKafka, RDKafkaErrorCode, RDKafkaRespErr};
 use rdkafka_sys as sys;
 
 use super::raw::{QueueHandle, text_of};
-use crate::kafka::place::log_of;
+use crate::kafka::mark::log_of;
 use crate::{LogId, Partition, PartitionDescription};
 
 /// One end of a partition.

@@ -4,25 +4,25 @@ use std::ops::Range;
 
 use tokio::time::Instant;
 
-use super::super::place::{Committed, Finding, Place, place};
-use super::super::position::{Hold, Position, Unplaced};
+use super::place::{Committed, Finding, Place, place};
+use super::position::{Hold, Position, Unplaced};
 use super::{Phase, Share};
 use crate::{LogId, Offset, Partition, Standing};
 
 impl Share {
     /// The group has given this member its share.
-    pub(in crate::kafka) fn joins(&mut self) {
+    pub(crate) fn joins(&mut self) {
         self.has_joined = true;
     }
 
     /// Whether a log is the one that this member reads; the first one is.
-    pub(in crate::kafka) fn reads_from(&mut self, log: Option<&LogId>) -> bool {
+    pub(crate) fn reads_from(&mut self, log: Option<&LogId>) -> bool {
         self.log.get_or_insert_with(|| log.cloned()).as_ref() == log
     }
 
     /// A partition comes, and its place is known. Returns whether it is to be paused: it is set there then, since clients look
     /// whether the log was cut where they are set, not where they begin.
-    pub(in crate::kafka) fn comes(&mut self, partition: Partition, place: &Place, now: Instant) -> bool {
+    pub(crate) fn comes(&mut self, partition: Partition, place: &Place, now: Instant) -> bool {
         let mut position = Position::at(place.offset, place.leader_epoch);
         if place.leader_epoch.is_some() {
             position.hold = Hold::Paused(now);
@@ -33,7 +33,7 @@ impl Share {
     }
 
     /// A partition comes, and its place is not known, for this reason: it is paused until it is.
-    pub(in crate::kafka) fn comes_unplaced(
+    pub(crate) fn comes_unplaced(
         &mut self,
         partition: Partition,
         committed: Option<Committed>,
@@ -47,13 +47,13 @@ impl Share {
     }
 
     /// The partitions whose place is not known.
-    pub(in crate::kafka) fn unplaced(&self) -> Vec<Partition> {
+    pub(crate) fn unplaced(&self) -> Vec<Partition> {
         self.unplaced.keys().copied().collect()
     }
 
     /// Where the log of a partition lies is known now. Gives its place, if it was waited for; it is set there with the next
     /// turns.
-    pub(in crate::kafka) fn put_in_place(
+    pub(crate) fn put_in_place(
         &mut self,
         partition: Partition,
         log: Range<Offset>,
@@ -77,17 +77,17 @@ impl Share {
     }
 
     /// Partitions are to leave: nothing more of them is handed out.
-    pub(in crate::kafka) fn begin_to_leave(&mut self, leaving: &[Partition]) {
+    pub(crate) fn begin_to_leave(&mut self, leaving: &[Partition]) {
         self.filling.retain_partitions(|partition| !leaving.contains(&partition));
     }
 
     /// Whether the pipeline may still give back something of them; a handle that closes gives nothing back any more.
-    pub(in crate::kafka) fn are_in_work(&self, leaving: &[Partition]) -> bool {
+    pub(crate) fn are_in_work(&self, leaving: &[Partition]) -> bool {
         self.phase != Phase::Closing && leaving.iter().any(|partition| self.in_work.contains(partition))
     }
 
     /// Partitions have left: what the pipeline gives back of them from here on is ignored.
-    pub(in crate::kafka) fn have_left(&mut self, left: &[Partition]) {
+    pub(crate) fn have_left(&mut self, left: &[Partition]) {
         for partition in left {
             self.owned.remove(partition);
             self.standing.remove(partition);
@@ -97,7 +97,7 @@ impl Share {
     }
 
     /// How many partitions this member owns.
-    pub(in crate::kafka) fn owned(&self) -> usize {
+    pub(crate) fn owned(&self) -> usize {
         self.owned.len()
     }
 }

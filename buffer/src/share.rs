@@ -12,9 +12,13 @@
 //! pipeline gave it back. What is done is committed, and counts as committed once the cluster said so. Whatever was read and
 //! is not done is read again after a partition was held or had left.
 
-pub(super) mod commits;
+pub(crate) mod commits;
+pub(crate) mod handle;
 mod partitions;
-pub(super) mod reading;
+pub(crate) mod place;
+mod position;
+pub(crate) mod reading;
+pub(crate) mod shared;
 #[cfg(test)]
 mod tests;
 
@@ -23,11 +27,11 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::position::{Hold, Position, Unplaced};
+use self::position::{Hold, Position, Unplaced};
 use crate::{Batch, BatchLimits, Incident, LogId, Offset, Partition, Standing, Topic};
 
 /// What a member has of its topic.
-pub(super) struct Share {
+pub(crate) struct Share {
     topic: Topic,
     limits: BatchLimits,
     /// How long a batch that is not full waits for more.
@@ -56,7 +60,7 @@ pub(super) struct Share {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Phase {
+pub(crate) enum Phase {
     Running,
     /// No new records; the batch in work may still be given back.
     Stopping,
@@ -66,7 +70,7 @@ pub(super) enum Phase {
 
 /// What the pipeline gets when it asks for a batch.
 #[derive(Debug)]
-pub(super) enum Taken {
+pub(crate) enum Taken {
     Batch(Batch),
     /// There will be none any more.
     Ended,
@@ -79,7 +83,7 @@ pub(super) enum Taken {
 /// What member and pipeline ask both.
 impl Share {
     /// Of a member that has nothing yet; a batch that is not full waits so long for more.
-    pub(super) fn new(topic: Topic, limits: BatchLimits, gathers_for: Duration) -> Self {
+    pub(crate) fn new(topic: Topic, limits: BatchLimits, gathers_for: Duration) -> Self {
         Self {
             topic,
             limits,
@@ -99,22 +103,22 @@ impl Share {
         }
     }
 
-    pub(super) fn phase(&self) -> Phase {
+    pub(crate) fn phase(&self) -> Phase {
         self.phase
     }
 
     /// What is not in work is left to whoever reads the partition next.
-    pub(super) fn enter(&mut self, phase: Phase) {
+    pub(crate) fn enter(&mut self, phase: Phase) {
         self.phase = phase;
         self.filling.retain_partitions(|_| false);
     }
 
     /// This member can go on no longer; the first reason counts.
-    pub(super) fn fail(&mut self, reason: String) {
+    pub(crate) fn fail(&mut self, reason: String) {
         self.failed.get_or_insert(reason);
     }
 
-    pub(super) fn is_full(&self) -> bool {
+    pub(crate) fn is_full(&self) -> bool {
         self.filling.len() >= self.limits.events || self.filling.bytes() >= self.limits.bytes
     }
 
@@ -128,7 +132,7 @@ impl Share {
 /// The pipeline's half.
 impl Share {
     /// Whether the group gave this member its share; an error when it never will.
-    pub(super) fn has_joined(&self) -> Result<bool, String> {
+    pub(crate) fn has_joined(&self) -> Result<bool, String> {
         match &self.failed {
             Some(reason) => Err(reason.clone()),
             None => Ok(self.has_joined || self.phase != Phase::Running),
@@ -136,7 +140,7 @@ impl Share {
     }
 
     /// The batch that filled, once it is full or has waited long enough.
-    pub(super) fn take(&mut self, now: Instant) -> Taken {
+    pub(crate) fn take(&mut self, now: Instant) -> Taken {
         if self.phase != Phase::Running {
             return Taken::Ended;
         }
@@ -158,7 +162,7 @@ impl Share {
     }
 
     /// Everything that is left in `batch` is done.
-    pub(super) fn give_back(&mut self, batch: Batch) {
+    pub(crate) fn give_back(&mut self, batch: Batch) {
         let ends: HashMap<Partition, Offset> = batch.progress().collect();
         for (partition, next) in ends {
             // a partition that left meanwhile is no longer in work, also if it came back since: what was taken
@@ -173,7 +177,7 @@ impl Share {
     }
 
     /// Nothing is taken of a partition until then, and then from where it is done.
-    pub(super) fn hold(&mut self, partition: Partition, until: Instant) {
+    pub(crate) fn hold(&mut self, partition: Partition, until: Instant) {
         self.forget_work(partition);
         // where an unplaced one is read on is not known: it is held until it is
         let position = self.owned.get_mut(&partition).filter(|position| position.hold != Hold::Unplaced);
@@ -182,15 +186,15 @@ impl Share {
         }
     }
 
-    pub(super) fn owns(&self, partition: Partition) -> bool {
+    pub(crate) fn owns(&self, partition: Partition) -> bool {
         self.owned.contains_key(&partition)
     }
 
-    pub(super) fn standing(&self) -> Vec<Standing> {
+    pub(crate) fn standing(&self) -> Vec<Standing> {
         self.standing.values().cloned().collect()
     }
 
-    pub(super) fn take_incidents(&mut self) -> Vec<Incident> {
+    pub(crate) fn take_incidents(&mut self) -> Vec<Incident> {
         std::mem::take(&mut self.incidents)
     }
 }

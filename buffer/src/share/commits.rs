@@ -1,31 +1,30 @@
 //! What is committed, and what counts as committed.
 
-use super::super::place::metadata;
-use super::super::position::{Hold, Position};
 use super::Share;
-use crate::{Offset, Partition};
+use super::position::{Hold, Position};
+use crate::{LogId, Offset, Partition};
 
 /// An offset to be committed, with the epoch of the leader that took the record before it, where that is known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::kafka) struct Commit {
-    pub(in crate::kafka) partition: Partition,
-    pub(in crate::kafka) next: Offset,
-    pub(in crate::kafka) leader_epoch: Option<i32>,
+pub(crate) struct Commit {
+    pub(crate) partition: Partition,
+    pub(crate) next: Offset,
+    pub(crate) leader_epoch: Option<i32>,
 }
 
 impl Share {
-    /// What a commit carries besides its offset.
-    pub(in crate::kafka) fn mark(&self) -> String {
-        metadata(self.log.as_ref().and_then(Option::as_ref))
+    /// Which log its records are of, where that is known.
+    pub(crate) fn log(&self) -> Option<&LogId> {
+        self.log.as_ref().and_then(Option::as_ref)
     }
 
     /// What is done and was not sent before. It counts as sent from here on.
-    pub(in crate::kafka) fn commits_to_send(&mut self) -> Vec<Commit> {
+    pub(crate) fn commits_to_send(&mut self) -> Vec<Commit> {
         self.commits(|_, position| position.done > position.sent)
     }
 
     /// What is done, and not acknowledged, in the partitions asked for. It counts as sent from here on.
-    pub(in crate::kafka) fn commits_to_settle(&mut self, of: impl Fn(Partition) -> bool) -> Vec<Commit> {
+    pub(crate) fn commits_to_settle(&mut self, of: impl Fn(Partition) -> bool) -> Vec<Commit> {
         self.commits(|partition, position| of(partition) && position.done > position.acknowledged)
     }
 
@@ -44,15 +43,16 @@ impl Share {
 
     /// Up to where a partition's commits are acknowledged.
     #[cfg(test)]
-    pub(in crate::kafka) fn acknowledged(&self, partition: Partition) -> Option<Offset> {
+    pub(crate) fn acknowledged(&self, partition: Partition) -> Option<Offset> {
         self.owned.get(&partition).map(|position| position.acknowledged)
     }
 
     /// A commit was acknowledged, up to there, or it failed and must be sent again.
-    pub(in crate::kafka) fn answered(&mut self, partition: Partition, acknowledged: Option<Offset>) {
+    pub(crate) fn answered(&mut self, partition: Partition, acknowledged: Option<Offset>) {
         let Some(position) = self.owned.get_mut(&partition) else { return };
         match acknowledged {
-            // or it was sent of a log that is read no more, and may say anything
+            // or it was sent of a log that is read no more, and may say anything; where the new position has come as far, it
+            // counts: what is then not committed is read again
             Some(next) if next <= position.sent => position.acknowledged = position.acknowledged.max(next),
             Some(_) => {}
             None => position.sent = position.acknowledged,

@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use super::super::commits::Commit;
 use super::super::reading::{Came, Step};
 use super::super::*;
-use crate::kafka::place::{CommitMark, Committed, place};
+use crate::share::place::{CommitMark, Committed, place};
 
 const TOPIC: Topic = Topic::Events(EventType::Like);
 pub(super) const PARTITIONS: usize = 2;

@@ -13,16 +13,16 @@ use crate::Offset;
 /// is read again). A commit that is
 /// sent may still fail, so only an acknowledged one counts when the partition moves away.
 #[derive(Debug, Clone)]
-pub(super) struct Position {
+pub(crate) struct Position {
     /// Where reading goes on: everything before it is in a batch, or was.
-    pub(super) read: Offset,
+    pub(crate) read: Offset,
     /// Everything before it was given back by the pipeline.
-    pub(super) done: Offset,
+    pub(crate) done: Offset,
     /// The newest commit sent.
-    pub(super) sent: Offset,
+    pub(crate) sent: Offset,
     /// The newest commit the cluster acknowledged.
-    pub(super) acknowledged: Offset,
-    pub(super) hold: Hold,
+    pub(crate) acknowledged: Offset,
+    pub(crate) hold: Hold,
     /// The first of its offsets that stood behind the last record and hold none, if they were passed.
     passed_from: Option<Offset>,
     /// The epochs of the records that are read and not done, and of the last one that is: each with the first offset it holds
@@ -32,7 +32,7 @@ pub(super) struct Position {
 
 /// A partition whose place is not known yet.
 #[derive(Debug, Clone)]
-pub(super) enum Unplaced {
+pub(crate) enum Unplaced {
     /// Its bounds were not told when it was assigned. With what the group committed.
     Assigned(Option<Committed>),
     /// Its log is another one than it was read from, up to there: it is read from its start.
@@ -41,7 +41,7 @@ pub(super) enum Unplaced {
 
 /// Whether a partition is held, and how far the thread is with it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Hold {
+pub(crate) enum Hold {
     /// It is read.
     None,
     /// The pipeline wants it held until then; the thread has not paused it yet.
@@ -56,14 +56,14 @@ pub(super) enum Hold {
 
 impl Hold {
     /// Whether what comes from the partition is to be dropped.
-    pub(super) fn is_on(self) -> bool {
+    pub(crate) fn is_on(self) -> bool {
         matches!(self, Hold::Wanted(_) | Hold::Paused(_) | Hold::Unplaced)
     }
 }
 
 impl Position {
     /// Of a partition that is read from `offset` on, the record before which was taken by a leader of this epoch.
-    pub(super) fn at(offset: Offset, leader_epoch: Option<i32>) -> Self {
+    pub(crate) fn at(offset: Offset, leader_epoch: Option<i32>) -> Self {
         Self {
             read: offset,
             done: offset,
@@ -76,7 +76,7 @@ impl Position {
     }
 
     /// The record at `offset` is in a batch.
-    pub(super) fn reads(&mut self, offset: Offset, leader_epoch: Option<i32>) {
+    pub(crate) fn reads(&mut self, offset: Offset, leader_epoch: Option<i32>) {
         self.read = offset.next();
         self.passed_from = None;
         if self.epochs.last().is_none_or(|(_, last)| *last != leader_epoch) {
@@ -85,7 +85,7 @@ impl Position {
     }
 
     /// Everything up to `end` was read: what lies between the last record and there holds none.
-    pub(super) fn reaches(&mut self, end: Offset) {
+    pub(crate) fn reaches(&mut self, end: Offset) {
         if end <= self.read {
             return;
         }
@@ -98,7 +98,7 @@ impl Position {
     }
 
     /// Everything before `next` was given back.
-    pub(super) fn is_done(&mut self, next: Offset) {
+    pub(crate) fn is_done(&mut self, next: Offset) {
         self.done = self.done.max(next);
         if let Some(from) = self.passed_from {
             self.pass(from);
@@ -121,14 +121,14 @@ impl Position {
     }
 
     /// It is read again from where it is done.
-    pub(super) fn is_set_back(&mut self) {
+    pub(crate) fn is_set_back(&mut self) {
         let done = self.done;
         self.epochs.retain(|(from, _)| *from < done);
         self.passed_from = None;
     }
 
     /// The epoch of the leader that took the record before where it is done, if that is known.
-    pub(super) fn epoch_of_done(&self) -> Option<i32> {
+    pub(crate) fn epoch_of_done(&self) -> Option<i32> {
         self.epochs.iter().rev().find(|(from, _)| *from < self.done).and_then(|(_, epoch)| *epoch)
     }
 }

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::super::position::{Hold, Position, Unplaced};
 use super::Phase;
 use super::Share;
+use super::position::{Hold, Position, Unplaced};
 use crate::{Header, Offset, Partition, Standing};
 
 /// After a partition could not be paused or set back, until it is tried again.
@@ -16,30 +16,30 @@ const HOLD_RETRY: Duration = Duration::from_secs(1);
 const STANDING_RETRY: Duration = Duration::from_secs(5);
 
 /// A record as it came.
-pub(in crate::kafka) struct Came<'r> {
-    pub(in crate::kafka) partition: Partition,
-    pub(in crate::kafka) offset: Offset,
-    pub(in crate::kafka) leader_epoch: Option<i32>,
-    pub(in crate::kafka) appended_at_ms: i64,
-    pub(in crate::kafka) key: Option<&'r [u8]>,
-    pub(in crate::kafka) value: Option<&'r [u8]>,
-    pub(in crate::kafka) headers: Vec<Header<'r>>,
+pub(crate) struct Came<'r> {
+    pub(crate) partition: Partition,
+    pub(crate) offset: Offset,
+    pub(crate) leader_epoch: Option<i32>,
+    pub(crate) appended_at_ms: i64,
+    pub(crate) key: Option<&'r [u8]>,
+    pub(crate) value: Option<&'r [u8]>,
+    pub(crate) headers: Vec<Header<'r>>,
 }
 
 /// What follows from a record that came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::kafka) struct Kept {
+pub(crate) struct Kept {
     /// Whether there is room for another.
-    pub(in crate::kafka) takes_more: bool,
+    pub(crate) takes_more: bool,
     /// Whether the pipeline may have been waiting for it.
-    pub(in crate::kafka) is_news: bool,
+    pub(crate) is_news: bool,
 }
 
 /// What is to be done with a partition that is held.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::kafka) struct Turn {
-    pub(in crate::kafka) partition: Partition,
-    pub(in crate::kafka) step: Step,
+pub(crate) struct Turn {
+    pub(crate) partition: Partition,
+    pub(crate) step: Step,
     /// How it was held when this was decided.
     hold: Hold,
     /// How it is held once this is done.
@@ -47,7 +47,7 @@ pub(in crate::kafka) struct Turn {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::kafka) enum Step {
+pub(crate) enum Step {
     Pause,
     /// It is read on from there, if the log before it is the one that a leader of this epoch wrote.
     SetBack(Offset, Option<i32>),
@@ -57,7 +57,7 @@ pub(in crate::kafka) enum Step {
 
 impl Share {
     /// Puts a record into the batch, if it still belongs there.
-    pub(in crate::kafka) fn keep(&mut self, came: Came<'_>, now: Instant) -> Kept {
+    pub(crate) fn keep(&mut self, came: Came<'_>, now: Instant) -> Kept {
         let (partition, offset) = (came.partition, came.offset);
         // revoked, held or stopped since it was fetched
         let Some(position) = self.owned.get_mut(&partition).filter(|position| !position.hold.is_on()) else {
@@ -89,7 +89,7 @@ impl Share {
     }
 
     /// There is nothing more in a partition up to this offset.
-    pub(in crate::kafka) fn reaches(&mut self, partition: Partition, end: Offset) {
+    pub(crate) fn reaches(&mut self, partition: Partition, end: Offset) {
         let Some(position) = self.owned.get_mut(&partition) else { return };
         if position.hold == Hold::SetBack(Offset(i64::MAX)) {
             // it is read again, and nothing had been read that could be passed over
@@ -101,13 +101,13 @@ impl Share {
     }
 
     /// Whether what comes of a partition is dropped.
-    pub(in crate::kafka) fn is_held(&self, partition: Partition) -> bool {
+    pub(crate) fn is_held(&self, partition: Partition) -> bool {
         self.owned.get(&partition).is_some_and(|position| position.hold.is_on())
     }
 
     /// A partition met trouble of its own: what came of it before goes on, nothing behind it does, and it is tried again.
     /// Gives what is to be told, if it was not before.
-    pub(in crate::kafka) fn stands(
+    pub(crate) fn stands(
         &mut self,
         partition: Partition,
         offset: Option<Offset>,
@@ -124,7 +124,7 @@ impl Share {
 
     /// A partition's log is not the one it was read from, up to the offset that this gives: it is read from its start, once that
     /// is known.
-    pub(in crate::kafka) fn lies_in_another_log(&mut self, partition: Partition) -> Option<Offset> {
+    pub(crate) fn lies_in_another_log(&mut self, partition: Partition) -> Option<Offset> {
         let position = self.owned.get_mut(&partition)?;
         position.hold = Hold::Unplaced;
         let read = position.read;
@@ -134,7 +134,7 @@ impl Share {
     }
 
     /// What is to be done about held partitions. While all are paused since the batch is full they are left alone.
-    pub(in crate::kafka) fn turns(&self, now: Instant, all_are_paused: bool) -> Vec<Turn> {
+    pub(crate) fn turns(&self, now: Instant, all_are_paused: bool) -> Vec<Turn> {
         let turn = |(partition, position): (&Partition, &Position)| {
             let (step, next) = match position.hold {
                 Hold::Wanted(until) => (Step::Pause, Hold::Paused(until)),
@@ -151,7 +151,7 @@ impl Share {
     }
 
     /// A turn worked, or it is tried again.
-    pub(in crate::kafka) fn turned(&mut self, turn: Turn, worked: bool, now: Instant) {
+    pub(crate) fn turned(&mut self, turn: Turn, worked: bool, now: Instant) {
         // it may have left, or be held anew, since
         let position = self.owned.get_mut(&turn.partition).filter(|position| position.hold == turn.hold);
         let Some(position) = position else { return };
@@ -174,14 +174,14 @@ impl Share {
 /// Partitions behind whose position records wait that do not come.
 impl Share {
     /// The partitions that are read, and where.
-    pub(in crate::kafka) fn reading(&self) -> Vec<(Partition, Offset)> {
+    pub(crate) fn reading(&self) -> Vec<(Partition, Offset)> {
         let reading = self.owned.iter().filter(|(_, position)| !position.hold.is_on());
         reading.map(|(partition, position)| (*partition, position.read)).collect()
     }
 
     /// Takes back that a partition stands at an offset, if it is somewhere else by now: the markers of a transaction that ended
     /// are no records, which would take it back themselves.
-    pub(in crate::kafka) fn look_whether_it_went_on(&mut self, partition: Partition, from: Offset) {
+    pub(crate) fn look_whether_it_went_on(&mut self, partition: Partition, from: Offset) {
         let went_on = self.owned.get(&partition).is_some_and(|position| position.read != from);
         // it may stand for another reason by now, at the place it went on to
         if went_on && self.standing.get(&partition).is_some_and(|told| told.offset == Some(from)) {
@@ -190,7 +190,7 @@ impl Share {
     }
 
     /// Nothing comes of a partition at the offset where it was found. Returns whether that is still so and to be told.
-    pub(in crate::kafka) fn is_quiet(&mut self, partition: Partition, at: Offset, reason: &str) -> bool {
+    pub(crate) fn is_quiet(&mut self, partition: Partition, at: Offset, reason: &str) -> bool {
         // it went on since, or was taken away
         if self.owned.get(&partition).is_none_or(|position| position.read != at) {
             return false;

@@ -2,8 +2,8 @@
 //!
 //! **A number alone names no record.** A topic that was deleted and made anew, a log that lost its end with a broker's disk, a
 //! cluster set up again under the same address: all count from 0, and an offset committed for what was there before
-//! means nothing in what is there now, or worse, seems to mean something. So a commit of ours carries which log it is of:
-//! the topic's id in its metadata, and the epoch of the leader that wrote the last record before it, by which librdkafka
+//! means nothing in what is there now, or worse, seems to mean something. So a commit of ours carries which log it is of,
+//! and where leaders change the epoch of the one that wrote the last record before it, by which the client
 //! finds out whether the log was cut since ([KIP-320](https://cwiki.apache.org/confluence/x/fYlvBQ)). A commit of another
 //! log is no position: reading begins at the log's start, which repeats change nothing.
 
@@ -11,49 +11,27 @@ use std::ops::Range;
 
 use crate::{Incident, LogId, Offset, Partition};
 
-/// What clusters give topics that have no id.
-const NO_ID: &str = "AAAAAAAAAAAAAAAAAAAAAA";
-
-/// The log of a topic with this id; `None` where the cluster gives none.
-pub(super) fn log_of(topic_id: &str) -> Option<LogId> {
-    let is_id = !topic_id.is_empty() && topic_id.trim_end_matches('=') != NO_ID;
-    is_id.then(|| LogId::new(topic_id))
-}
-
-/// Before the topic's id in a commit's metadata.
-const METADATA_PREFIX: &str = "floodgate:";
-
 /// Who committed an offset, and of which log.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum CommitMark {
+pub(crate) enum CommitMark {
     /// This program, of the topic of this id; `None` where the cluster gives none.
     Ours(Option<LogId>),
     /// Another program, or a build before commits were marked.
     Foreign,
 }
 
-/// What a commit of ours carries.
-pub(super) fn metadata(topic: Option<&LogId>) -> String {
-    format!("{METADATA_PREFIX}{}", topic.map_or(String::new(), LogId::to_string))
-}
-
-pub(super) fn mark(metadata: &[u8]) -> CommitMark {
-    let id = std::str::from_utf8(metadata).ok().and_then(|text| text.strip_prefix(METADATA_PREFIX));
-    id.map_or(CommitMark::Foreign, |id| CommitMark::Ours(log_of(id)))
-}
-
 /// A committed offset.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Committed {
-    pub(super) offset: Offset,
+pub(crate) struct Committed {
+    pub(crate) offset: Offset,
     /// The epoch of the leader that took the last record before it, where that is known.
-    pub(super) leader_epoch: Option<i32>,
-    pub(super) mark: CommitMark,
+    pub(crate) leader_epoch: Option<i32>,
+    pub(crate) mark: CommitMark,
 }
 
 /// What a position was found to be, when it is not simply where the group was.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Finding {
+pub(crate) enum Finding {
     /// Nothing is committed: reading begins at the log's start.
     NeverCommitted,
     /// Records expired before they were read.
@@ -66,16 +44,16 @@ pub(super) enum Finding {
 
 /// Where reading goes on.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Place {
-    pub(super) offset: Offset,
+pub(crate) struct Place {
+    pub(crate) offset: Offset,
     /// By which librdkafka checks that the log before it is still the same.
-    pub(super) leader_epoch: Option<i32>,
-    pub(super) finding: Option<Finding>,
+    pub(crate) leader_epoch: Option<i32>,
+    pub(crate) finding: Option<Finding>,
 }
 
 impl Place {
     /// What operators must know of.
-    pub(super) fn incident(&self) -> Option<Incident> {
+    pub(crate) fn incident(&self) -> Option<Incident> {
         match &self.finding {
             None | Some(Finding::NeverCommitted) => None,
             Some(Finding::ExpiredUnread(_)) => Some(Incident::ExpiredUnread),
@@ -86,7 +64,7 @@ impl Place {
 }
 
 /// Where a member reads on, given what the group committed and where the log lies.
-pub(super) fn place(committed: Option<&Committed>, topic: Option<&LogId>, log: Range<Offset>) -> Place {
+pub(crate) fn place(committed: Option<&Committed>, topic: Option<&LogId>, log: Range<Offset>) -> Place {
     let from_start = |finding| Place { offset: log.start, leader_epoch: None, finding: Some(finding) };
     let Some(Committed { offset: next, leader_epoch, mark }) = committed else {
         return from_start(Finding::NeverCommitted);
@@ -106,7 +84,7 @@ pub(super) fn place(committed: Option<&Committed>, topic: Option<&LogId>, log: R
 }
 
 /// Tells operators what was found.
-pub(super) fn tell(group: &str, topic: &str, partition: Partition, place: &Place) {
+pub(crate) fn tell(group: &str, topic: &str, partition: Partition, place: &Place) {
     let from = place.offset;
     match &place.finding {
         None => {}
@@ -139,7 +117,7 @@ mod tests {
     use super::*;
 
     fn id(text: &str) -> Option<LogId> {
-        log_of(text)
+        Some(LogId::new(text))
     }
 
     fn another(position: i64) -> Option<Finding> {
@@ -173,15 +151,5 @@ mod tests {
         assert_eq!(found(15, CommitMark::Ours(id("before"))), (10, another(15)));
         assert_eq!(found(15, CommitMark::Foreign), (15, Some(Finding::SetByOthers)));
         assert_eq!(found(15, CommitMark::Ours(None)), (15, None), "a cluster without ids");
-    }
-
-    #[test]
-    fn commits_are_marked() {
-        assert_eq!(mark(metadata(id("Zm9v").as_ref()).as_bytes()), CommitMark::Ours(id("Zm9v")));
-        assert_eq!(mark(metadata(None).as_bytes()), CommitMark::Ours(None));
-        for foreign in [&b""[..], b"flood", b"\xff\xfe", b"NULL"] {
-            assert_eq!(mark(foreign), CommitMark::Foreign);
-        }
-        assert_eq!(id("AAAAAAAAAAAAAAAAAAAAAA"), None, "what clusters give topics that have none");
     }
 }
