@@ -7,10 +7,10 @@ use floodgate_config::{Section, join};
 use toml::{Table, Value};
 
 use crate::kind::{Kind, Opener};
-use crate::{Given, OpenError, Strategy, Surroundings, kafka, memory};
+use crate::{Given, OpenError, Strategy, Surroundings, kafka, memory, redis};
 
 /// Every strategy there is.
-const KINDS: [Kind; 2] = [memory::KIND, kafka::KIND];
+const KINDS: [Kind; 3] = [memory::KIND, redis::KIND, kafka::KIND];
 
 /// The section that chooses, and holds those of the strategies.
 const BUFFER: &str = "buffer";

@@ -36,6 +36,7 @@ mod parts;
 mod publish;
 mod receipt;
 mod record;
+mod redis;
 mod refusal;
 mod share;
 mod strategy;

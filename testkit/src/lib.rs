@@ -26,7 +26,7 @@
 //! # What is here
 //!
 //! - [`process`]: one child process: its logs, signals, exit, memory and processor time.
-//! - [`kafka`] and [`postgres`]: the servers. `scripts/setup` installs what they need.
+//! - [`kafka`], [`postgres`] and [`redis`]: the servers. `scripts/setup` installs what they need.
 //! - [`proxy`]: connections that are cut, silenced and throttled on demand.
 //! - [`faults`]: seeds of fault scenarios, and their outcomes.
 //! - [`ports`], [`scratch`], [`wait`]: free ports, temporary folders, waiting for a condition with a deadline.
@@ -42,6 +42,7 @@ pub mod ports;
 pub mod postgres;
 pub mod process;
 pub mod proxy;
+pub mod redis;
 pub mod scratch;
 pub mod wait;
 
@@ -49,4 +50,5 @@ pub use kafka::{Kafka, KafkaOptions};
 pub use postgres::{Held, Postgres, PostgresOptions};
 pub use process::Process;
 pub use proxy::{Link, Proxy};
+pub use redis::{Redis, RedisOptions};
 pub use scratch::ScratchDir;

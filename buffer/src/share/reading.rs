@@ -26,6 +26,15 @@ pub(crate) struct Came<'r> {
     pub(crate) headers: Vec<Header<'r>>,
 }
 
+impl Came<'_> {
+    /// Key, value and headers, in bytes: what limits count.
+    pub(crate) fn bytes(&self) -> usize {
+        let length = |part: Option<&[u8]>| part.map_or(0, <[u8]>::len);
+        let headers = self.headers.iter().map(|(name, value)| name.len() + length(*value));
+        length(self.key) + length(self.value) + headers.sum::<usize>()
+    }
+}
+
 /// What follows from a record that came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Kept {

@@ -1,0 +1,168 @@
+//! A connection to Redis.
+//!
+//! Whether something was sent decides what is known of it: before a connection stands nothing was, and afterwards a missing
+//! answer says nothing. So a connection is used as long as it is well, nothing is ever sent twice by itself, and whoever
+//! asks is told which of the two it was.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use ::redis::aio::{ConnectionLike as _, MultiplexedConnection};
+use ::redis::io::tcp::{TcpSettings, socket2};
+use ::redis::{
+    AsyncConnectionConfig, Client, Cmd, ConnectionInfo, IntoConnectionInfo, Pipeline, ProtocolVersion,
+    PushInfo, PushKind, RedisResult, Value,
+};
+use secrecy::{ExposeSecret, SecretString};
+
+use super::scripts::Call;
+
+/// How long a connection may take to stand.
+pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// After how long without a word the system asks whether the other side is still there, and how often it asks in vain.
+const KEEPALIVE_AFTER: Duration = Duration::from_secs(10);
+const KEEPALIVE_PROBES: u32 = 3;
+
+/// What Redis answers a script that it does not know, which is then certainly not run.
+const NO_SCRIPT: &str = "NOSCRIPT";
+
+/// Where Redis is, how it is talked with, and who it is.
+pub(super) fn connection_info(url: &SecretString) -> RedisResult<ConnectionInfo> {
+    let info = url.expose_secret().into_connection_info()?;
+    // by which a broken connection is noticed while nobody asks
+    let settings = info.redis_settings().clone().set_protocol(ProtocolVersion::RESP3);
+    let keepalive = socket2::TcpKeepalive::new().with_time(KEEPALIVE_AFTER).with_interval(KEEPALIVE_AFTER);
+    let tcp =
+        TcpSettings::default().set_nodelay(true).set_keepalive(keepalive.with_retries(KEEPALIVE_PROBES));
+    Ok(info.set_redis_settings(settings).set_tcp_settings(tcp))
+}
+
+/// Nothing was answered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Silence {
+    /// And nothing was sent.
+    NotSent(String),
+    /// What was sent may have been done.
+    Unknown(String),
+}
+
+impl Silence {
+    pub(super) fn reason(&self) -> &str {
+        let (Self::NotSent(reason) | Self::Unknown(reason)) = self;
+        reason
+    }
+}
+
+/// What one call was answered: an error of the server is one of a call that was not done.
+pub(super) type Answer = Result<Value, String>;
+
+/// A connection that is made when it is needed.
+pub(super) struct Link {
+    client: Client,
+    place: String,
+    answer_timeout: Duration,
+    connection: Option<Live>,
+}
+
+struct Live {
+    connection: MultiplexedConnection,
+    is_gone: Arc<AtomicBool>,
+}
+
+impl Link {
+    /// To this Redis, called so by people. An answer is waited for so long.
+    pub(super) fn new(client: Client, place: &str, answer_timeout: Duration) -> Self {
+        Self { client, place: place.to_owned(), answer_timeout, connection: None }
+    }
+
+    async fn live(&mut self) -> Result<&mut MultiplexedConnection, Silence> {
+        if self.connection.as_ref().is_some_and(|live| live.is_gone.load(Ordering::Acquire)) {
+            self.connection = None;
+        }
+        if self.connection.is_none() {
+            let is_gone = Arc::new(AtomicBool::new(false));
+            let told = Arc::clone(&is_gone);
+            let note = move |info: PushInfo| -> Result<(), ()> {
+                if info.kind == PushKind::Disconnection {
+                    told.store(true, Ordering::Release);
+                }
+                Ok(())
+            };
+            let config = AsyncConnectionConfig::new()
+                .set_connection_timeout(Some(CONNECT_TIMEOUT))
+                .set_response_timeout(Some(self.answer_timeout))
+                .set_push_sender(note);
+            let connected = self.client.get_multiplexed_async_connection_with_config(&config).await;
+            let connection = connected.map_err(|error| Silence::NotSent(self.says(&error)))?;
+            self.connection = Some(Live { connection, is_gone });
+        }
+        let missing = || Silence::NotSent(format!("no connection to Redis at {}", self.place));
+        self.connection.as_mut().map(|live| &mut live.connection).ok_or_else(missing)
+    }
+
+    fn says(&self, error: &::redis::RedisError) -> String {
+        format!("Redis at {}: {error}", self.place)
+    }
+
+    /// Sends commands together and gives what each was answered.
+    pub(super) async fn send(&mut self, commands: &[Cmd]) -> Result<Vec<Answer>, Silence> {
+        let mut pipeline = Pipeline::with_capacity(commands.len());
+        for command in commands {
+            pipeline.add_command(command.clone());
+        }
+        let connection = self.live().await?;
+        match connection.req_packed_commands(&pipeline, 0, commands.len()).await {
+            Ok(answers) => Ok(answers.into_iter().map(answer).collect()),
+            Err(error) => {
+                // whatever comes on it from here on belongs to nobody
+                self.connection = None;
+                Err(Silence::Unknown(self.says(&error)))
+            }
+        }
+    }
+
+    /// Calls scripts together, and `then` behind them. A script that Redis does not know is sent again with its text, and
+    /// `then` behind those.
+    pub(super) async fn call(
+        &mut self,
+        calls: &[Call],
+        then: Option<&Cmd>,
+    ) -> Result<(Vec<Answer>, Option<Answer>), Silence> {
+        let commands: Vec<Cmd> = calls.iter().map(|call| call.command(false)).chain(then.cloned()).collect();
+        let mut answers = self.send(&commands).await?;
+        let mut last = then.and_then(|_| answers.pop());
+        let unknown: Vec<usize> =
+            (0..calls.len()).filter(|n| answers.get(*n).is_some_and(is_unknown_script)).collect();
+        if unknown.is_empty() {
+            return Ok((answers, last));
+        }
+        let commands: Vec<Cmd> =
+            unknown.iter().map(|n| calls[*n].command(true)).chain(then.cloned()).collect();
+        match self.send(&commands).await {
+            Ok(mut again) => {
+                last = then.and_then(|_| again.pop());
+                for (n, answer) in unknown.into_iter().zip(again) {
+                    answers[n] = answer;
+                }
+                Ok((answers, last))
+            }
+            // of the first ones it is known what became of them, but not whether what `then` waits for came
+            Err(silence) => Err(Silence::Unknown(silence.reason().to_owned())),
+        }
+    }
+}
+
+/// An error of the server in its own words.
+pub(super) fn answer(value: Value) -> Answer {
+    match value {
+        Value::ServerError(error) => Err(format!("{} {}", error.code(), error.details().unwrap_or_default())),
+        value => Ok(value),
+    }
+}
+
+/// Whether Redis says that it does not know a script.
+pub(super) fn is_unknown_script(answer: &Answer) -> bool {
+    answer.as_ref().is_err_and(|error| error.starts_with(NO_SCRIPT))
+}

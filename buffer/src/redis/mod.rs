@@ -1,0 +1,185 @@
+//! The `redis` strategy: a list for each partition, on a Redis.
+//!
+//! * [`config`]: the strategy's section; [`settings`] what it means to all parts; [`keys`] what keys are called.
+//! * [`element`]: a record as an element of a list; [`scripts`] what Redis does in one step; [`link`] a connection, and what is
+//!   known when an answer does not come.
+//! * [`publisher`]: rounds of records.
+//! * [`member`]: one group member, a [`crate::share`] that a task drives; [`shares`] which partitions are whose.
+//! * [`log`]: what operators ask.
+//!
+//! **Peek, apply, trim.** A partition is a list whose head is the oldest record. Its records keep their numbers for life: beside
+//! the list stands the offset of its head, and every record's is that and its place. Members read without taking anything away,
+//! and what is done is trimmed off the head, in one step with the question whether the partition is still the member's. So a
+//! crash at any moment leads to the same head being read again, nothing has to be looked for afterwards, and how far a group is
+//! behind is how long its lists are.
+
+mod config;
+mod element;
+mod keys;
+mod link;
+mod log;
+mod member;
+mod publisher;
+mod scripts;
+mod settings;
+mod shares;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use floodgate_config::Section;
+use floodgate_schemas::{Chance, Clock, EventType};
+use parking_lot::Mutex;
+
+use crate::kind::{Given, Kind, Opener, Surroundings};
+use crate::{
+    Absent, BatchLimits, GroupLag, Lag, LagError, Log, LogId, Logs, Names, Offset, OpenError, PartitionLag,
+    Publish, Reach, Spill, Strategy, Subscription, Topic, Topics, TopicsConfig,
+};
+use config::RedisConfig;
+use link::CONNECT_TIMEOUT;
+use log::{RedisLog, call};
+use publisher::Publisher;
+use scripts::{Call, SCRIPTS, numbers, text};
+use settings::Settings;
+
+pub(crate) const KIND: Kind = Kind {
+    name: "redis",
+    section: "redis",
+    defaults: include_str!("default.toml"),
+    passes_through: None,
+    configure,
+    mask: config::mask,
+};
+
+fn configure(section: &Section, around: &Surroundings<'_>, problems: &mut Vec<String>) -> Option<Opener> {
+    let config: RedisConfig = section.read(problems)?;
+    problems.extend(config.problems(around.drain_ms));
+    let topics = around.topics.clone();
+    Some(Box::new(move |given| Ok(Arc::new(Redis::new(&config, &topics, given)?))))
+}
+
+/// See the [module's documentation](self).
+struct Redis {
+    settings: Arc<Settings>,
+    clock: Arc<dyn Clock>,
+    chance: Arc<dyn Chance>,
+    publisher: Mutex<Option<Arc<Publisher>>>,
+    members: AtomicU64,
+}
+
+impl Redis {
+    fn new(config: &RedisConfig, topics: &TopicsConfig, given: &Given) -> Result<Self, OpenError> {
+        let new_log = LogId::new(&name(&*given.chance));
+        Ok(Self {
+            settings: Arc::new(Settings::new(config, topics, new_log)?),
+            clock: Arc::clone(&given.clock),
+            chance: Arc::clone(&given.chance),
+            publisher: Mutex::default(),
+            members: AtomicU64::new(0),
+        })
+    }
+}
+
+/// That nobody else has.
+fn name(chance: &dyn Chance) -> String {
+    format!("{:016x}{:016x}", chance.bits(), chance.bits())
+}
+
+impl Strategy for Redis {
+    fn name(&self) -> &'static str {
+        "redis"
+    }
+
+    fn place(&self) -> String {
+        format!("Redis at {}", self.settings.place)
+    }
+
+    fn promise(&self) -> String {
+        self.settings.promise()
+    }
+
+    fn reach(&self) -> Reach {
+        Reach { is_shared: true, outlives_process: true, is_readable_from_outside: true }
+    }
+
+    fn names(&self) -> &Names {
+        &self.settings.names
+    }
+
+    fn reports_within(&self) -> Option<Duration> {
+        // what gathered waits for one round before its own, and for a connection
+        Some(self.settings.answer_timeout * 2 + CONNECT_TIMEOUT)
+    }
+
+    fn publisher_with(&self, spill: Arc<dyn Spill>) -> Result<Arc<dyn Publish>, OpenError> {
+        let start = || Publisher::start(&self.settings, &self.clock, spill);
+        Ok(Arc::clone(self.publisher.lock().get_or_insert_with(start)) as Arc<dyn Publish>)
+    }
+
+    fn subscribe(&self, of: EventType, limits: BatchLimits) -> Result<Box<dyn Subscription>, OpenError> {
+        let number = self.members.fetch_add(1, Ordering::Relaxed);
+        let me = format!("{}-{number}", name(&*self.chance));
+        let group = self.settings.names.group(of);
+        Ok(Box::new(member::start(&self.settings, Topic::Events(of), group, me, limits)))
+    }
+
+    fn logs(&self) -> Result<&dyn Logs, Absent> {
+        Ok(self)
+    }
+
+    fn topics(&self) -> Result<&dyn Topics, Absent> {
+        let reason = "the redis strategy makes a list when its first record comes: there is nothing to create, and `floodgate lag` \
+                      says what is in them";
+        Err(Absent(reason.to_owned()))
+    }
+}
+
+impl Lag for Redis {
+    fn lag(&self, of: EventType) -> Result<GroupLag, LagError> {
+        let (settings, topic) = (&*self.settings, Topic::Events(of));
+        let keys = settings.keys(topic);
+        let read = || -> Result<GroupLag, String> {
+            let mut connection = settings.connect()?;
+            let members = call(&mut connection, &Call::new(&SCRIPTS.members, [keys.members()]))?;
+            let mut partitions = Vec::new();
+            for partition in settings.partitions(topic) {
+                let look = Call::new(&SCRIPTS.look, [keys.list(partition), keys.meta(partition)]);
+                let answer = call(&mut connection, &look)?;
+                let [base, there, _] = numbers(&answer).ok_or("an answer that makes no sense")?;
+                let (start, end) = (Offset(base), Offset(base + there));
+                partitions.push(PartitionLag {
+                    partition,
+                    start,
+                    end,
+                    readable: end,
+                    committed: Some(start),
+                    set_by_others: false,
+                    nothing_until: None,
+                    oldest_unapplied_ms: text(&answer, 3).and_then(element::appended_at_ms),
+                });
+            }
+            Ok(GroupLag {
+                of,
+                group: settings.names.group(of).to_owned(),
+                topic: settings.names.topic(topic).to_owned(),
+                members: match members {
+                    ::redis::Value::Int(count) => usize::try_from(count).ok(),
+                    _ => None,
+                },
+                foreign_members: Vec::new(),
+                partitions,
+                unknown: Vec::new(),
+                queue: None,
+            })
+        };
+        read().map_err(LagError)
+    }
+}
+
+impl Logs for Redis {
+    fn open(&self, topic: Topic) -> Result<Box<dyn Log>, OpenError> {
+        Ok(Box::new(RedisLog::new(&self.settings, topic)))
+    }
+}

@@ -1,0 +1,369 @@
+//! Publishing to Redis: records gather while a round is under way, and go out together in the next.
+//!
+//! A *round* is one pipeline of scripts, one for each list and a thousand records, and behind them the wait for the disk or
+//! for replicas, if that is asked for. One round is under way at a time: so records of one partition are appended in the order
+//! in which they were offered, and the busier Redis is the more there is in each round.
+//!
+//! What a script refuses and what was never sent is certainly not stored; a record whose answer does not come may be. Nothing
+//! of a round is ever sent again, but for scripts that Redis says it does not know.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use floodgate_schemas::Clock;
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use super::element;
+use super::link::{Answer, Link, Silence};
+use super::scripts::{Call, SCRIPTS, numbers};
+use super::settings::Settings;
+use crate::murmur2::murmur2_partition;
+use crate::{
+    BoxFuture, NotTaken, Outcome, Partition, Parts, Publish, Receipt, Record, Refused, Spill, Then, Topic,
+    Waiting, Wake,
+};
+
+/// How many records one script appends, and how many bytes: what keeps Redis from everybody else for about a millisecond.
+const GROUP_EVENTS: usize = 1000;
+const GROUP_BYTES: usize = 1 << 20;
+
+/// How often it is looked how much waits in all lists, and whether Redis takes records.
+const LOOK_INTERVAL: Duration = Duration::from_millis(100);
+
+/// After a connection could not be made, until the next try.
+const CONNECT_RETRY: Duration = Duration::from_millis(200);
+
+/// The largest record, its headers included: more would keep Redis from everybody else, and fits on no topic of Kafka's either.
+const RECORD_MAX_BYTES: usize = 1 << 20;
+
+/// What an element takes besides its record's parts, without headers.
+const ELEMENT_OVERHEAD: usize = 32;
+
+/// A record on its way.
+struct Queued {
+    element: Vec<u8>,
+    bytes: usize,
+    receipt: Receipt,
+}
+
+/// What waits for the next round, by list.
+#[derive(Default)]
+struct Gathered {
+    lists: HashMap<(usize, Partition), Vec<Queued>>,
+}
+
+pub(super) struct Publisher {
+    settings: Arc<Settings>,
+    clock: Arc<dyn Clock>,
+    spill: Arc<dyn Spill>,
+    gathered: Mutex<Gathered>,
+    news: Notify,
+    closed: AtomicBool,
+    /// Under way, in this process.
+    events: AtomicUsize,
+    bytes: AtomicUsize,
+    /// Where records without a key go next.
+    unkeyed: AtomicUsize,
+    /// How much each list of events held when that was seen last.
+    held: Mutex<HashMap<(usize, Partition), Waiting>>,
+    health: Mutex<Result<(), String>>,
+}
+
+/// Records of one list in one script.
+struct Group {
+    topic: Topic,
+    partition: Partition,
+    records: Vec<Queued>,
+}
+
+impl Publisher {
+    pub(super) fn start(
+        settings: &Arc<Settings>,
+        clock: &Arc<dyn Clock>,
+        spill: Arc<dyn Spill>,
+    ) -> Arc<Self> {
+        let publisher = Arc::new(Self {
+            settings: Arc::clone(settings),
+            clock: Arc::clone(clock),
+            spill,
+            gathered: Mutex::default(),
+            news: Notify::new(),
+            closed: AtomicBool::new(false),
+            events: AtomicUsize::new(0),
+            bytes: AtomicUsize::new(0),
+            unkeyed: AtomicUsize::new(0),
+            held: Mutex::default(),
+            health: Mutex::new(Err(format!("not yet connected to Redis at {}", settings.place))),
+        });
+        let weak = Arc::downgrade(&publisher);
+        tokio::spawn(async move {
+            // what a panic leaves undone reads as unknown
+            let work = || async {
+                let Some(link) = weak.upgrade().map(|publisher| publisher.settings.link()) else { return };
+                let (mut link, mut looked_at) = (link, None);
+                while let Some(publisher) = weak.upgrade() {
+                    publisher.turn(&mut link, &mut looked_at).await;
+                }
+            };
+            Parts::of_this_process().keep("redis-publish", Then::GoOn, work).await;
+        });
+        publisher
+    }
+
+    /// One round, if there is something to send, and a look now and then.
+    async fn turn(&self, link: &mut Link, looked_at: &mut Option<Instant>) {
+        let groups = self.take();
+        if groups.is_empty() {
+            // either way, the next turn tells
+            let _ = tokio::time::timeout(LOOK_INTERVAL, self.news.notified()).await;
+        } else {
+            self.round(link, groups).await;
+        }
+        if looked_at.is_none_or(|at| at.elapsed() >= LOOK_INTERVAL) {
+            self.look(link).await;
+            *looked_at = Some(Instant::now());
+        }
+    }
+
+    /// What gathered, at most one group of each list.
+    fn take(&self) -> Vec<Group> {
+        let mut gathered = self.gathered.lock();
+        let mut groups = Vec::with_capacity(gathered.lists.len());
+        gathered.lists.retain(|(topic, partition), waiting| {
+            let mut bytes = 0;
+            let fits = waiting.iter().take(GROUP_EVENTS).take_while(|queued| {
+                let first = bytes == 0;
+                bytes += queued.element.len();
+                first || bytes <= GROUP_BYTES
+            });
+            let count = fits.count();
+            let rest = waiting.split_off(count);
+            let records = std::mem::replace(waiting, rest);
+            groups.push(Group { topic: Topic::ALL[*topic], partition: *partition, records });
+            !waiting.is_empty()
+        });
+        groups
+    }
+
+    /// Sends groups and tells what became of each record.
+    async fn round(&self, link: &mut Link, mut groups: Vec<Group>) {
+        let calls: Vec<Call> = groups.iter_mut().map(|group| self.call(group)).collect();
+        let wait = self.settings.wait();
+        let answered = link.call(&calls, wait.as_ref()).await;
+        let mut wakes = Vec::new();
+        let mut settle = |group: Group, call: &Call, outcome| {
+            let elements = call.arguments().iter().rev().take(group.records.len()).rev();
+            group.records.into_iter().zip(elements).for_each(|(queued, element)| {
+                wakes.extend(self.complete(queued, group.topic, element, outcome));
+            });
+        };
+        let mut pause = Duration::ZERO;
+        match answered {
+            Ok((answers, waited)) => {
+                let is_safe = waited.is_none_or(|waited| self.settings.is_enough(&waited));
+                for ((group, call), answer) in groups.into_iter().zip(&calls).zip(answers) {
+                    let outcome = match self.pushed(&group, &answer) {
+                        Outcome::Stored if !is_safe => Outcome::Unknown,
+                        outcome => outcome,
+                    };
+                    settle(group, call, outcome);
+                }
+            }
+            Err(silence) => {
+                *self.health.lock() = Err(silence.reason().to_owned());
+                tracing::debug!(reason = silence.reason(), "a round was not answered");
+                let outcome = match silence {
+                    Silence::NotSent(_) => Outcome::NotStored,
+                    Silence::Unknown(_) => Outcome::Unknown,
+                };
+                groups.into_iter().zip(&calls).for_each(|(group, call)| settle(group, call, outcome));
+                pause = CONNECT_RETRY;
+            }
+        }
+        wakes.into_iter().for_each(Wake::wake);
+        tokio::time::sleep(pause).await;
+    }
+
+    fn call(&self, group: &mut Group) -> Call {
+        let keys = self.settings.keys(group.topic);
+        let (list, meta) = (keys.list(group.partition), keys.meta(group.partition));
+        let bytes: usize = group.records.iter().map(|queued| queued.bytes).sum();
+        let mut call = match group.topic {
+            Topic::Events(_) => {
+                let others = self.held_by_others(group.topic, group.partition);
+                let max = self.settings.max;
+                Call::new(&SCRIPTS.push, [list, meta])
+                    .with(max.events.saturating_sub(others.events))
+                    .with(max.bytes.saturating_sub(others.bytes))
+                    .with(bytes)
+            }
+            Topic::DeadLetters => Call::new(&SCRIPTS.push_letters, [list, meta])
+                .with(self.settings.dead_letters_max)
+                .with(bytes),
+        };
+        group.records.iter_mut().for_each(|queued| call.push(std::mem::take(&mut queued.element)));
+        call
+    }
+
+    /// What Redis says of one group.
+    fn pushed(&self, group: &Group, answer: &Answer) -> Outcome {
+        match answer.as_ref().map(numbers::<4>) {
+            Ok(Some([is_pushed, _, events, bytes])) => {
+                self.note(group.topic, group.partition, events, bytes);
+                if is_pushed == 1 { Outcome::Stored } else { Outcome::NotStored }
+            }
+            Ok(None) => Outcome::Unknown,
+            Err(error) => {
+                let place = &self.settings.place;
+                *self.health.lock() = Err(format!("Redis at {place} takes no records: {error}"));
+                Outcome::NotStored
+            }
+        }
+    }
+
+    /// A record's receipt, or whoever takes what is not stored, is told.
+    fn complete(&self, queued: Queued, topic: Topic, element: &[u8], outcome: Outcome) -> Option<Wake> {
+        self.events.fetch_sub(1, Ordering::AcqRel);
+        self.bytes.fetch_sub(queued.bytes, Ordering::AcqRel);
+        match (outcome, element::read(element)) {
+            (Outcome::NotStored, Some(element)) => {
+                let (key, value, headers) = (element.key, element.value, &element.headers);
+                self.spill.spill(&Record { topic, key, value, headers }, queued.receipt)
+            }
+            (outcome, _) => queued.receipt.complete(outcome),
+        }
+    }
+
+    /// How much a list holds now.
+    fn note(&self, topic: Topic, partition: Partition, events: i64, bytes: i64) {
+        if let Topic::Events(_) = topic {
+            let count = |number| usize::try_from(number).unwrap_or(0);
+            let now = Waiting { events: count(events), bytes: count(bytes) };
+            self.held.lock().insert((topic.index(), partition), now);
+        }
+    }
+
+    fn held_by_others(&self, topic: Topic, partition: Partition) -> Waiting {
+        let held = self.held.lock();
+        let others = held.iter().filter(|(list, _)| **list != (topic.index(), partition));
+        others.fold(Waiting::default(), |sum, (_, list)| Waiting {
+            events: sum.events + list.events,
+            bytes: sum.bytes + list.bytes,
+        })
+    }
+
+    /// Whether all lists together hold as much as they may.
+    fn is_full(&self) -> bool {
+        let held = self.held_by_others(Topic::DeadLetters, Partition(-1));
+        held.events >= self.settings.max.events || held.bytes >= self.settings.max.bytes
+    }
+
+    /// Looks how much every list holds, and by that whether Redis answers.
+    async fn look(&self, link: &mut Link) {
+        let lists: Vec<(Topic, Partition)> = self.settings.lists().collect();
+        let calls: Vec<Call> = lists
+            .iter()
+            .map(|(topic, partition)| {
+                let keys = self.settings.keys(*topic);
+                Call::new(&SCRIPTS.look, [keys.list(*partition), keys.meta(*partition)])
+            })
+            .collect();
+        let place = &self.settings.place;
+        let health = match link.call(&calls, self.settings.trial_wait().as_ref()).await {
+            Ok((_, Some(Err(error)))) => Err(format!(
+                "Redis at {place} cannot wait for its disk ({error}): buffer.redis.ack = \"fsync\" needs Redis 7.2 and \
+                 appendonly yes"
+            )),
+            Ok((answers, _)) => lists.iter().zip(answers).try_for_each(|((topic, partition), answer)| {
+                let looked = answer.map(|answer| numbers::<3>(&answer));
+                match looked {
+                    Ok(Some([_, events, bytes])) => self.note(*topic, *partition, events, bytes),
+                    Ok(None) => return Err(format!("Redis at {place} answers nonsense")),
+                    Err(error) => return Err(format!("Redis at {place}: {error}")),
+                }
+                Ok(())
+            }),
+            Err(silence) => Err(silence.reason().to_owned()),
+        };
+        *self.health.lock() = health;
+    }
+
+    /// Counts a record in, if there is room for it.
+    fn admit(&self, bytes: usize) -> Result<(), Refused> {
+        let max = self.settings.max;
+        let events = self.events.fetch_add(1, Ordering::AcqRel);
+        let queued = self.bytes.fetch_add(bytes, Ordering::AcqRel);
+        if events >= max.events || queued + bytes > max.bytes || self.is_full() {
+            self.events.fetch_sub(1, Ordering::AcqRel);
+            self.bytes.fetch_sub(bytes, Ordering::AcqRel);
+            return Err(Refused::Full);
+        }
+        Ok(())
+    }
+}
+
+impl Publish for Publisher {
+    fn offer(&self, record: &Record<'_>, receipt: Receipt) -> Result<(), NotTaken> {
+        let bytes = record.bytes();
+        // dead letters come from consumers, which still finish their batches while the ingress is closed
+        let admitted = match record.topic {
+            Topic::Events(_) if self.closed.load(Ordering::Acquire) => Err(Refused::Closed),
+            _ if bytes > RECORD_MAX_BYTES => Err(Refused::TooLarge),
+            _ => self.admit(bytes),
+        };
+        if let Err(reason) = admitted {
+            return Err(NotTaken { reason, receipt });
+        }
+        let partitions = self.settings.partitions_of(record.topic) as usize;
+        let number = match record.key {
+            Some(key) => murmur2_partition(key, partitions),
+            None => self.unkeyed.fetch_add(1, Ordering::Relaxed) % partitions,
+        };
+        let partition = Partition(i32::try_from(number).unwrap_or(0));
+        let mut element = Vec::with_capacity(bytes + ELEMENT_OVERHEAD);
+        element::write(record, self.clock.now().as_micros() / 1000, &mut element);
+        let queued = Queued { element, bytes, receipt };
+        let mut gathered = self.gathered.lock();
+        let is_first = gathered.lists.is_empty();
+        gathered.lists.entry((record.topic.index(), partition)).or_default().push(queued);
+        drop(gathered);
+        if is_first {
+            self.news.notify_one();
+        }
+        Ok(())
+    }
+
+    fn ready(&self) -> Result<(), String> {
+        if self.closed.load(Ordering::Acquire) {
+            return Err("shutting down".to_owned());
+        }
+        self.health.lock().clone()?;
+        if self.is_full() {
+            let max = self.settings.max;
+            return Err(format!(
+                "the lists are full: buffer.redis allows {} events and {} bytes",
+                max.events, max.bytes
+            ));
+        }
+        Ok(())
+    }
+
+    fn waiting(&self) -> Waiting {
+        Waiting { events: self.events.load(Ordering::Acquire), bytes: self.bytes.load(Ordering::Acquire) }
+    }
+
+    fn close(&self, deadline: Duration) -> BoxFuture<'_, usize> {
+        self.closed.store(true, Ordering::Release);
+        Box::pin(async move {
+            let until = Instant::now() + deadline;
+            while self.waiting().events > 0 && Instant::now() < until {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            self.waiting().events
+        })
+    }
+}

@@ -1,0 +1,205 @@
+//! The contract suite over the Redis strategy, on a real server.
+#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used)]
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use floodgate_buffer::{
+    BatchLimits, Outcome, Partition, Receipts, Record, Refused, Strategy, Surroundings, Topic, TopicsConfig,
+    configure, contract, defaults,
+};
+use floodgate_config::Section;
+use floodgate_schemas::EventType;
+use floodgate_testkit::{Redis, RedisOptions, wait};
+
+const OF: EventType = EventType::Like;
+const TOPIC: Topic = Topic::Events(OF);
+
+/// One server for all tests of this file that leave it alone; every test has keys of its own.
+fn server() -> &'static Redis {
+    static REDIS: OnceLock<Redis> = OnceLock::new();
+    REDIS.get_or_init(|| Redis::start(RedisOptions::default()).expect("a Redis starts"))
+}
+
+fn open(url: &str, prefix: &str, changes: &[(&str, toml::Value)]) -> Arc<dyn Strategy> {
+    let default: toml::Table = defaults().parse().unwrap();
+    let mut table = default.clone();
+    table["buffer"].as_table_mut().unwrap().insert("strategy".to_owned(), "redis".into());
+    let redis = table["buffer"]["redis"].as_table_mut().unwrap();
+    redis.insert("url".to_owned(), url.into());
+    redis.insert("lease_ms".to_owned(), 2000.into());
+    redis.extend(changes.iter().map(|(key, value)| ((*key).to_owned(), value.clone())));
+    let topics = TopicsConfig {
+        partitions: 10,
+        replication_factor: 1,
+        prefix: prefix.to_owned(),
+        retention_hours: 24,
+        dead_letter_retention_hours: 24,
+    };
+    let mut problems = Vec::new();
+    let around = Surroundings { topics: &topics, drain_ms: 1000 };
+    let configured = configure(&Section::new("", table, default), &around, &mut problems);
+    assert!(problems.is_empty(), "{problems:?}");
+    configured.unwrap().open(&contract::given()).unwrap()
+}
+
+fn prefix() -> String {
+    static TESTS: AtomicUsize = AtomicUsize::new(0);
+    format!("test-{}.", TESTS.fetch_add(1, Ordering::Relaxed))
+}
+
+fn strategy() -> Arc<dyn Strategy> {
+    open(&server().url(), &prefix(), &[])
+}
+
+floodgate_buffer::contract_suite!(strategy());
+
+fn limits() -> BatchLimits {
+    BatchLimits { events: 50, bytes: 1 << 20, wait: Duration::ZERO, drain: Duration::from_secs(1) }
+}
+
+fn record<'r>(key: &'r [u8], value: &'r [u8]) -> Record<'r> {
+    Record { topic: TOPIC, key: Some(key), value: Some(value), headers: &[] }
+}
+
+async fn outcome(strategy: &Arc<dyn Strategy>, record: &Record<'_>) -> Outcome {
+    let receipts = Receipts::new(1);
+    strategy.publisher().unwrap().offer(record, receipts.receipt(0)).unwrap();
+    receipts.all().await;
+    receipts.outcome(0)
+}
+
+/// With a server that does not answer nothing is acknowledged: the queue fills. Once the lists are full it is consumers that
+/// make room.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_queue_refuses() {
+    let redis = Redis::start(RedisOptions::default()).unwrap();
+    let changes = [("max_events", 100.into()), ("answer_timeout_ms", 60_000.into())];
+    let strategy = open(&redis.url(), "", &changes);
+    let publisher = strategy.publisher().unwrap();
+    wait::until_async("readiness", Duration::from_secs(60), async || publisher.ready().ok()).await.unwrap();
+    redis.process().unwrap().freeze().unwrap();
+    let consumer = Arc::clone(&strategy);
+    contract::a_full_queue_refuses(strategy, 100, async || {
+        redis.process().unwrap().thaw().unwrap();
+        let mut member = consumer.subscribe(OF, limits()).unwrap();
+        let batch = member.next().await.unwrap().unwrap();
+        member.commit(batch);
+        member.close().await.unwrap();
+    })
+    .await;
+}
+
+/// The bound is checked where the records are: what does not fit is refused whole, and certainly not stored.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_list_takes_no_more_than_its_bound() {
+    let (url, prefix) = (server().url(), prefix());
+    let two = [(); 2].map(|()| open(&url, &prefix, &[("max_events", 10.into())]));
+    let publishers = two.each_ref().map(|strategy| strategy.publisher().unwrap());
+    for publisher in &publishers {
+        wait::until_async("readiness", Duration::from_secs(60), async || publisher.ready().ok())
+            .await
+            .unwrap();
+    }
+    let receipts = Receipts::new(20);
+    let mut refused = 0;
+    for index in 0..20 {
+        let offered = publishers[index % 2].offer(&record(b"one key", b"v"), receipts.receipt(index));
+        refused += usize::from(offered.is_err_and(|not_taken| not_taken.reason == Refused::Full));
+    }
+    receipts.all().await;
+    let stored = (0..20).filter(|index| receipts.outcome(*index) == Outcome::Stored).count();
+    let not_stored = (0..20).filter(|index| receipts.outcome(*index) == Outcome::NotStored).count();
+    assert!(stored <= 10 && stored + not_stored + refused == 20, "{stored} {not_stored} {refused}");
+    let lag = tokio::task::spawn_blocking(move || two[0].lag(OF).unwrap().waiting()).await.unwrap();
+    assert_eq!(lag, stored as u64);
+}
+
+/// What is in the lists survives the server's crash, and members go on where they were.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_dies_loses_nothing_it_acknowledged() {
+    let redis = Redis::start(RedisOptions::default()).unwrap();
+    let strategy = open(&redis.url(), "", &[]);
+    let publisher = strategy.publisher().unwrap();
+    contract::publish(&*publisher, 7, 500).await;
+    let mut member = strategy.subscribe(OF, limits()).unwrap();
+    let mut values = contract::drain(&mut *member, 100).await;
+    redis.process().unwrap().kill().unwrap();
+    let unreachable = async || publisher.ready().err().filter(|reason| reason.contains("Redis at 127.0.0.1"));
+    wait::until_async("unreadiness", Duration::from_secs(60), unreachable).await.unwrap();
+    assert_eq!(
+        outcome(&strategy, &record(b"k", b"away")).await,
+        Outcome::NotStored,
+        "no connection: nothing was sent"
+    );
+    redis.start_again().unwrap();
+    // what was handed out and not trimmed comes again
+    while values.iter().collect::<std::collections::BTreeSet<_>>().len() < 500 {
+        values.extend(contract::drain(&mut *member, 1).await);
+    }
+    member.close().await.unwrap();
+    assert!(!values.iter().any(|value| value == "away"));
+}
+
+/// A member whose lease ended while it stood still trims nothing: its partitions are others'.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_member_that_lost_its_lease_trims_nothing() {
+    let (url, prefix) = (server().url(), prefix());
+    let (mine, others) = (open(&url, &prefix, &[]), open(&url, &prefix, &[]));
+    contract::publish(&*mine.publisher().unwrap(), 1, 20).await;
+    let mut zombie = mine.subscribe(OF, limits()).unwrap();
+    let in_work = zombie.next().await.unwrap().unwrap();
+    let partition = in_work.iter().next().unwrap().origin.partition;
+    // as if it had been away for longer than its lease: another one took the partition
+    let list = format!("{prefix}{{floodgate.like.v1:{partition}}}");
+    server().cli(&["HSET", &format!("{list}:meta"), "owner", "another", "epoch", "99"]).unwrap();
+    zombie.commit(in_work);
+    let is_gone = async || (!zombie.owns(partition)).then_some(());
+    wait::until_async("the loss of the partition", Duration::from_secs(60), is_gone).await.unwrap();
+    assert_eq!(server().cli(&["LLEN", &list]).unwrap().trim(), "20", "nothing was trimmed");
+    drop(zombie);
+    let mut next = others.subscribe(OF, limits()).unwrap();
+    contract::assert_complete_in_key_order(&contract::drain(&mut *next, 20).await, 1, 20);
+    next.close().await.unwrap();
+}
+
+/// What somebody pushed by hand stands, in plain sight, and nothing behind it is passed over.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_no_record_is_told() {
+    let prefix = prefix();
+    let strategy = open(&server().url(), &prefix, &[]);
+    let list = format!("{prefix}{{floodgate.like.v1:0}}");
+    server().cli(&["RPUSH", &list, "hello"]).unwrap();
+    let key = contract::key_of(0, 10);
+    assert_eq!(outcome(&strategy, &record(key.as_bytes(), b"behind")).await, Outcome::Stored);
+    let member = strategy.subscribe(OF, limits()).unwrap();
+    let stands = async || member.standing().into_iter().next();
+    let standing =
+        wait::until_async("a partition that stands", Duration::from_secs(60), stands).await.unwrap();
+    assert_eq!((standing.partition, standing.offset.map(|offset| offset.0)), (Partition(0), Some(0)));
+    assert!(standing.reason.contains("no record of floodgate"), "{}", standing.reason);
+    assert_eq!(server().cli(&["LLEN", &list]).unwrap().trim(), "2");
+}
+
+/// A wait for the disk that this server does not know is told before anything is accepted.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_the_server_cannot_wait_for_is_told() {
+    let strategy = open(&server().url(), &prefix(), &[("ack", "fsync".into())]);
+    let publisher = strategy.publisher().unwrap();
+    let told = async || publisher.ready().err().filter(|reason| reason.contains("needs Redis 7.2"));
+    let is_new = server().cli(&["COMMAND", "INFO", "WAITAOF"]).unwrap().to_lowercase().contains("waitaof");
+    if !is_new {
+        wait::until_async("the refusal", Duration::from_secs(60), told).await.unwrap();
+    }
+}
+
+/// Replicas that are not there are not waited for in vain for ever, and the outcome is unknown.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_wait_without_enough_replicas_is_an_unknown_outcome() {
+    let changes = [("ack", "replica".into()), ("answer_timeout_ms", 1000.into())];
+    let strategy = open(&server().url(), &prefix(), &changes);
+    assert_eq!(outcome(&strategy, &record(b"k", b"v")).await, Outcome::Unknown);
+    let lag = tokio::task::spawn_blocking(move || strategy.lag(OF).unwrap().waiting()).await.unwrap();
+    assert_eq!(lag, 1, "it may be applied");
+}

@@ -1,0 +1,90 @@
+//! Redis: one server with a data folder of its own, `appendonly` on and synced always unless a test says otherwise.
+
+use std::net::{Ipv4Addr, TcpStream};
+use std::process::Command;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+
+use crate::{Process, ScratchDir, ports, process, wait};
+
+/// Loading what was appended included.
+const START_DEADLINE: Duration = Duration::from_secs(60);
+const COMMAND_DEADLINE: Duration = Duration::from_secs(60);
+
+/// How to start a server.
+#[derive(Debug, Clone, Default)]
+pub struct RedisOptions {
+    /// Settings as `redis.conf` has them; they win over those of this crate.
+    pub settings: Vec<(String, String)>,
+}
+
+/// A server. Dropping it stops it and removes its data.
+#[derive(Debug)]
+pub struct Redis {
+    process: Mutex<Option<Arc<Process>>>,
+    port: u16,
+    settings: Vec<(String, String)>,
+    scratch: ScratchDir,
+}
+
+impl Redis {
+    /// Starts a server and waits until it accepts connections.
+    pub fn start(options: RedisOptions) -> Result<Redis> {
+        let scratch = ScratchDir::new("redis")?;
+        let redis = Redis {
+            process: Mutex::new(None),
+            port: ports::free_port()?,
+            settings: options.settings,
+            scratch,
+        };
+        redis.start_again()?;
+        Ok(redis)
+    }
+
+    /// Where it is.
+    pub fn url(&self) -> String {
+        format!("redis://127.0.0.1:{}", self.port)
+    }
+
+    /// Runs a command of `redis-cli` and returns what it prints.
+    pub fn cli(&self, arguments: &[&str]) -> Result<String> {
+        let mut command = Command::new("redis-cli");
+        command.args(["-e", "-p", &self.port.to_string()]).args(arguments);
+        process::run("redis-cli", command, self.scratch.path(), COMMAND_DEADLINE)
+    }
+
+    /// The process that was started last.
+    pub fn process(&self) -> Result<Arc<Process>> {
+        self.slot().clone().context("the server was never started")
+    }
+
+    /// Starts it again on its port and data, and waits until it answers.
+    pub fn start_again(&self) -> Result<()> {
+        let process = {
+            let mut slot = self.slot();
+            if let Some(process) = slot.as_ref() {
+                ensure!(process.exit_status().is_some(), "the server runs already");
+            }
+            let mut command = Command::new("redis-server");
+            let port = self.port.to_string();
+            command.args(["--port", &port, "--bind", "127.0.0.1", "--save", "", "--appendonly", "yes"]);
+            command.args(["--appendfsync", "always", "--dir"]).arg(self.scratch.path());
+            for (name, value) in &self.settings {
+                command.arg(format!("--{name}")).arg(value);
+            }
+            slot.insert(Arc::new(Process::spawn("redis", command, self.scratch.path())?)).clone()
+        };
+        let answers = || {
+            TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).ok()?;
+            self.cli(&["PING"]).ok().filter(|answer| answer.trim() == "PONG")
+        };
+        wait::until("Redis to answer", START_DEADLINE, answers).with_context(|| process.log_tail())?;
+        Ok(())
+    }
+
+    fn slot(&self) -> std::sync::MutexGuard<'_, Option<Arc<Process>>> {
+        self.process.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

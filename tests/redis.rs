@@ -1,0 +1,114 @@
+//! Ingress and consumers in processes of their own, with real Redis lists and Postgres between and behind them.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+
+mod support;
+
+use std::sync::{Arc, OnceLock};
+
+use anyhow::{Context, ensure};
+use floodgate_testkit::{Postgres, PostgresOptions, Redis, RedisOptions};
+use serde_json::Value;
+use support::answers::problem;
+use support::client::Ask;
+use support::load::LoadOptions;
+use support::node::Node;
+use support::plan::{Plan, PlanSize, seed};
+use support::world::{DRAINED, World, run};
+
+/// One database server for all tests of this file; each has a Redis of its own, and may kill it.
+fn postgres() -> &'static Postgres {
+    static POSTGRES: OnceLock<Postgres> = OnceLock::new();
+    POSTGRES.get_or_init(|| Postgres::start(PostgresOptions::default()).unwrap())
+}
+
+fn world(redis: &Redis) -> World {
+    let world = World::empty().unwrap().hurried();
+    world.set("buffer.strategy", "redis");
+    world.set("buffer.redis.url", redis.url());
+    world.set("buffer.redis.lease_ms", "1500");
+    world.set("store.url", postgres().create_database().unwrap());
+    world.succeed(&["migrate"]).unwrap();
+    world
+}
+
+/// The same answers and rows as on Kafka, though a consumer is killed and Redis dies and comes back in the midst of it, and the
+/// ingress is restarted.
+#[test]
+fn the_whole_job_survives_kills() {
+    let redis = Redis::start(RedisOptions::default()).unwrap();
+    let world = world(&redis);
+    run(|| {
+        let serves = [world.start(&["serve"])?, world.start(&["serve"])?];
+        let mut consumes = [world.start(&["consume"])?, world.start(&["consume"])?];
+        let plan = Arc::new(Plan::mixed(seed(), PlanSize::about(6000)));
+        world.create_coupons(&serves[0], &plan)?;
+        let load = world.load(&plan, &[&serves[0], &serves[1]], LoadOptions::default());
+        load.wait_for(0.2)?;
+        consumes[0].kill()?;
+        load.wait_for(0.4)?;
+        redis.process()?.kill()?;
+        redis.start_again()?;
+        load.wait_for(0.6)?;
+        consumes[0].start_again(&world)?;
+        let recording = load.finish()?;
+        world.check(postgres(), &recording)?;
+        let verified = world.command(&["verify", "--json"])?;
+        ensure!(verified.code == 0, "{verified:?}");
+        consumes.iter().chain(&serves).try_for_each(Node::stop)
+    });
+}
+
+/// While Redis is away nothing is accepted and the ingress says so; reads go on.
+#[test]
+fn without_redis_nothing_is_accepted() {
+    let redis = Redis::start(RedisOptions::default()).unwrap();
+    let world = world(&redis);
+    run(|| {
+        let serve = world.start(&["serve"])?;
+        redis.process()?.kill()?;
+        serve.wait_unready("Redis at 127.0.0.1")?;
+        problem(&serve.ask(&Ask::new("PUT", "/api/v6/characters/a/likes/b"))?, 503, "not-stored", None)?;
+        ensure!(serve.get("/api/v6/characters/a/likes")?.status == 200);
+        redis.start_again()?;
+        serve.wait_ready()?;
+        serve.stop()
+    });
+}
+
+/// What operators ask: lag with members, dead letters from the list to their replay, and in a sentence what there is not.
+#[test]
+fn operators_find_what_they_know() {
+    let redis = Redis::start(RedisOptions::default()).unwrap();
+    let world = world(&redis);
+    run(|| {
+        let sql = |statement: &str| postgres().psql(&world.setting("store.url"), statement);
+        sql(&support::rule::refuse("house_rule", "likes", "new.liker_account_id LIKE 'forbidden%'"))?;
+        let serve = world.start(&["serve"])?;
+        for liker in ["a", "forbidden", "b"] {
+            let like = serve.ask(&Ask::new("PUT", format!("/api/v6/characters/star/likes/{liker}")))?;
+            ensure!(like.status == 202, "{like:?}");
+        }
+        let lag: Value = serde_json::from_str(&world.succeed(&["lag", "--json"])?)?;
+        let groups = lag["groups"].as_array().context("no groups")?;
+        let likes =
+            groups.iter().find(|group| group["group"] == "floodgate.like").context("no group of likes")?;
+        let waiting = |group: &Value| -> i64 {
+            let partitions = group["topics"][0]["partitions"].as_array().cloned().unwrap_or_default();
+            partitions.iter().filter_map(|partition| partition["lag"].as_i64()).sum()
+        };
+        ensure!((groups.len(), waiting(likes), likes["members"].as_i64()) == (3, 3, Some(0)), "{lag}");
+        let consume = world.start(&["consume"])?;
+        world.wait_drained(DRAINED)?;
+        let letters = world.succeed(&["dlq", "list", "--json"])?;
+        ensure!(letters.lines().count() == 1 && letters.contains("floodgate.like.v1"), "{letters}");
+        sql(&support::rule::take("house_rule", "likes"))?;
+        world.succeed(&["dlq", "replay"])?;
+        world.wait_drained(DRAINED)?;
+        ensure!(sql("SELECT count FROM like_counts WHERE target_ocid = 'star'")?.trim() == "3");
+        let topics = world.command(&["topics", "describe"])?;
+        ensure!(topics.code == 0 && topics.stdout.contains("nothing to create"), "{topics:?}");
+        consume.stop()?;
+        serve.stop()
+    });
+}
