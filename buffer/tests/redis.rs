@@ -164,6 +164,100 @@ async fn a_member_that_lost_its_lease_trims_nothing() {
     next.close().await.unwrap();
 }
 
+/// A Redis that was started again may have lost what came last, and gives its offsets to other records: a member that knew them
+/// begins anew at the head, and trims nothing by what it knew.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_older_dataset_is_read_from_its_head() {
+    let redis = Redis::start(RedisOptions::default()).unwrap();
+    let strategy = open(&redis.url(), "", &[]);
+    let publisher = strategy.publisher().unwrap();
+    let key = contract::key_of(0, 10);
+    let publish = async |value: &'static [u8]| {
+        wait::until_async("readiness", Duration::from_secs(60), async || publisher.ready().ok())
+            .await
+            .unwrap();
+        assert_eq!(outcome(&strategy, &record(key.as_bytes(), value)).await, Outcome::Stored);
+    };
+    publish(b"first").await;
+    let list = "{floodgate.like.v1:0}";
+    let meta = format!("{list}:meta");
+    publish(b"lost").await;
+    publish(b"lost, too").await;
+    let mut member = strategy.subscribe(OF, limits()).unwrap();
+    let mut read = Vec::new();
+    let mut in_work = Vec::new();
+    while read.len() < 3 {
+        let batch = member.next().await.unwrap().unwrap();
+        read.extend(contract::values_of(&batch));
+        in_work.push(batch);
+    }
+    // as after a crash that lost the last two; nothing that the member reads or trims lies between
+    redis
+        .cli(&[
+            "EVAL",
+            "redis.call('LTRIM', KEYS[1], 0, 0) redis.call('HSET', KEYS[2], 'bytes', 0)",
+            "2",
+            list,
+            &meta,
+        ])
+        .unwrap();
+    redis.process().unwrap().kill().unwrap();
+    let unready = async || publisher.ready().err().map(drop);
+    wait::until_async("unreadiness", Duration::from_secs(60), unready).await.unwrap();
+    redis.start_again().unwrap();
+    publish(b"second").await;
+    publish(b"third").await;
+    in_work.into_iter().for_each(|batch| member.commit(batch));
+    let mut again = Vec::new();
+    while !["second", "third"].iter().all(|value| again.iter().any(|read| read == value)) {
+        let batch = member.next().await.unwrap().unwrap();
+        again.extend(contract::values_of(&batch));
+        member.commit(batch);
+    }
+    assert_eq!(again, ["first", "second", "third"]);
+    member.close().await.unwrap();
+}
+
+/// A Redis that takes no more for want of memory is still emptied, and takes records again then.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_redis_out_of_memory_is_emptied() {
+    let redis = Redis::start(RedisOptions::default()).unwrap();
+    let strategy = open(&redis.url(), "", &[]);
+    let publisher = strategy.publisher().unwrap();
+    contract::publish(&*publisher, 7, 200).await;
+    redis.cli(&["CONFIG", "SET", "maxmemory", "1"]).unwrap();
+    assert_eq!(outcome(&strategy, &record(b"k", b"too much")).await, Outcome::NotStored);
+    assert!(publisher.ready().unwrap_err().contains("takes no records"), "{:?}", publisher.ready());
+    let mut member = strategy.subscribe(OF, limits()).unwrap();
+    contract::assert_complete_in_key_order(&contract::drain(&mut *member, 200).await, 7, 200);
+    member.close().await.unwrap();
+    let lag = Arc::clone(&strategy);
+    assert_eq!(tokio::task::spawn_blocking(move || lag.lag(OF).unwrap().waiting()).await.unwrap(), 0);
+    redis.cli(&["CONFIG", "SET", "maxmemory", "0"]).unwrap();
+    wait::until_async("readiness", Duration::from_secs(60), async || publisher.ready().ok()).await.unwrap();
+}
+
+/// Lists that some process would not read are not written.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn another_number_of_partitions_is_refused() {
+    let prefix = prefix();
+    let strategy = open(&server().url(), &prefix, &[]);
+    wait::until_async("readiness", Duration::from_secs(60), async || {
+        strategy.publisher().unwrap().ready().ok()
+    })
+    .await
+    .unwrap();
+    server().cli(&["SET", &format!("{prefix}{{floodgate.like.v1}}:partitions"), "5"]).unwrap();
+    let publisher = strategy.publisher().unwrap();
+    let told = async || publisher.ready().err().filter(|reason| reason.contains("has 5 partitions"));
+    wait::until_async("the refusal", Duration::from_secs(60), told).await.unwrap();
+    let refused = publisher.offer(&record(b"k", b"v"), Receipts::new(1).receipt(0)).unwrap_err();
+    assert!(matches!(refused.reason, Refused::Unavailable(_)), "{refused:?}");
+    let mut member = strategy.subscribe(OF, limits()).unwrap();
+    let failed = member.joined().await.unwrap_err();
+    assert!(failed.to_string().contains("topics.partitions is 10"), "{failed}");
+}
+
 /// What somebody pushed by hand stands, in plain sight, and nothing behind it is passed over.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_no_record_is_told() {

@@ -51,6 +51,8 @@ impl RedisConfig {
             ),
             (self.ack != Ack::Replica || self.replicas >= 1, "buffer.redis.replicas must be at least 1"),
             (self.max_events >= 1, "buffer.redis.max_events must be at least 1"),
+            (self.max_bytes >= 1, "buffer.redis.max_bytes must be at least 1"),
+            (self.dead_letters_max >= 1, "buffer.redis.dead_letters_max must be at least 1"),
             (self.answer_timeout_ms >= 1, "buffer.redis.answer_timeout_ms must be at least 1"),
             // renewed three times in it, each of which may take a while
             (self.lease_ms >= 300, "buffer.redis.lease_ms must be at least 300"),
@@ -111,6 +113,8 @@ mod tests {
             (|c| c.url = "redis://host:port".into(), "is no URL of a Redis"),
             (|c| (c.ack, c.replicas) = (Ack::Replica, 0), "replicas must be at least 1"),
             (|c| c.max_events = 0, "max_events"),
+            (|c| c.max_bytes = 0, "max_bytes"),
+            (|c| c.dead_letters_max = 0, "dead_letters_max"),
             (|c| c.answer_timeout_ms = 0, "answer_timeout_ms"),
             (|c| c.lease_ms = 299, "lease_ms must be at least 300"),
         ] {

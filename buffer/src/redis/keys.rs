@@ -30,6 +30,16 @@ impl Keys {
         format!("{}{{{}}}:members", self.prefix, self.topic)
     }
 
+    /// How many partitions the topic has.
+    pub(super) fn partitions(&self) -> String {
+        format!("{}{{{}}}:partitions", self.prefix, self.topic)
+    }
+
+    /// By which it is found out whether Redis takes what is written.
+    pub(super) fn probe(&self) -> String {
+        format!("{}{{{}}}:probe", self.prefix, self.topic)
+    }
+
     /// Which log the topic is.
     pub(super) fn id(&self) -> String {
         format!("{}{{{}}}:id", self.prefix, self.topic)

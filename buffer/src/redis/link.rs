@@ -3,6 +3,10 @@
 //! Whether something was sent decides what is known of it: before a connection stands nothing was, and afterwards a missing
 //! answer says nothing. So a connection is used as long as it is well, nothing is ever sent twice by itself, and whoever
 //! asks is told which of the two it was.
+//!
+//! **Another connection may lead to other data.** A Redis that was started again, or another one in its place, may have lost what
+//! came last: offsets that were seen before are then given to other records. So connections are made by [`Link::connect`]
+//! alone, which says when it made one, and whoever knows offsets forgets them then.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -20,6 +24,9 @@ use super::scripts::Call;
 
 /// How long a connection may take to stand.
 pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// After a connection could not be made, until the next try.
+pub(super) const CONNECT_RETRY: Duration = Duration::from_millis(200);
 
 /// After how long without a word the system asks whether the other side is still there, and how often it asks in vain.
 const KEEPALIVE_AFTER: Duration = Duration::from_secs(10);
@@ -77,42 +84,46 @@ impl Link {
         Self { client, place: place.to_owned(), answer_timeout, connection: None }
     }
 
-    async fn live(&mut self) -> Result<&mut MultiplexedConnection, Silence> {
+    /// Makes a connection if there is none that is well. Returns whether it did.
+    pub(super) async fn connect(&mut self) -> Result<bool, Silence> {
         if self.connection.as_ref().is_some_and(|live| live.is_gone.load(Ordering::Acquire)) {
             self.connection = None;
         }
-        if self.connection.is_none() {
-            let is_gone = Arc::new(AtomicBool::new(false));
-            let told = Arc::clone(&is_gone);
-            let note = move |info: PushInfo| -> Result<(), ()> {
-                if info.kind == PushKind::Disconnection {
-                    told.store(true, Ordering::Release);
-                }
-                Ok(())
-            };
-            let config = AsyncConnectionConfig::new()
-                .set_connection_timeout(Some(CONNECT_TIMEOUT))
-                .set_response_timeout(Some(self.answer_timeout))
-                .set_push_sender(note);
-            let connected = self.client.get_multiplexed_async_connection_with_config(&config).await;
-            let connection = connected.map_err(|error| Silence::NotSent(self.says(&error)))?;
-            self.connection = Some(Live { connection, is_gone });
+        if self.connection.is_some() {
+            return Ok(false);
         }
-        let missing = || Silence::NotSent(format!("no connection to Redis at {}", self.place));
-        self.connection.as_mut().map(|live| &mut live.connection).ok_or_else(missing)
+        let is_gone = Arc::new(AtomicBool::new(false));
+        let told = Arc::clone(&is_gone);
+        let note = move |info: PushInfo| -> Result<(), ()> {
+            if info.kind == PushKind::Disconnection {
+                told.store(true, Ordering::Release);
+            }
+            Ok(())
+        };
+        let config = AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(CONNECT_TIMEOUT))
+            .set_response_timeout(Some(self.answer_timeout))
+            .set_push_sender(note);
+        let connected = self.client.get_multiplexed_async_connection_with_config(&config).await;
+        let connection = connected.map_err(|error| Silence::NotSent(self.says(&error)))?;
+        self.connection = Some(Live { connection, is_gone });
+        Ok(true)
     }
 
     fn says(&self, error: &::redis::RedisError) -> String {
         format!("Redis at {}: {error}", self.place)
     }
 
-    /// Sends commands together and gives what each was answered.
+    /// Sends commands together on the connection that there is, and gives what each was answered.
     pub(super) async fn send(&mut self, commands: &[Cmd]) -> Result<Vec<Answer>, Silence> {
         let mut pipeline = Pipeline::with_capacity(commands.len());
         for command in commands {
             pipeline.add_command(command.clone());
         }
-        let connection = self.live().await?;
+        let is_well = |live: &&mut Live| !live.is_gone.load(Ordering::Acquire);
+        let Some(Live { connection, .. }) = self.connection.as_mut().filter(is_well) else {
+            return Err(Silence::NotSent(format!("the connection to Redis at {} is gone", self.place)));
+        };
         match connection.req_packed_commands(&pipeline, 0, commands.len()).await {
             Ok(answers) => Ok(answers.into_iter().map(answer).collect()),
             Err(error) => {
@@ -126,6 +137,20 @@ impl Link {
     /// Calls scripts together, and `then` behind them. A script that Redis does not know is sent again with its text, and
     /// `then` behind those.
     pub(super) async fn call(
+        &mut self,
+        calls: &[Call],
+        then: Option<&Cmd>,
+    ) -> Result<(Vec<Answer>, Option<Answer>), Silence> {
+        match tokio::time::timeout(self.answer_timeout, self.call_patiently(calls, then)).await {
+            Ok(answered) => answered,
+            Err(_) => {
+                self.connection = None;
+                Err(Silence::Unknown(format!("Redis at {} did not answer in time", self.place)))
+            }
+        }
+    }
+
+    async fn call_patiently(
         &mut self,
         calls: &[Call],
         then: Option<&Cmd>,

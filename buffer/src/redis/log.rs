@@ -11,8 +11,10 @@ use super::scripts::{Call, SCRIPTS, list, numbers, texts};
 use super::settings::Settings;
 use crate::{Batch, Chunk, Log, LogBounds, LogError, LogId, Offset, Partition, Topic};
 
-/// How many records are read at a time at most.
+/// How much is read at a time at most; how large letters are nobody counts.
 const READ_MAX: usize = 2000;
+const LETTERS_MAX: usize = 100;
+const CHUNK_BYTES_MAX: usize = 8 << 20;
 
 /// See the [module's documentation](self).
 pub(super) struct RedisLog {
@@ -42,10 +44,8 @@ pub(super) fn log_of(
     topic: Topic,
     connection: &mut Connection,
 ) -> Result<Option<LogId>, String> {
-    match ask(connection, ::redis::cmd("GET").arg(settings.keys(topic).id()))? {
-        Value::BulkString(id) => Ok(Some(LogId::new(&String::from_utf8_lossy(&id)))),
-        _ => Ok(None),
-    }
+    let answers = settings.known(topic).each_ref().map(|command| ask(connection, command));
+    settings.log_found(topic, &answers)
 }
 
 impl RedisLog {
@@ -96,8 +96,8 @@ impl Log for RedisLog {
             let log = log_of(settings, topic, connection)?;
             let peek = Call::new(&SCRIPTS.peek, [keys.list(partition), keys.meta(partition)])
                 .with(range.start)
-                .with(events.min(READ_MAX))
-                .with(settings.max.bytes);
+                .with(events.min(if topic == Topic::DeadLetters { LETTERS_MAX } else { READ_MAX }))
+                .with(CHUNK_BYTES_MAX);
             let answer = call(connection, &peek)?;
             let [base] = numbers(&answer).ok_or("an answer that makes no sense")?;
             Ok((Offset(base), log, answer))
@@ -112,8 +112,17 @@ impl Log for RedisLog {
             if next >= range.end {
                 break;
             }
-            let damaged = || LogError::Damaged(partition, next, "it is no record of floodgate".to_owned());
-            let read = element::read(record).ok_or_else(damaged)?;
+            let Some(read) = element::read(record) else {
+                // what is sound before it is told first
+                if batch.is_empty() {
+                    return Err(LogError::Damaged(
+                        partition,
+                        next,
+                        "it is no record of floodgate".to_owned(),
+                    ));
+                }
+                break;
+            };
             batch.push(
                 partition,
                 next,

@@ -15,7 +15,6 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ::redis::Value;
 use futures_util::FutureExt;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
@@ -28,11 +27,14 @@ use crate::share::handle::Handle;
 use crate::share::place::Place;
 use crate::share::shared::Shared;
 use crate::share::{Phase, Share, commits::Commit};
-use crate::{BatchLimits, LogId, Offset, Partition, SubscribeError, Topic};
+use crate::{BatchLimits, Offset, Partition, SubscribeError, Topic};
 
 /// How long a member looks for news at most, and at least, when there is nothing to read.
 const IDLE_MAX: Duration = Duration::from_millis(100);
 const IDLE_MIN: Duration = Duration::from_millis(2);
+
+/// How often a member looks whether a partition that is its share was given back.
+const HAND_OVER_LOOK: Duration = Duration::from_millis(100);
 
 /// After Redis did not answer, until it is asked again.
 const RETRY: Duration = Duration::from_millis(200);
@@ -128,6 +130,12 @@ impl Owner {
 
     /// Whether there may be more to do at once.
     async fn turn(&mut self) -> Result<bool, Silence> {
+        if self.link.connect().await? {
+            let all: Vec<Partition> = self.owned.keys().copied().collect();
+            all.into_iter()
+                .for_each(|partition| self.lost(partition, "the connection to Redis was another one"));
+            self.beats_at = Instant::now();
+        }
         if Instant::now() >= self.beats_at {
             self.beat().await?;
         }
@@ -151,17 +159,18 @@ impl Owner {
     async fn beat(&mut self) -> Result<(), Silence> {
         let lease = self.settings.lease;
         let keys = self.settings.keys(self.topic).clone();
-        let id = ::redis::cmd("SET").arg(keys.id()).arg(self.settings.new_log.as_str()).arg("NX").to_owned();
-        let said = self.link.send(&[id, ::redis::cmd("GET").arg(keys.id()).to_owned()]).await?;
-        if let Some(Ok(Value::BulkString(id))) = said.get(1) {
-            let log = LogId::new(&String::from_utf8_lossy(id));
-            if !self.shared.share.lock().reads_from(Some(&log)) {
-                self.shared.fail(format!(
-                    "the lists of {} were made anew while they were consumed",
-                    self.topic.base_name()
-                ));
+        let found = self.link.send(&self.settings.found(self.topic)).await?;
+        match self.settings.log_found(self.topic, &found) {
+            Err(reason) => {
+                self.shared.fail(reason);
                 return Ok(());
             }
+            Ok(Some(log)) if !self.shared.share.lock().reads_from(Some(&log)) => {
+                let name = self.topic.base_name();
+                self.shared.fail(format!("the lists of {name} were made anew while they were consumed"));
+                return Ok(());
+            }
+            Ok(_) => {}
         }
         let began = Instant::now();
         let alive = Call::new(&SCRIPTS.alive, [keys.members()]).with(&self.me).with(lease.as_millis());
@@ -197,9 +206,16 @@ impl Owner {
             .collect();
         let (answers, _) = self.link.call(&calls, None).await?;
         let until = began + lease;
-        let mut came = Vec::new();
+        let (mut came, mut trouble) = (Vec::new(), Ok(()));
         for (partition, answer) in asked.into_iter().zip(answers) {
-            let answer = answer.map_err(|error| self.refused(&error))?;
+            // one list that somebody spoilt keeps no other from being read
+            let answer = match answer {
+                Ok(answer) => answer,
+                Err(error) => {
+                    trouble = Err(self.refused(&error));
+                    continue;
+                }
+            };
             let is_mine = numbers::<1>(&answer).is_some_and(|[is_mine]| is_mine == 1);
             match (self.owned.get_mut(&partition), numbers::<3>(&answer)) {
                 (Some(owned), _) if is_mine => owned.until = until,
@@ -215,9 +231,10 @@ impl Owner {
             let owned = self.owned.len();
             tracing::info!(group = self.group, partitions = ?came, owned, "partitions assigned");
         }
-        self.beats_at = began + lease / 3;
+        let is_complete = self.wanted.iter().all(|wanted| self.owned.contains_key(wanted));
+        self.beats_at = began + if is_complete { lease / 3 } else { HAND_OVER_LOOK.min(lease / 3) };
         self.shared.joined();
-        Ok(())
+        trouble
     }
 
     fn refused(&self, error: &str) -> Silence {
@@ -358,10 +375,15 @@ impl Owner {
 
     /// Trims what is done, gives everything back and leaves the group.
     async fn leave(&mut self) -> Result<(), Silence> {
-        self.trim(|share| share.commits_to_settle(|_| true)).await?;
+        let trimmed = self.trim(|share| share.commits_to_settle(|_| true)).await;
         let all: Vec<Partition> = self.owned.keys().copied().collect();
-        self.release(&all).await?;
+        let released = self.release(&all).await;
         let members = self.settings.keys(self.topic).members();
-        self.link.send(&[::redis::cmd("ZREM").arg(members).arg(&self.me).to_owned()]).await.map(drop)
+        let left = self.link.send(&[::redis::cmd("ZREM").arg(members).arg(&self.me).to_owned()]).await;
+        if let Err(silence) = released.and(left.map(drop)) {
+            // others take over when the leases end
+            tracing::warn!(group = self.group, "the group was not left in order: {}", silence.reason());
+        }
+        trimmed
     }
 }

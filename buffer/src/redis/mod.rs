@@ -34,12 +34,11 @@ use parking_lot::Mutex;
 
 use crate::kind::{Given, Kind, Opener, Surroundings};
 use crate::{
-    Absent, BatchLimits, GroupLag, Lag, LagError, Log, LogId, Logs, Names, Offset, OpenError, PartitionLag,
-    Publish, Reach, Spill, Strategy, Subscription, Topic, Topics, TopicsConfig,
+    Absent, BatchLimits, GroupLag, Lag, LagError, Log, Logs, Names, Offset, OpenError, PartitionLag, Publish,
+    Reach, Spill, Strategy, Subscription, Topic, Topics, TopicsConfig,
 };
 use config::RedisConfig;
-use link::CONNECT_TIMEOUT;
-use log::{RedisLog, call};
+use log::{RedisLog, call, log_of};
 use publisher::Publisher;
 use scripts::{Call, SCRIPTS, numbers, text};
 use settings::Settings;
@@ -71,9 +70,9 @@ struct Redis {
 
 impl Redis {
     fn new(config: &RedisConfig, topics: &TopicsConfig, given: &Given) -> Result<Self, OpenError> {
-        let new_log = LogId::new(&name(&*given.chance));
+        let new_logs = name(&*given.chance);
         Ok(Self {
-            settings: Arc::new(Settings::new(config, topics, new_log)?),
+            settings: Arc::new(Settings::new(config, topics, new_logs)?),
             clock: Arc::clone(&given.clock),
             chance: Arc::clone(&given.chance),
             publisher: Mutex::default(),
@@ -109,8 +108,7 @@ impl Strategy for Redis {
     }
 
     fn reports_within(&self) -> Option<Duration> {
-        // what gathered waits for one round before its own, and for a connection
-        Some(self.settings.answer_timeout * 2 + CONNECT_TIMEOUT)
+        Some(self.settings.reports_within())
     }
 
     fn publisher_with(&self, spill: Arc<dyn Spill>) -> Result<Arc<dyn Publish>, OpenError> {
@@ -142,6 +140,7 @@ impl Lag for Redis {
         let keys = settings.keys(topic);
         let read = || -> Result<GroupLag, String> {
             let mut connection = settings.connect()?;
+            log_of(settings, topic, &mut connection)?;
             let members = call(&mut connection, &Call::new(&SCRIPTS.members, [keys.members()]))?;
             let mut partitions = Vec::new();
             for partition in settings.partitions(topic) {

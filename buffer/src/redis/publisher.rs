@@ -18,7 +18,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::element;
-use super::link::{Answer, Link, Silence};
+use super::link::{Answer, CONNECT_RETRY, Link, Silence};
 use super::scripts::{Call, SCRIPTS, numbers};
 use super::settings::Settings;
 use crate::murmur2::murmur2_partition;
@@ -34,9 +34,6 @@ const GROUP_BYTES: usize = 1 << 20;
 /// How often it is looked how much waits in all lists, and whether Redis takes records.
 const LOOK_INTERVAL: Duration = Duration::from_millis(100);
 
-/// After a connection could not be made, until the next try.
-const CONNECT_RETRY: Duration = Duration::from_millis(200);
-
 /// The largest record, its headers included: more would keep Redis from everybody else, and fits on no topic of Kafka's either.
 const RECORD_MAX_BYTES: usize = 1 << 20;
 
@@ -46,8 +43,29 @@ const ELEMENT_OVERHEAD: usize = 32;
 /// A record on its way.
 struct Queued {
     element: Vec<u8>,
-    bytes: usize,
+    offered_at: Instant,
+    counted: Counted,
     receipt: Receipt,
+}
+
+/// How much is under way in this process.
+#[derive(Default)]
+struct Counts {
+    events: AtomicUsize,
+    bytes: AtomicUsize,
+}
+
+/// A record that is counted, until it is dropped, also by a panic.
+struct Counted {
+    counts: Arc<Counts>,
+    bytes: usize,
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.counts.events.fetch_sub(1, Ordering::AcqRel);
+        self.counts.bytes.fetch_sub(self.bytes, Ordering::AcqRel);
+    }
 }
 
 /// What waits for the next round, by list.
@@ -63,13 +81,17 @@ pub(super) struct Publisher {
     gathered: Mutex<Gathered>,
     news: Notify,
     closed: AtomicBool,
-    /// Under way, in this process.
-    events: AtomicUsize,
-    bytes: AtomicUsize,
+    counts: Arc<Counts>,
     /// Where records without a key go next.
     unkeyed: AtomicUsize,
     /// How much each list of events held when that was seen last.
     held: Mutex<HashMap<(usize, Partition), Waiting>>,
+    /// Whether they hold as much as they may.
+    is_full: AtomicBool,
+    /// Why a list refused records, if not for its size: looks go well where writes do not.
+    refused: Mutex<Option<String>>,
+    /// Why nothing is taken at all.
+    unfit: Mutex<Option<String>>,
     health: Mutex<Result<(), String>>,
 }
 
@@ -93,10 +115,12 @@ impl Publisher {
             gathered: Mutex::default(),
             news: Notify::new(),
             closed: AtomicBool::new(false),
-            events: AtomicUsize::new(0),
-            bytes: AtomicUsize::new(0),
+            counts: Arc::default(),
             unkeyed: AtomicUsize::new(0),
             held: Mutex::default(),
+            is_full: AtomicBool::new(false),
+            refused: Mutex::default(),
+            unfit: Mutex::default(),
             health: Mutex::new(Err(format!("not yet connected to Redis at {}", settings.place))),
         });
         let weak = Arc::downgrade(&publisher);
@@ -116,6 +140,9 @@ impl Publisher {
 
     /// One round, if there is something to send, and a look now and then.
     async fn turn(&self, link: &mut Link, looked_at: &mut Option<Instant>) {
+        // what waited through a round and a look would be told too late behind its own round
+        let longest = self.settings.answers_within();
+        self.give_up(|queued| queued.offered_at.elapsed() > longest).into_iter().for_each(Wake::wake);
         let groups = self.take();
         if groups.is_empty() {
             // either way, the next turn tells
@@ -123,10 +150,30 @@ impl Publisher {
         } else {
             self.round(link, groups).await;
         }
-        if looked_at.is_none_or(|at| at.elapsed() >= LOOK_INTERVAL) {
+        // whoever waits goes first, for a while: answers tell of the lists meanwhile
+        let is_idle = self.gathered.lock().lists.is_empty();
+        let interval = if is_idle { LOOK_INTERVAL } else { LOOK_INTERVAL * 10 };
+        if looked_at.is_none_or(|at| at.elapsed() >= interval) {
             self.look(link).await;
             *looked_at = Some(Instant::now());
         }
+    }
+
+    /// Gives up records that wait to be sent, so that they are known not to be stored. Returns whose requests can go on.
+    fn give_up(&self, which: impl Fn(&Queued) -> bool) -> Vec<Wake> {
+        let mut given_up = Vec::new();
+        self.gathered.lock().lists.retain(|(topic, _), waiting| {
+            let (up, rest) = std::mem::take(waiting).into_iter().partition(|queued| which(queued));
+            *waiting = rest;
+            given_up.push((Topic::ALL[*topic], up));
+            !waiting.is_empty()
+        });
+        let of = |(topic, up): (Topic, Vec<Queued>)| up.into_iter().map(move |queued| (topic, queued));
+        let wake = |(topic, mut queued): (Topic, Queued)| {
+            let element = std::mem::take(&mut queued.element);
+            self.complete(queued, topic, &element, Outcome::NotStored)
+        };
+        given_up.into_iter().flat_map(of).filter_map(wake).collect()
     }
 
     /// What gathered, at most one group of each list.
@@ -151,9 +198,13 @@ impl Publisher {
 
     /// Sends groups and tells what became of each record.
     async fn round(&self, link: &mut Link, mut groups: Vec<Group>) {
-        let calls: Vec<Call> = groups.iter_mut().map(|group| self.call(group)).collect();
+        let mut planned = Waiting::default();
+        let calls: Vec<Call> = groups.iter_mut().map(|group| self.call(group, &mut planned)).collect();
         let wait = self.settings.wait();
-        let answered = link.call(&calls, wait.as_ref()).await;
+        let answered = match link.connect().await {
+            Ok(_) => link.call(&calls, wait.as_ref()).await,
+            Err(silence) => Err(silence),
+        };
         let mut wakes = Vec::new();
         let mut settle = |group: Group, call: &Call, outcome| {
             let elements = call.arguments().iter().rev().take(group.records.len()).rev();
@@ -170,6 +221,9 @@ impl Publisher {
                         Outcome::Stored if !is_safe => Outcome::Unknown,
                         outcome => outcome,
                     };
+                    if outcome == Outcome::Stored {
+                        *self.health.lock() = Ok(());
+                    }
                     settle(group, call, outcome);
                 }
             }
@@ -181,6 +235,8 @@ impl Publisher {
                     Silence::Unknown(_) => Outcome::Unknown,
                 };
                 groups.into_iter().zip(&calls).for_each(|(group, call)| settle(group, call, outcome));
+                // what came meanwhile would only wait for the same
+                wakes.extend(self.give_up(|_| true));
                 pause = CONNECT_RETRY;
             }
         }
@@ -188,18 +244,22 @@ impl Publisher {
         tokio::time::sleep(pause).await;
     }
 
-    fn call(&self, group: &mut Group) -> Call {
+    /// `planned` is what the groups before it add to their lists.
+    fn call(&self, group: &mut Group, planned: &mut Waiting) -> Call {
         let keys = self.settings.keys(group.topic);
         let (list, meta) = (keys.list(group.partition), keys.meta(group.partition));
-        let bytes: usize = group.records.iter().map(|queued| queued.bytes).sum();
+        let bytes: usize = group.records.iter().map(|queued| queued.counted.bytes).sum();
         let mut call = match group.topic {
             Topic::Events(_) => {
                 let others = self.held_by_others(group.topic, group.partition);
                 let max = self.settings.max;
-                Call::new(&SCRIPTS.push, [list, meta])
-                    .with(max.events.saturating_sub(others.events))
-                    .with(max.bytes.saturating_sub(others.bytes))
-                    .with(bytes)
+                let call = Call::new(&SCRIPTS.push, [list, meta])
+                    .with(max.events.saturating_sub(others.events + planned.events))
+                    .with(max.bytes.saturating_sub(others.bytes + planned.bytes))
+                    .with(bytes);
+                planned.events += group.records.len();
+                planned.bytes += bytes;
+                call
             }
             Topic::DeadLetters => Call::new(&SCRIPTS.push_letters, [list, meta])
                 .with(self.settings.dead_letters_max)
@@ -214,12 +274,18 @@ impl Publisher {
         match answer.as_ref().map(numbers::<4>) {
             Ok(Some([is_pushed, _, events, bytes])) => {
                 self.note(group.topic, group.partition, events, bytes);
-                if is_pushed == 1 { Outcome::Stored } else { Outcome::NotStored }
+                if is_pushed == 1 {
+                    *self.refused.lock() = None;
+                    Outcome::Stored
+                } else {
+                    Outcome::NotStored
+                }
             }
             Ok(None) => Outcome::Unknown,
             Err(error) => {
                 let place = &self.settings.place;
-                *self.health.lock() = Err(format!("Redis at {place} takes no records: {error}"));
+                let reason = format!("Redis at {place} takes no records: {error}");
+                *self.refused.lock() = Some(reason);
                 Outcome::NotStored
             }
         }
@@ -227,8 +293,7 @@ impl Publisher {
 
     /// A record's receipt, or whoever takes what is not stored, is told.
     fn complete(&self, queued: Queued, topic: Topic, element: &[u8], outcome: Outcome) -> Option<Wake> {
-        self.events.fetch_sub(1, Ordering::AcqRel);
-        self.bytes.fetch_sub(queued.bytes, Ordering::AcqRel);
+        drop(queued.counted);
         match (outcome, element::read(element)) {
             (Outcome::NotStored, Some(element)) => {
                 let (key, value, headers) = (element.key, element.value, &element.headers);
@@ -244,6 +309,9 @@ impl Publisher {
             let count = |number| usize::try_from(number).unwrap_or(0);
             let now = Waiting { events: count(events), bytes: count(bytes) };
             self.held.lock().insert((topic.index(), partition), now);
+            let held = self.held_by_others(Topic::DeadLetters, Partition(-1));
+            let is_full = held.events >= self.settings.max.events || held.bytes >= self.settings.max.bytes;
+            self.is_full.store(is_full, Ordering::Release);
         }
     }
 
@@ -254,12 +322,6 @@ impl Publisher {
             events: sum.events + list.events,
             bytes: sum.bytes + list.bytes,
         })
-    }
-
-    /// Whether all lists together hold as much as they may.
-    fn is_full(&self) -> bool {
-        let held = self.held_by_others(Topic::DeadLetters, Partition(-1));
-        held.events >= self.settings.max.events || held.bytes >= self.settings.max.bytes
     }
 
     /// Looks how much every list holds, and by that whether Redis answers.
@@ -273,36 +335,56 @@ impl Publisher {
             })
             .collect();
         let place = &self.settings.place;
-        let health = match link.call(&calls, self.settings.trial_wait().as_ref()).await {
-            Ok((_, Some(Err(error)))) => Err(format!(
-                "Redis at {place} cannot wait for its disk ({error}): buffer.redis.ack = \"fsync\" needs Redis 7.2 and \
-                 appendonly yes"
-            )),
-            Ok((answers, _)) => lists.iter().zip(answers).try_for_each(|((topic, partition), answer)| {
-                let looked = answer.map(|answer| numbers::<3>(&answer));
-                match looked {
-                    Ok(Some([_, events, bytes])) => self.note(*topic, *partition, events, bytes),
-                    Ok(None) => return Err(format!("Redis at {place} answers nonsense")),
-                    Err(error) => return Err(format!("Redis at {place}: {error}")),
+        let looked = async {
+            link.connect().await?;
+            let mut unfit = None;
+            for topic in Topic::ALL {
+                let found = link.send(&self.settings.found(topic)).await?;
+                unfit = unfit.or(self.settings.log_found(topic, &found).err());
+            }
+            *self.unfit.lock() = unfit;
+            // where writes were refused one that harms nobody finds out whether they still are
+            if self.refused.lock().is_some() {
+                let probe = self.settings.keys(Topic::DeadLetters).probe();
+                let probed = link.send(&[::redis::cmd("SET").arg(probe).arg(1).to_owned()]).await?;
+                if probed.iter().all(Result::is_ok) {
+                    *self.refused.lock() = None;
                 }
-                Ok(())
-            }),
+            }
+            link.call(&calls, self.settings.trial_wait().as_ref()).await
+        };
+        let health = match looked.await {
+            Ok((answers, waited)) => {
+                let trial = waited.and_then(|waited| self.settings.trial_failed(&waited)).map_or(Ok(()), Err);
+                trial.and(lists.iter().zip(answers).try_for_each(|((topic, partition), answer)| {
+                    match answer.map(|answer| numbers::<3>(&answer)) {
+                        Ok(Some([_, events, bytes])) => self.note(*topic, *partition, events, bytes),
+                        Ok(None) => return Err(format!("Redis at {place} answers nonsense")),
+                        Err(error) => return Err(format!("Redis at {place}: {error}")),
+                    }
+                    Ok(())
+                }))
+            }
             Err(silence) => Err(silence.reason().to_owned()),
         };
         *self.health.lock() = health;
     }
 
     /// Counts a record in, if there is room for it.
-    fn admit(&self, bytes: usize) -> Result<(), Refused> {
+    fn admit(&self, topic: Topic, bytes: usize) -> Result<Counted, Refused> {
         let max = self.settings.max;
-        let events = self.events.fetch_add(1, Ordering::AcqRel);
-        let queued = self.bytes.fetch_add(bytes, Ordering::AcqRel);
-        if events >= max.events || queued + bytes > max.bytes || self.is_full() {
-            self.events.fetch_sub(1, Ordering::AcqRel);
-            self.bytes.fetch_sub(bytes, Ordering::AcqRel);
-            return Err(Refused::Full);
+        let events = self.counts.events.fetch_add(1, Ordering::AcqRel);
+        let queued = self.counts.bytes.fetch_add(bytes, Ordering::AcqRel);
+        let counted = Counted { counts: Arc::clone(&self.counts), bytes };
+        let is_full = self.is_full.load(Ordering::Acquire);
+        // dead letters have a list of their own, whose oldest go: what they are in the way of is what makes room. Consumers wait
+        // for each batch of them
+        match topic {
+            Topic::Events(_) if events >= max.events || queued + bytes > max.bytes || is_full => {
+                Err(Refused::Full)
+            }
+            _ => Ok(counted),
         }
-        Ok(())
     }
 }
 
@@ -313,11 +395,15 @@ impl Publish for Publisher {
         let admitted = match record.topic {
             Topic::Events(_) if self.closed.load(Ordering::Acquire) => Err(Refused::Closed),
             _ if bytes > RECORD_MAX_BYTES => Err(Refused::TooLarge),
-            _ => self.admit(bytes),
+            topic => match self.unfit.lock().clone() {
+                Some(reason) => Err(Refused::Unavailable(reason)),
+                None => self.admit(topic, bytes),
+            },
         };
-        if let Err(reason) = admitted {
-            return Err(NotTaken { reason, receipt });
-        }
+        let counted = match admitted {
+            Ok(counted) => counted,
+            Err(reason) => return Err(NotTaken { reason, receipt }),
+        };
         let partitions = self.settings.partitions_of(record.topic) as usize;
         let number = match record.key {
             Some(key) => murmur2_partition(key, partitions),
@@ -326,7 +412,7 @@ impl Publish for Publisher {
         let partition = Partition(i32::try_from(number).unwrap_or(0));
         let mut element = Vec::with_capacity(bytes + ELEMENT_OVERHEAD);
         element::write(record, self.clock.now().as_micros() / 1000, &mut element);
-        let queued = Queued { element, bytes, receipt };
+        let queued = Queued { element, offered_at: Instant::now(), counted, receipt };
         let mut gathered = self.gathered.lock();
         let is_first = gathered.lists.is_empty();
         gathered.lists.entry((record.topic.index(), partition)).or_default().push(queued);
@@ -342,7 +428,10 @@ impl Publish for Publisher {
             return Err("shutting down".to_owned());
         }
         self.health.lock().clone()?;
-        if self.is_full() {
+        for reason in [&self.unfit, &self.refused] {
+            reason.lock().clone().map_or(Ok(()), Err)?;
+        }
+        if self.is_full.load(Ordering::Acquire) {
             let max = self.settings.max;
             return Err(format!(
                 "the lists are full: buffer.redis allows {} events and {} bytes",
@@ -353,7 +442,10 @@ impl Publish for Publisher {
     }
 
     fn waiting(&self) -> Waiting {
-        Waiting { events: self.events.load(Ordering::Acquire), bytes: self.bytes.load(Ordering::Acquire) }
+        Waiting {
+            events: self.counts.events.load(Ordering::Acquire),
+            bytes: self.counts.bytes.load(Ordering::Acquire),
+        }
     }
 
     fn close(&self, deadline: Duration) -> BoxFuture<'_, usize> {

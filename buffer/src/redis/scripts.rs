@@ -1,7 +1,10 @@
 //! What Redis does in one step: scripts, each about one partition, and what they answer.
 //!
-//! A script runs alone, so what it looks at is still true when it writes. Each looks first and writes last, with the records
-//! last of all: a script that ends in an error has stored none. Times are the server's.
+//! A script runs alone, so what it looks at is still true when it writes. Each looks first and writes last, and those that
+//! push records write them last of all that can fail: one that ends in an error has stored none. Times are the server's.
+//!
+//! **A Redis that is full must still be emptied.** It refuses a script's first write, if that may take memory, and none behind a
+//! write that does not. So what members do begins with a removal.
 //!
 //! Redis 7 neither keeps scripts over a restart nor hands them to replicas: after a failover the first call of each is
 //! answered `NOSCRIPT`, which is certainly not run, and is sent again with its text.
@@ -74,7 +77,7 @@ pub(super) struct Scripts {
     pub(super) push: Lua,
     /// Appends dead letters. Keys: list, meta. Arguments: how many are kept, how large these are, the letters. Answers as `push`.
     pub(super) push_letters: Lua,
-    /// Takes a partition that is nobody's, or renews it. Keys: meta. Arguments: the member, its lease in milliseconds. Answers 1,
+    /// Takes a partition that is nobody's. Keys: meta. Arguments: the member, its lease in milliseconds. Answers 1,
     /// the epoch and the head's offset; or 0.
     pub(super) acquire: Lua,
     /// Renews what is still the member's. Keys: meta. Arguments: member, epoch, lease. Answers 1, or 0 when it is another's.
@@ -136,14 +139,16 @@ return {1, base + there, there + count - over, 0}
 local meta = KEYS[1]
 local owner, lease, epoch, base = unpack(redis.call('HMGET', meta, 'owner', 'lease', 'epoch', 'base'))
 ", NOW, "
-if owner and owner ~= ARGV[1] and tonumber(lease) > now then return {0} end
-if owner ~= ARGV[1] then epoch = (epoch or 0) + 1 end
+if owner and owner ~= ARGV[1] and tonumber(lease or 0) > now then return {0} end
+epoch = (epoch or 0) + 1
+redis.call('HDEL', meta, 'lease')
 redis.call('HSET', meta, 'owner', ARGV[1], 'epoch', epoch, 'lease', now + ARGV[2], 'base', base or 0)
 return {1, tonumber(epoch), tonumber(base or 0)}
 "]),
             renew: lua(&["
 local meta = KEYS[1]
 ", OWNS, NOW, "
+redis.call('HDEL', meta, 'lease')
 redis.call('HSET', meta, 'lease', now + ARGV[3])
 return {1}
 "]),
@@ -162,12 +167,15 @@ local list, meta = KEYS[1], KEYS[2]
 ", OWNS, NOW, "
 local base, bytes = unpack(redis.call('HMGET', meta, 'base', 'bytes'))
 base, bytes = tonumber(base), tonumber(bytes or 0)
-local count = ARGV[4] - base
-redis.call('HSET', meta, 'lease', now + ARGV[3])
+local count, there = ARGV[4] - base, redis.call('LLEN', list)
+if count > there then return {0} end
 if count > 0 then
-  redis.call('HSET', meta, 'base', ARGV[4], 'bytes', math.max(0, bytes - ARGV[5]))
   redis.call('LTRIM', list, count, -1)
+  bytes = count == there and 0 or math.max(0, bytes - ARGV[5])
+  redis.call('HSET', meta, 'base', ARGV[4], 'bytes', bytes)
 end
+redis.call('HDEL', meta, 'lease')
+redis.call('HSET', meta, 'lease', now + ARGV[3])
 return {1, math.max(base, tonumber(ARGV[4]))}
 "]),
             release: lua(&["

@@ -1,12 +1,13 @@
 //! What publisher, members and readers of one strategy share.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use ::redis::{Client, Cmd, Value};
 
 use super::config::{Ack, RedisConfig};
 use super::keys::Keys;
-use super::link::{Answer, Link, connection_info};
+use super::link::{Answer, CONNECT_RETRY, CONNECT_TIMEOUT, Link, connection_info};
 use crate::{LogId, Names, OpenError, Partition, Topic, TopicsConfig, Waiting};
 
 /// How much earlier than the publisher gives up Redis stops waiting for its disk or its replicas, so that it is heard.
@@ -25,15 +26,16 @@ pub(super) struct Settings {
     replicas: u32,
     pub(super) answer_timeout: Duration,
     pub(super) lease: Duration,
-    /// What a topic's log is called if it has no name yet.
-    pub(super) new_log: LogId,
+    /// What logs are called that have no name yet: this, and a number.
+    new_logs: String,
+    new_log: AtomicU64,
 }
 
 impl Settings {
     pub(super) fn new(
         config: &RedisConfig,
         topics: &TopicsConfig,
-        new_log: LogId,
+        new_logs: String,
     ) -> Result<Self, OpenError> {
         let info = connection_info(&config.url);
         let client = info.and_then(Client::open);
@@ -52,8 +54,46 @@ impl Settings {
             replicas: config.replicas,
             answer_timeout: Duration::from_millis(config.answer_timeout_ms),
             lease: Duration::from_millis(config.lease_ms),
-            new_log,
+            new_logs,
+            new_log: AtomicU64::new(0),
         })
+    }
+
+    /// What says of a topic which log it is and how many partitions it has, and makes both up if nobody did.
+    pub(super) fn found(&self, topic: Topic) -> [Cmd; 4] {
+        let keys = self.keys(topic);
+        let name = format!("{}-{}", self.new_logs, self.new_log.fetch_add(1, Ordering::Relaxed));
+        let set = |key: String, value: String| ::redis::cmd("SET").arg(key).arg(value).arg("NX").to_owned();
+        let [id, partitions] = self.known(topic);
+        [set(keys.id(), name), set(keys.partitions(), self.partitions_of(topic).to_string()), id, partitions]
+    }
+
+    /// The same for those who change nothing.
+    pub(super) fn known(&self, topic: Topic) -> [Cmd; 2] {
+        let keys = self.keys(topic);
+        [keys.id(), keys.partitions()].map(|key| ::redis::cmd("GET").arg(key).to_owned())
+    }
+
+    /// Which log a topic is, by the last two answers to [`Settings::found`], or those to [`Settings::known`].
+    ///
+    /// # Errors
+    /// One sentence when it has another number of partitions than is configured: some would be read by nobody.
+    pub(super) fn log_found(&self, topic: Topic, answers: &[Answer]) -> Result<Option<LogId>, String> {
+        let text = |answer: Option<&Answer>| match answer {
+            Some(Ok(Value::BulkString(text))) => Some(String::from_utf8_lossy(text).into_owned()),
+            _ => None,
+        };
+        let (name, wanted) = (self.names.topic(topic), self.partitions_of(topic));
+        let mut answers = answers.iter().rev();
+        let (partitions, id) = (text(answers.next()), text(answers.next()));
+        match partitions {
+            Some(found) if found != wanted.to_string() => Err(format!(
+                "{name} has {found} partitions in Redis at {}, and topics.partitions is {wanted}: some would be read by nobody; \
+                 configure {found} everywhere, or another topics.prefix",
+                self.place
+            )),
+            _ => Ok(id.map(|id| LogId::new(&id))),
+        }
     }
 
     pub(super) fn link(&self) -> Link {
@@ -92,6 +132,17 @@ impl Settings {
         events.flat_map(|topic| self.partitions(topic).map(move |partition| (topic, partition)))
     }
 
+    /// How long something that is sent may take.
+    pub(super) fn answers_within(&self) -> Duration {
+        CONNECT_TIMEOUT + self.answer_timeout
+    }
+
+    /// How long after an offer its outcome is known: what gathers waits for what is under way, at most so long, and for its own
+    /// round.
+    pub(super) fn reports_within(&self) -> Duration {
+        self.answers_within() * 2 + CONNECT_RETRY
+    }
+
     /// What a round waits for behind its records.
     pub(super) fn wait(&self) -> Option<Cmd> {
         let within = self.answer_timeout.saturating_sub(WAIT_MARGIN).max(self.answer_timeout / 2);
@@ -106,8 +157,25 @@ impl Settings {
     /// By which a look finds out whether Redis can wait so at all.
     pub(super) fn trial_wait(&self) -> Option<Cmd> {
         match self.ack {
-            Ack::Memory | Ack::Replica => None,
+            Ack::Memory => None,
             Ack::Fsync => Some(::redis::cmd("WAITAOF").arg(1).arg(0).arg(1).to_owned()),
+            Ack::Replica => Some(::redis::cmd("WAIT").arg(self.replicas).arg(1).to_owned()),
+        }
+    }
+
+    /// Why what was tried cannot be waited for.
+    pub(super) fn trial_failed(&self, waited: &Answer) -> Option<String> {
+        let place = &self.place;
+        match (self.ack, waited) {
+            (Ack::Fsync, Err(error)) => Some(format!(
+                "Redis at {place} cannot wait for its disk ({error}): buffer.redis.ack = \"fsync\" needs Redis 7.2 and appendonly yes"
+            )),
+            (Ack::Replica, Ok(Value::Int(count))) if *count < i64::from(self.replicas) => Some(format!(
+                "Redis at {place} has {count} replicas that are up to date, and buffer.redis.replicas wants {}",
+                self.replicas
+            )),
+            (_, Err(error)) => Some(format!("Redis at {place}: {error}")),
+            _ => None,
         }
     }
 

@@ -63,9 +63,16 @@ impl Owner {
         };
         let calls: Vec<Call> = reads.iter().map(call).collect();
         let (answers, _) = self.link.call(&calls, None).await?;
-        let mut is_read = false;
+        let (mut is_read, mut trouble) = (false, None);
         for (partition, answer) in reads.into_iter().zip(answers) {
-            let answer = answer.map_err(|error| self.refused(&error))?;
+            // one list that somebody spoilt keeps no other from being read
+            let answer = match answer {
+                Ok(answer) => answer,
+                Err(error) => {
+                    trouble = Some(self.refused(&error));
+                    continue;
+                }
+            };
             let Some([base, there]) = numbers::<2>(&answer) else { continue };
             let log = Offset(base)..Offset(base + there);
             match list(&answer, 2) {
@@ -76,24 +83,18 @@ impl Owner {
                 owned.is_behind = owned.next < log.end;
             }
         }
-        Ok(is_read)
+        trouble.map_or(Ok(is_read), Err)
     }
 
     /// Nothing was there where a partition was to be read on.
-    fn reach(&self, partition: Partition, log: &Range<Offset>) {
+    fn reach(&mut self, partition: Partition, log: &Range<Offset>) {
         let Some(owned) = self.owned.get(&partition) else { return };
         if owned.next == log.end {
             self.shared.share.lock().reaches(partition, log.end);
             return;
         }
-        // trimmed by another, or another list: what was there before tells nothing of what is there now
-        self.shared.fail(format!(
-            "partition {partition} of {} is to be read on at {}, and holds {} up to {}",
-            self.topic.base_name(),
-            owned.next,
-            log.start,
-            log.end
-        ));
+        // trimmed by another, or another list: it is taken anew, from its head
+        self.lost(partition, "its list does not go on where it was read");
     }
 
     /// Puts records into the batch as far as there is room. Returns whether any was.
