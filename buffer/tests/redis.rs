@@ -179,8 +179,7 @@ async fn an_older_dataset_is_read_from_its_head() {
         assert_eq!(outcome(&strategy, &record(key.as_bytes(), value)).await, Outcome::Stored);
     };
     publish(b"first").await;
-    let list = "{floodgate.like.v1:0}";
-    let meta = format!("{list}:meta");
+    let older = redis.copy_data().unwrap();
     publish(b"lost").await;
     publish(b"lost, too").await;
     let mut member = strategy.subscribe(OF, limits()).unwrap();
@@ -191,19 +190,10 @@ async fn an_older_dataset_is_read_from_its_head() {
         read.extend(contract::values_of(&batch));
         in_work.push(batch);
     }
-    // as after a crash that lost the last two; nothing that the member reads or trims lies between
-    redis
-        .cli(&[
-            "EVAL",
-            "redis.call('LTRIM', KEYS[1], 0, 0) redis.call('HSET', KEYS[2], 'bytes', 0)",
-            "2",
-            list,
-            &meta,
-        ])
-        .unwrap();
     redis.process().unwrap().kill().unwrap();
     let unready = async || publisher.ready().err().map(drop);
     wait::until_async("unreadiness", Duration::from_secs(60), unready).await.unwrap();
+    redis.restore_data(&older).unwrap();
     redis.start_again().unwrap();
     publish(b"second").await;
     publish(b"third").await;
@@ -230,6 +220,10 @@ async fn a_redis_out_of_memory_is_emptied() {
     assert!(publisher.ready().unwrap_err().contains("takes no records"), "{:?}", publisher.ready());
     let mut member = strategy.subscribe(OF, limits()).unwrap();
     contract::assert_complete_in_key_order(&contract::drain(&mut *member, 200).await, 7, 200);
+    let lease = || redis.cli(&["HGET", "{floodgate.like.v1:0}:meta", "lease"]).unwrap();
+    let first = lease();
+    let is_renewed = async || (lease() != first).then_some(());
+    wait::until_async("a lease to be renewed", Duration::from_secs(60), is_renewed).await.unwrap();
     member.close().await.unwrap();
     let lag = Arc::clone(&strategy);
     assert_eq!(tokio::task::spawn_blocking(move || lag.lag(OF).unwrap().waiting()).await.unwrap(), 0);

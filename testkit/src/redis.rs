@@ -1,6 +1,7 @@
 //! Redis: one server with a data folder of its own, `appendonly` on and synced always unless a test says otherwise.
 
 use std::net::{Ipv4Addr, TcpStream};
+use std::path::Path;
 use std::process::Command;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -12,6 +13,9 @@ use crate::{Process, ScratchDir, ports, process, wait};
 /// Loading what was appended included.
 const START_DEADLINE: Duration = Duration::from_secs(60);
 const COMMAND_DEADLINE: Duration = Duration::from_secs(60);
+
+/// Where it appends what it is told.
+const DATA: &str = "appendonlydir";
 
 /// How to start a server.
 #[derive(Debug, Clone, Default)]
@@ -84,7 +88,31 @@ impl Redis {
         Ok(())
     }
 
+    /// What it has on its disk now, as a copy to go back to.
+    pub fn copy_data(&self) -> Result<ScratchDir> {
+        let copy = ScratchDir::new("redis-copy")?;
+        copy_folder(&self.scratch.path().join(DATA), &copy.path().join(DATA))?;
+        Ok(copy)
+    }
+
+    /// Puts a copy in the place of what it has on its disk; it must not be running.
+    pub fn restore_data(&self, copy: &ScratchDir) -> Result<()> {
+        let data = self.scratch.path().join(DATA);
+        std::fs::remove_dir_all(&data)?;
+        copy_folder(&copy.path().join(DATA), &data)
+    }
+
     fn slot(&self) -> std::sync::MutexGuard<'_, Option<Arc<Process>>> {
         self.process.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Files of a folder that has no others in it.
+fn copy_folder(from: &Path, to: &Path) -> Result<()> {
+    std::fs::create_dir_all(to)?;
+    for entry in std::fs::read_dir(from)? {
+        let entry = entry?;
+        std::fs::copy(entry.path(), to.join(entry.file_name()))?;
+    }
+    Ok(())
 }
