@@ -179,28 +179,35 @@ async fn an_older_dataset_is_read_from_its_head() {
         assert_eq!(outcome(&strategy, &record(key.as_bytes(), value)).await, Outcome::Stored);
     };
     publish(b"first").await;
+    let mut member = strategy.subscribe(OF, limits()).unwrap();
+    // it owns the partition, in what is copied as well
+    let mut in_work = vec![member.next().await.unwrap().unwrap()];
     let older = redis.copy_data().unwrap();
     publish(b"lost").await;
     publish(b"lost, too").await;
-    let mut member = strategy.subscribe(OF, limits()).unwrap();
-    let mut read = Vec::new();
-    let mut in_work = Vec::new();
-    while read.len() < 3 {
-        let batch = member.next().await.unwrap().unwrap();
-        read.extend(contract::values_of(&batch));
-        in_work.push(batch);
+    while in_work.iter().map(|batch| batch.len()).sum::<usize>() < 3 {
+        in_work.push(member.next().await.unwrap().unwrap());
     }
     redis.process().unwrap().kill().unwrap();
     let unready = async || publisher.ready().err().map(drop);
     wait::until_async("unreadiness", Duration::from_secs(60), unready).await.unwrap();
-    redis.restore_data(&older).unwrap();
+    // others are there before the member looks again, under the offsets of those that were lost
+    let elsewhere = Redis::start(RedisOptions::default()).unwrap();
+    elsewhere.process().unwrap().kill().unwrap();
+    elsewhere.restore_data(&older).unwrap();
+    elsewhere.start_again().unwrap();
+    let there = open(&elsewhere.url(), "", &[]);
+    for value in [&b"second"[..], b"third"] {
+        assert_eq!(outcome(&there, &record(key.as_bytes(), value)).await, Outcome::Stored);
+    }
+    elsewhere.process().unwrap().kill().unwrap();
+    redis.restore_data(&elsewhere.copy_data().unwrap()).unwrap();
     redis.start_again().unwrap();
-    publish(b"second").await;
-    publish(b"third").await;
     in_work.into_iter().for_each(|batch| member.commit(batch));
     let mut again = Vec::new();
     while !["second", "third"].iter().all(|value| again.iter().any(|read| read == value)) {
-        let batch = member.next().await.unwrap().unwrap();
+        let batch = tokio::time::timeout(Duration::from_secs(60), member.next()).await.expect("they come");
+        let batch = batch.unwrap().unwrap();
         again.extend(contract::values_of(&batch));
         member.commit(batch);
     }
@@ -220,13 +227,20 @@ async fn a_redis_out_of_memory_is_emptied() {
     assert!(publisher.ready().unwrap_err().contains("takes no records"), "{:?}", publisher.ready());
     let mut member = strategy.subscribe(OF, limits()).unwrap();
     contract::assert_complete_in_key_order(&contract::drain(&mut *member, 200).await, 7, 200);
-    let lease = || redis.cli(&["HGET", "{floodgate.like.v1:0}:meta", "lease"]).unwrap();
+    let group = Arc::clone(&strategy);
+    let waiting = async || {
+        let group = Arc::clone(&group);
+        let lag = tokio::task::spawn_blocking(move || group.lag(OF).unwrap().waiting()).await.unwrap();
+        (lag == 0).then_some(())
+    };
+    wait::until_async("everything to be trimmed", Duration::from_secs(60), waiting).await.unwrap();
+    let meta = |field| redis.cli(&["HGET", "{floodgate.like.v1:0}:meta", field]).unwrap();
+    let (lease, epoch) = (|| meta("lease"), meta("epoch"));
     let first = lease();
     let is_renewed = async || (lease() != first).then_some(());
     wait::until_async("a lease to be renewed", Duration::from_secs(60), is_renewed).await.unwrap();
+    assert_eq!(meta("epoch"), epoch, "it was renewed, and not taken anew after it had ended");
     member.close().await.unwrap();
-    let lag = Arc::clone(&strategy);
-    assert_eq!(tokio::task::spawn_blocking(move || lag.lag(OF).unwrap().waiting()).await.unwrap(), 0);
     redis.cli(&["CONFIG", "SET", "maxmemory", "0"]).unwrap();
     wait::until_async("readiness", Duration::from_secs(60), async || publisher.ready().ok()).await.unwrap();
 }

@@ -3,7 +3,7 @@
 //! * [`config`]: the strategy's section; [`settings`] what it means to all parts; [`keys`] what keys are called.
 //! * [`element`]: a record as an element of a list; [`scripts`] what Redis does in one step; [`link`] a connection, and what is
 //!   known when an answer does not come.
-//! * [`publisher`]: rounds of records.
+//! * [`publisher`]: rounds of records; [`room`] counts what is under way and what the lists hold.
 //! * [`member`]: one group member, a [`crate::share`] that a task drives; [`shares`] which partitions are whose.
 //! * [`log`]: what operators ask.
 //!
@@ -20,6 +20,7 @@ mod link;
 mod log;
 mod member;
 mod publisher;
+mod room;
 mod scripts;
 mod settings;
 mod shares;

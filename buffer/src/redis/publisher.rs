@@ -19,6 +19,7 @@ use tokio::time::Instant;
 
 use super::element;
 use super::link::{Answer, CONNECT_RETRY, Link, Silence};
+use super::room::{Counted, Counts, Room};
 use super::scripts::{Call, SCRIPTS, numbers};
 use super::settings::Settings;
 use crate::murmur2::murmur2_partition;
@@ -48,26 +49,6 @@ struct Queued {
     receipt: Receipt,
 }
 
-/// How much is under way in this process.
-#[derive(Default)]
-struct Counts {
-    events: AtomicUsize,
-    bytes: AtomicUsize,
-}
-
-/// A record that is counted, until it is dropped, also by a panic.
-struct Counted {
-    counts: Arc<Counts>,
-    bytes: usize,
-}
-
-impl Drop for Counted {
-    fn drop(&mut self) {
-        self.counts.events.fetch_sub(1, Ordering::AcqRel);
-        self.counts.bytes.fetch_sub(self.bytes, Ordering::AcqRel);
-    }
-}
-
 /// What waits for the next round, by list.
 #[derive(Default)]
 struct Gathered {
@@ -82,12 +63,9 @@ pub(super) struct Publisher {
     news: Notify,
     closed: AtomicBool,
     counts: Arc<Counts>,
+    room: Room,
     /// Where records without a key go next.
     unkeyed: AtomicUsize,
-    /// How much each list of events held when that was seen last.
-    held: Mutex<HashMap<(usize, Partition), Waiting>>,
-    /// Whether they hold as much as they may.
-    is_full: AtomicBool,
     /// Why a list refused records, if not for its size: looks go well where writes do not.
     refused: Mutex<Option<String>>,
     /// Why nothing is taken at all.
@@ -117,8 +95,7 @@ impl Publisher {
             closed: AtomicBool::new(false),
             counts: Arc::default(),
             unkeyed: AtomicUsize::new(0),
-            held: Mutex::default(),
-            is_full: AtomicBool::new(false),
+            room: Room::new(settings.max),
             refused: Mutex::default(),
             unfit: Mutex::default(),
             health: Mutex::new(Err(format!("not yet connected to Redis at {}", settings.place))),
@@ -251,7 +228,7 @@ impl Publisher {
         let bytes: usize = group.records.iter().map(|queued| queued.counted.bytes).sum();
         let mut call = match group.topic {
             Topic::Events(_) => {
-                let others = self.held_by_others(group.topic, group.partition);
+                let others = self.room.held_by_others(group.topic, group.partition);
                 let max = self.settings.max;
                 let call = Call::new(&SCRIPTS.push, [list, meta])
                     .with(max.events.saturating_sub(others.events + planned.events))
@@ -273,7 +250,7 @@ impl Publisher {
     fn pushed(&self, group: &Group, answer: &Answer) -> Outcome {
         match answer.as_ref().map(numbers::<4>) {
             Ok(Some([is_pushed, _, events, bytes])) => {
-                self.note(group.topic, group.partition, events, bytes);
+                self.room.note(group.topic, group.partition, events, bytes);
                 if is_pushed == 1 {
                     *self.refused.lock() = None;
                     Outcome::Stored
@@ -301,27 +278,6 @@ impl Publisher {
             }
             (outcome, _) => queued.receipt.complete(outcome),
         }
-    }
-
-    /// How much a list holds now.
-    fn note(&self, topic: Topic, partition: Partition, events: i64, bytes: i64) {
-        if let Topic::Events(_) = topic {
-            let count = |number| usize::try_from(number).unwrap_or(0);
-            let now = Waiting { events: count(events), bytes: count(bytes) };
-            self.held.lock().insert((topic.index(), partition), now);
-            let held = self.held_by_others(Topic::DeadLetters, Partition(-1));
-            let is_full = held.events >= self.settings.max.events || held.bytes >= self.settings.max.bytes;
-            self.is_full.store(is_full, Ordering::Release);
-        }
-    }
-
-    fn held_by_others(&self, topic: Topic, partition: Partition) -> Waiting {
-        let held = self.held.lock();
-        let others = held.iter().filter(|(list, _)| **list != (topic.index(), partition));
-        others.fold(Waiting::default(), |sum, (_, list)| Waiting {
-            events: sum.events + list.events,
-            bytes: sum.bytes + list.bytes,
-        })
     }
 
     /// Looks how much every list holds, and by that whether Redis answers.
@@ -358,7 +314,7 @@ impl Publisher {
                 let trial = waited.and_then(|waited| self.settings.trial_failed(&waited)).map_or(Ok(()), Err);
                 trial.and(lists.iter().zip(answers).try_for_each(|((topic, partition), answer)| {
                     match answer.map(|answer| numbers::<3>(&answer)) {
-                        Ok(Some([_, events, bytes])) => self.note(*topic, *partition, events, bytes),
+                        Ok(Some([_, events, bytes])) => self.room.note(*topic, *partition, events, bytes),
                         Ok(None) => return Err(format!("Redis at {place} answers nonsense")),
                         Err(error) => return Err(format!("Redis at {place}: {error}")),
                     }
@@ -376,7 +332,7 @@ impl Publisher {
         let events = self.counts.events.fetch_add(1, Ordering::AcqRel);
         let queued = self.counts.bytes.fetch_add(bytes, Ordering::AcqRel);
         let counted = Counted { counts: Arc::clone(&self.counts), bytes };
-        let is_full = self.is_full.load(Ordering::Acquire);
+        let is_full = self.room.is_full();
         // dead letters have a list of their own, whose oldest go: what they are in the way of is what makes room. Consumers wait
         // for each batch of them
         match topic {
@@ -431,7 +387,7 @@ impl Publish for Publisher {
         for reason in [&self.unfit, &self.refused] {
             reason.lock().clone().map_or(Ok(()), Err)?;
         }
-        if self.is_full.load(Ordering::Acquire) {
+        if self.room.is_full() {
             let max = self.settings.max;
             return Err(format!(
                 "the lists are full: buffer.redis allows {} events and {} bytes",
