@@ -1,4 +1,4 @@
-//! Where events wait between HTTP and the database: the only crate that knows Kafka or memory exist.
+//! Where events wait between HTTP and the database: the only crate that knows which strategies exist.
 //!
 //! A *strategy* holds records in *topics*, each cut into *partitions*. Within a partition records keep
 //! their order and are numbered by *offset*; records with one key share a partition. A *consumer group*
@@ -23,6 +23,7 @@ mod batch;
 mod choice;
 #[cfg(feature = "contract")]
 pub mod contract;
+mod counts;
 mod decoded;
 mod kafka;
 mod kind;

@@ -5,11 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use floodgate_buffer::{
-    BatchLimits, Outcome, Receipts, Record, Strategy, Surroundings, Topic, TopicState, TopicsConfig,
-    configure, contract, defaults,
-};
-use floodgate_config::Section;
+use floodgate_buffer::{BatchLimits, Outcome, Receipts, Record, Strategy, Topic, TopicState, contract};
 use floodgate_schemas::EventType;
 use floodgate_testkit::{Kafka, KafkaOptions};
 
@@ -27,11 +23,7 @@ fn bootstrap() -> String {
 
 fn without_topics(brokers: String, changes: &[(&str, i64)]) -> Arc<dyn Strategy> {
     static TESTS: AtomicUsize = AtomicUsize::new(0);
-    let default: toml::Table = defaults().parse().unwrap();
-    let mut table = default.clone();
-    table["buffer"].as_table_mut().unwrap().insert("strategy".to_owned(), "kafka".into());
-    let kafka = table["buffer"]["kafka"].as_table_mut().unwrap();
-    kafka.extend(toml::toml! {
+    let mut section = toml::toml! {
         linger_ms = 2
         // all but the first gather: with a few records none would
         linger_above_events = 0
@@ -39,21 +31,11 @@ fn without_topics(brokers: String, changes: &[(&str, i64)]) -> Arc<dyn Strategy>
         session_timeout_ms = 6000
         max_poll_interval_ms = 30000
         commit_interval_ms = 20
-    });
-    kafka.insert("brokers".to_owned(), brokers.into());
-    kafka.extend(changes.iter().map(|(key, value)| ((*key).to_owned(), toml::Value::Integer(*value))));
-    let topics = TopicsConfig {
-        partitions: 10,
-        replication_factor: 1,
-        prefix: format!("test-{}.", TESTS.fetch_add(1, Ordering::Relaxed)),
-        retention_hours: 24,
-        dead_letter_retention_hours: 24,
     };
-    let mut problems = Vec::new();
-    let around = Surroundings { topics: &topics, drain_ms: 1000 };
-    let configured = configure(&Section::new("", table, default), &around, &mut problems);
-    assert!(problems.is_empty(), "{problems:?}");
-    configured.unwrap().open(&contract::given()).unwrap()
+    section.insert("brokers".to_owned(), brokers.into());
+    section.extend(changes.iter().map(|(key, value)| ((*key).to_owned(), toml::Value::Integer(*value))));
+    let prefix = format!("test-{}.", TESTS.fetch_add(1, Ordering::Relaxed));
+    contract::opened("kafka", section, &prefix)
 }
 
 fn strategy() -> Arc<dyn Strategy> {

@@ -6,10 +6,8 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use floodgate_buffer::{
-    BatchLimits, Outcome, Partition, Receipts, Record, Refused, Strategy, Surroundings, Topic, TopicsConfig,
-    configure, contract, defaults,
+    BatchLimits, Outcome, Partition, Receipts, Record, Refused, Strategy, Topic, contract,
 };
-use floodgate_config::Section;
 use floodgate_schemas::EventType;
 use floodgate_testkit::{Redis, RedisOptions, wait};
 
@@ -23,25 +21,10 @@ fn server() -> &'static Redis {
 }
 
 fn open(url: &str, prefix: &str, changes: &[(&str, toml::Value)]) -> Arc<dyn Strategy> {
-    let default: toml::Table = defaults().parse().unwrap();
-    let mut table = default.clone();
-    table["buffer"].as_table_mut().unwrap().insert("strategy".to_owned(), "redis".into());
-    let redis = table["buffer"]["redis"].as_table_mut().unwrap();
-    redis.insert("url".to_owned(), url.into());
-    redis.insert("lease_ms".to_owned(), 2000.into());
-    redis.extend(changes.iter().map(|(key, value)| ((*key).to_owned(), value.clone())));
-    let topics = TopicsConfig {
-        partitions: 10,
-        replication_factor: 1,
-        prefix: prefix.to_owned(),
-        retention_hours: 24,
-        dead_letter_retention_hours: 24,
-    };
-    let mut problems = Vec::new();
-    let around = Surroundings { topics: &topics, drain_ms: 1000 };
-    let configured = configure(&Section::new("", table, default), &around, &mut problems);
-    assert!(problems.is_empty(), "{problems:?}");
-    configured.unwrap().open(&contract::given()).unwrap()
+    let mut section = toml::toml! { lease_ms = 2000 };
+    section.insert("url".to_owned(), url.into());
+    section.extend(changes.iter().map(|(key, value)| ((*key).to_owned(), value.clone())));
+    contract::opened("redis", section, prefix)
 }
 
 fn prefix() -> String {

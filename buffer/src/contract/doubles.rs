@@ -3,10 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use floodgate_config::Section;
 use floodgate_schemas::{SystemChance, SystemClock};
 
 use crate::memory::{InMemory, InMemoryConfig};
-use crate::{BoxFuture, Given, NotTaken, Publish, Receipt, Record, Strategy, TopicsConfig, Waiting};
+use crate::{
+    BoxFuture, Given, NotTaken, Publish, Receipt, Record, Strategy, Surroundings, TopicsConfig, Waiting,
+    configure, defaults,
+};
 
 /// The system's time and randomness.
 pub fn given() -> Given {
@@ -24,6 +28,28 @@ pub fn in_memory(partitions: u32, max_events: usize, prefix: &str) -> Arc<dyn St
     };
     let config = InMemoryConfig { max_events, max_bytes: 1 << 20, dead_letters_max: 10 };
     Arc::new(InMemory::new(&config, &topics, &given()))
+}
+
+/// A strategy by its name, with ten partitions, whose section of the default configuration is changed so. Its topics' and
+/// groups' names begin with `prefix`.
+pub fn opened(strategy: &str, changes: toml::Table, prefix: &str) -> Arc<dyn Strategy> {
+    let default: toml::Table = defaults().parse().expect("the defaults are TOML");
+    let mut table = default.clone();
+    let buffer = table["buffer"].as_table_mut().expect("a section");
+    buffer.insert("strategy".to_owned(), strategy.into());
+    buffer[strategy].as_table_mut().expect("a section of the strategy").extend(changes);
+    let topics = TopicsConfig {
+        partitions: 10,
+        replication_factor: 1,
+        prefix: prefix.to_owned(),
+        retention_hours: 24,
+        dead_letter_retention_hours: 24,
+    };
+    let mut problems = Vec::new();
+    let around = Surroundings { topics: &topics, drain_ms: 1000 };
+    let configured = configure(&Section::new("", table, default), &around, &mut problems);
+    assert!(problems.is_empty(), "{problems:?}");
+    configured.expect("a strategy").open(&given()).expect("a configuration that works")
 }
 
 /// A publisher that does with each record as it is told, is ready, and has nothing waiting.

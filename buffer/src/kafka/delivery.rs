@@ -14,11 +14,11 @@ use rdkafka::types::RDKafkaErrorCode;
 use tokio::net::unix::pipe::Receiver;
 use tokio::time::MissedTickBehavior;
 
-use super::counts::Counts;
 use super::generation::Generation;
 use super::health::{Deliveries, Seen};
 #[cfg(test)]
 use super::planted::{Part, Planted};
+use crate::counts::Counts;
 use crate::{Outcome, Spill, Wake};
 
 /// How often producers are asked whether one met a fatal error, or they are needed no longer.

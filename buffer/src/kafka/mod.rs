@@ -4,7 +4,7 @@
 //!   touched.
 //! * [`native`]: what rust-rdkafka does not offer of producers, consumers and questions; the only `unsafe`.
 //! * [`publisher`]: admission, rebuilding after a fatal error; [`linger`] lets records gather, [`generation`] is the producers
-//!   and which partition is whose, [`delivery`] their reports, [`counts`] what is unacknowledged. [`producing`] is what
+//!   and which partition is whose, [`delivery`] their reports. [`producing`] is what
 //!   publisher and probe share.
 //! * [`probe`]: whether records can be stored; [`health`] concludes it from deliveries, [`cause`] puts errors into words.
 //! * [`member`] and [`subscription`]: one group member, a [`crate::share`] that a thread drives; [`rebalance`] is what happens when partitions come and go, [`watch`] what is looked after besides records, [`trouble`]
@@ -14,7 +14,6 @@
 mod cause;
 mod client;
 mod config;
-mod counts;
 mod delivery;
 mod generation;
 mod health;

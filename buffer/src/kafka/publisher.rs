@@ -16,7 +16,6 @@ use rdkafka::types::RDKafkaErrorCode;
 use tokio::net::unix::pipe::Receiver;
 
 use super::client::ClientSettings;
-use super::counts::Counts;
 use super::delivery::{Delivery, Replace};
 use super::generation::{Generation, Way};
 use super::linger::{Gathered, Linger};
@@ -25,6 +24,7 @@ use super::native::producer::InFlight;
 use super::planted::Part;
 use super::probe::Probe;
 use super::producing::Producing;
+use crate::counts::Counts;
 use crate::{
     BoxFuture, Names, NotTaken, OpenError, Parts, Publish, Receipt, Record, Refused, Spill, Then, Topic,
     TopicFinding, TopicsConfig, Waiting,
@@ -111,13 +111,12 @@ impl KafkaPublisher {
     fn admit(&self, bytes: usize) -> Result<usize, Refused> {
         let (max_events, max_bytes) =
             (self.shared.settings.kafka.queue_max_events, self.shared.settings.kafka.queue_max_bytes);
-        let events = self.counts.events.fetch_add(1, Ordering::AcqRel);
-        let queued = self.counts.bytes.fetch_add(bytes, Ordering::AcqRel);
-        if events >= max_events || queued + bytes > max_bytes {
+        let before = self.counts.add(bytes);
+        if before.events >= max_events || before.bytes + bytes > max_bytes {
             self.counts.release(bytes);
             return Err(Refused::Full);
         }
-        Ok(events)
+        Ok(before.events)
     }
 }
 
@@ -259,22 +258,13 @@ impl Publish for KafkaPublisher {
     }
 
     fn waiting(&self) -> Waiting {
-        Waiting {
-            events: self.counts.events.load(Ordering::Acquire),
-            bytes: self.counts.bytes.load(Ordering::Acquire),
-        }
+        self.counts.waiting()
     }
 
     fn close(&self, deadline: Duration) -> BoxFuture<'_, usize> {
         self.closed.store(true, Ordering::Release);
-        Box::pin(async move {
-            let until = Instant::now() + deadline;
-            // reports go on meanwhile; there is no call that waits for them without blocking
-            while self.waiting().events > 0 && Instant::now() < until {
-                tokio::time::sleep(Duration::from_millis(5)).await;
-            }
-            self.waiting().events
-        })
+        // reports go on meanwhile
+        Box::pin(self.counts.emptied(deadline))
     }
 }
 

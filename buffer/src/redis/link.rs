@@ -115,16 +115,17 @@ impl Link {
     }
 
     /// Sends commands together on the connection that there is, and gives what each was answered.
-    pub(super) async fn send(&mut self, commands: &[Cmd]) -> Result<Vec<Answer>, Silence> {
-        let mut pipeline = Pipeline::with_capacity(commands.len());
+    pub(super) async fn send(&mut self, commands: Vec<Cmd>) -> Result<Vec<Answer>, Silence> {
+        let count = commands.len();
+        let mut pipeline = Pipeline::with_capacity(count);
         for command in commands {
-            pipeline.add_command(command.clone());
+            pipeline.add_command(command);
         }
         let is_well = |live: &&mut Live| !live.is_gone.load(Ordering::Acquire);
         let Some(Live { connection, .. }) = self.connection.as_mut().filter(is_well) else {
             return Err(Silence::NotSent(format!("the connection to Redis at {} is gone", self.place)));
         };
-        match connection.req_packed_commands(&pipeline, 0, commands.len()).await {
+        match connection.req_packed_commands(&pipeline, 0, count).await {
             Ok(answers) => Ok(answers.into_iter().map(answer).collect()),
             Err(error) => {
                 // whatever comes on it from here on belongs to nobody
@@ -156,7 +157,7 @@ impl Link {
         then: Option<&Cmd>,
     ) -> Result<(Vec<Answer>, Option<Answer>), Silence> {
         let commands: Vec<Cmd> = calls.iter().map(|call| call.command(false)).chain(then.cloned()).collect();
-        let mut answers = self.send(&commands).await?;
+        let mut answers = self.send(commands).await?;
         let mut last = then.and_then(|_| answers.pop());
         let unknown: Vec<usize> =
             (0..calls.len()).filter(|n| answers.get(*n).is_some_and(is_unknown_script)).collect();
@@ -165,7 +166,7 @@ impl Link {
         }
         let commands: Vec<Cmd> =
             unknown.iter().map(|n| calls[*n].command(true)).chain(then.cloned()).collect();
-        match self.send(&commands).await {
+        match self.send(commands).await {
             Ok(mut again) => {
                 last = then.and_then(|_| again.pop());
                 for (n, answer) in unknown.into_iter().zip(again) {

@@ -159,7 +159,7 @@ impl Owner {
     async fn beat(&mut self) -> Result<(), Silence> {
         let lease = self.settings.lease;
         let keys = self.settings.keys(self.topic).clone();
-        let found = self.link.send(&self.settings.found(self.topic)).await?;
+        let found = self.link.send(self.settings.found(self.topic).into()).await?;
         match self.settings.log_found(self.topic, &found) {
             Err(reason) => {
                 self.shared.fail(reason);
@@ -379,7 +379,7 @@ impl Owner {
         let all: Vec<Partition> = self.owned.keys().copied().collect();
         let released = self.release(&all).await;
         let members = self.settings.keys(self.topic).members();
-        let left = self.link.send(&[::redis::cmd("ZREM").arg(members).arg(&self.me).to_owned()]).await;
+        let left = self.link.send(vec![::redis::cmd("ZREM").arg(members).arg(&self.me).to_owned()]).await;
         if let Err(silence) = released.and(left.map(drop)) {
             // others take over when the leases end
             tracing::warn!(group = self.group, "the group was not left in order: {}", silence.reason());

@@ -19,9 +19,10 @@ use tokio::time::Instant;
 
 use super::element;
 use super::link::{Answer, CONNECT_RETRY, Link, Silence};
-use super::room::{Counted, Counts, Room};
+use super::room::{Counted, Room};
 use super::scripts::{Call, SCRIPTS, numbers};
 use super::settings::Settings;
+use crate::counts::Counts;
 use crate::murmur2::murmur2_partition;
 use crate::{
     BoxFuture, NotTaken, Outcome, Partition, Parts, Publish, Receipt, Record, Refused, Spill, Then, Topic,
@@ -228,7 +229,7 @@ impl Publisher {
         let bytes: usize = group.records.iter().map(|queued| queued.counted.bytes).sum();
         let mut call = match group.topic {
             Topic::Events(_) => {
-                let others = self.room.held_by_others(group.topic, group.partition);
+                let others = self.room.held_without(group.topic, group.partition);
                 let max = self.settings.max;
                 let call = Call::new(&SCRIPTS.push, [list, meta])
                     .with(max.events.saturating_sub(others.events + planned.events))
@@ -238,9 +239,9 @@ impl Publisher {
                 planned.bytes += bytes;
                 call
             }
-            Topic::DeadLetters => Call::new(&SCRIPTS.push_letters, [list, meta])
-                .with(self.settings.dead_letters_max)
-                .with(bytes),
+            Topic::DeadLetters => {
+                Call::new(&SCRIPTS.push_letters, [list, meta]).with(self.settings.dead_letters_max)
+            }
         };
         group.records.iter_mut().for_each(|queued| call.push(std::mem::take(&mut queued.element)));
         call
@@ -295,14 +296,14 @@ impl Publisher {
             link.connect().await?;
             let mut unfit = None;
             for topic in Topic::ALL {
-                let found = link.send(&self.settings.found(topic)).await?;
+                let found = link.send(self.settings.found(topic).into()).await?;
                 unfit = unfit.or(self.settings.log_found(topic, &found).err());
             }
             *self.unfit.lock() = unfit;
             // where writes were refused one that harms nobody finds out whether they still are
             if self.refused.lock().is_some() {
                 let probe = self.settings.keys(Topic::DeadLetters).probe();
-                let probed = link.send(&[::redis::cmd("SET").arg(probe).arg(1).to_owned()]).await?;
+                let probed = link.send(vec![::redis::cmd("SET").arg(probe).arg(1).to_owned()]).await?;
                 if probed.iter().all(Result::is_ok) {
                     *self.refused.lock() = None;
                 }
@@ -329,14 +330,15 @@ impl Publisher {
     /// Counts a record in, if there is room for it.
     fn admit(&self, topic: Topic, bytes: usize) -> Result<Counted, Refused> {
         let max = self.settings.max;
-        let events = self.counts.events.fetch_add(1, Ordering::AcqRel);
-        let queued = self.counts.bytes.fetch_add(bytes, Ordering::AcqRel);
+        let before = self.counts.add(bytes);
         let counted = Counted { counts: Arc::clone(&self.counts), bytes };
         let is_full = self.room.is_full();
         // dead letters have a list of their own, whose oldest go: what they are in the way of is what makes room. Consumers wait
         // for each batch of them
         match topic {
-            Topic::Events(_) if events >= max.events || queued + bytes > max.bytes || is_full => {
+            Topic::Events(_)
+                if before.events >= max.events || before.bytes + bytes > max.bytes || is_full =>
+            {
                 Err(Refused::Full)
             }
             _ => Ok(counted),
@@ -398,20 +400,11 @@ impl Publish for Publisher {
     }
 
     fn waiting(&self) -> Waiting {
-        Waiting {
-            events: self.counts.events.load(Ordering::Acquire),
-            bytes: self.counts.bytes.load(Ordering::Acquire),
-        }
+        self.counts.waiting()
     }
 
     fn close(&self, deadline: Duration) -> BoxFuture<'_, usize> {
         self.closed.store(true, Ordering::Release);
-        Box::pin(async move {
-            let until = Instant::now() + deadline;
-            while self.waiting().events > 0 && Instant::now() < until {
-                tokio::time::sleep(Duration::from_millis(5)).await;
-            }
-            self.waiting().events
-        })
+        Box::pin(self.counts.emptied(deadline))
     }
 }

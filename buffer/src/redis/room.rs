@@ -2,18 +2,12 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::Mutex;
 
+use crate::counts::Counts;
 use crate::{Partition, Topic, Waiting};
-
-/// How much is under way in this process.
-#[derive(Default)]
-pub(super) struct Counts {
-    pub(super) events: AtomicUsize,
-    pub(super) bytes: AtomicUsize,
-}
 
 /// A record that is counted, until it is dropped, also by a panic.
 pub(super) struct Counted {
@@ -23,8 +17,7 @@ pub(super) struct Counted {
 
 impl Drop for Counted {
     fn drop(&mut self) {
-        self.counts.events.fetch_sub(1, Ordering::AcqRel);
-        self.counts.bytes.fetch_sub(self.bytes, Ordering::AcqRel);
+        self.counts.release(self.bytes);
     }
 }
 
@@ -51,19 +44,25 @@ impl Room {
         if let Topic::Events(_) = topic {
             let count = |number| usize::try_from(number).unwrap_or(0);
             let now = Waiting { events: count(events), bytes: count(bytes) };
-            self.held.lock().insert((topic.index(), partition), now);
-            let held = self.held_by_others(Topic::DeadLetters, Partition(-1));
-            let is_full = held.events >= self.max.events || held.bytes >= self.max.bytes;
-            self.is_full.store(is_full, Ordering::Release);
+            let mut held = self.held.lock();
+            held.insert((topic.index(), partition), now);
+            let all = sum(held.values());
+            self.is_full
+                .store(all.events >= self.max.events || all.bytes >= self.max.bytes, Ordering::Release);
         }
     }
 
-    pub(super) fn held_by_others(&self, topic: Topic, partition: Partition) -> Waiting {
+    /// How much all lists hold but this one.
+    pub(super) fn held_without(&self, topic: Topic, partition: Partition) -> Waiting {
         let held = self.held.lock();
-        let others = held.iter().filter(|(list, _)| **list != (topic.index(), partition));
-        others.fold(Waiting::default(), |sum, (_, list)| Waiting {
-            events: sum.events + list.events,
-            bytes: sum.bytes + list.bytes,
-        })
+        let this = (topic.index(), partition);
+        sum(held.iter().filter(|(list, _)| **list != this).map(|(_, list)| list))
     }
+}
+
+fn sum<'l>(lists: impl Iterator<Item = &'l Waiting>) -> Waiting {
+    lists.fold(Waiting::default(), |sum, list| Waiting {
+        events: sum.events + list.events,
+        bytes: sum.bytes + list.bytes,
+    })
 }

@@ -75,7 +75,7 @@ pub(super) struct Scripts {
     /// Appends records. Keys: list, meta. Arguments: the most events and bytes that the list may hold, how large the records are,
     /// the records. Answers 1 and the first one's offset, or 0 when there is no room, and how many events and bytes there are.
     pub(super) push: Lua,
-    /// Appends dead letters. Keys: list, meta. Arguments: how many are kept, how large these are, the letters. Answers as `push`.
+    /// Appends dead letters. Keys: list, meta. Arguments: how many are kept, the letters. Answers as `push`.
     pub(super) push_letters: Lua,
     /// Takes a partition that is nobody's. Keys: meta. Arguments: the member, its lease in milliseconds. Answers 1,
     /// the epoch and the head's offset; or 0.
@@ -128,10 +128,10 @@ return {1, base + there, there + count, bytes + ARGV[3]}
 local list, meta = KEYS[1], KEYS[2]
 local there = redis.call('LLEN', list)
 local base = tonumber(redis.call('HGET', meta, 'base') or 0)
-local count = #ARGV - 2
+local count = #ARGV - 1
 local over = math.max(0, there + count - ARGV[1])
 redis.call('HSET', meta, 'base', base + over)
-redis.call('RPUSH', list, unpack(ARGV, 3))
+redis.call('RPUSH', list, unpack(ARGV, 2))
 if over > 0 then redis.call('LTRIM', list, over, -1) end
 return {1, base + there, there + count - over, 0}
 "]),
