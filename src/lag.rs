@@ -4,7 +4,7 @@ use std::io::{ErrorKind, IsTerminal, Write};
 use std::time::Duration;
 
 use clap::Args;
-use floodgate_admin::{LagReport, Reading};
+use floodgate_admin::{LagReport, Reading, SpillReport};
 use floodgate_buffer::Strategy;
 use floodgate_observe::logs;
 use floodgate_schemas::{Clock, EventType};
@@ -38,9 +38,13 @@ pub(crate) fn lag(settings: &Settings, args: &LagArgs) -> Result<(), Exit> {
     let clock = given().clock;
     loop {
         let (readings, mut unknown) = read(&*strategy, &*clock);
+        let spill = strategy.spill().transpose().unwrap_or_else(|error| {
+            unknown.push(error.to_string());
+            None
+        });
         // an outage is when somebody watches: the last table stays, and looking goes on
-        if !readings.is_empty() {
-            print(&LagReport::new(&readings), args)?;
+        if !readings.is_empty() || spill.is_some() {
+            print(&LagReport::new(&readings, spill.map(|spill| SpillReport::new(&spill, &*clock))), args)?;
         }
         unknown.dedup();
         let unknown = unknown.join("; ");
@@ -132,6 +136,11 @@ fn table(report: &LagReport) -> String {
         };
         let members = group.members.map_or("?".to_owned(), |members| members.to_string());
         text += &format!("{}: {}, {lag} waiting, {members} members\n", group.group, group.status);
+    }
+    if let Some(SpillReport { strategy, waiting, oldest_seconds, state }) = &report.spill {
+        let oldest = oldest_seconds.filter(|_| *waiting > 0);
+        let oldest = oldest.map_or(String::new(), |seconds| format!(", the oldest for {seconds:.1} s"));
+        text += &format!("fallback {strategy}: {state}, {waiting} waiting{oldest}\n");
     }
     text
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use floodgate_buffer::{GroupLag, Lag, LagError, Names, PartitionLag};
+use floodgate_buffer::{GroupLag, Lag, LagError, Names, PartitionLag, SpillLag};
 use floodgate_observe::LagGauges;
 use floodgate_schemas::{Clock, EventType, Timestamp};
 use parking_lot::Mutex;
@@ -19,6 +19,39 @@ pub struct LagReport {
     pub as_of: Option<String>,
     /// Every configured group.
     pub groups: Vec<Group>,
+    /// What waits in the fallback; nothing where there is none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub spill: Option<SpillReport>,
+}
+
+/// What waits in the fallback until it is stored where it belongs.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SpillReport {
+    /// The fallback.
+    pub strategy: &'static str,
+    /// Records.
+    pub waiting: u64,
+    /// Age of the oldest of them, in seconds; `null` when it could not be read.
+    pub oldest_seconds: Option<f64>,
+    /// `idle` when none waits, `filling` while new ones go there, else `draining`.
+    pub state: &'static str,
+}
+
+impl SpillReport {
+    /// As it is now.
+    pub fn new(spill: &SpillLag, clock: &dyn Clock) -> Self {
+        Self {
+            strategy: spill.strategy,
+            waiting: spill.waiting,
+            oldest_seconds: spill.oldest_seconds(clock.now().as_micros() / 1000),
+            state: match (spill.waiting, spill.is_filling) {
+                (0, _) => "idle",
+                (_, true) => "filling",
+                (_, false) => "draining",
+            },
+        }
+    }
 }
 
 /// One group.
@@ -108,22 +141,23 @@ impl Reading {
 
 impl LagReport {
     /// What was read.
-    pub fn new(readings: &[Reading]) -> Self {
+    pub fn new(readings: &[Reading], spill: Option<SpillReport>) -> Self {
         Self {
             as_of: oldest(readings).map(|at| at.to_string()),
             groups: readings.iter().map(Group::new).collect(),
+            spill,
         }
     }
 
     /// The latest of every group, also of those that were never read.
-    fn latest(names: &Names, latest: &[Option<Reading>]) -> Self {
+    fn latest(names: &Names, latest: &[Option<Reading>], spill: Option<SpillReport>) -> Self {
         let as_of = oldest(latest.iter().flatten()).map(|at| at.to_string());
         let group = |(of, reading): (EventType, &Option<Reading>)| match reading {
             Some(reading) => Group::new(reading),
             None => Group::never_read(names, of),
         };
         let groups = EventType::ALL.into_iter().zip(latest).map(group).collect();
-        Self { as_of, groups }
+        Self { as_of, groups, spill }
     }
 }
 
@@ -210,6 +244,7 @@ pub struct LagWatch {
     clock: Arc<dyn Clock>,
     /// By event type.
     latest: Mutex<[Option<Reading>; EventType::ALL.len()]>,
+    spill: Mutex<Option<SpillReport>>,
 }
 
 impl LagWatch {
@@ -220,21 +255,37 @@ impl LagWatch {
         gauges: Option<LagGauges>,
         clock: Arc<dyn Clock>,
     ) -> Arc<Self> {
-        Arc::new(Self { lag, names, gauges, clock, latest: Mutex::default() })
+        Arc::new(Self { lag, names, gauges, clock, latest: Mutex::default(), spill: Mutex::default() })
     }
 
     /// The newest report.
     pub fn latest(&self) -> LagReport {
-        LagReport::latest(&self.names, &*self.latest.lock())
+        LagReport::latest(&self.names, &*self.latest.lock(), self.spill.lock().clone())
     }
 
     /// Reads every `refresh` until `stop`. One group that cannot be read keeps its last values and holds up no other.
     pub async fn run(self: Arc<Self>, refresh: Duration, stop: CancellationToken) {
-        let groups = EventType::ALL.map(|of| Arc::clone(&self).run_one(of, refresh, stop.clone()));
-        futures_util::future::join_all(groups).await;
+        let groups = EventType::ALL.map(|of| {
+            let read = move |watch: &Self| Reading::take(&*watch.lag, of, &*watch.clock).map(Some);
+            Arc::clone(&self).run_one(read, |watch, reading| watch.keep(reading), refresh, stop.clone())
+        });
+        let spill = Arc::clone(&self).run_one(
+            |watch| watch.lag.spill().transpose().map(|spill| Some(SpillReport::new(&spill?, &*watch.clock))),
+            |watch, spill| watch.keep_spill(spill),
+            refresh,
+            stop.clone(),
+        );
+        tokio::join!(futures_util::future::join_all(groups), spill);
     }
 
-    async fn run_one(self: Arc<Self>, of: EventType, refresh: Duration, stop: CancellationToken) {
+    /// Reads and keeps one thing again and again, if there is anything.
+    async fn run_one<T: Send + 'static>(
+        self: Arc<Self>,
+        read: impl Fn(&Self) -> Result<Option<T>, LagError> + Copy + Send + 'static,
+        keep: impl Fn(&Self, T),
+        refresh: Duration,
+        stop: CancellationToken,
+    ) {
         let mut well = true;
         let mut turns = tokio::time::interval(refresh);
         turns.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -243,12 +294,13 @@ impl LagWatch {
                 () = stop.cancelled() => return,
                 _ = turns.tick() => {}
             }
-            let (lag, clock) = (Arc::clone(&self.lag), Arc::clone(&self.clock));
-            match tokio::task::spawn_blocking(move || Reading::take(&*lag, of, &*clock)).await {
-                Ok(Ok(reading)) => {
-                    self.keep(reading);
+            let watch = Arc::clone(&self);
+            match tokio::task::spawn_blocking(move || read(&watch)).await {
+                Ok(Ok(Some(found))) => {
+                    keep(&self, found);
                     well = true;
                 }
+                Ok(Ok(None)) => return,
                 Ok(Err(error)) => {
                     // the publisher's readiness tells of a broker that is away; once is enough here
                     if std::mem::replace(&mut well, false) {
@@ -258,6 +310,14 @@ impl LagWatch {
                 Err(error) => tracing::error!(%error, "lag not read"),
             }
         }
+    }
+
+    fn keep_spill(&self, spill: SpillReport) {
+        if let Some(gauges) = &self.gauges {
+            let waiting = i64::try_from(spill.waiting).unwrap_or(i64::MAX);
+            gauges.spill_waiting.with_label_values::<&str>(&[]).set(waiting);
+        }
+        *self.spill.lock() = Some(spill);
     }
 
     fn keep(&self, reading: Reading) {

@@ -6,18 +6,19 @@ use std::sync::Arc;
 use floodgate_config::{Section, join};
 use toml::{Table, Value};
 
+use crate::fallback::Fallback;
 use crate::kind::{Kind, Opener};
 use crate::{Given, OpenError, Strategy, Surroundings, kafka, memory, redis};
 
 /// Every strategy there is.
-const KINDS: [Kind; 3] = [memory::KIND, redis::KIND, kafka::KIND];
+static KINDS: [Kind; 3] = [memory::KIND, redis::KIND, kafka::KIND];
 
 /// The section that chooses, and holds those of the strategies.
 const BUFFER: &str = "buffer";
 
 /// The strategies' sections of the default configuration, with what each key means.
 pub fn defaults() -> String {
-    KINDS.map(|kind| kind.defaults).join("\n")
+    KINDS.each_ref().map(|kind| kind.defaults).join("\n")
 }
 
 /// Sections whose keys are a client library's, and are passed through as they are. In the environment `_` stands for the dots
@@ -41,6 +42,8 @@ pub fn mask(configuration: &mut Table) {
 pub struct Configured {
     name: &'static str,
     open: Opener,
+    fallback: Option<Opener>,
+    partitions: u32,
 }
 
 impl fmt::Debug for Configured {
@@ -55,26 +58,83 @@ impl Configured {
     /// # Errors
     /// [`OpenError`] when its configuration cannot work.
     pub fn open(&self, given: &Given) -> Result<Arc<dyn Strategy>, OpenError> {
-        (self.open)(given)
+        let strategy = (self.open)(given)?;
+        match &self.fallback {
+            Some(fallback) => Ok(Arc::new(Fallback::new(strategy, fallback(given)?, self.partitions))),
+            None => Ok(strategy),
+        }
+    }
+
+    /// The chosen strategy's name.
+    pub fn name(&self) -> &'static str {
+        self.name
     }
 }
 
-/// Reads and checks the section of the chosen strategy within the whole configuration, and no other's. Everything that is
-/// wrong is added to `problems`, and reads as its default does; `None` where that cannot be either.
+/// No fallback.
+const NONE: &str = "none";
+
+/// Reads and checks the sections of the chosen strategy and of its fallback within the whole configuration, and no others'.
+/// Everything that is wrong is added to `problems`, and reads as its default does; `None` where that cannot be either.
 pub fn configure(
     configuration: &Section,
     around: &Surroundings<'_>,
     problems: &mut Vec<String>,
 ) -> Option<Configured> {
     let buffer = configuration.section(BUFFER);
-    let named = |name: Option<&str>| KINDS.iter().find(|kind| Some(kind.name) == name);
     let wanted = buffer.text("strategy");
     let kind = named(wanted).or_else(|| {
-        let known = KINDS.map(|kind| format!("`{}`", kind.name)).join(" or ");
-        let found = wanted.map_or(String::new(), |wanted| format!(", not `{wanted}`"));
-        problems.push(format!("{} must be {known}{found}", buffer.key("strategy")));
+        problems.push(must_be(&buffer, "strategy", KINDS.iter().map(|kind| kind.name)));
         named(buffer.default_text("strategy"))
     })?;
     let open = (kind.configure)(&buffer.section(kind.section), around, problems)?;
-    Some(Configured { name: kind.name, open })
+    let fallback = match buffer.text("fallback") {
+        None | Some(NONE) => None,
+        wanted => {
+            let reserve = named(wanted).filter(|reserve| reserve.as_fallback);
+            if reserve.is_none() {
+                let known = KINDS.iter().filter(|kind| kind.as_fallback).map(|kind| kind.name);
+                problems.push(must_be(&buffer, "fallback", [NONE].into_iter().chain(known)));
+            } else if !kind.with_fallback {
+                let able = names(KINDS.iter().filter(|kind| kind.with_fallback).map(|kind| kind.name));
+                let (fallback, strategy) = (buffer.key("fallback"), buffer.key("strategy"));
+                problems.push(format!("{fallback} needs {strategy} = {able}, and it is `{}`", kind.name));
+            }
+            reserve.and_then(|kind| (kind.configure)(&buffer.section(kind.section), around, problems))
+        }
+    };
+    Some(Configured { name: kind.name, open, fallback, partitions: around.topics.partitions })
+}
+
+/// As [`configure`], of one strategy by its name, whichever is chosen, and without a fallback.
+pub fn configure_one(
+    name: &str,
+    configuration: &Section,
+    around: &Surroundings<'_>,
+    problems: &mut Vec<String>,
+) -> Option<Configured> {
+    let Some(kind) = named(Some(name)) else {
+        problems.push(format!(
+            "there is no strategy `{name}`, but {}",
+            names(KINDS.iter().map(|kind| kind.name))
+        ));
+        return None;
+    };
+    let section = configuration.section(BUFFER).section(kind.section);
+    let open = (kind.configure)(&section, around, problems)?;
+    Some(Configured { name: kind.name, open, fallback: None, partitions: around.topics.partitions })
+}
+
+fn named(name: Option<&str>) -> Option<&'static Kind> {
+    KINDS.iter().find(|kind| Some(kind.name) == name)
+}
+
+fn names<'n>(names: impl Iterator<Item = &'n str>) -> String {
+    names.map(|name| format!("`{name}`")).collect::<Vec<_>>().join(" or ")
+}
+
+/// A key of the section that says something unknown.
+fn must_be<'n>(section: &Section, key: &str, known: impl Iterator<Item = &'n str>) -> String {
+    let found = section.text(key).map_or(String::new(), |found| format!(", not `{found}`"));
+    format!("{} must be {}{found}", section.key(key), names(known))
 }

@@ -26,6 +26,10 @@ pub struct Given {
 pub(crate) struct Kind {
     /// Its name in `buffer.strategy`.
     pub(crate) name: &'static str,
+    /// Whether what it does not take may go to another strategy, since it gives back what it certainly did not store.
+    pub(crate) with_fallback: bool,
+    /// Whether it may be that other strategy ([`Strategy::reserve`]).
+    pub(crate) as_fallback: bool,
     /// The name of its section within `[buffer]`.
     pub(crate) section: &'static str,
     /// That section with every key there is, its default, and what it means.

@@ -12,6 +12,36 @@ pub trait Lag: Send + Sync {
     /// # Errors
     /// [`LagError`] when that cannot be read now. Other groups may well be readable.
     fn lag(&self, of: EventType) -> Result<GroupLag, LagError>;
+
+    /// What waits where events go that this strategy does not take; `None` where there is no such place. Blocks as
+    /// [`Lag::lag`] does.
+    ///
+    /// # Errors
+    /// [`LagError`] when that cannot be read now.
+    fn spill(&self) -> Option<Result<SpillLag, LagError>> {
+        None
+    }
+}
+
+/// What waits in the place of the strategy that was to have it, until that takes it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SpillLag {
+    /// The name of the strategy in which it waits.
+    pub strategy: &'static str,
+    /// Records.
+    pub waiting: u64,
+    /// When the oldest of them was appended, in milliseconds since the Unix epoch; `None` when there is none, or when it
+    /// could not be read.
+    pub oldest_ms: Option<i64>,
+    /// Whether new records go there, not only those of partitions that have some there.
+    pub is_filling: bool,
+}
+
+impl SpillLag {
+    /// The age of the oldest record, in seconds; 0 when none waits, `None` where it could not be read.
+    pub fn oldest_seconds(&self, now_ms: i64) -> Option<f64> {
+        age_seconds(self.waiting, self.oldest_ms, now_ms)
+    }
 }
 
 /// One group's position in its topic at one moment, whether or not anyone consumes.
@@ -40,6 +70,12 @@ impl GroupLag {
     pub fn waiting(&self) -> u64 {
         let counted = self.queue.map_or(0, |queue| queue.waiting);
         self.partitions.iter().map(PartitionLag::lag).sum::<u64>() + counted
+    }
+
+    /// When the oldest of them was appended, in milliseconds since the Unix epoch, as far as that is known.
+    pub fn oldest_ms(&self) -> Option<i64> {
+        let of_partitions = self.partitions.iter().filter_map(|partition| partition.oldest_unapplied_ms);
+        of_partitions.chain(self.queue.and_then(|queue| queue.oldest_ms)).min()
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::{BoxFuture, Outcome, Receipt, Record, TopicFinding, Wake};
+use crate::{BoxFuture, Outcome, Partition, Receipt, Record, Topic, TopicFinding, Wake};
 
 /// Takes records. Shared by all requests.
 pub trait Publish: Send + Sync {
@@ -28,9 +28,23 @@ pub trait Publish: Send + Sync {
     /// Records taken and not yet acknowledged (Kafka) or applied (memory).
     fn waiting(&self) -> Waiting;
 
+    /// The strategy that takes what this one does not, if there is one: its records' outcome is [`Outcome::Spilled`].
+    fn spills_to(&self) -> Option<&'static str> {
+        None
+    }
+
     /// Refuses new records from here on and waits until none is unacknowledged, at most `deadline`.
     /// Returns how many still are; their receipts read `Unknown`.
     fn close(&self, deadline: Duration) -> BoxFuture<'_, usize>;
+}
+
+/// The publishing half of a strategy as the place for what another one does not take. Several processes publish to it, and each
+/// asks whether a partition has records there before it publishes past it.
+pub trait Reserve: Publish {
+    /// How many records of a partition wait here, as it was seen last, and how many are on their way from this process; never
+    /// fewer than that. Another process's record is not acknowledged before this would count it, as long as the place can be
+    /// reached from here.
+    fn held(&self, topic: Topic, partition: Partition) -> usize;
 }
 
 /// Takes records that a strategy had accepted and certainly did not store, so that they may be stored elsewhere.
@@ -72,6 +86,13 @@ pub struct NotTaken {
 impl From<NotTaken> for Refused {
     fn from(not_taken: NotTaken) -> Self {
         not_taken.reason
+    }
+}
+
+impl Refused {
+    /// Whether the same record may be taken later, or elsewhere.
+    pub(crate) const fn is_passing(&self) -> bool {
+        matches!(self, Self::Full | Self::Unavailable(_))
     }
 }
 

@@ -7,7 +7,7 @@
 
 use std::future::poll_fn;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::task::{Poll, Waker};
 
 use futures_util::task::AtomicWaker;
@@ -35,10 +35,24 @@ pub enum Outcome {
     Stored = 1,
     /// It certainly is not and will not be stored.
     NotStored = 2,
+    /// Another strategy acknowledged it, in the place of the one that was to have it.
+    Spilled = 3,
 }
+
+impl Outcome {
+    /// Whether it was acknowledged.
+    pub const fn is_stored(self) -> bool {
+        matches!(self, Outcome::Stored | Outcome::Spilled)
+    }
+}
+
+/// The next request's number; 0 is none.
+static NEXT_REQUEST: AtomicU64 = AtomicU64::new(1);
 
 #[derive(Debug)]
 struct Shared {
+    request: u64,
+    may_spill: bool,
     outstanding: AtomicUsize,
     waker: AtomicWaker,
     // one record is by far the most frequent case, and then needs no second allocation
@@ -51,7 +65,18 @@ pub struct Receipts(Arc<Shared>);
 impl Receipts {
     /// For `count` records.
     pub fn new(count: usize) -> Self {
+        Self::with(count, true)
+    }
+
+    /// For `count` records that must be stored where they are offered or nowhere.
+    pub(crate) fn that_stay(count: usize) -> Self {
+        Self::with(count, false)
+    }
+
+    fn with(count: usize, may_spill: bool) -> Self {
         Self(Arc::new(Shared {
+            request: NEXT_REQUEST.fetch_add(1, Ordering::Relaxed),
+            may_spill,
             outstanding: AtomicUsize::new(count),
             waker: AtomicWaker::new(),
             outcomes: (0..count).map(|_| AtomicU8::new(Outcome::Unknown as u8)).collect(),
@@ -60,7 +85,7 @@ impl Receipts {
 
     /// The receipt for record number `index`, below the count; each is to be taken once.
     pub fn receipt(&self, index: usize) -> Receipt {
-        Receipt { shared: Some(Arc::clone(&self.0)), index }
+        Receipt { shared: Some(Arc::clone(&self.0)), index, is_elsewhere: false }
     }
 
     /// Waits until every receipt is completed or dropped. Cancel-safe.
@@ -84,6 +109,7 @@ impl Receipts {
         match self.0.outcomes.get(index).map(|outcome| outcome.load(Ordering::Acquire)) {
             Some(1) => Outcome::Stored,
             Some(2) => Outcome::NotStored,
+            Some(3) => Outcome::Spilled,
             _ => Outcome::Unknown,
         }
     }
@@ -95,14 +121,35 @@ pub struct Receipt {
     // taken when completed, so that dropping the rest says nothing twice
     shared: Option<Arc<Shared>>,
     index: usize,
+    is_elsewhere: bool,
 }
 
 impl Receipt {
+    /// Which request it is of: records of one request have the same number, and those of two never.
+    pub(crate) fn request(&self) -> u64 {
+        self.shared.as_ref().map_or(0, |shared| shared.request)
+    }
+
+    /// Whether its record may be stored elsewhere.
+    pub(crate) fn may_spill(&self) -> bool {
+        self.shared.as_ref().is_some_and(|shared| shared.may_spill)
+    }
+
+    /// Says whether whoever has it now stands in for another strategy: what it stores is [`Outcome::Spilled`] then.
+    pub(crate) fn elsewhere(mut self, is_elsewhere: bool) -> Self {
+        self.is_elsewhere = is_elsewhere;
+        self
+    }
+
     /// Says what became of the record. Returns the request if this was its last record;
     /// whoever gets it must wake it.
     #[must_use = "the request sleeps until it is woken"]
     pub fn complete(mut self, outcome: Outcome) -> Option<Wake> {
         let shared = self.shared.take()?;
+        let outcome = match outcome {
+            Outcome::Stored if self.is_elsewhere => Outcome::Spilled,
+            outcome => outcome,
+        };
         if let Some(slot) = shared.outcomes.get(self.index) {
             slot.store(outcome as u8, Ordering::Release);
         }

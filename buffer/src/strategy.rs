@@ -12,7 +12,7 @@ use floodgate_schemas::EventType;
 
 use crate::publish::NotStored;
 use crate::refusal::{Absent, OpenError};
-use crate::{BatchLimits, Lag, Logs, Names, Publish, Spill, Subscription, Topics};
+use crate::{BatchLimits, Lag, Logs, Names, Publish, Reserve, Spill, Subscription, Topics};
 
 /// One way for events to wait. Opening it touches no network.
 pub trait Strategy: Lag {
@@ -50,6 +50,16 @@ pub trait Strategy: Lag {
     /// # Errors
     /// [`OpenError`] when the configuration cannot work.
     fn publisher_with(&self, spill: Arc<dyn Spill>) -> Result<Arc<dyn Publish>, OpenError>;
+
+    /// The publishing half as the place for what another strategy does not take; [`Strategy::publisher`] is then to be called
+    /// later if at all; what is not stored here either goes to `spill`.
+    ///
+    /// # Errors
+    /// [`OpenError`] when the configuration cannot work, or where it cannot be such a place.
+    fn reserve(&self, spill: Arc<dyn Spill>) -> Result<Arc<dyn Reserve>, OpenError> {
+        drop(spill);
+        Err(OpenError(format!("the {} strategy cannot stand in for another", self.name())))
+    }
 
     /// One more member of the group that applies `of`.
     ///

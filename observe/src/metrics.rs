@@ -35,6 +35,8 @@ pub struct Metrics {
     registry: Registry,
     /// `floodgate_events_accepted_total{type}`: answered 202.
     pub events_accepted: IntCounterVec,
+    /// `floodgate_events_spilled_total{type}`: those of them that the fallback took.
+    pub events_spilled: IntCounterVec,
     /// `floodgate_events_refused_total{type,reason}`: answered otherwise; the reason is the problem's name.
     pub events_refused: IntCounterVec,
     /// `floodgate_publish_seconds`: from offering a request's events to the strategy's report on all of them.
@@ -116,6 +118,9 @@ pub struct LagGauges {
     pub unreadable: IntGaugeVec,
     /// `floodgate_group_foreign_members{group}`: members of the group that are not this program's.
     pub foreign_members: IntGaugeVec,
+    /// `floodgate_spill_waiting`: what waits in the fallback until it is stored where it belongs; without a value where there is no
+    /// fallback.
+    pub spill_waiting: IntGaugeVec,
     /// `floodgate_lag_as_of_seconds`: when the positions were read, in Unix time.
     pub as_of: Gauge,
     /// `kafka_consumergroup_lag{consumergroup,topic,partition}`.
@@ -168,6 +173,7 @@ impl Metrics {
                 "Members of the group that are of another program",
                 &["group"],
             )?,
+            spill_waiting: make.gauges("floodgate_spill_waiting", "Events that wait in the fallback", &[])?,
             as_of: make.float_gauge("floodgate_lag_as_of_seconds", "When the lag was read, in Unix time")?,
             kafka_lag: make.gauges(
                 "kafka_consumergroup_lag",
@@ -211,6 +217,11 @@ impl Metrics {
             events_accepted: make.counters(
                 "floodgate_events_accepted_total",
                 "Events answered 202",
+                &["type"],
+            )?,
+            events_spilled: make.counters(
+                "floodgate_events_spilled_total",
+                "Events answered 202 that the fallback took",
                 &["type"],
             )?,
             events_refused: make.counters(

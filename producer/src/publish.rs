@@ -36,8 +36,17 @@ pub(crate) struct Offers {
 pub(crate) struct Published {
     /// Its id, once it had one.
     pub(crate) event_id: Option<EventId>,
-    pub(crate) result: Result<(), Problem>,
+    pub(crate) result: Result<StoredIn, Problem>,
 }
+
+/// An event that is kept.
+pub(crate) struct Accepted {
+    pub(crate) event_id: EventId,
+    pub(crate) stored_in: StoredIn,
+}
+
+/// The strategy that keeps an event in the place of the configured one, if one does.
+pub(crate) type StoredIn = Option<&'static str>;
 
 impl Ingress {
     /// What acceptance adds to an event: its id and times.
@@ -52,16 +61,17 @@ impl Ingress {
     }
 
     /// Publishes the outcome of a route's checks, and counts what is refused by its reason.
-    pub(crate) async fn publish<E: Event>(&self, checked: Result<E, Problem>) -> Result<EventId, Problem> {
+    pub(crate) async fn publish<E: Event>(&self, checked: Result<E, Problem>) -> Result<Accepted, Problem> {
         let published = match checked {
-            Ok(event) => self.offer_and_wait(&event).await.map(|()| event.event_id()),
+            Ok(event) => self.offer_and_wait(&event).await.map(|stored_in| (event.event_id(), stored_in)),
             Err(problem) => Err(problem),
         };
-        self.metrics.count(Some(E::TYPE), &published);
-        published
+        let stored = published.as_ref().map(|(_, stored_in)| *stored_in);
+        self.metrics.count(Some(E::TYPE), stored);
+        published.map(|(event_id, stored_in)| Accepted { event_id, stored_in })
     }
 
-    async fn offer_and_wait<E: Event>(&self, event: &E) -> Result<(), Problem> {
+    async fn offer_and_wait<E: Event>(&self, event: &E) -> Result<StoredIn, Problem> {
         let receipts = Receipts::new(1);
         let offered_at = Instant::now();
         let key = self.offer_under_key(event, receipts.receipt(0))?;
@@ -90,7 +100,7 @@ impl Ingress {
         let judged =
             offers.offered.into_iter().enumerate().map(|(index, Offered { of, event_id, result })| {
                 let result = result.and_then(|key| self.judge(key, offers.receipts.outcome(index)));
-                self.metrics.count(of, &result);
+                self.metrics.count(of, result.as_ref().copied());
                 Published { event_id, result }
             });
         judged.collect()
@@ -147,9 +157,10 @@ impl Ingress {
     }
 
     /// What a record's outcome is answered. One that is certainly not stored has not used its key.
-    fn judge(&self, key: NewKey, outcome: Outcome) -> Result<(), Problem> {
+    fn judge(&self, key: NewKey, outcome: Outcome) -> Result<StoredIn, Problem> {
         match outcome {
-            Outcome::Stored => Ok(()),
+            Outcome::Stored => Ok(None),
+            Outcome::Spilled => Ok(self.publisher.spills_to()),
             Outcome::NotStored => {
                 self.keys.forget(key);
                 Err(Problem::not_stored())

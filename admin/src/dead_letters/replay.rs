@@ -303,7 +303,7 @@ fn delivered(
     match (refused, outcome) {
         (Some(Refused::TooLarge), _) => Err(Undelivered::TooLarge),
         (Some(refused), _) => Err(Undelivered::NotAcknowledged(refused.to_string())),
-        (None, Outcome::Stored) => Ok(()),
+        (None, outcome) if outcome.is_stored() => Ok(()),
         (None, _) => Err(Undelivered::NotAcknowledged(why())),
     }
 }

@@ -33,11 +33,28 @@ pub fn in_memory(partitions: u32, max_events: usize, prefix: &str) -> Arc<dyn St
 /// A strategy by its name, with ten partitions, whose section of the default configuration is changed so. Its topics' and
 /// groups' names begin with `prefix`.
 pub fn opened(strategy: &str, changes: toml::Table, prefix: &str) -> Arc<dyn Strategy> {
+    opened_with(&[(strategy, changes)], prefix)
+}
+
+/// The same of a strategy, with another one as its fallback.
+pub fn opened_with_fallback(
+    strategy: (&str, toml::Table),
+    fallback: (&str, toml::Table),
+    prefix: &str,
+) -> Arc<dyn Strategy> {
+    opened_with(&[strategy, fallback], prefix)
+}
+
+/// The first one; the second is its fallback.
+fn opened_with(strategies: &[(&str, toml::Table)], prefix: &str) -> Arc<dyn Strategy> {
     let default: toml::Table = defaults().parse().expect("the defaults are TOML");
     let mut table = default.clone();
     let buffer = table["buffer"].as_table_mut().expect("a section");
-    buffer.insert("strategy".to_owned(), strategy.into());
-    buffer[strategy].as_table_mut().expect("a section of the strategy").extend(changes);
+    buffer.insert("fallback".to_owned(), "none".into());
+    for (key, (name, changes)) in ["strategy", "fallback"].into_iter().zip(strategies) {
+        buffer.insert(key.to_owned(), (*name).into());
+        buffer[*name].as_table_mut().expect("a section of the strategy").extend(changes.clone());
+    }
     let topics = TopicsConfig {
         partitions: 10,
         replication_factor: 1,

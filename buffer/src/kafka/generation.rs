@@ -202,7 +202,7 @@ impl Routes {
             Outcome::Stored if route.load(Ordering::Acquire) & STAYS != 0 => {
                 route.fetch_and(!STAYS, Ordering::AcqRel);
             }
-            Outcome::Stored | Outcome::NotStored => {}
+            Outcome::Stored | Outcome::NotStored | Outcome::Spilled => {}
         }
         self.leave(partition);
     }

@@ -54,6 +54,8 @@ use config::{CLIENT, KafkaConfig, mask};
 
 pub(crate) const KIND: Kind = Kind {
     name: "kafka",
+    with_fallback: true,
+    as_fallback: false,
     section: "kafka",
     defaults: include_str!("default.toml"),
     passes_through: Some(CLIENT),

@@ -34,6 +34,8 @@ use state::State;
 
 pub(crate) const KIND: Kind = Kind {
     name: "in-memory",
+    with_fallback: false,
+    as_fallback: false,
     section: "in_memory",
     defaults: include_str!("default.toml"),
     passes_through: None,

@@ -20,7 +20,7 @@ impl Keys {
     }
 
     /// What is known of a partition besides its records: the offset of its head (`base`), how large its records are (`bytes`),
-    /// whose it is (`owner`, `epoch`) and until when (`lease`, in milliseconds of the server's clock).
+    /// since when there are any (`since`), whose it is (`owner`, `epoch`) and until when (`lease`, in milliseconds of the server's clock).
     pub(super) fn meta(&self, partition: Partition) -> String {
         format!("{}:meta", self.list(partition))
     }

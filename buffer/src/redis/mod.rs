@@ -36,7 +36,7 @@ use parking_lot::Mutex;
 use crate::kind::{Given, Kind, Opener, Surroundings};
 use crate::{
     Absent, BatchLimits, GroupLag, Lag, LagError, Log, Logs, Names, Offset, OpenError, PartitionLag, Publish,
-    Reach, Spill, Strategy, Subscription, Topic, Topics, TopicsConfig,
+    Reach, Reserve, Spill, Strategy, Subscription, Topic, Topics, TopicsConfig,
 };
 use config::RedisConfig;
 use log::{RedisLog, call, log_of};
@@ -46,6 +46,8 @@ use settings::Settings;
 
 pub(crate) const KIND: Kind = Kind {
     name: "redis",
+    with_fallback: false,
+    as_fallback: true,
     section: "redis",
     defaults: include_str!("default.toml"),
     passes_through: None,
@@ -113,8 +115,11 @@ impl Strategy for Redis {
     }
 
     fn publisher_with(&self, spill: Arc<dyn Spill>) -> Result<Arc<dyn Publish>, OpenError> {
-        let start = || Publisher::start(&self.settings, &self.clock, spill);
-        Ok(Arc::clone(self.publisher.lock().get_or_insert_with(start)) as Arc<dyn Publish>)
+        Ok(self.publisher_as(spill, false))
+    }
+
+    fn reserve(&self, spill: Arc<dyn Spill>) -> Result<Arc<dyn Reserve>, OpenError> {
+        Ok(self.publisher_as(spill, true))
     }
 
     fn subscribe(&self, of: EventType, limits: BatchLimits) -> Result<Box<dyn Subscription>, OpenError> {
@@ -132,6 +137,13 @@ impl Strategy for Redis {
         let reason = "the redis strategy makes a list when its first record comes: there is nothing to create, and `floodgate lag` \
                       says what is in them";
         Err(Absent(reason.to_owned()))
+    }
+}
+
+impl Redis {
+    fn publisher_as(&self, spill: Arc<dyn Spill>, is_reserve: bool) -> Arc<Publisher> {
+        let start = || Publisher::start(&self.settings, &self.clock, spill, is_reserve);
+        Arc::clone(self.publisher.lock().get_or_insert_with(start))
     }
 }
 

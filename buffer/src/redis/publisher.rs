@@ -6,13 +6,17 @@
 //!
 //! What a script refuses and what was never sent is certainly not stored; a record whose answer does not come may be. Nothing
 //! of a round is ever sent again, but for scripts that Redis says it does not know.
+//!
+//! **As the place for what another strategy does not take** ([`Reserve`]) it is asked for each event whether its partition has
+//! any here. So all that publish look more often than [`OTHERS_KNOW_AFTER`], and a record that is pushed to a list is
+//! acknowledged no sooner than so long after the list has no longer been empty, when nobody takes it for empty any more.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use floodgate_schemas::Clock;
+use floodgate_schemas::{Clock, EventType};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -22,11 +26,10 @@ use super::link::{Answer, CONNECT_RETRY, Link, Silence};
 use super::room::{Counted, Room};
 use super::scripts::{Call, SCRIPTS, numbers};
 use super::settings::Settings;
-use crate::counts::Counts;
 use crate::murmur2::murmur2_partition;
 use crate::{
-    BoxFuture, NotTaken, Outcome, Partition, Parts, Publish, Receipt, Record, Refused, Spill, Then, Topic,
-    Waiting, Wake,
+    BoxFuture, NotTaken, Outcome, Partition, Parts, Publish, Receipt, Record, Refused, Reserve, Spill, Then,
+    Topic, Waiting, Wake,
 };
 
 /// How many records one script appends, and how many bytes: what keeps Redis from everybody else for about a millisecond.
@@ -35,6 +38,9 @@ const GROUP_BYTES: usize = 1 << 20;
 
 /// How often it is looked how much waits in all lists, and whether Redis takes records.
 const LOOK_INTERVAL: Duration = Duration::from_millis(100);
+
+/// After how long all that publish know that a list is not empty.
+const OTHERS_KNOW_AFTER: Duration = Duration::from_millis(500);
 
 /// The largest record, its headers included: more would keep Redis from everybody else, and fits on no topic of Kafka's either.
 const RECORD_MAX_BYTES: usize = 1 << 20;
@@ -63,8 +69,9 @@ pub(super) struct Publisher {
     gathered: Mutex<Gathered>,
     news: Notify,
     closed: AtomicBool,
-    counts: Arc<Counts>,
-    room: Room,
+    room: Arc<Room>,
+    /// Whether others ask what the lists hold.
+    is_reserve: bool,
     /// Where records without a key go next.
     unkeyed: AtomicUsize,
     /// Why a list refused records, if not for its size: looks go well where writes do not.
@@ -86,6 +93,7 @@ impl Publisher {
         settings: &Arc<Settings>,
         clock: &Arc<dyn Clock>,
         spill: Arc<dyn Spill>,
+        is_reserve: bool,
     ) -> Arc<Self> {
         let publisher = Arc::new(Self {
             settings: Arc::clone(settings),
@@ -94,9 +102,9 @@ impl Publisher {
             gathered: Mutex::default(),
             news: Notify::new(),
             closed: AtomicBool::new(false),
-            counts: Arc::default(),
             unkeyed: AtomicUsize::new(0),
-            room: Room::new(settings.max),
+            room: Arc::new(Room::new(settings.max, settings.partitions_of(Topic::Events(EventType::Like)))),
+            is_reserve,
             refused: Mutex::default(),
             unfit: Mutex::default(),
             health: Mutex::new(Err(format!("not yet connected to Redis at {}", settings.place))),
@@ -129,7 +137,7 @@ impl Publisher {
             self.round(link, groups).await;
         }
         // whoever waits goes first, for a while: answers tell of the lists meanwhile
-        let is_idle = self.gathered.lock().lists.is_empty();
+        let is_idle = self.is_reserve || self.gathered.lock().lists.is_empty();
         let interval = if is_idle { LOOK_INTERVAL } else { LOOK_INTERVAL * 10 };
         if looked_at.is_none_or(|at| at.elapsed() >= interval) {
             self.look(link).await;
@@ -202,7 +210,10 @@ impl Publisher {
                     if outcome == Outcome::Stored {
                         *self.health.lock() = Ok(());
                     }
-                    settle(group, call, outcome);
+                    match self.known_in(&answer).filter(|_| outcome == Outcome::Stored) {
+                        Some(known_in) => acknowledge_in(known_in, group),
+                        None => settle(group, call, outcome),
+                    }
                 }
             }
             Err(silence) => {
@@ -269,6 +280,14 @@ impl Publisher {
         }
     }
 
+    /// In how long all others know of what was pushed, if that is to be waited for.
+    fn known_in(&self, answer: &Answer) -> Option<Duration> {
+        let [.., held_ms] = answer.as_ref().ok().and_then(numbers::<5>)?;
+        // a clock that was set back makes it younger than it is
+        let held = Duration::from_millis(u64::try_from(held_ms).unwrap_or(0));
+        OTHERS_KNOW_AFTER.checked_sub(held).filter(|known_in| self.is_reserve && !known_in.is_zero())
+    }
+
     /// A record's receipt, or whoever takes what is not stored, is told.
     fn complete(&self, queued: Queued, topic: Topic, element: &[u8], outcome: Outcome) -> Option<Wake> {
         drop(queued.counted);
@@ -328,10 +347,9 @@ impl Publisher {
     }
 
     /// Counts a record in, if there is room for it.
-    fn admit(&self, topic: Topic, bytes: usize) -> Result<Counted, Refused> {
+    fn admit(&self, topic: Topic, partition: Partition, bytes: usize) -> Result<Counted, Refused> {
         let max = self.settings.max;
-        let before = self.counts.add(bytes);
-        let counted = Counted { counts: Arc::clone(&self.counts), bytes };
+        let (counted, before) = self.room.count(topic, partition, bytes);
         let is_full = self.room.is_full();
         // dead letters have a list of their own, whose oldest go: what they are in the way of is what makes room. Consumers wait
         // for each batch of them
@@ -349,25 +367,25 @@ impl Publisher {
 impl Publish for Publisher {
     fn offer(&self, record: &Record<'_>, receipt: Receipt) -> Result<(), NotTaken> {
         let bytes = record.bytes();
-        // dead letters come from consumers, which still finish their batches while the ingress is closed
-        let admitted = match record.topic {
-            Topic::Events(_) if self.closed.load(Ordering::Acquire) => Err(Refused::Closed),
-            _ if bytes > RECORD_MAX_BYTES => Err(Refused::TooLarge),
-            topic => match self.unfit.lock().clone() {
-                Some(reason) => Err(Refused::Unavailable(reason)),
-                None => self.admit(topic, bytes),
-            },
-        };
-        let counted = match admitted {
-            Ok(counted) => counted,
-            Err(reason) => return Err(NotTaken { reason, receipt }),
-        };
         let partitions = self.settings.partitions_of(record.topic) as usize;
         let number = match record.key {
             Some(key) => murmur2_partition(key, partitions),
             None => self.unkeyed.fetch_add(1, Ordering::Relaxed) % partitions,
         };
         let partition = Partition(i32::try_from(number).unwrap_or(0));
+        // dead letters come from consumers, which still finish their batches while the ingress is closed
+        let admitted = match record.topic {
+            Topic::Events(_) if self.closed.load(Ordering::Acquire) => Err(Refused::Closed),
+            _ if bytes > RECORD_MAX_BYTES => Err(Refused::TooLarge),
+            topic => match self.unfit.lock().clone() {
+                Some(reason) => Err(Refused::Unavailable(reason)),
+                None => self.admit(topic, partition, bytes),
+            },
+        };
+        let counted = match admitted {
+            Ok(counted) => counted,
+            Err(reason) => return Err(NotTaken { reason, receipt }),
+        };
         let mut element = Vec::with_capacity(bytes + ELEMENT_OVERHEAD);
         element::write(record, self.clock.now().as_micros() / 1000, &mut element);
         let queued = Queued { element, offered_at: Instant::now(), counted, receipt };
@@ -400,11 +418,27 @@ impl Publish for Publisher {
     }
 
     fn waiting(&self) -> Waiting {
-        self.counts.waiting()
+        self.room.counts.waiting()
     }
 
     fn close(&self, deadline: Duration) -> BoxFuture<'_, usize> {
         self.closed.store(true, Ordering::Release);
-        Box::pin(self.counts.emptied(deadline))
+        Box::pin(self.room.counts.emptied(deadline))
     }
+}
+
+impl Reserve for Publisher {
+    fn held(&self, topic: Topic, partition: Partition) -> usize {
+        self.room.held(topic, partition)
+    }
+}
+
+/// Acknowledges records that are stored, when all others know of them.
+fn acknowledge_in(known_in: Duration, group: Group) {
+    tokio::spawn(async move {
+        tokio::time::sleep(known_in).await;
+        let acknowledge = |queued: Queued| queued.receipt.complete(Outcome::Stored);
+        let wakes: Vec<Wake> = group.records.into_iter().filter_map(acknowledge).collect();
+        wakes.into_iter().for_each(Wake::wake);
+    });
 }

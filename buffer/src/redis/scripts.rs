@@ -73,7 +73,8 @@ impl Call {
 /// See [`SCRIPTS`].
 pub(super) struct Scripts {
     /// Appends records. Keys: list, meta. Arguments: the most events and bytes that the list may hold, how large the records are,
-    /// the records. Answers 1 and the first one's offset, or 0 when there is no room, and how many events and bytes there are.
+    /// the records. Answers 1 and the first one's offset, or 0 when there is no room, and how many events and bytes there are; then
+    /// for how long the list has not been empty, in milliseconds.
     pub(super) push: Lua,
     /// Appends dead letters. Keys: list, meta. Arguments: how many are kept, the letters. Answers as `push`.
     pub(super) push_letters: Lua,
@@ -115,14 +116,16 @@ impl Scripts {
         Self {
             push: lua(&["
 local list, meta = KEYS[1], KEYS[2]
+", NOW, "
 local there = redis.call('LLEN', list)
-local base, bytes = unpack(redis.call('HMGET', meta, 'base', 'bytes'))
+local base, bytes, since = unpack(redis.call('HMGET', meta, 'base', 'bytes', 'since'))
 base, bytes = tonumber(base or 0), tonumber(bytes or 0)
+since = there == 0 and now or tonumber(since or now)
 local count = #ARGV - 3
 if there + count > tonumber(ARGV[1]) or bytes + ARGV[3] > tonumber(ARGV[2]) then return {0, 0, there, bytes} end
-redis.call('HSET', meta, 'base', base, 'bytes', bytes + ARGV[3])
+redis.call('HSET', meta, 'base', base, 'bytes', bytes + ARGV[3], 'since', since)
 redis.call('RPUSH', list, unpack(ARGV, 4))
-return {1, base + there, there + count, bytes + ARGV[3]}
+return {1, base + there, there + count, bytes + ARGV[3], now - since}
 "]),
             push_letters: lua(&["
 local list, meta = KEYS[1], KEYS[2]

@@ -1,20 +1,31 @@
 //! What routes answer with, other than problems.
 
 use axum::http::header::CONTENT_TYPE;
-use axum::http::{HeaderValue, StatusCode};
+use axum::http::{HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
-use floodgate_schemas::EventId;
 use serde::Serialize;
 
 use crate::problem::Problem;
+use crate::publish::{Accepted, StoredIn};
 
 /// The media type of all of them.
 pub(super) const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
 /// 202 for a write.
-pub(super) fn accepted(event_id: EventId) -> Response {
+pub(super) fn accepted(Accepted { event_id, stored_in }: Accepted) -> Response {
     let body = format!(r#"{{"eventId":"{event_id}","status":"ACCEPTED"}}"#);
-    (StatusCode::ACCEPTED, [(CONTENT_TYPE, JSON)], body).into_response()
+    told_where((StatusCode::ACCEPTED, [(CONTENT_TYPE, JSON)], body).into_response(), stored_in)
+}
+
+/// Names the strategy that keeps what was written in the place of the configured one.
+const STORED_IN: HeaderName = HeaderName::from_static("floodgate-stored-in");
+
+/// An answer that says where what was written is, if it is not where it belongs.
+pub(super) fn told_where(mut answer: Response, stored_in: StoredIn) -> Response {
+    if let Some(name) = stored_in {
+        answer.headers_mut().insert(STORED_IN, HeaderValue::from_static(name));
+    }
+    answer
 }
 
 /// An answer as JSON.

@@ -13,10 +13,11 @@ use floodgate_store::{Coupon, CouponCreated, Decision, NewCoupon};
 use serde::Serialize;
 use uuid::Uuid;
 
-use super::answers::json;
+use super::answers::{json, told_where};
 use crate::extract::{Json, NoQuery, Params, Write, param};
 use crate::ingress::Ingress;
 use crate::problem::Problem;
+use crate::publish::Accepted;
 
 /// `POST /api/v6/coupons`
 pub(super) async fn create(
@@ -83,10 +84,10 @@ pub(super) async fn issue(
         let user = Fields::parse(&["userId"], &body)?.required("userId")?.id()?;
         Ok(CouponIssue::new(coupon, user, &ingress.accept(key.as_ref())))
     };
-    let request_id = ingress.publish(check()).await?;
+    let Accepted { event_id: request_id, stored_in } = ingress.publish(check()).await?;
     let location = format!("/api/v6/coupon-requests/{request_id}");
     let pending = json(StatusCode::ACCEPTED, &Status::pending(request_id));
-    Ok(([(LOCATION, location)], pending).into_response())
+    Ok(told_where(([(LOCATION, location)], pending).into_response(), stored_in))
 }
 
 /// `GET /api/v6/coupon-requests/{requestId}?waitMs=0..30000`

@@ -18,13 +18,13 @@ use serde::Serialize;
 use serde::de::{SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::answers::JSON;
+use super::answers::{JSON, told_where};
 use crate::bodies::Held;
 use crate::extract::{Events, NoQuery};
 use crate::heavy::elsewhere;
 use crate::ingress::Ingress;
 use crate::problem::{Effect, Place, Problem};
-use crate::publish::{Offers, Published};
+use crate::publish::{Offers, Published, StoredIn};
 
 /// `POST /api/v6/events`
 pub(super) async fn write(
@@ -33,7 +33,7 @@ pub(super) async fn write(
     _: NoKey,
     body: Events,
 ) -> Result<Response, Problem> {
-    let answer = match Offering::if_light(&ingress, &body)? {
+    let (answer, stored_in) = match Offering::if_light(&ingress, &body)? {
         Some(offering) => {
             drop(body);
             ingress.wait_for_all(&offering.offers).await;
@@ -49,7 +49,8 @@ pub(super) async fn write(
             elsewhere(move || offering.answer(&ingress)).await?
         }
     };
-    Ok((StatusCode::OK, [(header::CONTENT_TYPE, JSON)], Body::from(answer)).into_response())
+    let answer = (StatusCode::OK, [(header::CONTENT_TYPE, JSON)], Body::from(answer)).into_response();
+    Ok(told_where(answer, stored_in))
 }
 
 /// Larger bodies, and those of more events, would keep others waiting: a millisecond and more.
@@ -80,8 +81,8 @@ impl Offering {
         Ok(Self { offers: ingress.offer_all(&events), lines, held })
     }
 
-    /// What became of all, as the answer's body.
-    fn answer(self, ingress: &Ingress) -> Result<Bytes, Problem> {
+    /// What became of all, as the answer's body, and where those are that are not where they belong.
+    fn answer(self, ingress: &Ingress) -> Result<(Bytes, StoredIn), Problem> {
         let mut published = ingress.judge_all(self.offers);
         for (index, published) in published.iter_mut().enumerate() {
             if let Err(problem) = &mut published.result {
@@ -89,9 +90,11 @@ impl Offering {
                 problem.stands_at(line.map_or(Place::Index(index), |line| Place::Line(*line)));
             }
         }
+        let stored_in =
+            published.iter().find_map(|published| published.result.as_ref().ok().copied().flatten());
         let results = published.iter().map(Item::from).collect();
         let body = serde_json::to_vec(&Results { results }).map_err(|e| Problem::internal(e.to_string()))?;
-        Ok(self.held.until_dropped(body.into()))
+        Ok((self.held.until_dropped(body.into()), stored_in))
     }
 }
 

@@ -176,7 +176,7 @@ async fn fatal_error_of_the_producer() {
             let times = there.iter().filter(|found| **found == index).count();
             let fits = match receipts.outcome(index) {
                 _ if refused.contains(&index) => times == 0,
-                Outcome::Stored => times == 1,
+                Outcome::Stored | Outcome::Spilled => times == 1,
                 Outcome::NotStored => times == 0,
                 Outcome::Unknown => times <= 1,
             };

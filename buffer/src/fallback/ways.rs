@@ -1,0 +1,273 @@
+//! The ways of all partitions, what waits at them, and the reserve at their ends.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::time::Instant;
+
+use super::way::{Choice, Seen, Way};
+use crate::counts::Counts;
+use crate::murmur2::murmur2_partition;
+use crate::{
+    Batch, NotTaken, Offset, Outcome, Partition, Publish, Receipt, Record, Reserve, Spill, Topic, Waiting,
+    Wake,
+};
+
+/// How much may wait at all ways together; more goes around.
+const WAITING_MAX: Waiting = Waiting { events: 20_000, bytes: 16 << 20 };
+
+/// How long a primary that was never ready counts as one that is just starting.
+const STARTS_WITHIN: Duration = Duration::from_secs(3);
+
+/// See the [module's documentation](self).
+pub(super) struct Ways {
+    reserve: Arc<dyn Reserve>,
+    /// The reserve's name.
+    name: &'static str,
+    /// What takes records that neither of the two stores.
+    spill: Arc<dyn Spill>,
+    partitions: usize,
+    ways: Vec<Mutex<Place>>,
+    waiting: Counts,
+    primary_is_well: AtomicBool,
+    reserve_is_well: AtomicBool,
+    /// Whether it was told that events go around.
+    is_told: AtomicBool,
+}
+
+/// One partition of one topic.
+struct Place {
+    way: Way,
+    waiting: Option<Held>,
+}
+
+/// Records that wait, in their order.
+struct Held {
+    records: Batch,
+    receipts: Vec<Receipt>,
+}
+
+impl Ways {
+    pub(super) fn new(
+        reserve: Arc<dyn Reserve>,
+        name: &'static str,
+        spill: Arc<dyn Spill>,
+        partitions: u32,
+    ) -> Self {
+        let partitions = partitions.max(1) as usize;
+        let place = || Mutex::new(Place { way: Way::new(), waiting: None });
+        Self {
+            reserve,
+            name,
+            spill,
+            partitions,
+            ways: (0..Topic::ALL.len() * partitions).map(|_| place()).collect(),
+            waiting: Counts::default(),
+            primary_is_well: AtomicBool::new(true),
+            reserve_is_well: AtomicBool::new(false),
+            is_told: AtomicBool::new(false),
+        }
+    }
+
+    pub(super) fn reserve(&self) -> &dyn Reserve {
+        &*self.reserve
+    }
+
+    pub(super) fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// Whether the primary takes records, as it was seen last.
+    pub(super) fn primary_is_well(&self) -> bool {
+        self.primary_is_well.load(Ordering::Acquire)
+    }
+
+    /// What waits at the ways.
+    pub(super) fn waiting(&self) -> Waiting {
+        self.waiting.waiting()
+    }
+
+    /// The partition whose way a record goes; dead letters and records without a key have the direct one only.
+    fn place_of(&self, record: &Record<'_>) -> Option<(usize, Partition)> {
+        let (Topic::Events(_), Some(key)) = (record.topic, record.key) else { return None };
+        let partition = murmur2_partition(key, self.partitions);
+        let number = record.topic.index() * self.partitions + partition;
+        i32::try_from(partition).ok().map(|partition| (number, Partition(partition)))
+    }
+
+    fn seen(&self, topic: Topic, partition: Partition) -> Seen {
+        Seen {
+            primary: self.primary_is_well.load(Ordering::Acquire),
+            reserve: self.reserve_is_well.load(Ordering::Acquire),
+            held: self.reserve.held(topic, partition),
+        }
+    }
+
+    /// Sends a record its way.
+    pub(super) fn offer(
+        &self,
+        now: Instant,
+        primary: &dyn Publish,
+        record: &Record<'_>,
+        receipt: Receipt,
+    ) -> Result<(), NotTaken> {
+        let Some((number, partition)) = self.place_of(record) else { return primary.offer(record, receipt) };
+        let mut place = self.ways[number].lock();
+        let seen = self.seen(record.topic, partition);
+        let request = receipt.request();
+        let was_bound = place.way.is_bound(request);
+        match place.way.choose(request, seen, now) {
+            Choice::Directly => {
+                drop(place);
+                let Err(not_taken) = primary.offer(record, receipt) else { return Ok(()) };
+                // others of its request may come back, and would stand behind it
+                if was_bound || !not_taken.reason.is_passing() || !seen.reserve {
+                    return Err(not_taken);
+                }
+                self.ways[number].lock().way.refused(request, now);
+                let NotTaken { reason, receipt } = not_taken;
+                // why the first one refused it is what is to be mended
+                self.push(record, receipt).map_err(|NotTaken { receipt, .. }| NotTaken { reason, receipt })
+            }
+            Choice::Around => self.push(record, receipt),
+            Choice::Wait => {
+                let before = self.waiting.add(record.bytes());
+                place.waiting.get_or_insert_with(|| Held::new(record.topic)).push(record, receipt);
+                if before.events >= WAITING_MAX.events || before.bytes >= WAITING_MAX.bytes {
+                    place.way.turn(now);
+                    let held = place.waiting.take();
+                    let wakes = self.release(held, Choice::Around, primary);
+                    drop(place);
+                    wakes.into_iter().for_each(Wake::wake);
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// Hands a record to the reserve.
+    fn push(&self, record: &Record<'_>, receipt: Receipt) -> Result<(), NotTaken> {
+        self.reserve
+            .offer(record, receipt.elsewhere(true))
+            .map_err(|NotTaken { reason, receipt }| NotTaken { reason, receipt: receipt.elsewhere(false) })?;
+        if !self.is_told.swap(true, Ordering::Relaxed) {
+            tracing::warn!("events that cannot be stored where they belong go to {}", self.name);
+        }
+        Ok(())
+    }
+
+    /// Lets records that waited go. Returns the requests that can go on.
+    fn release(&self, held: Option<Held>, choice: Choice, primary: &dyn Publish) -> Vec<Wake> {
+        let Some(Held { records, receipts }) = held else { return Vec::new() };
+        let mut wakes = Vec::new();
+        let mut is_direct = choice == Choice::Directly;
+        // of which records are on their way directly and may come back
+        let mut bound = HashSet::new();
+        for (received, receipt) in records.iter().zip(receipts) {
+            let (key, value, headers) = (received.key, received.value, &received.headers);
+            let record = Record { topic: received.origin.topic, key, value, headers };
+            self.waiting.release(record.bytes());
+            let request = receipt.request();
+            let is_bound = bound.contains(&request);
+            let offered = match is_direct || is_bound {
+                true => primary.offer(&record, receipt).inspect(|()| _ = bound.insert(request)),
+                false => self.push(&record, receipt),
+            };
+            let offered = match offered {
+                Err(not_taken) if is_direct && !is_bound => {
+                    // those behind it must not overtake it
+                    is_direct = false;
+                    self.push(&record, not_taken.receipt)
+                }
+                offered => offered,
+            };
+            wakes.extend(
+                offered.err().and_then(|NotTaken { receipt, .. }| self.spill.spill(&record, receipt)),
+            );
+        }
+        wakes
+    }
+
+    /// Looks how the two strategies are, and lets go what need not wait any more.
+    pub(super) fn look_at(
+        &self,
+        now: Instant,
+        primary: &dyn Publish,
+        started: Instant,
+        has_started: &mut bool,
+    ) {
+        let is_well = primary.ready().is_ok();
+        *has_started |= is_well || now >= started + STARTS_WITHIN;
+        self.primary_is_well.store(is_well || !*has_started, Ordering::Release);
+        self.reserve_is_well.store(self.reserve.ready().is_ok(), Ordering::Release);
+        let mut is_idle = true;
+        for (number, place) in self.ways.iter().enumerate() {
+            let (topic, partition) = (number / self.partitions, number % self.partitions);
+            let (Some(topic), Ok(partition)) = (Topic::ALL.get(topic), i32::try_from(partition)) else {
+                continue;
+            };
+            let seen = self.seen(*topic, Partition(partition));
+            is_idle &= seen.held == 0;
+            let mut place = place.lock();
+            if !place.way.is_waiting() {
+                continue;
+            }
+            is_idle = false;
+            let choice = place.way.look(seen, now);
+            if choice != Choice::Wait {
+                let held = place.waiting.take();
+                // under the lock: whatever comes next comes behind them
+                let wakes = self.release(held, choice, primary);
+                drop(place);
+                wakes.into_iter().for_each(Wake::wake);
+            }
+        }
+        if is_idle && self.primary_is_well() && self.is_told.swap(false, Ordering::Relaxed) {
+            tracing::info!("nothing waits in {} any more: events are stored where they belong", self.name);
+        }
+    }
+
+    /// Nothing waits any longer: what does goes to the reserve.
+    pub(super) fn close(&self, primary: &dyn Publish) {
+        for place in &self.ways {
+            let mut place = place.lock();
+            place.way.turn(Instant::now());
+            let held = place.waiting.take();
+            let wakes = self.release(held, Choice::Around, primary);
+            drop(place);
+            wakes.into_iter().for_each(Wake::wake);
+        }
+    }
+}
+
+impl Held {
+    fn new(topic: Topic) -> Self {
+        Self { records: Batch::new(topic), receipts: Vec::new() }
+    }
+
+    fn push(&mut self, record: &Record<'_>, receipt: Receipt) {
+        // they have no place yet
+        let headers = record.headers.iter().copied();
+        self.records.push(Partition(0), Offset(0), 0, (record.key, record.value), headers);
+        self.receipts.push(receipt);
+    }
+}
+
+/// What the primary had accepted and certainly did not store.
+impl Spill for Ways {
+    fn spill(&self, record: &Record<'_>, receipt: Receipt) -> Option<Wake> {
+        if !receipt.may_spill() {
+            return receipt.complete(Outcome::NotStored);
+        }
+        // no way is locked here: whoever holds one may be waiting for the one that gives back. What is on its way to the reserve
+        // turns its way
+        let pushed = match self.place_of(record) {
+            Some(_) => self.push(record, receipt).map_err(|not_taken| not_taken.receipt),
+            None => Err(receipt),
+        };
+        pushed.err().and_then(|receipt| self.spill.spill(record, receipt))
+    }
+}
