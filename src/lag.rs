@@ -37,8 +37,10 @@ pub(crate) fn lag(settings: &Settings, args: &LagArgs) -> Result<(), Exit> {
     }
     let clock = given().clock;
     loop {
+        // in this order: what is moved in between is seen where it arrives
+        let spill = strategy.spill().transpose();
         let (readings, mut unknown) = read(&*strategy, &*clock);
-        let spill = strategy.spill().transpose().unwrap_or_else(|error| {
+        let spill = spill.unwrap_or_else(|error| {
             unknown.push(error.to_string());
             None
         });

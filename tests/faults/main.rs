@@ -9,6 +9,7 @@ mod cluster;
 mod consumers;
 mod damage;
 mod database;
+mod fallback;
 mod ground;
 mod groups;
 mod ingress;

@@ -243,7 +243,7 @@ impl World {
         wait::until("a lag of 0", deadline, || {
             let lag = self.lag().inspect_err(|error| last = format!("{error:#}")).ok()?;
             last = lagging(&lag);
-            (lag_records(&lag) == 0).then_some(())
+            (lag_records(&lag) == 0 && spilled(&lag) == 0).then_some(())
         })
         .with_context(|| format!("waiting: {last}"))
     }
@@ -382,6 +382,11 @@ pub fn run(test: impl FnOnce() -> Result<()>) {
 /// All groups' lag together.
 pub fn lag_records(report: &Value) -> i64 {
     partitions(report).map(|(_, partition)| partition["lag"].as_i64().unwrap()).sum()
+}
+
+/// What waits in the fallback; none where there is none.
+pub fn spilled(report: &Value) -> i64 {
+    report["spill"]["waiting"].as_i64().unwrap_or_default()
 }
 
 /// Every partition of every group, with the group's name.
