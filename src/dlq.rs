@@ -13,10 +13,10 @@ use floodgate_buffer::{Names, Topic};
 use floodgate_observe::logs;
 use floodgate_schemas::Codecs;
 use floodgate_schemas::text::{escaped, shortened};
-use indicatif::{ProgressBar, ProgressStyle};
 use tokio::runtime::Handle;
 
 use crate::exit::{Exit, say};
+use crate::progress::progress_bar;
 use crate::roles::{given, open_strategy};
 use crate::settings::Settings;
 
@@ -310,14 +310,5 @@ fn replay(topic: &DeadLetterTopic, args: &ReplayArgs, runtime: &Handle) -> Resul
             "{} dead letters could not be replayed, the first: {first}",
             replayed.failed.count
         ))),
-    }
-}
-
-/// Drawn on stderr, and only where that is a terminal.
-fn progress_bar(letters: u64) -> ProgressBar {
-    let bar = ProgressBar::new(letters);
-    match ProgressStyle::with_template("{bar:40} {pos} of {len}, {per_sec}, {eta} left") {
-        Ok(style) => bar.with_style(style),
-        Err(_) => bar,
     }
 }

@@ -4,10 +4,12 @@
 
 mod consume;
 mod dlq;
+mod drain;
 mod exit;
 mod lag;
 mod layers;
 mod migrate;
+mod progress;
 mod reapply;
 mod roles;
 mod row;
@@ -65,6 +67,11 @@ enum Command {
     /// Show one row, and set it back when no write counts on it any more
     #[command(subcommand)]
     Row(row::RowCommand),
+    /// Move what waits in another strategy to the configured one
+    ///
+    /// Runs beside everything else, may be stopped and run again, and changes no row twice. Exit code 0 when nothing is left
+    /// there.
+    Drain(drain::DrainArgs),
     /// Create or describe the topics
     #[command(subcommand)]
     Topics(topics::TopicsCommand),
@@ -177,6 +184,7 @@ fn execute(cli: Cli) -> Result<(), Exit> {
         Command::Consume(args) => runtime.block_on(consume::consume(&settings, &args)),
         Command::Lag(args) => lag::lag(&settings, &args),
         Command::Dlq(command) => dlq::dlq(&settings, &command, runtime.handle()),
+        Command::Drain(args) => runtime.block_on(drain::drain(&settings, cli.config.as_deref(), &args)),
         Command::Row(command) => runtime.block_on(row::row(&settings, &command)),
         Command::Topics(command) => topics::topics(&settings, &command),
         Command::Migrate => runtime.block_on(migrate::migrate(&settings)),

@@ -82,19 +82,31 @@ pub(crate) struct ShutdownConfig {
 impl Settings {
     /// Reads all layers.
     pub(crate) fn load(file: Option<&Path>) -> Result<Self, Exit> {
-        let file = match file {
-            Some(path) => {
-                let text = std::fs::read_to_string(path)
-                    .map_err(|error| Exit::usage(format!("--config {}: {error}", path.display())))?;
-                Some((path.display().to_string(), text))
-            }
-            None => None,
-        };
+        let file = read_file(file)?;
         let file = file.as_ref().map(|(name, text)| (name.as_str(), text.as_str()));
-        // what is no UTF-8 is not ours
-        let environment = std::env::vars_os()
-            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
-        Self::from_layers(file, environment).map_err(|problems| Exit::usage(told(&problems)))
+        Self::from_layers(file, environment()).map_err(|problems| Exit::usage(told(&problems)))
+    }
+
+    /// Another strategy than the chosen one, by its name.
+    pub(crate) fn load_strategy(file: Option<&Path>, name: &str) -> Result<Configured, Exit> {
+        let file = read_file(file)?;
+        let file = file.as_ref().map(|(name, text)| (name.as_str(), text.as_str()));
+        let mut problems = Vec::new();
+        let strategy = laid(file, environment(), &mut problems).map(|(table, default)| {
+            let all = Section::new("", table, default);
+            let topics = all.section("topics").read::<TopicsConfig>(&mut problems)?;
+            let drain_ms = all.section("consumers").read::<ConsumersConfig>(&mut problems)?.drain_ms;
+            floodgate_buffer::configure_one(
+                name,
+                &all,
+                &Surroundings { topics: &topics, drain_ms },
+                &mut problems,
+            )
+        });
+        match strategy.map_err(|problem| Exit::usage(told(&problem)))? {
+            Some(strategy) if problems.is_empty() => Ok(strategy),
+            _ => Err(Exit::usage(told(&problems))),
+        }
     }
 
     /// # Errors
@@ -103,23 +115,8 @@ impl Settings {
         file: Option<(&str, &str)>,
         environment: impl Iterator<Item = (String, String)>,
     ) -> Result<Self, Vec<String>> {
-        let default: Table =
-            default_text().parse().map_err(|error| vec![format!("the compiled-in default: {error}")])?;
-        let (mut table, mut problems) = (default.clone(), Vec::new());
-        let passed_through = floodgate_buffer::passed_through();
-        if let Some((name, text)) = file {
-            let layer: Table = text.parse().map_err(|error| vec![format!("{name}: {error}")])?;
-            let mut found = Vec::new();
-            overlay(&mut table, layer, "", &passed_through, &mut found);
-            problems.extend(found.into_iter().map(|problem| format!("{name}: {problem}")));
-        }
-        for (name, value) in environment {
-            if let Some(path) = name.strip_prefix(ENVIRONMENT_PREFIX)
-                && let Err(problem) = set_from_environment(&mut table, path, &value, &passed_through)
-            {
-                problems.push(format!("{name}: {problem}"));
-            }
-        }
+        let mut problems = Vec::new();
+        let (table, default) = laid(file, environment, &mut problems)?;
         let read = Self::read(table, default, &mut problems);
         problems.extend(read.iter().flat_map(Self::problems));
         match read {
@@ -225,6 +222,47 @@ impl Settings {
     pub(crate) fn masked(&self) -> Result<String, Exit> {
         toml::to_string(&self.table).map_err(Exit::failed)
     }
+}
+
+/// A file's name and text.
+fn read_file(file: Option<&Path>) -> Result<Option<(String, String)>, Exit> {
+    let read = |path: &Path| match std::fs::read_to_string(path) {
+        Ok(text) => Ok((path.display().to_string(), text)),
+        Err(error) => Err(Exit::usage(format!("--config {}: {error}", path.display()))),
+    };
+    file.map(read).transpose()
+}
+
+fn environment() -> impl Iterator<Item = (String, String)> {
+    // what is no UTF-8 is not ours
+    std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+}
+
+/// All layers, one over the other, and the default alone. What does not fit is added to `problems`.
+fn laid(
+    file: Option<(&str, &str)>,
+    environment: impl Iterator<Item = (String, String)>,
+    problems: &mut Vec<String>,
+) -> Result<(Table, Table), Vec<String>> {
+    let default: Table =
+        default_text().parse().map_err(|error| vec![format!("the compiled-in default: {error}")])?;
+    let mut table = default.clone();
+    let passed_through = floodgate_buffer::passed_through();
+    if let Some((name, text)) = file {
+        let layer: Table = text.parse().map_err(|error| vec![format!("{name}: {error}")])?;
+        let mut found = Vec::new();
+        overlay(&mut table, layer, "", &passed_through, &mut found);
+        problems.extend(found.into_iter().map(|problem| format!("{name}: {problem}")));
+    }
+    for (name, value) in environment {
+        if let Some(path) = name.strip_prefix(ENVIRONMENT_PREFIX)
+            && let Err(problem) = set_from_environment(&mut table, path, &value, &passed_through)
+        {
+            problems.push(format!("{name}: {problem}"));
+        }
+    }
+    Ok((table, default))
 }
 
 fn masked(mut table: Table, store: &floodgate_store::Config) -> Table {

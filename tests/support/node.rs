@@ -32,7 +32,7 @@ impl<S: Spawn> Spawn for Arc<S> {
 
 /// The binary as a long-running process.
 pub struct Node {
-    pub(super) args: Vec<String>,
+    pub args: Vec<String>,
     pub http: SocketAddr,
     pub admin: SocketAddr,
     pub(super) process: Arc<Process>,

@@ -1,0 +1,127 @@
+//! `floodgate drain`: moves what waits in another strategy to the configured one.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::Args;
+use floodgate_buffer::{Drain, Publish, Strategy, Topic};
+use floodgate_observe::logs;
+use floodgate_schemas::EventType;
+use tokio::sync::watch;
+
+use crate::exit::{Exit, say};
+use crate::progress::progress_bar;
+use crate::roles::{given, open_strategy};
+use crate::settings::Settings;
+use crate::signals::Signals;
+
+/// How often it is looked how much is left.
+const LOOK_INTERVAL: Duration = Duration::from_millis(500);
+
+/// How long what is on its way may take when the command ends.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+#[derive(Args)]
+pub(crate) struct DrainArgs {
+    /// The strategy to empty, such as redis; its section of the configuration says where it is
+    #[arg(long, value_name = "STRATEGY")]
+    from: String,
+}
+
+pub(crate) async fn drain(settings: &Settings, config: Option<&Path>, args: &DrainArgs) -> Result<(), Exit> {
+    let from = source(settings, config, args)?;
+    let to = open_strategy(settings)?;
+    let mut signals = Signals::listen()?;
+    let publisher = to.publisher().map_err(Exit::usage)?;
+    let (stop, stopped) = watch::channel(false);
+    let drain = Drain::new(Arc::clone(&from), Arc::clone(&publisher), stopped);
+    let moved = drain.moved();
+    let takes = || publisher.ready().is_ok();
+    let [expectations, coupons, likes] = EventType::ALL.map(|of| drain.run(of, takes));
+    let emptied = async {
+        watch_until_empty(&from, &*publisher, || moved.total()).await;
+        stop.send_replace(true);
+        Ok(())
+    };
+    let work = async { tokio::try_join!(expectations, coupons, likes, emptied) };
+    let (ended, interrupted) = tokio::select! {
+        ended = work => (ended.map(drop).map_err(Exit::failed), false),
+        _ = signals.next() => (Ok(()), true),
+    };
+    let unacknowledged = publisher.close(PATIENCE).await;
+    let (from, to, total) = (from.name(), to.name(), moved.total());
+    ended?;
+    if interrupted || unacknowledged > 0 {
+        return Err(Exit::failed(format!(
+            "stopped after {total} events were moved from {from} to {to}; run it again to go on where it ended"
+        )));
+    }
+    say(format_args!("{total} events moved from {from} to {to}; {from} is empty"))
+}
+
+/// The strategy to empty, which must be another one than the configured, and within reach.
+fn source(settings: &Settings, config: Option<&Path>, args: &DrainArgs) -> Result<Arc<dyn Strategy>, Exit> {
+    let name = &args.from;
+    if name == settings.strategy.name() {
+        return Err(Exit::usage(format!(
+            "--from {name}: that is the configured strategy (buffer.strategy), where events are already"
+        )));
+    }
+    let from = Settings::load_strategy(config, name)?.open(&given()).map_err(Exit::usage)?;
+    if !from.reach().is_shared {
+        return Err(Exit::usage(format!(
+            "--from {name}: what waits there is inside the running process; stop that process in order (SIGTERM), and it \
+             applies what it holds"
+        )));
+    }
+    Ok(from)
+}
+
+/// Returns when nothing waits any more. Tells what keeps it from going on, once for each reason.
+async fn watch_until_empty(from: &Arc<dyn Strategy>, to: &dyn Publish, moved: impl Fn() -> u64) {
+    let bar = progress_bar(0);
+    let mut told = None;
+    loop {
+        let before = moved();
+        let asked = Arc::clone(from);
+        let waiting = tokio::task::spawn_blocking(move || waiting(&*asked)).await;
+        let waiting = waiting.unwrap_or_else(|error| Err(error.to_string()));
+        let reason = to.ready().err().or(waiting.as_ref().err().cloned());
+        if let Some(reason) = &reason
+            && told.as_ref() != Some(reason)
+        {
+            logs::say(format_args!("floodgate: waiting: {reason}"));
+        }
+        told = reason;
+        if let Ok(waiting) = waiting {
+            bar.set_length(before + waiting);
+            bar.set_position(before);
+            if waiting == 0 {
+                bar.finish_and_clear();
+                return tell_letters(from).await;
+            }
+        }
+        tokio::time::sleep(LOOK_INTERVAL).await;
+    }
+}
+
+fn waiting(from: &dyn Strategy) -> Result<u64, String> {
+    let groups = EventType::ALL.into_iter().map(|of| from.lag(of));
+    groups.map(|lag| lag.map(|lag| lag.waiting()).map_err(|error| error.to_string())).sum()
+}
+
+/// Dead letters are not moved: whoever looks for them must know where they are.
+async fn tell_letters(from: &Arc<dyn Strategy>) {
+    let asked = Arc::clone(from);
+    let count = move || {
+        let bounds = asked.logs().ok()?.open(Topic::DeadLetters).ok()?.bounds().ok()?;
+        Some(bounds.known.iter().map(|(_, range)| range.end.0 - range.start.0).sum::<i64>())
+    };
+    if let Ok(Some(letters @ 1..)) = tokio::task::spawn_blocking(count).await {
+        let name = from.name();
+        logs::say(format_args!(
+            "floodgate: {letters} dead letters stay in {name}: `floodgate dlq list` with buffer.strategy = {name} shows them"
+        ));
+    }
+}
