@@ -12,6 +12,7 @@
 //! Writes never touch the database; the reads and the creation of coupons do. Every error of every route
 //! becomes an answer in one place, [`problem`].
 
+mod accepted;
 mod bodies;
 mod cache;
 mod clock;

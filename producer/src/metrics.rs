@@ -4,8 +4,8 @@ use floodgate_observe::Metrics;
 use floodgate_schemas::EventType;
 use prometheus::{Histogram, IntCounter, IntCounterVec};
 
+use crate::accepted::StoredIn;
 use crate::problem::Problem;
-use crate::publish::StoredIn;
 
 /// The metrics of the hot path, looked up once.
 pub(crate) struct PublishMetrics {

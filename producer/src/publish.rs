@@ -9,6 +9,7 @@ use floodgate_schemas::{
     Accept, Event, EventId, EventIdSource, EventType, IdempotencyKey, InvalidMixed, Mixed,
 };
 
+use crate::accepted::{Accepted, StoredIn};
 use crate::ingress::Ingress;
 use crate::keys::NewKey;
 use crate::problem::Problem;
@@ -38,15 +39,6 @@ pub(crate) struct Published {
     pub(crate) event_id: Option<EventId>,
     pub(crate) result: Result<StoredIn, Problem>,
 }
-
-/// An event that is kept.
-pub(crate) struct Accepted {
-    pub(crate) event_id: EventId,
-    pub(crate) stored_in: StoredIn,
-}
-
-/// The strategy that keeps an event in the place of the configured one, if one does.
-pub(crate) type StoredIn = Option<&'static str>;
 
 impl Ingress {
     /// What acceptance adds to an event: its id and times.
@@ -281,6 +273,35 @@ mod tests {
             let id = again.body["eventId"].as_str().unwrap().to_owned();
             assert_eq!(stored(world.buffer.take()), [(id, TIMES[0].to_owned())]);
         }
+    }
+
+    /// An answer says where its event is if that is not where it belongs; one to many does if any of them is.
+    #[tokio::test]
+    async fn what_is_stored_elsewhere_is_told_so() {
+        let world = World::new(&config());
+        let told =
+            |answer: &Answer| (answer.told().0, answer.header("floodgate-stored-in").map(str::to_owned));
+        let json = [("content-type", "application/json")];
+        let like = json!({"type": "like", "targetOcid": "star", "likerAccountId": "fan", "action": "LIKE"});
+        for (method, path, body, status) in [
+            ("PUT", "/api/v6/characters/star/likes/fan", String::new(), 202),
+            ("POST", "/api/v6/coupons/summer/issues", json!({"userId": "ann"}).to_string(), 202),
+            ("POST", "/api/v6/events", json!([like]).to_string(), 200),
+        ] {
+            let headers = if body.is_empty() { &[][..] } else { &json };
+            for (fate, wanted) in [(Fate::Spilled, Some("elsewhere".to_owned())), (Fate::Stored, None)] {
+                world.buffer.next([fate]);
+                let answer = world.ask(method, path, headers, body.clone()).await;
+                assert_eq!(told(&answer), (status, wanted), "{path}: {answer:?}");
+            }
+        }
+        world.buffer.next([Fate::Stored, Fate::Spilled, Fate::NotStored]);
+        let three = json!([like, like, like]).to_string();
+        let answer = world.ask("POST", "/api/v6/events", &json, three).await;
+        assert_eq!(told(&answer), (200, Some("elsewhere".to_owned())), "{answer:?}");
+        let spilled = |of| world.metrics.events_spilled.with_label_values(&[of]).get();
+        assert_eq!((spilled("like"), spilled("coupon"), spilled("expectation")), (3, 1, 0));
+        assert_eq!(world.accepted("like"), 6, "those among them");
     }
 
     /// A clock that stands still, or is set back, gives no two events one time, and none an earlier one; and the ids are

@@ -29,6 +29,8 @@ use crate::routes;
 #[derive(Debug, Clone)]
 pub(crate) enum Fate {
     Stored,
+    /// In the place of where it belongs.
+    Spilled,
     NotStored,
     Unknown,
     /// Nobody ever says.
@@ -72,6 +74,7 @@ impl Buffer {
 impl Publish for Buffer {
     fn offer(&self, record: &Record<'_>, receipt: Receipt) -> Result<(), NotTaken> {
         let outcome = match self.fates.lock().pop_front().unwrap_or(Fate::Stored) {
+            Fate::Spilled => Outcome::Spilled,
             Fate::Stored => {
                 let [key, value] =
                     [record.key, record.value].map(|part| part.map(<[u8]>::to_vec).unwrap_or_default());
@@ -103,6 +106,10 @@ impl Publish for Buffer {
 
     fn waiting(&self) -> floodgate_buffer::Waiting {
         floodgate_buffer::Waiting::default()
+    }
+
+    fn spills_to(&self) -> Option<&'static str> {
+        Some("elsewhere")
     }
 
     fn close(&self, _: Duration) -> floodgate_buffer::BoxFuture<'_, usize> {

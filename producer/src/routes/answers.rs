@@ -5,8 +5,8 @@ use axum::http::{HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
+use crate::accepted::{Accepted, StoredIn};
 use crate::problem::Problem;
-use crate::publish::{Accepted, StoredIn};
 
 /// The media type of all of them.
 pub(super) const JSON: HeaderValue = HeaderValue::from_static("application/json");

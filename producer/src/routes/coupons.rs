@@ -14,10 +14,10 @@ use serde::Serialize;
 use uuid::Uuid;
 
 use super::answers::{json, told_where};
+use crate::accepted::Accepted;
 use crate::extract::{Json, NoQuery, Params, Write, param};
 use crate::ingress::Ingress;
 use crate::problem::Problem;
-use crate::publish::Accepted;
 
 /// `POST /api/v6/coupons`
 pub(super) async fn create(

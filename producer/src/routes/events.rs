@@ -19,12 +19,13 @@ use serde::de::{SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::answers::{JSON, told_where};
+use crate::accepted::StoredIn;
 use crate::bodies::Held;
 use crate::extract::{Events, NoQuery};
 use crate::heavy::elsewhere;
 use crate::ingress::Ingress;
 use crate::problem::{Effect, Place, Problem};
-use crate::publish::{Offers, Published, StoredIn};
+use crate::publish::{Offers, Published};
 
 /// `POST /api/v6/events`
 pub(super) async fn write(
