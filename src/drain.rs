@@ -12,7 +12,7 @@ use tokio::sync::watch;
 
 use crate::exit::{Exit, say};
 use crate::progress::progress_bar;
-use crate::roles::{given, open_strategy};
+use crate::roles::given;
 use crate::settings::Settings;
 use crate::signals::Signals;
 
@@ -31,7 +31,15 @@ pub(crate) struct DrainArgs {
 
 pub(crate) async fn drain(settings: &Settings, config: Option<&Path>, args: &DrainArgs) -> Result<(), Exit> {
     let from = source(settings, config, args)?;
-    let to = open_strategy(settings)?;
+    // where they belong, and not around it into what may be the place to empty
+    let to =
+        Settings::load_strategy(config, settings.strategy.name())?.open(&given()).map_err(Exit::usage)?;
+    if !to.reach().is_shared {
+        return Err(Exit::usage(format!(
+            "buffer.strategy is {}, which lives in one process: what were moved there would end with this command",
+            to.name()
+        )));
+    }
     let mut signals = Signals::listen()?;
     let publisher = to.publisher().map_err(Exit::usage)?;
     let (stop, stopped) = watch::channel(false);
@@ -49,7 +57,11 @@ pub(crate) async fn drain(settings: &Settings, config: Option<&Path>, args: &Dra
         ended = work => (ended.map(drop).map_err(Exit::failed), false),
         _ = signals.next() => (Ok(()), true),
     };
-    let unacknowledged = publisher.close(PATIENCE).await;
+    // what is on its way is waited for, unless somebody asks again
+    let unacknowledged = tokio::select! {
+        left = publisher.close(PATIENCE) => left,
+        _ = signals.next_on_purpose() => 1,
+    };
     let (from, to, total) = (from.name(), to.name(), moved.total());
     ended?;
     if interrupted || unacknowledged > 0 {
@@ -108,7 +120,15 @@ async fn watch_until_empty(from: &Arc<dyn Strategy>, to: &dyn Publish, moved: im
 
 fn waiting(from: &dyn Strategy) -> Result<u64, String> {
     let groups = EventType::ALL.into_iter().map(|of| from.lag(of));
-    groups.map(|lag| lag.map(|lag| lag.waiting()).map_err(|error| error.to_string())).sum()
+    let waiting = groups.map(|lag| {
+        let lag = lag.map_err(|error| error.to_string())?;
+        // what is not known is not empty
+        match lag.unknown.first() {
+            Some((partition, why)) => Err(format!("{} partition {partition}: {why}", lag.topic)),
+            None => Ok(lag.waiting()),
+        }
+    });
+    waiting.sum()
 }
 
 /// Dead letters are not moved: whoever looks for them must know where they are.

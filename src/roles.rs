@@ -173,8 +173,8 @@ pub(crate) fn open_strategy(settings: &Settings) -> Result<Arc<dyn Strategy>, Ex
     let deadline = Duration::from_millis(settings.http.request_deadline_ms);
     match strategy.reports_within() {
         Some(latest) if latest >= deadline => Err(Exit::usage(format!(
-            "http.request_deadline_ms ({} ms) must be longer than the {} strategy needs to report a failure ({} ms, its \
-             message timeout and a second): otherwise every failure is answered as unknown",
+            "http.request_deadline_ms ({} ms) must be longer than the {} strategy needs to report a failure ({} ms: its \
+             message timeout and a second, and what a fallback takes): otherwise every failure is answered as unknown",
             deadline.as_millis(),
             strategy.name(),
             latest.as_millis(),

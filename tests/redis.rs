@@ -23,11 +23,7 @@ fn postgres() -> &'static Postgres {
 }
 
 fn world(redis: &Redis) -> World {
-    let world = World::empty().unwrap().hurried();
-    world.set("buffer.strategy", "redis");
-    world.set("buffer.redis.url", redis.url());
-    world.set("buffer.redis.lease_ms", "1500");
-    world.set("store.url", postgres().create_database().unwrap());
+    let world = World::on_redis(redis, postgres()).unwrap().hurried();
     world.succeed(&["migrate"]).unwrap();
     world
 }
@@ -91,8 +87,10 @@ fn operators_find_what_they_know() {
         }
         let lag: Value = serde_json::from_str(&world.succeed(&["lag", "--json"])?)?;
         let groups = lag["groups"].as_array().context("no groups")?;
-        let likes =
-            groups.iter().find(|group| group["group"] == "floodgate.like").context("no group of likes")?;
+        let likes = groups
+            .iter()
+            .find(|group| group["group"] == world.named("floodgate.like"))
+            .context("no group of likes")?;
         let waiting = |group: &Value| -> i64 {
             let partitions = group["topics"][0]["partitions"].as_array().cloned().unwrap_or_default();
             partitions.iter().filter_map(|partition| partition["lag"].as_i64()).sum()

@@ -266,7 +266,9 @@ fn the_fault_suite_describes_every_scenario() {
     let (described, _) = text.split_once("<!-- table -->").expect("no place for the table");
     let mut scenarios = 0;
     for (file, source) in sources(&["tests/faults"]) {
-        for call in source.split("scenario(\"").skip(1) {
+        let kinds = ["scenario(", "scenario_of_any(", "scenario_of_redis("];
+        for call in kinds.iter().flat_map(|kind| source.split(kind).skip(1)).map(str::trim_start) {
+            let Some(call) = call.strip_prefix('"') else { continue };
             let mut words = call.split('"');
             let (number, name) = (words.next().unwrap(), words.nth(1).unwrap());
             let row = format!("\n| {number} | `{name}` |");

@@ -88,9 +88,9 @@ pub fn configure(
         named(buffer.default_text("strategy"))
     })?;
     let open = (kind.configure)(&buffer.section(kind.section), around, problems)?;
-    let fallback = match buffer.text("fallback") {
-        None | Some(NONE) => None,
-        wanted => {
+    let fallback = match (buffer.has("fallback"), buffer.text("fallback")) {
+        (false, _) | (_, Some(NONE)) => None,
+        (true, wanted) => {
             let reserve = named(wanted).filter(|reserve| reserve.as_fallback);
             if reserve.is_none() {
                 let known = KINDS.iter().filter(|kind| kind.as_fallback).map(|kind| kind.name);

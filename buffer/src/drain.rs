@@ -8,16 +8,17 @@
 //! Records of one key stay in order: they lie in one partition of the source, and of a batch only what comes before the first
 //! record that was not acknowledged is committed.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use floodgate_schemas::EventType;
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use crate::{
-    Batch, BatchLimits, Offset, Partition, Publish, Receipts, Record, Refused, Strategy, SubscribeError,
+    Batch, BatchLimits, Origin, Partition, Publish, Receipts, Record, Refused, Strategy, SubscribeError,
     Subscription,
 };
 
@@ -29,9 +30,20 @@ const LIMITS: BatchLimits = BatchLimits {
     drain: Duration::from_secs(5),
 };
 
-/// After a record was not acknowledged, until it is tried again; and where there was no room for it.
-const RETRY: Duration = Duration::from_millis(500);
+/// After a record was not acknowledged, until its partition is tried again: at first, and at most where that goes on, so that
+/// others are moved meanwhile; and where there was no room for it.
+const RETRY_MIN: Duration = Duration::from_millis(500);
+const RETRY_MAX: Duration = Duration::from_secs(30);
 const ROOM: Duration = Duration::from_millis(50);
+
+/// How long a member keeps its partitions though nothing is taken from it: others may be able to move them.
+const KEEPS_FOR: Duration = Duration::from_secs(1);
+
+/// How often it is looked whether records are taken again.
+const LOOK_INTERVAL: Duration = Duration::from_millis(50);
+
+/// How often in a row a partition fails until that is told.
+const TOLD_AFTER: u32 = 4;
 
 /// After a member ended by an error, until the next one.
 const REJOIN: Duration = Duration::from_secs(1);
@@ -42,6 +54,8 @@ pub struct Drain {
     to: Arc<dyn Publish>,
     moved: Arc<Moved>,
     stop: watch::Receiver<bool>,
+    /// Whether a record that is never taken ends it.
+    gives_up: bool,
 }
 
 /// How many records were moved, by event type.
@@ -55,7 +69,7 @@ impl Moved {
     }
 }
 
-/// A record that the other strategy never takes stands at the head of a partition, in a sentence for operators.
+/// A record that is never taken stands at the head of a partition, in a sentence for operators.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct DrainError(pub String);
@@ -63,7 +77,12 @@ pub struct DrainError(pub String);
 impl Drain {
     /// From one strategy to another's publisher, until `stop` says so, or whoever says so is gone.
     pub fn new(from: Arc<dyn Strategy>, to: Arc<dyn Publish>, stop: watch::Receiver<bool>) -> Self {
-        Self { from, to, moved: Arc::default(), stop }
+        Self { from, to, moved: Arc::default(), stop, gives_up: true }
+    }
+
+    /// The same that goes on where a record is never taken: its partition stands, and that is told.
+    pub(crate) fn that_goes_on(self) -> Self {
+        Self { gives_up: false, ..self }
     }
 
     /// How many it has moved.
@@ -79,6 +98,11 @@ impl Drain {
     pub async fn run(&self, of: EventType, takes: impl Fn() -> bool) -> Result<(), DrainError> {
         let mut told = None;
         while !self.is_over() {
+            // whoever cannot publish leaves the partitions to those who can
+            if !takes() {
+                let _ = tokio::time::timeout(LOOK_INTERVAL, self.stopped()).await;
+                continue;
+            }
             match self.membership(of, &takes).await {
                 Ok(()) => {}
                 Err(Ended::Never(error)) => return Err(error),
@@ -112,28 +136,44 @@ impl Drain {
             Ok(subscribed) => subscribed.map_err(|error| SubscribeError(error.to_string()))?,
             Err(error) => return Err(SubscribeError(error.to_string()).into()),
         };
+        let mut failing = HashMap::new();
+        let mut taken_at = Instant::now();
         loop {
             let next = tokio::select! {
                 biased;
                 () = self.stopped() => break,
                 next = member.next() => next?,
+                () = tokio::time::sleep(KEEPS_FOR) => {
+                    if !takes() {
+                        break;
+                    }
+                    continue;
+                }
             };
             let Some(batch) = next else { break };
-            self.publish(of, &mut *member, batch, takes).await?;
+            let is_taken = takes();
+            self.publish(of, &mut *member, batch, is_taken, &mut failing).await?;
+            if is_taken {
+                taken_at = Instant::now();
+            } else if taken_at.elapsed() > KEEPS_FOR {
+                break;
+            }
         }
         Ok(member.close().await?)
     }
 
-    /// Publishes a batch and commits what was acknowledged, up to the first record of each partition that was not.
+    /// Publishes a batch and commits what was acknowledged, up to the first record of each partition that was not. `failing` counts
+    /// how often in a row one was not.
     async fn publish(
         &self,
         of: EventType,
         member: &mut dyn Subscription,
         mut batch: Batch,
-        takes: &impl Fn() -> bool,
+        is_taken: bool,
+        failing: &mut HashMap<Partition, u32>,
     ) -> Result<(), DrainError> {
         let receipts = Receipts::that_stay(batch.len());
-        let mut refused = (!takes()).then(|| Refused::Unavailable("nothing is taken now".to_owned()));
+        let mut refused = (!is_taken).then_some(None);
         for (index, received) in batch.iter().enumerate() {
             let receipt = receipts.receipt(index);
             // a receipt that goes unused says that nothing is known
@@ -146,27 +186,54 @@ impl Drain {
                 value: received.value,
                 headers: &received.headers,
             };
-            refused = self.to.offer(&record, receipt).map_err(Refused::from).err();
+            let offered = self.to.offer(&record, receipt);
+            refused = offered.err().map(|not_taken| Some((index, not_taken.reason)));
         }
         receipts.all().await;
-        let mut left: HashMap<Partition, Offset> = HashMap::new();
+        let (mut left, mut partitions): (HashMap<Partition, Origin>, HashSet<Partition>) = Default::default();
         for (index, received) in batch.iter().enumerate() {
+            partitions.insert(received.origin.partition);
             if !receipts.outcome(index).is_stored() {
-                left.entry(received.origin.partition).or_insert(received.origin.offset);
+                left.entry(received.origin.partition).or_insert(received.origin);
             }
         }
-        left.iter().for_each(|(partition, offset)| batch.keep_before(*partition, *offset));
+        // it is known of this one alone that it will never be taken
+        let never = refused.iter().flatten().find(|(_, reason)| *reason == Refused::TooLarge);
+        let never = never.and_then(|(index, _)| batch.get(*index).map(|received| received.origin));
+        let is_full = refused.iter().flatten().any(|(_, reason)| *reason == Refused::Full);
+        left.iter().for_each(|(partition, origin)| batch.keep_before(*partition, origin.offset));
         self.moved.0[of as usize].fetch_add(batch.len() as u64, Ordering::Relaxed);
         member.commit(batch);
-        let pause = if refused == Some(Refused::Full) { ROOM } else { RETRY };
-        left.keys().for_each(|partition| member.hold(*partition, pause));
-        match refused {
-            Some(Refused::TooLarge) => Err(DrainError(format!(
-                "a record of {} is larger than where it is moved to takes, and nothing behind it is moved",
-                self.from.names().events(of)
+        // what was not even tried does not count
+        let tried =
+            |partition: &Partition| refused.is_none() || never.is_some_and(|at| at.partition == *partition);
+        for partition in &partitions {
+            let Some(origin) = left.get(partition) else {
+                failing.remove(partition);
+                continue;
+            };
+            let times = failing.get(partition).copied().unwrap_or(0) + u32::from(tried(partition));
+            failing.insert(*partition, times);
+            let pause = if is_full { ROOM } else { RETRY_MIN * (1 << times.saturating_sub(1).min(6)) };
+            member.hold(*partition, pause.min(RETRY_MAX));
+            let is_news = times == TOLD_AFTER || never == Some(*origin) && times == 1;
+            if is_news && tried(partition) {
+                let place = self.place(*origin);
+                tracing::error!("{place} cannot be moved, and nothing behind it is: it is not acknowledged");
+            }
+        }
+        match never {
+            Some(origin) if self.gives_up => Err(DrainError(format!(
+                "{} is larger than where it is moved to takes, and nothing behind it is moved",
+                self.place(origin)
             ))),
             _ => Ok(()),
         }
+    }
+
+    /// A record's place, for people.
+    fn place(&self, Origin { topic, partition, offset }: Origin) -> String {
+        format!("{} {}/{partition}/{offset}", self.from.name(), self.from.names().topic(topic))
     }
 }
 

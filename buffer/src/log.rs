@@ -11,6 +11,11 @@ pub trait Logs: Send + Sync {
     /// # Errors
     /// [`OpenError`] when the configuration cannot work.
     fn open(&self, topic: Topic) -> Result<Box<dyn Log>, OpenError>;
+
+    /// Whether records of events go when their group has applied them, and in no other way.
+    fn drops_what_is_applied(&self) -> bool {
+        false
+    }
 }
 
 /// What one topic holds. Reading it joins no group and commits nothing. Blocks on the network: not for async threads.

@@ -41,10 +41,11 @@ pub trait Publish: Send + Sync {
 /// The publishing half of a strategy as the place for what another one does not take. Several processes publish to it, and each
 /// asks whether a partition has records there before it publishes past it.
 pub trait Reserve: Publish {
-    /// How many records of a partition wait here, as it was seen last, and how many are on their way from this process; never
-    /// fewer than that. Another process's record is not acknowledged before this would count it, as long as the place can be
-    /// reached from here.
+    /// How many records of a partition wait here, as it was seen last, and how many are on their way from this process.
     fn held(&self, topic: Topic, partition: Partition) -> usize;
+
+    /// Whether that was seen so lately that nothing can have been acknowledged since, by any process, that it does not count.
+    fn is_fresh(&self) -> bool;
 }
 
 /// Takes records that a strategy had accepted and certainly did not store, so that they may be stored elsewhere.

@@ -7,10 +7,11 @@
 
 use std::future::poll_fn;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 use std::task::{Poll, Waker};
 
 use futures_util::task::AtomicWaker;
+use parking_lot::Mutex;
 use smallvec::SmallVec;
 
 /// A request that can go on.
@@ -46,13 +47,20 @@ impl Outcome {
     }
 }
 
-/// The next request's number; 0 is none.
-static NEXT_REQUEST: AtomicU64 = AtomicU64::new(1);
+/// What came of records that were sent directly.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Bound {
+    /// Nothing that concerns others.
+    Directly,
+    /// One was given back, and is in another place.
+    GivenBack,
+}
 
 #[derive(Debug)]
 struct Shared {
-    request: u64,
     may_spill: bool,
+    /// By way, where a strategy with a fallback sent records of this request directly: what came of them.
+    bound: Mutex<Vec<(usize, Bound)>>,
     outstanding: AtomicUsize,
     waker: AtomicWaker,
     // one record is by far the most frequent case, and then needs no second allocation
@@ -75,8 +83,8 @@ impl Receipts {
 
     fn with(count: usize, may_spill: bool) -> Self {
         Self(Arc::new(Shared {
-            request: NEXT_REQUEST.fetch_add(1, Ordering::Relaxed),
             may_spill,
+            bound: Mutex::default(),
             outstanding: AtomicUsize::new(count),
             waker: AtomicWaker::new(),
             outcomes: (0..count).map(|_| AtomicU8::new(Outcome::Unknown as u8)).collect(),
@@ -125,9 +133,18 @@ pub struct Receipt {
 }
 
 impl Receipt {
-    /// Which request it is of: records of one request have the same number, and those of two never.
-    pub(crate) fn request(&self) -> u64 {
-        self.shared.as_ref().map_or(0, |shared| shared.request)
+    /// What came of the records of its request that were sent directly on this way, if any were.
+    pub(crate) fn bound(&self, way: usize) -> Option<Bound> {
+        let bound = self.shared.as_ref()?.bound.lock();
+        bound.iter().find(|(of, _)| *of == way).map(|(_, bound)| *bound)
+    }
+
+    /// Says what comes of them.
+    pub(crate) fn bind(&self, way: usize, to: Option<Bound>) {
+        let Some(shared) = &self.shared else { return };
+        let mut bound = shared.bound.lock();
+        bound.retain(|(of, _)| *of != way);
+        bound.extend(to.map(|to| (way, to)));
     }
 
     /// Whether its record may be stored elsewhere.

@@ -167,5 +167,8 @@ async fn a_full_fallback_refuses() {
         spilled
     };
     assert_eq!(tokio::time::timeout(DEADLINE, outcomes).await.unwrap(), 50);
-    assert!(publisher.ready().unwrap_err().contains("buffer.fallback"), "{:?}", publisher.ready());
+    let unready = async || {
+        publisher.ready().err().filter(|reason| reason.contains("buffer.fallback: the lists are full"))
+    };
+    wait::until_async("unreadiness", DEADLINE, unready).await.unwrap();
 }

@@ -36,6 +36,11 @@ impl Section {
         self.table.get(key).and_then(Value::as_str)
     }
 
+    /// Whether there is anything under a key.
+    pub fn has(&self, key: &str) -> bool {
+        self.table.contains_key(key)
+    }
+
     /// The default's text under a key, if it is one.
     pub fn default_text(&self, key: &str) -> Option<&str> {
         self.default.get(key).and_then(Value::as_str)

@@ -169,7 +169,8 @@ impl<'a> Work<'a> {
         // before the committed offset it was done, and what is lost is told as lost
         let done = self.bounds.committed.map_or(0, |committed| committed.0);
         let done = self.progress.lost.map_or(done, |lost| done.max(lost.until_offset));
-        if done < until_offset {
+        let is_applied = self.check.strategy.logs().is_ok_and(|logs| logs.drops_what_is_applied());
+        if done < until_offset && !is_applied {
             add(&mut self.progress.doubtful, OffsetRange { from_offset: from_offset.max(done), ..expired });
         }
         self.moves_to(until_offset);

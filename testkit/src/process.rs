@@ -16,6 +16,9 @@ use crate::wait;
 
 const LOG_TAIL_LINES: usize = 30;
 
+/// What waits for its disk is stopped when that has answered.
+const STANDS_STILL: Duration = Duration::from_secs(60);
+
 /// A running or ended child process, the leader of its own process group. Dropping it kills it with all its descendants.
 pub struct Process {
     name: String,
@@ -131,7 +134,7 @@ impl Process {
         self.running(&mut state)?;
         let descendants = self.stop_all()?;
         let what = format!("{} to stand still", self.name);
-        wait::until(&what, Duration::from_secs(10), || {
+        wait::until(&what, STANDS_STILL, || {
             descendants.iter().chain([&self.pid]).all(|pid| tree::is_stopped(*pid)).then_some(())
         })?;
         Ok(())

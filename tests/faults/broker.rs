@@ -23,7 +23,7 @@ fn patient() -> LoadOptions {
 
 /// The log holds what was accepted at the first try exactly once, and nothing that was answered as not stored.
 fn log_agrees(round: &Round<'_>, world: &World, recording: &Recording) -> Result<()> {
-    let there = event_ids(&round.kafka.bootstrap(), world)?;
+    let there = event_ids(&round.kafka().bootstrap(), world)?;
     for (index, fate) in recording.fates.iter().enumerate() {
         let id = recording.plan.event_id(index);
         let times = there.get(&id).copied().unwrap_or(0);
@@ -64,10 +64,10 @@ fn broker_killed_and_back() {
         let load = world.load(&plan, &[&left, &right], patient());
         load.wait_for(round.between(0.1, 0.6))?;
         load.is_running()?;
-        round.kafka.kill(0)?;
+        round.kafka().kill(0)?;
         round.lasts(Duration::from_secs(10));
         let over = Instant::now();
-        round.kafka.start_again(0)?;
+        round.kafka().start_again(0)?;
         round.recovers(&left, over)?;
         nobody_noticed(round, &world, load, toggles)
     });
@@ -87,9 +87,9 @@ fn broker_away_longer_than_the_message_timeout() {
         let load = world.load(&plan, &[&serve], LoadOptions { retry: false, ..patient() });
         load.wait_for(round.between(0.1, 0.5))?;
         // it falls silent first, with records on the wire, and dies then
-        round.kafka.freeze(0)?;
+        round.kafka().freeze(0)?;
         wait::until("504s for what was on the wire", READY, || (load.unknown() > 0).then_some(()))?;
-        round.kafka.kill(0)?;
+        round.kafka().kill(0)?;
         // once those on their way are answered, there is one answer to all that come later
         let killed = load.failed();
         wait::until("answers to those on their way", READY, || (load.failed() >= killed + 40).then_some(()))?;
@@ -99,7 +99,7 @@ fn broker_away_longer_than_the_message_timeout() {
         ensure!(load.unknown() == unknown, "a 504 for what was never sent");
         load.is_running()?;
         let over = Instant::now();
-        round.kafka.start_again(0)?;
+        round.kafka().start_again(0)?;
         round.recovers(&serve, over)?;
         let recording = load.finish()?;
         ensure!(recording.count(Verdict::NotStored) > 0, "nobody was refused: {}", recording.answers);
@@ -114,7 +114,7 @@ fn acknowledgement_lost_on_the_wire() {
     scenario("5", "acknowledgement_lost_on_the_wire", Pace::Quick, servers, |round| {
         let world = round.world_with(&PATIENCE)?;
         let _consume = world.start(&["consume"])?;
-        world.set("buffer.kafka.brokers", round.kafka.linked_bootstrap());
+        world.set("buffer.kafka.brokers", round.kafka().linked_bootstrap());
         let serve = world.start(&["serve"])?;
         let plan = round.plan(4000);
         world.create_coupons(&serve, &plan)?;
@@ -122,11 +122,11 @@ fn acknowledgement_lost_on_the_wire() {
         let load = world.load(&plan, &[&serve], patient());
         for part in [round.between(0.1, 0.3), round.between(0.4, 0.6)] {
             load.wait_for(part)?;
-            round.kafka.link(0)?.swallow_answers()?;
+            round.kafka().link(0)?.swallow_answers()?;
             wait::until("events that nobody acknowledges", READY, || {
                 (serve.metrics().ok()?.sum("buffer_size", &[]) >= 30.0).then_some(())
             })?;
-            round.kafka.link(0)?.calm()?;
+            round.kafka().link(0)?.calm()?;
         }
         round.recovers(&serve, Instant::now())?;
         nobody_noticed(round, &world, load, toggles)
@@ -145,14 +145,14 @@ fn broker_disk_full() {
         let load = world.load(&plan, &[&serve], patient());
         load.wait_for(round.between(0.1, 0.6))?;
         // files that may not grow are what a full disk is to a process
-        let broker = round.kafka.process(0)?;
+        let broker = round.kafka().process(0)?;
         load.is_running()?;
         broker.limit_file_size(1)?;
         broker.wait_exit(READY)?;
         // whatever was answered 202 meanwhile has to be in the log that is read again
         wait::until("writes that are not accepted", READY, || (load.failed() > 0).then_some(()))?;
         let over = Instant::now();
-        round.kafka.start_again(0)?;
+        round.kafka().start_again(0)?;
         round.recovers(&serve, over)?;
         let recording = load.finish()?;
         log_agrees(round, &world, &recording)?;

@@ -33,7 +33,7 @@ fn leader_of_three_killed() {
         load.wait_for(round.between(0.005, 0.02))?;
 
         let likes = world.named("floodgate.like.v1");
-        let bootstrap = round.kafka.bootstrap();
+        let bootstrap = round.kafka().bootstrap();
         let args = [
             "--bootstrap-server",
             &bootstrap,
@@ -43,7 +43,7 @@ fn leader_of_three_killed() {
             "--entity-name",
             &likes,
         ];
-        let configured = round.kafka.run_tool("kafka.admin.ConfigCommand", &args)?;
+        let configured = round.kafka().run_tool("kafka.admin.ConfigCommand", &args)?;
         ensure!(configured.contains("min.insync.replicas=2"), "{configured}");
 
         let described = world.succeed(&["topics", "describe"])?;
@@ -54,22 +54,22 @@ fn leader_of_three_killed() {
         load.is_running()?;
         // Kafka calls the first broker node 1
         let killed = Instant::now();
-        round.kafka.kill(leader - 1)?;
+        round.kafka().kill(leader - 1)?;
         round.recovers_everywhere(&serve, killed)?;
 
         // a second one: too few copies are left, and nothing is accepted until there are more
         load.is_running()?;
         let second = leader % 3;
-        round.kafka.kill(second)?;
+        round.kafka().kill(second)?;
         let failed = load.failed();
         wait::until("answers to those on their way", READY, || (load.failed() >= failed + 32).then_some(()))?;
         let accepted = load.accepted();
         wait::until("more answers", READY, || (load.failed() >= failed + 64).then_some(()))?;
         ensure!(load.accepted() == accepted, "a 202 with one of three copies");
-        round.kafka.launch(leader - 1)?;
-        round.kafka.launch(second)?;
-        round.kafka.wait_ready(leader - 1)?;
-        round.kafka.wait_ready(second)?;
+        round.kafka().launch(leader - 1)?;
+        round.kafka().launch(second)?;
+        round.kafka().wait_ready(leader - 1)?;
+        round.kafka().wait_ready(second)?;
         load.is_running()?;
         load.stop();
         let recording = load.finish()?;
@@ -129,14 +129,20 @@ fn one_of_three_is_silent() {
         // a dead letter on every partition
         for partition in 0..PARTITIONS {
             let key = format!("{}\u{1f}liker", named_in("poison", partition, 1)[0]);
-            put(&round.kafka.bootstrap(), &world.named(TOPIC), key.as_bytes(), b"no event", ("trace", "1"))?;
+            put(
+                &round.kafka().bootstrap(),
+                &world.named(TOPIC),
+                key.as_bytes(),
+                b"no event",
+                ("trace", "1"),
+            )?;
         }
         world.wait_drained(DRAINED)?;
         let described = world.succeed(&["topics", "describe"])?;
         let leaders = leaders(&world, &described, TOPIC)?;
         let silent = *leaders.get(round.one_of(PARTITIONS)).context("no leader")?;
         let led = leaders.iter().position(|leader| *leader != silent).context("one broker leads all")?;
-        round.kafka.freeze(silent - 1)?;
+        round.kafka().freeze(silent - 1)?;
         let group = world.named(GROUP);
         let mut last = Value::Null;
         wait::until("what is known to be told, and what is not", READY * 2, || {
@@ -158,8 +164,8 @@ fn one_of_three_is_silent() {
         like(&serve, &named_in("led", led, 5))?;
         wait_applied(round, &world, "led", 5)?;
         consume.wait_unready("where it is read on is not known yet")?;
-        round.kafka.thaw(silent - 1)?;
-        round.kafka.wait_ready(silent - 1)?;
+        round.kafka().thaw(silent - 1)?;
+        round.kafka().wait_ready(silent - 1)?;
         like(&serve, &named("after", 40))?;
         wait_applied(round, &world, "after", 40)?;
         consume.wait_ready()?;

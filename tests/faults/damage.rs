@@ -86,7 +86,7 @@ fn damage(
     consume.stop()?;
     let committed = lag_of(world, partition)?["committedOffset"].as_i64().context("no commit")?;
     like(serve, &named_in("damaged", partition, count))?;
-    let folder = round.kafka.data_folder(0).join(format!("{}-{partition}", world.named(TOPIC)));
+    let folder = round.kafka().data_folder(0).join(format!("{}-{partition}", world.named(TOPIC)));
     let batch = batch_from(&folder, committed, compressed)?;
     let good = exchange(&batch, bytes)?;
     // it may meet the damage before anybody sees it ready
@@ -186,7 +186,7 @@ fn listed(world: &World) -> Result<(Vec<i64>, Ended)> {
 
 /// How many copies of the letters of a partition say that they were replayed, of as many records.
 fn marked(round: &Round<'_>, world: &World) -> Result<usize> {
-    let letters = read_all(&round.kafka.bootstrap(), &world.named("floodgate.dlq.v1"))?;
+    let letters = read_all(&round.kafka().bootstrap(), &world.named("floodgate.dlq.v1"))?;
     Ok(letters.iter().filter(|letter| letter.header("floodgate-dlq-replayed-at").is_some()).count())
 }
 
@@ -202,7 +202,7 @@ fn dead_letters_damaged_on_disk() {
         let serve = world.start(&["serve"])?;
         let mut consume = world.start(&["consume"])?;
         let partition = round.one_of(PARTITIONS);
-        let (brokers, topic) = (round.kafka.bootstrap(), world.named(TOPIC));
+        let (brokers, topic) = (round.kafka().bootstrap(), world.named(TOPIC));
         let key = |partition: usize| format!("{}\u{1f}liker", named_in("poison", partition, 1)[0]);
         let garbage = |what: &str, count: usize| -> Vec<String> {
             (0..count).map(|number| format!("no event, {what} {number}, {}", "-".repeat(100))).collect()
@@ -218,7 +218,7 @@ fn dead_letters_damaged_on_disk() {
         world.wait_drained(DRAINED)?;
         let (all, ended) = listed(&world)?;
         ensure!(ended.code == 0 && all.len() == LETTERS + 15, "{} letters: {ended:?}", all.len());
-        let folder = round.kafka.data_folder(0);
+        let folder = round.kafka().data_folder(0);
         let folder = folder.join(format!("{}-{partition}", world.named("floodgate.dlq.v1")));
         // the letters from before may be compressed as well
         let batch = batch_from(&folder, 5, true)?;

@@ -85,11 +85,11 @@ fn kafka_away_with_a_fallback() {
         load.wait_for(round.between(0.02, 0.15))?;
         ensure!(spill(&nodes[0])? == ("idle".to_owned(), 0), "{:?}", spill(&nodes[0])?);
         match round.one_of(2) {
-            0 => round.kafka.kill(0)?,
+            0 => round.kafka().kill(0)?,
             _ => {
-                round.kafka.freeze(0)?;
+                round.kafka().freeze(0)?;
                 wait_spill(&nodes[0], "a fallback that fills", |state, _| state == "filling")?;
-                round.kafka.kill(0)?;
+                round.kafka().kill(0)?;
             }
         }
         round.lasts(Duration::from_secs(away));
@@ -99,7 +99,7 @@ fn kafka_away_with_a_fallback() {
         }
         load.is_running()?;
         let over = Instant::now();
-        round.kafka.start_again(0)?;
+        round.kafka().start_again(0)?;
         round.recovers(&nodes[0], over)?;
         // also while new events come
         wait_spill(&nodes[0], "an idle fallback", |state, waiting| state == "idle" && waiting == 0)?;
@@ -128,7 +128,7 @@ fn kafka_and_its_fallback_away() {
         if first_redis {
             redis.process()?.kill()?;
         }
-        round.kafka.kill(0)?;
+        round.kafka().kill(0)?;
         if !first_redis {
             wait_spill(&serve, "a fallback that fills", |_, waiting| waiting > 50)?;
             redis.process()?.kill()?;
@@ -148,10 +148,10 @@ fn kafka_and_its_fallback_away() {
         match round.one_of(2) {
             0 => {
                 redis.start_again()?;
-                round.kafka.start_again(0)?;
+                round.kafka().start_again(0)?;
             }
             _ => {
-                round.kafka.start_again(0)?;
+                round.kafka().start_again(0)?;
                 redis.start_again()?;
             }
         }
@@ -176,7 +176,7 @@ fn a_full_fallback() {
         let load = world.load(&plan, &[&nodes[0], &nodes[1]], steady(500));
         load.wait_for(round.between(0.02, 0.1))?;
         let before = nodes[0].metrics()?.sum("process_resident_memory_bytes", &[]);
-        round.kafka.kill(0)?;
+        round.kafka().kill(0)?;
         nodes[0].wait_unready("the lists are full")?;
         let refused = load.not_stored();
         wait::until("refusals", READY, || (load.not_stored() > refused + 500).then_some(()))?;
@@ -187,7 +187,7 @@ fn a_full_fallback() {
         ensure!(grown < f64::from(128 << 20), "{grown} bytes more");
         load.is_running()?;
         let over = Instant::now();
-        round.kafka.start_again(0)?;
+        round.kafka().start_again(0)?;
         round.recovers(&nodes[0], over)?;
         wait_spill(&nodes[0], "an idle fallback", |state, _| state == "idle")?;
         load.stop();
@@ -208,7 +208,7 @@ fn ingress_killed_while_it_spills() {
         world.create_coupons(&stays, &plan)?;
         let load = world.load(&plan, &[&stays, &dies], steady(400));
         load.wait_for(round.between(0.05, 0.2))?;
-        round.kafka.kill(0)?;
+        round.kafka().kill(0)?;
         wait_spill(&stays, "a fallback that fills", |_, waiting| waiting > 100)?;
         let accepted = load.accepted() + 50 + round.one_of(200);
         wait::until("events that are spilled", READY, || (load.accepted() >= accepted).then_some(()))?;
@@ -218,7 +218,7 @@ fn ingress_killed_while_it_spills() {
             dies.start_again(&world)?;
         }
         let over = Instant::now();
-        round.kafka.start_again(0)?;
+        round.kafka().start_again(0)?;
         round.recovers(&stays, over)?;
         if dies.process().exit_status().is_some() {
             dies.start_again(&world)?;
@@ -244,10 +244,10 @@ fn mover_killed() {
         let options = LoadOptions { rate: 0, workers: 64, ..steady(0) };
         let load = world.load(&plan, &[&nodes[0], &nodes[1]], options);
         load.wait_for(round.between(0.02, 0.1))?;
-        round.kafka.kill(0)?;
+        round.kafka().kill(0)?;
         load.wait_for(0.9)?;
         let over = Instant::now();
-        round.kafka.start_again(0)?;
+        round.kafka().start_again(0)?;
         for turn in 0..4 {
             let there = || redis_waiting(&redis, &world);
             let before = there()?;

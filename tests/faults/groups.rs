@@ -45,7 +45,7 @@ fn offsets_moved_back() {
         for ((group, partition), offset) in world.committed()? {
             let topic = format!("{group}.v1");
             let back = (round.between(0.0, 1.0) * offset as f64) as i64;
-            commit(&round.kafka.bootstrap(), &group, &topic, &[(i32::try_from(partition)?, back)])?;
+            commit(&round.kafka().bootstrap(), &group, &topic, &[(i32::try_from(partition)?, back)])?;
         }
         wait::until("an alert", READY, || {
             let metrics = serve.metrics().ok()?;
@@ -70,10 +70,10 @@ fn group_offsets_deleted() {
         let rows = world.rows(round.postgres)?;
         consume.stop()?;
         let groups = EventType::ALL.map(|of| world.named(of.group()));
-        let bootstrap = round.kafka.bootstrap();
+        let bootstrap = round.kafka().bootstrap();
         let mut args = vec!["--bootstrap-server", &bootstrap, "--delete"];
         groups.iter().for_each(|group| args.extend(["--group", group]));
-        round.kafka.run_tool(GROUPS_TOOL, &args)?;
+        round.kafka().run_tool(GROUPS_TOOL, &args)?;
         ensure!(world.committed()?.is_empty(), "offsets are left: {:?}", world.committed()?);
         consume.start_again(&world)?;
         world.wait_drained(DRAINED)?;
@@ -111,7 +111,7 @@ fn retention_passes_an_unread_offset() {
         let number = |name: &str| chosen[name].as_i64().unwrap_or(0);
         let (partition, committed) = (number("partition"), number("committedOffset"));
         let start = committed + 1 + ((number("lag") - 1) as f64 * round.between(0.0, 1.0)) as i64;
-        let lost: HashSet<Uuid> = read_all(&round.kafka.bootstrap(), &topic)?
+        let lost: HashSet<Uuid> = read_all(&round.kafka().bootstrap(), &topic)?
             .iter()
             .filter(|record| i64::from(record.partition) == partition)
             .filter(|record| (committed..start).contains(&record.offset))
@@ -148,8 +148,8 @@ fn delete_records(round: &Round<'_>, world: &World, topic: &str, partition: i64,
     });
     std::fs::write(&file, wanted.to_string())?;
     let file = file.display().to_string();
-    let bootstrap = round.kafka.bootstrap();
+    let bootstrap = round.kafka().bootstrap();
     let args = ["--bootstrap-server", &bootstrap, "--offset-json-file", &file];
-    round.kafka.run_tool(DELETE_RECORDS_TOOL, &args)?;
+    round.kafka().run_tool(DELETE_RECORDS_TOOL, &args)?;
     Ok(())
 }

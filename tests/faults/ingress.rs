@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, ensure};
 use floodgate_testkit::wait;
 
-use crate::scenario::{Pace, scenario, servers};
+use crate::scenario::{Pace, scenario, scenario_of_any, servers};
 use crate::support::answers::{problem, valid_like};
 use crate::support::client::Client;
 use crate::support::load::{LoadOptions, Verdict};
@@ -17,7 +17,7 @@ use crate::support::world::{DRAINED, READY};
 /// Whatever an ingress answered before it was killed holds; what it did not answer may or may not.
 #[test]
 fn ingress_killed_under_load() {
-    scenario("1", "ingress_killed_under_load", Pace::Quick, servers, |round| {
+    scenario_of_any("1", "ingress_killed_under_load", Pace::Quick, servers, |round| {
         let world = round.world()?;
         let (stays, mut dies) = (world.start(&["serve"])?, world.start(&["serve"])?);
         let consume = world.start(&["consume"])?;
@@ -43,13 +43,13 @@ fn ingress_stopped_at_its_peak() {
     scenario("2", "ingress_stopped_at_its_peak", Pace::Quick, servers, |round| {
         let world = round.world_with(&[("shutdown.grace_ms", "0")])?;
         let _consume = world.start(&["consume"])?;
-        world.set("buffer.kafka.brokers", round.kafka.linked_bootstrap());
+        world.set("buffer.kafka.brokers", round.kafka().linked_bootstrap());
         let mut serve = world.start(&["serve"])?;
         let plan = round.plan(8000);
         world.create_coupons(&serve, &plan)?;
         // a link so narrow that there is always something on its way; and nobody tries again: what is answered is all
         // that is known
-        round.kafka.link(0)?.throttle(200)?;
+        round.kafka().link(0)?.throttle(200)?;
         let options = LoadOptions { workers: 256, retry: false, repeat_every: 0, ..LoadOptions::default() };
         let load = world.load(&plan, &[&serve], options);
         load.wait_for(round.between(0.1, 0.4))?;
@@ -62,13 +62,13 @@ fn ingress_stopped_at_its_peak() {
         serve.stop()?;
         let took = asked.elapsed();
         ensure!(took < Duration::from_secs(26), "stopping took {took:?}, the deadline is 25 s");
-        round.kafka.link(0)?.calm()?;
+        round.kafka().link(0)?.calm()?;
         load.stop();
         let recording = load.finish()?;
         let answered = recording.count(Verdict::Accepted);
         ensure!(answered < recording.fates.len(), "the load was over before the stop");
         // what was accepted is on the topics, and all that is there was answered so
-        let there: HashSet<_> = event_ids(&round.kafka.bootstrap(), &world)?.into_keys().collect();
+        let there: HashSet<_> = event_ids(&round.kafka().bootstrap(), &world)?.into_keys().collect();
         let accepted = recording.ids(Verdict::Accepted);
         ensure!(accepted.is_subset(&there), "{:?} are lost", accepted.difference(&there));
         ensure!(there.is_subset(&accepted), "{:?} were not answered 202", there.difference(&accepted));
@@ -86,11 +86,11 @@ fn clients_retry_a_504_on_another_ingress() {
         let world = round.world_with(&quick)?;
         let well = world.start(&["serve"])?;
         let _consume = world.start(&["consume"])?;
-        world.set("buffer.kafka.brokers", round.kafka.linked_bootstrap());
+        world.set("buffer.kafka.brokers", round.kafka().linked_bootstrap());
         // more that nobody hears of
         world.set("buffer.kafka.requests_in_flight_max", "5");
         let deaf = world.start(&["serve"])?;
-        world.set("buffer.kafka.brokers", round.kafka.bootstrap());
+        world.set("buffer.kafka.brokers", round.kafka().bootstrap());
         // more than will be needed
         let plan = round.plan(50_000);
         world.create_coupons(&well, &plan)?;
@@ -99,7 +99,7 @@ fn clients_retry_a_504_on_another_ingress() {
         let toggles = Toggles::start(&[deaf.http, well.http], 10);
         let load = world.load(&plan, &[&deaf, &well], LoadOptions { rate: 1000, ..LoadOptions::default() });
         load.wait_for(round.between(0.01, 0.03))?;
-        let link = round.kafka.link(0)?;
+        let link = round.kafka().link(0)?;
         let mut tries = 0;
         loop {
             tries += 1;
@@ -125,7 +125,7 @@ fn clients_retry_a_504_on_another_ingress() {
         let recording = load.finish()?;
         let stand = toggles.finish()?;
         ensure!(recording.unknown > 0, "nobody was answered 504: {}", recording.answers);
-        let twice = event_ids(&round.kafka.bootstrap(), &world)?.into_values().filter(|count| *count > 1);
+        let twice = event_ids(&round.kafka().bootstrap(), &world)?.into_values().filter(|count| *count > 1);
         ensure!(twice.count() > 0, "no event arrived twice: {}", recording.answers);
         round.judge(&world, &recording)?;
         Toggles::check(round.postgres, &world.setting("store.url"), &stand)
@@ -138,14 +138,14 @@ fn producer_queue_full() {
     scenario("7", "producer_queue_full", Pace::Quick, servers, |round| {
         let world = round.world_with(&[("buffer.kafka.queue_max_events", "50")])?;
         let _consume = world.start(&["consume"])?;
-        world.set("buffer.kafka.brokers", round.kafka.linked_bootstrap());
+        world.set("buffer.kafka.brokers", round.kafka().linked_bootstrap());
         let serve = world.start(&["serve"])?;
         let plan = round.plan(3000);
         world.create_coupons(&serve, &plan)?;
         let options = LoadOptions { workers: 200, ..LoadOptions::default() };
         let load = world.load(&plan, &[&serve], options);
         load.wait_for(round.between(0.1, 0.4))?;
-        let link = round.kafka.link(0)?;
+        let link = round.kafka().link(0)?;
         link.swallow_answers()?;
         wait::until("a full queue", READY, || {
             (serve.metrics().ok()?.sum("buffer_size", &[]) >= 50.0).then_some(())

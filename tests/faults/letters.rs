@@ -27,7 +27,7 @@ type Origins = BTreeMap<(i32, i64), (Vec<u8>, Vec<u8>)>;
 
 /// Records that are no valid events, made from valid ones.
 fn poison(round: &Round<'_>, world: &World) -> Result<Vec<Poison>> {
-    let records = |name: &str| read_all(&round.kafka.bootstrap(), &world.named(name));
+    let records = |name: &str| read_all(&round.kafka().bootstrap(), &world.named(name));
     let (likes, expectations) = (records("floodgate.like.v1")?, records("floodgate.expectation.v1")?);
     let coupons = records("floodgate.coupon.v1")?;
     let pick = |records: &[Found]| -> Result<(Vec<u8>, Vec<u8>)> {
@@ -77,7 +77,7 @@ fn poison_among_good_records() {
         load.wait_for(round.between(0.1, 0.4))?;
         let mut origins: BTreeMap<String, Origins> = BTreeMap::new();
         for (topic, key, value) in poison(round, &world)? {
-            let origin = put(&round.kafka.bootstrap(), &topic, &key, &value, ("trace", "poison"))?;
+            let origin = put(&round.kafka().bootstrap(), &topic, &key, &value, ("trace", "poison"))?;
             origins.entry(topic).or_default().insert(origin, (key, value));
         }
         load.is_running()?;
@@ -98,7 +98,7 @@ fn poison_among_good_records() {
         let recording = load.finish()?;
         round.judge(&world, &recording)?;
         for (topic, origins) in &origins {
-            let letters = dead_letters(&round.kafka.bootstrap(), &world.named("floodgate.dlq.v1"), topic)?;
+            let letters = dead_letters(&round.kafka().bootstrap(), &world.named("floodgate.dlq.v1"), topic)?;
             ensure!(letters.keys().eq(origins.keys()), "{topic}: {letters:?}, and not {origins:?}");
             for (origin, letter) in &letters {
                 let (key, value) = &origins[origin];
@@ -125,17 +125,17 @@ fn dead_letter_publish_fails() {
         let plan = round.plan(3000);
         world.create_coupons(&serve, &plan)?;
         let configure = |change: &[&str]| -> Result<()> {
-            let bootstrap = round.kafka.bootstrap();
+            let bootstrap = round.kafka().bootstrap();
             let mut args = vec!["--bootstrap-server", &bootstrap, "--alter", "--entity-type", "topics"];
             args.extend(["--entity-name", &letters]);
             args.extend(change);
-            round.kafka.run_tool(CONFIG_TOOL, &args).map(drop)
+            round.kafka().run_tool(CONFIG_TOOL, &args).map(drop)
         };
         configure(&["--add-config", "max.message.bytes=10"])?;
         let load = world.load(&plan, &[&serve], LoadOptions::default());
         load.wait_for(round.between(0.1, 0.5))?;
-        let key = &read_all(&round.kafka.bootstrap(), &likes)?[0].key.clone().unwrap_or_default();
-        let (partition, offset) = put(&round.kafka.bootstrap(), &likes, key, b"poison", ("trace", "held"))?;
+        let key = &read_all(&round.kafka().bootstrap(), &likes)?[0].key.clone().unwrap_or_default();
+        let (partition, offset) = put(&round.kafka().bootstrap(), &likes, key, b"poison", ("trace", "held"))?;
         consume.wait_unready("dead-letter")?;
         let recording = load.finish()?;
         // whatever else is done, this partition waits
@@ -147,7 +147,7 @@ fn dead_letter_publish_fails() {
             (groups.iter().filter(is_done).count() == 2).then(|| world.committed().ok())?
         })?;
         ensure!(committed.get(&held).is_none_or(|next| *next <= offset), "{committed:?} passed {offset}");
-        ensure!(read_all(&round.kafka.bootstrap(), &letters)?.is_empty(), "a dead letter came through");
+        ensure!(read_all(&round.kafka().bootstrap(), &letters)?.is_empty(), "a dead letter came through");
         round.balances(&world)?;
 
         configure(&["--delete-config", "max.message.bytes"])?;
@@ -155,7 +155,7 @@ fn dead_letter_publish_fails() {
         wait::until("the consumer to go on", READY, || (consume.readiness().ok()?.0 == 200).then_some(()))?;
         round.recovers(&serve, over)?;
         round.judge(&world, &recording)?;
-        let found = dead_letters(&round.kafka.bootstrap(), &letters, &likes)?;
+        let found = dead_letters(&round.kafka().bootstrap(), &letters, &likes)?;
         ensure!(found.keys().eq([&(partition, offset)]), "{found:?}");
         Ok(())
     });
@@ -185,7 +185,7 @@ fn a_storm_of_bad_rows_is_held() {
             let metrics = consume.metrics().ok()?;
             (metrics.sum("floodgate_partition_held", &[]) == 4.0).then_some(())
         })?;
-        let dead = dead_letters(&round.kafka.bootstrap(), &letters, &likes)?;
+        let dead = dead_letters(&round.kafka().bootstrap(), &letters, &likes)?;
         ensure!(dead.len() < 4 * 100, "{} dead letters", dead.len());
         // the other groups are not concerned, and nothing held was passed over
         wait::until("the other groups to finish", DRAINED, || {
@@ -198,7 +198,7 @@ fn a_storm_of_bad_rows_is_held() {
         round.postgres.psql(&url, &take("wrong", "likes"))?;
         round.recovers(&serve, Instant::now())?;
         world.wait_drained(DRAINED)?;
-        let dead = dead_letters(&round.kafka.bootstrap(), &letters, &likes)?;
+        let dead = dead_letters(&round.kafka().bootstrap(), &letters, &likes)?;
         let ids = dead.values().filter_map(|letter| event_id(EventType::Like, letter)).collect();
         // what was dead-lettered before the storm was one may have come a second time, and be applied
         recording.excuse(&ids);
@@ -230,7 +230,7 @@ fn a_storm_is_held_before_the_search_is_dear() {
                 value
             })
             .collect();
-        put_all(&round.kafka.bootstrap(), &likes, b"one partition", &values)?;
+        put_all(&round.kafka().bootstrap(), &likes, b"one partition", &values)?;
         round.postgres.psql(&url, &refuse("wrong", "likes", "new.liker_account_id LIKE 'bad%'"))?;
         let consume = world.start(&["consume"])?;
         consume.wait_unready("held")?;
@@ -243,7 +243,7 @@ fn a_storm_is_held_before_the_search_is_dear() {
             (std::mem::replace(&mut last, now) == now && now > 0).then_some(now)
         })?;
         ensure!(settled < 1000, "{settled} transactions were rolled back");
-        let dead = dead_letters(&round.kafka.bootstrap(), &letters, &likes)?;
+        let dead = dead_letters(&round.kafka().bootstrap(), &letters, &likes)?;
         ensure!(dead.len() < 200, "{} dead letters", dead.len());
 
         round.postgres.psql(&url, &take("wrong", "likes"))?;
@@ -264,7 +264,7 @@ fn consumers_older_than_the_ingress() {
     scenario("38", "consumers_older_than_the_ingress", Pace::Quick, servers, |round| {
         let world = round.world()?;
         let (letters, likes) = (world.named("floodgate.dlq.v1"), world.named("floodgate.like.v1"));
-        let brokers = round.kafka.bootstrap();
+        let brokers = round.kafka().bootstrap();
         let serve = world.start(&["serve"])?;
         let consume = world.start(&["consume"])?;
         let plan = round.plan(4000);
@@ -342,7 +342,7 @@ fn a_storm_of_poison_holds_one_partition() {
         let plan = round.plan(2000);
         world.create_coupons(&serve, &plan)?;
         let key = format!("poisoned-{}", round.one_of(1000));
-        let origins = put_all(&round.kafka.bootstrap(), &likes, key.as_bytes(), &vec![b"poison"; POISON])?;
+        let origins = put_all(&round.kafka().bootstrap(), &likes, key.as_bytes(), &vec![b"poison"; POISON])?;
         consume.wait_unready("held")?;
         let partition = origins.first().context("no poison")?.0;
         let recording = world.load(&plan, &[&serve], LoadOptions::default()).finish()?;
@@ -353,14 +353,14 @@ fn a_storm_of_poison_holds_one_partition() {
             partitions(&lag).all(|(group, p)| is_held(group, p) || p["lag"] == 0).then_some(())
         })?;
         let committed = world.committed()?.get(&held).copied().unwrap_or(0);
-        let dead = dead_letters(&round.kafka.bootstrap(), &letters, &likes)?.len();
+        let dead = dead_letters(&round.kafka().bootstrap(), &letters, &likes)?.len();
         ensure!(dead < 100 && committed <= origins[dead].1, "{dead} dead letters, committed {committed}");
         consume.stop()?;
 
         world.set("consumers.dead_letter_share_max", "1");
         let _consume = world.start(&["consume"])?;
         round.judge(&world, &recording)?;
-        let dead = dead_letters(&round.kafka.bootstrap(), &letters, &likes)?;
+        let dead = dead_letters(&round.kafka().bootstrap(), &letters, &likes)?;
         ensure!(dead.keys().eq(origins.iter()), "{} of {POISON} dead letters", dead.len());
         Ok(())
     });

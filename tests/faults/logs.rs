@@ -12,7 +12,7 @@ use crate::support::world::DRAINED;
 /// A producer of another program.
 fn foreign(round: &Round<'_>, id: &str) -> Result<BaseProducer> {
     let producer: BaseProducer = ClientConfig::new()
-        .set("bootstrap.servers", round.kafka.bootstrap())
+        .set("bootstrap.servers", round.kafka().bootstrap())
         .set("transactional.id", format!("{id}-{}", round.seed))
         .create()?;
     producer.init_transactions(DEADLINE)?;
@@ -37,7 +37,7 @@ fn transactions_of_others() {
         let mut consume = world.start(&["consume"])?;
         like(&serve, &named("before", 40))?;
         world.wait_drained(DRAINED)?;
-        let (bootstrap, topic) = (round.kafka.bootstrap(), world.named(TOPIC));
+        let (bootstrap, topic) = (round.kafka().bootstrap(), world.named(TOPIC));
         let partition = round.one_of(PARTITIONS);
         let there = read_all(&bootstrap, &topic)?;
         let of_partition = |record: &&crate::support::topic::Found| record.partition as usize == partition;

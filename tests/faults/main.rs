@@ -15,6 +15,7 @@ mod groups;
 mod ingress;
 mod letters;
 mod likes;
+mod lists;
 mod logs;
 mod overload;
 mod positions;

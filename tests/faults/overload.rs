@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::ensure;
 
-use crate::scenario::{Pace, is_full, scenario, servers};
+use crate::scenario::{Pace, is_full, scenario, scenario_of_any, servers};
 use crate::support::load::{LoadOptions, Verdict};
 use crate::support::node::Node;
 
@@ -22,15 +22,15 @@ fn more_clients_than_the_queue_takes() {
         let settings = [("buffer.kafka.queue_max_events", queue), ("buffer.kafka.producers", "1")];
         let world = round.world_with(&settings)?;
         let consume = world.start(&["consume"])?;
-        world.set("buffer.kafka.brokers", round.kafka.linked_bootstrap());
+        world.set("buffer.kafka.brokers", round.kafka().linked_bootstrap());
         let serve = world.start(&["serve"])?;
         let plan = round.plan(writes);
         world.create_coupons(&serve, &plan)?;
-        round.kafka.link(0)?.throttle(kb_per_second)?;
+        round.kafka().link(0)?.throttle(kb_per_second)?;
         let options = LoadOptions { workers: 3000, retry: false, repeat_every: 0, ..LoadOptions::default() };
         let recording = world.load(&plan, &[&serve], options).finish()?;
         let memory = serve.process().peak_rss_bytes()? >> 20;
-        round.kafka.link(0)?.calm()?;
+        round.kafka().link(0)?.calm()?;
         round.recovers(&serve, Instant::now())?;
         round.judge(&world, &recording)?;
         serve.stop()?;
@@ -51,7 +51,7 @@ fn more_clients_than_the_queue_takes() {
 /// While the database is away events are taken, consumers keep their partitions and no memory piles up.
 #[test]
 fn database_away_for_long() {
-    scenario("overload", "database_away_for_long", Pace::Slow, servers, |round| {
+    scenario_of_any("overload", "database_away_for_long", Pace::Slow, servers, |round| {
         let away = Duration::from_secs(if is_full() { 600 } else { 15 });
         let rate = 300;
         // shorter than the database is away: a member that did not poll would be given up

@@ -84,7 +84,7 @@ fn topic_made_anew() {
         let wait = |what: &str, times: usize| wait_applied(round, &world, what, PARTITIONS * each * times);
         send("first", 1)?;
         world.wait_drained(DRAINED)?;
-        let (topic, bootstrap) = (world.named(TOPIC), round.kafka.bootstrap());
+        let (topic, bootstrap) = (world.named(TOPIC), round.kafka().bootstrap());
         consume.kill()?;
         let commits = Commits::of(&bootstrap, &world.named(GROUP), topic.clone())?;
         let before = commits.read()?;
@@ -144,7 +144,7 @@ impl Copies<'_> {
     fn wait_for(&self, leader: Option<i32>, in_sync: &[i32]) -> Result<()> {
         let mut last = None;
         wait::until(&format!("leader {leader:?}, in sync {in_sync:?}"), READY * 2, || {
-            let now = leader_and_in_sync(&self.round.kafka.bootstrap(), &self.topic, self.partition);
+            let now = leader_and_in_sync(&self.round.kafka().bootstrap(), &self.topic, self.partition);
             let is_so =
                 now.as_ref().is_ok_and(|now| now.0 == leader && (now.1 == in_sync || leader.is_none()));
             last = Some(now);
@@ -156,7 +156,7 @@ impl Copies<'_> {
     /// One copy misses what `meanwhile` writes, and is made the leader though it is not in sync, as the other one is gone: the
     /// log's end is cut, and `then` writes on from there before the other comes back.
     fn cut(&self, meanwhile: impl FnOnce() -> Result<()>, then: impl FnOnce() -> Result<()>) -> Result<()> {
-        let kafka = self.round.kafka;
+        let kafka = self.round.kafka();
         let (leader, both) = leader_and_in_sync(&kafka.bootstrap(), &self.topic, self.partition)?;
         let leader = leader.context("no leader")?;
         let behind = *both.iter().find(|node| **node != leader).context("a single copy")?;
@@ -259,7 +259,7 @@ fn offsets_moved_forward() {
         let end = lag_of(&world, partition)?["endOffset"].as_i64().context("no end")?;
         let (group, topic) = (world.named(GROUP), world.named(TOPIC));
         let moved = [(i32::try_from(partition)?, end)];
-        crate::support::topic::commit(&round.kafka.bootstrap(), &group, &topic, &moved)?;
+        crate::support::topic::commit(&round.kafka().bootstrap(), &group, &topic, &moved)?;
         wait::until("an alert", READY, || {
             (serve.metrics().ok()?.sum("floodgate_committed_offset_skips_total", &[]) > 0.0).then_some(())
         })?;

@@ -3,6 +3,9 @@
 //!
 //! `cargo test --test faults` runs each scenario with one seed; the variables of [`floodgate_testkit::faults`] ask for
 //! more. Slow scenarios are run with a quarter of the seeds asked for, clusters with a tenth.
+//!
+//! Events wait in Kafka; with `FLOODGATE_TEST_STRATEGY=redis` they wait in Redis lists, and the scenarios that hold for any strategy
+//! are run ([`scenario_of_any`]), the others are passed over.
 
 use std::cell::{Cell, RefCell};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -10,7 +13,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail, ensure};
-use floodgate_testkit::{Kafka, KafkaOptions, Postgres, PostgresOptions, faults, wait};
+use floodgate_testkit::{Kafka, KafkaOptions, Postgres, PostgresOptions, Redis, RedisOptions, faults, wait};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use serde_json::{Value, json};
@@ -51,13 +54,19 @@ pub fn is_full() -> bool {
 
 /// One seed of a scenario.
 pub struct Round<'s> {
-    pub kafka: &'s Kafka,
+    buffer: &'s Buffer,
     pub postgres: &'s Postgres,
     pub seed: u64,
     dice: RefCell<StdRng>,
     recovery: Cell<Option<Duration>>,
     /// Kept to the end of the round, so that a violation can be told together with what its processes said.
     worlds: RefCell<Vec<Arc<World>>>,
+}
+
+/// Where events wait.
+enum Buffer {
+    Kafka(Kafka),
+    Redis(Redis),
 }
 
 /// Servers with the settings most scenarios want: one broker that can also be reached through a link.
@@ -69,7 +78,16 @@ pub fn kafka(brokers: usize) -> KafkaOptions {
     KafkaOptions { brokers, linked: true, ..Servers::hurried_kafka() }
 }
 
-/// Runs a scenario with all its seeds.
+/// Whether events wait in Redis lists.
+fn is_redis() -> bool {
+    match std::env::var("FLOODGATE_TEST_STRATEGY").as_deref() {
+        Ok("redis") => true,
+        Ok("kafka") | Err(_) => false,
+        Ok(other) => panic!("FLOODGATE_TEST_STRATEGY={other}: it must be kafka or redis"),
+    }
+}
+
+/// Runs a scenario of Kafka's with all its seeds.
 pub fn scenario(
     number: &str,
     name: &str,
@@ -77,16 +95,55 @@ pub fn scenario(
     servers: impl FnOnce() -> Result<Servers>,
     body: impl Fn(&Round<'_>) -> Result<()>,
 ) {
+    if is_redis() {
+        println!("scenario {number} {name} is Kafka's alone");
+        return;
+    }
+    let servers = || servers().map(|Servers { kafka, postgres }| (Buffer::Kafka(kafka), postgres));
+    run(number, name, pace, servers, body);
+}
+
+/// Runs a scenario that holds for any strategy with all its seeds.
+pub fn scenario_of_any(
+    number: &str,
+    name: &str,
+    pace: Pace,
+    servers: impl FnOnce() -> Result<Servers>,
+    body: impl Fn(&Round<'_>) -> Result<()>,
+) {
+    if !is_redis() {
+        return scenario(number, name, pace, servers, body);
+    }
+    run(number, &format!("{name}@redis"), pace, redis_servers, body);
+}
+
+/// Runs a scenario of Redis' with all its seeds.
+pub fn scenario_of_redis(number: &str, name: &str, pace: Pace, body: impl Fn(&Round<'_>) -> Result<()>) {
+    run(number, name, pace, redis_servers, body);
+}
+
+fn redis_servers() -> Result<(Buffer, Postgres)> {
+    let redis = Redis::start(RedisOptions::default())?;
+    Ok((Buffer::Redis(redis), Postgres::start(PostgresOptions::default())?))
+}
+
+fn run(
+    number: &str,
+    name: &str,
+    pace: Pace,
+    servers: impl FnOnce() -> Result<(Buffer, Postgres)>,
+    body: impl Fn(&Round<'_>) -> Result<()>,
+) {
     let wanted = faults::seeds_of(name, faults::asked_for().map(|quick| pace.seeds(quick)));
     if wanted.is_empty() {
         return;
     }
-    let servers = servers().unwrap();
+    let (buffer, postgres) = servers().unwrap();
     for seed in wanted {
         println!("scenario {number} {name}, seed {seed}");
         let round = Round {
-            kafka: &servers.kafka,
-            postgres: &servers.postgres,
+            buffer: &buffer,
+            postgres: &postgres,
             seed,
             dice: StdRng::seed_from_u64(seed).into(),
             recovery: Cell::new(None),
@@ -113,6 +170,22 @@ pub fn scenario(
 }
 
 impl Round<'_> {
+    /// The broker of a scenario that is Kafka's.
+    pub fn kafka(&self) -> &Kafka {
+        match self.buffer {
+            Buffer::Kafka(kafka) => kafka,
+            Buffer::Redis(_) => panic!("a scenario of Kafka's, run on Redis"),
+        }
+    }
+
+    /// The Redis of a scenario that is its own.
+    pub fn redis(&self) -> &Redis {
+        match self.buffer {
+            Buffer::Redis(redis) => redis,
+            Buffer::Kafka(_) => panic!("a scenario of Redis', run on Kafka"),
+        }
+    }
+
     /// A world of its own: topics of four partitions, a fresh database, timeouts of seconds.
     pub fn world(&self) -> Result<Arc<World>> {
         self.world_with(&[])
@@ -120,7 +193,11 @@ impl Round<'_> {
 
     /// The same with more settings.
     pub fn world_with(&self, settings: &[(&str, &str)]) -> Result<Arc<World>> {
-        let world = Arc::new(World::bare(self.kafka, self.postgres)?.hurried());
+        let bare = match self.buffer {
+            Buffer::Kafka(kafka) => World::bare(kafka, self.postgres),
+            Buffer::Redis(redis) => World::on_redis(redis, self.postgres),
+        };
+        let world = Arc::new(bare?.hurried());
         self.worlds.borrow_mut().push(Arc::clone(&world));
         world.set("topics.partitions", "4");
         settings.iter().for_each(|(key, value)| world.set(key, *value));
@@ -177,7 +254,9 @@ impl Round<'_> {
         ensure!(sum("inFlight") == 0, "drained, and yet in flight: {ledger}");
         let accepted = recording.ids(Verdict::Accepted).len() as u64;
         let expired = ledger["types"].as_array().into_iter().flatten().any(|of| of["unchecked"] != json!([]));
-        ensure!(sum("events") >= accepted || expired, "{accepted} were accepted: {ledger}");
+        // what is applied is gone from a list
+        let is_kept = matches!(self.buffer, Buffer::Kafka(_));
+        ensure!(sum("events") >= accepted || expired || !is_kept, "{accepted} were accepted: {ledger}");
         Ok(())
     }
 

@@ -41,11 +41,11 @@ fn topics_that_do_not_keep_events() {
         let world = round.world()?;
         let (property, value) = BROKEN[round.one_of(BROKEN.len())];
         let topic = world.named("floodgate.coupon.v1");
-        let bootstrap = round.kafka.bootstrap();
+        let bootstrap = round.kafka().bootstrap();
         let change = format!("{property}={value}");
         let args = ["--bootstrap-server", &bootstrap, "--alter", "--entity-type", "topics"];
         let args = [&args[..], &["--entity-name", &topic, "--add-config", &change]].concat();
-        round.kafka.run_tool(CONFIG_TOOL, &args)?;
+        round.kafka().run_tool(CONFIG_TOOL, &args)?;
 
         let mut mend = String::new();
         for command in ["create", "describe"] {
@@ -73,7 +73,7 @@ fn topics_that_do_not_keep_events() {
         let breaks = [("topic", topic.as_str()), ("property", property), ("kind", "breaks")];
         ensure!(serve.metrics()?.sum("floodgate_topic_findings", &breaks) == 1.0);
 
-        round.kafka.run_tool(CONFIG_TOOL, &mend.split_whitespace().collect::<Vec<_>>())?;
+        round.kafka().run_tool(CONFIG_TOOL, &mend.split_whitespace().collect::<Vec<_>>())?;
         let over = Instant::now();
         serve.wait_ready()?;
         world.succeed(&["topics", "create"])?;
@@ -106,11 +106,11 @@ impl Permissions<'_> {
     }
 
     fn grant(&self, what: &[&str]) -> Result<()> {
-        self.round.kafka.grant(&self.args(what))
+        self.round.kafka().grant(&self.args(what))
     }
 
     fn revoke(&self, what: &[&str]) -> Result<()> {
-        self.round.kafka.revoke(&self.args(what))
+        self.round.kafka().revoke(&self.args(what))
     }
 }
 
@@ -122,7 +122,7 @@ const GROUP: &[&str] = &["--operation", "Read", "--operation", "Describe", "--gr
 /// A world whose processes log in.
 fn world_with_login<'r>(round: &'r Round<'r>) -> Result<(std::sync::Arc<World>, Permissions<'r>)> {
     let world = round.world()?;
-    world.set("buffer.kafka.brokers", round.kafka.secured_bootstrap());
+    world.set("buffer.kafka.brokers", round.kafka().secured_bootstrap());
     let (user, password) = LOGIN;
     for (name, value) in [
         ("security_protocol", "SASL_PLAINTEXT"),
@@ -201,7 +201,7 @@ fn permissions_withdrawn() {
 
         let recording = load.finish()?;
         serve.stop()?;
-        world.set("buffer.kafka.brokers", round.kafka.bootstrap());
+        world.set("buffer.kafka.brokers", round.kafka().bootstrap());
         world.set("buffer.kafka.client.security_protocol", "PLAINTEXT");
         round.judge(&world, &recording)
     });
@@ -235,7 +235,7 @@ fn idempotent_producer_refused() {
         let plan = round.plan(1000);
         world.create_coupons(&serve, &plan)?;
         let recording = world.load(&plan, &[&serve], LoadOptions::default()).finish()?;
-        world.set("buffer.kafka.brokers", round.kafka.bootstrap());
+        world.set("buffer.kafka.brokers", round.kafka().bootstrap());
         world.set("buffer.kafka.client.security_protocol", "PLAINTEXT");
         round.judge(&world, &recording)?;
         // whoever may write to any topic may use such a producer: the next round's would not be refused

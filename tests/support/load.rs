@@ -125,8 +125,22 @@ impl Load {
         Ok(())
     }
 
+    /// Waits until so many more writes are accepted than now.
+    pub fn wait_for_more(&self, count: usize) -> Result<()> {
+        let goal = self.accepted() + count;
+        wait::until(&format!("{count} more accepted writes"), self.shared.options.deadline, || {
+            (self.accepted() >= goal || self.is_finished()).then_some(())
+        })?;
+        self.is_running()
+    }
+
     fn is_finished(&self) -> bool {
         self.workers.iter().all(JoinHandle::is_finished)
+    }
+
+    /// For how long it has been going on.
+    pub fn now(&self) -> Duration {
+        self.shared.start.elapsed()
     }
 
     /// 503s so far.

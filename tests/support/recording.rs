@@ -63,6 +63,16 @@ impl Recording {
         }
     }
 
+    /// The same of those that were accepted between two moments, counted from the load's start.
+    pub fn excuse_accepted(&mut self, from: Duration, to: Duration) {
+        let between = from.as_micros()..=to.as_micros();
+        for fate in &mut self.fates {
+            if fate.verdict == Verdict::Accepted && between.contains(&u128::from(fate.accepted)) {
+                fate.verdict = Verdict::Unknown;
+            }
+        }
+    }
+
     /// The ids of all writes with this verdict.
     pub fn ids(&self, verdict: Verdict) -> HashSet<Uuid> {
         let fates = self.fates.iter().enumerate();

@@ -12,7 +12,9 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use floodgate_testkit::{Kafka, KafkaOptions, Postgres, PostgresOptions, Process, ScratchDir, ports, wait};
+use floodgate_testkit::{
+    Kafka, KafkaOptions, Postgres, PostgresOptions, Process, Redis, ScratchDir, ports, wait,
+};
 use serde_json::Value;
 
 use super::client::{Ask, Client};
@@ -91,10 +93,25 @@ impl World {
 
     /// Settings for Kafka and a fresh database. Neither topics nor tables are made.
     pub fn bare(kafka: &Kafka, postgres: &Postgres) -> Result<World> {
-        static WORLDS: AtomicU32 = AtomicU32::new(1);
-        let world = World::empty()?;
+        let world = World::on(postgres)?;
         world.set("buffer.strategy", "kafka");
         world.set("buffer.kafka.brokers", kafka.bootstrap());
+        Ok(world)
+    }
+
+    /// Settings for Redis lists and a fresh database, without tables.
+    pub fn on_redis(redis: &Redis, postgres: &Postgres) -> Result<World> {
+        let world = World::on(postgres)?;
+        world.set("buffer.strategy", "redis");
+        world.set("buffer.redis.url", redis.url());
+        world.set("buffer.redis.lease_ms", "1500");
+        Ok(world)
+    }
+
+    /// A fresh database, and names that no other world has.
+    fn on(postgres: &Postgres) -> Result<World> {
+        static WORLDS: AtomicU32 = AtomicU32::new(1);
+        let world = World::empty()?;
         world.set("topics.prefix", format!("w{}.", WORLDS.fetch_add(1, Ordering::Relaxed)));
         world.set("store.url", postgres.create_database()?);
         Ok(world)

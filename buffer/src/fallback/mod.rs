@@ -29,6 +29,9 @@ use crate::{
     Strategy, Subscription, Topics,
 };
 
+/// How long a reserve that is well takes for a record that the primary gave back, and until others know of it.
+const HANDED_ON_WITHIN: Duration = Duration::from_millis(600);
+
 /// See the [module's documentation](self).
 pub(crate) struct Fallback {
     primary: Arc<dyn Strategy>,
@@ -67,8 +70,9 @@ impl Strategy for Fallback {
     }
 
     fn reports_within(&self) -> Option<Duration> {
-        // a record that goes from one to the other may take both, and then its outcome is unknown in time
-        self.primary.reports_within().max(self.reserve.reports_within())
+        // one that goes from one to the other where that is slow may take longer, and then its outcome is unknown in time
+        let around = self.primary.reports_within().map(|within| within + HANDED_ON_WITHIN);
+        around.max(self.reserve.reports_within())
     }
 
     fn publisher_with(&self, spill: Arc<dyn Spill>) -> Result<Arc<dyn Publish>, OpenError> {

@@ -20,9 +20,6 @@ use crate::{
 /// How often it is looked how the two strategies are.
 const LOOK_INTERVAL: Duration = Duration::from_millis(20);
 
-/// After moving met a record that the primary never takes, until it is tried again.
-const STUCK: Duration = Duration::from_secs(10);
-
 pub(super) struct FallbackPublisher {
     primary: Arc<dyn Publish>,
     pub(super) ways: Arc<Ways>,
@@ -42,13 +39,12 @@ impl FallbackPublisher {
         let (stop, stopped) = watch::channel(false);
         let mut moving = JoinSet::new();
         for of in EventType::ALL {
-            let drain = Drain::new(Arc::clone(reserve), Arc::clone(&primary), stopped.clone());
+            let drain = Drain::new(Arc::clone(reserve), Arc::clone(&primary), stopped.clone()).that_goes_on();
             let ways = Arc::clone(&ways);
             moving.spawn(async move {
                 let work = || async {
-                    while let Err(error) = drain.run(of, || ways.primary_is_well()).await {
+                    if let Err(error) = drain.run(of, || ways.primary_is_well()).await {
                         tracing::error!("{error}");
-                        tokio::time::sleep(STUCK).await;
                     }
                 };
                 Parts::of_this_process().keep("fallback-drain", Then::GoOn, work).await;
@@ -64,10 +60,10 @@ impl FallbackPublisher {
         let weak = Arc::downgrade(&publisher);
         tokio::spawn(async move {
             let work = || async {
-                let (started, mut has_started) = (Instant::now(), false);
+                let started = Instant::now();
                 while let Some(publisher) = weak.upgrade() {
                     let (now, primary) = (Instant::now(), &*publisher.primary);
-                    publisher.ways.look_at(now, primary, started, &mut has_started);
+                    publisher.ways.look_at(now, primary, started);
                     drop(publisher);
                     tokio::time::sleep(LOOK_INTERVAL).await;
                 }
@@ -91,7 +87,14 @@ impl Publish for FallbackPublisher {
         if self.closed.load(Ordering::Acquire) {
             return Err("shutting down".to_owned());
         }
-        let Err(primary) = self.primary.ready() else { return Ok(()) };
+        let primary = match self.primary.ready() {
+            Ok(()) if self.ways.has_started() => return Ok(()),
+            Ok(()) => "it is not known yet what waits in buffer.fallback".to_owned(),
+            Err(reason) => reason,
+        };
+        if !self.ways.has_started() {
+            return Err(primary);
+        }
         let reserve = self.ways.reserve().ready();
         reserve.map_err(|reserve| format!("{primary}; and of buffer.fallback: {reserve}"))
     }
@@ -117,7 +120,7 @@ impl Publish for FallbackPublisher {
         let until = Instant::now() + deadline;
         let left = move || until.saturating_duration_since(Instant::now());
         self.stop.send_replace(true);
-        self.ways.close(&*self.primary);
+        self.ways.close(Instant::now(), &*self.primary);
         let mut moving = std::mem::take(&mut *self.moving.lock());
         Box::pin(async move {
             // in this order: what the first one gives back goes to the second

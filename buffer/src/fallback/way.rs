@@ -8,7 +8,7 @@
 //!
 //! Events of one request must not overtake each other either, and they may be on their way when the way turns. What is under
 //! way directly may come back, and would then stand behind those of its request that were sent after it to the reserve. So
-//! whatever a request has begun with it goes on with ([`Way::choose`]).
+//! what of a request has begun to go directly goes on so ([`Way::choose`]).
 
 use std::time::Duration;
 
@@ -28,14 +28,20 @@ pub(super) struct Seen {
     pub(super) primary: bool,
     /// Whether the reserve does.
     pub(super) reserve: bool,
-    /// How many of the partition the reserve holds, those on their way there included.
-    pub(super) held: usize,
+    /// How many of the partition the reserve holds, those on their way there included; `None` where none was seen, and not lately
+    /// enough to trust it.
+    pub(super) held: Option<usize>,
 }
 
 impl Seen {
     /// Whether the direct way is free: nothing that was answered would be overtaken, and there is no better one.
     fn is_free(self) -> bool {
-        self.held == 0 && (self.primary || !self.reserve)
+        self.held == Some(0) && (self.primary || !self.reserve)
+    }
+
+    /// Whether it will be soon.
+    fn is_nearly_free(self) -> bool {
+        self.primary && self.held.is_none_or(|held| held <= FEW && self.reserve)
     }
 }
 
@@ -51,65 +57,50 @@ pub(super) enum Choice {
 }
 
 /// The way of one partition.
-#[derive(Debug)]
-pub(super) struct Way {
-    course: Course,
-    /// The request of which a record was sent directly last.
-    direct_request: u64,
-}
-
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Course {
+pub(super) enum Way {
+    /// Events are sent directly.
     Direct,
+    /// They follow others to the reserve; whether new ones may wait is looked at from then on.
     Around { waits_from: Instant },
+    /// They wait, at most until then.
     Waiting { until: Instant },
 }
 
 impl Way {
-    pub(super) const fn new() -> Self {
-        Self { course: Course::Direct, direct_request: 0 }
-    }
-
     /// Whether its new events wait.
-    pub(super) fn is_waiting(&self) -> bool {
-        matches!(self.course, Course::Waiting { .. })
+    pub(super) fn is_waiting(self) -> bool {
+        matches!(self, Self::Waiting { .. })
     }
 
-    /// Whether a record of this request may be on its way directly.
-    pub(super) fn is_bound(&self, request: u64) -> bool {
-        self.direct_request == request
-    }
-
-    /// Where the next record of a request goes.
-    pub(super) fn choose(&mut self, request: u64, seen: Seen, now: Instant) -> Choice {
-        if self.is_bound(request) {
+    /// Where the next record goes; `is_bound` is whether one of its request was sent directly.
+    pub(super) fn choose(&mut self, is_bound: bool, seen: Seen, now: Instant) -> Choice {
+        if is_bound {
             return Choice::Directly;
         }
-        self.course = match self.course {
-            Course::Direct | Course::Around { .. } if seen.is_free() => Course::Direct,
-            Course::Direct => Course::Around { waits_from: now },
-            Course::Around { waits_from }
-                if seen.primary && seen.reserve && seen.held <= FEW && now >= waits_from =>
-            {
-                Course::Waiting { until: now + WAITS_MAX }
+        *self = match *self {
+            Self::Direct | Self::Around { .. } if seen.is_free() => Self::Direct,
+            Self::Direct if seen.held.is_none() && seen.is_nearly_free() => {
+                Self::Waiting { until: now + WAITS_MAX }
+            }
+            Self::Direct => Self::Around { waits_from: now },
+            Self::Around { waits_from } if seen.is_nearly_free() && now >= waits_from => {
+                Self::Waiting { until: now + WAITS_MAX }
             }
             course => course,
         };
-        match self.course {
-            Course::Direct => {
-                self.direct_request = request;
-                Choice::Directly
-            }
-            Course::Around { .. } => Choice::Around,
-            Course::Waiting { .. } => Choice::Wait,
+        match self {
+            Self::Direct => Choice::Directly,
+            Self::Around { .. } => Choice::Around,
+            Self::Waiting { .. } => Choice::Wait,
         }
     }
 
     /// Where the records go that wait; [`Choice::Wait`] while they go on waiting.
     pub(super) fn look(&mut self, seen: Seen, now: Instant) -> Choice {
-        let Course::Waiting { until } = self.course else { return Choice::Wait };
-        if seen.primary && seen.held == 0 {
-            self.course = Course::Direct;
+        let Self::Waiting { until } = *self else { return Choice::Wait };
+        if seen.is_free() {
+            *self = Self::Direct;
             Choice::Directly
         } else if !seen.primary || now >= until {
             self.turn(now);
@@ -119,17 +110,16 @@ impl Way {
         }
     }
 
-    /// The first record of a request was not taken directly: all of them go around.
-    pub(super) fn refused(&mut self, request: u64, now: Instant) {
-        if self.is_bound(request) {
-            self.direct_request = 0;
+    /// The first record of a request was not taken directly: new ones go around, unless they wait already.
+    pub(super) fn refused(&mut self, now: Instant) {
+        if *self == Self::Direct {
+            self.turn(now);
         }
-        self.turn(now);
     }
 
     /// Too many wait, or for too long: from here on they go around.
     pub(super) fn turn(&mut self, now: Instant) {
-        self.course = Course::Around { waits_from: now + TRY_AGAIN };
+        *self = Self::Around { waits_from: now + TRY_AGAIN };
     }
 }
 
@@ -137,59 +127,76 @@ impl Way {
 mod tests {
     use super::*;
 
-    const WELL: Seen = Seen { primary: true, reserve: true, held: 0 };
+    const WELL: Seen = Seen { primary: true, reserve: true, held: Some(0) };
     const AWAY: Seen = Seen { primary: false, ..WELL };
 
     fn held(held: usize, seen: Seen) -> Seen {
-        Seen { held, ..seen }
+        Seen { held: Some(held), ..seen }
     }
 
     #[test]
     fn events_follow_those_that_wait_and_go_directly_again_when_none_does() {
-        let (mut way, now) = (Way::new(), Instant::now());
-        assert_eq!(way.choose(1, WELL, now), Choice::Directly);
-        assert_eq!(way.choose(2, AWAY, now), Choice::Around);
-        assert_eq!(way.choose(3, held(FEW + 1, WELL), now), Choice::Around, "it would take long");
-        assert_eq!(way.choose(4, held(FEW, WELL), now), Choice::Wait);
-        assert_eq!(way.choose(5, WELL, now), Choice::Wait, "those before it wait still");
+        let (mut way, now) = (Way::Direct, Instant::now());
+        assert_eq!(way.choose(false, WELL, now), Choice::Directly);
+        assert_eq!(way.choose(false, AWAY, now), Choice::Around);
+        assert_eq!(way.choose(false, held(FEW + 1, WELL), now), Choice::Around, "it would take long");
+        assert_eq!(way.choose(false, held(FEW, WELL), now), Choice::Wait);
+        assert_eq!(way.choose(false, WELL, now), Choice::Wait, "those before it wait still");
         assert_eq!(way.look(held(1, WELL), now), Choice::Wait);
         assert_eq!(way.look(WELL, now), Choice::Directly);
-        assert_eq!(way.choose(6, WELL, now), Choice::Directly);
+        assert_eq!(way.choose(false, WELL, now), Choice::Directly);
         // what another process sent around
-        assert_eq!(way.choose(7, held(1, WELL), now), Choice::Around);
-        assert_eq!(way.choose(8, WELL, now), Choice::Directly);
+        assert_eq!(way.choose(false, held(1, WELL), now), Choice::Around);
+        assert_eq!(way.choose(false, WELL, now), Choice::Directly);
     }
 
     #[test]
     fn waiting_ends_in_time_and_is_tried_again_later() {
-        let (mut way, now) = (Way::new(), Instant::now());
-        assert_eq!(way.choose(1, held(5, WELL), now), Choice::Around);
-        assert_eq!(way.choose(2, held(5, WELL), now), Choice::Wait);
+        let (mut way, now) = (Way::Direct, Instant::now());
+        assert_eq!(way.choose(false, held(5, WELL), now), Choice::Around);
+        assert_eq!(way.choose(false, held(5, WELL), now), Choice::Wait);
         assert_eq!(way.look(held(5, WELL), now + WAITS_MAX), Choice::Around);
         let now = now + WAITS_MAX;
-        assert_eq!(way.choose(3, held(5, WELL), now), Choice::Around);
-        assert_eq!(way.choose(4, held(5, WELL), now + TRY_AGAIN), Choice::Wait);
+        assert_eq!(way.choose(false, held(5, WELL), now), Choice::Around);
+        assert_eq!(way.choose(false, held(5, WELL), now + TRY_AGAIN), Choice::Wait);
         assert_eq!(way.look(held(5, AWAY), now + TRY_AGAIN), Choice::Around, "it is away again");
     }
 
     #[test]
     fn a_request_goes_on_as_it_began() {
-        let (mut way, now) = (Way::new(), Instant::now());
-        assert_eq!(way.choose(1, WELL, now), Choice::Directly);
-        assert_eq!(way.choose(1, AWAY, now), Choice::Directly, "its first record may come back");
-        assert_eq!(way.choose(2, AWAY, now), Choice::Around);
-        assert_eq!(way.choose(1, held(1, AWAY), now), Choice::Directly);
+        let (mut way, now) = (Way::Direct, Instant::now());
+        assert_eq!(way.choose(false, WELL, now), Choice::Directly);
+        assert_eq!(way.choose(true, AWAY, now), Choice::Directly, "its first record may come back");
+        assert_eq!(way.choose(false, AWAY, now), Choice::Around);
+        assert_eq!(way.choose(true, held(1, AWAY), now), Choice::Directly);
+    }
+
+    /// What is not known lately may have changed: it is waited for, a while.
+    #[test]
+    fn what_was_not_seen_lately_is_not_trusted() {
+        let (mut way, now) = (Way::Direct, Instant::now());
+        let unknown = Seen { held: None, ..WELL };
+        assert_eq!(way.choose(false, unknown, now), Choice::Wait);
+        assert_eq!(way.look(unknown, now), Choice::Wait);
+        assert_eq!(way.look(WELL, now), Choice::Directly);
+        assert_eq!(
+            way.choose(false, Seen { primary: false, ..unknown }, now),
+            Choice::Around,
+            "it waits for nothing there"
+        );
+        assert_eq!(way.choose(false, unknown, now), Choice::Wait);
+        assert_eq!(way.look(unknown, now + WAITS_MAX), Choice::Around);
     }
 
     /// Without a reserve it is as if there were none, but for partitions that have something there.
     #[test]
     fn a_reserve_that_is_away_keeps_nobody_from_the_primary() {
-        let (mut way, now) = (Way::new(), Instant::now());
+        let (mut way, now) = (Way::Direct, Instant::now());
         let none = Seen { reserve: false, ..WELL };
-        assert_eq!(way.choose(1, none, now), Choice::Directly);
-        assert_eq!(way.choose(2, Seen { primary: false, ..none }, now), Choice::Directly);
-        assert_eq!(way.choose(3, held(3, none), now), Choice::Around, "they would be overtaken");
-        assert_eq!(way.choose(4, held(3, none), now), Choice::Around);
-        assert_eq!(way.choose(5, none, now), Choice::Directly);
+        assert_eq!(way.choose(false, none, now), Choice::Directly);
+        assert_eq!(way.choose(false, Seen { primary: false, ..none }, now), Choice::Directly);
+        assert_eq!(way.choose(false, held(3, none), now), Choice::Around, "they would be overtaken");
+        assert_eq!(way.choose(false, held(3, none), now), Choice::Around);
+        assert_eq!(way.choose(false, none, now), Choice::Directly);
     }
 }

@@ -1,8 +1,7 @@
 //! The ways of all partitions, what waits at them, and the reserve at their ends.
 
-use std::collections::HashSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -11,9 +10,10 @@ use tokio::time::Instant;
 use super::way::{Choice, Seen, Way};
 use crate::counts::Counts;
 use crate::murmur2::murmur2_partition;
+use crate::receipt::Bound;
 use crate::{
-    Batch, NotTaken, Offset, Outcome, Partition, Publish, Receipt, Record, Reserve, Spill, Topic, Waiting,
-    Wake,
+    Batch, NotTaken, Offset, Outcome, Partition, Publish, Receipt, Record, Refused, Reserve, Spill, Topic,
+    Waiting, Wake,
 };
 
 /// How much may wait at all ways together; more goes around.
@@ -34,6 +34,12 @@ pub(super) struct Ways {
     waiting: Counts,
     primary_is_well: AtomicBool,
     reserve_is_well: AtomicBool,
+    /// Whether it is known that it is not, and not only that it may be starting.
+    reserve_is_away: AtomicBool,
+    /// Whether both were ready once, or had their time to become it.
+    has_started: AtomicBool,
+    /// Of how many partitions events are refused, as they would overtake those in a reserve that is away.
+    refusing: AtomicUsize,
     /// Whether it was told that events go around.
     is_told: AtomicBool,
 }
@@ -58,7 +64,7 @@ impl Ways {
         partitions: u32,
     ) -> Self {
         let partitions = partitions.max(1) as usize;
-        let place = || Mutex::new(Place { way: Way::new(), waiting: None });
+        let place = || Mutex::new(Place { way: Way::Direct, waiting: None });
         Self {
             reserve,
             name,
@@ -68,6 +74,9 @@ impl Ways {
             waiting: Counts::default(),
             primary_is_well: AtomicBool::new(true),
             reserve_is_well: AtomicBool::new(false),
+            reserve_is_away: AtomicBool::new(false),
+            has_started: AtomicBool::new(false),
+            refusing: AtomicUsize::new(0),
             is_told: AtomicBool::new(false),
         }
     }
@@ -78,6 +87,11 @@ impl Ways {
 
     pub(super) fn name(&self) -> &'static str {
         self.name
+    }
+
+    /// Whether both were ready once, or had their time to become it: before, it is not known what is in the reserve.
+    pub(super) fn has_started(&self) -> bool {
+        self.has_started.load(Ordering::Acquire)
     }
 
     /// Whether the primary takes records, as it was seen last.
@@ -99,10 +113,13 @@ impl Ways {
     }
 
     fn seen(&self, topic: Topic, partition: Partition) -> Seen {
+        let held = self.reserve.held(topic, partition);
+        // one that is away is taken as it was left
+        let is_known = held > 0 || self.reserve_is_away.load(Ordering::Acquire) || self.reserve.is_fresh();
         Seen {
             primary: self.primary_is_well.load(Ordering::Acquire),
             reserve: self.reserve_is_well.load(Ordering::Acquire),
-            held: self.reserve.held(topic, partition),
+            held: is_known.then_some(held),
         }
     }
 
@@ -114,20 +131,30 @@ impl Ways {
         record: &Record<'_>,
         receipt: Receipt,
     ) -> Result<(), NotTaken> {
-        let Some((number, partition)) = self.place_of(record) else { return primary.offer(record, receipt) };
+        let place = self.place_of(record).filter(|_| receipt.may_spill());
+        let Some((number, partition)) = place else { return primary.offer(record, receipt) };
         let mut place = self.ways[number].lock();
         let seen = self.seen(record.topic, partition);
-        let request = receipt.request();
-        let was_bound = place.way.is_bound(request);
-        match place.way.choose(request, seen, now) {
+        let bound = receipt.bound(number);
+        if bound == Some(Bound::GivenBack) {
+            // whichever way it went, it would overtake that one or be overtaken by those behind it
+            let reason = "what came before it in its request was not stored where it belongs".to_owned();
+            return Err(NotTaken { reason: Refused::Unavailable(reason), receipt });
+        }
+        let was_bound = bound.is_some();
+        match place.way.choose(was_bound, seen, now) {
             Choice::Directly => {
                 drop(place);
+                receipt.bind(number, Some(Bound::Directly));
                 let Err(not_taken) = primary.offer(record, receipt) else { return Ok(()) };
+                if !was_bound {
+                    not_taken.receipt.bind(number, None);
+                }
                 // others of its request may come back, and would stand behind it
                 if was_bound || !not_taken.reason.is_passing() || !seen.reserve {
                     return Err(not_taken);
                 }
-                self.ways[number].lock().way.refused(request, now);
+                self.ways[number].lock().way.refused(now);
                 let NotTaken { reason, receipt } = not_taken;
                 // why the first one refused it is what is to be mended
                 self.push(record, receipt).map_err(|NotTaken { receipt, .. }| NotTaken { reason, receipt })
@@ -139,7 +166,7 @@ impl Ways {
                 if before.events >= WAITING_MAX.events || before.bytes >= WAITING_MAX.bytes {
                     place.way.turn(now);
                     let held = place.waiting.take();
-                    let wakes = self.release(held, Choice::Around, primary);
+                    let wakes = self.release(number, held, Choice::Around, primary);
                     drop(place);
                     wakes.into_iter().for_each(Wake::wake);
                 }
@@ -160,26 +187,26 @@ impl Ways {
     }
 
     /// Lets records that waited go. Returns the requests that can go on.
-    fn release(&self, held: Option<Held>, choice: Choice, primary: &dyn Publish) -> Vec<Wake> {
+    fn release(&self, way: usize, held: Option<Held>, choice: Choice, primary: &dyn Publish) -> Vec<Wake> {
         let Some(Held { records, receipts }) = held else { return Vec::new() };
         let mut wakes = Vec::new();
         let mut is_direct = choice == Choice::Directly;
-        // of which records are on their way directly and may come back
-        let mut bound = HashSet::new();
         for (received, receipt) in records.iter().zip(receipts) {
             let (key, value, headers) = (received.key, received.value, &received.headers);
             let record = Record { topic: received.origin.topic, key, value, headers };
             self.waiting.release(record.bytes());
-            let request = receipt.request();
-            let is_bound = bound.contains(&request);
-            let offered = match is_direct || is_bound {
-                true => primary.offer(&record, receipt).inspect(|()| _ = bound.insert(request)),
-                false => self.push(&record, receipt),
+            let is_bound = receipt.bound(way).is_some();
+            let offered = if is_direct || is_bound {
+                receipt.bind(way, Some(Bound::Directly));
+                primary.offer(&record, receipt)
+            } else {
+                self.push(&record, receipt)
             };
             let offered = match offered {
                 Err(not_taken) if is_direct && !is_bound => {
                     // those behind it must not overtake it
                     is_direct = false;
+                    not_taken.receipt.bind(way, None);
                     self.push(&record, not_taken.receipt)
                 }
                 offered => offered,
@@ -192,25 +219,23 @@ impl Ways {
     }
 
     /// Looks how the two strategies are, and lets go what need not wait any more.
-    pub(super) fn look_at(
-        &self,
-        now: Instant,
-        primary: &dyn Publish,
-        started: Instant,
-        has_started: &mut bool,
-    ) {
-        let is_well = primary.ready().is_ok();
-        *has_started |= is_well || now >= started + STARTS_WITHIN;
-        self.primary_is_well.store(is_well || !*has_started, Ordering::Release);
-        self.reserve_is_well.store(self.reserve.ready().is_ok(), Ordering::Release);
-        let mut is_idle = true;
+    pub(super) fn look_at(&self, now: Instant, primary: &dyn Publish, started: Instant) {
+        let (primary_is_well, reserve_is_well) = (primary.ready().is_ok(), self.reserve.ready().is_ok());
+        let has_started = primary_is_well && reserve_is_well || now >= started + STARTS_WITHIN;
+        let has_started = self.has_started.fetch_or(has_started, Ordering::AcqRel) || has_started;
+        self.primary_is_well.store(primary_is_well || !has_started, Ordering::Release);
+        self.reserve_is_well.store(reserve_is_well, Ordering::Release);
+        self.reserve_is_away.store(!reserve_is_well && has_started, Ordering::Release);
+        let (mut is_idle, mut refusing) = (true, 0);
         for (number, place) in self.ways.iter().enumerate() {
             let (topic, partition) = (number / self.partitions, number % self.partitions);
             let (Some(topic), Ok(partition)) = (Topic::ALL.get(topic), i32::try_from(partition)) else {
                 continue;
             };
             let seen = self.seen(*topic, Partition(partition));
-            is_idle &= seen.held == 0;
+            is_idle &= seen.held == Some(0);
+            refusing +=
+                usize::from(primary_is_well && !seen.reserve && seen.held.is_some_and(|held| held > 0));
             let mut place = place.lock();
             if !place.way.is_waiting() {
                 continue;
@@ -220,10 +245,16 @@ impl Ways {
             if choice != Choice::Wait {
                 let held = place.waiting.take();
                 // under the lock: whatever comes next comes behind them
-                let wakes = self.release(held, choice, primary);
+                let wakes = self.release(number, held, choice, primary);
                 drop(place);
                 wakes.into_iter().for_each(Wake::wake);
             }
+        }
+        if self.refusing.swap(refusing, Ordering::Relaxed) == 0 && refusing > 0 {
+            let (name, reason) = (self.name, self.reserve.ready().err().unwrap_or_default());
+            tracing::error!(
+                "events of {refusing} partitions wait in {name}, and new ones of these are refused, as they would overtake them: {reason}"
+            );
         }
         if is_idle && self.primary_is_well() && self.is_told.swap(false, Ordering::Relaxed) {
             tracing::info!("nothing waits in {} any more: events are stored where they belong", self.name);
@@ -231,12 +262,12 @@ impl Ways {
     }
 
     /// Nothing waits any longer: what does goes to the reserve.
-    pub(super) fn close(&self, primary: &dyn Publish) {
-        for place in &self.ways {
+    pub(super) fn close(&self, now: Instant, primary: &dyn Publish) {
+        for (number, place) in self.ways.iter().enumerate() {
             let mut place = place.lock();
-            place.way.turn(Instant::now());
+            place.way.turn(now);
             let held = place.waiting.take();
-            let wakes = self.release(held, Choice::Around, primary);
+            let wakes = self.release(number, held, Choice::Around, primary);
             drop(place);
             wakes.into_iter().for_each(Wake::wake);
         }
@@ -265,7 +296,10 @@ impl Spill for Ways {
         // no way is locked here: whoever holds one may be waiting for the one that gives back. What is on its way to the reserve
         // turns its way
         let pushed = match self.place_of(record) {
-            Some(_) => self.push(record, receipt).map_err(|not_taken| not_taken.receipt),
+            Some((way, _)) => {
+                receipt.bind(way, Some(Bound::GivenBack));
+                self.push(record, receipt).map_err(|not_taken| not_taken.receipt)
+            }
             None => Err(receipt),
         };
         pushed.err().and_then(|receipt| self.spill.spill(record, receipt))

@@ -65,6 +65,16 @@ pub(super) trait Replace: Send + Sync {
     fn replace(self: Arc<Self>, broken: &Arc<Generation>, code: RDKafkaErrorCode, reason: &str);
 }
 
+/// Whether an error says that the record itself is never taken.
+const fn is_of_the_record(error: RDKafkaErrorCode) -> bool {
+    matches!(
+        error,
+        RDKafkaErrorCode::MessageSizeTooLarge
+            | RDKafkaErrorCode::InvalidRecord
+            | RDKafkaErrorCode::InvalidMessage
+    )
+}
+
 impl Delivery {
     /// Completes receipts.
     pub(super) async fn work_until_retired(&self) {
@@ -103,7 +113,8 @@ impl Delivery {
             #[cfg(test)]
             self.planted.meet(Part::Delivery);
             let wake = match report.outcome {
-                Outcome::NotStored => {
+                // no other place mends what is the record's own fault
+                Outcome::NotStored if !report.error.is_some_and(is_of_the_record) => {
                     report.give_back(topic, |record, in_flight| self.spill.spill(record, in_flight.receipt))
                 }
                 outcome => report.in_flight.receipt.complete(outcome),

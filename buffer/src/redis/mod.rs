@@ -194,4 +194,8 @@ impl Logs for Redis {
     fn open(&self, topic: Topic) -> Result<Box<dyn Log>, OpenError> {
         Ok(Box::new(RedisLog::new(&self.settings, topic)))
     }
+
+    fn drops_what_is_applied(&self) -> bool {
+        true
+    }
 }

@@ -11,6 +11,8 @@
 //! any here. So all that publish look more often than [`OTHERS_KNOW_AFTER`], and a record that is pushed to a list is
 //! acknowledged no sooner than so long after the list has no longer been empty, when nobody takes it for empty any more.
 
+mod looks;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -39,8 +41,9 @@ const GROUP_BYTES: usize = 1 << 20;
 /// How often it is looked how much waits in all lists, and whether Redis takes records.
 const LOOK_INTERVAL: Duration = Duration::from_millis(100);
 
-/// After how long all that publish know that a list is not empty.
+/// After how long all that publish know that a list is not empty; and for how long what was seen is trusted, which is less.
 const OTHERS_KNOW_AFTER: Duration = Duration::from_millis(500);
+const TRUSTED_FOR: Duration = Duration::from_millis(400);
 
 /// The largest record, its headers included: more would keep Redis from everybody else, and fits on no topic of Kafka's either.
 const RECORD_MAX_BYTES: usize = 1 << 20;
@@ -72,6 +75,8 @@ pub(super) struct Publisher {
     room: Arc<Room>,
     /// Whether others ask what the lists hold.
     is_reserve: bool,
+    /// When the last look at them began that was answered.
+    looked_at: Mutex<Option<Instant>>,
     /// Where records without a key go next.
     unkeyed: AtomicUsize,
     /// Why a list refused records, if not for its size: looks go well where writes do not.
@@ -105,6 +110,7 @@ impl Publisher {
             unkeyed: AtomicUsize::new(0),
             room: Arc::new(Room::new(settings.max, settings.partitions_of(Topic::Events(EventType::Like)))),
             is_reserve,
+            looked_at: Mutex::default(),
             refused: Mutex::default(),
             unfit: Mutex::default(),
             health: Mutex::new(Err(format!("not yet connected to Redis at {}", settings.place))),
@@ -300,52 +306,6 @@ impl Publisher {
         }
     }
 
-    /// Looks how much every list holds, and by that whether Redis answers.
-    async fn look(&self, link: &mut Link) {
-        let lists: Vec<(Topic, Partition)> = self.settings.lists().collect();
-        let calls: Vec<Call> = lists
-            .iter()
-            .map(|(topic, partition)| {
-                let keys = self.settings.keys(*topic);
-                Call::new(&SCRIPTS.look, [keys.list(*partition), keys.meta(*partition)])
-            })
-            .collect();
-        let place = &self.settings.place;
-        let looked = async {
-            link.connect().await?;
-            let mut unfit = None;
-            for topic in Topic::ALL {
-                let found = link.send(self.settings.found(topic).into()).await?;
-                unfit = unfit.or(self.settings.log_found(topic, &found).err());
-            }
-            *self.unfit.lock() = unfit;
-            // where writes were refused one that harms nobody finds out whether they still are
-            if self.refused.lock().is_some() {
-                let probe = self.settings.keys(Topic::DeadLetters).probe();
-                let probed = link.send(vec![::redis::cmd("SET").arg(probe).arg(1).to_owned()]).await?;
-                if probed.iter().all(Result::is_ok) {
-                    *self.refused.lock() = None;
-                }
-            }
-            link.call(&calls, self.settings.trial_wait().as_ref()).await
-        };
-        let health = match looked.await {
-            Ok((answers, waited)) => {
-                let trial = waited.and_then(|waited| self.settings.trial_failed(&waited)).map_or(Ok(()), Err);
-                trial.and(lists.iter().zip(answers).try_for_each(|((topic, partition), answer)| {
-                    match answer.map(|answer| numbers::<3>(&answer)) {
-                        Ok(Some([_, events, bytes])) => self.room.note(*topic, *partition, events, bytes),
-                        Ok(None) => return Err(format!("Redis at {place} answers nonsense")),
-                        Err(error) => return Err(format!("Redis at {place}: {error}")),
-                    }
-                    Ok(())
-                }))
-            }
-            Err(silence) => Err(silence.reason().to_owned()),
-        };
-        *self.health.lock() = health;
-    }
-
     /// Counts a record in, if there is room for it.
     fn admit(&self, topic: Topic, partition: Partition, bytes: usize) -> Result<Counted, Refused> {
         let max = self.settings.max;
@@ -430,6 +390,10 @@ impl Publish for Publisher {
 impl Reserve for Publisher {
     fn held(&self, topic: Topic, partition: Partition) -> usize {
         self.room.held(topic, partition)
+    }
+
+    fn is_fresh(&self) -> bool {
+        self.looked_at.lock().is_some_and(|at| at.elapsed() < TRUSTED_FOR)
     }
 }
 

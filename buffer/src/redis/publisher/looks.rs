@@ -1,0 +1,60 @@
+//! Looks: how much the lists hold, and whether Redis takes records.
+
+use tokio::time::Instant;
+
+use super::Publisher;
+use crate::redis::link::Link;
+use crate::redis::scripts::{Call, SCRIPTS, numbers};
+use crate::{Partition, Topic};
+
+impl Publisher {
+    /// Looks how much every list holds, and by that whether Redis answers.
+    pub(super) async fn look(&self, link: &mut Link) {
+        let lists: Vec<(Topic, Partition)> = self.settings.lists().collect();
+        let calls: Vec<Call> = lists
+            .iter()
+            .map(|(topic, partition)| {
+                let keys = self.settings.keys(*topic);
+                Call::new(&SCRIPTS.look, [keys.list(*partition), keys.meta(*partition)])
+            })
+            .collect();
+        let place = &self.settings.place;
+        let began = Instant::now();
+        let looked = async {
+            link.connect().await?;
+            let mut unfit = None;
+            for topic in Topic::ALL {
+                let found = link.send(self.settings.found(topic).into()).await?;
+                unfit = unfit.or(self.settings.log_found(topic, &found).err());
+            }
+            *self.unfit.lock() = unfit;
+            // where writes were refused one that harms nobody finds out whether they still are
+            if self.refused.lock().is_some() {
+                let probe = self.settings.keys(Topic::DeadLetters).probe();
+                let probed = link.send(vec![::redis::cmd("SET").arg(probe).arg(1).to_owned()]).await?;
+                if probed.iter().all(Result::is_ok) {
+                    *self.refused.lock() = None;
+                }
+            }
+            link.call(&calls, self.settings.trial_wait().as_ref()).await
+        };
+        let health = match looked.await {
+            Ok((answers, waited)) => {
+                let trial = waited.and_then(|waited| self.settings.trial_failed(&waited)).map_or(Ok(()), Err);
+                trial.and(lists.iter().zip(answers).try_for_each(|((topic, partition), answer)| {
+                    match answer.map(|answer| numbers::<3>(&answer)) {
+                        Ok(Some([_, events, bytes])) => self.room.note(*topic, *partition, events, bytes),
+                        Ok(None) => return Err(format!("Redis at {place} answers nonsense")),
+                        Err(error) => return Err(format!("Redis at {place}: {error}")),
+                    }
+                    Ok(())
+                }))
+            }
+            Err(silence) => Err(silence.reason().to_owned()),
+        };
+        if health.is_ok() {
+            *self.looked_at.lock() = Some(began);
+        }
+        *self.health.lock() = health;
+    }
+}

@@ -1,0 +1,116 @@
+//! Redis lists: a server that dies, members that die or lose what they own between applying and trimming.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, ensure};
+use floodgate_testkit::wait;
+
+use crate::scenario::{Pace, scenario_of_redis};
+use crate::support::load::LoadOptions;
+use crate::support::toggles::Toggles;
+use crate::support::world::{READY, World};
+
+const TOPICS: [&str; 3] = ["floodgate.expectation.v1", "floodgate.coupon.v1", "floodgate.like.v1"];
+
+/// The lists of a world of four partitions.
+fn lists(world: &World) -> Vec<String> {
+    let list = |topic: &str, partition| format!("{}{{{topic}:{partition}}}", world.setting("topics.prefix"));
+    TOPICS.iter().flat_map(|topic| (0..4).map(move |partition| list(topic, partition))).collect()
+}
+
+/// Redis dies under load and comes back with what it had appended, and a consumer with it. With `appendfsync always` nothing that
+/// was answered is lost; with `everysec` at most what came in its last two seconds.
+#[test]
+fn redis_killed_and_back() {
+    scenario_of_redis("27", "redis_killed_and_back", Pace::Slow, |round| {
+        let redis = round.redis();
+        let world = round.world()?;
+        let fsync = ["always", "everysec"][round.one_of(2)];
+        redis.cli(&["CONFIG", "SET", "appendfsync", fsync])?;
+        let serves = [world.start(&["serve"])?, world.start(&["serve"])?];
+        let mut consumes = [world.start(&["consume"])?, world.start(&["consume"])?];
+        let plan = round.plan(8000);
+        world.create_coupons(&serves[0], &plan)?;
+        let toggles = Toggles::start(&[serves[0].http, serves[1].http], 10);
+        let options = LoadOptions { rate: 400, ..LoadOptions::default() };
+        let load = world.load(&plan, &[&serves[0], &serves[1]], options);
+        load.wait_for(round.between(0.1, 0.5))?;
+        load.is_running()?;
+        let killed = load.now();
+        redis.process()?.kill()?;
+        let over = Instant::now();
+        match round.one_of(2) {
+            0 => consumes[0].kill()?,
+            _ => serves[1].wait_unready("Redis at 127.0.0.1")?,
+        }
+        redis.start_again()?;
+        if consumes[0].process().exit_status().is_some() {
+            consumes[0].start_again(&world)?;
+        }
+        round.recovers(&serves[0], over)?;
+        let mut recording = load.finish()?;
+        let stand = toggles.finish()?;
+        if fsync == "everysec" {
+            let last = killed.saturating_sub(Duration::from_secs(2));
+            recording.excuse_accepted(last, killed);
+        }
+        round.judge(&world, &recording)?;
+        Toggles::check(round.postgres, &world.setting("store.url"), &stand)
+    });
+}
+
+/// A member loses its partitions while its batch is in the database, and dies: the batch is applied and was never taken off its
+/// list. Who reads it again changes not a row.
+#[test]
+fn applied_and_not_trimmed() {
+    scenario_of_redis("27", "applied_and_not_trimmed", Pace::Quick, |round| {
+        let redis = round.redis();
+        let world = round.world_with(&[("consumers.batch_max_events", "300")])?;
+        let serve = world.start(&["serve"])?;
+        let plan = round.plan(2500);
+        world.create_coupons(&serve, &plan)?;
+        let recording = world.load(&plan, &[&serve], LoadOptions::default()).finish()?;
+        let url = world.setting("store.url");
+        // likes are written before their counters, so a batch of each type waits in the middle
+        let held = ["like_counts", "coupon_requests", "expectations"]
+            .map(|table| round.postgres.hold(&url, &format!("LOCK TABLE {table} IN EXCLUSIVE MODE")));
+        let consume = world.start(&["consume"])?;
+        let blocked = "SELECT count(DISTINCT query) FROM pg_stat_activity WHERE wait_event_type = 'Lock' \
+                       AND application_name = 'floodgate' AND datname = current_database()";
+        wait::until("batches of three groups in the middle", READY, || {
+            (round.postgres.psql(&url, blocked).ok()?.trim() == "3").then_some(())
+        })?;
+        // as if it had been away for longer than its lease
+        for list in lists(&world) {
+            redis.cli(&[
+                "HSET",
+                &format!("{list}:meta"),
+                "owner",
+                "another",
+                "epoch",
+                "1000000",
+                "lease",
+                "0",
+            ])?;
+        }
+        drop(held);
+        let count = |outcome| -> Result<f64> {
+            Ok(consume.metrics()?.sum("floodgate_events_applied_total", &[("outcome", outcome)]))
+        };
+        let applied = || count("applied").ok().filter(|applied| *applied > 0.0);
+        wait::until("a batch to be applied", READY, applied)?;
+        let since = Instant::now();
+        let dies = round.one_of(2) == 0;
+        let _next = if dies {
+            consume.kill()?;
+            Some(world.start(&["consume"])?)
+        } else {
+            None
+        };
+        round.recovers(&serve, since)?;
+        round.judge(&world, &recording)?;
+        // likes and expectations that are their own row's: only those meet themselves
+        ensure!(dies || count("duplicate")? > 0.0, "nothing that was applied came again");
+        Ok(())
+    });
+}
