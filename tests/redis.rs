@@ -14,7 +14,7 @@ use support::client::Ask;
 use support::load::LoadOptions;
 use support::node::Node;
 use support::plan::{Plan, PlanSize, seed};
-use support::world::{DRAINED, World, run};
+use support::world::{DRAINED, READY, World, run};
 
 /// One database server for all tests of this file; each has a Redis of its own, and may kill it.
 fn postgres() -> &'static Postgres {
@@ -107,6 +107,21 @@ fn operators_find_what_they_know() {
         let topics = world.command(&["topics", "describe"])?;
         ensure!(topics.code == 0 && topics.stdout.contains("nothing to create"), "{topics:?}");
         consume.stop()?;
+        serve.stop()
+    });
+}
+
+/// A Redis that is set so that it may lose what is answered 202 is told so, in words, by the log.
+#[test]
+fn settings_that_break_the_promise_are_told() {
+    let redis = Redis::start(RedisOptions::default()).unwrap();
+    let world = world(&redis);
+    run(|| {
+        redis.cli(&["CONFIG", "SET", "maxmemory-policy", "allkeys-lru", "appendonly", "no"])?;
+        let serve = world.start(&["serve"])?;
+        for told in ["maxmemory-policy is allkeys-lru", "appendonly is no"] {
+            serve.process().wait_for_log(told, READY)?;
+        }
         serve.stop()
     });
 }

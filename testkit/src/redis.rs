@@ -20,6 +20,8 @@ const DATA: &str = "appendonlydir";
 /// How to start a server.
 #[derive(Debug, Clone, Default)]
 pub struct RedisOptions {
+    /// Redis 8.2 as `scripts/setup` brings it, and not the system's.
+    pub newest: bool,
     /// Settings as `redis.conf` has them; they win over those of this crate.
     pub settings: Vec<(String, String)>,
 }
@@ -29,6 +31,7 @@ pub struct RedisOptions {
 pub struct Redis {
     process: Mutex<Option<Arc<Process>>>,
     port: u16,
+    newest: bool,
     settings: Vec<(String, String)>,
     scratch: ScratchDir,
 }
@@ -40,6 +43,7 @@ impl Redis {
         let redis = Redis {
             process: Mutex::new(None),
             port: ports::free_port()?,
+            newest: options.newest,
             settings: options.settings,
             scratch,
         };
@@ -50,6 +54,11 @@ impl Redis {
     /// Where it is.
     pub fn url(&self) -> String {
         format!("redis://127.0.0.1:{}", self.port)
+    }
+
+    /// Its port.
+    pub fn port(&self) -> u16 {
+        self.port
     }
 
     /// Runs a command of `redis-cli` and returns what it prints.
@@ -71,12 +80,16 @@ impl Redis {
             if let Some(process) = slot.as_ref() {
                 ensure!(process.exit_status().is_some(), "the server runs already");
             }
-            let mut command = Command::new("redis-server");
+            let program = match self.newest {
+                true => process::target_folder().join("testkit/redis/redis-server"),
+                false => "redis-server".into(),
+            };
+            let mut command = Command::new(program);
             let port = self.port.to_string();
             command.args(["--port", &port, "--bind", "127.0.0.1", "--save", "", "--appendonly", "yes"]);
             command.args(["--appendfsync", "always", "--dir"]).arg(self.scratch.path());
             for (name, value) in &self.settings {
-                command.arg(format!("--{name}")).arg(value);
+                command.arg(format!("--{name}")).args(value.split(' '));
             }
             slot.insert(Arc::new(Process::spawn("redis", command, self.scratch.path())?)).clone()
         };

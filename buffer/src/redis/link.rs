@@ -71,6 +71,8 @@ pub(super) struct Link {
     place: String,
     answer_timeout: Duration,
     connection: Option<Live>,
+    /// How many connections there were.
+    made: u64,
 }
 
 struct Live {
@@ -81,7 +83,7 @@ struct Live {
 impl Link {
     /// To this Redis, called so by people. An answer is waited for so long.
     pub(super) fn new(client: Client, place: &str, answer_timeout: Duration) -> Self {
-        Self { client, place: place.to_owned(), answer_timeout, connection: None }
+        Self { client, place: place.to_owned(), answer_timeout, connection: None, made: 0 }
     }
 
     /// Makes a connection if there is none that is well. Returns whether it did.
@@ -107,7 +109,13 @@ impl Link {
         let connected = self.client.get_multiplexed_async_connection_with_config(&config).await;
         let connection = connected.map_err(|error| Silence::NotSent(self.says(&error)))?;
         self.connection = Some(Live { connection, is_gone });
+        self.made += 1;
         Ok(true)
+    }
+
+    /// The number of the connection that was made last.
+    pub(super) fn number(&self) -> u64 {
+        self.made
     }
 
     fn says(&self, error: &::redis::RedisError) -> String {

@@ -1,6 +1,7 @@
 //! The `redis` strategy: a list for each partition, on a Redis.
 //!
 //! * [`config`]: the strategy's section; [`settings`] what it means to all parts; [`keys`] what keys are called.
+//! * [`server`]: which of the server's settings break the promise.
 //! * [`element`]: a record as an element of a list; [`scripts`] what Redis does in one step; [`link`] a connection, and what is
 //!   known when an answer does not come.
 //! * [`publisher`]: rounds of records; [`room`] counts what is under way and what the lists hold.
@@ -22,6 +23,7 @@ mod member;
 mod publisher;
 mod room;
 mod scripts;
+mod server;
 mod settings;
 mod shares;
 

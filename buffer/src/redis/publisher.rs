@@ -84,6 +84,9 @@ pub(super) struct Publisher {
     /// Why nothing is taken at all.
     unfit: Mutex<Option<String>>,
     health: Mutex<Result<(), String>>,
+    /// On which connection the server's settings were looked at, and what was told of them.
+    settings_seen: Mutex<Option<u64>>,
+    told: Mutex<Vec<String>>,
 }
 
 /// Records of one list in one script.
@@ -114,6 +117,8 @@ impl Publisher {
             refused: Mutex::default(),
             unfit: Mutex::default(),
             health: Mutex::new(Err(format!("not yet connected to Redis at {}", settings.place))),
+            settings_seen: Mutex::default(),
+            told: Mutex::default(),
         });
         let weak = Arc::downgrade(&publisher);
         tokio::spawn(async move {

@@ -22,7 +22,7 @@ pub(super) struct Settings {
     partitions: u32,
     pub(super) max: Waiting,
     pub(super) dead_letters_max: usize,
-    ack: Ack,
+    pub(super) ack: Ack,
     replicas: u32,
     pub(super) answer_timeout: Duration,
     pub(super) lease: Duration,

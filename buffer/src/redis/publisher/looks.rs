@@ -3,11 +3,28 @@
 use tokio::time::Instant;
 
 use super::Publisher;
-use crate::redis::link::Link;
+use crate::redis::link::{Link, Silence};
 use crate::redis::scripts::{Call, SCRIPTS, numbers};
+use crate::redis::server;
 use crate::{Partition, Topic};
 
 impl Publisher {
+    /// Tells which settings of the server break the promise, once for each connection and only what is new.
+    async fn look_at_settings(&self, link: &mut Link) -> Result<(), Silence> {
+        let number = Some(link.number());
+        if *self.settings_seen.lock() == number {
+            return Ok(());
+        }
+        let answers = link.send(server::asked()).await?;
+        *self.settings_seen.lock() = number;
+        let told = server::told(&answers, self.settings.ack);
+        let before = std::mem::replace(&mut *self.told.lock(), told.clone());
+        for sentence in told.iter().filter(|sentence| !before.contains(sentence)) {
+            tracing::warn!("Redis at {}: {sentence}", self.settings.place);
+        }
+        Ok(())
+    }
+
     /// Looks how much every list holds, and by that whether Redis answers.
     pub(super) async fn look(&self, link: &mut Link) {
         let lists: Vec<(Topic, Partition)> = self.settings.lists().collect();
@@ -22,6 +39,7 @@ impl Publisher {
         let began = Instant::now();
         let looked = async {
             link.connect().await?;
+            self.look_at_settings(link).await?;
             let mut unfit = None;
             for topic in Topic::ALL {
                 let found = link.send(self.settings.found(topic).into()).await?;
