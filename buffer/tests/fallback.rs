@@ -172,3 +172,19 @@ async fn a_full_fallback_refuses() {
     };
     wait::until_async("unreadiness", DEADLINE, unready).await.unwrap();
 }
+
+/// What may be in Kafka stays unknown: it is not stored elsewhere, whatever becomes of it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_may_be_in_kafka_is_not_spilled() {
+    let servers = Servers::start();
+    let strategy = servers.open("", toml::Table::new());
+    strategy.topics().unwrap().create().unwrap();
+    let publisher = strategy.publisher().unwrap();
+    ready(&*publisher).await;
+    assert_eq!(publish(&[&*publisher], 1, 0..1).await, [Outcome::Stored]);
+    // it is on the wire when nobody answers any more
+    servers.kafka.freeze(0).unwrap();
+    assert_eq!(publish(&[&*publisher], 1, 1..2).await, [Outcome::Unknown]);
+    assert_eq!(spill(&strategy).await.waiting, 0);
+    servers.kafka.process(0).unwrap().thaw().unwrap();
+}

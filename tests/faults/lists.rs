@@ -3,10 +3,10 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
-use floodgate_testkit::wait;
+use floodgate_testkit::{Proxy, wait};
 
 use crate::scenario::{Pace, scenario_of_redis};
-use crate::support::load::LoadOptions;
+use crate::support::load::{LoadOptions, Verdict};
 use crate::support::toggles::Toggles;
 use crate::support::world::{READY, World};
 
@@ -80,25 +80,28 @@ fn applied_and_not_trimmed() {
         wait::until("batches of three groups in the middle", READY, || {
             (round.postgres.psql(&url, blocked).ok()?.trim() == "3").then_some(())
         })?;
-        // as if it had been away for longer than its lease
-        for list in lists(&world) {
-            redis.cli(&[
-                "HSET",
-                &format!("{list}:meta"),
-                "owner",
-                "another",
-                "epoch",
-                "1000000",
-                "lease",
-                "0",
-            ])?;
-        }
+        // as if it had been away for longer than its lease, and another one had them
+        let belongs_to_another = |until: &str| {
+            lists(&world).into_iter().try_for_each(|list| {
+                let meta = format!("{list}:meta");
+                redis.cli(&["HSET", &meta, "owner", "another", "epoch", "1000000", "lease", until]).map(drop)
+            })
+        };
+        belongs_to_another("9000000000000")?;
+        let there = || -> Result<i64> {
+            let length = |list: String| Ok(redis.cli(&["LLEN", &list])?.trim().parse::<i64>()?);
+            lists(&world).into_iter().map(length).sum()
+        };
+        let before = there()?;
         drop(held);
         let count = |outcome| -> Result<f64> {
             Ok(consume.metrics()?.sum("floodgate_events_applied_total", &[("outcome", outcome)]))
         };
         let applied = || count("applied").ok().filter(|applied| *applied > 0.0);
         wait::until("a batch to be applied", READY, applied)?;
+        round.lasts(Duration::from_millis(500));
+        ensure!(there()? == before, "{before} were there, and one that does not own them took some away");
+        belongs_to_another("0")?;
         let since = Instant::now();
         let dies = round.one_of(2) == 0;
         let _next = if dies {
@@ -112,5 +115,45 @@ fn applied_and_not_trimmed() {
         // likes and expectations that are their own row's: only those meet themselves
         ensure!(dies || count("duplicate")? > 0.0, "nothing that was applied came again");
         Ok(())
+    });
+}
+
+/// Answers of Redis that get lost on the wire leave an event unknown, and nothing is sent a second time by itself: there are never
+/// more records than writes that were sent, and everything accepted is among them.
+#[test]
+fn answers_of_redis_lost() {
+    scenario_of_redis("5", "answers_of_redis_lost", Pace::Quick, |round| {
+        let redis = round.redis();
+        let world = round.world_with(&[("buffer.redis.answer_timeout_ms", "700")])?;
+        let proxy = Proxy::start()?;
+        let link = proxy.link(redis.port())?;
+        world.set("buffer.redis.url", format!("redis://127.0.0.1:{}", link.port()));
+        let serve = world.start(&["serve"])?;
+        world.set("buffer.redis.url", redis.url());
+        let plan = round.plan(20_000);
+        world.create_coupons(&serve, &plan)?;
+        let options = LoadOptions { retry: false, repeat_every: 0, rate: 500, ..LoadOptions::default() };
+        let load = world.load(&plan, &[&serve], options);
+        for _ in 0..3 {
+            let unknown = load.unknown();
+            load.wait_for_more(100 + round.one_of(200))?;
+            link.swallow_answers()?;
+            wait::until("events of which nobody knows", READY, || (load.unknown() > unknown).then_some(()))?;
+            link.calm()?;
+        }
+        load.stop();
+        let recording = load.finish()?;
+        let length =
+            |list: String| Ok::<_, anyhow::Error>(redis.cli(&["LLEN", &list])?.trim().parse::<usize>()?);
+        let there = lists(&world).into_iter().map(length).sum::<Result<usize>>()?;
+        let (accepted, unknown) = (recording.count(Verdict::Accepted), recording.count(Verdict::Unknown));
+        ensure!(
+            (accepted..=accepted + unknown).contains(&there),
+            "{there} records of {accepted} and {unknown} unknown"
+        );
+        let since = Instant::now();
+        let _consume = world.start(&["consume"])?;
+        round.recovers(&serve, since)?;
+        round.judge(&world, &recording)
     });
 }
