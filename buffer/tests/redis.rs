@@ -74,6 +74,27 @@ async fn a_full_queue_refuses() {
     .await;
 }
 
+/// More members than partitions: those that have none have joined all the same, and take over what others leave.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn members_without_a_partition_join() {
+    let (url, prefix) = (server().url(), prefix());
+    let strategy = open(&url, &prefix, &[]);
+    contract::publish(&*strategy.publisher().unwrap(), 30, 300).await;
+    let mut members = Vec::new();
+    for _ in 0..30 {
+        let mut member = strategy.subscribe(OF, limits()).unwrap();
+        tokio::time::timeout(Duration::from_secs(60), member.joined()).await.unwrap().unwrap();
+        members.push(member);
+    }
+    // all but the last, which may have none, leave
+    let mut last = members.pop().unwrap();
+    for member in members {
+        member.close().await.unwrap();
+    }
+    contract::assert_complete_in_key_order(&contract::drain(&mut *last, 300).await, 30, 300);
+    last.close().await.unwrap();
+}
+
 /// The bound is checked where the records are: what does not fit is refused whole, and certainly not stored.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_list_takes_no_more_than_its_bound() {

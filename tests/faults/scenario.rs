@@ -21,7 +21,7 @@ use serde_json::{Value, json};
 use crate::support::load::{Recording, Verdict};
 use crate::support::node::Node;
 use crate::support::plan::{Plan, PlanSize};
-use crate::support::world::{READY, Servers, World};
+use crate::support::world::{READY, Servers, World, is_redis};
 
 /// How long one seed takes, hence how many are tried.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,15 +76,6 @@ pub fn servers() -> Result<Servers> {
 
 pub fn kafka(brokers: usize) -> KafkaOptions {
     KafkaOptions { brokers, linked: true, ..Servers::hurried_kafka() }
-}
-
-/// Whether events wait in Redis lists.
-fn is_redis() -> bool {
-    match std::env::var("FLOODGATE_TEST_STRATEGY").as_deref() {
-        Ok("redis") => true,
-        Ok("kafka") | Err(_) => false,
-        Ok(other) => panic!("FLOODGATE_TEST_STRATEGY={other}: it must be kafka or redis"),
-    }
 }
 
 /// Runs a scenario of Kafka's with all its seeds.

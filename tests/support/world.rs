@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use floodgate_testkit::{
-    Kafka, KafkaOptions, Postgres, PostgresOptions, Process, Redis, ScratchDir, ports, wait,
+    Kafka, KafkaOptions, Postgres, PostgresOptions, Process, Redis, RedisOptions, ScratchDir, ports, wait,
 };
 use serde_json::Value;
 
@@ -29,6 +29,15 @@ use super::toggles::TOGGLED;
 /// From the last write to a lag of 0, rebalances after a kill included.
 pub const DRAINED: Duration = Duration::from_secs(240);
 const COMMAND: Duration = Duration::from_secs(240);
+
+/// Whether events are to wait in Redis lists: `FLOODGATE_TEST_STRATEGY` is `redis`, and not `kafka`, as it is without it.
+pub fn is_redis() -> bool {
+    match std::env::var("FLOODGATE_TEST_STRATEGY").as_deref() {
+        Ok("redis") => true,
+        Ok("kafka") | Err(_) => false,
+        Ok(other) => panic!("FLOODGATE_TEST_STRATEGY={other}: it must be kafka or redis"),
+    }
+}
 
 /// What several worlds can share.
 pub struct Servers {
@@ -91,8 +100,16 @@ impl World {
         Ok(World { settings: Mutex::default(), processes: Mutex::default(), folder, logs })
     }
 
-    /// Settings for Kafka and a fresh database. Neither topics nor tables are made.
+    /// Settings for a fresh database and Kafka, or Redis lists where `FLOODGATE_TEST_STRATEGY` is `redis`. Neither topics nor tables
+    /// are made.
     pub fn bare(kafka: &Kafka, postgres: &Postgres) -> Result<World> {
+        if is_redis() {
+            static REDIS: OnceLock<Redis> = OnceLock::new();
+            return World::on_redis(
+                REDIS.get_or_init(|| Redis::start(RedisOptions::default()).unwrap()),
+                postgres,
+            );
+        }
         let world = World::on(postgres)?;
         world.set("buffer.strategy", "kafka");
         world.set("buffer.kafka.brokers", kafka.bootstrap());

@@ -125,6 +125,10 @@ impl Link {
     /// Sends commands together on the connection that there is, and gives what each was answered.
     pub(super) async fn send(&mut self, commands: Vec<Cmd>) -> Result<Vec<Answer>, Silence> {
         let count = commands.len();
+        if count == 0 {
+            // an answer to nothing never comes
+            return Ok(Vec::new());
+        }
         let mut pipeline = Pipeline::with_capacity(count);
         for command in commands {
             pipeline.add_command(command);
