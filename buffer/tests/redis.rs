@@ -309,3 +309,30 @@ async fn a_wait_without_enough_replicas_is_an_unknown_outcome() {
     let lag = tokio::task::spawn_blocking(move || strategy.lag(OF).unwrap().waiting()).await.unwrap();
     assert_eq!(lag, 1, "it may be applied");
 }
+
+/// Dead letters go when there are too many, and when they are older than they are kept: each time others come.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn dead_letters_are_bounded_by_count_and_age() {
+    let prefix = prefix();
+    let strategy = open(&server().url(), &prefix, &[("dead_letters_max", 5.into())]);
+    let list = format!("{prefix}{{floodgate.dlq.v1:0}}");
+    let letter = async |value: &'static [u8]| {
+        let record = Record { topic: Topic::DeadLetters, key: None, value: Some(value), headers: &[] };
+        assert_eq!(outcome(&strategy, &record).await, Outcome::Stored);
+    };
+    for _ in 0..8 {
+        letter(b"letter").await;
+    }
+    let state = || {
+        let base = server().cli(&["HGET", &format!("{list}:meta"), "base"]).unwrap();
+        let there = server().cli(&["LLEN", &list]).unwrap();
+        (base.trim().to_owned(), there.trim().to_owned())
+    };
+    assert_eq!(state(), ("3".to_owned(), "5".to_owned()));
+    // as if the first two had been written long ago
+    let age = "for place = 0, 1 do local letter = redis.call('LINDEX', KEYS[1], place) \
+               redis.call('LSET', KEYS[1], place, string.sub(letter, 1, 1) .. string.rep('\\0', 8) .. string.sub(letter, 10)) end";
+    server().cli(&["EVAL", age, "1", &list]).unwrap();
+    letter(b"another").await;
+    assert_eq!(state(), ("5".to_owned(), "4".to_owned()));
+}

@@ -262,7 +262,9 @@ impl Publisher {
                 call
             }
             Topic::DeadLetters => {
-                Call::new(&SCRIPTS.push_letters, [list, meta]).with(self.settings.dead_letters_max)
+                let call =
+                    Call::new(&SCRIPTS.push_letters, [list, meta]).with(self.settings.dead_letters_max);
+                call.with(self.settings.dead_letters_kept.as_millis())
             }
         };
         group.records.iter_mut().for_each(|queued| call.push(std::mem::take(&mut queued.element)));

@@ -76,7 +76,7 @@ pub(super) struct Scripts {
     /// the records. Answers 1 and the first one's offset, or 0 when there is no room, and how many events and bytes there are; then
     /// for how long the list has not been empty, in milliseconds.
     pub(super) push: Lua,
-    /// Appends dead letters. Keys: list, meta. Arguments: how many are kept, the letters. Answers as `push`.
+    /// Appends dead letters. Keys: list, meta. Arguments: how many are kept, for how many milliseconds, the letters. Answers as `push`.
     pub(super) push_letters: Lua,
     /// Takes a partition that is nobody's. Keys: meta. Arguments: the member, its lease in milliseconds. Answers 1,
     /// the epoch and the head's offset; or 0.
@@ -129,12 +129,20 @@ return {1, base + there, there + count, bytes + ARGV[3], now - since}
 "]),
             push_letters: lua(&["
 local list, meta = KEYS[1], KEYS[2]
+", NOW, "
 local there = redis.call('LLEN', list)
 local base = tonumber(redis.call('HGET', meta, 'base') or 0)
-local count = #ARGV - 1
+local count = #ARGV - 2
 local over = math.max(0, there + count - ARGV[1])
+local oldest, last = now - ARGV[2], math.min(there, over + 1000)
+while over < last do
+  local head, stamp = redis.call('LINDEX', list, over), 0
+  for byte = 9, 2, -1 do stamp = stamp * 256 + (string.byte(head, byte) or 0) end
+  if stamp >= oldest then break end
+  over = over + 1
+end
 redis.call('HSET', meta, 'base', base + over)
-redis.call('RPUSH', list, unpack(ARGV, 2))
+redis.call('RPUSH', list, unpack(ARGV, 3))
 if over > 0 then redis.call('LTRIM', list, over, -1) end
 return {1, base + there, there + count - over, 0}
 "]),

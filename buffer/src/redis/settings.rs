@@ -22,6 +22,8 @@ pub(super) struct Settings {
     partitions: u32,
     pub(super) max: Waiting,
     pub(super) dead_letters_max: usize,
+    /// For how long they are kept.
+    pub(super) dead_letters_kept: Duration,
     pub(super) ack: Ack,
     replicas: u32,
     pub(super) answer_timeout: Duration,
@@ -50,6 +52,7 @@ impl Settings {
             partitions: topics.partitions.max(1),
             max: Waiting { events: config.max_events, bytes: config.max_bytes },
             dead_letters_max: config.dead_letters_max,
+            dead_letters_kept: Duration::from_secs(topics.dead_letter_retention_hours.saturating_mul(3600)),
             ack: config.ack,
             replicas: config.replicas,
             answer_timeout: Duration::from_millis(config.answer_timeout_ms),
