@@ -342,6 +342,25 @@ mod tests {
     }
 
     #[test]
+    fn a_fallback_is_for_a_strategy_that_can_have_one() {
+        let told = |strategy, fallback| {
+            refused(&format!("buffer.strategy = '{strategy}'\nbuffer.fallback = {fallback}"), &[])
+        };
+        assert_eq!(told("kafka", "'redis'"), "");
+        assert_eq!(
+            told("in-memory", "'redis'"),
+            "buffer.fallback needs buffer.strategy = `kafka`, and it is `in-memory`"
+        );
+        for wrong in ["'kafka'", "'local'", "true"] {
+            let told = told("kafka", wrong);
+            assert!(told.contains("buffer.fallback must be `none` or `redis`"), "{wrong}: {told}");
+        }
+        // its section is checked as that of a chosen strategy
+        let file = "[buffer]\nstrategy = 'kafka'\nfallback = 'redis'\nredis.lease_ms = 1";
+        assert!(refused(file, &[]).contains("buffer.redis.lease_ms"), "{}", refused(file, &[]));
+    }
+
+    #[test]
     fn values_of_the_wrong_kind_name_the_key() {
         assert!(refused("[buffer]\nstrategy = 'kafak'", &[]).contains("kafak"));
         assert!(refused("[topics]\npartitions = 'ten'", &[]).contains("topics.partitions"));
