@@ -42,26 +42,40 @@ pub(crate) async fn drain(settings: &Settings, config: Option<&Path>, args: &Dra
     }
     let mut signals = Signals::listen()?;
     let publisher = to.publisher().map_err(Exit::usage)?;
-    let (stop, stopped) = watch::channel(false);
-    let drain = Drain::new(Arc::clone(&from), Arc::clone(&publisher), stopped);
+    let (stop, mut stopped) = watch::channel(false);
+    let drain = Drain::new(Arc::clone(&from), Arc::clone(&publisher), stopped.clone());
     let moved = drain.moved();
     let takes = || publisher.ready().is_ok();
-    let [expectations, coupons, likes] = EventType::ALL.map(|of| drain.run(of, takes));
+    let [expectations, coupons, likes] = EventType::ALL.map(|of| {
+        let moving = drain.run(of, takes);
+        // the others finish what is on its way though one met a record that is never taken
+        async { moving.await.inspect_err(|_| _ = stop.send_replace(true)) }
+    });
     let emptied = async {
-        watch_until_empty(&from, &*publisher, || moved.total()).await;
+        tokio::select! {
+            () = watch_until_empty(&from, &*publisher, || moved.total()) => {}
+            _ = stopped.wait_for(|stopped| *stopped) => {}
+        }
         stop.send_replace(true);
-        Ok(())
     };
-    let work = async { tokio::try_join!(expectations, coupons, likes, emptied) };
+    let ended = async {
+        let (expectations, coupons, likes, ()) = tokio::join!(expectations, coupons, likes, emptied);
+        expectations.and(coupons).and(likes)
+    };
+    tokio::pin!(ended);
     let (ended, interrupted) = tokio::select! {
-        ended = work => (ended.map(drop).map_err(Exit::failed), false),
-        _ = signals.next() => (Ok(()), true),
+        ended = &mut ended => (ended.map_err(Exit::failed), false),
+        _ = signals.next() => {
+            stop.send_replace(true);
+            // what is on its way is waited for and committed, unless somebody asks again
+            tokio::select! {
+                _ = tokio::time::timeout(PATIENCE, &mut ended) => {}
+                _ = signals.next_on_purpose() => {}
+            }
+            (Ok(()), true)
+        }
     };
-    // what is on its way is waited for, unless somebody asks again
-    let unacknowledged = tokio::select! {
-        left = publisher.close(PATIENCE) => left,
-        _ = signals.next_on_purpose() => 1,
-    };
+    let unacknowledged = publisher.close(PATIENCE).await;
     let (from, to, total) = (from.name(), to.name(), moved.total());
     ended?;
     if interrupted || unacknowledged > 0 {

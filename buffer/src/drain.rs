@@ -104,7 +104,7 @@ impl Drain {
                 continue;
             }
             match self.membership(of, &takes).await {
-                Ok(()) => {}
+                Ok(()) => told = None,
                 Err(Ended::Never(error)) => return Err(error),
                 Err(Ended::Membership(error)) => {
                     let reason = error.to_string();
@@ -173,61 +173,76 @@ impl Drain {
         failing: &mut HashMap<Partition, u32>,
     ) -> Result<(), DrainError> {
         let receipts = Receipts::that_stay(batch.len());
-        let mut refused = (!is_taken).then_some(None);
+        // by record: whether it was tried; by partition: its first record that is refused, with nothing of it offered behind that
+        let mut tried = vec![false; batch.len()];
+        let mut refused: HashMap<Partition, (Origin, Refused)> = HashMap::new();
+        let (mut is_over, mut is_full) = (!is_taken, false);
         for (index, received) in batch.iter().enumerate() {
             let receipt = receipts.receipt(index);
+            let origin = received.origin;
             // a receipt that goes unused says that nothing is known
-            if refused.is_some() {
+            if is_over || refused.contains_key(&origin.partition) {
                 continue;
             }
             let record = Record {
-                topic: received.origin.topic,
+                topic: origin.topic,
                 key: received.key,
                 value: received.value,
                 headers: &received.headers,
             };
-            let offered = self.to.offer(&record, receipt);
-            refused = offered.err().map(|not_taken| Some((index, not_taken.reason)));
+            match self.to.offer(&record, receipt).map_err(Refused::from) {
+                Ok(()) => tried[index] = true,
+                Err(reason @ (Refused::Full | Refused::Closed)) => {
+                    (is_over, is_full) = (true, reason == Refused::Full);
+                }
+                Err(reason) => {
+                    tried[index] = true;
+                    refused.insert(origin.partition, (origin, reason));
+                }
+            }
         }
         receipts.all().await;
-        let (mut left, mut partitions): (HashMap<Partition, Origin>, HashSet<Partition>) = Default::default();
+        let (mut left, mut partitions): (HashMap<Partition, (usize, Origin)>, HashSet<Partition>) =
+            Default::default();
         for (index, received) in batch.iter().enumerate() {
             partitions.insert(received.origin.partition);
             if !receipts.outcome(index).is_stored() {
-                left.entry(received.origin.partition).or_insert(received.origin);
+                left.entry(received.origin.partition).or_insert((index, received.origin));
             }
         }
-        // it is known of this one alone that it will never be taken
-        let never = refused.iter().flatten().find(|(_, reason)| *reason == Refused::TooLarge);
-        let never = never.and_then(|(index, _)| batch.get(*index).map(|received| received.origin));
-        let is_full = refused.iter().flatten().any(|(_, reason)| *reason == Refused::Full);
-        left.iter().for_each(|(partition, origin)| batch.keep_before(*partition, origin.offset));
+        left.iter().for_each(|(partition, (_, origin))| batch.keep_before(*partition, origin.offset));
         self.moved.0[of as usize].fetch_add(batch.len() as u64, Ordering::Relaxed);
         member.commit(batch);
-        // what was not even tried does not count
-        let tried =
-            |partition: &Partition| refused.is_none() || never.is_some_and(|at| at.partition == *partition);
+        let mut never = None;
         for partition in &partitions {
-            let Some(origin) = left.get(partition) else {
+            let Some((index, origin)) = left.get(partition) else {
                 failing.remove(partition);
                 continue;
             };
-            let times = failing.get(partition).copied().unwrap_or(0) + u32::from(tried(partition));
+            // what was not even tried does not count
+            if !tried[*index] {
+                member.hold(*partition, if is_full { ROOM } else { RETRY_MIN });
+                continue;
+            }
+            let times = failing.get(partition).copied().unwrap_or(0) + 1;
             failing.insert(*partition, times);
-            let pause = if is_full { ROOM } else { RETRY_MIN * (1 << times.saturating_sub(1).min(6)) };
-            member.hold(*partition, pause.min(RETRY_MAX));
-            let is_news = times == TOLD_AFTER || never == Some(*origin) && times == 1;
-            if is_news && tried(partition) {
+            member.hold(*partition, (RETRY_MIN * (1 << (times - 1).min(6))).min(RETRY_MAX));
+            let why = refused.get(partition).filter(|(of, _)| of == origin).map(|(_, reason)| reason);
+            let is_never = why == Some(&Refused::TooLarge);
+            if is_never && self.gives_up {
+                never.get_or_insert(*origin);
+            } else if times == TOLD_AFTER || is_never && times == 1 {
                 let place = self.place(*origin);
-                tracing::error!("{place} cannot be moved, and nothing behind it is: it is not acknowledged");
+                let why = why.map_or("it is not acknowledged".to_owned(), ToString::to_string);
+                tracing::error!("{place} cannot be moved, and nothing behind it is: {why}");
             }
         }
         match never {
-            Some(origin) if self.gives_up => Err(DrainError(format!(
+            Some(origin) => Err(DrainError(format!(
                 "{} is larger than where it is moved to takes, and nothing behind it is moved",
                 self.place(origin)
             ))),
-            _ => Ok(()),
+            None => Ok(()),
         }
     }
 

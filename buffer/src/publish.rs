@@ -14,6 +14,15 @@ pub trait Publish: Send + Sync {
     /// [`NotTaken`] gives the receipt back and says whether trying again can help; the record is certainly not stored.
     fn offer(&self, record: &Record<'_>, receipt: Receipt) -> Result<(), NotTaken>;
 
+    /// Whether a record like this is ever taken, as far as its size says.
+    ///
+    /// # Errors
+    /// Why not.
+    fn may_take(&self, record: &Record<'_>) -> Result<(), Refused> {
+        let _ = record;
+        Ok(())
+    }
+
     /// Whether records can be taken now.
     ///
     /// # Errors
@@ -43,6 +52,9 @@ pub trait Publish: Send + Sync {
 pub trait Reserve: Publish {
     /// How many records of a partition wait here, as it was seen last, and how many are on their way from this process.
     fn held(&self, topic: Topic, partition: Partition) -> usize;
+
+    /// Whether it cannot be seen now, since nobody answers.
+    fn is_away(&self) -> bool;
 
     /// Whether that was seen so lately that nothing can have been acknowledged since, by any process, that it does not count.
     fn is_fresh(&self) -> bool;

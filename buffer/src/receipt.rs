@@ -139,6 +139,16 @@ impl Receipt {
         bound.iter().find(|(of, _)| *of == way).map(|(_, bound)| *bound)
     }
 
+    /// Says that one more is sent directly on this way, and what came of those before, which stays as it is.
+    pub(crate) fn go_directly(&self, way: usize) -> Option<Bound> {
+        let mut bound = self.shared.as_ref()?.bound.lock();
+        let before = bound.iter().find(|(of, _)| *of == way).map(|(_, bound)| *bound);
+        if before.is_none() {
+            bound.push((way, Bound::Directly));
+        }
+        before
+    }
+
     /// Says what comes of them.
     pub(crate) fn bind(&self, way: usize, to: Option<Bound>) {
         let Some(shared) = &self.shared else { return };

@@ -70,9 +70,9 @@ impl Strategy for Fallback {
     }
 
     fn reports_within(&self) -> Option<Duration> {
-        // one that goes from one to the other where that is slow may take longer, and then its outcome is unknown in time
-        let around = self.primary.reports_within().map(|within| within + HANDED_ON_WITHIN);
-        around.max(self.reserve.reports_within())
+        // one that waits first, or goes from one to the other where that is slow, may take longer; its outcome is unknown then
+        let both = self.primary.reports_within().max(self.reserve.reports_within());
+        both.map(|within| within + HANDED_ON_WITHIN)
     }
 
     fn publisher_with(&self, spill: Arc<dyn Spill>) -> Result<Arc<dyn Publish>, OpenError> {

@@ -19,6 +19,10 @@ use crate::{
 /// How much may wait at all ways together; more goes around.
 const WAITING_MAX: Waiting = Waiting { events: 20_000, bytes: 16 << 20 };
 
+/// How soon the same is told again, and for how long nothing goes around until that is told.
+const TOLD_AGAIN: Duration = Duration::from_secs(10);
+const IDLE_AFTER: Duration = Duration::from_secs(3);
+
 /// How long a primary that was never ready counts as one that is just starting.
 const STARTS_WITHIN: Duration = Duration::from_secs(3);
 
@@ -34,14 +38,17 @@ pub(super) struct Ways {
     waiting: Counts,
     primary_is_well: AtomicBool,
     reserve_is_well: AtomicBool,
-    /// Whether it is known that it is not, and not only that it may be starting.
+    /// Whether it is known that nobody can see what is in it, and not only that it may be starting.
     reserve_is_away: AtomicBool,
     /// Whether both were ready once, or had their time to become it.
     has_started: AtomicBool,
     /// Of how many partitions events are refused, as they would overtake those in a reserve that is away.
     refusing: AtomicUsize,
-    /// Whether it was told that events go around.
+    /// When it was told last that some are refused.
+    refusing_told: Mutex<Option<Instant>>,
+    /// Whether it was told that events go around, and since when none does.
     is_told: AtomicBool,
+    idle_since: Mutex<Option<Instant>>,
 }
 
 /// One partition of one topic.
@@ -77,7 +84,9 @@ impl Ways {
             reserve_is_away: AtomicBool::new(false),
             has_started: AtomicBool::new(false),
             refusing: AtomicUsize::new(0),
+            refusing_told: Mutex::default(),
             is_told: AtomicBool::new(false),
+            idle_since: Mutex::default(),
         }
     }
 
@@ -133,19 +142,29 @@ impl Ways {
     ) -> Result<(), NotTaken> {
         let place = self.place_of(record).filter(|_| receipt.may_spill());
         let Some((number, partition)) = place else { return primary.offer(record, receipt) };
+        // what waits for the primary must be something that it takes
+        if let Err(reason) = primary.may_take(record) {
+            return Err(NotTaken { reason, receipt });
+        }
         let mut place = self.ways[number].lock();
         let seen = self.seen(record.topic, partition);
+        // whichever way it went, it would overtake the one that was given back or be overtaken by those behind it
+        let is_cut_off = |receipt| {
+            let reason = "what came before it in its request was not stored where it belongs".to_owned();
+            Err(NotTaken { reason: Refused::Unavailable(reason), receipt })
+        };
         let bound = receipt.bound(number);
         if bound == Some(Bound::GivenBack) {
-            // whichever way it went, it would overtake that one or be overtaken by those behind it
-            let reason = "what came before it in its request was not stored where it belongs".to_owned();
-            return Err(NotTaken { reason: Refused::Unavailable(reason), receipt });
+            return is_cut_off(receipt);
         }
-        let was_bound = bound.is_some();
-        match place.way.choose(was_bound, seen, now) {
+        match place.way.choose(bound.is_some(), seen, now) {
             Choice::Directly => {
                 drop(place);
-                receipt.bind(number, Some(Bound::Directly));
+                // that may have happened in between
+                let was_bound = match receipt.go_directly(number) {
+                    Some(Bound::GivenBack) => return is_cut_off(receipt),
+                    before => before.is_some(),
+                };
                 let Err(not_taken) = primary.offer(record, receipt) else { return Ok(()) };
                 if !was_bound {
                     not_taken.receipt.bind(number, None);
@@ -195,15 +214,21 @@ impl Ways {
             let (key, value, headers) = (received.key, received.value, &received.headers);
             let record = Record { topic: received.origin.topic, key, value, headers };
             self.waiting.release(record.bytes());
-            let is_bound = receipt.bound(way).is_some();
+            let mut is_bound = receipt.bound(way).is_some();
             let offered = if is_direct || is_bound {
-                receipt.bind(way, Some(Bound::Directly));
+                match receipt.go_directly(way) {
+                    Some(Bound::GivenBack) => {
+                        wakes.extend(self.spill.spill(&record, receipt));
+                        continue;
+                    }
+                    before => is_bound = before.is_some(),
+                }
                 primary.offer(&record, receipt)
             } else {
                 self.push(&record, receipt)
             };
             let offered = match offered {
-                Err(not_taken) if is_direct && !is_bound => {
+                Err(not_taken) if is_direct && !is_bound && not_taken.reason.is_passing() => {
                     // those behind it must not overtake it
                     is_direct = false;
                     not_taken.receipt.bind(way, None);
@@ -225,7 +250,7 @@ impl Ways {
         let has_started = self.has_started.fetch_or(has_started, Ordering::AcqRel) || has_started;
         self.primary_is_well.store(primary_is_well || !has_started, Ordering::Release);
         self.reserve_is_well.store(reserve_is_well, Ordering::Release);
-        self.reserve_is_away.store(!reserve_is_well && has_started, Ordering::Release);
+        self.reserve_is_away.store(self.reserve.is_away() && has_started, Ordering::Release);
         let (mut is_idle, mut refusing) = (true, 0);
         for (number, place) in self.ways.iter().enumerate() {
             let (topic, partition) = (number / self.partitions, number % self.partitions);
@@ -250,13 +275,23 @@ impl Ways {
                 wakes.into_iter().for_each(Wake::wake);
             }
         }
-        if self.refusing.swap(refusing, Ordering::Relaxed) == 0 && refusing > 0 {
+        let told_at = *self.refusing_told.lock();
+        let is_news = self.refusing.swap(refusing, Ordering::Relaxed) == 0 && refusing > 0;
+        if is_news && told_at.is_none_or(|at| now >= at + TOLD_AGAIN) {
+            *self.refusing_told.lock() = Some(now);
             let (name, reason) = (self.name, self.reserve.ready().err().unwrap_or_default());
             tracing::error!(
                 "events of {refusing} partitions wait in {name}, and new ones of these are refused, as they would overtake them: {reason}"
             );
         }
-        if is_idle && self.primary_is_well() && self.is_told.swap(false, Ordering::Relaxed) {
+        let idle_since = {
+            let mut since = self.idle_since.lock();
+            *since = (is_idle && self.primary_is_well()).then(|| since.unwrap_or(now));
+            *since
+        };
+        if idle_since.is_some_and(|since| now >= since + IDLE_AFTER)
+            && self.is_told.swap(false, Ordering::Relaxed)
+        {
             tracing::info!("nothing waits in {} any more: events are stored where they belong", self.name);
         }
     }

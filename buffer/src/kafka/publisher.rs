@@ -219,8 +219,8 @@ impl Publish for KafkaPublisher {
             return refuse(Refused::Unavailable(reason), receipt);
         }
         let bytes = record.bytes();
-        if bytes > self.record_max_bytes {
-            return refuse(Refused::TooLarge, receipt);
+        if let Err(reason) = self.may_take(record) {
+            return refuse(reason, receipt);
         }
         let unacknowledged = match self.admit(bytes) {
             Ok(unacknowledged) => unacknowledged,
@@ -244,6 +244,10 @@ impl Publish for KafkaPublisher {
             };
             NotTaken { reason, receipt: in_flight.receipt }
         })
+    }
+
+    fn may_take(&self, record: &Record<'_>) -> Result<(), Refused> {
+        if record.bytes() > self.record_max_bytes { Err(Refused::TooLarge) } else { Ok(()) }
     }
 
     fn ready(&self) -> Result<(), String> {

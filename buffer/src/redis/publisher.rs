@@ -77,6 +77,8 @@ pub(super) struct Publisher {
     is_reserve: bool,
     /// When the last look at them began that was answered.
     looked_at: Mutex<Option<Instant>>,
+    /// Whether the last look was not answered.
+    is_silent: AtomicBool,
     /// Where records without a key go next.
     unkeyed: AtomicUsize,
     /// Why a list refused records, if not for its size: looks go well where writes do not.
@@ -114,6 +116,7 @@ impl Publisher {
             room: Arc::new(Room::new(settings.max, settings.partitions_of(Topic::Events(EventType::Like)))),
             is_reserve,
             looked_at: Mutex::default(),
+            is_silent: AtomicBool::new(false),
             refused: Mutex::default(),
             unfit: Mutex::default(),
             health: Mutex::new(Err(format!("not yet connected to Redis at {}", settings.place))),
@@ -397,6 +400,10 @@ impl Publish for Publisher {
 impl Reserve for Publisher {
     fn held(&self, topic: Topic, partition: Partition) -> usize {
         self.room.held(topic, partition)
+    }
+
+    fn is_away(&self) -> bool {
+        self.is_silent.load(Ordering::Acquire)
     }
 
     fn is_fresh(&self) -> bool {

@@ -136,6 +136,10 @@ impl Reserve for Handle {
         self.0.lock().views[self.1]
     }
 
+    fn is_away(&self) -> bool {
+        self.0.lock().is_away
+    }
+
     fn is_fresh(&self) -> bool {
         self.0.lock().is_trusted[self.1]
     }

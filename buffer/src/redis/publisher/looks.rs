@@ -1,5 +1,7 @@
 //! Looks: how much the lists hold, and whether Redis takes records.
 
+use std::sync::atomic::Ordering;
+
 use tokio::time::Instant;
 
 use super::Publisher;
@@ -36,7 +38,6 @@ impl Publisher {
             })
             .collect();
         let place = &self.settings.place;
-        let began = Instant::now();
         let looked = async {
             link.connect().await?;
             self.look_at_settings(link).await?;
@@ -54,25 +55,34 @@ impl Publisher {
                     *self.refused.lock() = None;
                 }
             }
-            link.call(&calls, self.settings.trial_wait().as_ref()).await
+            // what the lists hold is no older than this
+            let began = Instant::now();
+            let answered = link.call(&calls, self.settings.trial_wait().as_ref()).await?;
+            Ok::<_, Silence>((began, answered))
         };
         let health = match looked.await {
-            Ok((answers, waited)) => {
+            Ok((began, (answers, waited))) => {
+                self.is_silent.store(false, Ordering::Release);
+                *self.looked_at.lock() = Some(began);
                 let trial = waited.and_then(|waited| self.settings.trial_failed(&waited)).map_or(Ok(()), Err);
-                trial.and(lists.iter().zip(answers).try_for_each(|((topic, partition), answer)| {
-                    match answer.map(|answer| numbers::<3>(&answer)) {
-                        Ok(Some([_, events, bytes])) => self.room.note(*topic, *partition, events, bytes),
-                        Ok(None) => return Err(format!("Redis at {place} answers nonsense")),
-                        Err(error) => return Err(format!("Redis at {place}: {error}")),
-                    }
-                    Ok(())
-                }))
+                // one list that somebody spoilt hides no other
+                lists.iter().zip(answers).fold(trial, |health, ((topic, partition), answer)| {
+                    let seen = match answer.map(|answer| numbers::<3>(&answer)) {
+                        Ok(Some([_, events, bytes])) => {
+                            self.room.note(*topic, *partition, events, bytes);
+                            Ok(())
+                        }
+                        Ok(None) => Err(format!("Redis at {place} answers nonsense")),
+                        Err(error) => Err(format!("Redis at {place}: {error}")),
+                    };
+                    health.and(seen)
+                })
             }
-            Err(silence) => Err(silence.reason().to_owned()),
+            Err(silence) => {
+                self.is_silent.store(true, Ordering::Release);
+                Err(silence.reason().to_owned())
+            }
         };
-        if health.is_ok() {
-            *self.looked_at.lock() = Some(began);
-        }
         *self.health.lock() = health;
     }
 }
