@@ -18,7 +18,7 @@ use tokio::time::Instant;
 const FEW: usize = 2000;
 
 /// How long new ones wait for it at most, and how soon it is tried again after that.
-pub(super) const WAITS_MAX: Duration = Duration::from_secs(2);
+const WAITS_MAX: Duration = Duration::from_secs(2);
 const TRY_AGAIN: Duration = Duration::from_secs(1);
 
 /// What is known when an event comes.

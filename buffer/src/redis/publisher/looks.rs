@@ -63,10 +63,9 @@ impl Publisher {
         let health = match looked.await {
             Ok((began, (answers, waited))) => {
                 self.is_silent.store(false, Ordering::Release);
-                *self.looked_at.lock() = Some(began);
                 let trial = waited.and_then(|waited| self.settings.trial_failed(&waited)).map_or(Ok(()), Err);
                 // one list that somebody spoilt hides no other
-                lists.iter().zip(answers).fold(trial, |health, ((topic, partition), answer)| {
+                let health = lists.iter().zip(answers).fold(trial, |health, ((topic, partition), answer)| {
                     let seen = match answer.map(|answer| numbers::<3>(&answer)) {
                         Ok(Some([_, events, bytes])) => {
                             self.room.note(*topic, *partition, events, bytes);
@@ -76,7 +75,10 @@ impl Publisher {
                         Err(error) => Err(format!("Redis at {place}: {error}")),
                     };
                     health.and(seen)
-                })
+                });
+                // behind what was seen: whoever trusts it must find it
+                *self.looked_at.lock() = Some(began);
+                health
             }
             Err(silence) => {
                 self.is_silent.store(true, Ordering::Release);
