@@ -88,6 +88,9 @@ fn a_rolling_restart_is_not_noticed_behind_a_load_balancer() {
     let Servers { kafka, postgres } = Servers::shared();
     let world = World::ready(kafka, postgres).unwrap().hurried();
     world.set("shutdown.grace_ms", "1500");
+    // everybody leaves in order here: no machine is so slow that a member is given up, or its drain is
+    world.set("buffer.kafka.session_timeout_ms", "45000");
+    world.set("consumers.drain_ms", "20000");
     run(|| {
         let mut serves = [world.start(&["serve"])?, world.start(&["serve"])?];
         let mut consumes = [world.start(&["consume"])?, world.start(&["consume"])?];

@@ -48,6 +48,21 @@ fn batch_from(folder: &Path, from: i64, compressed: bool) -> Result<OnDisk> {
     anyhow::bail!("no batch from {from} on in {} (compressed: {compressed})", folder.display())
 }
 
+/// The place of the record whose value has this text as an Avro string, in a partition's files.
+fn text_in_a_value(folder: &Path, text: &str, offset: i64) -> Result<OnDisk> {
+    let length = u8::try_from(2 * text.len())?;
+    // in the key it is not behind its length
+    let wanted = [&[length], text.as_bytes()].concat();
+    for entry in fs::read_dir(folder)? {
+        let file = entry?.path();
+        let bytes = fs::read(&file)?;
+        if let Some(place) = bytes.windows(wanted.len()).position(|bytes| bytes == wanted) {
+            return Ok(OnDisk { file, at: place as u64 + 1, offset, until: offset + 1 });
+        }
+    }
+    anyhow::bail!("{text} is in no value in {}", folder.display())
+}
+
 /// Puts bytes in the place of those in a file, and returns them.
 fn exchange(batch: &OnDisk, bytes: [u8; 8]) -> Result<[u8; 8]> {
     let mut file = OpenOptions::new().read(true).write(true).open(&batch.file)?;
@@ -172,6 +187,63 @@ fn lengths_damaged_on_disk() {
         exchange(&batch, good)?;
         wait_applied(round, &world, "damaged", count)?;
         consume.wait_ready()?;
+        round.balances(&world).map(drop)
+    });
+}
+
+/// A bit that flips so that the batch can be read, and its record be another event, is damage of this record alone.
+#[test]
+fn bits_flipped_on_disk() {
+    scenario("37", "bits_flipped_on_disk", Pace::Quick, servers, |round| {
+        let world = round.world()?;
+        let serve = world.start(&["serve"])?;
+        let consume = world.start(&["consume"])?;
+        let partition = round.one_of(PARTITIONS);
+        like(&serve, &named_in("sound", partition, 5))?;
+        world.wait_drained(DRAINED)?;
+        consume.stop()?;
+        let committed = lag_of(&world, partition)?["committedOffset"].as_i64().context("no commit")?;
+        let count = 20 + round.one_of(50);
+        let names = named_in("damaged", partition, count);
+        like(&serve, &names)?;
+        let before = round.one_of(count);
+        let offset = committed + i64::try_from(before)?;
+        let folder = |topic| round.kafka().data_folder(0).join(format!("{}-{partition}", world.named(topic)));
+        let place = text_in_a_value(&folder(TOPIC), &names[before], offset)?;
+        // an event of "eamaged-…", which nobody sent
+        exchange(&place, *b"eamaged-")?;
+        let consume = world.launch(&["consume"])?;
+        consume.wait_unready("damaged")?;
+        others_go_on(round, &world, &serve, &consume, partition)?;
+        wait_applied(round, &world, "damaged", before)?;
+        let told = format!("the partition stands at offset {offset}: ");
+        ensure!(consume.process().stderr().contains(&told), "the log does not say that {told}");
+        let ledger = world.command(&["verify", "--json"])?;
+        let report: Value = serde_json::from_str(&ledger.stdout)?;
+        let doubts = report["cannotTell"].as_array().context("no doubts")?;
+        let [doubt] = &doubts[..] else { anyhow::bail!("one record is damaged: {report}") };
+        let is_exact = doubt["fromOffset"] == offset && doubt["untilOffset"] == offset + 1;
+        ensure!(ledger.code == 3 && doubt["kind"] == "damaged" && is_exact, "{offset}: {report}");
+        exchange(&place, *b"damaged-")?;
+        wait_applied(round, &world, "damaged", count)?;
+        wait_applied(round, &world, "eamaged", 0)?;
+        consume.wait_ready()?;
+
+        // a dead letter is looked at in the same way
+        let key = format!("{}\u{1f}liker", names[0]);
+        let garbage = ["\u{12}no event0", "\u{12}no event1", "\u{12}no event2"];
+        let (brokers, topic) = (round.kafka().bootstrap(), world.named(TOPIC));
+        let origins = put_all(&brokers, &topic, key.as_bytes(), &garbage)?;
+        world.wait_drained(DRAINED)?;
+        let place = text_in_a_value(&folder("floodgate.dlq.v1"), "no event1", 1)?;
+        exchange(&place, *b"no evens")?;
+        let (left, ended) = listed(&world)?;
+        ensure!(ended.code == 3 && left == [origins[0].1, origins[2].1], "{left:?}: {ended:?}");
+        ensure!(ended.stderr.contains("offset 1 up to 2: damaged"), "{ended:?}");
+        exchange(&place, *b"no event")?;
+        let replayed = world.succeed(&["dlq", "replay"])?;
+        ensure!(replayed.starts_with("3 dead letters replayed"), "{replayed}");
+        world.wait_drained(DRAINED)?;
         round.balances(&world).map(drop)
     });
 }

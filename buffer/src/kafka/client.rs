@@ -7,6 +7,7 @@ use rdkafka::config::RDKafkaLogLevel;
 use rdkafka_sys::RD_KAFKA_EVENT_ERROR;
 
 use super::cause::Asking;
+use super::checksum;
 use super::config::KafkaConfig;
 use crate::{BatchLimits, OpenError};
 
@@ -48,6 +49,7 @@ const REFUSED: &[(&str, &str)] = &[
     ("fetch.wait.max.ms", "use consumers.batch_max_wait_ms"),
     ("enable.partition.eof", "offsets that hold no record are passed by it"),
     ("isolation.level", "what a transaction took back must not be applied"),
+    ("check.crcs", "it may end the process at a damaged batch; records carry checksums of their own"),
     ("allow.auto.create.topics", "topics come from `floodgate topics create`"),
 ];
 
@@ -180,7 +182,7 @@ impl ClientSettings {
     /// The most bytes that the publisher takes in one record: key, value and headers.
     pub(super) fn record_max_bytes(&self) -> usize {
         let configured = self.producer().get("message.max.bytes").and_then(|bytes| bytes.parse().ok());
-        configured.unwrap_or(DEAD_LETTER_MAX_BYTES)
+        configured.unwrap_or(DEAD_LETTER_MAX_BYTES).saturating_sub(checksum::BYTES)
     }
 
     /// How long a batch waits here after its first record. Records gather at the broker as long as it may hold them back,

@@ -146,8 +146,8 @@ impl KafkaLog {
                 self.position = None;
                 return Ok(chunk);
             }
-            let (content, headers) = ((record.key(), record.value()), record.headers());
-            chunk.batch.push(partition, offset, record.appended_at_ms(), content, headers.into_iter());
+            let (content, headers) = ((record.key(), record.value()), record.headers().iter().copied());
+            chunk.batch.push(partition, offset, record.appended_at_ms(), content, headers);
             chunk.next = offset.next();
         }
         self.position = Some((partition, chunk.next));

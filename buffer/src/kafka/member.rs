@@ -161,7 +161,7 @@ impl Owner {
             appended_at_ms: record.appended_at_ms(),
             key: record.key(),
             value: record.value(),
-            headers: record.headers(),
+            headers: record.headers().to_vec(),
         };
         let kept = self.shared.share.lock().keep(came, tokio::time::Instant::now());
         if kept.is_news {

@@ -6,12 +6,14 @@
 //! * [`publisher`]: admission, rebuilding after a fatal error; [`linger`] lets records gather, [`generation`] is the producers
 //!   and which partition is whose, [`delivery`] their reports. [`producing`] is what
 //!   publisher and probe share.
+//! * [`checksum`]: what is added to every record that is published, and looked at in every one that is read.
 //! * [`probe`]: whether records can be stored; [`health`] concludes it from deliveries, [`cause`] puts errors into words.
 //! * [`member`] and [`subscription`]: one group member, a [`crate::share`] that a thread drives; [`rebalance`] is what happens when partitions come and go, [`watch`] what is looked after besides records, [`trouble`]
 //!   what errors mean, [`offsets`] what the cluster knows of positions, [`mark`] which log a commit is of.
 //! * [`lag`], [`log`] and [`topics`]: what operators ask; `topics/promises.rs` is what a topic has to be.
 
 mod cause;
+mod checksum;
 mod client;
 mod config;
 mod delivery;

@@ -14,6 +14,7 @@ use rdkafka::types::{RDKafkaErrorCode, RDKafkaRespErr};
 use rdkafka_sys as sys;
 
 use super::raw::{QueueHandle, headers_of, part, tell_line, text_of};
+use crate::kafka::checksum;
 use crate::{Header, Offset, Partition};
 
 /// What a consumer met.
@@ -44,6 +45,8 @@ pub(in crate::kafka) struct Trouble {
 pub(in crate::kafka) struct Record<'c> {
     event: *mut sys::rd_kafka_event_t,
     message: *const sys::rd_kafka_message_t,
+    /// They live as long as the message, and are lent for as long as this record.
+    headers: Vec<Header<'c>>,
     of: PhantomData<&'c ()>,
 }
 
@@ -93,10 +96,25 @@ impl Record<'_> {
         (epoch >= 0).then_some(epoch)
     }
 
-    /// Its headers, byte for byte, also where names are no UTF-8.
-    pub(in crate::kafka) fn headers(&self) -> Vec<Header<'_>> {
-        // SAFETY: the message is valid as long as this record.
-        unsafe { headers_of(self.message) }
+    /// Its headers without the checksum, byte for byte, also where names are no UTF-8.
+    pub(in crate::kafka) fn headers(&self) -> &[Header<'_>] {
+        &self.headers
+    }
+
+    /// Itself, if it is what was written, or damage as librdkafka tells it of a batch.
+    fn checked(mut self) -> Result<Self, Trouble> {
+        let mut headers = std::mem::take(&mut self.headers);
+        let outcome = checksum::take(self.key(), self.value(), &mut headers);
+        self.headers = headers;
+        match outcome {
+            Ok(()) => Ok(self),
+            Err(reason) => Err(Trouble {
+                code: RDKafkaErrorCode::BadMessage,
+                is_fatal: false,
+                reason,
+                at: Some((self.partition(), Some(self.offset()))),
+            }),
+        }
     }
 }
 
@@ -131,7 +149,8 @@ impl Events {
             if sys::rd_kafka_event_type(event) == sys::RD_KAFKA_EVENT_FETCH {
                 let message = sys::rd_kafka_event_message_next(event);
                 if !message.is_null() {
-                    return Some(Polled::Record(Record { event, message, of: PhantomData }));
+                    let record = Record { event, message, headers: headers_of(message), of: PhantomData };
+                    return Some(record.checked().map_or_else(Polled::Trouble, Polled::Record));
                 }
             }
             let polled = serve(consumer, event);

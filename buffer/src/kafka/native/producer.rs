@@ -13,6 +13,7 @@ use rdkafka_sys as sys;
 
 use super::raw::{QueueHandle, headers_of, part, tell_line, text_of};
 use crate::kafka::cause::{Heard, say};
+use crate::kafka::checksum;
 use crate::{Outcome, Receipt, Record, Topic};
 
 /// What goes through librdkafka with a record and comes back in its delivery report.
@@ -41,19 +42,18 @@ impl Report<'_> {
     ) -> T {
         let message = self.message;
         // SAFETY: the message is valid as long as the report borrows it.
-        let (key, value, headers) = unsafe {
+        let (key, value, mut headers) = unsafe {
             (
                 part(message.key.cast(), message.key_len),
                 part(message.payload.cast(), message.len),
                 headers_of(message),
             )
         };
+        // a checksum that is wrong by now is not kept; it gets another where it goes
+        let _ = checksum::take(key, value, &mut headers);
         to(&Record { topic, key, value, headers: &headers }, *self.in_flight)
     }
 }
-
-/// Lets the partitioner choose (`RD_KAFKA_PARTITION_UA`, a macro the bindings leave out).
-const PARTITION_ANY: i32 = -1;
 
 /// Logs what librdkafka says, through `tracing`; errors are remembered, for the readiness probe to tell.
 pub(in crate::kafka) struct Context(pub(in crate::kafka) Arc<Heard>);
@@ -169,11 +169,7 @@ impl Producer {
         in_flight: Box<InFlight>,
     ) -> Result<(), (RDKafkaErrorCode, Box<InFlight>)> {
         let opaque = Box::into_raw(in_flight);
-        let error = if record.headers.is_empty() {
-            self.produce_plain(record, opaque.cast())
-        } else {
-            self.produce_with_headers(record, opaque.cast())
-        };
+        let error = self.queue(record, opaque.cast());
         if error == RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR {
             return Ok(());
         }
@@ -181,37 +177,15 @@ impl Producer {
         Err((error.into(), unsafe { Box::from_raw(opaque) }))
     }
 
-    fn produce_plain(&self, record: &Record<'_>, opaque: *mut c_void) -> RDKafkaRespErr {
-        let (key, key_len) = raw(record.key);
-        let (value, value_len) = raw(record.value);
-        // SAFETY: handle and slices are valid for the call; F_COPY makes librdkafka copy the value, and it
-        // always copies the key.
-        let result = unsafe {
-            sys::rd_kafka_produce(
-                self.topics[record.topic.index()].0,
-                PARTITION_ANY,
-                sys::RD_KAFKA_MSG_F_COPY,
-                value.cast_mut(),
-                value_len,
-                key,
-                key_len,
-                opaque,
-            )
-        };
-        if result == 0 {
-            return RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR;
-        }
-        // SAFETY: reads a thread-local value.
-        unsafe { sys::rd_kafka_last_error() }
-    }
-
-    /// With headers, for which librdkafka allocates a list.
-    fn produce_with_headers(&self, record: &Record<'_>, opaque: *mut c_void) -> RDKafkaRespErr {
+    /// With its checksum behind its headers. Without a partition, which lets the partitioner choose.
+    fn queue(&self, record: &Record<'_>, opaque: *mut c_void) -> RDKafkaRespErr {
+        let checksum = checksum::of(record);
+        let own = (checksum::NAME.as_bytes(), Some(&checksum[..]));
         // SAFETY: every pointer given stays valid for the call: F_COPY and the header list copy what they
         // are given. The header list is owned by librdkafka if, and only if, producing succeeds.
         unsafe {
-            let headers = sys::rd_kafka_headers_new(record.headers.len());
-            for (name, value) in record.headers {
+            let headers = sys::rd_kafka_headers_new(record.headers.len() + 1);
+            for (name, value) in record.headers.iter().chain([&own]) {
                 let (bytes, length) = raw(*value);
                 let added = sys::rd_kafka_header_add(
                     headers,
