@@ -161,12 +161,13 @@ fn execute(cli: Cli) -> Result<(), Exit> {
     let settings = Settings::load(cli.config.as_deref())?;
     let command = cli.command.unwrap_or(Command::Run);
     if let Command::Config(args) = command {
-        check_sections(&settings)?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.map_err(Exit::failed)?;
+        runtime.block_on(async { check_sections(&settings) })?;
         if !args.check {
             return exit::say(settings.masked()?.trim_end());
         }
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-        return runtime.map_err(Exit::failed)?.block_on(check_database(&settings));
+        return runtime.block_on(check_database(&settings));
     }
     logs::start(&settings.log).map_err(|error| match error {
         StartError::Level(error) => Exit::usage(error),
@@ -178,6 +179,8 @@ fn execute(cli: Cli) -> Result<(), Exit> {
         .enable_all()
         .build()
         .map_err(Exit::failed)?;
+    // also for commands that block: what they open may need it
+    let entered = runtime.enter();
     let ended = match command {
         Command::Run => runtime.block_on(run::run(&settings)),
         Command::Serve => runtime.block_on(serve::serve(&settings)),
@@ -192,6 +195,7 @@ fn execute(cli: Cli) -> Result<(), Exit> {
         Command::Reapply(args) => runtime.block_on(reapply::reapply(&settings, &args)),
         Command::Config(_) => Ok(()),
     };
+    drop(entered);
     // whatever is still blocked on the network must not keep a finished process alive
     runtime.shutdown_background();
     ended

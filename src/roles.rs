@@ -15,6 +15,7 @@ use floodgate_observe::{Metrics, logs};
 use floodgate_producer::{HttpConfig, Ingress, Server};
 use floodgate_schemas::{Chance, Clock, Codecs, EventType, SystemChance, SystemClock};
 use floodgate_store::Store;
+use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -41,7 +42,7 @@ impl Opened {
         let publisher = strategy.publisher().map_err(Exit::usage)?;
         let store = floodgate_store::open(&settings.store).map_err(Exit::usage)?;
         let metrics = Metrics::new().map_err(Exit::failed)?;
-        let Given { clock, chance } = given();
+        let Given { clock, chance, .. } = given();
         let (settings, codecs) = (settings.clone(), Codecs::builtin());
         Ok(Self { settings, metrics, strategy, publisher, store, clock, chance, codecs })
     }
@@ -162,9 +163,9 @@ impl Opened {
     }
 }
 
-/// Time and chance of the process: whoever depends on them is handed them.
+/// Time, chance and runtime of the process: whoever depends on them is handed them. Within the runtime, which `main` enters.
 pub(crate) fn given() -> Given {
-    Given { clock: Arc::new(SystemClock), chance: Arc::new(SystemChance) }
+    Given { clock: Arc::new(SystemClock), chance: Arc::new(SystemChance), runtime: Handle::current() }
 }
 
 /// The configured strategy, for commands that need nothing else. Touches no network.

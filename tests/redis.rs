@@ -7,7 +7,7 @@ mod support;
 use std::sync::{Arc, OnceLock};
 
 use anyhow::{Context, ensure};
-use floodgate_testkit::{Postgres, PostgresOptions, Redis, RedisOptions};
+use floodgate_testkit::{Postgres, PostgresOptions, Redis, RedisOptions, ScratchDir};
 use serde_json::Value;
 use support::answers::problem;
 use support::client::Ask;
@@ -69,6 +69,39 @@ fn without_redis_nothing_is_accepted() {
         redis.start_again()?;
         serve.wait_ready()?;
         serve.stop()
+    });
+}
+
+/// Over TLS, with a user and a password, and a certificate of an authority that the system does not know. Whoever is not
+/// let in is told why, and no password is shown.
+#[test]
+fn over_tls_with_a_password() {
+    let folder = ScratchDir::new("tls").unwrap();
+    let user = [("user", "writer on >s3cret ~* &* +@all")];
+    let (redis, port) = Redis::start_with_tls(folder.path(), &user).unwrap();
+    let world = world(&redis);
+    run(|| {
+        let url = |password: &str| format!("rediss://writer:{password}@localhost:{port}");
+        world.set("buffer.redis.url", url("s3cret"));
+        let stranger = world.launch(&["serve"])?;
+        stranger.wait_unready("certificate")?;
+        stranger.stop()?;
+        world.set_variable("SSL_CERT_FILE", folder.path().join("ca.pem").display().to_string());
+        world.set("buffer.redis.url", url("wr0ng"));
+        let refused = world.launch(&["serve"])?;
+        refused.wait_unready("WRONGPASS")?;
+        ensure!(!refused.process().stderr().contains("wr0ng"), "{}", refused.process().stderr());
+        refused.stop()?;
+        world.set("buffer.redis.url", url("s3cret"));
+        let (serve, consume) = (world.start(&["serve"])?, world.start(&["consume"])?);
+        ensure!(serve.ask(&Ask::new("PUT", "/api/v6/characters/a/likes/b"))?.status == 202);
+        world.wait_drained(DRAINED)?;
+        let lag = world.lag()?;
+        ensure!(lag["groups"].as_array().is_some_and(|groups| groups.len() == 3), "{lag}");
+        ensure!(redis.cli(&["ACL", "LOG"])?.contains("writer"), "it was refused as that user once");
+        let shown = world.succeed(&["config"])?;
+        ensure!(!shown.contains("s3cret"), "{shown}");
+        [serve, consume].iter().try_for_each(Node::stop)
     });
 }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use floodgate_config::Section;
 use floodgate_schemas::{Chance, Clock};
 use serde::Deserialize;
+use tokio::runtime::Handle;
 use toml::Table;
 
 use crate::{OpenError, Strategy};
@@ -20,6 +21,9 @@ pub struct Given {
     pub clock: Arc<dyn Clock>,
     /// Randomness.
     pub chance: Arc<dyn Chance>,
+    /// Where its background work runs. Methods of a strategy that block ([`crate::Lag`], [`crate::Log`], [`crate::Topics`]) are called by
+    /// threads that need not be of it, and never by its own workers.
+    pub runtime: Handle,
 }
 
 /// A strategy that may be chosen.

@@ -118,6 +118,31 @@ async fn replicas_confirm_what_they_have() {
     assert_eq!(publish(&promoted).await, Outcome::Stored);
 }
 
+/// A server that becomes a replica of another takes nothing more and keeps its connections: they are left, as the name may lead to
+/// the new one by now. It is well again when it is no replica any more.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_became_a_replica_is_left() {
+    let (former, other) = (server(false, &[]), server(false, &[]));
+    let strategy = open(&former, "memory");
+    ready(&strategy).await;
+    assert_eq!(publish(&strategy).await, Outcome::Stored);
+    let clients = || {
+        let list = former.cli(&["CLIENT", "LIST", "TYPE", "normal"]).unwrap();
+        let id = |line: &str| line.split(' ').next().unwrap_or_default().to_owned();
+        list.lines().filter(|line| !line.contains("cmd=client")).map(id).collect::<Vec<_>>()
+    };
+    let before = clients();
+    assert!(!before.is_empty());
+    former.cli(&["REPLICAOF", "127.0.0.1", &other.port().to_string()]).unwrap();
+    assert_eq!(publish(&strategy).await, Outcome::NotStored);
+    unready(&strategy, "READONLY").await;
+    let left = async || clients().iter().all(|id| !before.contains(id)).then_some(());
+    wait::until_async("other connections", DEADLINE, left).await.unwrap();
+    former.cli(&["REPLICAOF", "NO", "ONE"]).unwrap();
+    ready(&strategy).await;
+    assert_eq!(publish(&strategy).await, Outcome::Stored);
+}
+
 /// Redis before 7.2 cannot wait for its disk, and says so.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_that_cannot_wait_for_its_disk_is_refused() {

@@ -61,6 +61,39 @@ impl Redis {
         self.port
     }
 
+    /// A server that speaks TLS on another port of `localhost`, too, which is returned, with a certificate that is signed by
+    /// one of its own: `ca.pem` in `folder`.
+    pub fn start_with_tls(folder: &Path, settings: &[(&str, &str)]) -> Result<(Redis, u16)> {
+        let port = ports::free_port()?;
+        let file = |name: &str| folder.join(name).display().to_string();
+        let openssl = |arguments: &[&str]| {
+            let mut command = Command::new("openssl");
+            command.args(arguments);
+            process::run("openssl", command, folder, COMMAND_DEADLINE)
+        };
+        let (authority, authority_key) = (file("ca.pem"), file("ca.key"));
+        let (certificate, key, request) = (file("server.pem"), file("server.key"), file("server.csr"));
+        let new_key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"];
+        let extended = ["-addext", "basicConstraints=critical,CA:TRUE", "-days", "2"];
+        let own = ["req", "-x509", "-subj", "/CN=tests", "-keyout", &authority_key, "-out", &authority];
+        openssl(&[&own[..], &new_key, &extended].concat())?;
+        let asked = ["req", "-subj", "/CN=localhost", "-keyout", &key, "-out", &request];
+        openssl(&[&asked[..], &new_key, &["-addext", "subjectAltName=DNS:localhost"]].concat())?;
+        let signed = ["x509", "-req", "-in", &request, "-CA", &authority, "-CAkey", &authority_key];
+        openssl(&[&signed[..], &["-out", &certificate, "-days", "2", "-copy_extensions", "copy"]].concat())?;
+        let tls_port = port.to_string();
+        let own = [
+            ("tls-port", tls_port.as_str()),
+            ("tls-cert-file", &certificate),
+            ("tls-key-file", &key),
+            ("tls-ca-cert-file", &authority),
+            ("tls-auth-clients", "no"),
+        ];
+        let settings = own.iter().chain(settings);
+        let settings = settings.map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        Ok((Redis::start(RedisOptions { newest: false, settings })?, port))
+    }
+
     /// Runs a command of `redis-cli` and returns what it prints.
     pub fn cli(&self, arguments: &[&str]) -> Result<String> {
         let mut command = Command::new("redis-cli");
@@ -117,6 +150,59 @@ impl Redis {
 
     fn slot(&self) -> std::sync::MutexGuard<'_, Option<Arc<Process>>> {
         self.process.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Servers that are one cluster.
+#[derive(Debug)]
+pub struct RedisCluster {
+    /// All of them: first those that were masters when it began.
+    pub nodes: Vec<Redis>,
+}
+
+impl RedisCluster {
+    /// Three masters, each with so many replicas. One that is silent for a second is taken for dead; the slots of the others stay
+    /// served.
+    pub fn start(replicas: usize, settings: &[(&str, &str)]) -> Result<RedisCluster> {
+        let node = || {
+            let bus = ports::free_port()?.to_string();
+            let own = [
+                ("cluster-enabled", "yes"),
+                ("cluster-config-file", "nodes.conf"),
+                ("cluster-node-timeout", "1000"),
+                ("cluster-require-full-coverage", "no"),
+                ("cluster-port", &bus),
+            ];
+            let settings = own.iter().chain(settings);
+            let settings = settings.map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+            Redis::start(RedisOptions { newest: false, settings })
+        };
+        let nodes = (0..3 * (1 + replicas)).map(|_| node()).collect::<Result<Vec<_>>>()?;
+        let addresses: Vec<String> = nodes.iter().map(|node| format!("127.0.0.1:{}", node.port())).collect();
+        let replicas = replicas.to_string();
+        let mut create = vec!["--cluster", "create", "--cluster-replicas", &replicas, "--cluster-yes"];
+        create.splice(2..2, addresses.iter().map(String::as_str));
+        nodes[0].cli(&create)?;
+        let cluster = RedisCluster { nodes };
+        cluster.wait_well()?;
+        Ok(cluster)
+    }
+
+    /// Waits until every node that runs says that all slots are served.
+    pub fn wait_well(&self) -> Result<()> {
+        let is_well = |node: &Redis| {
+            let runs = node.process().is_ok_and(|process| process.exit_status().is_none());
+            let says = || node.cli(&["CLUSTER", "INFO"]).unwrap_or_default();
+            !runs || ["cluster_state:ok", "cluster_slots_ok:16384"].iter().all(|line| says().contains(line))
+        };
+        let well = || self.nodes.iter().all(is_well).then_some(());
+        Ok(wait::until("the cluster to be well", START_DEADLINE, well)?)
+    }
+
+    /// Its masters when it began, as `buffer.redis.url` has them.
+    pub fn url(&self) -> String {
+        let urls: Vec<String> = self.nodes.iter().take(3).map(Redis::url).collect();
+        urls.join(",")
     }
 }
 

@@ -156,6 +156,11 @@ impl World {
         self.settings.lock().unwrap().insert(variable(key), value.into());
     }
 
+    /// Sets a variable of the environment for what is started from here on.
+    pub fn set_variable(&self, name: &str, value: impl Into<String>) {
+        self.settings.lock().unwrap().insert(name.to_owned(), value.into());
+    }
+
     pub fn setting(&self, key: &str) -> String {
         self.settings.lock().unwrap().get(&variable(key)).cloned().unwrap_or_default()
     }

@@ -1,10 +1,11 @@
 //! What tests of other crates put in the place of a strategy or a part of one.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use floodgate_config::Section;
 use floodgate_schemas::{SystemChance, SystemClock};
+use tokio::runtime::{Handle, Runtime};
 
 use crate::memory::{InMemory, InMemoryConfig};
 use crate::{
@@ -12,9 +13,11 @@ use crate::{
     configure, defaults,
 };
 
-/// The system's time and randomness.
+/// The system's time and randomness, and the runtime of the test, or one for all tests that have none.
 pub fn given() -> Given {
-    Given { clock: Arc::new(SystemClock), chance: Arc::new(SystemChance) }
+    static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| Runtime::new().expect("a runtime starts"));
+    let runtime = Handle::try_current().unwrap_or_else(|_| RUNTIME.handle().clone());
+    Given { clock: Arc::new(SystemClock), chance: Arc::new(SystemChance), runtime }
 }
 
 /// The in-memory strategy, for tests of what stands above it.

@@ -8,7 +8,7 @@ use toml::{Table, Value};
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct RedisConfig {
-    /// `redis://` or `rediss://`; may hold a password.
+    /// `redis://` or `rediss://`; may hold a password. Several, separated by commas, are of one cluster.
     pub(crate) url: SecretString,
     /// What an acknowledgement waits for.
     pub(crate) ack: Ack,
@@ -42,12 +42,19 @@ impl RedisConfig {
     /// Values that cannot work.
     pub(super) fn problems(&self, drain_ms: u64) -> Vec<String> {
         let is_redis =
-            ["redis://", "rediss://"].iter().any(|scheme| self.url.expose_secret().starts_with(scheme));
+            self.urls().all(|url| ["redis://", "rediss://"].iter().any(|scheme| url.starts_with(scheme)));
+        let databases: Vec<String> =
+            self.shown().filter_map(|url| url.map(|(_, database)| database)).collect();
         let rules = [
             (is_redis, "buffer.redis.url must begin with redis:// or rediss://"),
             (
-                !is_redis || ::redis::Client::open(self.url.expose_secret()).is_ok(),
+                !is_redis || self.urls().all(|url| ::redis::Client::open(url).is_ok()),
                 "buffer.redis.url is no URL of a Redis: redis://[user:password@]host[:port][/database]",
+            ),
+            (
+                databases.len() < 2
+                    || databases.iter().all(|database| ["", "/0"].contains(&database.as_str())),
+                "buffer.redis.url: a cluster has no databases but 0",
             ),
             (self.ack != Ack::Replica || self.replicas >= 1, "buffer.redis.replicas must be at least 1"),
             (self.max_events >= 1, "buffer.redis.max_events must be at least 1"),
@@ -64,31 +71,41 @@ impl RedisConfig {
         rules.into_iter().filter(|(holds, _)| !holds).map(|(_, rule)| rule.to_owned()).collect()
     }
 
-    /// Where Redis is, for people: without name and password.
-    pub(super) fn place(&self) -> String {
-        let shown = url::Url::parse(self.url.expose_secret()).ok().and_then(|url| {
-            let host = url.host_str()?.to_owned();
+    /// One, or those of a cluster.
+    pub(super) fn urls(&self) -> impl Iterator<Item = &str> {
+        self.url.expose_secret().split(',').map(str::trim)
+    }
+
+    /// Host and port, and database, of every URL, if it is one.
+    fn shown(&self) -> impl Iterator<Item = Option<(String, String)>> {
+        self.urls().map(|url| {
+            let url = url::Url::parse(url).ok()?;
             let database = url.path().trim_matches('/');
             let database = if database.is_empty() { String::new() } else { format!("/{database}") };
-            Some(format!("{host}:{}{database}", url.port().unwrap_or(6379)))
-        });
-        shown.unwrap_or_else(|| "the configured Redis".to_owned())
+            Some((format!("{}:{}", url.host_str()?, url.port().unwrap_or(6379)), database))
+        })
+    }
+
+    /// Where Redis is, for people: without name and password.
+    pub(super) fn place(&self) -> String {
+        let shown: Option<Vec<String>> =
+            self.shown().map(|url| url.map(|(host, database)| host + &database)).collect();
+        shown.map_or_else(|| "the configured Redis".to_owned(), |urls| urls.join(","))
     }
 }
 
 /// Puts `***` in the place of a password.
 pub(super) fn mask(section: &mut Table) {
     let Some(Value::String(text)) = section.get_mut("url") else { return };
-    match url::Url::parse(text) {
-        Ok(mut url) if url.password().is_some() => {
-            if url.set_password(Some("***")).is_ok() {
-                *text = url.to_string();
-            }
+    let masked = text.split(',').map(|text| {
+        let mut url = url::Url::parse(text.trim()).ok()?;
+        match url.password() {
+            Some(_) => url.set_password(Some("***")).ok().map(|()| url.to_string()),
+            None => Some(text.trim().to_owned()),
         }
-        Ok(_) => {}
-        // whatever it is, it may hold one
-        Err(_) => *text = "***".to_owned(),
-    }
+    });
+    // whatever it is, it may hold one, or what lies between two commas be a part of it
+    *text = masked.collect::<Option<Vec<_>>>().map_or_else(|| "***".to_owned(), |masked| masked.join(","));
 }
 
 #[cfg(test)]
@@ -111,6 +128,8 @@ mod tests {
         for (change, rule) in [
             ((|c| c.url = "http://x".into()) as fn(&mut RedisConfig), "url must begin with redis://"),
             (|c| c.url = "redis://host:port".into(), "is no URL of a Redis"),
+            (|c| c.url = "redis://one, http://two".into(), "url must begin with redis://"),
+            (|c| c.url = "redis://one,redis://two/3".into(), "no databases but 0"),
             (|c| (c.ack, c.replicas) = (Ack::Replica, 0), "replicas must be at least 1"),
             (|c| c.max_events = 0, "max_events"),
             (|c| c.max_bytes = 0, "max_bytes"),
@@ -136,6 +155,12 @@ mod tests {
         let (masked, place) = shown("rediss://me:se%40cret@host:7000/3");
         assert_eq!((masked.as_str(), place.as_str()), ("rediss://me:***@host:7000/3", "host:7000/3"));
         assert_eq!(shown("redis://host").1, "host:6379");
+        let (masked, place) = shown("redis://:secret@one:1, redis://:secret@two");
+        assert_eq!(
+            (masked.as_str(), place.as_str()),
+            ("redis://:***@one:1,redis://:***@two", "one:1,two:6379")
+        );
+        assert_eq!(shown("redis://me:sec,ret@two").0, "***");
         assert_eq!(shown("redis://se@cret@[broken").0, "***");
         assert!(
             !format!("{:?}", RedisConfig { url: "redis://:secret@h".into(), ..config() }).contains("secret")

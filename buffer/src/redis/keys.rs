@@ -36,8 +36,8 @@ impl Keys {
     }
 
     /// By which it is found out whether Redis takes what is written.
-    pub(super) fn probe(&self) -> String {
-        format!("{}{{{}}}:probe", self.prefix, self.topic)
+    pub(super) fn probe(&self, partition: Partition) -> String {
+        format!("{}:probe", self.list(partition))
     }
 
     /// Which log the topic is.

@@ -1,4 +1,4 @@
-//! A connection to Redis.
+//! A connection to one server.
 //!
 //! Whether something was sent decides what is known of it: before a connection stands nothing was, and afterwards a missing
 //! answer says nothing. So a connection is used as long as it is well, nothing is ever sent twice by itself, and whoever
@@ -18,14 +18,14 @@ use ::redis::{
     AsyncConnectionConfig, Client, Cmd, ConnectionInfo, IntoConnectionInfo, Pipeline, ProtocolVersion,
     PushInfo, PushKind, RedisResult, Value,
 };
-use secrecy::{ExposeSecret, SecretString};
+use tokio::time::Instant;
 
 use super::scripts::Call;
 
 /// How long a connection may take to stand.
 pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// After a connection could not be made, until the next try.
+/// After a connection could not be made, until the next try; after a longer one so much more, as others may wait for it.
 pub(super) const CONNECT_RETRY: Duration = Duration::from_millis(200);
 
 /// After how long without a word the system asks whether the other side is still there, and how often it asks in vain.
@@ -35,9 +35,12 @@ const KEEPALIVE_PROBES: u32 = 3;
 /// What Redis answers a script that it does not know, which is then certainly not run.
 const NO_SCRIPT: &str = "NOSCRIPT";
 
+/// What a server answers a write when it has become the replica of another, which may have taken over its name.
+const READ_ONLY: &str = "READONLY";
+
 /// Where Redis is, how it is talked with, and who it is.
-pub(super) fn connection_info(url: &SecretString) -> RedisResult<ConnectionInfo> {
-    let info = url.expose_secret().into_connection_info()?;
+pub(super) fn connection_info(url: &str) -> RedisResult<ConnectionInfo> {
+    let info = url.into_connection_info()?;
     // by which a broken connection is noticed while nobody asks
     let settings = info.redis_settings().clone().set_protocol(ProtocolVersion::RESP3);
     let keepalive = socket2::TcpKeepalive::new().with_time(KEEPALIVE_AFTER).with_interval(KEEPALIVE_AFTER);
@@ -71,8 +74,8 @@ pub(super) struct Link {
     place: String,
     answer_timeout: Duration,
     connection: Option<Live>,
-    /// How many connections there were.
-    made: u64,
+    /// Until when no connection is tried, and why none was made.
+    failed: Option<(Instant, Silence)>,
 }
 
 struct Live {
@@ -83,16 +86,18 @@ struct Live {
 impl Link {
     /// To this Redis, called so by people. An answer is waited for so long.
     pub(super) fn new(client: Client, place: &str, answer_timeout: Duration) -> Self {
-        Self { client, place: place.to_owned(), answer_timeout, connection: None, made: 0 }
+        Self { client, place: place.to_owned(), answer_timeout, connection: None, failed: None }
     }
 
     /// Makes a connection if there is none that is well. Returns whether it did.
     pub(super) async fn connect(&mut self) -> Result<bool, Silence> {
-        if self.connection.as_ref().is_some_and(|live| live.is_gone.load(Ordering::Acquire)) {
-            self.connection = None;
-        }
-        if self.connection.is_some() {
+        if self.is_well() {
             return Ok(false);
+        }
+        self.connection = None;
+        let began = Instant::now();
+        if let Some((_, silence)) = self.failed.as_ref().filter(|(until, _)| *until > began) {
+            return Err(silence.clone());
         }
         let is_gone = Arc::new(AtomicBool::new(false));
         let told = Arc::clone(&is_gone);
@@ -107,15 +112,23 @@ impl Link {
             .set_response_timeout(Some(self.answer_timeout))
             .set_push_sender(note);
         let connected = self.client.get_multiplexed_async_connection_with_config(&config).await;
-        let connection = connected.map_err(|error| Silence::NotSent(self.says(&error)))?;
-        self.connection = Some(Live { connection, is_gone });
-        self.made += 1;
-        Ok(true)
+        match connected {
+            Ok(connection) => {
+                self.connection = Some(Live { connection, is_gone });
+                self.failed = None;
+                Ok(true)
+            }
+            Err(error) => {
+                let silence = Silence::NotSent(self.says(&error));
+                self.failed = Some((Instant::now() + began.elapsed() + CONNECT_RETRY, silence.clone()));
+                Err(silence)
+            }
+        }
     }
 
-    /// The number of the connection that was made last.
-    pub(super) fn number(&self) -> u64 {
-        self.made
+    /// Whether there is a connection, as far as is known.
+    pub(super) fn is_well(&self) -> bool {
+        self.connection.as_ref().is_some_and(|live| !live.is_gone.load(Ordering::Acquire))
     }
 
     fn says(&self, error: &::redis::RedisError) -> String {
@@ -138,7 +151,13 @@ impl Link {
             return Err(Silence::NotSent(format!("the connection to Redis at {} is gone", self.place)));
         };
         match connection.req_packed_commands(&pipeline, 0, count).await {
-            Ok(answers) => Ok(answers.into_iter().map(answer).collect()),
+            Ok(answers) => {
+                let answers: Vec<Answer> = answers.into_iter().map(answer).collect();
+                if answers.iter().any(|answer| begins_with(answer, READ_ONLY)) {
+                    self.connection = None;
+                }
+                Ok(answers)
+            }
             Err(error) => {
                 // whatever comes on it from here on belongs to nobody
                 self.connection = None;
@@ -151,7 +170,7 @@ impl Link {
     /// `then` behind those.
     pub(super) async fn call(
         &mut self,
-        calls: &[Call],
+        calls: &[&Call],
         then: Option<&Cmd>,
     ) -> Result<(Vec<Answer>, Option<Answer>), Silence> {
         match tokio::time::timeout(self.answer_timeout, self.call_patiently(calls, then)).await {
@@ -165,14 +184,15 @@ impl Link {
 
     async fn call_patiently(
         &mut self,
-        calls: &[Call],
+        calls: &[&Call],
         then: Option<&Cmd>,
     ) -> Result<(Vec<Answer>, Option<Answer>), Silence> {
         let commands: Vec<Cmd> = calls.iter().map(|call| call.command(false)).chain(then.cloned()).collect();
         let mut answers = self.send(commands).await?;
         let mut last = then.and_then(|_| answers.pop());
-        let unknown: Vec<usize> =
-            (0..calls.len()).filter(|n| answers.get(*n).is_some_and(is_unknown_script)).collect();
+        let unknown: Vec<usize> = (0..calls.len())
+            .filter(|n| answers.get(*n).is_some_and(|answer| begins_with(answer, NO_SCRIPT)))
+            .collect();
         if unknown.is_empty() {
             return Ok((answers, last));
         }
@@ -193,14 +213,13 @@ impl Link {
 }
 
 /// An error of the server in its own words.
-pub(super) fn answer(value: Value) -> Answer {
+fn answer(value: Value) -> Answer {
     match value {
         Value::ServerError(error) => Err(format!("{} {}", error.code(), error.details().unwrap_or_default())),
         value => Ok(value),
     }
 }
 
-/// Whether Redis says that it does not know a script.
-pub(super) fn is_unknown_script(answer: &Answer) -> bool {
-    answer.as_ref().is_err_and(|error| error.starts_with(NO_SCRIPT))
+fn begins_with(answer: &Answer, code: &str) -> bool {
+    answer.as_ref().is_err_and(|error| error.starts_with(code))
 }

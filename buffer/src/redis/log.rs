@@ -3,10 +3,8 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use ::redis::{Connection, ConnectionLike as _, Value};
-
 use super::element;
-use super::link::{answer, is_unknown_script};
+use super::reader::{Looked, Reader};
 use super::scripts::{Call, SCRIPTS, list, numbers, texts};
 use super::settings::Settings;
 use crate::{Batch, Chunk, Log, LogBounds, LogError, LogId, Offset, Partition, Topic};
@@ -20,70 +18,52 @@ const CHUNK_BYTES_MAX: usize = 8 << 20;
 pub(super) struct RedisLog {
     settings: Arc<Settings>,
     topic: Topic,
-    connection: Option<Connection>,
-}
-
-/// Calls scripts one after the other, waiting for each.
-pub(super) fn call(connection: &mut Connection, call: &Call) -> Result<Value, String> {
-    match ask(connection, &call.command(false)) {
-        unknown if is_unknown_script(&unknown) => ask(connection, &call.command(true)),
-        answer => answer,
-    }
-}
-
-fn ask(connection: &mut Connection, command: &::redis::Cmd) -> Result<Value, String> {
-    match connection.req_command(command) {
-        Ok(value) => answer(value),
-        Err(error) => Err(error.to_string()),
-    }
-}
-
-/// Which log a topic is, where it has a name already.
-pub(super) fn log_of(
-    settings: &Settings,
-    topic: Topic,
-    connection: &mut Connection,
-) -> Result<Option<LogId>, String> {
-    let answers = settings.known(topic).each_ref().map(|command| ask(connection, command));
-    settings.log_found(topic, &answers)
+    reader: Reader,
 }
 
 impl RedisLog {
     pub(super) fn new(settings: &Arc<Settings>, topic: Topic) -> Self {
-        Self { settings: Arc::clone(settings), topic, connection: None }
+        Self { settings: Arc::clone(settings), topic, reader: Reader::new(settings) }
     }
 
-    fn with<T>(
-        &mut self,
-        read: impl FnOnce(&Settings, Topic, &mut Connection) -> Result<T, String>,
-    ) -> Result<T, LogError> {
-        let mut connection = match self.connection.take() {
-            Some(connection) => connection,
-            None => self.settings.connect().map_err(LogError::Unavailable)?,
-        };
-        let told = read(&self.settings, self.topic, &mut connection);
-        // after an error whatever comes on it belongs to nobody
-        if told.is_ok() {
-            self.connection = Some(connection);
+    fn log_bounds(&mut self) -> Result<LogBounds, String> {
+        let log = self.reader.log_of(self.topic)?;
+        let (mut known, mut unknown) = (Vec::new(), Vec::new());
+        for (partition, looked) in self.reader.look(self.topic) {
+            match looked {
+                Ok(Looked { records, .. }) => known.push((partition, records)),
+                Err(reason) => unknown.push((partition, reason)),
+            }
         }
-        told.map_err(LogError::Unavailable)
+        match unknown.first() {
+            Some((_, reason)) if known.is_empty() => Err(reason.clone()),
+            _ => Ok(LogBounds { log, known, unknown }),
+        }
+    }
+
+    /// Which log it is, the offset of the list's head, and what was read from an offset on.
+    fn peek(
+        &mut self,
+        partition: Partition,
+        from: Offset,
+        events: usize,
+    ) -> Result<(Option<LogId>, Offset, ::redis::Value), String> {
+        let topic = self.topic;
+        let keys = self.settings.keys(topic);
+        let peek = Call::new(&SCRIPTS.peek, [keys.list(partition), keys.meta(partition)])
+            .with(from)
+            .with(events.min(if topic == Topic::DeadLetters { LETTERS_MAX } else { READ_MAX }))
+            .with(CHUNK_BYTES_MAX);
+        let log = self.reader.log_of(topic)?;
+        let answer = self.reader.call_one(peek)?;
+        let [base] = numbers(&answer).ok_or_else(Reader::nonsense)?;
+        Ok((log, Offset(base), answer))
     }
 }
 
 impl Log for RedisLog {
     fn bounds(&mut self) -> Result<LogBounds, LogError> {
-        self.with(|settings, topic, connection| {
-            let log = log_of(settings, topic, connection)?;
-            let mut known = Vec::new();
-            for partition in settings.partitions(topic) {
-                let keys = settings.keys(topic);
-                let look = Call::new(&SCRIPTS.look, [keys.list(partition), keys.meta(partition)]);
-                let answer = call(connection, &look)?;
-                let [base, there] = numbers(&answer).ok_or("an answer that makes no sense")?;
-                known.push((partition, Offset(base)..Offset(base + there)));
-            }
-            Ok(LogBounds { log, known, unknown: Vec::new() })
-        })
+        self.log_bounds().map_err(LogError::Unavailable)
     }
 
     fn is_compacted(&mut self) -> Result<bool, LogError> {
@@ -91,17 +71,8 @@ impl Log for RedisLog {
     }
 
     fn read(&mut self, partition: Partition, range: Range<Offset>, events: usize) -> Result<Chunk, LogError> {
-        let (base, log, answer) = self.with(|settings, topic, connection| {
-            let keys = settings.keys(topic);
-            let log = log_of(settings, topic, connection)?;
-            let peek = Call::new(&SCRIPTS.peek, [keys.list(partition), keys.meta(partition)])
-                .with(range.start)
-                .with(events.min(if topic == Topic::DeadLetters { LETTERS_MAX } else { READ_MAX }))
-                .with(CHUNK_BYTES_MAX);
-            let answer = call(connection, &peek)?;
-            let [base] = numbers(&answer).ok_or("an answer that makes no sense")?;
-            Ok((Offset(base), log, answer))
-        })?;
+        let peeked = self.peek(partition, range.start, events);
+        let (log, base, answer) = peeked.map_err(LogError::Unavailable)?;
         if range.start < base {
             return Err(LogError::Gone(partition, range.start));
         }

@@ -15,11 +15,13 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ::redis::Value;
 use futures_util::FutureExt;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use super::link::{Link, Silence};
+use super::link::Silence;
+use super::nodes::{Called, Nodes, is_moved};
 use super::scripts::{Call, SCRIPTS, numbers, texts};
 use super::settings::Settings;
 use super::shares::share;
@@ -57,7 +59,7 @@ struct Owned {
 struct Owner {
     settings: Arc<Settings>,
     shared: Arc<Shared>,
-    link: Link,
+    nodes: Nodes,
     topic: Topic,
     group: String,
     me: String,
@@ -66,6 +68,8 @@ struct Owner {
     wanted: Vec<Partition>,
     beats_at: Instant,
     idle: Duration,
+    /// What went wrong in this turn first.
+    trouble: Option<Silence>,
     /// What Redis was asked for in vain, until it answers.
     silence: Option<String>,
 }
@@ -83,7 +87,7 @@ pub(super) fn start(
     let owner = Owner {
         settings: Arc::clone(settings),
         shared: Arc::clone(&shared),
-        link: settings.link(),
+        nodes: settings.nodes(),
         topic,
         group: group.to_owned(),
         me,
@@ -91,6 +95,7 @@ pub(super) fn start(
         wanted: Vec::new(),
         beats_at: Instant::now(),
         idle: limits.wait.clamp(IDLE_MIN, IDLE_MAX),
+        trouble: None,
         silence: None,
     };
     let failing = Arc::clone(&shared);
@@ -115,7 +120,7 @@ impl Owner {
                 Ok(true) => Duration::ZERO,
                 Ok(false) => self.idle,
                 Err(silence) => {
-                    self.met(&silence);
+                    self.met(silence);
                     RETRY
                 }
             };
@@ -128,94 +133,101 @@ impl Owner {
         })
     }
 
-    /// Whether there may be more to do at once.
+    /// Whether there may be more to do at once. What went wrong with some lists is told at its end: it keeps no other from being
+    /// read.
     async fn turn(&mut self) -> Result<bool, Silence> {
-        if self.link.connect().await? {
-            let all: Vec<Partition> = self.owned.keys().copied().collect();
-            all.into_iter()
+        let made = self.nodes.connect().await?;
+        if !made.is_empty() {
+            let keys = self.settings.keys(self.topic);
+            let is_there = |partition: &&Partition| self.nodes.is_on(&made, &keys.list(**partition));
+            let there: Vec<Partition> = self.owned.keys().filter(is_there).copied().collect();
+            there
+                .into_iter()
                 .for_each(|partition| self.lost(partition, "the connection to Redis was another one"));
             self.beats_at = Instant::now();
         }
+        self.trouble = None;
         if Instant::now() >= self.beats_at {
-            self.beat().await?;
+            self.beat().await;
         }
-        self.trim(|share| share.commits_to_send()).await?;
-        self.finish_leaving().await?;
+        self.trim(|share| share.commits_to_send()).await;
+        self.finish_leaving().await;
         self.serve_holds();
-        let is_read = self.read().await?;
-        self.silence = None;
-        Ok(is_read)
+        let is_read = self.read().await;
+        match self.trouble.take() {
+            Some(silence) if !is_read => Err(silence),
+            Some(silence) => {
+                self.met(silence);
+                Ok(true)
+            }
+            None => {
+                self.silence = None;
+                Ok(is_read)
+            }
+        }
     }
 
-    fn met(&mut self, silence: &Silence) {
+    fn met(&mut self, silence: Silence) {
         let (group, reason) = (&self.group, silence.reason());
         if self.silence.as_deref() != Some(reason) {
-            tracing::warn!(group, "the group's lists cannot be read now: {reason}");
+            tracing::warn!(group, "lists of the group cannot be read now: {reason}");
         }
         self.silence = Some(reason.to_owned());
     }
 
-    /// Says that this member is there, and takes and renews what is its.
-    async fn beat(&mut self) -> Result<(), Silence> {
+    /// What a call about a partition was answered, or `None`, and then why is told at the turn's end.
+    fn answer(&mut self, partition: Partition, called: Called) -> Option<Value> {
+        match called {
+            Ok((Ok(answer), _)) => Some(answer),
+            Ok((Err(error), _)) => {
+                if is_moved(&Err(error.clone())) && self.owned.contains_key(&partition) {
+                    // who has the list now may be a former replica, which lacks what came last
+                    self.lost(partition, "its list is on another node");
+                }
+                self.trouble.get_or_insert(self.settings.refused(&error));
+                None
+            }
+            Err(silence) => {
+                self.trouble.get_or_insert(silence);
+                None
+            }
+        }
+    }
+
+    /// Says that this member is there, and takes and renews what is its. Where it cannot be told who else is there, it keeps
+    /// what it has.
+    async fn beat(&mut self) {
         let lease = self.settings.lease;
         let keys = self.settings.keys(self.topic).clone();
-        let found = self.link.send(self.settings.found(self.topic).into()).await?;
-        match self.settings.log_found(self.topic, &found) {
-            Err(reason) => {
-                self.shared.fail(reason);
-                return Ok(());
-            }
-            Ok(Some(log)) if !self.shared.share.lock().reads_from(Some(&log)) => {
-                let name = self.topic.base_name();
-                self.shared.fail(format!("the lists of {name} were made anew while they were consumed"));
-                return Ok(());
-            }
-            Ok(_) => {}
-        }
         let began = Instant::now();
-        let alive = Call::new(&SCRIPTS.alive, [keys.members()]).with(&self.me).with(lease.as_millis());
-        let (answers, _) = self.link.call(&[alive], None).await?;
-        let members = match answers.first() {
-            Some(Ok(members)) => {
-                texts(members).map(|text| String::from_utf8_lossy(text).into_owned()).collect()
+        match self.members().await {
+            Ok(members) => {
+                self.wanted = share(&self.me, &members, self.settings.partitions_of(self.topic));
+                let wanted = &self.wanted;
+                let leaving: Vec<Partition> =
+                    self.owned.keys().copied().filter(|partition| !wanted.contains(partition)).collect();
+                self.begin_to_leave(&leaving);
             }
-            Some(Err(error)) => return Err(self.refused(error)),
-            None => Vec::new(),
-        };
-        self.wanted = share(&self.me, &members, self.settings.partitions_of(self.topic));
-        let leaving: Vec<Partition> =
-            self.owned.keys().copied().filter(|partition| !self.wanted.contains(partition)).collect();
-        self.begin_to_leave(&leaving);
-        let mut asked = Vec::new();
-        for partition in
-            self.owned.keys().chain(self.wanted.iter().filter(|wanted| !self.owned.contains_key(wanted)))
-        {
-            asked.push(*partition);
+            Err(Some(silence)) => drop(self.trouble.get_or_insert(silence)),
+            Err(None) => return,
         }
-        let calls: Vec<Call> = asked
-            .iter()
-            .map(|partition| match self.owned.get(partition) {
-                Some(owned) => Call::new(&SCRIPTS.renew, [keys.meta(*partition)])
-                    .with(&self.me)
-                    .with(owned.epoch)
-                    .with(lease.as_millis()),
-                None => Call::new(&SCRIPTS.acquire, [keys.meta(*partition)])
-                    .with(&self.me)
-                    .with(lease.as_millis()),
-            })
-            .collect();
-        let (answers, _) = self.link.call(&calls, None).await?;
-        let until = began + lease;
-        let (mut came, mut trouble) = (Vec::new(), Ok(()));
-        for (partition, answer) in asked.into_iter().zip(answers) {
-            // one list that somebody spoilt keeps no other from being read
-            let answer = match answer {
-                Ok(answer) => answer,
-                Err(error) => {
-                    trouble = Err(self.refused(&error));
-                    continue;
-                }
+        let wanted = self.wanted.iter().filter(|wanted| !self.owned.contains_key(wanted));
+        let asked: Vec<Partition> = self.owned.keys().chain(wanted).copied().collect();
+        let call = |partition: &Partition| {
+            let meta = [keys.meta(*partition)];
+            let call = match self.owned.get(partition) {
+                Some(owned) => Call::new(&SCRIPTS.renew, meta).with(&self.me).with(owned.epoch),
+                None => Call::new(&SCRIPTS.acquire, meta).with(&self.me),
             };
+            call.with(lease.as_millis())
+        };
+        let calls: Vec<Call> = asked.iter().map(call).collect();
+        let called = self.nodes.call(&calls.iter().collect::<Vec<_>>(), None).await;
+        let until = began + lease;
+        let mut came = Vec::new();
+        for (partition, called) in asked.into_iter().zip(called) {
+            // one list that somebody spoilt keeps no other from being read
+            let Some(answer) = self.answer(partition, called) else { continue };
             let is_mine = numbers::<1>(&answer).is_some_and(|[is_mine]| is_mine == 1);
             match (self.owned.get_mut(&partition), numbers::<3>(&answer)) {
                 (Some(owned), _) if is_mine => owned.until = until,
@@ -233,12 +245,37 @@ impl Owner {
         }
         let is_complete = self.wanted.iter().all(|wanted| self.owned.contains_key(wanted));
         self.beats_at = began + if is_complete { lease / 3 } else { HAND_OVER_LOOK.min(lease / 3) };
-        self.shared.joined();
-        trouble
+        if self.trouble.is_none() {
+            self.shared.joined();
+        }
     }
 
-    fn refused(&self, error: &str) -> Silence {
-        Silence::Unknown(format!("Redis at {}: {error}", self.settings.place))
+    /// Says that this member is there, and who is. `Err` is why that cannot be told now, or nothing once it never can.
+    async fn members(&mut self) -> Result<Vec<String>, Option<Silence>> {
+        let keys = self.settings.keys(self.topic).clone();
+        let found = self.nodes.send(&keys.id(), self.settings.found(self.topic).into()).await?;
+        match self.settings.log_found(self.topic, &found) {
+            Err(reason) => {
+                self.shared.fail(reason);
+                return Err(None);
+            }
+            Ok(Some(log)) if !self.shared.share.lock().reads_from(Some(&log)) => {
+                let name = self.topic.base_name();
+                self.shared.fail(format!("the lists of {name} were made anew while they were consumed"));
+                return Err(None);
+            }
+            Ok(_) => {}
+        }
+        let lease = self.settings.lease.as_millis();
+        let alive = Call::new(&SCRIPTS.alive, [keys.members()]).with(&self.me).with(lease);
+        match self.nodes.call(&[&alive], None).await.pop() {
+            Some(Ok((Ok(members), _))) => {
+                Ok(texts(&members).map(|text| String::from_utf8_lossy(text).into_owned()).collect())
+            }
+            Some(Ok((Err(error), _))) => Err(Some(self.settings.refused(&error))),
+            Some(Err(silence)) => Err(Some(silence)),
+            None => Ok(Vec::new()),
+        }
     }
 
     fn came(&mut self, partition: Partition, epoch: i64, base: Offset, until: Instant) {
@@ -287,7 +324,7 @@ impl Owner {
     }
 
     /// Lets go what has nothing in work any more, or has had its time.
-    async fn finish_leaving(&mut self) -> Result<(), Silence> {
+    async fn finish_leaving(&mut self) {
         let now = Instant::now();
         let gone: Vec<Partition> = {
             let share = self.shared.share.lock();
@@ -298,13 +335,13 @@ impl Owner {
             self.owned.iter().filter_map(goes).collect()
         };
         if gone.is_empty() {
-            return Ok(());
+            return;
         }
-        self.trim(|share| share.commits_to_settle(|partition| gone.contains(&partition))).await?;
-        self.release(&gone).await
+        self.trim(|share| share.commits_to_settle(|partition| gone.contains(&partition))).await;
+        self.release(&gone).await;
     }
 
-    async fn release(&mut self, gone: &[Partition]) -> Result<(), Silence> {
+    async fn release(&mut self, gone: &[Partition]) {
         let keys = self.settings.keys(self.topic);
         let call = |partition: &Partition| {
             let owned = self.owned.get(partition)?;
@@ -314,73 +351,67 @@ impl Owner {
         self.shared.share.lock().have_left(gone);
         gone.iter().for_each(|partition| drop(self.owned.remove(partition)));
         if calls.is_empty() {
-            return Ok(());
+            return;
         }
         let numbers: Vec<i32> = gone.iter().map(|partition| partition.0).collect();
         tracing::info!(group = self.group, partitions = ?numbers, "partitions revoked");
-        self.link.call(&calls, None).await.map(drop)
+        let called = self.nodes.call(&calls.iter().collect::<Vec<_>>(), None).await;
+        // of one that was not given back the lease ends
+        gone.iter().zip(called).for_each(|(partition, called)| drop(self.answer(*partition, called)));
     }
 
     /// Takes what is done off the heads of its lists.
-    async fn trim(&mut self, commits: impl FnOnce(&mut Share) -> Vec<Commit>) -> Result<(), Silence> {
+    async fn trim(&mut self, commits: impl FnOnce(&mut Share) -> Vec<Commit>) {
         let commits = commits(&mut self.shared.share.lock());
         if commits.is_empty() {
-            return Ok(());
+            return;
         }
         let keys = self.settings.keys(self.topic);
         let lease = self.settings.lease;
         let began = Instant::now();
         let call = |commit: &Commit| {
             let owned = self.owned.get(&commit.partition)?;
-            let bytes: usize = owned
-                .sizes
-                .iter()
-                .take_while(|(behind, _)| *behind <= commit.next)
-                .map(|(_, size)| size)
-                .sum();
+            let done = owned.sizes.iter().take_while(|(behind, _)| *behind <= commit.next);
+            let bytes: usize = done.map(|(_, size)| size).sum();
             let call = Call::new(&SCRIPTS.trim, [keys.list(commit.partition), keys.meta(commit.partition)]);
             let call = call.with(&self.me).with(owned.epoch).with(lease.as_millis());
             Some((*commit, call.with(commit.next).with(bytes)))
         };
         let (commits, calls): (Vec<Commit>, Vec<Call>) = commits.iter().filter_map(call).unzip();
-        let answers = match self.link.call(&calls, None).await {
-            Ok((answers, _)) => answers,
-            Err(silence) => {
-                let mut share = self.shared.share.lock();
-                commits.iter().for_each(|commit| share.answered(commit.partition, None));
-                return Err(silence);
-            }
-        };
-        let mut trouble = Ok(());
-        for (commit, answer) in commits.into_iter().zip(answers) {
-            let trimmed = answer.as_ref().map(numbers::<1>);
-            match trimmed {
-                Ok(Some([1])) => {
+        let called = self.nodes.call(&calls.iter().collect::<Vec<_>>(), None).await;
+        for (commit, called) in commits.into_iter().zip(called) {
+            let Some(answer) = self.answer(commit.partition, called) else {
+                self.shared.share.lock().answered(commit.partition, None);
+                continue;
+            };
+            match numbers::<1>(&answer) {
+                Some([1]) => {
                     self.shared.share.lock().answered(commit.partition, Some(commit.next));
                     if let Some(owned) = self.owned.get_mut(&commit.partition) {
                         owned.sizes.retain(|(behind, _)| *behind > commit.next);
                         owned.until = owned.until.max(began + lease);
                     }
                 }
-                Ok(Some(_)) => self.lost(commit.partition, "it is another member's"),
-                Ok(None) | Err(_) => {
+                Some(_) => self.lost(commit.partition, "it is another member's"),
+                None => {
                     self.shared.share.lock().answered(commit.partition, None);
-                    let error = answer.err().unwrap_or_else(|| "an answer that makes no sense".to_owned());
-                    trouble = Err(self.refused(&error));
+                    self.trouble.get_or_insert(self.settings.refused("an answer that makes no sense"));
                 }
             }
         }
-        trouble
     }
 
     /// Trims what is done, gives everything back and leaves the group.
     async fn leave(&mut self) -> Result<(), Silence> {
-        let trimmed = self.trim(|share| share.commits_to_settle(|_| true)).await;
+        self.trouble = None;
+        self.trim(|share| share.commits_to_settle(|_| true)).await;
+        let trimmed = self.trouble.take().map_or(Ok(()), Err);
         let all: Vec<Partition> = self.owned.keys().copied().collect();
-        let released = self.release(&all).await;
+        self.release(&all).await;
         let members = self.settings.keys(self.topic).members();
-        let left = self.link.send(vec![::redis::cmd("ZREM").arg(members).arg(&self.me).to_owned()]).await;
-        if let Err(silence) = released.and(left.map(drop)) {
+        let leave = ::redis::cmd("ZREM").arg(&members).arg(&self.me).to_owned();
+        let left = self.nodes.send(&members, vec![leave]).await;
+        if let Err(silence) = self.trouble.take().map_or(left.map(drop), Err) {
             // others take over when the leases end
             tracing::warn!(group = self.group, "the group was not left in order: {}", silence.reason());
         }

@@ -1,12 +1,12 @@
-//! The `redis` strategy: a list for each partition, on a Redis.
+//! The `redis` strategy: a list for each partition, on a Redis or a cluster of them.
 //!
 //! * [`config`]: the strategy's section; [`settings`] what it means to all parts; [`keys`] what keys are called.
 //! * [`server`]: which of the server's settings break the promise.
 //! * [`element`]: a record as an element of a list; [`scripts`] what Redis does in one step; [`link`] a connection, and what is
-//!   known when an answer does not come.
+//!   known when an answer does not come; [`nodes`] one server, or those of a cluster.
 //! * [`publisher`]: rounds of records; [`room`] counts what is under way and what the lists hold.
 //! * [`member`]: one group member, a [`crate::share`] that a task drives; [`shares`] which partitions are whose.
-//! * [`log`]: what operators ask.
+//! * [`log`] and [`reader`]: what operators ask.
 //!
 //! **Peek, apply, trim.** A partition is a list whose head is the oldest record. Its records keep their numbers for life: beside
 //! the list stands the offset of its head, and every record's is that and its place. Members read without taking anything away,
@@ -20,7 +20,9 @@ mod keys;
 mod link;
 mod log;
 mod member;
+mod nodes;
 mod publisher;
+mod reader;
 mod room;
 mod scripts;
 mod server;
@@ -37,13 +39,13 @@ use parking_lot::Mutex;
 
 use crate::kind::{Given, Kind, Opener, Surroundings};
 use crate::{
-    Absent, BatchLimits, GroupLag, Lag, LagError, Log, Logs, Names, Offset, OpenError, PartitionLag, Publish,
-    Reach, Reserve, Spill, Strategy, Subscription, Topic, Topics, TopicsConfig,
+    Absent, BatchLimits, GroupLag, Lag, LagError, Log, Logs, Names, OpenError, PartitionLag, Publish, Reach,
+    Reserve, Spill, Strategy, Subscription, Topic, Topics, TopicsConfig,
 };
 use config::RedisConfig;
-use log::{RedisLog, call, log_of};
+use log::RedisLog;
 use publisher::Publisher;
-use scripts::{Call, SCRIPTS, numbers, text};
+use reader::{Looked, Reader};
 use settings::Settings;
 
 pub(crate) const KIND: Kind = Kind {
@@ -77,7 +79,7 @@ impl Redis {
     fn new(config: &RedisConfig, topics: &TopicsConfig, given: &Given) -> Result<Self, OpenError> {
         let new_logs = name(&*given.chance);
         Ok(Self {
-            settings: Arc::new(Settings::new(config, topics, new_logs)?),
+            settings: Arc::new(Settings::new(config, topics, new_logs, &given.runtime)?),
             clock: Arc::clone(&given.clock),
             chance: Arc::clone(&given.chance),
             publisher: Mutex::default(),
@@ -152,43 +154,40 @@ impl Redis {
 impl Lag for Redis {
     fn lag(&self, of: EventType) -> Result<GroupLag, LagError> {
         let (settings, topic) = (&*self.settings, Topic::Events(of));
-        let keys = settings.keys(topic);
-        let read = || -> Result<GroupLag, String> {
-            let mut connection = settings.connect()?;
-            log_of(settings, topic, &mut connection)?;
-            let members = call(&mut connection, &Call::new(&SCRIPTS.members, [keys.members()]))?;
-            let mut partitions = Vec::new();
-            for partition in settings.partitions(topic) {
-                let look = Call::new(&SCRIPTS.look, [keys.list(partition), keys.meta(partition)]);
-                let answer = call(&mut connection, &look)?;
-                let [base, there, _] = numbers(&answer).ok_or("an answer that makes no sense")?;
-                let (start, end) = (Offset(base), Offset(base + there));
-                partitions.push(PartitionLag {
+        let mut reader = Reader::new(&self.settings);
+        reader.log_of(topic).map_err(LagError)?;
+        let members = reader.members(topic).map_err(LagError)?;
+        let (mut partitions, mut unknown) = (Vec::new(), Vec::new());
+        for (partition, looked) in reader.look(topic) {
+            match looked {
+                Ok(Looked { records, oldest_ms }) => partitions.push(PartitionLag {
                     partition,
-                    start,
-                    end,
-                    readable: end,
-                    committed: Some(start),
+                    start: records.start,
+                    end: records.end,
+                    readable: records.end,
+                    committed: Some(records.start),
                     set_by_others: false,
                     nothing_until: None,
-                    oldest_unapplied_ms: text(&answer, 3).and_then(element::appended_at_ms),
-                });
+                    oldest_unapplied_ms: oldest_ms,
+                }),
+                Err(reason) => unknown.push((partition, reason)),
             }
-            Ok(GroupLag {
+        }
+        match unknown.into_iter().collect::<Vec<_>>() {
+            unknown if partitions.is_empty() && !unknown.is_empty() => {
+                Err(LagError(unknown.into_iter().map(|(_, reason)| reason).next().unwrap_or_default()))
+            }
+            unknown => Ok(GroupLag {
                 of,
                 group: settings.names.group(of).to_owned(),
                 topic: settings.names.topic(topic).to_owned(),
-                members: match members {
-                    ::redis::Value::Int(count) => usize::try_from(count).ok(),
-                    _ => None,
-                },
+                members: Some(members),
                 foreign_members: Vec::new(),
                 partitions,
-                unknown: Vec::new(),
+                unknown,
                 queue: None,
-            })
-        };
-        read().map_err(LagError)
+            }),
+        }
     }
 }
 

@@ -13,7 +13,7 @@
 
 mod looks;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -24,7 +24,8 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::element;
-use super::link::{Answer, CONNECT_RETRY, Link, Silence};
+use super::link::{Answer, CONNECT_RETRY, Silence};
+use super::nodes::Nodes;
 use super::room::{Counted, Room};
 use super::scripts::{Call, SCRIPTS, numbers};
 use super::settings::Settings;
@@ -81,8 +82,8 @@ pub(super) struct Publisher {
     is_silent: AtomicBool,
     /// Where records without a key go next.
     unkeyed: AtomicUsize,
-    /// Why a list refused records, if not for its size: looks go well where writes do not.
-    refused: Mutex<Option<String>>,
+    /// Why lists refused records, if not for their size: looks go well where writes do not.
+    refused: Mutex<BTreeMap<(usize, Partition), String>>,
     /// Why nothing is taken at all.
     unfit: Mutex<Option<String>>,
     health: Mutex<Result<(), String>>,
@@ -127,10 +128,10 @@ impl Publisher {
         tokio::spawn(async move {
             // what a panic leaves undone reads as unknown
             let work = || async {
-                let Some(link) = weak.upgrade().map(|publisher| publisher.settings.link()) else { return };
-                let (mut link, mut looked_at) = (link, None);
+                let Some(nodes) = weak.upgrade().map(|publisher| publisher.settings.nodes()) else { return };
+                let (mut nodes, mut looked_at) = (nodes, None);
                 while let Some(publisher) = weak.upgrade() {
-                    publisher.turn(&mut link, &mut looked_at).await;
+                    publisher.turn(&mut nodes, &mut looked_at).await;
                 }
             };
             Parts::of_this_process().keep("redis-publish", Then::GoOn, work).await;
@@ -139,33 +140,33 @@ impl Publisher {
     }
 
     /// One round, if there is something to send, and a look now and then.
-    async fn turn(&self, link: &mut Link, looked_at: &mut Option<Instant>) {
+    async fn turn(&self, nodes: &mut Nodes, looked_at: &mut Option<Instant>) {
         // what waited through a round and a look would be told too late behind its own round
         let longest = self.settings.answers_within();
-        self.give_up(|queued| queued.offered_at.elapsed() > longest).into_iter().for_each(Wake::wake);
+        self.give_up(|_, queued| queued.offered_at.elapsed() > longest).into_iter().for_each(Wake::wake);
         let groups = self.take();
         if groups.is_empty() {
             // either way, the next turn tells
             let _ = tokio::time::timeout(LOOK_INTERVAL, self.news.notified()).await;
         } else {
-            self.round(link, groups).await;
+            self.round(nodes, groups).await;
         }
         // whoever waits goes first, for a while: answers tell of the lists meanwhile
         let is_idle = self.is_reserve || self.gathered.lock().lists.is_empty();
         let interval = if is_idle { LOOK_INTERVAL } else { LOOK_INTERVAL * 10 };
         if looked_at.is_none_or(|at| at.elapsed() >= interval) {
-            self.look(link).await;
+            self.look(nodes).await;
             *looked_at = Some(Instant::now());
         }
     }
 
     /// Gives up records that wait to be sent, so that they are known not to be stored. Returns whose requests can go on.
-    fn give_up(&self, which: impl Fn(&Queued) -> bool) -> Vec<Wake> {
+    fn give_up(&self, which: impl Fn(&(usize, Partition), &Queued) -> bool) -> Vec<Wake> {
         let mut given_up = Vec::new();
-        self.gathered.lock().lists.retain(|(topic, _), waiting| {
-            let (up, rest) = std::mem::take(waiting).into_iter().partition(|queued| which(queued));
+        self.gathered.lock().lists.retain(|list, waiting| {
+            let (up, rest) = std::mem::take(waiting).into_iter().partition(|queued| which(list, queued));
             *waiting = rest;
-            given_up.push((Topic::ALL[*topic], up));
+            given_up.push((Topic::ALL[list.0], up));
             !waiting.is_empty()
         });
         let of = |(topic, up): (Topic, Vec<Queued>)| up.into_iter().map(move |queued| (topic, queued));
@@ -197,13 +198,13 @@ impl Publisher {
     }
 
     /// Sends groups and tells what became of each record.
-    async fn round(&self, link: &mut Link, mut groups: Vec<Group>) {
+    async fn round(&self, nodes: &mut Nodes, mut groups: Vec<Group>) {
         let mut planned = Waiting::default();
         let calls: Vec<Call> = groups.iter_mut().map(|group| self.call(group, &mut planned)).collect();
         let wait = self.settings.wait();
-        let answered = match link.connect().await {
-            Ok(_) => link.call(&calls, wait.as_ref()).await,
-            Err(silence) => Err(silence),
+        let answered = match nodes.connect().await {
+            Ok(_) => nodes.call_where_it_is(&calls.iter().collect::<Vec<_>>(), wait.as_ref()).await,
+            Err(silence) => vec![Err(silence); calls.len()],
         };
         let mut wakes = Vec::new();
         let mut settle = |group: Group, call: &Call, outcome| {
@@ -212,36 +213,41 @@ impl Publisher {
                 wakes.extend(self.complete(queued, group.topic, element, outcome));
             });
         };
-        let mut pause = Duration::ZERO;
-        match answered {
-            Ok((answers, waited)) => {
-                let is_safe = waited.is_none_or(|waited| self.settings.is_enough(&waited));
-                for ((group, call), answer) in groups.into_iter().zip(&calls).zip(answers) {
-                    let outcome = match self.pushed(&group, &answer) {
-                        Outcome::Stored if !is_safe => Outcome::Unknown,
-                        outcome => outcome,
+        let (mut silence, mut silent, mut is_any_stored) = (None, Vec::new(), false);
+        let count = groups.len();
+        for ((group, call), answered) in groups.into_iter().zip(&calls).zip(answered) {
+            let (answer, waited) = match answered {
+                Ok(answered) => answered,
+                Err(error) => {
+                    silent.push((group.topic.index(), group.partition));
+                    let outcome = match error {
+                        Silence::NotSent(_) => Outcome::NotStored,
+                        Silence::Unknown(_) => Outcome::Unknown,
                     };
-                    if outcome == Outcome::Stored {
-                        *self.health.lock() = Ok(());
-                    }
-                    match self.known_in(&answer).filter(|_| outcome == Outcome::Stored) {
-                        Some(known_in) => acknowledge_in(known_in, group),
-                        None => settle(group, call, outcome),
-                    }
+                    silence.get_or_insert(error);
+                    settle(group, call, outcome);
+                    continue;
                 }
+            };
+            let is_safe = waited.is_none_or(|waited| self.settings.is_enough(&waited));
+            let outcome = match self.pushed(&group, &answer) {
+                Outcome::Stored if !is_safe => Outcome::Unknown,
+                outcome => outcome,
+            };
+            is_any_stored |= outcome == Outcome::Stored;
+            match self.known_in(&answer).filter(|_| outcome == Outcome::Stored) {
+                Some(known_in) => acknowledge_in(known_in, group),
+                None => settle(group, call, outcome),
             }
-            Err(silence) => {
-                *self.health.lock() = Err(silence.reason().to_owned());
-                tracing::debug!(reason = silence.reason(), "a round was not answered");
-                let outcome = match silence {
-                    Silence::NotSent(_) => Outcome::NotStored,
-                    Silence::Unknown(_) => Outcome::Unknown,
-                };
-                groups.into_iter().zip(&calls).for_each(|(group, call)| settle(group, call, outcome));
-                // what came meanwhile would only wait for the same
-                wakes.extend(self.give_up(|_| true));
-                pause = CONNECT_RETRY;
-            }
+        }
+        let pause = if silent.len() == count { CONNECT_RETRY } else { Duration::ZERO };
+        if let Some(silence) = silence {
+            tracing::debug!(reason = silence.reason(), "a round was not answered");
+            *self.health.lock() = Err(silence.reason().to_owned());
+            // what came meanwhile would only wait for the same
+            wakes.extend(self.give_up(|list, _| silent.contains(list) || silent.len() == count));
+        } else if is_any_stored {
+            *self.health.lock() = Ok(());
         }
         wakes.into_iter().for_each(Wake::wake);
         tokio::time::sleep(pause).await;
@@ -276,11 +282,12 @@ impl Publisher {
 
     /// What Redis says of one group.
     fn pushed(&self, group: &Group, answer: &Answer) -> Outcome {
+        let list = (group.topic.index(), group.partition);
         match answer.as_ref().map(numbers::<4>) {
             Ok(Some([is_pushed, _, events, bytes])) => {
                 self.room.note(group.topic, group.partition, events, bytes);
                 if is_pushed == 1 {
-                    *self.refused.lock() = None;
+                    self.refused.lock().remove(&list);
                     Outcome::Stored
                 } else {
                     Outcome::NotStored
@@ -290,7 +297,7 @@ impl Publisher {
             Err(error) => {
                 let place = &self.settings.place;
                 let reason = format!("Redis at {place} takes no records: {error}");
-                *self.refused.lock() = Some(reason);
+                self.refused.lock().insert(list, reason);
                 Outcome::NotStored
             }
         }
@@ -374,9 +381,8 @@ impl Publish for Publisher {
             return Err("shutting down".to_owned());
         }
         self.health.lock().clone()?;
-        for reason in [&self.unfit, &self.refused] {
-            reason.lock().clone().map_or(Ok(()), Err)?;
-        }
+        self.unfit.lock().clone().map_or(Ok(()), Err)?;
+        self.refused.lock().values().next().cloned().map_or(Ok(()), Err)?;
         if self.room.is_full() {
             let max = self.settings.max;
             return Err(format!(

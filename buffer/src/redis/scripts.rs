@@ -42,6 +42,11 @@ impl Call {
         Self { lua, keys: keys.into_iter().collect(), arguments: Vec::new() }
     }
 
+    /// The key by which it belongs to a node; its others belong to the same.
+    pub(super) fn key(&self) -> &str {
+        self.keys.first().map_or("", String::as_str)
+    }
+
     /// With one more argument.
     pub(super) fn with(mut self, argument: impl ToString) -> Self {
         self.arguments.push(argument.to_string().into_bytes());

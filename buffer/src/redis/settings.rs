@@ -3,18 +3,21 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use ::redis::{Client, Cmd, Value};
+use ::redis::{Client, Cmd, ConnectionInfo, Value};
+use tokio::runtime::Handle;
 
 use super::config::{Ack, RedisConfig};
 use super::keys::Keys;
-use super::link::{Answer, CONNECT_RETRY, CONNECT_TIMEOUT, Link, connection_info};
+use super::link::{Answer, CONNECT_RETRY, CONNECT_TIMEOUT, Silence, connection_info};
+use super::nodes::Nodes;
 use crate::{LogId, Names, OpenError, Partition, Topic, TopicsConfig, Waiting};
 
 /// How much earlier than the publisher gives up Redis stops waiting for its disk or its replicas, so that it is heard.
 const WAIT_MARGIN: Duration = Duration::from_millis(500);
 
 pub(super) struct Settings {
-    client: Client,
+    /// One server, or nodes of a cluster that know the others.
+    seeds: Vec<ConnectionInfo>,
     /// For people.
     pub(super) place: String,
     pub(super) names: Names,
@@ -31,6 +34,8 @@ pub(super) struct Settings {
     /// What logs are called that have no name yet: this, and a number.
     new_logs: String,
     new_log: AtomicU64,
+    /// For readers, who may block and need not be of it.
+    pub(super) runtime: Handle,
 }
 
 impl Settings {
@@ -38,14 +43,19 @@ impl Settings {
         config: &RedisConfig,
         topics: &TopicsConfig,
         new_logs: String,
+        runtime: &Handle,
     ) -> Result<Self, OpenError> {
-        let info = connection_info(&config.url);
-        let client = info.and_then(Client::open);
-        let client = client.map_err(|error| OpenError(format!("buffer.redis.url: {error}")))?;
+        let seed = |url: &str| {
+            let info = connection_info(url)?;
+            // whether it can be talked with at all: TLS may not be built in
+            Client::open(info.clone()).map(|_| info)
+        };
+        let seeds = config.urls().map(seed).collect::<Result<Vec<_>, _>>();
+        let seeds = seeds.map_err(|error| OpenError(format!("buffer.redis.url: {error}")))?;
         let names = Names::new(&topics.prefix);
         let keys = Topic::ALL.map(|topic| Keys::of(&names, topic));
         Ok(Self {
-            client,
+            seeds,
             place: config.place(),
             names,
             keys,
@@ -58,6 +68,7 @@ impl Settings {
             answer_timeout: Duration::from_millis(config.answer_timeout_ms),
             lease: Duration::from_millis(config.lease_ms),
             new_logs,
+            runtime: runtime.clone(),
             new_log: AtomicU64::new(0),
         })
     }
@@ -99,18 +110,13 @@ impl Settings {
         }
     }
 
-    pub(super) fn link(&self) -> Link {
-        Link::new(self.client.clone(), &self.place, self.answer_timeout)
+    /// What a call comes to that Redis refused.
+    pub(super) fn refused(&self, error: &str) -> Silence {
+        Silence::Unknown(format!("Redis at {}: {error}", self.place))
     }
 
-    /// For those who may block.
-    pub(super) fn connect(&self) -> Result<::redis::Connection, String> {
-        let connected = self.client.get_connection_with_timeout(self.answer_timeout).and_then(|connection| {
-            connection.set_read_timeout(Some(self.answer_timeout))?;
-            connection.set_write_timeout(Some(self.answer_timeout))?;
-            Ok(connection)
-        });
-        connected.map_err(|error| format!("Redis at {}: {error}", self.place))
+    pub(super) fn nodes(&self) -> Nodes {
+        Nodes::new(&self.seeds, self.answer_timeout)
     }
 
     pub(super) fn keys(&self, topic: Topic) -> &Keys {
@@ -135,9 +141,11 @@ impl Settings {
         events.flat_map(|topic| self.partitions(topic).map(move |partition| (topic, partition)))
     }
 
-    /// How long something that is sent may take.
+    /// How long something that is sent may take. A cluster may be asked where things are, and what was refused then be sent once
+    /// more.
     pub(super) fn answers_within(&self) -> Duration {
-        CONNECT_TIMEOUT + self.answer_timeout
+        let once = CONNECT_TIMEOUT + self.answer_timeout;
+        if self.seeds.len() > 1 { once * 2 + CONNECT_TIMEOUT } else { once }
     }
 
     /// How long after an offer its outcome is known: what gathers waits for what is under way, at most so long, and for its own

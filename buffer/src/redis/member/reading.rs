@@ -6,7 +6,6 @@ use ::redis::Value;
 use tokio::time::Instant;
 
 use super::super::element;
-use super::super::link::Silence;
 use super::super::scripts::{Call, SCRIPTS, list, numbers, texts};
 use super::{Owned, Owner};
 use crate::share::Phase;
@@ -31,11 +30,11 @@ impl Owner {
     }
 
     /// Reads on in all partitions that may be read. Returns whether anything came.
-    pub(super) async fn read(&mut self) -> Result<bool, Silence> {
+    pub(super) async fn read(&mut self) -> bool {
         let (room, bytes) = {
             let share = self.shared.share.lock();
             if share.is_full() || share.phase() != Phase::Running {
-                return Ok(false);
+                return false;
             }
             (self.shared.limits.events.min(READ_MAX), self.shared.limits.bytes)
         };
@@ -47,7 +46,7 @@ impl Owner {
             self.owned.iter().filter_map(may_be_read).collect()
         };
         if reads.is_empty() {
-            return Ok(false);
+            return false;
         }
         let keys = self.settings.keys(self.topic);
         // those that had more share the batch; of the others it is not known yet, and most have nothing
@@ -62,17 +61,11 @@ impl Owner {
                 .with(bytes.div_ceil(sharing))
         };
         let calls: Vec<Call> = reads.iter().map(call).collect();
-        let (answers, _) = self.link.call(&calls, None).await?;
-        let (mut is_read, mut trouble) = (false, None);
-        for (partition, answer) in reads.into_iter().zip(answers) {
-            // one list that somebody spoilt keeps no other from being read
-            let answer = match answer {
-                Ok(answer) => answer,
-                Err(error) => {
-                    trouble = Some(self.refused(&error));
-                    continue;
-                }
-            };
+        let called = self.nodes.call(&calls.iter().collect::<Vec<_>>(), None).await;
+        let mut is_read = false;
+        for (partition, called) in reads.into_iter().zip(called) {
+            // one list that somebody spoilt, or a node that is away, keeps no other from being read
+            let Some(answer) = self.answer(partition, called) else { continue };
             let Some([base, there]) = numbers::<2>(&answer) else { continue };
             let log = Offset(base)..Offset(base + there);
             match list(&answer, 2) {
@@ -83,7 +76,7 @@ impl Owner {
                 owned.is_behind = owned.next < log.end;
             }
         }
-        trouble.map_or(Ok(is_read), Err)
+        is_read
     }
 
     /// Nothing was there where a partition was to be read on.
