@@ -19,6 +19,15 @@ pub(crate) trait Dialect: Connection {
     /// Whose fault an error is.
     fn blame(error: &dyn DatabaseError) -> Blame;
 
+    /// Whether an error means that the connection is gone, and with it probably all others to the same server: a shutdown, a
+    /// crash, a server that is the replica of another now.
+    fn is_lost(error: &dyn DatabaseError) -> bool;
+
+    /// The number or name under which the database's manual has an error.
+    fn code(error: &dyn DatabaseError) -> String {
+        error.code().unwrap_or_default().into_owned()
+    }
+
     /// Where the connection leads.
     fn place(&mut self) -> impl Future<Output = Result<Place, Error>> + Send;
 }

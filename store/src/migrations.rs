@@ -61,6 +61,12 @@ pub enum MigrateError {
         /// The newest version this build knows.
         known: i64,
     },
+    /// A migration was begun and did not end, on a database that cannot take its statements back. Says what to do.
+    #[error(
+        "migration {0} was begun and did not end: its statements are there in part. Look at what is there, undo or complete it, \
+         and delete the row of version {0} from floodgate_migrations"
+    )]
+    HalfDone(i64),
     /// A migration that the database has had differs from ours of that version.
     #[error("{0}")]
     Differs(String),
@@ -99,6 +105,7 @@ pub(crate) fn failure(
         Cause::ExecuteMigration(error, version) => {
             MigrateError::Unavailable(format!("migration {version}: {}", explain(&error)))
         }
+        Cause::Dirty(version) => MigrateError::HalfDone(version),
         Cause::VersionMissing(found) => MigrateError::Newer { found, known: NEWEST },
         other => MigrateError::Differs(other.to_string()),
     }
@@ -114,6 +121,13 @@ mod tests {
         assert_eq!(SchemaState::of(Some(NEWEST - 1)), SchemaState::Older);
         assert_eq!(SchemaState::of(Some(NEWEST)), SchemaState::Current);
         assert_eq!(SchemaState::of(Some(NEWEST + 1)), SchemaState::Newer);
+    }
+
+    #[test]
+    fn a_migration_that_did_not_end_is_told_with_what_to_do() {
+        let told = failure(sqlx::migrate::MigrateError::Dirty(2), |error| error.to_string());
+        assert_eq!(told, MigrateError::HalfDone(2));
+        assert!(told.to_string().contains("floodgate_migrations"), "{told}");
     }
 
     #[test]

@@ -63,7 +63,7 @@ async fn write<C: Dialect, T>(
         Ok(Err(Failure::Moved(reason))) => Err(ApplyError::Retry(reason)),
         Ok(Err(Failure::Database(error))) => {
             let (blame, reason) = explain::<C>(&error);
-            if is_lost(&error) {
+            if is_lost::<C>(&error) {
                 connections.forget_idle();
             }
             Err(match blame {
@@ -172,13 +172,13 @@ pub(crate) async fn request<C: Dialect, T>(
     match timeout(within, work).await {
         Ok(Ok(answer)) => Ok(answer),
         Ok(Err(error)) => {
-            if is_lost(&error) {
+            if is_lost::<C>(&error) {
                 connections.forget_idle();
             }
             Err(match error {
                 Error::ColumnDecode { .. } | Error::Decode(_) => ReadError::Unreadable(error.to_string()),
                 // an error of the database itself is an answer: the statement changed nothing
-                error if is_lost(&error) && asked.load(Ordering::Relaxed) => {
+                error if is_lost::<C>(&error) && asked.load(Ordering::Relaxed) => {
                     ReadError::Unanswered(explain::<C>(&error).1)
                 }
                 error => ReadError::Unavailable(explain::<C>(&error).1),
@@ -201,7 +201,7 @@ pub(crate) fn explain<C: Dialect>(error: &Error) -> (Blame, String) {
         return (Blame::Elsewhere(None), format!("the database cannot be used: {error}"));
     };
     let blame = C::blame(error.as_ref());
-    let code = error.code().unwrap_or_default();
+    let code = C::code(error.as_ref());
     let mut reason = format!("{} ({code})", error.message());
     if let Blame::Elsewhere(Some(help)) | Blame::Slowness(help) = blame {
         reason = format!("{reason}: {help}");
@@ -210,12 +210,9 @@ pub(crate) fn explain<C: Dialect>(error: &Error) -> (Blame, String) {
 }
 
 /// Whether the connection is gone, and with it probably all others to the same server.
-fn is_lost(error: &Error) -> bool {
+fn is_lost<C: Dialect>(error: &Error) -> bool {
     match error {
-        // shutdown, crash or administrator's command; connection exceptions
-        Error::Database(error) => {
-            error.code().is_some_and(|code| code.starts_with("57P") || code.starts_with("08"))
-        }
+        Error::Database(error) => C::is_lost(error.as_ref()),
         Error::Io(_) | Error::Tls(_) | Error::Protocol(_) => true,
         _ => false,
     }

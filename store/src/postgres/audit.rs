@@ -7,9 +7,12 @@ use sqlx::postgres::{PgBindIterExt, PgConnection};
 use super::types::{Amount, Time};
 use super::{PostgresStore, RECOUNT_TIMEOUT};
 use crate::dialect::Lookup;
-use crate::recount::{CHECKS, Found};
+use crate::recount::{Check, Found, STANDARD};
 use crate::transaction;
 use crate::{Audit, BoxFuture, Difference, Discrepancies, EventStatus, ReadError, Recount};
+
+/// What a recount asks.
+const CHECKS: [Check; 7] = STANDARD.checks();
 
 /// Of the rows whose rank is not lesser: their places in the arrays, and whether it is the same.
 const EXPECTATIONS: &str = "

@@ -187,6 +187,11 @@ impl Dialect for PgConnection {
         blame::blame(&error.code().unwrap_or_default(), error.table(), error.constraint())
     }
 
+    /// Shutdown, crash or administrator's command; connection exceptions.
+    fn is_lost(error: &dyn DatabaseError) -> bool {
+        error.code().is_some_and(|code| code.starts_with("57P") || code.starts_with("08"))
+    }
+
     async fn place(&mut self) -> Result<Place, Error> {
         let found: Option<(String, String)> = sqlx::query_as(PLACE).fetch_optional(self).await?;
         let (identity, make) = found.unzip();

@@ -9,9 +9,12 @@ use sqlx::{Error, Row};
 use super::{RECOUNT_TIMEOUT, SqliteStore, coupons, event_id, expectations, json, likes, place, time};
 use crate::compaction::Ranked;
 use crate::dialect::Lookup;
-use crate::recount::{CHECKS, Found};
+use crate::recount::{Check, Found, STANDARD};
 use crate::transaction;
 use crate::{Audit, BoxFuture, Difference, Discrepancies, EventStatus, ReadError, Recount};
+
+/// What a recount asks.
+const CHECKS: [Check; 7] = STANDARD.checks();
 
 /// The values of the rows that carry the very event, by its place in the array, times last.
 const EXPECTATION_VALUES: &str = "

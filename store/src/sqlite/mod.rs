@@ -206,6 +206,11 @@ impl Dialect for SqliteConnection {
         blame::blame(blame::result_code(error), error.message())
     }
 
+    /// There is no server.
+    fn is_lost(_: &dyn DatabaseError) -> bool {
+        false
+    }
+
     async fn place(&mut self) -> Result<Place, Error> {
         let query = sqlx::query_scalar("SELECT id FROM floodgate_identity");
         Ok(Place { identity: query.fetch_optional(self).await?, make: String::new() })
