@@ -34,9 +34,9 @@ pub(crate) async fn drain(settings: &Settings, config: Option<&Path>, args: &Dra
     // where they belong, and not around it into what may be the place to empty
     let to =
         Settings::load_strategy(config, settings.strategy.name())?.open(&given()).map_err(Exit::usage)?;
-    if !to.reach().is_shared {
+    if !to.reach().outlives_process {
         return Err(Exit::usage(format!(
-            "buffer.strategy is {}, which lives in one process: what were moved there would end with this command",
+            "buffer.strategy is {}, which keeps nothing longer than its process: what were moved there would end with this command",
             to.name()
         )));
     }
@@ -95,7 +95,7 @@ fn source(settings: &Settings, config: Option<&Path>, args: &DrainArgs) -> Resul
         )));
     }
     let from = Settings::load_strategy(config, name)?.open(&given()).map_err(Exit::usage)?;
-    if !from.reach().is_shared {
+    if !from.reach().outlives_process {
         return Err(Exit::usage(format!(
             "--from {name}: what waits there is inside the running process; stop that process in order (SIGTERM), and it \
              applies what it holds"

@@ -71,6 +71,12 @@ impl Configured {
     }
 }
 
+/// The section of a strategy within `[buffer]`, for what opens it in tests.
+#[cfg(feature = "contract")]
+pub(crate) fn section_of(strategy: &str) -> Option<&'static str> {
+    named(Some(strategy)).map(|kind| kind.section)
+}
+
 /// No fallback.
 const NONE: &str = "none";
 

@@ -48,7 +48,8 @@ pub trait Publish: Send + Sync {
 }
 
 /// The publishing half of a strategy as the place for what another one does not take. Several processes publish to it, and each
-/// asks whether a partition has records there before it publishes past it.
+/// asks whether a partition has records there before it publishes past it. Where processes do not share it ([`crate::Reach::is_shared`])
+/// each knows of its own records alone, and order per key holds within each.
 pub trait Reserve: Publish {
     /// How many records of a partition wait here, as it was seen last, and how many are on their way from this process.
     fn held(&self, topic: Topic, partition: Partition) -> usize;

@@ -14,7 +14,12 @@ use crate::publish::NotStored;
 use crate::refusal::{Absent, OpenError};
 use crate::{BatchLimits, Lag, Logs, Names, Publish, Reserve, Spill, Subscription, Topics};
 
-/// One way for events to wait. Opening it touches no network.
+/// One way for events to wait, in partitions, and in order within each: a queue that keeps none cannot be one. Opening it
+/// touches neither network nor disk, and takes nothing that only one process may have: whatever is missing then, or in use by
+/// another, is told by [`Publish::ready`] and [`Subscription::joined`] and refused record by record. [`OpenError`] means that the
+/// configuration is wrong.
+///
+/// What it needs a runtime for is run on the one it was given ([`crate::Given`]).
 pub trait Strategy: Lag {
     /// Its name in the configuration.
     fn name(&self) -> &'static str;
@@ -50,6 +55,11 @@ pub trait Strategy: Lag {
     /// # Errors
     /// [`OpenError`] when the configuration cannot work.
     fn publisher_with(&self, spill: Arc<dyn Spill>) -> Result<Arc<dyn Publish>, OpenError>;
+
+    /// As a reserve: how long after a record is stored every other process knows that its partition has some.
+    fn known_within(&self) -> Duration {
+        Duration::ZERO
+    }
 
     /// The publishing half as the place for what another strategy does not take; [`Strategy::publisher`] is then to be called
     /// later if at all; what is not stored here either goes to `spill`.

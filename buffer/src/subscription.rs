@@ -34,7 +34,8 @@ pub trait Subscription: Send {
     fn next(&mut self) -> BoxFuture<'_, Result<Option<Batch>, SubscribeError>>;
 
     /// Every record of `batch` is done: its effect is durable, or it is dead-lettered. Committing to the
-    /// strategy may follow shortly after. Ignored for partitions this member lost in the meantime: their
+    /// strategy may follow shortly after. There is no bound on how long that takes: a database that is away is waited for, and the
+    /// records stay this member's meanwhile. Ignored for partitions this member lost in the meantime: their
     /// records are delivered to the new owner.
     fn commit(&mut self, batch: Batch);
 

@@ -21,8 +21,16 @@ fn bootstrap() -> String {
         .bootstrap()
 }
 
-fn without_topics(brokers: String, changes: &[(&str, i64)]) -> Arc<dyn Strategy> {
+fn prefix() -> String {
     static TESTS: AtomicUsize = AtomicUsize::new(0);
+    format!("test-{}.", TESTS.fetch_add(1, Ordering::Relaxed))
+}
+
+fn without_topics(brokers: String, changes: &[(&str, i64)]) -> Arc<dyn Strategy> {
+    opened(brokers, changes, &prefix())
+}
+
+fn opened(brokers: String, changes: &[(&str, i64)], prefix: &str) -> Arc<dyn Strategy> {
     let mut section = toml::toml! {
         linger_ms = 2
         // all but the first gather: with a few records none would
@@ -34,8 +42,7 @@ fn without_topics(brokers: String, changes: &[(&str, i64)]) -> Arc<dyn Strategy>
     };
     section.insert("brokers".to_owned(), brokers.into());
     section.extend(changes.iter().map(|(key, value)| ((*key).to_owned(), toml::Value::Integer(*value))));
-    let prefix = format!("test-{}.", TESTS.fetch_add(1, Ordering::Relaxed));
-    contract::opened("kafka", section, &prefix)
+    contract::opened("kafka", section, prefix)
 }
 
 fn strategy() -> Arc<dyn Strategy> {
@@ -50,6 +57,14 @@ fn strategy_with(changes: &[(&str, i64)]) -> Arc<dyn Strategy> {
 }
 
 floodgate_buffer::contract_suite!(strategy());
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn records_outlive_the_strategy() {
+    let prefix = prefix();
+    let open = || opened(bootstrap(), &[], &prefix);
+    open().topics().unwrap().create().unwrap();
+    contract::records_outlive_the_strategy(open).await;
+}
 
 /// The same where each record goes out at once, by whichever producer its partition has.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

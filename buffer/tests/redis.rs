@@ -38,6 +38,12 @@ fn strategy() -> Arc<dyn Strategy> {
 
 floodgate_buffer::contract_suite!(strategy());
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn records_outlive_the_strategy() {
+    let prefix = prefix();
+    contract::records_outlive_the_strategy(|| open(&server().url(), &prefix, &[])).await;
+}
+
 fn limits() -> BatchLimits {
     BatchLimits { events: 50, bytes: 1 << 20, wait: Duration::ZERO, drain: Duration::from_secs(1) }
 }

@@ -1,8 +1,9 @@
-use floodgate_buffer::{Offset, Partition, QueueLag};
+use floodgate_buffer::{Offset, Partition, PartitionLag, QueueLag};
 use floodgate_observe::Metrics;
 use floodgate_schemas::examples::{HandClock, at};
 use prometheus::core::Collector;
 
+use super::report::PartitionReport;
 use super::*;
 
 const GROUP: &str = "g.like";
@@ -89,6 +90,15 @@ fn a_queue_without_offsets_tells_how_much_waits() {
     assert_eq!(of_queue(7, None), ("LAGGING", serde_json::json!({ "lag": 7, "lagSeconds": null })));
     assert_eq!(of_queue(0, None), ("OK", serde_json::json!({ "lag": 0, "lagSeconds": 0.0 })));
     assert!(!serde_json::to_string(&Group::new(&reading(Vec::new()))).unwrap().contains("queue"));
+
+    let mut reading = reading(Vec::new());
+    reading.lag.queue = Some(QueueLag { waiting: 7, oldest_ms: Some(oldest_ms) });
+    let world = World::new();
+    world.watch.keep(reading);
+    let gauges = &world.gauges;
+    let exported = [&gauges.records, &gauges.kafka_lag].map(World::values);
+    assert_eq!(exported, [&[("", 7.0)], &[("", 7.0)]].map(|values| of(values)));
+    assert_eq!(World::values(&gauges.seconds), of(&[("", 5.0)]));
 }
 
 #[test]

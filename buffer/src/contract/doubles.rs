@@ -7,6 +7,7 @@ use floodgate_config::Section;
 use floodgate_schemas::{SystemChance, SystemClock};
 use tokio::runtime::{Handle, Runtime};
 
+use crate::choice::section_of;
 use crate::memory::{InMemory, InMemoryConfig};
 use crate::{
     BoxFuture, Given, NotTaken, Publish, Receipt, Record, Strategy, Surroundings, TopicsConfig, Waiting,
@@ -56,7 +57,8 @@ fn opened_with(strategies: &[(&str, toml::Table)], prefix: &str) -> Arc<dyn Stra
     buffer.insert("fallback".to_owned(), "none".into());
     for (key, (name, changes)) in ["strategy", "fallback"].into_iter().zip(strategies) {
         buffer.insert(key.to_owned(), (*name).into());
-        buffer[*name].as_table_mut().expect("a section of the strategy").extend(changes.clone());
+        let section = section_of(name).expect("a strategy");
+        buffer[section].as_table_mut().expect("a section of the strategy").extend(changes.clone());
     }
     let topics = TopicsConfig {
         partitions: 10,

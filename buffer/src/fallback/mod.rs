@@ -29,8 +29,8 @@ use crate::{
     Strategy, Subscription, Topics,
 };
 
-/// How long a reserve that is well takes for a record that the primary gave back, and until others know of it.
-const HANDED_ON_WITHIN: Duration = Duration::from_millis(600);
+/// How long a reserve that is well takes for a record that the primary gave back.
+const HANDED_ON_WITHIN: Duration = Duration::from_millis(100);
 
 /// See the [module's documentation](self).
 pub(crate) struct Fallback {
@@ -72,7 +72,7 @@ impl Strategy for Fallback {
     fn reports_within(&self) -> Option<Duration> {
         // one that waits first, or goes from one to the other where that is slow, may take longer; its outcome is unknown then
         let both = self.primary.reports_within().max(self.reserve.reports_within());
-        both.map(|within| within + HANDED_ON_WITHIN)
+        both.map(|within| within + HANDED_ON_WITHIN + self.reserve.known_within())
     }
 
     fn publisher_with(&self, spill: Arc<dyn Spill>) -> Result<Arc<dyn Publish>, OpenError> {

@@ -118,6 +118,10 @@ impl Strategy for Redis {
         Some(self.settings.reports_within())
     }
 
+    fn known_within(&self) -> Duration {
+        publisher::OTHERS_KNOW_AFTER
+    }
+
     fn publisher_with(&self, spill: Arc<dyn Spill>) -> Result<Arc<dyn Publish>, OpenError> {
         Ok(self.publisher_as(spill, false))
     }

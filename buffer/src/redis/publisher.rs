@@ -43,7 +43,7 @@ const GROUP_BYTES: usize = 1 << 20;
 const LOOK_INTERVAL: Duration = Duration::from_millis(100);
 
 /// After how long all that publish know that a list is not empty; and for how long what was seen is trusted, which is less.
-const OTHERS_KNOW_AFTER: Duration = Duration::from_millis(500);
+pub(super) const OTHERS_KNOW_AFTER: Duration = Duration::from_millis(500);
 const TRUSTED_FOR: Duration = Duration::from_millis(400);
 
 /// The largest record, its headers included: more would keep Redis from everybody else, and fits on no topic of Kafka's either.

@@ -1,0 +1,64 @@
+//! What a process exports of the groups it watches.
+
+use floodgate_buffer::GroupLag;
+use floodgate_observe::LagGauges;
+
+use super::report::{PartitionReport, QueueReport};
+
+/// Partitions that a topic no longer has, as it was made anew with fewer, and those that are not known any more.
+pub(super) fn forget(gauges: &LagGauges, before: &GroupLag, now: &GroupLag) {
+    for partition in &before.partitions {
+        if now.partitions.iter().any(|known| known.partition == partition.partition) {
+            continue;
+        }
+        let partition = partition.partition.to_string();
+        let labels = &[before.group.as_str(), before.topic.as_str(), partition.as_str()];
+        let LagGauges { records, missing, unreadable, kafka_lag, kafka_group_offset, .. } = gauges;
+        for gauge in [records, missing, unreadable, kafka_lag, kafka_group_offset] {
+            // an offset that was never committed was never exported
+            let _ = gauge.remove_label_values(labels);
+        }
+        let _ = gauges.seconds.remove_label_values(labels);
+        let _ = gauges.kafka_end_offset.remove_label_values(&labels[1..]);
+    }
+}
+
+/// Of a queue without partitions, whose label is empty: for Prometheus it is not there.
+pub(super) fn set_queue(gauges: &LagGauges, group: &str, topic: &str, report: &QueueReport) {
+    let labels = &[group, topic, ""];
+    let waiting = i64::try_from(report.lag).unwrap_or(i64::MAX);
+    gauges.records.with_label_values(labels).set(waiting);
+    gauges.kafka_lag.with_label_values(labels).set(waiting);
+    match report.lag_seconds {
+        Some(seconds) => gauges.seconds.with_label_values(labels).set(seconds),
+        None => drop(gauges.seconds.remove_label_values(labels)),
+    }
+}
+
+pub(super) fn set(gauges: &LagGauges, group: &str, topic: &str, report: &PartitionReport) {
+    let partition = report.partition.to_string();
+    let labels = &[group, topic, &partition];
+    let count = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
+    // what is not known is not exported: the value before would look like news
+    let LagGauges { records, missing, unreadable, kafka_lag, kafka_group_offset, .. } = gauges;
+    for (gauge, value) in [
+        (records, report.lag.map(count)),
+        (missing, report.missing.map(count)),
+        (unreadable, report.unreadable.map(count)),
+        (kafka_lag, report.lag.map(count)),
+        // as Kafka's exporters do, nothing is exported for an offset that was never committed
+        (kafka_group_offset, report.committed_offset),
+    ] {
+        match value {
+            Some(value) => gauge.with_label_values(labels).set(value),
+            None => drop(gauge.remove_label_values(labels)),
+        }
+    }
+    match report.lag_seconds {
+        Some(seconds) => gauges.seconds.with_label_values(labels).set(seconds),
+        None => drop(gauges.seconds.remove_label_values(labels)),
+    }
+    if let Some(end) = report.end_offset {
+        gauges.kafka_end_offset.with_label_values(&[topic, &partition]).set(end);
+    }
+}
