@@ -95,7 +95,7 @@ fn coupons(servers: &Servers, table: &mut Table) -> Result<()> {
 }
 
 /// Runs in a fresh world, which leaves no rows for the next one to be slowed by.
-fn in_a_world(servers: &Servers, run: impl FnOnce(&World) -> Result<Run>) -> Result<Run> {
+pub fn in_a_world(servers: &Servers, run: impl FnOnce(&World) -> Result<Run>) -> Result<Run> {
     let world = world(servers)?;
     world.set("consumers.instances", CONNECTIONS.to_string());
     let run = run(&world)?;
@@ -104,7 +104,7 @@ fn in_a_world(servers: &Servers, run: impl FnOnce(&World) -> Result<Run>) -> Res
 }
 
 /// All events from the topic into the database: a second, from the first batch on.
-fn drain<E: Event>(servers: &Servers, world: &World, events: &[E]) -> Result<Run> {
+pub fn drain<E: Event>(servers: &Servers, world: &World, events: &[E]) -> Result<Run> {
     let mut filler = Filler::new(&servers.kafka.bootstrap())?;
     let topic = world.named(E::TYPE.topic());
     events.iter().try_for_each(|event| filler.put(&topic, event))?;
@@ -122,13 +122,20 @@ fn consume<E: Event>(servers: &Servers, world: &World, count: usize) -> Result<R
     servers.postgres.psql("postgres", "CHECKPOINT")?;
     // not waited for: by the time it is ready the best part may be over
     let node = world.launch(&["consume", "--group", E::TYPE.group()])?;
-    let (value, cpu) = rate_and_cpu(servers, &node, count)?;
+    let queue = ("Kafka", servers.kafka.pid(0)?);
+    let run = consumed(servers, &node, queue, count)?;
+    node.stop()?;
+    Ok(run)
+}
+
+/// What a consumer that was just launched does with a backlog of so many.
+pub fn consumed(servers: &Servers, node: &Node, queue: (&'static str, u32), count: usize) -> Result<Run> {
+    let (value, cpu) = rate_and_cpu(servers, node, queue, count)?;
     let metrics = node.metrics()?;
     let [batches, seconds] =
         ["floodgate_apply_seconds_count", "floodgate_apply_seconds_sum"].map(|name| metrics.sum(name, &[]));
     let (events, milliseconds) = (count as f64 / batches, 1000.0 * seconds / batches);
     let note = format!("{events:.0} events a batch, applied in {milliseconds:.0} ms");
-    node.stop()?;
     Ok(Run { value, cpu, note })
 }
 
@@ -136,13 +143,11 @@ fn consume<E: Event>(servers: &Servers, world: &World, count: usize) -> Result<R
 pub fn rate_and_cpu(
     servers: &Servers,
     node: &Node,
+    queue: (&'static str, u32),
     events: usize,
 ) -> Result<(f64, Vec<(&'static str, f64)>)> {
-    let cpu = Cpu::watch(&[
-        ("floodgate", node.process().pid()),
-        ("Kafka", servers.kafka.pid(0)?),
-        ("Postgres", servers.postgres.pid()?),
-    ]);
+    let cpu =
+        Cpu::watch(&[("floodgate", node.process().pid()), queue, ("Postgres", servers.postgres.pid()?)]);
     let applied = || node.metrics().ok().map(|metrics| metrics.sum("processed_tasks_total", &[]));
     let (first, began) = wait::until("the first rows", DEADLINE, || {
         applied().filter(|applied| *applied > 0.0).map(|applied| (applied, Instant::now()))

@@ -16,7 +16,7 @@ use crate::{raw, references, worlds};
 const ROUNDS: usize = 3;
 /// Of a single connection, whose wake-ups vary most.
 const LATENCY_ROUNDS: usize = 5;
-const SECONDS: u32 = 6;
+pub const SECONDS: u32 = 6;
 const WARM_SECONDS: u32 = 5;
 const RAW_LIKES: u64 = 1_500_000;
 
@@ -87,14 +87,7 @@ impl Bench<'_> {
     }
 
     fn load(&self, side: &Side, connections: u32, seconds: u32) -> Result<Run> {
-        let cpu = Cpu::watch(&[(side.name, side.pid), ("Kafka", self.servers.kafka.pid(0)?)]);
-        let wrk = Wrk { script: "expectations.lua", args: &[side.path], threads: 1, connections, seconds };
-        let report = wrk.run(side.address)?;
-        // a connection broken at the end of a run is told, an answer that is none is no comparison
-        ensure!(!report.failed.contains("answers"), "{}: {}", side.name, report.failed);
-        let told = [format!("p50 {:.1?}, p99 {:.1?}", report.p50, report.p99), report.failed];
-        let note = told.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("; ");
-        Ok(Run { value: report.rate, cpu: cpu.per_event(report.requests), note })
+        single_writes(side, ("Kafka", self.servers.kafka.pid(0)?), connections, seconds)
     }
 
     fn one_connection(&self, table: &mut Table) -> Result<()> {
@@ -115,25 +108,41 @@ impl Bench<'_> {
     }
 
     fn bodies(&self, table: &mut Table, name: &str, size: &'static str) -> Result<()> {
-        let events: f64 = size.parse()?;
         let (brokers, topic) = (self.servers.kafka.bootstrap(), self.world.named("floodgate.like.v1"));
         let runs: Vec<[Run; 2]> = rounds(ROUNDS, |side| {
             let kafka = ("Kafka", self.servers.kafka.pid(0)?);
-            if side == 1 {
-                return raw::rate(&brokers, &topic, RAW_LIKES, &[kafka, ("producer", std::process::id())]);
+            match side {
+                0 => bodies_of(size, self.node, kafka),
+                _ => raw::rate(&brokers, &topic, RAW_LIKES, &[kafka, ("producer", std::process::id())]),
             }
-            let cpu = Cpu::watch(&[("floodgate", self.node.process().pid()), kafka]);
-            let wrk =
-                Wrk { script: "batches.lua", args: &[size], threads: 1, connections: 16, seconds: SECONDS };
-            let report = wrk.run(self.node.http)?;
-            ensure!(report.failed.is_empty(), "{}", report.failed);
-            let cpu = cpu.per_event(report.requests * events);
-            let note = format!("p50 {:.1?}, p99 {:.1?} a body", report.p50, report.p99);
-            Ok(Run { value: report.rate * events, cpu, note })
         })?;
         table.add(name, runs.iter().map(|run| (&run[0], &run[1])));
         Ok(())
     }
+}
+
+/// Requests for single writes, each answered once it is stored; `queue` is the process that stores them.
+pub fn single_writes(side: &Side, queue: (&'static str, u32), connections: u32, seconds: u32) -> Result<Run> {
+    let cpu = Cpu::watch(&[(side.name, side.pid), queue]);
+    let wrk = Wrk { script: "expectations.lua", args: &[side.path], threads: 1, connections, seconds };
+    let report = wrk.run(side.address)?;
+    // a connection broken at the end of a run is told, an answer that is none is no comparison
+    ensure!(!report.failed.contains("answers"), "{}: {}", side.name, report.failed);
+    let told = [format!("p50 {:.1?}, p99 {:.1?}", report.p50, report.p99), report.failed];
+    let note = told.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("; ");
+    Ok(Run { value: report.rate, cpu: cpu.per_event(report.requests), note })
+}
+
+/// Events a second in bodies of so many.
+pub fn bodies_of(size: &'static str, node: &Node, queue: (&'static str, u32)) -> Result<Run> {
+    let events: f64 = size.parse()?;
+    let cpu = Cpu::watch(&[("floodgate", node.process().pid()), queue]);
+    let wrk = Wrk { script: "batches.lua", args: &[size], threads: 1, connections: 16, seconds: SECONDS };
+    let report = wrk.run(node.http)?;
+    ensure!(report.failed.is_empty(), "{}", report.failed);
+    let cpu = cpu.per_event(report.requests * events);
+    let note = format!("p50 {:.1?}, p99 {:.1?} a body", report.p50, report.p99);
+    Ok(Run { value: report.rate * events, cpu, note })
 }
 
 /// Of each round and each side the faster run.

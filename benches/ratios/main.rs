@@ -21,6 +21,7 @@ mod copy;
 mod curve;
 mod drain;
 mod ingress;
+mod lists;
 mod locking;
 mod open_loop;
 mod peers;
@@ -92,7 +93,7 @@ fn compare(mut wanted: Vec<String>) -> Result<()> {
     }
     let mut table = Table::new(wanted);
     // a figure that cannot be measured here does not take the others with it
-    let steps = [ingress::measure, drain::measure, open_loop::measure];
+    let steps = [ingress::measure, drain::measure, lists::measure, open_loop::measure];
     let failures: Vec<String> = steps
         .iter()
         .filter_map(|measure| measure(&servers, &mut table).err())

@@ -88,7 +88,7 @@ fn drained(servers: &Servers, world: &World, groups: &[EventType]) -> Result<Str
     let mut args = vec!["consume"];
     groups.iter().for_each(|of| args.extend(["--group", of.group()]));
     let node = world.launch(&args)?;
-    let (rate, cpu) = rate_and_cpu(servers, &node, events as usize)?;
+    let (rate, cpu) = rate_and_cpu(servers, &node, ("Kafka", servers.kafka.pid(0)?), events as usize)?;
     let wal = (written()? - written_before) / events as f64;
     let memory = node.process().peak_rss_bytes()? >> 20;
     node.stop()?;

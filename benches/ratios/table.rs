@@ -18,7 +18,7 @@ const fn figure(name: &'static str, what: &'static str, floor: f64, aim: f64) ->
 }
 
 /// Every figure.
-pub const FIGURES: [Figure; 19] = [
+pub const FIGURES: [Figure; 23] = [
     figure("A1", "single writes, 1000 connections ÷ axum that does nothing", 0.65, 0.80),
     figure("A1n", "single writes, 1000 connections ÷ naive axum + Kafka", 1.1, 1.4),
     figure("A1m", "single writes, 200 connections ÷ axum that does nothing", 0.0, 0.0),
@@ -32,6 +32,10 @@ pub const FIGURES: [Figure; 19] = [
     figure("B2", "likes/s into the database ÷ a bare loop of the same SQL, as they arrive", 0.80, 0.92),
     figure("B4", "likes/s that are there already ÷ likes/s", 0.8, 1.2),
     figure("B5", "likes/s of one target ÷ spread over 10,000", 0.9, 1.1),
+    figure("C1", "Redis: single writes, 1000 connections ÷ axum that does nothing", 0.6, 0.75),
+    figure("C1b", "Redis: events/s in bodies of 100 ÷ redis-benchmark RPUSH, pipeline 16", 0.5, 0.8),
+    figure("C2", "Redis: records/s read and trimmed ÷ LPOP of 1000", 0.6, 0.8),
+    figure("C3", "Redis: likes/s into the database ÷ likes/s from Kafka", 0.8, 1.0),
     figure("D2", "decisions/s on one coupon ÷ expectations/s", 0.6, 0.9),
     figure("D3", "decisions/s on one coupon ÷ a transaction for each", 20.0, 50.0),
     figure("E2", "accept to row, p99 at half load ÷ waits + 3 transactions' p99 (less is better)", 1.0, 0.8),

@@ -15,16 +15,16 @@ use std::fmt::Write;
 use crate::{Header, Record};
 
 /// The header's name.
-pub(super) const NAME: &str = "floodgate-crc32c";
+pub(crate) const NAME: &str = "floodgate-crc32c";
 
 /// In hexadecimal digits, so that every tool can show it.
-const DIGITS: usize = 8;
+pub(crate) const DIGITS: usize = 8;
 
 /// What it adds to a record, in the bytes that limits count.
 pub(super) const BYTES: usize = NAME.len() + DIGITS;
 
 /// The header's value for a record.
-pub(super) fn of(record: &Record<'_>) -> [u8; DIGITS] {
+pub(crate) fn of(record: &Record<'_>) -> [u8; DIGITS] {
     text(sum(record.key, record.value, record.headers))
 }
 
