@@ -44,12 +44,15 @@ const RETRY: Duration = Duration::from_millis(200);
 /// A partition of this member.
 struct Owned {
     epoch: i64,
+    /// Where the list begins: nobody else takes anything off it.
+    base: Offset,
     /// The next record to read.
     next: Offset,
+    /// Up to where records were seen to be there, and how large they are on average.
+    seen: Offset,
+    record_bytes: usize,
     /// Until when nobody else can have it, by our clock, which began before the server's did.
     until: Instant,
-    /// Whether there was more of it than was read last.
-    is_behind: bool,
     /// When it goes at the latest, if it is to go.
     leaves: Option<Instant>,
     /// How large the records are that were read, by the offset behind each, from the first that is not trimmed.
@@ -283,7 +286,16 @@ impl Owner {
         self.shared.share.lock().comes(partition, &place, Instant::now());
         self.owned.insert(
             partition,
-            Owned { epoch, next: base, until, is_behind: false, leaves: None, sizes: Vec::new() },
+            Owned {
+                epoch,
+                base,
+                next: base,
+                seen: base,
+                record_bytes: 1,
+                until,
+                leaves: None,
+                sizes: Vec::new(),
+            },
         );
     }
 
@@ -388,6 +400,7 @@ impl Owner {
                 Some([1]) => {
                     self.shared.share.lock().answered(commit.partition, Some(commit.next));
                     if let Some(owned) = self.owned.get_mut(&commit.partition) {
+                        owned.base = owned.base.max(commit.next);
                         owned.sizes.retain(|(behind, _)| *behind > commit.next);
                         owned.until = owned.until.max(began + lease);
                     }

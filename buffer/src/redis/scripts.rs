@@ -29,17 +29,28 @@ impl Lua {
     }
 }
 
-/// A script with what it is called with.
+/// A script, or a command, with what it is called with.
 #[derive(Debug)]
 pub(super) struct Call {
-    lua: &'static Lua,
+    what: What,
     keys: Vec<String>,
     arguments: Vec<Vec<u8>>,
 }
 
+#[derive(Debug)]
+enum What {
+    Script(&'static Lua),
+    Command(&'static str),
+}
+
 impl Call {
     pub(super) fn new(lua: &'static Lua, keys: impl IntoIterator<Item = String>) -> Self {
-        Self { lua, keys: keys.into_iter().collect(), arguments: Vec::new() }
+        Self { what: What::Script(lua), keys: keys.into_iter().collect(), arguments: Vec::new() }
+    }
+
+    /// A command of Redis about one key.
+    pub(super) fn plain(command: &'static str, key: String) -> Self {
+        Self { what: What::Command(command), keys: vec![key], arguments: Vec::new() }
     }
 
     /// The key by which it belongs to a node; its others belong to the same.
@@ -65,12 +76,14 @@ impl Call {
 
     /// By the script's name, or with its text.
     pub(super) fn command(&self, with_text: bool) -> Cmd {
-        let (name, script) = match with_text {
-            true => ("EVAL", self.lua.text),
-            false => ("EVALSHA", self.lua.script.get_hash()),
+        let mut command = match (&self.what, with_text) {
+            (What::Command(name), _) => ::redis::cmd(name),
+            (What::Script(lua), true) => ::redis::cmd("EVAL").arg(lua.text).arg(self.keys.len()).to_owned(),
+            (What::Script(lua), false) => {
+                ::redis::cmd("EVALSHA").arg(lua.script.get_hash()).arg(self.keys.len()).to_owned()
+            }
         };
-        let mut command = ::redis::cmd(name);
-        command.arg(script).arg(self.keys.len()).arg(&self.keys).arg(&self.arguments);
+        command.arg(&self.keys).arg(&self.arguments);
         command
     }
 }

@@ -6,14 +6,14 @@ use ::redis::Value;
 use tokio::time::Instant;
 
 use super::super::element;
-use super::super::scripts::{Call, SCRIPTS, list, numbers, texts};
+use super::super::scripts::{Call, SCRIPTS, numbers, texts};
 use super::{Owned, Owner};
 use crate::share::Phase;
 use crate::share::reading::{Came, Step};
 use crate::{Offset, Partition, Standing};
 
-/// How many records are read at a time at most: an answer of Redis that keeps nobody waiting.
-const READ_MAX: usize = 2000;
+/// How many records are read at a time at most: an answer that keeps Redis from everybody else for about a millisecond.
+const READ_MAX: usize = 10_000;
 
 impl Owner {
     /// Held partitions: nothing is to be paused, as everything is asked for. What is read again begins where it is done.
@@ -48,46 +48,62 @@ impl Owner {
         if reads.is_empty() {
             return false;
         }
+        // those of which more was seen share the batch
+        let is_behind = |owned: &Owned| owned.base <= owned.next && owned.next < owned.seen;
+        let sharing = self.owned.values().filter(|owned| is_behind(owned)).count().max(1);
+        let (room, bytes) = (room.div_ceil(sharing), bytes.div_ceil(sharing));
         let keys = self.settings.keys(self.topic);
-        // those that had more share the batch; of the others it is not known yet, and most have nothing
-        let is_behind =
-            |partition: &&Partition| self.owned.get(partition).is_some_and(|owned| owned.is_behind);
-        let sharing = reads.iter().filter(is_behind).count().max(1);
-        let call = |partition: &Partition| {
-            let next = self.owned.get(partition).map_or(Offset(0), |owned| owned.next);
-            Call::new(&SCRIPTS.peek, [keys.list(*partition), keys.meta(*partition)])
-                .with(next)
-                .with(room.div_ceil(sharing))
-                .with(bytes.div_ceil(sharing))
-        };
-        let calls: Vec<Call> = reads.iter().map(call).collect();
-        let called = self.nodes.call(&calls.iter().collect::<Vec<_>>(), None).await;
-        let mut is_read = false;
-        for (partition, called) in reads.into_iter().zip(called) {
-            // one list that somebody spoilt, or a node that is away, keeps no other from being read
-            let Some(answer) = self.answer(partition, called) else { continue };
-            let Some([base, there]) = numbers::<2>(&answer) else { continue };
-            let log = Offset(base)..Offset(base + there);
-            match list(&answer, 2) {
-                Some(records) => is_read |= self.keep(partition, records),
-                None => self.reach(partition, &log),
+        let (mut calls, mut asked) = (Vec::with_capacity(reads.len() * 2), Vec::with_capacity(reads.len()));
+        for partition in reads {
+            let Some(owned) = self.owned.get(&partition) else { continue };
+            let is_range = is_behind(owned);
+            if is_range {
+                // no more than was seen, as it is known of that how large it is
+                let seen = usize::try_from(owned.seen.0 - owned.next.0).unwrap_or(0);
+                let count = seen.min(room).min((bytes / owned.record_bytes).max(1));
+                let from = owned.next.0 - owned.base.0;
+                let range = Call::plain("LRANGE", keys.list(partition)).with(from);
+                calls.push(range.with(from + i64::try_from(count).unwrap_or(i64::MAX) - 1));
             }
-            if let Some(owned) = self.owned.get_mut(&partition) {
-                owned.is_behind = owned.next < log.end;
+            // behind it: if the list begins now where it did, it did so then
+            calls.push(Call::new(&SCRIPTS.look, [keys.list(partition), keys.meta(partition)]));
+            asked.push((partition, is_range));
+        }
+        let mut called = self.nodes.call(&calls.iter().collect::<Vec<_>>(), None).await.into_iter();
+        let mut is_news = false;
+        for (partition, is_range) in asked {
+            let records = called.by_ref().take(usize::from(is_range)).next();
+            let Some(looked) = called.next() else { continue };
+            // one list that somebody spoilt, or a node that is away, keeps no other from being read
+            let records = match records.map(|records| self.answer(partition, records)) {
+                Some(None) => continue,
+                Some(records) => records,
+                None => None,
+            };
+            let Some(looked) = self.answer(partition, looked) else { continue };
+            let Some([base, there, bytes]) = numbers::<3>(&looked) else { continue };
+            is_news |= self.see(partition, &(Offset(base)..Offset(base + there)), bytes);
+            if let Some(records) = records {
+                is_news |= self.keep(partition, &records);
             }
         }
-        is_read
+        is_news
     }
 
-    /// Nothing was there where a partition was to be read on.
-    fn reach(&mut self, partition: Partition, log: &Range<Offset>) {
-        let Some(owned) = self.owned.get(&partition) else { return };
+    /// What a list holds now. Returns whether there is more than was read.
+    fn see(&mut self, partition: Partition, log: &Range<Offset>, bytes: i64) -> bool {
+        let Some(owned) = self.owned.get_mut(&partition) else { return false };
+        if log.start != owned.base || owned.next < owned.base || log.end < owned.next {
+            // trimmed by another, or another list: it is taken anew, from its head
+            self.lost(partition, "its list does not go on where it was read");
+            return false;
+        }
+        owned.seen = log.end;
+        owned.record_bytes = usize::try_from(bytes / (log.end.0 - log.start.0).max(1)).unwrap_or(0).max(1);
         if owned.next == log.end {
             self.shared.share.lock().reaches(partition, log.end);
-            return;
         }
-        // trimmed by another, or another list: it is taken anew, from its head
-        self.lost(partition, "its list does not go on where it was read");
+        owned.next < log.end
     }
 
     /// Puts records into the batch as far as there is room. Returns whether any was.
