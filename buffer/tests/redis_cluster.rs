@@ -114,14 +114,18 @@ async fn a_node_that_dies_keeps_nothing_of_the_others() {
     take(&mut *member, &promised).await;
     put_everywhere(&strategy, "waiting", &mut promised).await;
 
-    let dies = nodes[&0];
+    // who is a member is told by a node of its own
+    let tells = |node: &Redis| node.cli(&["ZCARD", "{floodgate.like.v1}:members"]).is_ok();
+    let tells = cluster.nodes.iter().position(tells).unwrap();
+    let (away, dies) =
+        nodes.iter().map(|(partition, node)| (*partition, *node)).find(|(_, node)| *node != tells).unwrap();
     let of_others: Vec<usize> = (0..PARTITIONS).filter(|partition| nodes[partition] != dies).collect();
     assert!(!of_others.is_empty() && of_others.len() < PARTITIONS, "{nodes:?}");
     cluster.nodes[dies].process().unwrap().kill().unwrap();
     let publisher = strategy.publisher().unwrap();
     let unready = async || publisher.ready().err().map(drop);
     wait::until_async("unreadiness", DEADLINE, unready).await.unwrap();
-    assert_eq!(put(&strategy, 0, "away").await, Outcome::NotStored);
+    assert_eq!(put(&strategy, away, "away").await, Outcome::NotStored);
     let mut others = BTreeSet::new();
     for partition in &of_others {
         let value = format!("others-{partition}");
@@ -129,6 +133,11 @@ async fn a_node_that_dies_keeps_nothing_of_the_others() {
         others.insert(value);
     }
     take(&mut *member, &others).await;
+    // one that comes now has its share of the others
+    let late = open(&cluster.nodes[tells].url(), "", "memory");
+    let mut second = late.subscribe(OF, limits()).unwrap();
+    tokio::time::timeout(DEADLINE, second.joined()).await.unwrap().unwrap();
+    second.close().await.unwrap();
     let asked = Arc::clone(&strategy);
     let lag = tokio::task::spawn_blocking(move || asked.lag(OF)).await.unwrap().unwrap();
     let known: Vec<usize> =

@@ -199,9 +199,9 @@ impl RedisCluster {
         Ok(wait::until("the cluster to be well", START_DEADLINE, well)?)
     }
 
-    /// Its masters when it began, as `buffer.redis.url` has them.
+    /// All its nodes, replicas among them, as `buffer.redis.url` has them.
     pub fn url(&self) -> String {
-        let urls: Vec<String> = self.nodes.iter().take(3).map(Redis::url).collect();
+        let urls: Vec<String> = self.nodes.iter().map(Redis::url).collect();
         urls.join(",")
     }
 }

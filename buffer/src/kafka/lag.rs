@@ -13,8 +13,9 @@ use super::cause::{Asking, explain_to};
 use super::client::ASK_TIMEOUT;
 use super::client::ClientSettings;
 use super::native::ask::Bound;
-use super::native::poll::{Events, Polled};
+use super::native::poll::{Events, Polled, Trouble};
 use super::offsets::{Bounds, bounds, committed, topic_facts};
+use super::trouble::is_damage;
 use crate::share::place::{CommitMark, Committed};
 use crate::{GroupLag, LagError, Names, Offset, Partition, PartitionLag};
 
@@ -194,6 +195,12 @@ impl Onlooker {
                         (record.partition(), record.offset(), Some(record.appended_at_ms()))
                     }
                     Some(Polled::End(partition, offset)) => (partition, offset, None),
+                    // there is something, though nobody can read it
+                    Some(Polled::Trouble(Trouble { code, at: Some((partition, Some(offset))), .. }))
+                        if is_damage(code) =>
+                    {
+                        (partition, offset, None)
+                    }
                     _ => continue,
                 };
             let Some(lag) = lags.iter().find(|lag| lag.partition == partition) else { continue };

@@ -25,7 +25,7 @@ use super::scripts::Call;
 /// How long a connection may take to stand.
 pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// After a connection could not be made, until the next try; after a longer one so much more, as others may wait for it.
+/// After a connection could not be made, until the next try; and four times as long as that took, since others wait for it.
 pub(super) const CONNECT_RETRY: Duration = Duration::from_millis(200);
 
 /// After how long without a word the system asks whether the other side is still there, and how often it asks in vain.
@@ -35,7 +35,8 @@ const KEEPALIVE_PROBES: u32 = 3;
 /// What Redis answers a script that it does not know, which is then certainly not run.
 const NO_SCRIPT: &str = "NOSCRIPT";
 
-/// What a server answers a write when it has become the replica of another, which may have taken over its name.
+/// What a server answers a write when it has become the replica of another, which may have taken over its name. Redis 6.2 says it
+/// in the midst of what it says of a script.
 const READ_ONLY: &str = "READONLY";
 
 /// Where Redis is, how it is talked with, and who it is.
@@ -74,6 +75,8 @@ pub(super) struct Link {
     place: String,
     answer_timeout: Duration,
     connection: Option<Live>,
+    /// Whether nobody was told yet that the connection is a new one.
+    is_new: bool,
     /// Until when no connection is tried, and why none was made.
     failed: Option<(Instant, Silence)>,
 }
@@ -86,13 +89,20 @@ struct Live {
 impl Link {
     /// To this Redis, called so by people. An answer is waited for so long.
     pub(super) fn new(client: Client, place: &str, answer_timeout: Duration) -> Self {
-        Self { client, place: place.to_owned(), answer_timeout, connection: None, failed: None }
+        Self {
+            client,
+            place: place.to_owned(),
+            answer_timeout,
+            connection: None,
+            is_new: false,
+            failed: None,
+        }
     }
 
-    /// Makes a connection if there is none that is well. Returns whether it did.
-    pub(super) async fn connect(&mut self) -> Result<bool, Silence> {
+    /// Makes a connection if there is none that is well; [`Link::take_new`] tells of it.
+    pub(super) async fn connect(&mut self) -> Result<(), Silence> {
         if self.is_well() {
-            return Ok(false);
+            return Ok(());
         }
         self.connection = None;
         let began = Instant::now();
@@ -115,15 +125,22 @@ impl Link {
         match connected {
             Ok(connection) => {
                 self.connection = Some(Live { connection, is_gone });
+                self.is_new = true;
                 self.failed = None;
-                Ok(true)
+                Ok(())
             }
             Err(error) => {
                 let silence = Silence::NotSent(self.says(&error));
-                self.failed = Some((Instant::now() + began.elapsed() + CONNECT_RETRY, silence.clone()));
+                let pause = began.elapsed() * 4 + CONNECT_RETRY;
+                self.failed = Some((Instant::now() + pause, silence.clone()));
                 Err(silence)
             }
         }
+    }
+
+    /// Whether a connection was made since this was asked last.
+    pub(super) fn take_new(&mut self) -> bool {
+        std::mem::take(&mut self.is_new)
     }
 
     /// Whether there is a connection, as far as is known.
@@ -153,7 +170,8 @@ impl Link {
         match connection.req_packed_commands(&pipeline, 0, count).await {
             Ok(answers) => {
                 let answers: Vec<Answer> = answers.into_iter().map(answer).collect();
-                if answers.iter().any(|answer| begins_with(answer, READ_ONLY)) {
+                if answers.iter().any(|answer| answer.as_ref().is_err_and(|error| error.contains(READ_ONLY)))
+                {
                     self.connection = None;
                 }
                 Ok(answers)

@@ -27,7 +27,7 @@ impl RedisLog {
     }
 
     fn log_bounds(&mut self) -> Result<LogBounds, String> {
-        let log = self.reader.log_of(self.topic)?;
+        let log = self.reader.log_of(self.topic)?.unwrap_or_default();
         let (mut known, mut unknown) = (Vec::new(), Vec::new());
         for (partition, looked) in self.reader.look(self.topic) {
             match looked {
@@ -54,7 +54,7 @@ impl RedisLog {
             .with(from)
             .with(events.min(if topic == Topic::DeadLetters { LETTERS_MAX } else { READ_MAX }))
             .with(CHUNK_BYTES_MAX);
-        let log = self.reader.log_of(topic)?;
+        let log = self.reader.log_of(topic)??;
         let answer = self.reader.call_one(peek)?;
         let [base] = numbers(&answer).ok_or_else(Reader::nonsense)?;
         Ok((log, Offset(base), answer))

@@ -71,6 +71,8 @@ struct Owner {
     wanted: Vec<Partition>,
     beats_at: Instant,
     idle: Duration,
+    /// Whether the group's members were told once, and so what is this one's.
+    is_known: bool,
     /// What went wrong in this turn first.
     trouble: Option<Silence>,
     /// What Redis was asked for in vain, until it answers.
@@ -98,6 +100,7 @@ pub(super) fn start(
         wanted: Vec::new(),
         beats_at: Instant::now(),
         idle: limits.wait.clamp(IDLE_MIN, IDLE_MAX),
+        is_known: false,
         trouble: None,
         silence: None,
     };
@@ -139,10 +142,10 @@ impl Owner {
     /// Whether there may be more to do at once. What went wrong with some lists is told at its end: it keeps no other from being
     /// read.
     async fn turn(&mut self) -> Result<bool, Silence> {
-        let made = self.nodes.connect().await?;
-        if !made.is_empty() {
+        let news = self.nodes.connect().await?;
+        if !news.is_empty() {
             let keys = self.settings.keys(self.topic);
-            let is_there = |partition: &&Partition| self.nodes.is_on(&made, &keys.list(**partition));
+            let is_there = |partition: &&Partition| self.nodes.is_on(&news, &keys.list(**partition));
             let there: Vec<Partition> = self.owned.keys().filter(is_there).copied().collect();
             there
                 .into_iter()
@@ -186,6 +189,7 @@ impl Owner {
                 if is_moved(&Err(error.clone())) && self.owned.contains_key(&partition) {
                     // who has the list now may be a former replica, which lacks what came last
                     self.lost(partition, "its list is on another node");
+                    self.beats_at = Instant::now();
                 }
                 self.trouble.get_or_insert(self.settings.refused(&error));
                 None
@@ -210,6 +214,7 @@ impl Owner {
                 let leaving: Vec<Partition> =
                     self.owned.keys().copied().filter(|partition| !wanted.contains(partition)).collect();
                 self.begin_to_leave(&leaving);
+                self.is_known = true;
             }
             Err(Some(silence)) => drop(self.trouble.get_or_insert(silence)),
             Err(None) => return,
@@ -248,7 +253,8 @@ impl Owner {
         }
         let is_complete = self.wanted.iter().all(|wanted| self.owned.contains_key(wanted));
         self.beats_at = began + if is_complete { lease / 3 } else { HAND_OVER_LOOK.min(lease / 3) };
-        if self.trouble.is_none() {
+        // what is away or spoilt keeps it from nothing else
+        if self.is_known {
             self.shared.joined();
         }
     }

@@ -127,6 +127,12 @@ impl Strategy for Redis {
     }
 
     fn reserve(&self, spill: Arc<dyn Spill>) -> Result<Arc<dyn Reserve>, OpenError> {
+        if self.settings.is_cluster() {
+            // what others know of is known list by list there, and an event may go past one that a node away holds
+            return Err(OpenError(
+                "buffer.redis.url names several nodes: a fallback must be one Redis, or order per key is not kept".to_owned(),
+            ));
+        }
         Ok(self.publisher_as(spill, true))
     }
 
@@ -159,8 +165,9 @@ impl Lag for Redis {
     fn lag(&self, of: EventType) -> Result<GroupLag, LagError> {
         let (settings, topic) = (&*self.settings, Topic::Events(of));
         let mut reader = Reader::new(&self.settings);
-        reader.log_of(topic).map_err(LagError)?;
-        let members = reader.members(topic).map_err(LagError)?;
+        // which may be on a node that is away, and the lists not
+        let _ = reader.log_of(topic).map_err(LagError)?;
+        let members = reader.members(topic).ok();
         let (mut partitions, mut unknown) = (Vec::new(), Vec::new());
         for (partition, looked) in reader.look(topic) {
             match looked {
@@ -185,7 +192,7 @@ impl Lag for Redis {
                 of,
                 group: settings.names.group(of).to_owned(),
                 topic: settings.names.topic(topic).to_owned(),
-                members: Some(members),
+                members,
                 foreign_members: Vec::new(),
                 partitions,
                 unknown,

@@ -11,7 +11,7 @@
 //!
 //! With one URL there is no map, and all keys are that server's, until it turns out to be a node of a cluster.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::ops::RangeInclusive;
 use std::sync::LazyLock;
 use std::time::Duration;
@@ -19,8 +19,9 @@ use std::time::Duration;
 use ::redis::{Client, Cmd, ConnectionAddr, ConnectionInfo, Value};
 use crc::{CRC_16_XMODEM, Crc, Table};
 use futures_util::future::join_all;
+use tokio::time::{Instant, timeout_at};
 
-use super::link::{Answer, Link, Silence};
+use super::link::{Answer, CONNECT_RETRY, Link, Silence};
 use super::scripts::Call;
 
 /// How many slots a cluster has; keys go to them by a checksum.
@@ -38,8 +39,13 @@ pub(super) struct Nodes {
     nodes: Vec<Node>,
     /// Whose slots are, as the cluster told it last; nothing where there is one server.
     slots: Slots,
-    /// Whether the cluster is to be asked again.
+    /// Whether the cluster is to be asked again, and when it was asked last.
     is_outdated: bool,
+    asked_at: Option<Instant>,
+    /// Seeds that the cluster does not name: what they were is remembered, as one that cannot be reached takes its time.
+    others: Vec<Node>,
+    /// Nodes of which nobody was told yet that a connection to them is new, or slots are.
+    news: BTreeSet<String>,
     /// How many connections there were.
     made: u64,
 }
@@ -61,11 +67,18 @@ impl Nodes {
             nodes: Vec::new(),
             slots: Slots::new(),
             is_outdated: seeds.len() > 1,
+            asked_at: None,
+            others: Vec::new(),
+            news: BTreeSet::new(),
             made: 0,
         };
-        if let [server] = seeds {
-            let address = address(server.addr());
-            nodes.nodes.extend(nodes.link(server).map(|link| Node { address, link }));
+        let known = seeds
+            .iter()
+            .filter_map(|seed| Some(Node { address: address(seed.addr()), link: nodes.link(seed)? }));
+        let known = known.collect();
+        match seeds {
+            [_] => nodes.nodes = known,
+            _ => nodes.others = known,
         }
         nodes
     }
@@ -76,32 +89,48 @@ impl Nodes {
         Some(Link::new(client, &address(to.addr()), self.answer_timeout))
     }
 
-    /// Makes the connections that are missing. Returns which nodes have a new one.
+    /// Makes the connections that are missing. Returns which nodes have a new one, or slots that were another's, since it was told
+    /// last.
     ///
     /// # Errors
     /// No node can be talked with. Of one that cannot its calls will tell.
-    pub(super) async fn connect(&mut self) -> Result<Made, Silence> {
-        if self.is_outdated {
+    pub(super) async fn connect(&mut self) -> Result<News, Silence> {
+        let was_asked = self.asked_at.is_some_and(|at| at.elapsed() < CONNECT_RETRY);
+        if self.is_outdated && (self.slots.is_empty() || !was_asked) {
             self.ask_for_slots().await?;
         }
         let connected = join_all(self.nodes.iter_mut().map(|node| node.link.connect())).await;
-        let (mut made, mut silence) = (Vec::new(), None);
-        let is_cluster = !self.slots.is_empty();
-        for (node, outcome) in self.nodes.iter().zip(connected) {
-            match outcome {
-                Ok(true) => made.push(node.address.clone()),
-                Ok(false) => {}
-                Err(error) => {
-                    // another may have taken its place
-                    self.is_outdated = is_cluster;
-                    silence = Some(error);
-                }
-            }
-        }
-        self.made += made.len() as u64;
+        self.note_connections();
+        let silence = connected.into_iter().find_map(Result::err);
+        // another may have taken its place
+        self.is_outdated |= silence.is_some() && !self.slots.is_empty();
         match silence {
-            Some(silence) if !self.nodes.iter().any(|node| node.link.is_well()) => Err(silence),
-            _ => Ok(Made(made)),
+            Some(silence) if !self.is_anybody_there() => Err(silence),
+            _ => Ok(News(std::mem::take(&mut self.news))),
+        }
+    }
+
+    /// The same for whoever needs no news, for so long.
+    ///
+    /// # Errors
+    /// As there; or it takes longer.
+    pub(super) async fn connect_within(&mut self, within: Duration) -> Result<(), Silence> {
+        let late = || Err(Silence::NotSent("no connection to Redis in time".to_owned()));
+        timeout_at(Instant::now() + within, self.connect()).await.unwrap_or_else(|_| late()).map(drop)
+    }
+
+    /// Whether there is a connection to any.
+    pub(super) fn is_anybody_there(&self) -> bool {
+        self.nodes.iter().any(|node| node.link.is_well())
+    }
+
+    /// Also of connections that were made while somebody gave up waiting.
+    fn note_connections(&mut self) {
+        for node in self.nodes.iter_mut().chain(&mut self.others) {
+            if node.link.take_new() {
+                self.made += 1;
+                self.news.insert(node.address.clone());
+            }
         }
     }
 
@@ -110,37 +139,23 @@ impl Nodes {
         self.made
     }
 
-    /// Whether a key is on a node that has a new connection.
-    pub(super) fn is_on(&self, made: &Made, key: &str) -> bool {
-        self.node_of(key).is_some_and(|node| made.0.contains(&self.nodes[node].address))
+    /// Whether a key is on a node of which there is news.
+    pub(super) fn is_on(&self, news: &News, key: &str) -> bool {
+        self.node_of(key).is_some_and(|node| news.0.contains(&self.nodes[node].address))
     }
 
-    /// Asks all nodes that are known, and goes by what most of them say: one that was cut off may know nothing of the present.
+    /// Asks the nodes that are known, or else the seeds, and goes by what most of them say: one that was cut off may know nothing of
+    /// the present.
     async fn ask_for_slots(&mut self) -> Result<(), Silence> {
-        let known: Vec<String> = self.nodes.iter().map(|node| node.address.clone()).collect();
-        let missing: Vec<&ConnectionInfo> =
-            self.seeds.iter().filter(|seed| !known.contains(&address(seed.addr()))).collect();
-        let mut others: Vec<Node> = missing
-            .into_iter()
-            .filter_map(|seed| Some(Node { address: address(seed.addr()), link: self.link(seed)? }))
-            .collect();
-        let asked = self.nodes.iter_mut().chain(&mut others).map(|node| async {
-            node.link.connect().await?;
-            let asked = ::redis::cmd("CLUSTER").arg("SLOTS").to_owned();
-            let answers = node.link.send(vec![asked]).await?;
-            let host = node.address.rsplit_once(':').map_or("", |(host, _)| host);
-            match answers.into_iter().next() {
-                Some(Ok(slots)) => Ok(read(&slots, host)),
-                Some(Err(error)) => Err(Silence::NotSent(format!(
-                    "Redis at {}, one of several in buffer.redis.url, is no node of a cluster: {error}",
-                    node.address
-                ))),
-                None => Ok(Slots::new()),
-            }
-        });
+        self.asked_at = Some(Instant::now());
+        let mut answers = slots_of(&mut self.nodes).await;
+        if answers.iter().all(Result::is_err) {
+            answers.extend(slots_of(&mut self.others).await);
+        }
+        self.note_connections();
         let mut said: HashMap<Slots, usize> = HashMap::new();
         let mut silence = None;
-        for answer in join_all(asked).await {
+        for answer in answers {
             match answer {
                 Ok(slots) if !slots.is_empty() => *said.entry(slots).or_default() += 1,
                 Ok(_) => {
@@ -151,7 +166,9 @@ impl Nodes {
                 }
             }
         }
-        let Some((slots, _)) = said.into_iter().max_by_key(|(_, count)| *count) else {
+        // those of a cluster that is just being made know their own slots only
+        let covered = |slots: &Slots| slots.iter().map(|(range, _)| range.len()).sum::<usize>();
+        let Some((slots, _)) = said.into_iter().max_by_key(|(slots, count)| (*count, covered(slots))) else {
             // what was known before may still be right
             return match silence {
                 Some(silence) if self.slots.is_empty() => Err(silence),
@@ -159,14 +176,22 @@ impl Nodes {
             };
         };
         self.is_outdated = false;
-        let mut before: HashMap<String, Node> = std::mem::take(&mut self.nodes)
-            .into_iter()
-            .chain(others)
-            .map(|node| (node.address.clone(), node))
-            .collect();
-        let mut addresses: Vec<&String> = slots.iter().map(|(_, address)| address).collect();
-        addresses.sort_unstable();
-        addresses.dedup();
+        self.take(slots);
+        Ok(())
+    }
+
+    /// Goes by another map from here on.
+    fn take(&mut self, slots: Slots) {
+        let ranges = |slots: &Slots, of: &str| -> Vec<RangeInclusive<u16>> {
+            slots.iter().filter(|(_, address)| address == of).map(|(range, _)| range.clone()).collect()
+        };
+        let addresses: BTreeSet<&String> = slots.iter().map(|(_, address)| address).collect();
+        if !self.slots.is_empty() {
+            let others = addresses.iter().filter(|of| ranges(&slots, of) != ranges(&self.slots, of));
+            self.news.extend(others.map(|address| (*address).clone()));
+        }
+        let before = std::mem::take(&mut self.nodes).into_iter().chain(std::mem::take(&mut self.others));
+        let mut before: HashMap<String, Node> = before.map(|node| (node.address.clone(), node)).collect();
         for address in addresses {
             let node = before.remove(address).or_else(|| {
                 let to = self.info(address)?;
@@ -174,8 +199,9 @@ impl Nodes {
             });
             self.nodes.extend(node);
         }
+        let is_seed = |node: &Node| self.seeds.iter().any(|seed| address(seed.addr()) == node.address);
+        self.others = before.into_values().filter(is_seed).collect();
         self.slots = slots;
-        Ok(())
     }
 
     /// How another node of the cluster is talked with: as its seeds are.
@@ -206,7 +232,10 @@ impl Nodes {
 
     /// Sends commands to the node of a key, and gives what each was answered.
     pub(super) async fn send(&mut self, key: &str, commands: Vec<Cmd>) -> Result<Vec<Answer>, Silence> {
-        let node = self.node_of(key).ok_or_else(Self::nobody)?;
+        let Some(node) = self.node_of(key) else {
+            self.is_outdated = true;
+            return Err(Self::nobody());
+        };
         let answers = self.nodes[node].link.send(commands).await?;
         self.is_outdated |= answers.iter().any(is_moved);
         Ok(answers)
@@ -229,8 +258,9 @@ impl Nodes {
         let mut called: Vec<Called> = calls.iter().map(|_| Err(Self::nobody())).collect();
         let mut of_nodes: Vec<Vec<usize>> = self.nodes.iter().map(|_| Vec::new()).collect();
         for (number, call) in calls.iter().enumerate() {
-            if let Some(node) = self.node_of(call.key()) {
-                of_nodes[node].push(number);
+            match self.node_of(call.key()) {
+                Some(node) => of_nodes[node].push(number),
+                None => self.is_outdated = true,
             }
         }
         let asked = self.nodes.iter_mut().zip(of_nodes).filter(|(_, numbers)| !numbers.is_empty());
@@ -254,26 +284,49 @@ impl Nodes {
         called
     }
 
-    /// The same, and calls that a node did not make, as it has their slot no more, are made once more where it is now.
+    /// The same, and calls that a node did not make, as it has their slot no more, are made once more where it is now, all within the
+    /// time of an answer. Not for whoever has to know of connections that are new.
     pub(super) async fn call_where_it_is(&mut self, calls: &[&Call], then: Option<&Cmd>) -> Vec<Called> {
+        let until = Instant::now() + self.answer_timeout;
         let mut called = self.call(calls, then).await;
         let is_refused = |called: &Called| called.as_ref().is_ok_and(|(answer, _)| is_moved(answer));
         let moved: Vec<usize> = (0..called.len()).filter(|number| is_refused(&called[*number])).collect();
-        if moved.is_empty() || self.connect().await.is_err() {
+        if moved.is_empty() || !matches!(timeout_at(until, self.connect()).await, Ok(Ok(_))) {
             return called;
         }
         let again: Vec<&Call> = moved.iter().map(|number| calls[*number]).collect();
-        for (number, again) in moved.into_iter().zip(self.call(&again, then).await) {
+        let late = || vec![Err(Silence::Unknown("Redis did not answer in time".to_owned())); again.len()];
+        let answers = timeout_at(until, self.call(&again, then)).await.unwrap_or_else(|_| late());
+        for (number, again) in moved.into_iter().zip(answers) {
             called[number] = again;
         }
         called
     }
 }
 
-/// Nodes that have a new connection, by their addresses.
-pub(super) struct Made(Vec<String>);
+/// What each of these says of all.
+async fn slots_of(nodes: &mut [Node]) -> Vec<Result<Slots, Silence>> {
+    let asked = nodes.iter_mut().map(|node| async {
+        node.link.connect().await?;
+        let asked = ::redis::cmd("CLUSTER").arg("SLOTS").to_owned();
+        let answers = node.link.send(vec![asked]).await?;
+        let host = node.address.rsplit_once(':').map_or("", |(host, _)| host);
+        match answers.into_iter().next() {
+            Some(Ok(slots)) => Ok(read(&slots, host)),
+            Some(Err(error)) => Err(Silence::NotSent(format!(
+                "Redis at {}, one of several in buffer.redis.url, is no node of a cluster: {error}",
+                node.address
+            ))),
+            None => Ok(Slots::new()),
+        }
+    });
+    join_all(asked).await
+}
 
-impl Made {
+/// Nodes that have a new connection, or slots that were another's, by their addresses.
+pub(super) struct News(BTreeSet<String>);
+
+impl News {
     pub(super) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }

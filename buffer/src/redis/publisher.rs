@@ -24,7 +24,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::element;
-use super::link::{Answer, CONNECT_RETRY, Silence};
+use super::link::{Answer, CONNECT_RETRY, CONNECT_TIMEOUT, Silence};
 use super::nodes::Nodes;
 use super::room::{Counted, Room};
 use super::scripts::{Call, SCRIPTS, numbers};
@@ -38,6 +38,9 @@ use crate::{
 /// How many records one script appends, and how many bytes: what keeps Redis from everybody else for about a millisecond.
 const GROUP_EVENTS: usize = 1000;
 const GROUP_BYTES: usize = 1 << 20;
+
+/// How long connecting may keep rounds waiting, where a cluster may have to be asked first who has what.
+const CONNECT_PATIENCE: Duration = CONNECT_TIMEOUT.saturating_mul(2);
 
 /// How often it is looked how much waits in all lists, and whether Redis takes records.
 const LOOK_INTERVAL: Duration = Duration::from_millis(100);
@@ -202,9 +205,14 @@ impl Publisher {
         let mut planned = Waiting::default();
         let calls: Vec<Call> = groups.iter_mut().map(|group| self.call(group, &mut planned)).collect();
         let wait = self.settings.wait();
-        let answered = match nodes.connect().await {
-            Ok(_) => nodes.call_where_it_is(&calls.iter().collect::<Vec<_>>(), wait.as_ref()).await,
-            Err(silence) => vec![Err(silence); calls.len()],
+        // a node that is away is looked after by looks: it keeps no round waiting
+        let connected = match nodes.is_anybody_there() {
+            true => Ok(()),
+            false => nodes.connect_within(CONNECT_PATIENCE).await,
+        };
+        let (is_anybody_there, answered) = match connected {
+            Ok(()) => (true, nodes.call_where_it_is(&calls.iter().collect::<Vec<_>>(), wait.as_ref()).await),
+            Err(silence) => (false, vec![Err(silence); calls.len()]),
         };
         let mut wakes = Vec::new();
         let mut settle = |group: Group, call: &Call, outcome| {
@@ -245,8 +253,8 @@ impl Publisher {
             tracing::debug!(reason = silence.reason(), "a round was not answered");
             *self.health.lock() = Err(silence.reason().to_owned());
             // what came meanwhile would only wait for the same
-            wakes.extend(self.give_up(|list, _| silent.contains(list) || silent.len() == count));
-        } else if is_any_stored {
+            wakes.extend(self.give_up(|list, _| silent.contains(list) || !is_anybody_there));
+        } else if is_any_stored && !self.is_silent.load(Ordering::Acquire) {
             *self.health.lock() = Ok(());
         }
         wakes.into_iter().for_each(Wake::wake);

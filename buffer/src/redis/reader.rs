@@ -52,15 +52,21 @@ impl Reader {
         self.call(&[call]).pop().unwrap_or_else(|| Err("an answer to nothing".to_owned()))
     }
 
-    /// Which log a topic is, where it has a name already.
-    pub(super) fn log_of(&mut self, topic: Topic) -> Result<Option<LogId>, String> {
+    /// Which log a topic is, where it has a name already; or why that cannot be told now.
+    ///
+    /// # Errors
+    /// It is not what is configured.
+    pub(super) fn log_of(&mut self, topic: Topic) -> Result<Result<Option<LogId>, String>, String> {
         let Self { settings, nodes, runtime } = self;
         let key = settings.keys(topic).id();
         let answers = runtime.block_on(async {
             nodes.connect().await?;
             nodes.send(&key, settings.known(topic).into()).await
         });
-        settings.log_found(topic, &answers.map_err(|silence| silence.reason().to_owned())?)
+        match answers {
+            Ok(answers) => settings.log_found(topic, &answers).map(Ok),
+            Err(silence) => Ok(Err(silence.reason().to_owned())),
+        }
     }
 
     /// How many members a topic's group has.

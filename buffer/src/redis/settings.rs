@@ -141,11 +141,14 @@ impl Settings {
         events.flat_map(|topic| self.partitions(topic).map(move |partition| (topic, partition)))
     }
 
-    /// How long something that is sent may take. A cluster may be asked where things are, and what was refused then be sent once
-    /// more.
+    /// How long something that is sent may take.
     pub(super) fn answers_within(&self) -> Duration {
-        let once = CONNECT_TIMEOUT + self.answer_timeout;
-        if self.seeds.len() > 1 { once * 2 + CONNECT_TIMEOUT } else { once }
+        CONNECT_TIMEOUT + self.answer_timeout
+    }
+
+    /// Whether it is certainly a cluster.
+    pub(super) fn is_cluster(&self) -> bool {
+        self.seeds.len() > 1
     }
 
     /// How long after an offer its outcome is known: what gathers waits for what is under way, at most so long, and for its own

@@ -108,12 +108,16 @@ impl Record<'_> {
         self.headers = headers;
         match outcome {
             Ok(()) => Ok(self),
-            Err(reason) => Err(Trouble {
-                code: RDKafkaErrorCode::BadMessage,
-                is_fatal: false,
-                reason,
-                at: Some((self.partition(), Some(self.offset()))),
-            }),
+            Err(reason) => Err(self.damage(reason)),
+        }
+    }
+
+    fn damage(&self, reason: String) -> Trouble {
+        Trouble {
+            code: RDKafkaErrorCode::BadMessage,
+            is_fatal: false,
+            reason,
+            at: Some((self.partition(), Some(self.offset()))),
         }
     }
 }
@@ -149,8 +153,15 @@ impl Events {
             if sys::rd_kafka_event_type(event) == sys::RD_KAFKA_EVENT_FETCH {
                 let message = sys::rd_kafka_event_message_next(event);
                 if !message.is_null() {
-                    let record = Record { event, message, headers: headers_of(message), of: PhantomData };
-                    return Some(record.checked().map_or_else(Polled::Trouble, Polled::Record));
+                    let headers = headers_of(message);
+                    let read = headers.as_ref().err().copied();
+                    let headers = headers.unwrap_or_default();
+                    let record = Record { event, message, headers, of: PhantomData };
+                    let checked = match read {
+                        None => record.checked(),
+                        Some(error) => Err(record.damage(format!("its headers cannot be read ({error:?})"))),
+                    };
+                    return Some(checked.map_or_else(Polled::Trouble, Polled::Record));
                 }
             }
             let polled = serve(consumer, event);

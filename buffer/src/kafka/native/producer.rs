@@ -46,7 +46,8 @@ impl Report<'_> {
             (
                 part(message.key.cast(), message.key_len),
                 part(message.payload.cast(), message.len),
-                headers_of(message),
+                // as they were handed over, and so readable
+                headers_of(message).unwrap_or_default(),
             )
         };
         // a checksum that is wrong by now is not kept; it gets another where it goes

@@ -32,24 +32,28 @@ pub(super) unsafe fn part<'b>(bytes: *const u8, length: usize) -> Option<&'b [u8
     (!bytes.is_null()).then(|| unsafe { slice::from_raw_parts(bytes, length) })
 }
 
-/// The headers of a message, byte for byte, also where names are no UTF-8.
+/// The headers of a message, byte for byte, also where names are no UTF-8. `Err` where they are nothing that can be read.
 ///
 /// # Safety
 /// The message is valid, and stays so as long as what is returned: its headers live as long as it does.
-pub(super) unsafe fn headers_of<'m>(message: *const sys::rd_kafka_message_t) -> Vec<Header<'m>> {
+pub(super) unsafe fn headers_of<'m>(
+    message: *const sys::rd_kafka_message_t,
+) -> Result<Vec<Header<'m>>, RDKafkaRespErr> {
     let mut found = Vec::new();
     let mut headers = ptr::null_mut();
     // SAFETY: the caller's promise.
     unsafe {
         let error = sys::rd_kafka_message_headers(message, &mut headers);
-        if error != RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR {
-            return found;
+        match error {
+            RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR => {}
+            RDKafkaRespErr::RD_KAFKA_RESP_ERR__NOENT => return Ok(found),
+            error => return Err(error),
         }
         loop {
             let (mut name, mut value, mut size) = (ptr::null(), ptr::null(), 0);
             let error = sys::rd_kafka_header_get_all(headers, found.len(), &mut name, &mut value, &mut size);
             if error != RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR {
-                return found;
+                return Ok(found);
             }
             found.push((CStr::from_ptr(name).to_bytes(), part(value.cast(), size)));
         }

@@ -4,9 +4,9 @@ use std::sync::atomic::Ordering;
 
 use tokio::time::Instant;
 
-use super::Publisher;
+use super::{CONNECT_PATIENCE, Publisher};
 use crate::redis::link::Silence;
-use crate::redis::nodes::{Called, Nodes};
+use crate::redis::nodes::{Called, Nodes, is_moved};
 use crate::redis::scripts::{Call, SCRIPTS, numbers};
 use crate::redis::server;
 use crate::{Partition, Topic};
@@ -47,7 +47,7 @@ impl Publisher {
 
     /// What the servers are, beside what is in their lists.
     async fn look_around(&self, nodes: &mut Nodes) -> Result<(), Silence> {
-        nodes.connect().await?;
+        nodes.connect_within(CONNECT_PATIENCE).await?;
         self.look_at_settings(nodes).await;
         let mut unfit = None;
         for topic in Topic::ALL {
@@ -76,7 +76,7 @@ impl Publisher {
         let called = nodes.call(&calls.iter().collect::<Vec<_>>(), trial.as_ref()).await;
         let mut is_silent = false;
         for ((topic, partition), called) in lists.into_iter().zip(called) {
-            is_silent |= called.is_err();
+            is_silent |= called.as_ref().map_or(true, |(answer, _)| is_moved(answer));
             // one list that somebody spoilt, or a node that is away, hides no other
             health = health.and(self.looked(topic, partition, called));
         }
