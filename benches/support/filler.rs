@@ -5,11 +5,9 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Result, bail, ensure};
-use floodgate_buffer::{Record, Topic, contract};
 use floodgate_schemas::codec::encode;
 use floodgate_schemas::{Event, Keying};
 use rdkafka::error::KafkaError;
-use rdkafka::message::{Header, OwnedHeaders, ToBytes};
 use rdkafka::producer::{BaseRecord, DeliveryResult, Producer, ProducerContext, ThreadedProducer};
 use rdkafka::types::RDKafkaErrorCode;
 use rdkafka::{ClientConfig, ClientContext};
@@ -52,20 +50,12 @@ impl Filler {
         self.value.clear();
         event.write_partition_key(Keying::default(), &mut self.key);
         encode(event, &mut self.value);
-        let (key, value) = (Some(self.key.as_bytes()), Some(self.value.as_slice()));
-        let (name, checksum) =
-            contract::checksum_header(&Record { topic: Topic::Events(E::TYPE), key, value, headers: &[] });
-        let headers = OwnedHeaders::new_with_capacity(1).insert(Header { key: name, value: Some(&checksum) });
-        self.queue(BaseRecord::to(topic).key(&self.key).payload(&self.value).headers(headers))
+        self.send(topic, &self.key, &self.value)
     }
 
     /// Any record. Waits while the producer's queue is full.
     pub fn send(&self, topic: &str, key: &str, value: &[u8]) -> Result<()> {
-        self.queue(BaseRecord::to(topic).key(key).payload(value))
-    }
-
-    fn queue<K: ToBytes + ?Sized, V: ToBytes + ?Sized>(&self, record: BaseRecord<'_, K, V>) -> Result<()> {
-        let mut record = record;
+        let mut record = BaseRecord::to(topic).key(key).payload(value);
         loop {
             match self.producer.send(record) {
                 Ok(()) => return Ok(()),

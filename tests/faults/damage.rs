@@ -196,6 +196,7 @@ fn lengths_damaged_on_disk() {
 fn bits_flipped_on_disk() {
     scenario("37", "bits_flipped_on_disk", Pace::Quick, servers, |round| {
         let world = round.world()?;
+        world.set("buffer.kafka.checksums", "true");
         let serve = world.start(&["serve"])?;
         let consume = world.start(&["consume"])?;
         let partition = round.one_of(PARTITIONS);

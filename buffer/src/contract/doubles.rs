@@ -8,7 +8,6 @@ use floodgate_schemas::{SystemChance, SystemClock};
 use tokio::runtime::{Handle, Runtime};
 
 use crate::choice::section_of;
-use crate::kafka::checksum;
 use crate::memory::{InMemory, InMemoryConfig};
 use crate::{
     BoxFuture, Given, NotTaken, Publish, Receipt, Record, Strategy, Surroundings, TopicsConfig, Waiting,
@@ -73,11 +72,6 @@ fn opened_with(strategies: &[(&str, toml::Table)], prefix: &str) -> Arc<dyn Stra
     let configured = configure(&Section::new("", table, default), &around, &mut problems);
     assert!(problems.is_empty(), "{problems:?}");
     configured.expect("a strategy").open(&given()).expect("a configuration that works")
-}
-
-/// The header that a record has on Kafka behind its own: name and value.
-pub fn checksum_header(record: &Record<'_>) -> (&'static str, [u8; 8]) {
-    (checksum::NAME, checksum::of(record))
 }
 
 /// A publisher that does with each record as it is told, is ready, and has nothing waiting.

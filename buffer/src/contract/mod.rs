@@ -14,7 +14,7 @@ use tokio::time::timeout;
 
 use crate::murmur2::murmur2_partition;
 use crate::{Batch, BatchLimits, Outcome, Publish, Receipts, Record, Refused, Strategy, Subscription, Topic};
-pub use doubles::{PublishAs, checksum_header, given, in_memory, opened, opened_with_fallback};
+pub use doubles::{PublishAs, given, in_memory, opened, opened_with_fallback};
 
 /// A test for each function here that takes a fresh strategy alone, which `$strategy` makes. What needs to be arranged, such as
 /// [`contract::a_full_queue_refuses`](a_full_queue_refuses), is called by hand.

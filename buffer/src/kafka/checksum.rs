@@ -1,4 +1,4 @@
-//! A checksum that travels with every record.
+//! A checksum that travels with every record, if `buffer.kafka.checksums` says so.
 //!
 //! Kafka has one for each batch, which librdkafka 2.12.1 cannot be asked to check: its `check.crcs` goes on at a wrong place
 //! behind a batch that fails. Damage on a broker's disk that leaves a batch's structure whole would be applied as if a
@@ -15,16 +15,16 @@ use std::fmt::Write;
 use crate::{Header, Record};
 
 /// The header's name.
-pub(crate) const NAME: &str = "floodgate-crc32c";
+pub(super) const NAME: &str = "floodgate-crc32c";
 
 /// In hexadecimal digits, so that every tool can show it.
-pub(crate) const DIGITS: usize = 8;
+const DIGITS: usize = 8;
 
 /// What it adds to a record, in the bytes that limits count.
 pub(super) const BYTES: usize = NAME.len() + DIGITS;
 
 /// The header's value for a record.
-pub(crate) fn of(record: &Record<'_>) -> [u8; DIGITS] {
+pub(super) fn of(record: &Record<'_>) -> [u8; DIGITS] {
     text(sum(record.key, record.value, record.headers))
 }
 

@@ -19,6 +19,8 @@ pub(crate) struct KafkaConfig {
     pub(crate) linger_ms: u64,
     /// As long as no more records than these are unacknowledged, each is sent at once.
     pub(crate) linger_above_events: usize,
+    /// Whether records get a checksum ([`super::checksum`]).
+    pub(crate) checksums: bool,
     /// Producers that share the partitions, 1 to 16.
     pub(crate) producers: u8,
     /// Requests of one producer to one broker that may be unanswered at once, 1 to 5.

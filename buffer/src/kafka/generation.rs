@@ -65,7 +65,8 @@ impl Generation {
         let config = settings.producer();
         let producer = |_| {
             let announcements = announcements.try_clone().map_err(no_pipe)?;
-            Producer::new(&config, &names.all_topics(), announcements, Arc::clone(heard))
+            let checksums = settings.kafka.checksums;
+            Producer::new(&config, &names.all_topics(), checksums, announcements, Arc::clone(heard))
                 .map_err(|error| OpenError(format!("no Kafka producer: {error}")))
         };
         let (count, partitions) = (usize::from(settings.kafka.producers.max(1)), partitions.max(1));

@@ -13,7 +13,7 @@
 //! * [`lag`], [`log`] and [`topics`]: what operators ask; `topics/promises.rs` is what a topic has to be.
 
 mod cause;
-pub(crate) mod checksum;
+mod checksum;
 mod client;
 mod config;
 mod delivery;

@@ -51,6 +51,7 @@ pub(super) fn config(brokers: String) -> KafkaConfig {
         brokers,
         linger_ms: 2,
         linger_above_events: 200,
+        checksums: true,
         producers: 2,
         requests_in_flight_max: 1,
         message_timeout_ms: 4000,

@@ -56,6 +56,9 @@ impl Report<'_> {
     }
 }
 
+/// Lets the partitioner choose (`RD_KAFKA_PARTITION_UA`, a macro the bindings leave out).
+const PARTITION_ANY: i32 = -1;
+
 /// Logs what librdkafka says, through `tracing`; errors are remembered, for the readiness probe to tell.
 pub(in crate::kafka) struct Context(pub(in crate::kafka) Arc<Heard>);
 
@@ -76,6 +79,8 @@ pub(in crate::kafka) struct Producer {
     // fields drop in this order: handles and queue before the client they belong to, and what its threads write to last
     topics: Vec<TopicHandle>,
     queue: QueueHandle,
+    /// Whether records get one.
+    checksums: bool,
     client: Client<Context>,
     _announcements: OwnedFd,
 }
@@ -125,6 +130,7 @@ impl Producer {
     pub(in crate::kafka) fn new(
         config: &ClientConfig,
         topics: &[&str],
+        checksums: bool,
         announcements: OwnedFd,
         heard: Arc<Heard>,
     ) -> KafkaResult<Self> {
@@ -156,7 +162,7 @@ impl Producer {
             let descriptor = announcements.as_raw_fd();
             sys::rd_kafka_queue_io_event_enable(queue.0, descriptor, byte.as_ptr().cast(), byte.len());
         }
-        Ok(Self { topics, queue, client, _announcements: announcements })
+        Ok(Self { topics, queue, checksums, client, _announcements: announcements })
     }
 
     pub(in crate::kafka) fn client(&self) -> &Client<Context> {
@@ -170,7 +176,11 @@ impl Producer {
         in_flight: Box<InFlight>,
     ) -> Result<(), (RDKafkaErrorCode, Box<InFlight>)> {
         let opaque = Box::into_raw(in_flight);
-        let error = self.queue(record, opaque.cast());
+        let error = if record.headers.is_empty() && !self.checksums {
+            self.produce_plain(record, opaque.cast())
+        } else {
+            self.produce_with_headers(record, opaque.cast())
+        };
         if error == RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR {
             return Ok(());
         }
@@ -178,15 +188,40 @@ impl Producer {
         Err((error.into(), unsafe { Box::from_raw(opaque) }))
     }
 
-    /// With its checksum behind its headers. Without a partition, which lets the partitioner choose.
-    fn queue(&self, record: &Record<'_>, opaque: *mut c_void) -> RDKafkaRespErr {
+    fn produce_plain(&self, record: &Record<'_>, opaque: *mut c_void) -> RDKafkaRespErr {
+        let (key, key_len) = raw(record.key);
+        let (value, value_len) = raw(record.value);
+        // SAFETY: handle and slices are valid for the call; F_COPY makes librdkafka copy the value, and it
+        // always copies the key.
+        let result = unsafe {
+            sys::rd_kafka_produce(
+                self.topics[record.topic.index()].0,
+                PARTITION_ANY,
+                sys::RD_KAFKA_MSG_F_COPY,
+                value.cast_mut(),
+                value_len,
+                key,
+                key_len,
+                opaque,
+            )
+        };
+        if result == 0 {
+            return RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR;
+        }
+        // SAFETY: reads a thread-local value.
+        unsafe { sys::rd_kafka_last_error() }
+    }
+
+    /// With headers, for which librdkafka allocates a list, the checksum behind the record's own. Without a partition, which lets
+    /// the partitioner choose.
+    fn produce_with_headers(&self, record: &Record<'_>, opaque: *mut c_void) -> RDKafkaRespErr {
         let checksum = checksum::of(record);
-        let own = (checksum::NAME.as_bytes(), Some(&checksum[..]));
+        let own = self.checksums.then_some((checksum::NAME.as_bytes(), Some(&checksum[..])));
         // SAFETY: every pointer given stays valid for the call: F_COPY and the header list copy what they
         // are given. The header list is owned by librdkafka if, and only if, producing succeeds.
         unsafe {
             let headers = sys::rd_kafka_headers_new(record.headers.len() + 1);
-            for (name, value) in record.headers.iter().chain([&own]) {
+            for (name, value) in record.headers.iter().chain(&own) {
                 let (bytes, length) = raw(*value);
                 let added = sys::rd_kafka_header_add(
                     headers,
