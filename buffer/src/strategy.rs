@@ -19,7 +19,8 @@ use crate::{BatchLimits, Lag, Logs, Names, Publish, Reserve, Spill, Subscription
 /// another, is told by [`Publish::ready`] and [`Subscription::joined`] and refused record by record. [`OpenError`] means that the
 /// configuration is wrong.
 ///
-/// What it needs a runtime for is run on the one it was given ([`crate::Given`]).
+/// Publisher and members are started within a runtime. What blocks ([`Lag`], [`Logs`], [`Topics`]) is called by any thread, and uses
+/// the runtime it was given ([`crate::Given`]) where it needs one.
 pub trait Strategy: Lag {
     /// Its name in the configuration.
     fn name(&self) -> &'static str;

@@ -5,6 +5,7 @@ use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
+use floodgate_testkit::wait;
 use serde_json::Value;
 
 use crate::likes::{PARTITIONS, TOPIC, lag_of, like, named_in, wait_applied};
@@ -217,6 +218,10 @@ fn bits_flipped_on_disk() {
         consume.wait_unready("damaged")?;
         others_go_on(round, &world, &serve, &consume, partition)?;
         wait_applied(round, &world, "damaged", before)?;
+        // it waits as all behind it does
+        wait::until("the damaged record in the lag", DRAINED, || {
+            (lag_of(&world, partition).ok()?["lag"] == count - before).then_some(())
+        })?;
         let told = format!("the partition stands at offset {offset}: ");
         ensure!(consume.process().stderr().contains(&told), "the log does not say that {told}");
         let ledger = world.command(&["verify", "--json"])?;

@@ -182,7 +182,8 @@ impl ClientSettings {
     /// The most bytes that the publisher takes in one record: key, value and headers.
     pub(super) fn record_max_bytes(&self) -> usize {
         let configured = self.producer().get("message.max.bytes").and_then(|bytes| bytes.parse().ok());
-        configured.unwrap_or(DEAD_LETTER_MAX_BYTES).saturating_sub(checksum::BYTES)
+        let own = if self.kafka.checksums { checksum::BYTES } else { 0 };
+        configured.unwrap_or(DEAD_LETTER_MAX_BYTES).saturating_sub(own)
     }
 
     /// How long a batch waits here after its first record. Records gather at the broker as long as it may hold them back,

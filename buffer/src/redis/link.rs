@@ -25,7 +25,7 @@ use super::scripts::Call;
 /// How long a connection may take to stand.
 pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// After a connection could not be made, until the next try; and four times as long as that took, since others wait for it.
+/// After a connection could not be made, until the next try.
 pub(super) const CONNECT_RETRY: Duration = Duration::from_millis(200);
 
 /// After how long without a word the system asks whether the other side is still there, and how often it asks in vain.
@@ -74,6 +74,7 @@ pub(super) struct Link {
     client: Client,
     place: String,
     answer_timeout: Duration,
+    pause: u32,
     connection: Option<Live>,
     /// Whether nobody was told yet that the connection is a new one.
     is_new: bool,
@@ -87,12 +88,14 @@ struct Live {
 }
 
 impl Link {
-    /// To this Redis, called so by people. An answer is waited for so long.
-    pub(super) fn new(client: Client, place: &str, answer_timeout: Duration) -> Self {
+    /// To this Redis, called so by people. An answer is waited for so long. After a connection could not be made none is tried for
+    /// `pause` times as long as that took.
+    pub(super) fn new(client: Client, place: &str, answer_timeout: Duration, pause: u32) -> Self {
         Self {
             client,
             place: place.to_owned(),
             answer_timeout,
+            pause,
             connection: None,
             is_new: false,
             failed: None,
@@ -131,7 +134,7 @@ impl Link {
             }
             Err(error) => {
                 let silence = Silence::NotSent(self.says(&error));
-                let pause = began.elapsed() * 4 + CONNECT_RETRY;
+                let pause = began.elapsed() * self.pause + CONNECT_RETRY;
                 self.failed = Some((Instant::now() + pause, silence.clone()));
                 Err(silence)
             }

@@ -184,15 +184,16 @@ impl Owner {
     /// What a call about a partition was answered, or `None`, and then why is told at the turn's end.
     fn answer(&mut self, partition: Partition, called: Called) -> Option<Value> {
         match called {
-            Ok((Ok(answer), _)) => Some(answer),
-            Ok((Err(error), _)) => {
-                if is_moved(&Err(error.clone())) && self.owned.contains_key(&partition) {
+            Ok((answer, _)) => {
+                if is_moved(&answer) && self.owned.contains_key(&partition) {
                     // who has the list now may be a former replica, which lacks what came last
                     self.lost(partition, "its list is on another node");
                     self.beats_at = Instant::now();
                 }
-                self.trouble.get_or_insert(self.settings.refused(&error));
-                None
+                if let Err(error) = &answer {
+                    self.trouble.get_or_insert(self.settings.refused(error));
+                }
+                answer.ok()
             }
             Err(silence) => {
                 self.trouble.get_or_insert(silence);
@@ -230,7 +231,7 @@ impl Owner {
             call.with(lease.as_millis())
         };
         let calls: Vec<Call> = asked.iter().map(call).collect();
-        let called = self.nodes.call(&calls.iter().collect::<Vec<_>>(), None).await;
+        let called = self.nodes.call(&calls, None).await;
         let until = began + lease;
         let mut came = Vec::new();
         for (partition, called) in asked.into_iter().zip(called) {
@@ -277,7 +278,7 @@ impl Owner {
         }
         let lease = self.settings.lease.as_millis();
         let alive = Call::new(&SCRIPTS.alive, [keys.members()]).with(&self.me).with(lease);
-        match self.nodes.call(&[&alive], None).await.pop() {
+        match self.nodes.call([&alive], None).await.pop() {
             Some(Ok((Ok(members), _))) => {
                 Ok(texts(&members).map(|text| String::from_utf8_lossy(text).into_owned()).collect())
             }
@@ -373,7 +374,7 @@ impl Owner {
         }
         let numbers: Vec<i32> = gone.iter().map(|partition| partition.0).collect();
         tracing::info!(group = self.group, partitions = ?numbers, "partitions revoked");
-        let called = self.nodes.call(&calls.iter().collect::<Vec<_>>(), None).await;
+        let called = self.nodes.call(&calls, None).await;
         // of one that was not given back the lease ends
         gone.iter().zip(called).for_each(|(partition, called)| drop(self.answer(*partition, called)));
     }
@@ -396,7 +397,7 @@ impl Owner {
             Some((*commit, call.with(commit.next).with(bytes)))
         };
         let (commits, calls): (Vec<Commit>, Vec<Call>) = commits.iter().filter_map(call).unzip();
-        let called = self.nodes.call(&calls.iter().collect::<Vec<_>>(), None).await;
+        let called = self.nodes.call(&calls, None).await;
         for (commit, called) in commits.into_iter().zip(called) {
             let Some(answer) = self.answer(commit.partition, called) else {
                 self.shared.share.lock().answered(commit.partition, None);

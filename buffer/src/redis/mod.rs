@@ -184,11 +184,9 @@ impl Lag for Redis {
                 Err(reason) => unknown.push((partition, reason)),
             }
         }
-        match unknown.into_iter().collect::<Vec<_>>() {
-            unknown if partitions.is_empty() && !unknown.is_empty() => {
-                Err(LagError(unknown.into_iter().map(|(_, reason)| reason).next().unwrap_or_default()))
-            }
-            unknown => Ok(GroupLag {
+        match unknown.first() {
+            Some((_, reason)) if partitions.is_empty() => Err(LagError(reason.clone())),
+            _ => Ok(GroupLag {
                 of,
                 group: settings.names.group(of).to_owned(),
                 topic: settings.names.topic(topic).to_owned(),

@@ -29,6 +29,9 @@ const SLOTS: u16 = 16384;
 
 static CHECKSUM: LazyLock<Crc<u16, Table<1>>> = LazyLock::new(|| Crc::<u16, Table<1>>::new(&CRC_16_XMODEM));
 
+/// For how many times as long as connecting to a node of several took in vain the others are not kept waiting for it again.
+const PAUSE: u32 = 4;
+
 /// What a call was answered, and what was waited for behind it on its node.
 pub(super) type Called = Result<(Answer, Option<Answer>), Silence>;
 
@@ -86,7 +89,9 @@ impl Nodes {
     fn link(&self, to: &ConnectionInfo) -> Option<Link> {
         // the seeds were looked at when the configuration was read
         let client = Client::open(to.clone()).ok()?;
-        Some(Link::new(client, &address(to.addr()), self.answer_timeout))
+        let is_alone = self.seeds.len() == 1 && self.slots.is_empty();
+        let pause = if is_alone { 0 } else { PAUSE };
+        Some(Link::new(client, &address(to.addr()), self.answer_timeout, pause))
     }
 
     /// Makes the connections that are missing. Returns which nodes have a new one, or slots that were another's, since it was told
@@ -254,8 +259,13 @@ impl Nodes {
     }
 
     /// Calls scripts together, each on the node of its keys, and on every node that has some of them `then` behind them.
-    pub(super) async fn call(&mut self, calls: &[&Call], then: Option<&Cmd>) -> Vec<Called> {
-        let mut called: Vec<Called> = calls.iter().map(|_| Err(Self::nobody())).collect();
+    pub(super) async fn call(
+        &mut self,
+        calls: impl IntoIterator<Item = &Call>,
+        then: Option<&Cmd>,
+    ) -> Vec<Called> {
+        let calls: Vec<&Call> = calls.into_iter().collect();
+        let mut called: Vec<Option<Called>> = calls.iter().map(|_| None).collect();
         let mut of_nodes: Vec<Vec<usize>> = self.nodes.iter().map(|_| Vec::new()).collect();
         for (number, call) in calls.iter().enumerate() {
             match self.node_of(call.key()) {
@@ -273,20 +283,20 @@ impl Nodes {
                 Ok((answers, waited)) => {
                     self.is_outdated |= answers.iter().any(is_moved);
                     for (number, answer) in numbers.into_iter().zip(answers) {
-                        called[number] = Ok((answer, waited.clone()));
+                        called[number] = Some(Ok((answer, waited.clone())));
                     }
                 }
                 Err(silence) => {
-                    numbers.into_iter().for_each(|number| called[number] = Err(silence.clone()));
+                    numbers.into_iter().for_each(|number| called[number] = Some(Err(silence.clone())));
                 }
             }
         }
-        called
+        called.into_iter().map(|called| called.unwrap_or_else(|| Err(Self::nobody()))).collect()
     }
 
     /// The same, and calls that a node did not make, as it has their slot no more, are made once more where it is now, all within the
     /// time of an answer. Not for whoever has to know of connections that are new.
-    pub(super) async fn call_where_it_is(&mut self, calls: &[&Call], then: Option<&Cmd>) -> Vec<Called> {
+    pub(super) async fn call_where_it_is(&mut self, calls: &[Call], then: Option<&Cmd>) -> Vec<Called> {
         let until = Instant::now() + self.answer_timeout;
         let mut called = self.call(calls, then).await;
         let is_refused = |called: &Called| called.as_ref().is_ok_and(|(answer, _)| is_moved(answer));
@@ -294,9 +304,9 @@ impl Nodes {
         if moved.is_empty() || !matches!(timeout_at(until, self.connect()).await, Ok(Ok(_))) {
             return called;
         }
-        let again: Vec<&Call> = moved.iter().map(|number| calls[*number]).collect();
-        let late = || vec![Err(Silence::Unknown("Redis did not answer in time".to_owned())); again.len()];
-        let answers = timeout_at(until, self.call(&again, then)).await.unwrap_or_else(|_| late());
+        let again = moved.iter().map(|number| &calls[*number]);
+        let late = || vec![Err(Silence::Unknown("Redis did not answer in time".to_owned())); moved.len()];
+        let answers = timeout_at(until, self.call(again, then)).await.unwrap_or_else(|_| late());
         for (number, again) in moved.into_iter().zip(answers) {
             called[number] = again;
         }

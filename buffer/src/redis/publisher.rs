@@ -211,7 +211,7 @@ impl Publisher {
             false => nodes.connect_within(CONNECT_PATIENCE).await,
         };
         let (is_anybody_there, answered) = match connected {
-            Ok(()) => (true, nodes.call_where_it_is(&calls.iter().collect::<Vec<_>>(), wait.as_ref()).await),
+            Ok(()) => (true, nodes.call_where_it_is(&calls, wait.as_ref()).await),
             Err(silence) => (false, vec![Err(silence); calls.len()]),
         };
         let mut wakes = Vec::new();

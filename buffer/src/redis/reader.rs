@@ -37,7 +37,7 @@ impl Reader {
         let Self { settings, nodes, runtime } = self;
         let called = runtime.block_on(async {
             match nodes.connect().await {
-                Ok(_) => nodes.call_where_it_is(&calls.iter().collect::<Vec<_>>(), None).await,
+                Ok(_) => nodes.call_where_it_is(calls, None).await,
                 Err(silence) => vec![Err(silence); calls.len()],
             }
         });

@@ -215,8 +215,8 @@ impl Producer {
     /// With headers, for which librdkafka allocates a list, the checksum behind the record's own. Without a partition, which lets
     /// the partitioner choose.
     fn produce_with_headers(&self, record: &Record<'_>, opaque: *mut c_void) -> RDKafkaRespErr {
-        let checksum = checksum::of(record);
-        let own = self.checksums.then_some((checksum::NAME.as_bytes(), Some(&checksum[..])));
+        let checksum = self.checksums.then(|| checksum::of(record));
+        let own = checksum.as_ref().map(|checksum| (checksum::NAME.as_bytes(), Some(&checksum[..])));
         // SAFETY: every pointer given stays valid for the call: F_COPY and the header list copy what they
         // are given. The header list is owned by librdkafka if, and only if, producing succeeds.
         unsafe {

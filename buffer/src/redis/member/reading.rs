@@ -12,7 +12,8 @@ use crate::share::Phase;
 use crate::share::reading::{Came, Step};
 use crate::{Offset, Partition, Standing};
 
-/// How many records are read at a time at most: an answer that keeps Redis from everybody else for about a millisecond.
+/// How many records are read at a time at most: an answer that keeps Redis from everybody else for a few milliseconds (0.4 µs of its
+/// time each, as the benches' C2 tells).
 const READ_MAX: usize = 10_000;
 
 impl Owner {
@@ -69,7 +70,7 @@ impl Owner {
             calls.push(Call::new(&SCRIPTS.look, [keys.list(partition), keys.meta(partition)]));
             asked.push((partition, is_range));
         }
-        let mut called = self.nodes.call(&calls.iter().collect::<Vec<_>>(), None).await.into_iter();
+        let mut called = self.nodes.call(&calls, None).await.into_iter();
         let mut is_news = false;
         for (partition, is_range) in asked {
             let records = called.by_ref().take(usize::from(is_range)).next();

@@ -73,7 +73,7 @@ impl Publisher {
         // what the lists hold is no older than this
         let began = Instant::now();
         let trial = self.settings.trial_wait();
-        let called = nodes.call(&calls.iter().collect::<Vec<_>>(), trial.as_ref()).await;
+        let called = nodes.call(&calls, trial.as_ref()).await;
         let mut is_silent = false;
         for ((topic, partition), called) in lists.into_iter().zip(called) {
             is_silent |= called.as_ref().map_or(true, |(answer, _)| is_moved(answer));
