@@ -1,10 +1,12 @@
-//! `floodgate lag`: how far each consumer group is behind.
+//! `floodgate lag`: how each consumer group stands, and why.
+
+mod table;
 
 use std::io::{ErrorKind, IsTerminal, Write};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use clap::Args;
-use floodgate_admin::{LagReport, Reading, SpillReport};
+use floodgate_admin::{Courses, LagReport, Reading, SpillReport};
 use floodgate_buffer::Strategy;
 use floodgate_observe::logs;
 use floodgate_schemas::{Clock, EventType};
@@ -14,6 +16,13 @@ use crate::roles::{given, open_strategy};
 use crate::settings::Settings;
 
 #[derive(Args)]
+#[command(after_help = "\
+Examples:
+  floodgate lag                    how each group stands, in a sentence
+  floodgate lag --watch            the same, again and again
+  floodgate lag --all              every partition with its offsets
+  floodgate lag --fail-above 1000  exit code 1 when more than 1000 events wait in a group
+  floodgate lag --json --over 0    one reading, at once, for scripts")]
 pub(crate) struct LagArgs {
     /// Print JSON
     #[arg(long)]
@@ -21,10 +30,22 @@ pub(crate) struct LagArgs {
     /// Print again every few seconds (lag.refresh_ms) until interrupted
     #[arg(long)]
     watch: bool,
+    /// Every partition, and not only those that stand otherwise than their group
+    #[arg(long)]
+    all: bool,
+    /// For how long at most to look at groups that are behind, to tell how fast they move; 0 for one reading
+    #[arg(long, value_name = "SECONDS", default_value_t = 3)]
+    over: u32,
+    /// Fail when more events than this wait in any group, or when that is not known
+    #[arg(long, value_name = "EVENTS")]
+    fail_above: Option<u64>,
 }
 
 /// Moves to the top left and clears what is below.
 const REDRAW: &str = "\x1b[H\x1b[J";
+
+/// Between two readings of groups that are behind: a few commits.
+const LOOK_INTERVAL: Duration = Duration::from_millis(500);
 
 pub(crate) fn lag(settings: &Settings, args: &LagArgs) -> Result<(), Exit> {
     let strategy = open_strategy(settings)?;
@@ -36,19 +57,13 @@ pub(crate) fn lag(settings: &Settings, args: &LagArgs) -> Result<(), Exit> {
         )));
     }
     let clock = given().clock;
+    let mut courses = Courses::default();
     loop {
-        // in this order: what is moved in between is seen where it arrives
-        let spill = strategy.spill().transpose();
-        let (readings, mut unknown) = read(&*strategy, &*clock);
-        let spill = spill.unwrap_or_else(|error| {
-            unknown.push(error.to_string());
-            None
-        });
+        let (report, unknown) = look(&*strategy, &*clock, &mut courses, args);
         // an outage is when somebody watches: the last table stays, and looking goes on
-        if !readings.is_empty() || spill.is_some() {
-            print(&LagReport::new(&readings, spill.map(|spill| SpillReport::new(&spill, &*clock))), args)?;
+        if !report.groups.is_empty() || report.spill.is_some() {
+            print(&report, args)?;
         }
-        unknown.dedup();
         let unknown = unknown.join("; ");
         match (unknown.is_empty(), args.watch) {
             (true, _) => {}
@@ -56,31 +71,73 @@ pub(crate) fn lag(settings: &Settings, args: &LagArgs) -> Result<(), Exit> {
             (false, false) => return Err(Exit::failed(unknown)),
         }
         if !args.watch {
-            return Ok(());
+            return check(&report, args);
         }
         std::thread::sleep(Duration::from_millis(settings.lag.refresh_ms));
     }
 }
 
-/// What is known of the groups, and why the others are not: each is asked by itself, and waits for no other.
-fn read(strategy: &dyn Strategy, clock: &dyn Clock) -> (Vec<Reading>, Vec<String>) {
+/// Reads all groups, and again for a while if any is behind and is not seen to move. Tells why what is not known is not.
+fn look(
+    strategy: &dyn Strategy,
+    clock: &dyn Clock,
+    courses: &mut Courses,
+    args: &LagArgs,
+) -> (LagReport, Vec<String>) {
+    let until = Instant::now() + Duration::from_secs(args.over.into());
+    loop {
+        // in this order: what is moved in between is seen where it arrives
+        let spill = strategy.spill().transpose();
+        let mut unknown = read(strategy, clock, courses);
+        let spill = spill.unwrap_or_else(|error| {
+            unknown.push(error.to_string());
+            None
+        });
+        unknown.dedup();
+        let is_last = args.watch || Instant::now() + LOOK_INTERVAL > until;
+        if is_last || !unknown.is_empty() || courses.is_settled() {
+            let spill = spill.map(|spill| SpillReport::new(&spill, clock));
+            return (LagReport::known(courses, spill), unknown);
+        }
+        std::thread::sleep(LOOK_INTERVAL);
+    }
+}
+
+/// Reads all groups and says why others could not be: each is asked by itself, and waits for no other.
+fn read(strategy: &dyn Strategy, clock: &dyn Clock, courses: &mut Courses) -> Vec<String> {
     let taken = std::thread::scope(|scope| {
         let asked = EventType::ALL.map(|of| scope.spawn(move || Reading::take(strategy, of, clock)));
         asked.map(|asked| asked.join())
     });
-    let (mut readings, mut unknown) = (Vec::new(), Vec::new());
+    let mut unknown = Vec::new();
     for taken in taken {
         match taken {
-            Ok(Ok(reading)) => readings.push(reading),
+            Ok(Ok(reading)) => drop(courses.add(reading)),
             Ok(Err(error)) => unknown.push(error.to_string()),
             Err(_) => unknown.push("a group was not read for a bug".to_owned()),
         }
     }
-    (readings, unknown)
+    unknown
+}
+
+/// Whether no more waits than may.
+fn check(report: &LagReport, args: &LagArgs) -> Result<(), Exit> {
+    let Some(most) = args.fail_above else { return Ok(()) };
+    for group in &report.groups {
+        if group.is_partly_unknown() {
+            return Err(Exit::failed(format!("{}: {}", group.group, group.reason)));
+        }
+        let waiting = group.waiting();
+        if waiting > most {
+            let told = format!("{}: {waiting} events wait, more than {most}: {}", group.group, group.reason);
+            return Err(Exit::failed(told));
+        }
+    }
+    Ok(())
 }
 
 fn print(report: &LagReport, args: &LagArgs) -> Result<(), Exit> {
-    let text = if args.json { json(report)? } else { table(report) };
+    let text = if args.json { json(report)? } else { table::table(report, args.all) };
     let mut out = std::io::stdout().lock();
     // a file or a pipe gets one table after the other
     let start = if args.watch && !args.json && out.is_terminal() { REDRAW } else { "" };
@@ -93,61 +150,4 @@ fn print(report: &LagReport, args: &LagArgs) -> Result<(), Exit> {
 
 fn json(report: &LagReport) -> Result<String, Exit> {
     serde_json::to_string(report).map(|text| text + "\n").map_err(Exit::failed)
-}
-
-fn table(report: &LagReport) -> String {
-    let mut text = format!(
-        "{:<24} {:<26} {:>9} {:>12} {:>12} {:>10} {:>9} {:>8}\n",
-        "GROUP", "TOPIC", "PARTITION", "COMMITTED", "END", "LAG", "SECONDS", "MISSING"
-    );
-    for group in &report.groups {
-        for topic in &group.topics {
-            for partition in &topic.partitions {
-                let committed =
-                    partition.committed_offset.map_or("-".to_owned(), |offset| offset.to_string());
-                text += &format!(
-                    "{:<24} {:<26} {:>9} {:>12} {:>12} {:>10} {:>9} {:>8}\n",
-                    group.group,
-                    topic.topic,
-                    partition.partition,
-                    committed,
-                    known(partition.end_offset),
-                    known(partition.lag),
-                    partition.lag_seconds.map_or("?".to_owned(), |seconds| format!("{seconds:.1}")),
-                    known(partition.missing)
-                );
-                if let Some(why) = &partition.unknown {
-                    text += &format!("{:>61}  not known: {why}\n", "");
-                }
-                if let Some(unreadable) = partition.unreadable.filter(|unreadable| *unreadable > 0) {
-                    text += &format!(
-                        "{:>61}  {unreadable} of them cannot be read yet: a transaction of another program is open\n",
-                        ""
-                    );
-                }
-            }
-        }
-    }
-    for group in &report.groups {
-        let partitions = || group.topics.iter().flat_map(|topic| &topic.partitions);
-        let counted = group.queue.map_or(0, |queue| queue.lag);
-        let lag: u64 = partitions().filter_map(|partition| partition.lag).sum::<u64>() + counted;
-        let lag = match partitions().any(|partition| partition.lag.is_none()) {
-            true => format!("at least {lag}"),
-            false => lag.to_string(),
-        };
-        let members = group.members.map_or("?".to_owned(), |members| members.to_string());
-        text += &format!("{}: {}, {lag} waiting, {members} members\n", group.group, group.status);
-    }
-    if let Some(SpillReport { strategy, waiting, oldest_seconds, state }) = &report.spill {
-        let oldest = oldest_seconds.filter(|_| *waiting > 0);
-        let oldest = oldest.map_or(String::new(), |seconds| format!(", the oldest for {seconds:.1} s"));
-        text += &format!("fallback {strategy}: {state}, {waiting} waiting{oldest}\n");
-    }
-    text
-}
-
-/// What is not known is no 0.
-fn known<T: ToString>(value: Option<T>) -> String {
-    value.map_or("?".to_owned(), |value| value.to_string())
 }

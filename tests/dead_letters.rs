@@ -11,7 +11,7 @@ use floodgate_testkit::Postgres;
 use support::client::Ask;
 use support::node::Node;
 use support::rule::refuse;
-use support::topic::{Found, dead_letters, put, read_all};
+use support::topic::{Found, Topics};
 use support::world::{DRAINED, Servers, World, run};
 use uuid::Uuid;
 
@@ -77,8 +77,8 @@ fn what_can_never_be_applied_is_dead_lettered_alone() {
         // one batch takes in everything that waits: bad records have neighbours
         world.set("consumers.batch_max_wait_ms", "200");
         let serve = world.start(&["serve"])?;
-        let (brokers, topic, letters) =
-            (kafka.bootstrap(), world.named("floodgate.like.v1"), world.named("floodgate.dlq.v1"));
+        let (topic, letters) = (world.named("floodgate.like.v1"), world.named("floodgate.dlq.v1"));
+        let topics = Topics::of(&world);
         let url = world.setting("store.url");
         postgres.psql(&url, &refuse("house_rule", "likes", "new.liker_account_id = 'forbidden'"))?;
 
@@ -88,10 +88,10 @@ fn what_can_never_be_applied_is_dead_lettered_alone() {
         let shapes: [(&[u8], &str); 3] = [
             (b"no avro at all", "not-avro"),
             (b"", "not-avro"),
-            (&single_object_header(&brokers, &topic)?, "undecodable"),
+            (&single_object_header(&topics, &topic)?, "undecodable"),
         ];
         for (value, reason) in shapes {
-            let origin = put(&brokers, &topic, b"star\x1faccount-0", value, ("trace", "a\tb"))?;
+            let origin = topics.put(&topic, b"star\x1faccount-0", value, ("trace", "a\tb"))?;
             poison.insert(origin, (value.to_vec(), reason));
         }
         let forbidden = send_likes(&serve, "star", &["forbidden".to_owned()])?;
@@ -104,7 +104,7 @@ fn what_can_never_be_applied_is_dead_lettered_alone() {
         wanted.sort();
         ensure!(rows == wanted && count == 600, "{} rows, counter {count}", rows.len());
 
-        let found = dead_letters(&brokers, &letters, &topic)?;
+        let found = topics.dead_letters(&letters, &topic)?;
         ensure!(found.len() == poison.len() + 1, "{} dead letters: {found:?}", found.len());
         for (origin, (value, reason)) in &poison {
             let letter = found.get(origin).with_context(|| format!("no dead letter from {origin:?}"))?;
@@ -139,7 +139,7 @@ fn what_can_never_be_applied_is_dead_lettered_alone() {
         send_likes(&serve, "star", &likers(600, 610))?;
         world.wait_drained(DRAINED)?;
         ensure!(liked_by(postgres, &world, "star")?.1 == 610, "{:?}", liked_by(postgres, &world, "star")?.1);
-        let after = dead_letters(&brokers, &letters, &topic)?;
+        let after = topics.dead_letters(&letters, &topic)?;
         ensure!(after.len() == found.len(), "{} dead letters later", after.len());
         consume.stop()?;
         serve.stop()
@@ -147,8 +147,8 @@ fn what_can_never_be_applied_is_dead_lettered_alone() {
 }
 
 /// The ten bytes before every event: of a schema that is known, with nothing behind.
-fn single_object_header(brokers: &str, topic: &str) -> Result<Vec<u8>> {
-    let records = read_all(brokers, topic)?;
+fn single_object_header(topics: &Topics, topic: &str) -> Result<Vec<u8>> {
+    let records = topics.read_all(topic)?;
     let value = records.first().and_then(|record| record.value.clone()).context("no event yet")?;
     Ok(value[..10].to_vec())
 }

@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use support::answers::{accepted, eventually};
 use support::client::Ask;
 use support::node::Node;
-use support::topic::put_all;
+use support::topic::Topics;
 use support::world::{DRAINED, READY, Servers, World, run};
 
 /// Puts an event on its topic as another producer would, or an ingress from before the rule.
@@ -23,8 +23,7 @@ fn put<E: Event>(world: &World, event: &E) -> Result<String> {
     let (mut key, mut value) = (String::new(), Vec::new());
     event.write_partition_key(Keying::default(), &mut key);
     encode(event, &mut value);
-    let brokers = world.setting("buffer.kafka.brokers");
-    let places = put_all(&brokers, &world.named(E::TYPE.topic()), key.as_bytes(), &[value])?;
+    let places = Topics::of(world).put_all(&world.named(E::TYPE.topic()), key.as_bytes(), &[value])?;
     let (partition, offset) = places[0];
     Ok(format!("{}/{partition}/{offset}", world.named(E::TYPE.topic())))
 }

@@ -16,7 +16,7 @@ use support::model;
 use support::node::Node;
 use support::plan::{Plan, PlanSize, seed};
 use support::state::State;
-use support::topic::read_all;
+use support::topic::Topics;
 use support::world::{DRAINED, READY, Servers, World, run};
 
 /// One process with every role, on Kafka: the same answers, and it stops as it should.
@@ -53,7 +53,8 @@ fn one_coupon_spreads_over_partitions_by_user() {
         let batch = Ask::new("POST", "/api/v6/events").json(serde_json::Value::from(users).to_string());
         ensure!(serve.ask(&batch)?.status == 200);
         world.wait_drained(DRAINED)?;
-        let keys: HashSet<_> = read_all(&kafka.bootstrap(), &world.named("floodgate.coupon.v1"))?
+        let keys: HashSet<_> = Topics::of(&world)
+            .read_all(&world.named("floodgate.coupon.v1"))?
             .into_iter()
             .filter_map(|record| String::from_utf8(record.key?).ok())
             .collect();
@@ -212,7 +213,7 @@ fn writes_go_on_while_the_database_is_away() {
         consume.wait_ready()?;
         world.check(&postgres, &recording)?;
         ensure!(left.get("/api/v6/coupons/coupon-0")?.status == 200, "reads do not recover");
-        let letters = read_all(&kafka.bootstrap(), &world.named("floodgate.dlq.v1"))?;
+        let letters = Topics::of(&world).read_all(&world.named("floodgate.dlq.v1"))?;
         ensure!(letters.is_empty(), "an outage made dead letters: {letters:?}");
         consume.stop()
     });

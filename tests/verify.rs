@@ -19,7 +19,7 @@ use support::load::{LoadOptions, Recording};
 use support::node::Node;
 use support::plan::{Plan, PlanSize, Write, seed};
 use support::rule::refuse;
-use support::topic::{put, read_all};
+use support::topic::Topics;
 use support::world::{DRAINED, READY, Servers, World, partitions, run};
 use uuid::Uuid;
 
@@ -247,7 +247,7 @@ fn what_waits_is_in_flight_and_what_never_can_be_applied_is_dead_lettered() {
         postgres.psql(&world.setting("store.url"), &rule)?;
         let serve = world.start(&["serve"])?;
         let ids = send_likes(&serve, 0..10)?;
-        let garbage = put(&brokers, &topic, b"star\x1fx", b"no event", ("trace", "1"))?;
+        let garbage = Topics::of(&world).put(&topic, b"star\x1fx", b"no event", ("trace", "1"))?;
         ensure!(garbage == (0, 10), "{garbage:?}");
         let (code, report) = verify(&world, &[])?;
         let like = of_type(&report, "like");
@@ -638,7 +638,7 @@ fn what_vanished_unread_is_a_violation() {
         let compact =
             "cleanup.policy=compact,segment.ms=100,min.cleanable.dirty.ratio=0.01,delete.retention.ms=100";
         configure(&["--add-config", compact])?;
-        let records = || Ok::<_, anyhow::Error>(read_all(&brokers, &topic)?.len());
+        let records = || Ok::<_, anyhow::Error>(Topics::of(&world).read_all(&topic)?.len());
         let before = records()?;
         // the active segment is never compacted: later records make new ones
         wait::until("a record to be removed", DRAINED, || {

@@ -10,13 +10,14 @@ use parking_lot::Mutex;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
+mod courses;
 mod gauges;
 mod report;
 #[cfg(test)]
 mod tests;
 
-use report::{Group, oldest};
-pub use report::{LagReport, Reading, SpillReport};
+pub use courses::Courses;
+pub use report::{Group, LagReport, PartitionReport, Reading, SpillReport};
 
 /// Reads the groups' positions again and again.
 pub struct LagWatch {
@@ -24,8 +25,7 @@ pub struct LagWatch {
     names: Names,
     gauges: Option<LagGauges>,
     clock: Arc<dyn Clock>,
-    /// By event type.
-    latest: Mutex<[Option<Reading>; EventType::ALL.len()]>,
+    courses: Mutex<Courses>,
     spill: Mutex<Option<SpillReport>>,
 }
 
@@ -37,23 +37,31 @@ impl LagWatch {
         gauges: Option<LagGauges>,
         clock: Arc<dyn Clock>,
     ) -> Arc<Self> {
-        Arc::new(Self { lag, names, gauges, clock, latest: Mutex::default(), spill: Mutex::default() })
+        Arc::new(Self { lag, names, gauges, clock, courses: Mutex::default(), spill: Mutex::default() })
     }
 
     /// The newest report.
     pub fn latest(&self) -> LagReport {
-        LagReport::latest(&self.names, &*self.latest.lock(), self.spill.lock().clone())
+        LagReport::all(&self.names, &self.courses.lock(), self.spill.lock().clone())
     }
 
     /// Reads every `refresh` until `stop`. One group that cannot be read keeps its last values and holds up no other.
     pub async fn run(self: Arc<Self>, refresh: Duration, stop: CancellationToken) {
         let groups = EventType::ALL.map(|of| {
             let read = move |watch: &Self| Reading::take(&*watch.lag, of, &*watch.clock).map(Some);
-            Arc::clone(&self).run_one(read, |watch, reading| watch.keep(reading), refresh, stop.clone())
+            let failed = move |watch: &Self, error: &LagError| watch.fail(of, error);
+            Arc::clone(&self).run_one(
+                read,
+                |watch, reading| watch.keep(reading),
+                failed,
+                refresh,
+                stop.clone(),
+            )
         });
         let spill = Arc::clone(&self).run_one(
             |watch| watch.lag.spill().transpose().map(|spill| Some(SpillReport::new(&spill?, &*watch.clock))),
             |watch, spill| watch.keep_spill(spill),
+            |_, _| {},
             refresh,
             stop.clone(),
         );
@@ -65,6 +73,7 @@ impl LagWatch {
         self: Arc<Self>,
         read: impl Fn(&Self) -> Result<Option<T>, LagError> + Copy + Send + 'static,
         keep: impl Fn(&Self, T),
+        failed: impl Fn(&Self, &LagError),
         refresh: Duration,
         stop: CancellationToken,
     ) {
@@ -84,6 +93,7 @@ impl LagWatch {
                 }
                 Ok(Ok(None)) => return,
                 Ok(Err(error)) => {
+                    failed(&self, &error);
                     // the publisher's readiness tells of a broker that is away; once is enough here
                     if std::mem::replace(&mut well, false) {
                         tracing::warn!("lag not read, the last values stay: {error}");
@@ -102,23 +112,34 @@ impl LagWatch {
         *self.spill.lock() = Some(spill);
     }
 
-    fn keep(&self, reading: Reading) {
-        let of = reading.lag.of as usize;
-        let mut latest = self.latest.lock();
-        let before = latest[of].replace(reading);
-        let Some(reading) = &latest[of] else { return };
-        if let Some(before) = &before {
-            self.tell_moves(&before.lag, &reading.lag);
+    /// The last values stay, and how the group stands is not known any more.
+    fn fail(&self, of: EventType, error: &LagError) {
+        let mut courses = self.courses.lock();
+        courses.fail(of, error);
+        if let (Some(gauges), Some(latest)) = (&self.gauges, courses.latest(of)) {
+            gauges::set_group(gauges, &Group::new(latest), None);
         }
-        let known_foreigners = before.as_ref().map_or(&[][..], |before| &before.lag.foreign_members);
-        tell_foreigners(known_foreigners, &reading.lag);
+    }
+
+    fn keep(&self, reading: Reading) {
+        let of = reading.of();
+        let mut courses = self.courses.lock();
+        let before = courses.add(reading);
+        let Some(latest) = courses.latest(of) else { return };
+        let lag = &latest.reading.lag;
+        if let Some(before) = &before {
+            self.tell_moves(&before.reading.lag, lag);
+        }
+        let known_foreigners = before.as_ref().map_or(&[][..], |before| &before.reading.lag.foreign_members);
+        tell_foreigners(known_foreigners, lag);
         let Some(gauges) = &self.gauges else { return };
         if let Some(before) = before {
-            gauges::forget(gauges, &before.lag, &reading.lag);
+            gauges::forget(gauges, &before.reading.lag, lag);
         }
-        let foreigners = i64::try_from(reading.lag.foreign_members.len()).unwrap_or(i64::MAX);
-        gauges.foreign_members.with_label_values(&[&reading.lag.group]).set(foreigners);
-        let report = Group::new(reading);
+        let foreigners = i64::try_from(lag.foreign_members.len()).unwrap_or(i64::MAX);
+        gauges.foreign_members.with_label_values(&[&lag.group]).set(foreigners);
+        let report = Group::new(latest);
+        gauges::set_group(gauges, &report, courses.desired(of));
         for topic in &report.topics {
             for partition in &topic.partitions {
                 gauges::set(gauges, &report.group, &topic.topic, partition);
@@ -127,7 +148,8 @@ impl LagWatch {
                 gauges::set_queue(gauges, &report.group, &topic.topic, queue);
             }
         }
-        if let Some(as_of) = oldest(latest.iter().flatten()) {
+        let read = EventType::ALL.into_iter().filter_map(|of| courses.latest(of));
+        if let Some(as_of) = read.map(|latest| latest.reading.as_of).min() {
             gauges.as_of.set(as_of.as_micros() as f64 / 1e6);
         }
     }

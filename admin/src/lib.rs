@@ -12,5 +12,5 @@ mod problem;
 mod server;
 
 pub use config::{AdminConfig, LagConfig, LagExport};
-pub use lag::{LagReport, LagWatch, Reading, SpillReport};
+pub use lag::{Courses, Group, LagReport, LagWatch, PartitionReport, Reading, SpillReport};
 pub use server::{AdminError, AdminServer, Readiness};

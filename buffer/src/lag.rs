@@ -125,6 +125,44 @@ pub struct PartitionLag {
     /// When the oldest record not yet applied was appended, in milliseconds since the Unix epoch; `None`
     /// when there is none, or when it could not be read.
     pub oldest_unapplied_ms: Option<i64>,
+    /// Who reads it, as operators find them; `None` when nobody does, or where it could not be told.
+    pub member: Option<String>,
+    /// What whoever reads it says of why it does not go on ([`crate::Subscription::leave_word`]).
+    pub word: Option<Word>,
+}
+
+/// What a member leaves beside its position in a partition that does not go on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Word {
+    /// Whether it takes nothing more of it for now; else it tries again and again.
+    pub is_held: bool,
+    /// Why, in a sentence for operators.
+    pub why: String,
+}
+
+impl Word {
+    /// It takes nothing more for now.
+    pub fn held(why: impl Into<String>) -> Self {
+        Self { is_held: true, why: why.into() }
+    }
+
+    /// It tries again and again.
+    pub fn trouble(why: impl Into<String>) -> Self {
+        Self { is_held: false, why: why.into() }
+    }
+
+    /// As it is written beside a position: `held: …` or `trouble: …`, of this many bytes at most.
+    pub(crate) fn text(&self, bytes_max: usize) -> String {
+        let mut text = format!("{}: {}", if self.is_held { "held" } else { "trouble" }, self.why);
+        text.truncate(text.floor_char_boundary(bytes_max));
+        text
+    }
+
+    /// What [`Word::text`] wrote; `None` where it is none of that.
+    pub(crate) fn read(text: &str) -> Option<Self> {
+        let (kind, why) = text.split_once(": ")?;
+        matches!(kind, "held" | "trouble").then(|| Self { is_held: kind == "held", why: why.to_owned() })
+    }
 }
 
 impl PartitionLag {
@@ -178,6 +216,8 @@ mod tests {
             set_by_others: false,
             nothing_until: None,
             oldest_unapplied_ms: Some(1_000),
+            member: None,
+            word: None,
         }
     }
 

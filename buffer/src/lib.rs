@@ -55,7 +55,7 @@ pub use decoded::Decoded;
 pub use drain::{Drain, DrainError, Moved};
 pub use floodgate_schemas::dead_letter::Header;
 pub use kind::{Given, Surroundings, TopicsConfig};
-pub use lag::{GroupLag, Lag, LagError, PartitionLag, QueueLag, SpillLag};
+pub use lag::{GroupLag, Lag, LagError, PartitionLag, QueueLag, SpillLag, Word};
 pub use log::{Chunk, Log, LogBounds, LogError, Logs, PartitionReader, Piece};
 pub use murmur2::murmur2_partition;
 pub use names::Names;

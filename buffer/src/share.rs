@@ -28,7 +28,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use self::position::{Hold, Position, Unplaced};
-use crate::{Batch, BatchLimits, Incident, LogId, Offset, Partition, Standing, Topic};
+use crate::{Batch, BatchLimits, Incident, LogId, Offset, Partition, Standing, Topic, Word};
 
 /// What a member has of its topic.
 pub(crate) struct Share {
@@ -50,6 +50,10 @@ pub(crate) struct Share {
     unplaced: HashMap<Partition, Unplaced>,
     /// Those that do not go on, and why.
     standing: HashMap<Partition, Standing>,
+    /// What whoever looks from outside is told of partitions that do not go on.
+    words: HashMap<Partition, Word>,
+    /// Partitions of which that changed since their last commit was sent.
+    untold: HashSet<Partition>,
     /// What operators must know of and were not told yet.
     incidents: Vec<Incident>,
     phase: Phase,
@@ -96,6 +100,8 @@ impl Share {
             owned: HashMap::new(),
             unplaced: HashMap::new(),
             standing: HashMap::new(),
+            words: HashMap::new(),
+            untold: HashSet::new(),
             incidents: Vec::new(),
             phase: Phase::Running,
             has_joined: false,
@@ -188,6 +194,18 @@ impl Share {
 
     pub(crate) fn owns(&self, partition: Partition) -> bool {
         self.owned.contains_key(&partition)
+    }
+
+    /// Why a partition does not go on, for whoever looks from outside. It goes with the next commit.
+    pub(crate) fn leave_word(&mut self, partition: Partition, word: Option<&Word>) {
+        if !self.owns(partition) || self.words.get(&partition) == word {
+            return;
+        }
+        match word {
+            Some(word) => drop(self.words.insert(partition, word.clone())),
+            None => drop(self.words.remove(&partition)),
+        }
+        self.untold.insert(partition);
     }
 
     pub(crate) fn standing(&self) -> Vec<Standing> {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::{Batch, BoxFuture, Offset, Partition};
+use crate::{Batch, BoxFuture, Offset, Partition, Word};
 
 /// How much one batch holds at most, and how long a record waits for company.
 #[derive(Debug, Clone, Copy)]
@@ -59,6 +59,11 @@ pub trait Subscription: Send {
     fn incidents(&mut self) -> Vec<Incident> {
         Vec::new()
     }
+
+    /// Leaves word beside the position in a partition of why it does not go on, for whoever looks at the group from outside
+    /// ([`crate::PartitionLag::word`]); `None` once it goes on. It may be cut short. Ignored for partitions that are not this
+    /// member's.
+    fn leave_word(&mut self, partition: Partition, word: Option<&Word>);
 
     /// No more new records: [`Subscription::next`] hands out what would be lost with this process
     /// ([`crate::Reach::outlives_process`]), then says `None`.

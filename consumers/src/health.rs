@@ -1,7 +1,10 @@
 //! What keeps members from working, for readiness.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
+
+/// How many causes of one trouble are told: more are the same in other words.
+const CAUSES_TOLD: usize = 20;
 
 /// The state of all members of a process.
 #[derive(Debug, Clone, Default)]
@@ -20,8 +23,16 @@ struct State {
 #[derive(Debug)]
 struct Trouble {
     text: String,
-    /// Whether it is one, and not merely the time before a member works.
-    is_news: bool,
+    /// What was told in the log since the member last worked, without the numbers in it; nothing while this is no trouble, but
+    /// merely the time before a member works.
+    told: BTreeSet<String>,
+}
+
+impl Trouble {
+    /// What remains of a sentence that says how often, how long or of which offset.
+    fn cause(text: &str) -> String {
+        text.chars().filter(|c| !c.is_ascii_digit()).collect()
+    }
 }
 
 impl Health {
@@ -50,7 +61,7 @@ impl Health {
         state.members += 1;
         let number = state.members;
         let text = "joining the consumer group".to_owned();
-        state.troubles.insert(number, Trouble { text, is_news: false });
+        state.troubles.insert(number, Trouble { text, told: BTreeSet::new() });
         MemberHealth { all: self.clone(), number }
     }
 }
@@ -68,11 +79,20 @@ impl MemberHealth {
         self.number
     }
 
-    /// Something keeps this member from working. Returns whether that is new.
-    pub(crate) fn troubled(&self, trouble: String) -> bool {
+    /// Something keeps this member from working. Returns whether it is another cause than any since it last worked: what is
+    /// tried again and again is told once, and a cause behind it is told, too.
+    pub(crate) fn troubled(&self, text: String) -> bool {
         let mut state = self.all.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let trouble = Trouble { text: trouble, is_news: true };
-        state.troubles.insert(self.number, trouble).is_none_or(|before| !before.is_news)
+        let mut told = state.troubles.remove(&self.number).map(|before| before.told).unwrap_or_default();
+        let is_new = told.len() < CAUSES_TOLD && told.insert(Trouble::cause(&text));
+        state.troubles.insert(self.number, Trouble { text, told });
+        is_new
+    }
+
+    /// What keeps this member from working.
+    pub(crate) fn trouble(&self) -> Option<String> {
+        let state = self.all.0.lock().unwrap_or_else(PoisonError::into_inner);
+        state.troubles.get(&self.number).map(|trouble| trouble.text.clone())
     }
 
     /// Some of its partitions are held, or none any more.
@@ -87,6 +107,6 @@ impl MemberHealth {
     /// It works, perhaps again. Returns whether it was in trouble before.
     pub(crate) fn well(&self) -> bool {
         let mut state = self.all.0.lock().unwrap_or_else(PoisonError::into_inner);
-        state.troubles.remove(&self.number).is_some_and(|before| before.is_news)
+        state.troubles.remove(&self.number).is_some_and(|before| !before.told.is_empty())
     }
 }

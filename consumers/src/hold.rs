@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use floodgate_buffer::{Batch, Names, Partition, Standing, Subscription};
+use floodgate_buffer::{Batch, Names, Partition, Standing, Subscription, Word};
 use floodgate_schemas::EventType;
 
 use crate::apply::Searched;
@@ -72,6 +72,20 @@ impl Holds {
         let probed: Vec<_> = self.storms.held().collect();
         probed.iter().for_each(|partition| batch.keep_first(*partition, PROBE_RECORDS));
         probed
+    }
+
+    /// Why each partition is held, for whoever looks at the group from outside.
+    pub(crate) fn words(&self) -> BTreeMap<Partition, Word> {
+        let bad = "too many bad records (consumers.dead_letter_share_max)";
+        let stormy = self.storms.held().map(|partition| (partition, Word::held(bad)));
+        let newer = self.newer.iter().map(|(partition, Newer { schema, .. })| {
+            let why =
+                format!("written with an unknown schema, {schema}: it takes consumers as new as the writer");
+            (*partition, Word::held(why))
+        });
+        let standing =
+            self.standing.iter().map(|standing| (standing.partition, Word::held(&standing.reason)));
+        stormy.chain(newer).chain(standing).collect()
     }
 
     /// Which partitions are held and why, for people.

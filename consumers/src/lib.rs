@@ -27,6 +27,7 @@ mod storm;
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 mod tests;
+mod words;
 
 pub use config::ConsumersConfig;
 pub use health::Health;

@@ -74,6 +74,11 @@ impl Patience {
         !self.stop.is_cancelled() || self.outlives_process
     }
 
+    /// What keeps the member from working now.
+    pub(crate) fn trouble(&self) -> Option<String> {
+        self.health.trouble()
+    }
+
     /// Something keeps the member from working. Returns whether that is new.
     pub(crate) fn troubled(&self, trouble: String) -> bool {
         self.health.troubled(trouble)

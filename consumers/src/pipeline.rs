@@ -18,6 +18,7 @@ use crate::health::MemberHealth;
 use crate::hold::Holds;
 use crate::metrics::PipelineMetrics;
 use crate::patience::{GaveUp, Patience};
+use crate::words::Words;
 
 /// One member of the group that applies `E`: what it is given.
 pub(crate) struct Pipeline<E: Event> {
@@ -83,6 +84,7 @@ impl<E: Event> Pipeline<E> {
         let ended = loop {
             let received = self.receive(&mut *subscription).await;
             steps.holds.look_at_standing(&mut *subscription);
+            steps.words.hold(steps.holds.words(), &mut *subscription);
             match received {
                 Ok(Next::Batch(batch)) => {
                     if steps.take(batch, &mut *subscription).await.is_err() {
@@ -144,6 +146,7 @@ impl<E: Event> Pipeline<E> {
                 clock: clock(),
             },
             holds: Holds::new(E::TYPE, names, &self.config, metrics(), self.health.clone()),
+            words: Words::default(),
             patience: patience.clone(),
         }
     }
@@ -156,6 +159,7 @@ struct Steps<E: Event> {
     applier: Applier<E>,
     dead_letters: DeadLetterWriter,
     holds: Holds,
+    words: Words,
     patience: Patience,
 }
 
@@ -171,14 +175,16 @@ impl<E: Event> Steps<E> {
         self.holds.wait_for_newer(&batch, &newer);
         self.ahead.tell_of(&batch, &decoded);
 
-        let searched = self.applier.apply(&batch, decoded, may_hold.then_some(&self.holds.storms)).await?;
+        let applying = self.applier.apply(&batch, decoded, may_hold.then_some(&self.holds.storms));
+        let searched = self.words.during(applying, &batch, &self.patience, subscription).await?;
         let held = if may_hold { self.holds.judge(&batch, &searched) } else { Vec::new() };
 
         let is_held = |letter: &DeadLetter| {
             batch.get(letter.record).is_some_and(|received| held.contains(&received.origin.partition))
         };
         let letters = searched.letters.into_iter().filter(|letter| !is_held(letter)).collect();
-        self.dead_letters.write(&batch, letters).await?;
+        let writing = self.dead_letters.write(&batch, letters);
+        self.words.during(writing, &batch, &self.patience, subscription).await?;
 
         batch.retain_partitions(|partition| !held.contains(&partition));
         subscription.commit(batch);

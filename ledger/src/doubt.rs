@@ -305,6 +305,8 @@ mod tests {
             set_by_others: false,
             nothing_until: None,
             oldest_unapplied_ms: None,
+            member: None,
+            word: None,
         }
     }
 

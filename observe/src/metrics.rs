@@ -118,6 +118,14 @@ pub struct LagGauges {
     pub unreadable: IntGaugeVec,
     /// `floodgate_group_foreign_members{group}`: members of the group that are not this program's.
     pub foreign_members: IntGaugeVec,
+    /// `floodgate_group_status{group,status}`: 1 for how the group stands, 0 for the others.
+    pub status: IntGaugeVec,
+    /// `floodgate_group_members{group}`.
+    pub members: IntGaugeVec,
+    /// `floodgate_desired_consumers{group}`: how many members it should have, steadily.
+    pub desired_consumers: IntGaugeVec,
+    /// `floodgate_seconds_to_catch_up{group}`: without a value where it never will, or nothing is known.
+    pub seconds_to_catch_up: GaugeVec,
     /// `floodgate_spill_waiting`: what waits in the fallback until it is stored where it belongs; without a value where there is no
     /// fallback.
     pub spill_waiting: IntGaugeVec,
@@ -171,6 +179,22 @@ impl Metrics {
             foreign_members: make.gauges(
                 "floodgate_group_foreign_members",
                 "Members of the group that are of another program",
+                &["group"],
+            )?,
+            status: make.gauges(
+                "floodgate_group_status",
+                "1 for how the group stands, 0 for the others",
+                &["group", "status"],
+            )?,
+            members: make.gauges("floodgate_group_members", "Members of the group", &["group"])?,
+            desired_consumers: make.gauges(
+                "floodgate_desired_consumers",
+                "Members that the group should have",
+                &["group"],
+            )?,
+            seconds_to_catch_up: make.float_gauges(
+                "floodgate_seconds_to_catch_up",
+                "After how long nothing waits any more at the present rates",
                 &["group"],
             )?,
             spill_waiting: make.gauges("floodgate_spill_waiting", "Events that wait in the fallback", &[])?,

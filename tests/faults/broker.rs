@@ -9,7 +9,7 @@ use floodgate_testkit::wait;
 use crate::scenario::{Pace, Round, scenario, servers};
 use crate::support::load::{Load, LoadOptions, Recording, Verdict};
 use crate::support::toggles::Toggles;
-use crate::support::topic::event_ids;
+use crate::support::topic::Topics;
 use crate::support::world::{READY, World};
 
 /// Nobody is given up as long as a broker is away in these scenarios.
@@ -22,8 +22,8 @@ fn patient() -> LoadOptions {
 }
 
 /// The log holds what was accepted at the first try exactly once, and nothing that was answered as not stored.
-fn log_agrees(round: &Round<'_>, world: &World, recording: &Recording) -> Result<()> {
-    let there = event_ids(&round.kafka().bootstrap(), world)?;
+fn log_agrees(world: &World, recording: &Recording) -> Result<()> {
+    let there = Topics::of(world).event_ids(world)?;
     for (index, fate) in recording.fates.iter().enumerate() {
         let id = recording.plan.event_id(index);
         let times = there.get(&id).copied().unwrap_or(0);
@@ -45,7 +45,7 @@ fn nobody_noticed(round: &Round<'_>, world: &World, load: Load, toggles: Toggles
     let recording = load.finish()?;
     let stand = toggles.finish()?;
     ensure!(recording.attempts() == recording.fates.len(), "noticed: {}", recording.answers);
-    log_agrees(round, world, &recording)?;
+    log_agrees(world, &recording)?;
     round.judge(world, &recording)?;
     Toggles::check(round.postgres, &world.setting("store.url"), &stand)
 }
@@ -105,7 +105,7 @@ fn broker_away_longer_than_the_message_timeout() {
         round.recovers(&serve, over)?;
         let recording = load.finish()?;
         ensure!(recording.count(Verdict::NotStored) > 0, "nobody was refused: {}", recording.answers);
-        log_agrees(round, &world, &recording)?;
+        log_agrees(&world, &recording)?;
         round.judge(&world, &recording)
     });
 }
@@ -157,7 +157,7 @@ fn broker_disk_full() {
         round.kafka().start_again(0)?;
         round.recovers(&serve, over)?;
         let recording = load.finish()?;
-        log_agrees(round, &world, &recording)?;
+        log_agrees(&world, &recording)?;
         round.judge(&world, &recording)
     });
 }

@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::likes::{GROUP, PARTITIONS, TOPIC, like, named, named_in, wait_applied};
 use crate::scenario::{Pace, kafka, scenario};
 use crate::support::load::LoadOptions;
-use crate::support::topic::put;
+use crate::support::topic::Topics;
 use crate::support::world::{DRAINED, READY, Servers, World, partitions};
 
 /// With three copies of which two are in sync, writes go on within seconds of a leader's death.
@@ -129,13 +129,8 @@ fn one_of_three_is_silent() {
         // a dead letter on every partition
         for partition in 0..PARTITIONS {
             let key = format!("{}\u{1f}liker", named_in("poison", partition, 1)[0]);
-            put(
-                &round.kafka().bootstrap(),
-                &world.named(TOPIC),
-                key.as_bytes(),
-                b"no event",
-                ("trace", "1"),
-            )?;
+            let header = ("trace", "1");
+            Topics::of(&world).put(&world.named(TOPIC), key.as_bytes(), b"no event", header)?;
         }
         world.wait_drained(DRAINED)?;
         let described = world.succeed(&["topics", "describe"])?;

@@ -11,7 +11,7 @@ use serde_json::Value;
 use crate::likes::{PARTITIONS, TOPIC, lag_of, like, named_in, wait_applied};
 use crate::scenario::{Pace, Round, scenario, servers};
 use crate::support::node::Node;
-use crate::support::topic::{put_all, read_all};
+use crate::support::topic::Topics;
 use crate::support::world::{DRAINED, Ended, World};
 
 /// A batch in a partition's files.
@@ -238,8 +238,8 @@ fn bits_flipped_on_disk() {
         // a dead letter is looked at in the same way
         let key = format!("{}\u{1f}liker", names[0]);
         let garbage = ["\u{12}no event0", "\u{12}no event1", "\u{12}no event2"];
-        let (brokers, topic) = (round.kafka().bootstrap(), world.named(TOPIC));
-        let origins = put_all(&brokers, &topic, key.as_bytes(), &garbage)?;
+        let (topics, topic) = (Topics::of(&world), world.named(TOPIC));
+        let origins = topics.put_all(&topic, key.as_bytes(), &garbage)?;
         world.wait_drained(DRAINED)?;
         let place = text_in_a_value(&folder("floodgate.dlq.v1"), "no event1", 1)?;
         exchange(&place, *b"no evens")?;
@@ -263,8 +263,8 @@ fn listed(world: &World) -> Result<(Vec<i64>, Ended)> {
 }
 
 /// How many copies of the letters of a partition say that they were replayed, of as many records.
-fn marked(round: &Round<'_>, world: &World) -> Result<usize> {
-    let letters = read_all(&round.kafka().bootstrap(), &world.named("floodgate.dlq.v1"))?;
+fn marked(world: &World) -> Result<usize> {
+    let letters = Topics::of(world).read_all(&world.named("floodgate.dlq.v1"))?;
     Ok(letters.iter().filter(|letter| letter.header("floodgate-dlq-replayed-at").is_some()).count())
 }
 
@@ -280,19 +280,19 @@ fn dead_letters_damaged_on_disk() {
         let serve = world.start(&["serve"])?;
         let mut consume = world.start(&["consume"])?;
         let partition = round.one_of(PARTITIONS);
-        let (brokers, topic) = (round.kafka().bootstrap(), world.named(TOPIC));
+        let (topics, topic) = (Topics::of(&world), world.named(TOPIC));
         let key = |partition: usize| format!("{}\u{1f}liker", named_in("poison", partition, 1)[0]);
         let garbage = |what: &str, count: usize| -> Vec<String> {
             (0..count).map(|number| format!("no event, {what} {number}, {}", "-".repeat(100))).collect()
         };
         let key_here = key(partition);
-        let before = put_all(&brokers, &topic, key_here.as_bytes(), &garbage("before", 5))?;
+        let before = topics.put_all(&topic, key_here.as_bytes(), &garbage("before", 5))?;
         world.wait_drained(DRAINED)?;
-        let poisoned = put_all(&brokers, &topic, key_here.as_bytes(), &garbage("damaged", LETTERS))?;
+        let poisoned = topics.put_all(&topic, key_here.as_bytes(), &garbage("damaged", LETTERS))?;
         let elsewhere = key((partition + 1) % PARTITIONS);
-        put_all(&brokers, &topic, elsewhere.as_bytes(), &garbage("elsewhere", 5))?;
+        topics.put_all(&topic, elsewhere.as_bytes(), &garbage("elsewhere", 5))?;
         world.wait_drained(DRAINED)?;
-        let behind = put_all(&brokers, &topic, key_here.as_bytes(), &garbage("behind", 5))?;
+        let behind = topics.put_all(&topic, key_here.as_bytes(), &garbage("behind", 5))?;
         world.wait_drained(DRAINED)?;
         let (all, ended) = listed(&world)?;
         ensure!(ended.code == 0 && all.len() == LETTERS + 15, "{} letters: {ended:?}", all.len());
@@ -340,11 +340,11 @@ fn dead_letters_damaged_on_disk() {
         ensure!(replayed.stdout.contains("may have been replayed before and are left alone"), "{replayed:?}");
         ensure!(show(&behind[0])?.code == 0, "its marker is there");
         exchange(&batch, good)?;
-        ensure!(marked(round, &world)? == sure, "{sure} were replayed");
+        ensure!(marked(&world)? == sure, "{sure} were replayed");
         let replayed = world.succeed(&["dlq", "replay"])?;
         let told = format!("{} dead letters replayed; {sure} were replayed before", all.len() - sure);
         ensure!(replayed.starts_with(&told), "{told}: {replayed}");
-        ensure!(marked(round, &world)? == all.len(), "each once");
+        ensure!(marked(&world)? == all.len(), "each once");
         consume.start_again(&world)?;
         world.wait_drained(DRAINED)?;
         round.balances(&world).map(drop)

@@ -8,7 +8,7 @@ use floodgate_testkit::wait;
 
 use crate::scenario::{Pace, Round, scenario, servers};
 use crate::support::load::{LoadOptions, Verdict};
-use crate::support::topic::read_all;
+use crate::support::topic::Topics;
 use crate::support::world::{READY, World};
 
 /// Changes databases while nobody is connected to the one of this name.
@@ -96,10 +96,7 @@ fn another_database_in_its_place() {
             recording.answers
         );
         round.judge(&world, &recording)?;
-        ensure!(
-            read_all(&round.kafka().bootstrap(), &world.named("floodgate.dlq.v1"))?.is_empty(),
-            "dead letters"
-        );
+        ensure!(Topics::of(&world).read_all(&world.named("floodgate.dlq.v1"))?.is_empty(), "dead letters");
         consume.wait_ready()
     });
 }
@@ -143,7 +140,7 @@ fn tables_changed_by_others() {
         round.postgres.psql(&url, change)?;
         consume.wait_unready(told)?;
         load.is_running()?;
-        let letters = || read_all(&round.kafka().bootstrap(), &world.named("floodgate.dlq.v1"));
+        let letters = || Topics::of(&world).read_all(&world.named("floodgate.dlq.v1"));
         ensure!(letters()?.is_empty(), "dead letters: {:?}", letters()?.len());
         round.postgres.psql(&url, mend)?;
         let over = Instant::now();

@@ -10,7 +10,8 @@ use uuid::Uuid;
 use crate::scenario::{Pace, Round, scenario, servers};
 use crate::support::load::{LoadOptions, Recording};
 use crate::support::node::Node;
-use crate::support::topic::{commit, event_id, read_all};
+use crate::support::topic::kafka::commit;
+use crate::support::topic::{Topics, event_id};
 use crate::support::world::{DRAINED, READY, World, partitions};
 
 const GROUPS_TOOL: &str = "org.apache.kafka.tools.consumer.group.ConsumerGroupCommand";
@@ -111,7 +112,8 @@ fn retention_passes_an_unread_offset() {
         let number = |name: &str| chosen[name].as_i64().unwrap_or(0);
         let (partition, committed) = (number("partition"), number("committedOffset"));
         let start = committed + 1 + ((number("lag") - 1) as f64 * round.between(0.0, 1.0)) as i64;
-        let lost: HashSet<Uuid> = read_all(&round.kafka().bootstrap(), &topic)?
+        let lost: HashSet<Uuid> = Topics::of(&world)
+            .read_all(&topic)?
             .iter()
             .filter(|record| i64::from(record.partition) == partition)
             .filter(|record| (committed..start).contains(&record.offset))

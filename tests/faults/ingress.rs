@@ -6,13 +6,14 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, ensure};
 use floodgate_testkit::wait;
 
-use crate::scenario::{Pace, scenario, scenario_of_any, servers};
+use crate::scenario::{Pace, scenario_of_any, servers};
 use crate::support::answers::{problem, valid_like};
 use crate::support::client::Client;
 use crate::support::load::{LoadOptions, Verdict};
+use crate::support::node::PROBED;
 use crate::support::toggles::Toggles;
-use crate::support::topic::event_ids;
-use crate::support::world::{DRAINED, READY};
+use crate::support::topic::Topics;
+use crate::support::world::{DRAINED, READY, is_redis};
 
 /// Whatever an ingress answered before it was killed holds; what it did not answer may or may not.
 #[test]
@@ -40,16 +41,17 @@ fn ingress_killed_under_load() {
 /// Stopped at its peak an ingress answers what it took, flushes, and leaves nothing behind.
 #[test]
 fn ingress_stopped_at_its_peak() {
-    scenario("2", "ingress_stopped_at_its_peak", Pace::Quick, servers, |round| {
+    scenario_of_any("2", "ingress_stopped_at_its_peak", Pace::Quick, servers, |round| {
         let world = round.world_with(&[("shutdown.grace_ms", "0")])?;
-        let _consume = world.start(&["consume"])?;
-        world.set("buffer.kafka.brokers", round.kafka().linked_bootstrap());
+        // what is applied is on a list no more: there all must be counted first
+        let consume = (!is_redis()).then(|| world.start(&["consume"])).transpose()?;
+        let link = round.link(&world)?;
         let mut serve = world.start(&["serve"])?;
         let plan = round.plan(8000);
         world.create_coupons(&serve, &plan)?;
         // a link so narrow that there is always something on its way; and nobody tries again: what is answered is all
         // that is known
-        round.kafka().link(0)?.throttle(200)?;
+        link.throttle(200)?;
         let options = LoadOptions { workers: 256, retry: false, repeat_every: 0, ..LoadOptions::default() };
         let load = world.load(&plan, &[&serve], options);
         load.wait_for(round.between(0.1, 0.4))?;
@@ -62,16 +64,17 @@ fn ingress_stopped_at_its_peak() {
         serve.stop()?;
         let took = asked.elapsed();
         ensure!(took < Duration::from_secs(26), "stopping took {took:?}, the deadline is 25 s");
-        round.kafka().link(0)?.calm()?;
+        link.calm()?;
         load.stop();
         let recording = load.finish()?;
         let answered = recording.count(Verdict::Accepted);
         ensure!(answered < recording.fates.len(), "the load was over before the stop");
         // what was accepted is on the topics, and all that is there was answered so
-        let there: HashSet<_> = event_ids(&round.kafka().bootstrap(), &world)?.into_keys().collect();
+        let there: HashSet<_> = Topics::of(&world).event_ids(&world)?.into_keys().collect();
         let accepted = recording.ids(Verdict::Accepted);
         ensure!(accepted.is_subset(&there), "{:?} are lost", accepted.difference(&there));
         ensure!(there.is_subset(&accepted), "{:?} were not answered 202", there.difference(&accepted));
+        let _consume = consume.map_or_else(|| world.start(&["consume"]), Ok)?;
         serve.start_again(&world)?;
         round.recovers(&serve, asked)?;
         round.judge(&world, &recording)
@@ -81,16 +84,20 @@ fn ingress_stopped_at_its_peak() {
 /// An ingress that hears nothing of its broker answers 504; its clients go to another one with the same keys.
 #[test]
 fn clients_retry_a_504_on_another_ingress() {
-    scenario("6", "clients_retry_a_504_on_another_ingress", Pace::Quick, servers, |round| {
-        let quick = [("buffer.kafka.message_timeout_ms", "1000"), ("http.request_deadline_ms", "2500")];
+    scenario_of_any("6", "clients_retry_a_504_on_another_ingress", Pace::Quick, servers, |round| {
+        let quick = match is_redis() {
+            true => [("buffer.redis.answer_timeout_ms", "500"), ("http.request_deadline_ms", "4500")],
+            false => [("buffer.kafka.message_timeout_ms", "1000"), ("http.request_deadline_ms", "2500")],
+        };
         let world = round.world_with(&quick)?;
         let well = world.start(&["serve"])?;
-        let _consume = world.start(&["consume"])?;
-        world.set("buffer.kafka.brokers", round.kafka().linked_bootstrap());
+        // what is applied is on a list no more: there all must be counted first
+        let consume = (!is_redis()).then(|| world.start(&["consume"])).transpose()?;
+        let link = round.link(&world)?;
         // more that nobody hears of
         world.set("buffer.kafka.requests_in_flight_max", "5");
         let deaf = world.start(&["serve"])?;
-        world.set("buffer.kafka.brokers", round.kafka().bootstrap());
+        round.unlink(&world);
         // more than will be needed
         let plan = round.plan(50_000);
         world.create_coupons(&well, &plan)?;
@@ -99,7 +106,6 @@ fn clients_retry_a_504_on_another_ingress() {
         let toggles = Toggles::start(&[deaf.http, well.http], 10);
         let load = world.load(&plan, &[&deaf, &well], LoadOptions { rate: 1000, ..LoadOptions::default() });
         load.wait_for(round.between(0.01, 0.03))?;
-        let link = round.kafka().link(0)?;
         let mut tries = 0;
         loop {
             tries += 1;
@@ -117,16 +123,21 @@ fn clients_retry_a_504_on_another_ingress() {
                 break;
             }
             // what was on its way was no event but a question, and nothing goes before it is answered
-            deaf.probe(&format!("deaf-{refused}"), READY)?;
+            wait::until("the deaf one to hear again", READY, || {
+                let answer = deaf.ask(&valid_like(&format!("{PROBED}deaf-{refused}"))).ok()?;
+                (answer.status == 202).then_some(())
+            })?;
         }
-        round.recovers(&deaf, Instant::now())?;
+        let over = Instant::now();
         load.is_running()?;
         load.stop();
         let recording = load.finish()?;
         let stand = toggles.finish()?;
         ensure!(recording.unknown > 0, "nobody was answered 504: {}", recording.answers);
-        let twice = event_ids(&round.kafka().bootstrap(), &world)?.into_values().filter(|count| *count > 1);
+        let twice = Topics::of(&world).event_ids(&world)?.into_values().filter(|count| *count > 1);
         ensure!(twice.count() > 0, "no event arrived twice: {}", recording.answers);
+        let _consume = consume.map_or_else(|| world.start(&["consume"]), Ok)?;
+        round.recovers(&deaf, over)?;
         round.judge(&world, &recording)?;
         Toggles::check(round.postgres, &world.setting("store.url"), &stand)
     });
@@ -135,17 +146,17 @@ fn clients_retry_a_504_on_another_ingress() {
 /// A full queue refuses at once, holds no memory, and takes events again when it empties.
 #[test]
 fn producer_queue_full() {
-    scenario("7", "producer_queue_full", Pace::Quick, servers, |round| {
-        let world = round.world_with(&[("buffer.kafka.queue_max_events", "50")])?;
+    scenario_of_any("7", "producer_queue_full", Pace::Quick, servers, |round| {
+        let queue = [("buffer.kafka.queue_max_events", "50"), ("buffer.redis.max_events", "50")];
+        let world = round.world_with(&queue)?;
         let _consume = world.start(&["consume"])?;
-        world.set("buffer.kafka.brokers", round.kafka().linked_bootstrap());
+        let link = round.link(&world)?;
         let serve = world.start(&["serve"])?;
         let plan = round.plan(3000);
         world.create_coupons(&serve, &plan)?;
         let options = LoadOptions { workers: 200, ..LoadOptions::default() };
         let load = world.load(&plan, &[&serve], options);
         load.wait_for(round.between(0.1, 0.4))?;
-        let link = round.kafka().link(0)?;
         link.swallow_answers()?;
         wait::until("a full queue", READY, || {
             (serve.metrics().ok()?.sum("buffer_size", &[]) >= 50.0).then_some(())
@@ -157,7 +168,7 @@ fn producer_queue_full() {
             refused.len()
         );
         // how fast it is the bench tells; here it must not wait for what the queue waits for
-        ensure!(median < MESSAGE_TIMEOUT / 2, "a refusal takes {median:?}, as if it waited for a report");
+        ensure!(median < silence() / 2, "a refusal takes {median:?}, as if it waited for a report");
         link.calm()?;
         round.recovers(&serve, Instant::now())?;
         let recording = load.finish()?;
@@ -167,12 +178,15 @@ fn producer_queue_full() {
     });
 }
 
-/// The default of `buffer.kafka.message_timeout_ms`: nothing is reported earlier while the broker is silent.
-const MESSAGE_TIMEOUT: Duration = Duration::from_secs(4);
+/// Nothing is reported earlier while the buffer is silent: the default of `buffer.kafka.message_timeout_ms`, or of
+/// `buffer.redis.answer_timeout_ms`.
+fn silence() -> Duration {
+    Duration::from_millis(if is_redis() { 1500 } else { 4000 })
+}
 
 /// How long refusals for a full queue take, one after the other, in ascending order.
 ///
-/// What waits longer than `buffer.kafka.message_timeout_ms` expires and leaves its place to another: a write that got
+/// What waits longer than [`silence`] expires and leaves its place to another: a write that got
 /// one is no refusal, and does not count.
 fn refusals(client: &Client) -> Result<Vec<Duration>> {
     let mut took = Vec::new();

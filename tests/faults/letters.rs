@@ -5,15 +5,16 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use floodgate_schemas::codec::encode;
-use floodgate_schemas::examples::like;
-use floodgate_schemas::{EventType, LikeAction};
+use floodgate_schemas::examples::{coupon_issue, expectation, like};
+use floodgate_schemas::{Event, EventType, Keying, LikeAction};
 use floodgate_testkit::wait;
 
-use crate::scenario::{Pace, Round, scenario, servers};
+use crate::scenario::{Pace, Round, scenario, scenario_of_any, servers};
 use crate::support::load::LoadOptions;
 use crate::support::rule::{refuse, take};
-use crate::support::topic::{Found, commit, dead_letters, event_id, put, put_all, read_all};
-use crate::support::world::{DRAINED, READY, World, partitions};
+use crate::support::topic::kafka::commit;
+use crate::support::topic::{Topics, event_id};
+use crate::support::world::{DRAINED, READY, World, is_redis, partitions};
 
 const CONFIG_TOOL: &str = "kafka.admin.ConfigCommand";
 /// Before the fields of every event stand a marker and its schema's fingerprint.
@@ -25,20 +26,22 @@ type Poison = (String, Vec<u8>, Vec<u8>);
 /// Key and value of poison, by partition and offset.
 type Origins = BTreeMap<(i32, i64), (Vec<u8>, Vec<u8>)>;
 
-/// Records that are no valid events, made from valid ones.
+/// An event's key and value.
+fn record<E: Event>(event: &E) -> (Vec<u8>, Vec<u8>) {
+    let (mut key, mut value) = (String::new(), Vec::new());
+    event.write_partition_key(Keying::default(), &mut key);
+    encode(event, &mut value);
+    (key.into_bytes(), value)
+}
+
+/// Records that are no valid events, made from valid ones of partitions that the seed chooses.
 fn poison(round: &Round<'_>, world: &World) -> Result<Vec<Poison>> {
-    let records = |name: &str| read_all(&round.kafka().bootstrap(), &world.named(name));
-    let (likes, expectations) = (records("floodgate.like.v1")?, records("floodgate.expectation.v1")?);
-    let coupons = records("floodgate.coupon.v1")?;
-    let pick = |records: &[Found]| -> Result<(Vec<u8>, Vec<u8>)> {
-        let record = records.get(round.one_of(records.len().max(1))).context("no record yet")?;
-        Ok((record.key.clone().unwrap_or_default(), record.value.clone().unwrap_or_default()))
-    };
+    let number = round.one_of(1000);
     let mut poison = Vec::new();
     let mut add = |topic: &str, (key, _): (Vec<u8>, Vec<u8>), value: Vec<u8>| {
         poison.push((world.named(topic), key, value));
     };
-    let like = pick(&likes)?;
+    let like = record(&like(1, &format!("target-{number}"), "account-1", LikeAction::Like, 0));
     add("floodgate.like.v1", like.clone(), b"no avro at all".to_vec());
     add("floodgate.like.v1", like.clone(), Vec::new());
     add("floodgate.like.v1", like.clone(), like.1[..like.1.len() - 3].to_vec());
@@ -48,12 +51,12 @@ fn poison(round: &Round<'_>, world: &World) -> Result<Vec<Poison>> {
     add("floodgate.like.v1", like.clone(), nul);
 
     // a value of another type of event: its schema is known, and not here
-    let coupon = pick(&coupons)?;
+    let coupon = record(&coupon_issue(2, &format!("coupon-{number}"), "user"));
     add("floodgate.coupon.v1", coupon.clone(), like.1.clone());
     let mut no_id = coupon.1.clone();
     no_id[HEADER + 1] = b'x';
     add("floodgate.coupon.v1", coupon, no_id);
-    let expectation = pick(&expectations)?;
+    let expectation = record(&expectation(3, number as i64 + 1, 1, 5));
     let mut preset = expectation.1.clone();
     // id (a length and 36 characters), time of acceptance, character, preset: the last three are varints
     let after_varint =
@@ -67,8 +70,9 @@ fn poison(round: &Round<'_>, world: &World) -> Result<Vec<Poison>> {
 /// What is no event is dead-lettered alone, once, with its origin; its neighbours are applied.
 #[test]
 fn poison_among_good_records() {
-    scenario("18", "poison_among_good_records", Pace::Quick, servers, |round| {
+    scenario_of_any("18", "poison_among_good_records", Pace::Quick, servers, |round| {
         let world = round.world()?;
+        let topics = Topics::of(&world);
         let serve = world.start(&["serve"])?;
         let consume = world.start(&["consume"])?;
         let plan = round.plan(6000);
@@ -77,7 +81,7 @@ fn poison_among_good_records() {
         load.wait_for(round.between(0.1, 0.4))?;
         let mut origins: BTreeMap<String, Origins> = BTreeMap::new();
         for (topic, key, value) in poison(round, &world)? {
-            let origin = put(&round.kafka().bootstrap(), &topic, &key, &value, ("trace", "poison"))?;
+            let origin = topics.put(&topic, &key, &value, ("trace", "poison"))?;
             origins.entry(topic).or_default().insert(origin, (key, value));
         }
         load.is_running()?;
@@ -98,7 +102,7 @@ fn poison_among_good_records() {
         let recording = load.finish()?;
         round.judge(&world, &recording)?;
         for (topic, origins) in &origins {
-            let letters = dead_letters(&round.kafka().bootstrap(), &world.named("floodgate.dlq.v1"), topic)?;
+            let letters = topics.dead_letters(&world.named("floodgate.dlq.v1"), topic)?;
             ensure!(letters.keys().eq(origins.keys()), "{topic}: {letters:?}, and not {origins:?}");
             for (origin, letter) in &letters {
                 let (key, value) = &origins[origin];
@@ -114,28 +118,40 @@ fn poison_among_good_records() {
     });
 }
 
+/// The dead letters take no record, or take them again.
+fn refuse_letters(round: &Round<'_>, world: &World, is_refusing: bool) -> Result<()> {
+    if is_redis() {
+        // all keys, or only those of events
+        let all = ["ACL", "SETUSER", "default", "allkeys"];
+        let events =
+            ["ACL", "SETUSER", "default", "resetkeys", "%R~*", "~*like*", "~*coupon*", "~*expectation*"];
+        return round.redis().cli(if is_refusing { &events } else { &all }).map(drop);
+    }
+    let (bootstrap, letters) = (round.kafka().bootstrap(), world.named("floodgate.dlq.v1"));
+    let change = match is_refusing {
+        true => ["--add-config", "max.message.bytes=10"],
+        false => ["--delete-config", "max.message.bytes"],
+    };
+    let args =
+        ["--bootstrap-server", &bootstrap, "--alter", "--entity-type", "topics", "--entity-name", &letters];
+    round.kafka().run_tool(CONFIG_TOOL, &[&args[..], &change].concat()).map(drop)
+}
+
 /// A dead letter that cannot be published holds its partition, which says so; nothing is passed over.
 #[test]
 fn dead_letter_publish_fails() {
-    scenario("19", "dead_letter_publish_fails", Pace::Quick, servers, |round| {
+    scenario_of_any("19", "dead_letter_publish_fails", Pace::Quick, servers, |round| {
         let world = round.world()?;
         let (letters, likes) = (world.named("floodgate.dlq.v1"), world.named("floodgate.like.v1"));
+        let topics = Topics::of(&world);
         let serve = world.start(&["serve"])?;
         let consume = world.start(&["consume"])?;
         let plan = round.plan(3000);
         world.create_coupons(&serve, &plan)?;
-        let configure = |change: &[&str]| -> Result<()> {
-            let bootstrap = round.kafka().bootstrap();
-            let mut args = vec!["--bootstrap-server", &bootstrap, "--alter", "--entity-type", "topics"];
-            args.extend(["--entity-name", &letters]);
-            args.extend(change);
-            round.kafka().run_tool(CONFIG_TOOL, &args).map(drop)
-        };
-        configure(&["--add-config", "max.message.bytes=10"])?;
+        refuse_letters(round, &world, true)?;
         let load = world.load(&plan, &[&serve], LoadOptions::default());
         load.wait_for(round.between(0.1, 0.5))?;
-        let key = &read_all(&round.kafka().bootstrap(), &likes)?[0].key.clone().unwrap_or_default();
-        let (partition, offset) = put(&round.kafka().bootstrap(), &likes, key, b"poison", ("trace", "held"))?;
+        let (partition, offset) = topics.put(&likes, b"any key", b"poison", ("trace", "held"))?;
         consume.wait_unready("dead-letter")?;
         let recording = load.finish()?;
         // whatever else is done, this partition waits
@@ -147,15 +163,18 @@ fn dead_letter_publish_fails() {
             (groups.iter().filter(is_done).count() == 2).then(|| world.committed().ok())?
         })?;
         ensure!(committed.get(&held).is_none_or(|next| *next <= offset), "{committed:?} passed {offset}");
-        ensure!(read_all(&round.kafka().bootstrap(), &letters)?.is_empty(), "a dead letter came through");
-        round.balances(&world)?;
+        ensure!(topics.read_all(&letters)?.is_empty(), "a dead letter came through");
+        if !is_redis() {
+            // which wants to know which records are dead letters
+            round.balances(&world)?;
+        }
 
-        configure(&["--delete-config", "max.message.bytes"])?;
+        refuse_letters(round, &world, false)?;
         let over = Instant::now();
         wait::until("the consumer to go on", READY, || (consume.readiness().ok()?.0 == 200).then_some(()))?;
         round.recovers(&serve, over)?;
         round.judge(&world, &recording)?;
-        let found = dead_letters(&round.kafka().bootstrap(), &letters, &likes)?;
+        let found = topics.dead_letters(&letters, &likes)?;
         ensure!(found.keys().eq([&(partition, offset)]), "{found:?}");
         Ok(())
     });
@@ -165,11 +184,12 @@ fn dead_letter_publish_fails() {
 /// all is well again by itself once the reason is gone.
 #[test]
 fn a_storm_of_bad_rows_is_held() {
-    scenario("storm", "a_storm_of_bad_rows_is_held", Pace::Quick, servers, |round| {
+    scenario_of_any("storm", "a_storm_of_bad_rows_is_held", Pace::Quick, servers, |round| {
         // repeats and superseded likes write nothing, hence keep every rule: not all of them are bad
         let settings = [("consumers.batch_max_events", "200"), ("consumers.dead_letter_share_max", "0.2")];
         let world = round.world_with(&settings)?;
         let (letters, likes) = (world.named("floodgate.dlq.v1"), world.named("floodgate.like.v1"));
+        let topics = Topics::of(&world);
         let serve = world.start(&["serve"])?;
         let consume = world.start(&["consume"])?;
         let plan = round.plan(5000);
@@ -185,7 +205,7 @@ fn a_storm_of_bad_rows_is_held() {
             let metrics = consume.metrics().ok()?;
             (metrics.sum("floodgate_partition_held", &[]) == 4.0).then_some(())
         })?;
-        let dead = dead_letters(&round.kafka().bootstrap(), &letters, &likes)?;
+        let dead = topics.dead_letters(&letters, &likes)?;
         ensure!(dead.len() < 4 * 100, "{} dead letters", dead.len());
         // the other groups are not concerned, and nothing held was passed over
         wait::until("the other groups to finish", DRAINED, || {
@@ -198,7 +218,7 @@ fn a_storm_of_bad_rows_is_held() {
         round.postgres.psql(&url, &take("wrong", "likes"))?;
         round.recovers(&serve, Instant::now())?;
         world.wait_drained(DRAINED)?;
-        let dead = dead_letters(&round.kafka().bootstrap(), &letters, &likes)?;
+        let dead = topics.dead_letters(&letters, &likes)?;
         let ids = dead.values().filter_map(|letter| event_id(EventType::Like, letter)).collect();
         // what was dead-lettered before the storm was one may have come a second time, and be applied
         recording.excuse(&ids);
@@ -214,11 +234,12 @@ fn a_storm_of_bad_rows_is_held() {
 /// A backlog of which every row is bad is held after a few hundred transactions, and not after two for each row.
 #[test]
 fn a_storm_is_held_before_the_search_is_dear() {
-    scenario("storm", "a_storm_is_held_before_the_search_is_dear", Pace::Quick, servers, |round| {
+    scenario_of_any("storm", "a_storm_is_held_before_the_search_is_dear", Pace::Quick, servers, |round| {
         const LIKES: usize = 6000;
         // whoever holds a partition does not try it again before it is stopped
         let world = round.world_with(&[("consumers.retry_max_ms", "60000")])?;
         let (letters, likes) = (world.named("floodgate.dlq.v1"), world.named("floodgate.like.v1"));
+        let topics = Topics::of(&world);
         let url = world.setting("store.url");
         // good ones first, more or fewer, so that the storm breaks out anywhere in a batch
         let good = round.one_of(LIKES / 2);
@@ -230,7 +251,7 @@ fn a_storm_is_held_before_the_search_is_dear() {
                 value
             })
             .collect();
-        put_all(&round.kafka().bootstrap(), &likes, b"one partition", &values)?;
+        topics.put_all(&likes, b"one partition", &values)?;
         round.postgres.psql(&url, &refuse("wrong", "likes", "new.liker_account_id LIKE 'bad%'"))?;
         let consume = world.start(&["consume"])?;
         consume.wait_unready("held")?;
@@ -243,7 +264,7 @@ fn a_storm_is_held_before_the_search_is_dear() {
             (std::mem::replace(&mut last, now) == now && now > 0).then_some(now)
         })?;
         ensure!(settled < 1000, "{settled} transactions were rolled back");
-        let dead = dead_letters(&round.kafka().bootstrap(), &letters, &likes)?;
+        let dead = topics.dead_letters(&letters, &likes)?;
         ensure!(dead.len() < 200, "{} dead letters", dead.len());
 
         round.postgres.psql(&url, &take("wrong", "likes"))?;
@@ -264,7 +285,7 @@ fn consumers_older_than_the_ingress() {
     scenario("38", "consumers_older_than_the_ingress", Pace::Quick, servers, |round| {
         let world = round.world()?;
         let (letters, likes) = (world.named("floodgate.dlq.v1"), world.named("floodgate.like.v1"));
-        let brokers = round.kafka().bootstrap();
+        let (brokers, topics) = (round.kafka().bootstrap(), Topics::of(&world));
         let serve = world.start(&["serve"])?;
         let consume = world.start(&["consume"])?;
         let plan = round.plan(4000);
@@ -272,7 +293,7 @@ fn consumers_older_than_the_ingress() {
         let load = world.load(&plan, &[&serve], LoadOptions { rate: 700, ..LoadOptions::default() });
         load.wait_for(round.between(0.1, 0.4))?;
         // what a newer build writes: a schema with a fingerprint, or a number in a registry, that nobody here knows
-        let record = read_all(&brokers, &likes)?.pop().context("no like yet")?;
+        let record = topics.read_all(&likes)?.pop().context("no like yet")?;
         let (key, mut newer) = (record.key.unwrap_or_default(), record.value.unwrap_or_default());
         let schema = match round.one_of(2) {
             0 => {
@@ -284,7 +305,7 @@ fn consumers_older_than_the_ingress() {
                 "schema registry id 7"
             }
         };
-        let (partition, offset) = put(&brokers, &likes, &key, &newer, ("trace", "newer"))?;
+        let (partition, offset) = topics.put(&likes, &key, &newer, ("trace", "newer"))?;
         let held = (world.named("floodgate.like"), i64::from(partition));
         consume.wait_unready(&format!("partition {partition} of {likes} held at offset {offset}"))?;
         let told = consume.readiness()?.1;
@@ -304,7 +325,7 @@ fn consumers_older_than_the_ingress() {
         let log = consume.process().stderr();
         let told = log.lines().filter(|line| line.contains("does not know")).count();
         ensure!(told == 1, "told {told} times");
-        ensure!(read_all(&brokers, &letters)?.is_empty(), "a dead letter came through");
+        ensure!(topics.read_all(&letters)?.is_empty(), "a dead letter came through");
         let report = round.balances(&world)?;
         let unreadable = |of: &serde_json::Value| of["unreadable"]["inFlight"] == 1 && of["type"] == "like";
         ensure!(report["types"].as_array().is_some_and(|types| types.iter().any(unreadable)), "{report}");
@@ -324,7 +345,7 @@ fn consumers_older_than_the_ingress() {
         world.check(round.postgres, &recording)?;
         let report = round.balances(&world)?;
         ensure!(report["notes"].to_string().contains("newest consumers"), "{report}");
-        ensure!(read_all(&brokers, &letters)?.is_empty(), "a dead letter came through");
+        ensure!(topics.read_all(&letters)?.is_empty(), "a dead letter came through");
         ensure!(consume.readiness()?.0 == 200, "{:?}", consume.readiness()?);
         Ok(())
     });
@@ -333,16 +354,17 @@ fn consumers_older_than_the_ingress() {
 /// Poison on one partition holds this one alone, until an operator says that it really is to be dead-lettered.
 #[test]
 fn a_storm_of_poison_holds_one_partition() {
-    scenario("storm", "a_storm_of_poison_holds_one_partition", Pace::Quick, servers, |round| {
+    scenario_of_any("storm", "a_storm_of_poison_holds_one_partition", Pace::Quick, servers, |round| {
         const POISON: usize = 400;
         let world = round.world()?;
         let (letters, likes) = (world.named("floodgate.dlq.v1"), world.named("floodgate.like.v1"));
+        let topics = Topics::of(&world);
         let serve = world.start(&["serve"])?;
         let consume = world.start(&["consume"])?;
         let plan = round.plan(2000);
         world.create_coupons(&serve, &plan)?;
         let key = format!("poisoned-{}", round.one_of(1000));
-        let origins = put_all(&round.kafka().bootstrap(), &likes, key.as_bytes(), &vec![b"poison"; POISON])?;
+        let origins = topics.put_all(&likes, key.as_bytes(), &vec![b"poison"; POISON])?;
         consume.wait_unready("held")?;
         let partition = origins.first().context("no poison")?.0;
         let recording = world.load(&plan, &[&serve], LoadOptions::default()).finish()?;
@@ -353,14 +375,14 @@ fn a_storm_of_poison_holds_one_partition() {
             partitions(&lag).all(|(group, p)| is_held(group, p) || p["lag"] == 0).then_some(())
         })?;
         let committed = world.committed()?.get(&held).copied().unwrap_or(0);
-        let dead = dead_letters(&round.kafka().bootstrap(), &letters, &likes)?.len();
+        let dead = topics.dead_letters(&letters, &likes)?.len();
         ensure!(dead < 100 && committed <= origins[dead].1, "{dead} dead letters, committed {committed}");
         consume.stop()?;
 
         world.set("consumers.dead_letter_share_max", "1");
         let _consume = world.start(&["consume"])?;
         round.judge(&world, &recording)?;
-        let dead = dead_letters(&round.kafka().bootstrap(), &letters, &likes)?;
+        let dead = topics.dead_letters(&letters, &likes)?;
         ensure!(dead.keys().eq(origins.iter()), "{} of {POISON} dead letters", dead.len());
         Ok(())
     });

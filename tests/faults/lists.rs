@@ -160,3 +160,43 @@ fn answers_of_redis_lost() {
         round.judge(&world, &recording)
     });
 }
+
+/// Whose the partitions are, who is there, or all that is known of the lists besides their records is deleted under load: members
+/// find their way again, no record is passed over, and what comes again changes nothing.
+#[test]
+fn ownership_forgotten() {
+    scenario_of_redis("23", "ownership_forgotten", Pace::Quick, |round| {
+        let redis = round.redis();
+        let world = round.world_with(&[("consumers.batch_max_events", "100")])?;
+        let serve = world.start(&["serve"])?;
+        let consumes = [world.start(&["consume"])?, world.start(&["consume"])?];
+        let plan = round.plan(5000);
+        world.create_coupons(&serve, &plan)?;
+        let toggles = Toggles::start(&[serve.http], 10);
+        let load = world.load(&plan, &[&serve], LoadOptions { rate: 800, ..LoadOptions::default() });
+        for part in [round.between(0.1, 0.3), round.between(0.4, 0.6), round.between(0.7, 0.9)] {
+            load.wait_for(part)?;
+            let what = round.one_of(3);
+            for list in lists(&world) {
+                let (meta, topic) =
+                    (format!("{list}:meta"), list.split_once(':').map_or("", |(topic, _)| topic));
+                match what {
+                    0 => redis.cli(&["HDEL", &meta, "owner", "epoch", "lease"])?,
+                    1 => redis.cli(&["DEL", &format!("{topic}}}:members")])?,
+                    _ => redis.cli(&["DEL", &meta])?,
+                };
+            }
+        }
+        load.is_running()?;
+        let over = Instant::now();
+        round.recovers(&serve, over)?;
+        let recording = load.finish()?;
+        let stand = toggles.finish()?;
+        ensure!(recording.attempts() == recording.fates.len(), "noticed: {}", recording.answers);
+        round.judge(&world, &recording)?;
+        for consume in &consumes {
+            ensure!(consume.readiness()?.0 == 200, "{:?}", consume.readiness()?);
+        }
+        Toggles::check(round.postgres, &world.setting("store.url"), &stand)
+    });
+}

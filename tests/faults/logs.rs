@@ -6,7 +6,7 @@ use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 
 use crate::likes::{DEADLINE, PARTITIONS, TOPIC, applied, lag_of, like, named, named_in, wait_applied};
 use crate::scenario::{Pace, Round, scenario, servers};
-use crate::support::topic::read_all;
+use crate::support::topic::{Found, Topics};
 use crate::support::world::DRAINED;
 
 /// A producer of another program.
@@ -37,10 +37,10 @@ fn transactions_of_others() {
         let mut consume = world.start(&["consume"])?;
         like(&serve, &named("before", 40))?;
         world.wait_drained(DRAINED)?;
-        let (bootstrap, topic) = (round.kafka().bootstrap(), world.named(TOPIC));
+        let topic = world.named(TOPIC);
         let partition = round.one_of(PARTITIONS);
-        let there = read_all(&bootstrap, &topic)?;
-        let of_partition = |record: &&crate::support::topic::Found| record.partition as usize == partition;
+        let there = Topics::of(&world).read_all(&topic)?;
+        let of_partition = |record: &&Found| record.partition as usize == partition;
         let value = there.iter().find(of_partition).and_then(|record| record.value.clone());
         let value = value.context("no record there")?;
         let producer = foreign(round, "transactions")?;

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::ensure;
 
-use crate::scenario::{Pace, is_full, scenario, scenario_of_any, servers};
+use crate::scenario::{Pace, is_full, scenario_of_any, servers};
 use crate::support::load::{LoadOptions, Verdict};
 use crate::support::node::Node;
 
@@ -13,24 +13,28 @@ use crate::support::node::Node;
 /// (A7): here clients, broker and other tests share the machine.
 #[test]
 fn more_clients_than_the_queue_takes() {
-    scenario("overload", "more_clients_than_the_queue_takes", Pace::Slow, servers, |round| {
+    scenario_of_any("overload", "more_clients_than_the_queue_takes", Pace::Slow, servers, |round| {
         // about so many events go through a link of so many kilobytes a second, and so few may wait that those who write
         // are more on any machine
         let (kb_per_second, writes, queue) =
             if is_full() { (1250, 50_000, "1000") } else { (100, 4000, "100") };
         // the proxy limits each connection for itself: with several producers chance would say how many of them are used
-        let settings = [("buffer.kafka.queue_max_events", queue), ("buffer.kafka.producers", "1")];
+        let settings = [
+            ("buffer.kafka.queue_max_events", queue),
+            ("buffer.kafka.producers", "1"),
+            ("buffer.redis.max_events", queue),
+        ];
         let world = round.world_with(&settings)?;
         let consume = world.start(&["consume"])?;
-        world.set("buffer.kafka.brokers", round.kafka().linked_bootstrap());
+        let link = round.link(&world)?;
         let serve = world.start(&["serve"])?;
         let plan = round.plan(writes);
         world.create_coupons(&serve, &plan)?;
-        round.kafka().link(0)?.throttle(kb_per_second)?;
+        link.throttle(kb_per_second)?;
         let options = LoadOptions { workers: 3000, retry: false, repeat_every: 0, ..LoadOptions::default() };
         let recording = world.load(&plan, &[&serve], options).finish()?;
         let memory = serve.process().peak_rss_bytes()? >> 20;
-        round.kafka().link(0)?.calm()?;
+        link.calm()?;
         round.recovers(&serve, Instant::now())?;
         round.judge(&world, &recording)?;
         serve.stop()?;

@@ -259,7 +259,7 @@ fn offsets_moved_forward() {
         let end = lag_of(&world, partition)?["endOffset"].as_i64().context("no end")?;
         let (group, topic) = (world.named(GROUP), world.named(TOPIC));
         let moved = [(i32::try_from(partition)?, end)];
-        crate::support::topic::commit(&round.kafka().bootstrap(), &group, &topic, &moved)?;
+        crate::support::topic::kafka::commit(&round.kafka().bootstrap(), &group, &topic, &moved)?;
         wait::until("an alert", READY, || {
             (serve.metrics().ok()?.sum("floodgate_committed_offset_skips_total", &[]) > 0.0).then_some(())
         })?;

@@ -13,7 +13,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail, ensure};
-use floodgate_testkit::{Kafka, KafkaOptions, Postgres, PostgresOptions, Redis, RedisOptions, faults, wait};
+use floodgate_testkit::{
+    Kafka, KafkaOptions, Link, Postgres, PostgresOptions, Proxy, Redis, RedisOptions, faults, wait,
+};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use serde_json::{Value, json};
@@ -174,6 +176,29 @@ impl Round<'_> {
         match self.buffer {
             Buffer::Redis(redis) => redis,
             Buffer::Kafka(_) => panic!("a scenario of Redis', run on Kafka"),
+        }
+    }
+
+    /// What is started from here on reaches events only through a link that can be disturbed.
+    pub fn link(&self, world: &World) -> Result<Link> {
+        match self.buffer {
+            Buffer::Kafka(kafka) => {
+                world.set("buffer.kafka.brokers", kafka.linked_bootstrap());
+                kafka.link(0).cloned()
+            }
+            Buffer::Redis(redis) => {
+                let link = Proxy::start()?.link(redis.port())?;
+                world.set("buffer.redis.url", format!("redis://127.0.0.1:{}", link.port()));
+                Ok(link)
+            }
+        }
+    }
+
+    /// What is started from here on reaches events as usual.
+    pub fn unlink(&self, world: &World) {
+        match self.buffer {
+            Buffer::Kafka(kafka) => world.set("buffer.kafka.brokers", kafka.bootstrap()),
+            Buffer::Redis(redis) => world.set("buffer.redis.url", redis.url()),
         }
     }
 

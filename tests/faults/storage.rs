@@ -12,7 +12,7 @@ use crate::support::answers::problem;
 use crate::support::client::Ask;
 use crate::support::load::LoadOptions;
 use crate::support::node::Node;
-use crate::support::topic::event_ids;
+use crate::support::topic::Topics;
 use crate::support::world::{READY, Servers, World};
 
 const CONFIG_TOOL: &str = "kafka.admin.ConfigCommand";
@@ -68,7 +68,7 @@ fn topics_that_do_not_keep_events() {
         ensure!(!clients.text().contains(&topic), "names of topics are none of clients' business");
         let ask = Ask::new("POST", "/api/v6/coupons/any/issues").json(r#"{"userId":"anybody"}"#);
         problem(&serve.ask(&ask)?, 503, "not-stored", None)?;
-        ensure!(event_ids(&bootstrap, &world)?.is_empty(), "an event was stored where it is not kept");
+        ensure!(Topics::of(&world).event_ids(&world)?.is_empty(), "an event was stored where it is not kept");
         told_once(&serve, "a promise cannot be kept")?;
         let breaks = [("topic", topic.as_str()), ("property", property), ("kind", "breaks")];
         ensure!(serve.metrics()?.sum("floodgate_topic_findings", &breaks) == 1.0);

@@ -7,7 +7,7 @@ use floodgate_schemas::examples::like;
 use serde_json::Value;
 
 use super::rule::{refuse, take};
-use super::topic::{Found, put, read_all};
+use super::topic::{Found, Topics};
 use super::world::{DRAINED, Servers, World};
 
 pub const LIKES: &str = "floodgate.like.v1";
@@ -40,13 +40,8 @@ impl House {
 
     /// Puts bytes on a topic and says where they are.
     pub fn put(&self, topic: &str, key: &str, value: &[u8]) -> Result<(i32, i64)> {
-        put(
-            &self.servers.kafka.bootstrap(),
-            &self.world.named(topic),
-            key.as_bytes(),
-            value,
-            ("trace", "a\tb"),
-        )
+        let header = ("trace", "a\tb");
+        Topics::of(&self.world).put(&self.world.named(topic), key.as_bytes(), value, header)
     }
 
     /// Puts a like of `star` on its topic.
@@ -57,7 +52,7 @@ impl House {
     }
 
     pub fn topic(&self, topic: &str) -> Result<Vec<Found>> {
-        read_all(&self.servers.kafka.bootstrap(), &self.world.named(topic))
+        Topics::of(&self.world).read_all(&self.world.named(topic))
     }
 
     pub fn origin(&self, topic: &str, (partition, offset): (i32, i64)) -> String {

@@ -271,9 +271,9 @@ impl World {
         command
     }
 
-    /// `floodgate lag --json`.
+    /// `floodgate lag --json`, one reading.
     pub fn lag(&self) -> Result<Value> {
-        Ok(serde_json::from_str(&self.succeed(&["lag", "--json"])?)?)
+        Ok(serde_json::from_str(&self.succeed(&["lag", "--json", "--over", "0"])?)?)
     }
 
     /// Waits until no group has anything to do.

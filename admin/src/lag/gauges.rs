@@ -3,7 +3,9 @@
 use floodgate_buffer::GroupLag;
 use floodgate_observe::LagGauges;
 
-use super::report::{PartitionReport, QueueReport};
+use floodgate_lag::Status;
+
+use super::report::{Group, PartitionReport, QueueReport};
 
 /// Partitions that a topic no longer has, as it was made anew with fewer, and those that are not known any more.
 pub(super) fn forget(gauges: &LagGauges, before: &GroupLag, now: &GroupLag) {
@@ -20,6 +22,26 @@ pub(super) fn forget(gauges: &LagGauges, before: &GroupLag, now: &GroupLag) {
         }
         let _ = gauges.seconds.remove_label_values(labels);
         let _ = gauges.kafka_end_offset.remove_label_values(&labels[1..]);
+    }
+}
+
+/// Of a group as a whole; `desired` is how many members it should have. What is not known is not exported.
+pub(super) fn set_group(gauges: &LagGauges, report: &Group, desired: Option<usize>) {
+    let group = report.group.as_str();
+    for status in Status::ALL {
+        let holds = i64::from(status == report.status);
+        gauges.status.with_label_values(&[group, status.name()]).set(holds);
+    }
+    let LagGauges { members, desired_consumers, .. } = gauges;
+    for (gauge, value) in [(members, report.members), (desired_consumers, desired)] {
+        match value {
+            Some(value) => gauge.with_label_values(&[group]).set(i64::try_from(value).unwrap_or(i64::MAX)),
+            None => drop(gauge.remove_label_values(&[group])),
+        }
+    }
+    match report.seconds_to_catch_up {
+        Some(seconds) => gauges.seconds_to_catch_up.with_label_values(&[group]).set(seconds),
+        None => drop(gauges.seconds_to_catch_up.remove_label_values(&[group])),
     }
 }
 

@@ -1,8 +1,13 @@
 //! What `/lag` and `floodgate lag` say of positions that were read.
 
+use std::time::Instant;
+
 use floodgate_buffer::{GroupLag, Lag, LagError, Names, PartitionLag, SpillLag};
+use floodgate_lag::{PartitionVerdict, Rates, Status, Verdict};
 use floodgate_schemas::{Clock, EventType, Timestamp};
-use serde::Serialize;
+use serde::{Serialize, Serializer};
+
+use super::courses::{Courses, Latest};
 
 /// What `/lag` and `floodgate lag --json` say.
 #[derive(Debug, Clone, Serialize)]
@@ -55,16 +60,46 @@ pub struct Group {
     pub group: String,
     /// When its positions were read; `null` when they never were.
     pub as_of: Option<String>,
-    /// `EMPTY` without members, `LAGGING` with records waiting, else `OK`; `UNKNOWN` before the first reading, and where nothing is
-    /// known to wait but not every partition is known.
-    pub status: &'static str,
+    /// How it stands, as the course of its offsets tells ([`Status`]); `UNKNOWN` before the first reading, and since the last that
+    /// failed.
+    #[serde(serialize_with = "name_of")]
+    pub status: Status,
+    /// The same in a sentence.
+    pub reason: String,
     /// How many members it has; `null` when the strategy cannot tell.
     pub members: Option<usize>,
+    /// What came and what was applied lately; `null` before a second reading.
+    pub rates_per_second: Option<RatesReport>,
+    /// After how many seconds nothing waits any more, at these rates; `null` for never, or not known.
+    pub seconds_to_catch_up: Option<f64>,
+    /// How many members have something to do.
+    pub useful_members: Option<usize>,
     /// How much waits where the strategy numbers no records; there are no partitions then.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub queue: Option<QueueReport>,
     /// Its topics.
     pub topics: Vec<TopicLag>,
+}
+
+/// Records a second.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct RatesReport {
+    /// Those that came.
+    pub r#in: f64,
+    /// Those that were applied, dead letters among them.
+    pub applied: f64,
+}
+
+impl From<Rates> for RatesReport {
+    fn from(rates: Rates) -> Self {
+        // more digits would say more than is known
+        let rounded = |rate: f64| (rate * 10.0).round() / 10.0;
+        Self { r#in: rounded(rates.came), applied: rounded(rates.applied) }
+    }
+}
+
+fn name_of<S: Serializer>(status: &Status, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(status.name())
 }
 
 /// What waits in a queue without offsets.
@@ -92,6 +127,11 @@ pub struct TopicLag {
 pub struct PartitionReport {
     /// Its number.
     pub partition: i32,
+    /// How it stands.
+    #[serde(serialize_with = "name_of")]
+    pub status: Status,
+    /// What came and what was applied lately.
+    pub rates_per_second: Option<RatesReport>,
     /// The oldest record's offset; `null`, as the others, where the position is not known.
     pub start_offset: Option<i64>,
     /// The next record's offset.
@@ -109,14 +149,19 @@ pub struct PartitionReport {
     /// Why the position is not known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub unknown: Option<String>,
-    /// The member that reads it; not told yet.
+    /// The member that reads it; `null` when nobody does, or where it cannot be told.
     pub member: Option<String>,
+    /// What that member says of why it does not go on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub word: Option<String>,
 }
 
 /// One group's positions and when they were read.
 #[derive(Debug, Clone)]
 pub struct Reading {
     pub(super) as_of: Timestamp,
+    /// The same on a clock that never goes back.
+    pub(super) at: Instant,
     pub(super) lag: GroupLag,
 }
 
@@ -127,34 +172,32 @@ impl Reading {
     /// [`LagError`] when it cannot be read now.
     pub fn take(strategy: &dyn Lag, of: EventType, clock: &dyn Clock) -> Result<Self, LagError> {
         // before, not after: nothing that is told is older than it says
-        let as_of = clock.now();
-        Ok(Self { as_of, lag: strategy.lag(of)? })
+        let (as_of, at) = (clock.now(), Instant::now());
+        Ok(Self { as_of, at, lag: strategy.lag(of)? })
+    }
+
+    /// The events its group applies.
+    pub fn of(&self) -> EventType {
+        self.lag.of
     }
 }
 
 impl LagReport {
-    /// What was read.
-    pub fn new(readings: &[Reading], spill: Option<SpillReport>) -> Self {
-        Self {
-            as_of: oldest(readings).map(|at| at.to_string()),
-            groups: readings.iter().map(Group::new).collect(),
-            spill,
-        }
+    /// What is known of the groups that were ever read.
+    pub fn known(courses: &Courses, spill: Option<SpillReport>) -> Self {
+        let known: Vec<_> = EventType::ALL.into_iter().filter_map(|of| courses.latest(of)).collect();
+        let as_of = oldest(known.iter().map(|known| &known.reading)).map(|at| at.to_string());
+        Self { as_of, groups: known.into_iter().map(Group::new).collect(), spill }
     }
 
-    /// The latest of every group, also of those that were never read.
-    pub(super) fn latest(names: &Names, latest: &[Option<Reading>], spill: Option<SpillReport>) -> Self {
-        let as_of = oldest(latest.iter().flatten()).map(|at| at.to_string());
-        let group = |(of, reading): (EventType, &Option<Reading>)| match reading {
-            Some(reading) => Group::new(reading),
-            None => Group::never_read(names, of),
-        };
-        let groups = EventType::ALL.into_iter().zip(latest).map(group).collect();
-        Self { as_of, groups, spill }
+    /// What is known of every group, also of those that were never read.
+    pub(super) fn all(names: &Names, courses: &Courses, spill: Option<SpillReport>) -> Self {
+        let group = |of| courses.latest(of).map_or_else(|| Group::never_read(names, of), Group::new);
+        Self { groups: EventType::ALL.map(group).into(), ..Self::known(courses, spill) }
     }
 }
 
-pub(super) fn oldest<'r>(readings: impl IntoIterator<Item = &'r Reading>) -> Option<Timestamp> {
+fn oldest<'r>(readings: impl IntoIterator<Item = &'r Reading>) -> Option<Timestamp> {
     readings.into_iter().map(|reading| reading.as_of).min()
 }
 
@@ -164,31 +207,61 @@ impl Group {
         Self {
             group: names.group(of).to_owned(),
             as_of: None,
-            status: "UNKNOWN",
+            status: Status::Unknown,
+            reason: "not read yet".to_owned(),
             members: None,
+            rates_per_second: None,
+            seconds_to_catch_up: None,
+            useful_members: None,
             queue: None,
             topics: vec![TopicLag { topic: names.events(of).to_owned(), partitions: Vec::new() }],
         }
     }
 
+    /// Records that wait, as far as that is known.
+    pub fn waiting(&self) -> u64 {
+        let partitions = self.topics.iter().flat_map(|topic| &topic.partitions);
+        let counted = self.queue.map_or(0, |queue| queue.lag);
+        partitions.filter_map(|partition| partition.lag).sum::<u64>() + counted
+    }
+
+    /// Whether of some partitions nothing is known, or of none.
+    pub fn is_partly_unknown(&self) -> bool {
+        let mut partitions = self.topics.iter().flat_map(|topic| &topic.partitions).peekable();
+        let is_empty = partitions.peek().is_none() && self.queue.is_none();
+        is_empty || partitions.any(|partition| partition.lag.is_none())
+    }
+
     /// Ages count to the moment of the reading.
-    pub(super) fn new(Reading { as_of, lag: group }: &Reading) -> Self {
+    pub(super) fn new(Latest { reading, verdict, failed }: &Latest) -> Self {
+        let Reading { as_of, lag: group, .. } = reading;
         let now_ms = as_of.as_micros() / 1000;
-        let status = match (group.members, group.waiting()) {
-            (Some(0), _) => "EMPTY",
-            (_, 0) if !group.unknown.is_empty() => "UNKNOWN",
-            (_, 0) => "OK",
-            _ => "LAGGING",
-        };
-        let known = group.partitions.iter().map(|lag| PartitionReport::new(lag, now_ms));
+        let of = |number: i32| verdict.partitions.get(&number);
+        let known = group.partitions.iter().map(|lag| PartitionReport::new(lag, of(lag.partition.0), now_ms));
         let unknown = group.unknown.iter().map(|(partition, why)| PartitionReport::unknown(partition.0, why));
         let mut partitions: Vec<_> = known.chain(unknown).collect();
         partitions.sort_by_key(|report| report.partition);
+        // what was true then may be true no more
+        let Verdict { status, rates_per_second, seconds_to_catch_up, useful_members, .. } = match failed {
+            Some(_) => &Verdict::unknown(),
+            None => verdict,
+        };
         Self {
             group: group.group.clone(),
             as_of: Some(as_of.to_string()),
-            status,
+            status: *status,
+            reason: match failed {
+                Some(why) => format!(
+                    "not read since: {why}; then it was {}, {}",
+                    verdict.status.name(),
+                    verdict.reason
+                ),
+                None => verdict.reason.clone(),
+            },
             members: group.members,
+            rates_per_second: rates_per_second.map(RatesReport::from),
+            seconds_to_catch_up: *seconds_to_catch_up,
+            useful_members: *useful_members,
             queue: group
                 .queue
                 .map(|queue| QueueReport { lag: queue.waiting, lag_seconds: queue.lag_seconds(now_ms) }),
@@ -198,9 +271,11 @@ impl Group {
 }
 
 impl PartitionReport {
-    fn new(lag: &PartitionLag, now_ms: i64) -> Self {
+    fn new(lag: &PartitionLag, verdict: Option<&PartitionVerdict>, now_ms: i64) -> Self {
         Self {
             partition: lag.partition.0,
+            status: verdict.map_or(Status::Unknown, |verdict| verdict.status),
+            rates_per_second: verdict.and_then(|verdict| verdict.rates_per_second).map(RatesReport::from),
             start_offset: Some(lag.start.0),
             end_offset: Some(lag.end.0),
             committed_offset: lag.committed.map(|offset| offset.0),
@@ -209,13 +284,16 @@ impl PartitionReport {
             lag_seconds: lag.lag_seconds(now_ms),
             missing: Some(lag.missing()),
             unknown: None,
-            member: None,
+            member: lag.member.clone(),
+            word: lag.word.as_ref().map(|word| word.why.clone()),
         }
     }
 
     pub(super) fn unknown(partition: i32, why: &str) -> Self {
         Self {
             partition,
+            status: Status::Unknown,
+            rates_per_second: None,
             start_offset: None,
             end_offset: None,
             committed_offset: None,
@@ -225,6 +303,7 @@ impl PartitionReport {
             missing: None,
             unknown: Some(why.to_owned()),
             member: None,
+            word: None,
         }
     }
 }

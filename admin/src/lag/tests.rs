@@ -1,3 +1,5 @@
+use std::time::Instant;
+
 use floodgate_buffer::{Offset, Partition, PartitionLag, QueueLag};
 use floodgate_observe::Metrics;
 use floodgate_schemas::examples::{HandClock, at};
@@ -20,6 +22,8 @@ fn partition(number: i32, committed: Option<i64>) -> PartitionLag {
         set_by_others: false,
         nothing_until: None,
         oldest_unapplied_ms: Some(at(0).as_micros() / 1000),
+        member: None,
+        word: None,
     }
 }
 
@@ -35,7 +39,15 @@ fn reading(partitions: Vec<PartitionLag>) -> Reading {
         queue: None,
     };
     // five seconds after the oldest record
-    Reading { as_of: at(5_000_000), lag }
+    Reading { as_of: at(5_000_000), at: Instant::now(), lag }
+}
+
+/// What is told of a single reading.
+fn told(reading: Reading) -> Group {
+    let mut courses = Courses::default();
+    let of = reading.of();
+    courses.add(reading);
+    Group::new(courses.latest(of).unwrap())
 }
 
 struct World {
@@ -80,16 +92,16 @@ fn a_queue_without_offsets_tells_how_much_waits() {
     let of_queue = |waiting, oldest_ms| {
         let mut reading = reading(Vec::new());
         reading.lag.queue = Some(QueueLag { waiting, oldest_ms });
-        let group = Group::new(&reading);
+        let group = told(reading);
         assert!(group.topics[0].partitions.is_empty());
-        (group.status, serde_json::to_value(group.queue).unwrap())
+        (group.status.name(), serde_json::to_value(group.queue).unwrap())
     };
     let oldest_ms = at(0).as_micros() / 1000;
     let behind = serde_json::json!({ "lag": 7, "lagSeconds": 5.0 });
     assert_eq!(of_queue(7, Some(oldest_ms)), ("LAGGING", behind));
     assert_eq!(of_queue(7, None), ("LAGGING", serde_json::json!({ "lag": 7, "lagSeconds": null })));
     assert_eq!(of_queue(0, None), ("OK", serde_json::json!({ "lag": 0, "lagSeconds": 0.0 })));
-    assert!(!serde_json::to_string(&Group::new(&reading(Vec::new()))).unwrap().contains("queue"));
+    assert!(!serde_json::to_string(&told(reading(Vec::new()))).unwrap().contains("queue"));
 
     let mut reading = reading(Vec::new());
     reading.lag.queue = Some(QueueLag { waiting: 7, oldest_ms: Some(oldest_ms) });
@@ -108,9 +120,9 @@ fn a_groups_status_is_of_its_members_and_of_what_waits() {
         reading.lag.members = members;
         reading.lag.unknown =
             unknown.iter().map(|number| (Partition(*number), "no leader".to_owned())).collect();
-        let group = Group::new(&reading);
+        let group = told(reading);
         let partitions: Vec<_> = group.topics[0].partitions.iter().map(|of| of.partition).collect();
-        (group.status, partitions)
+        (group.status.name(), partitions)
     };
     assert_eq!(status(Some(1), Some(20), &[]), ("OK", vec![1]));
     assert_eq!(status(None, Some(20), &[]), ("OK", vec![1]));
@@ -133,7 +145,8 @@ fn a_report_is_as_old_as_its_oldest_reading() {
     world.watch.keep(older);
     let report = world.watch.latest();
     assert_eq!(report.as_of, Some(at(1).to_string()));
-    let told: Vec<_> = report.groups.iter().map(|group| (group.status, group.as_of.is_some())).collect();
+    let told: Vec<_> =
+        report.groups.iter().map(|group| (group.status.name(), group.as_of.is_some())).collect();
     assert_eq!(told, [("UNKNOWN", false), ("LAGGING", true), ("LAGGING", true)]);
     assert_eq!((&*report.groups[0].group, report.groups[0].topics.len()), ("w.floodgate.expectation", 1));
     assert_eq!(world.gauges.as_of.get(), at(1).as_micros() as f64 / 1e6);
@@ -170,6 +183,40 @@ fn what_is_known_is_exported_and_what_is_not_any_more_is_taken_back() {
     assert_eq!(World::values(&gauges.foreign_members), of(&[("", 0.0)]));
 }
 
+/// How a group stands is exported, and how many members it should have; since a reading failed neither is known.
+#[test]
+fn the_verdict_is_exported_and_taken_back() {
+    let world = World::new();
+    let mut behind = reading(vec![partition(0, Some(12)), partition(1, Some(20))]);
+    behind.lag.members = Some(4);
+    world.watch.keep(behind);
+    let status = |name| world.gauges.status.with_label_values(&[GROUP, name]).get();
+    let all = || floodgate_lag::Status::ALL.map(|of| status(of.name())).iter().sum::<i64>();
+    assert_eq!((status("LAGGING"), all()), (1, 1));
+    let gauges = [&world.gauges.members, &world.gauges.desired_consumers].map(World::values);
+    assert_eq!(
+        gauges,
+        [&[("", 4.0)], &[("", 1.0)]].map(|values| of(values)),
+        "one partition has work for one"
+    );
+    assert_eq!(World::values(&world.gauges.seconds_to_catch_up), of(&[]), "one reading tells no rates");
+
+    world.watch.fail(EventType::Like, &LagError("no broker answers".to_owned()));
+    assert_eq!((status("UNKNOWN"), all()), (1, 1));
+    let report = world.watch.latest();
+    let group = report.groups.iter().find(|group| group.group == GROUP).unwrap();
+    assert!(
+        group.reason.starts_with("not read since: no broker answers; then it was LAGGING, "),
+        "{}",
+        group.reason
+    );
+    assert_eq!(group.topics[0].partitions[0].lag, Some(8), "the last values stay");
+    let caught_up = reading(vec![partition(0, Some(20)), partition(1, Some(20))]);
+    world.watch.keep(caught_up);
+    assert_eq!((status("OK"), all()), (1, 1));
+    assert_eq!(World::values(&world.gauges.seconds_to_catch_up), of(&[("", 0.0)]));
+}
+
 /// Nobody of ours moves an offset back, and nobody of ours goes on without marking it.
 #[test]
 fn offsets_that_others_move_are_counted() {
@@ -184,7 +231,7 @@ fn offsets_that_others_move_are_counted() {
         world.gauges.rewinds.reset();
         world.gauges.skips.reset();
         // back to where it was, unnoticed
-        *world.watch.latest.lock() = Default::default();
+        *world.watch.courses.lock() = Default::default();
         told
     };
     let (none, once) = (Vec::new, |partition| of(&[(partition, 1.0)]));

@@ -13,6 +13,7 @@ use super::cause::{Asking, explain_to};
 use super::client::ASK_TIMEOUT;
 use super::client::ClientSettings;
 use super::native::ask::Bound;
+use super::native::group::describe_group;
 use super::native::poll::{Events, Polled, Trouble};
 use super::offsets::{Bounds, bounds, committed, topic_facts};
 use super::trouble::is_damage;
@@ -105,10 +106,17 @@ impl Onlooker {
             partitions,
             unknown,
         };
-        match self.members() {
-            Ok(clients) => {
-                lag.members = Some(clients.len());
-                lag.foreign_members = clients.into_iter().filter(|id| *id != self.client_id).collect();
+        match describe_group(self.consumer.client(), &self.group, &self.topic, ASK_TIMEOUT) {
+            Ok(members) => {
+                lag.members = Some(members.len());
+                for member in &members {
+                    let theirs =
+                        lag.partitions.iter_mut().filter(|of| member.partitions.contains(&of.partition));
+                    theirs.for_each(|of| of.member = Some(member.name()));
+                }
+                let foreign =
+                    members.into_iter().map(|member| member.client_id).filter(|id| *id != self.client_id);
+                lag.foreign_members = foreign.collect();
             }
             Err(error) => tracing::debug!(group = self.group, %error, "members not told"),
         }
@@ -148,14 +156,6 @@ impl Onlooker {
                 explain_to(&self.consumer, &self.events, error)
             )),
         }
-    }
-
-    /// The client ids of the group's members.
-    fn members(&self) -> KafkaResult<Vec<String>> {
-        let groups = self.consumer.fetch_group_list(Some(&self.group), ASK_TIMEOUT)?;
-        let found = groups.groups().iter().find(|group| group.name() == self.group);
-        let members = found.map_or(&[][..], |group| group.members());
-        Ok(members.iter().map(|member| member.client_id().to_owned()).collect())
     }
 
     /// Reads one record per lagging partition whose position moved since the last look.
@@ -234,6 +234,8 @@ fn position(
         set_by_others: committed.is_some_and(|committed| committed.mark == CommitMark::Foreign),
         nothing_until: None,
         oldest_unapplied_ms: None,
+        member: None,
+        word: committed.and_then(|committed| committed.word.clone()),
     })
 }
 

@@ -20,6 +20,7 @@
 
 pub(super) mod ask;
 pub(super) mod commit;
+pub(super) mod group;
 pub(super) mod poll;
 pub(super) mod producer;
 mod raw;

@@ -117,8 +117,9 @@ pub(super) fn committed<C: ConsumerContext>(
             return Err(KafkaError::OffsetFetch(error));
         }
         if let Some(offset) = entry.offset {
-            let (leader_epoch, mark) = (entry.leader_epoch, mark(&entry.metadata));
-            offsets.insert(entry.partition, Committed { offset, leader_epoch, mark });
+            let (mark, word) = mark(&entry.metadata);
+            let leader_epoch = entry.leader_epoch;
+            offsets.insert(entry.partition, Committed { offset, leader_epoch, mark, word });
         }
     }
     Ok(offsets)

@@ -30,7 +30,7 @@ use super::offsets::places;
 use crate::share::commits::Commit;
 use crate::share::place::tell;
 use crate::share::shared::Shared;
-use crate::{Offset, Partition};
+use crate::{LogId, Offset, Partition};
 
 /// How long the cluster is asked for positions at an assignment before the member gives up. Partitions
 /// that change leaders, or were made a moment ago, answer after a few tries.
@@ -65,14 +65,14 @@ pub(super) struct MemberContext {
 impl MemberContext {
     /// Sends what is done and was not sent before; the answer comes to [`Self::commit_callback`].
     pub(super) fn commit_done(&self, consumer: &BaseConsumer<Self>) -> KafkaResult<()> {
-        let (commits, mark) = {
+        let (commits, log) = {
             let mut share = self.shared.share.lock();
-            (share.commits_to_send(), metadata(share.log()))
+            (share.commits_to_send(), share.log().cloned())
         };
         if commits.is_empty() {
             return Ok(());
         }
-        let sent = self.list(&commits, &mark).and_then(|list| commit_with_answer(consumer, &list));
+        let sent = self.list(&commits, log.as_ref()).and_then(|list| commit_with_answer(consumer, &list));
         if sent.is_err() {
             let mut share = self.shared.share.lock();
             commits.iter().for_each(|commit| share.answered(commit.partition, None));
@@ -80,10 +80,11 @@ impl MemberContext {
         sent
     }
 
-    fn list(&self, commits: &[Commit], mark: &str) -> KafkaResult<TopicPartitionList> {
+    fn list(&self, commits: &[Commit], log: Option<&LogId>) -> KafkaResult<TopicPartitionList> {
         let mut list = TopicPartitionList::with_capacity(commits.len());
-        for Commit { partition, next, leader_epoch } in commits {
-            add(&mut list, &self.topic, *partition, (*next, *leader_epoch), mark)?;
+        for Commit { partition, next, leader_epoch, word } in commits {
+            let mark = metadata(log, word.as_ref());
+            add(&mut list, &self.topic, *partition, (*next, *leader_epoch), &mark)?;
         }
         Ok(list)
     }
@@ -100,14 +101,14 @@ impl MemberContext {
         let until = Instant::now() + within;
         loop {
             // anew for every try: partitions may have gone, committed, while it paused
-            let (commits, mark) = {
+            let (commits, log) = {
                 let mut share = self.shared.share.lock();
-                (share.commits_to_settle(&of), metadata(share.log()))
+                (share.commits_to_settle(&of), share.log().cloned())
             };
             if commits.is_empty() {
                 return Ok(());
             }
-            let list = self.list(&commits, &mark)?;
+            let list = self.list(&commits, log.as_ref())?;
             let outcome = consumer.commit(&list, CommitMode::Sync);
             self.answered(&list, outcome.is_ok());
             match outcome {

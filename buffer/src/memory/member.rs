@@ -7,7 +7,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::partition::is_full;
 use super::state::State;
-use crate::{Batch, BatchLimits, BoxFuture, Partition, SubscribeError, Subscription, Topic, Waiting};
+use crate::{Batch, BatchLimits, BoxFuture, Partition, SubscribeError, Subscription, Topic, Waiting, Word};
 
 pub(super) struct Member {
     pub(super) state: Arc<State>,
@@ -116,6 +116,14 @@ impl Subscription for Member {
         if let Some(held) = held.filter(|held| held.claim.as_ref().is_some_and(|c| c.member == self.id)) {
             held.claim = None;
             held.held_until = Some(Instant::now() + pause);
+        }
+    }
+
+    fn leave_word(&mut self, partition: Partition, word: Option<&Word>) {
+        let mut log = self.state.topics[self.topic.index()].lock();
+        let told = usize::try_from(partition.0).ok().and_then(|number| log.partitions.get_mut(number));
+        if let Some(told) = told {
+            told.word = word.cloned();
         }
     }
 

@@ -6,7 +6,7 @@ use std::ops::Range;
 use floodgate_schemas::Timestamp;
 use tokio::time::Instant;
 
-use crate::{Batch, BatchLimits, Offset, Partition, Record, Waiting};
+use crate::{Batch, BatchLimits, Offset, Partition, Record, Waiting, Word};
 
 #[derive(Default)]
 pub(super) struct PartitionLog {
@@ -16,6 +16,8 @@ pub(super) struct PartitionLog {
     pub(super) claim: Option<Claim>,
     // nobody takes anything before
     pub(super) held_until: Option<Instant>,
+    // why it does not go on, as whoever works on it says
+    pub(super) word: Option<Word>,
 }
 
 pub(super) struct Claim {

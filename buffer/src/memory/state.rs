@@ -108,6 +108,9 @@ impl State {
             set_by_others: false,
             nothing_until: None,
             oldest_unapplied_ms: partition.records.front().map(|record| record.appended_at_ms),
+            // it is whoever's has time for it
+            member: None,
+            word: partition.word.clone(),
         });
         GroupLag {
             of,

@@ -38,6 +38,9 @@ const IDLE_MIN: Duration = Duration::from_millis(2);
 /// How often a member looks whether a partition that is its share was given back.
 const HAND_OVER_LOOK: Duration = Duration::from_millis(100);
 
+/// A sentence or two.
+const WORD_MAX_BYTES: usize = 1000;
+
 /// After Redis did not answer, until it is asked again.
 const RETRY: Duration = Duration::from_millis(200);
 
@@ -394,7 +397,11 @@ impl Owner {
             let bytes: usize = done.map(|(_, size)| size).sum();
             let call = Call::new(&SCRIPTS.trim, [keys.list(commit.partition), keys.meta(commit.partition)]);
             let call = call.with(&self.me).with(owned.epoch).with(lease.as_millis());
-            Some((*commit, call.with(commit.next).with(bytes)))
+            let call = call
+                .with(commit.next)
+                .with(bytes)
+                .with(commit.word.as_ref().map_or(String::new(), |word| word.text(WORD_MAX_BYTES)));
+            Some((commit.clone(), call))
         };
         let (commits, calls): (Vec<Commit>, Vec<Call>) = commits.iter().filter_map(call).unzip();
         let called = self.nodes.call(&calls, None).await;

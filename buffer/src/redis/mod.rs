@@ -171,7 +171,7 @@ impl Lag for Redis {
         let (mut partitions, mut unknown) = (Vec::new(), Vec::new());
         for (partition, looked) in reader.look(topic) {
             match looked {
-                Ok(Looked { records, oldest_ms }) => partitions.push(PartitionLag {
+                Ok(Looked { records, oldest_ms, member, word }) => partitions.push(PartitionLag {
                     partition,
                     start: records.start,
                     end: records.end,
@@ -180,6 +180,8 @@ impl Lag for Redis {
                     set_by_others: false,
                     nothing_until: None,
                     oldest_unapplied_ms: oldest_ms,
+                    member,
+                    word,
                 }),
                 Err(reason) => unknown.push((partition, reason)),
             }

@@ -10,7 +10,7 @@ use super::element;
 use super::nodes::{Called, Nodes};
 use super::scripts::{Call, SCRIPTS, numbers, text};
 use super::settings::Settings;
-use crate::{LogId, Offset, Partition, Topic};
+use crate::{LogId, Offset, Partition, Topic, Word};
 
 /// For threads that may block, of a runtime that goes on meanwhile.
 pub(super) struct Reader {
@@ -24,6 +24,10 @@ pub(super) struct Looked {
     pub(super) records: Range<Offset>,
     /// When the first of them was appended, in milliseconds since the Unix epoch.
     pub(super) oldest_ms: Option<i64>,
+    /// Whose it is.
+    pub(super) member: Option<String>,
+    /// What whoever has it says of why it does not go on.
+    pub(super) word: Option<Word>,
 }
 
 impl Reader {
@@ -88,7 +92,11 @@ impl Reader {
         let looked = |answer: Value| {
             let [base, there] = numbers(&answer).ok_or_else(Self::nonsense)?;
             let oldest_ms = text(&answer, 3).and_then(element::appended_at_ms);
-            Ok(Looked { records: Offset(base)..Offset(base + there), oldest_ms })
+            let told = |place| text(&answer, place).filter(|told| !told.is_empty());
+            let told = |place| told(place).map(|told| String::from_utf8_lossy(told).into_owned());
+            let records = Offset(base)..Offset(base + there);
+            let word = told(5).as_deref().and_then(Word::read);
+            Ok(Looked { records, oldest_ms, member: told(4), word })
         };
         let answers = self.call(&calls).into_iter().map(|answer| answer.and_then(looked));
         partitions.into_iter().zip(answers).collect()

@@ -105,13 +105,14 @@ pub(super) struct Scripts {
     /// Answers the head's offset, how many there are, and the records.
     pub(super) peek: Lua,
     /// Everything before an offset is done. Keys: list, meta. Arguments: member, epoch, lease, offset, how large these records
-    /// were. Answers 1 and the head's offset; or 0 when the partition is another member's, and then nothing was taken.
+    /// were, why it does not go on (or nothing). Answers 1 and the head's offset; or 0 when the partition is another member's, and then nothing was taken.
     pub(super) trim: Lua,
     /// Gives a partition back. Keys: meta. Arguments: member, epoch.
     pub(super) release: Lua,
     /// Says that a member is there. Keys: members. Arguments: the member, for how long. Answers all members that are there.
     pub(super) alive: Lua,
-    /// How much is in a partition. Keys: list, meta. Answers the head's offset, how many, how many bytes, and how the head begins.
+    /// How much is in a partition. Keys: list, meta. Answers the head's offset, how many, how many bytes, how the head begins,
+    /// whose the partition is, and why it does not go on.
     pub(super) look: Lua,
     /// How many members are there. Keys: members.
     pub(super) members: Lua,
@@ -171,6 +172,7 @@ local owner, lease, epoch, base = unpack(redis.call('HMGET', meta, 'owner', 'lea
 if owner and owner ~= ARGV[1] and tonumber(lease or 0) > now then return {0} end
 epoch = (epoch or 0) + 1
 redis.call('HDEL', meta, 'lease')
+redis.call('HDEL', meta, 'word')
 redis.call('HSET', meta, 'owner', ARGV[1], 'epoch', epoch, 'lease', now + ARGV[2], 'base', base or 0)
 return {1, tonumber(epoch), tonumber(base or 0)}
 "]),
@@ -203,14 +205,15 @@ if count > 0 then
   bytes = count == there and 0 or math.max(0, bytes - ARGV[5])
   redis.call('HSET', meta, 'base', ARGV[4], 'bytes', bytes)
 end
-redis.call('HDEL', meta, 'lease')
+redis.call('HDEL', meta, 'lease', 'word')
 redis.call('HSET', meta, 'lease', now + ARGV[3])
+if ARGV[6] ~= '' then redis.call('HSET', meta, 'word', ARGV[6]) end
 return {1, math.max(base, tonumber(ARGV[4]))}
 "]),
             release: lua(&["
 local meta = KEYS[1]
 ", OWNS, "
-redis.call('HDEL', meta, 'owner', 'lease')
+redis.call('HDEL', meta, 'owner', 'lease', 'word')
 return {1}
 "]),
             alive: lua(&["
@@ -222,9 +225,12 @@ return redis.call('ZRANGE', members, 0, -1)
 "]),
             look: lua(&["
 local list, meta = KEYS[1], KEYS[2]
-local base, bytes = unpack(redis.call('HMGET', meta, 'base', 'bytes'))
+local base, bytes, owner, lease, word = unpack(redis.call('HMGET', meta, 'base', 'bytes', 'owner', 'lease', 'word'))
+", NOW, "
+if tonumber(lease or 0) <= now then owner, word = false, false end
 local head = redis.call('LINDEX', list, 0)
-return {tonumber(base or 0), redis.call('LLEN', list), tonumber(bytes or 0), head and string.sub(head, 1, 9) or ''}
+head = head and string.sub(head, 1, 9) or ''
+return {tonumber(base or 0), redis.call('LLEN', list), tonumber(bytes or 0), head, owner or '', word or ''}
 "]),
             members: lua(&["
 local members = KEYS[1]

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use super::shared::Shared;
 use super::{Phase, Taken};
-use crate::{Batch, BoxFuture, Incident, Partition, Standing, SubscribeError, Subscription};
+use crate::{Batch, BoxFuture, Incident, Partition, Standing, SubscribeError, Subscription, Word};
 
 /// Dropping it ends its member.
 pub(crate) struct Handle {
@@ -83,6 +83,11 @@ impl Subscription for Handle {
 
     fn incidents(&mut self) -> Vec<Incident> {
         self.shared.share.lock().take_incidents()
+    }
+
+    fn leave_word(&mut self, partition: Partition, word: Option<&Word>) {
+        self.shared.share.lock().leave_word(partition, word);
+        self.shared.tell_owner();
     }
 
     fn stop(&mut self) {

@@ -91,6 +91,8 @@ impl Share {
         for partition in left {
             self.owned.remove(partition);
             self.standing.remove(partition);
+            self.words.remove(partition);
+            self.untold.remove(partition);
             self.unplaced.remove(partition);
             self.in_work.remove(partition);
         }

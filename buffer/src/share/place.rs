@@ -9,7 +9,7 @@
 
 use std::ops::Range;
 
-use crate::{Incident, LogId, Offset, Partition};
+use crate::{Incident, LogId, Offset, Partition, Word};
 
 /// Who committed an offset, and of which log.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,6 +27,8 @@ pub(crate) struct Committed {
     /// The epoch of the leader that took the last record before it, where that is known.
     pub(crate) leader_epoch: Option<i32>,
     pub(crate) mark: CommitMark,
+    /// Why the partition did not go on when it was committed, if it did not.
+    pub(crate) word: Option<Word>,
 }
 
 /// What a position was found to be, when it is not simply where the group was.
@@ -66,7 +68,7 @@ impl Place {
 /// Where a member reads on, given what the group committed and where the log lies.
 pub(crate) fn place(committed: Option<&Committed>, topic: Option<&LogId>, log: Range<Offset>) -> Place {
     let from_start = |finding| Place { offset: log.start, leader_epoch: None, finding: Some(finding) };
-    let Some(Committed { offset: next, leader_epoch, mark }) = committed else {
+    let Some(Committed { offset: next, leader_epoch, mark, .. }) = committed else {
         return from_start(Finding::NeverCommitted);
     };
     let is_another = match mark {
@@ -125,7 +127,7 @@ mod tests {
     }
 
     fn found(offset: i64, mark: CommitMark) -> (i64, Option<Finding>) {
-        let committed = Committed { offset: Offset(offset), leader_epoch: Some(3), mark };
+        let committed = Committed { offset: Offset(offset), leader_epoch: Some(3), mark, word: None };
         let place = place(Some(&committed), id("now").as_ref(), Offset(10)..Offset(20));
         assert!(
             place.leader_epoch.is_none() || place.offset == Offset(offset),

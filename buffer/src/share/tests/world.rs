@@ -306,6 +306,7 @@ impl World {
             offset: Offset(offset),
             leader_epoch: Some(1),
             mark: CommitMark::Ours(None),
+            word: None,
         });
         if !is_known {
             self.share.comes_unplaced(partition(p), committed, "no leader".to_owned());

@@ -1,0 +1,381 @@
+//! What the readings mean, in a status, a sentence and a few numbers.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::course::{Course, Point, Spot};
+use crate::rates::{Moved, of_group};
+use crate::words::{count, many, partitions, rate, seconds};
+
+/// How long nothing may be applied of a partition though records wait there before it stands: several batches, and tries of
+/// one that fails.
+const STANDS_AFTER: Duration = Duration::from_secs(10);
+
+/// Whoever looks but a moment has seen it stand for so long at least, and records that are older than [`STANDS_AFTER`].
+const SEEN_STANDING: Duration = Duration::from_millis(2500);
+
+/// How long a backlog must have grown, and how old its head must be, before a group falls behind: bursts of a second are
+/// what this product is for.
+const GROWS_FOR: Duration = Duration::from_secs(10);
+const BEHIND_SECONDS: f64 = 2.0;
+
+/// Within which time what waits should be cleared, where members are counted by it.
+const CLEARED_WITHIN_SECONDS: f64 = 60.0;
+
+/// How much of what a member can do is planned with.
+const UTILISATION: f64 = 0.8;
+
+/// How a group, or a partition of it, stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Status {
+    /// Everything is applied.
+    Ok,
+    /// Records wait, and they are being applied.
+    Lagging,
+    /// More comes than is applied, and has for a while.
+    FallingBehind,
+    /// Records wait, and nothing is applied.
+    Stalled,
+    /// Nobody consumes.
+    Empty,
+    /// Whoever consumes says that it takes nothing more for now, and why.
+    Held,
+    /// It could not be read.
+    Unknown,
+}
+
+impl Status {
+    /// All of them.
+    pub const ALL: [Status; 7] = [
+        Status::Ok,
+        Status::Lagging,
+        Status::FallingBehind,
+        Status::Stalled,
+        Status::Empty,
+        Status::Held,
+        Status::Unknown,
+    ];
+
+    /// As reports and metrics spell it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Status::Ok => "OK",
+            Status::Lagging => "LAGGING",
+            Status::FallingBehind => "FALLING_BEHIND",
+            Status::Stalled => "STALLED",
+            Status::Empty => "EMPTY",
+            Status::Held => "HELD",
+            Status::Unknown => "UNKNOWN",
+        }
+    }
+}
+
+/// Records a second.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Rates {
+    /// Those that came.
+    pub came: f64,
+    /// Those that were applied, dead letters among them.
+    pub applied: f64,
+}
+
+/// What is to be said of a group.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Verdict {
+    /// How it stands.
+    pub status: Status,
+    /// The same in a sentence, without the group's name.
+    pub reason: String,
+    /// What came and what was applied lately; `None` before a second reading.
+    pub rates_per_second: Option<Rates>,
+    /// After how many seconds nothing waits any more, at these rates: 0 when nothing does, `None` for never, or not known.
+    pub seconds_to_catch_up: Option<f64>,
+    /// How many members have something to do: as many as it takes to keep up and to clear what waits within a minute, and no more
+    /// than there are partitions that go on. `None` where that is not known.
+    pub useful_members: Option<usize>,
+    /// Every partition that was named in the last reading.
+    pub partitions: BTreeMap<i32, PartitionVerdict>,
+}
+
+impl Verdict {
+    /// Of a group of which nothing is known.
+    pub fn unknown() -> Self {
+        Self {
+            status: Status::Unknown,
+            reason: "not known".to_owned(),
+            rates_per_second: None,
+            seconds_to_catch_up: None,
+            useful_members: None,
+            partitions: BTreeMap::new(),
+        }
+    }
+}
+
+/// What is to be said of one partition.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PartitionVerdict {
+    /// How it stands.
+    pub status: Status,
+    /// What came and what was applied lately.
+    pub rates_per_second: Option<Rates>,
+    /// For how long nothing of it was applied though records wait there, if that is worth telling.
+    pub stands_for: Option<Duration>,
+}
+
+/// See [`Course::verdict`].
+pub(crate) fn judge(course: &Course, now: &Point) -> Verdict {
+    let known =
+        now.partitions.iter().map(|(number, spot)| (*number, of_partition(course, now, *number, spot)));
+    let unknown = now.unknown.keys().map(|number| (*number, PartitionVerdict::unknown()));
+    let verdicts: BTreeMap<i32, PartitionVerdict> = known.chain(unknown).collect();
+    let group = Group { course, now, verdicts: &verdicts };
+    let rates_per_second = of_group(course, now).map(|(came, applied)| Rates { came, applied });
+    let seconds_to_catch_up = group.seconds_to_catch_up(rates_per_second);
+    let useful_members = group.useful_members(rates_per_second);
+    let status = group.status();
+    let reason = group.reason(status, rates_per_second, seconds_to_catch_up, useful_members);
+    Verdict { status, reason, rates_per_second, seconds_to_catch_up, useful_members, partitions: verdicts }
+}
+
+impl PartitionVerdict {
+    fn unknown() -> Self {
+        Self { status: Status::Unknown, rates_per_second: None, stands_for: None }
+    }
+}
+
+fn of_partition(course: &Course, now: &Point, number: i32, spot: &Spot) -> PartitionVerdict {
+    let moved = Moved::of(course, now, number, spot);
+    let rates_per_second =
+        moved.map(|moved| Rates { came: moved.came / moved.seconds, applied: moved.applied / moved.seconds });
+    let stands_for = stands_for(course, now, spot);
+    let status = match () {
+        () if spot.lag == 0 => Status::Ok,
+        () if now.members == Some(0) => Status::Empty,
+        () if spot.is_held() => Status::Held,
+        () if stands_for.is_some() => Status::Stalled,
+        () if grows(course, spot.oldest_seconds, |point| point.partitions.get(&number).map(|of| of.lag)) => {
+            Status::FallingBehind
+        }
+        () => Status::Lagging,
+    };
+    PartitionVerdict { status, rates_per_second, stands_for: stands_for.filter(|_| status != Status::Empty) }
+}
+
+/// For how long nothing of a partition was applied, if that is long enough to be told.
+fn stands_for(course: &Course, now: &Point, spot: &Spot) -> Option<Duration> {
+    let stood = now.at - spot.stands_since?;
+    let was_seen_only_standing = stood >= SEEN_STANDING && stood >= course.span();
+    let is_old = spot.oldest_seconds.is_some_and(|age| age >= STANDS_AFTER.as_secs_f64());
+    (stood >= STANDS_AFTER || was_seen_only_standing && is_old).then_some(stood)
+}
+
+/// Whether a backlog grew all the time.
+fn grows(course: &Course, oldest_seconds: Option<f64>, lag: impl Fn(&Point) -> Option<u64>) -> bool {
+    if course.span() < GROWS_FOR || oldest_seconds.is_some_and(|age| age < BEHIND_SECONDS) {
+        return false;
+    }
+    let [first, middle, last] = course.thirds().map(|point| point.and_then(&lag));
+    matches!((first, middle, last), (Some(first), Some(middle), Some(last)) if first < middle && middle < last)
+}
+
+struct Group<'c> {
+    course: &'c Course,
+    now: &'c Point,
+    verdicts: &'c BTreeMap<i32, PartitionVerdict>,
+}
+
+impl Group<'_> {
+    fn waiting(&self) -> u64 {
+        self.now.waiting()
+    }
+
+    fn of_status(&self, status: Status) -> Vec<i32> {
+        let of_it = self.verdicts.iter().filter(|(_, verdict)| verdict.status == status);
+        of_it.map(|(number, _)| *number).collect()
+    }
+
+    fn status(&self) -> Status {
+        let is_any = |status| self.verdicts.values().any(|verdict| verdict.status == status);
+        let nothing_known = self.now.partitions.is_empty() && self.now.queue.is_none();
+        match () {
+            () if nothing_known => Status::Unknown,
+            () if self.now.members == Some(0) => Status::Empty,
+            () if is_any(Status::Held) => Status::Held,
+            () if is_any(Status::Stalled) => Status::Stalled,
+            () if grows(self.course, self.now.oldest_seconds, |point| Some(point.waiting())) => {
+                Status::FallingBehind
+            }
+            () if self.waiting() > 0 => Status::Lagging,
+            () if is_any(Status::Unknown) => Status::Unknown,
+            () => Status::Ok,
+        }
+    }
+
+    /// What waits on partitions that stand is not cleared by others.
+    fn seconds_to_catch_up(&self, rates: Option<Rates>) -> Option<f64> {
+        if self.waiting() == 0 {
+            return self.now.unknown.is_empty().then_some(0.0);
+        }
+        let stands = |verdict: &PartitionVerdict| {
+            matches!(verdict.status, Status::Held | Status::Stalled | Status::Empty | Status::Unknown)
+        };
+        if self.verdicts.values().any(stands) {
+            return None;
+        }
+        let Rates { came, applied } = rates?;
+        let gained = applied - came;
+        // what is within a hundredth of what comes may as well be none
+        (gained > came / 100.0).then(|| self.waiting() as f64 / gained)
+    }
+
+    fn useful_members(&self, rates: Option<Rates>) -> Option<usize> {
+        let goes_on = |number: &i32| {
+            let verdict = self.verdicts.get(number);
+            verdict.is_some_and(|verdict| !matches!(verdict.status, Status::Held | Status::Stalled))
+        };
+        let on: Vec<_> = self.now.partitions.iter().filter(|(number, _)| goes_on(number)).collect();
+        let comes = |number: &i32| {
+            let rates = self.verdicts.get(number).and_then(|verdict| verdict.rates_per_second);
+            rates.is_some_and(|rates| rates.came > 0.0)
+        };
+        let busy = on.iter().filter(|(number, spot)| spot.lag > 0 || comes(number)).count().max(1);
+        let members = self.now.members?;
+        let Some(each) = self.course.capacity() else {
+            // those that are there do what there is to do, as far as anybody knows
+            return Some(members.clamp(1, busy));
+        };
+        let waiting: u64 = on.iter().map(|(_, spot)| spot.lag).sum();
+        let came = rates.map_or(0.0, |rates| rates.came);
+        let needed = (came + waiting as f64 / CLEARED_WITHIN_SECONDS) / (each * UTILISATION);
+        Some((needed.ceil() as usize).clamp(1, busy))
+    }
+
+    fn reason(
+        &self,
+        status: Status,
+        rates: Option<Rates>,
+        seconds_to_catch_up: Option<f64>,
+        useful_members: Option<usize>,
+    ) -> String {
+        let mut told = match status {
+            Status::Unknown if self.now.partitions.is_empty() => "its positions are not known".to_owned(),
+            Status::Ok | Status::Unknown => match rates.filter(|rates| rates.came > 0.0) {
+                Some(rates) => format!("caught up, {} come", rate(rates.came)),
+                None => "caught up".to_owned(),
+            },
+            Status::Empty if self.waiting() == 0 => "no members, and nothing waits".to_owned(),
+            Status::Empty => format!("no members: {}", self.what_waits()),
+            Status::Lagging => self.lagging(rates, seconds_to_catch_up),
+            Status::FallingBehind => self.falling_behind(rates, useful_members),
+            Status::Stalled => self.stalled(),
+            Status::Held => self.held(),
+        };
+        if let Some((number, why)) = self.now.unknown.iter().next() {
+            let numbers: Vec<_> = self.now.unknown.keys().copied().collect();
+            told += &match numbers.len() {
+                1 => format!("; partition {number} is not known: {why}"),
+                _ => format!("; {} are not known, of {number}: {why}", partitions(&numbers)),
+            };
+        }
+        told
+    }
+
+    /// `6,850 events wait, the oldest for 3 min`.
+    fn what_waits(&self) -> String {
+        let waiting = self.waiting();
+        let oldest = match self.now.oldest_seconds {
+            Some(age) if waiting == 1 => format!(" for {}", seconds(age)),
+            Some(age) => format!(", the oldest for {}", seconds(age)),
+            None => String::new(),
+        };
+        format!("{} {}{oldest}", many(waiting, "event"), if waiting == 1 { "waits" } else { "wait" })
+    }
+
+    fn behind(&self) -> String {
+        match self.now.oldest_seconds {
+            Some(age) => format!("behind {}", seconds(age)),
+            None => format!("behind by {}", many(self.waiting(), "event")),
+        }
+    }
+
+    fn lagging(&self, rates: Option<Rates>, seconds_to_catch_up: Option<f64>) -> String {
+        let keeps_up = self.now.oldest_seconds.is_some_and(|age| age < BEHIND_SECONDS);
+        match (seconds_to_catch_up, rates) {
+            _ if keeps_up => format!("{}, keeping up", self.behind()),
+            (Some(left), _) => format!("{}, clear in {}", self.behind(), seconds(left)),
+            (None, Some(Rates { came, applied })) => {
+                format!("{}: {} come, {} are applied", self.behind(), rate(came), rate(applied))
+            }
+            (None, None) => format!("{}: {} waiting", self.behind(), count(self.waiting())),
+        }
+    }
+
+    fn falling_behind(&self, rates: Option<Rates>, useful_members: Option<usize>) -> String {
+        let Rates { came, applied } = rates.unwrap_or(Rates { came: 0.0, applied: 0.0 });
+        let more = match (useful_members, self.now.members) {
+            (Some(useful), Some(members)) if useful > members => {
+                format!("; {useful} members instead of {members} have work")
+            }
+            _ => String::new(),
+        };
+        format!("{} and growing: {} come, {} are applied{more}", self.behind(), rate(came), rate(applied))
+    }
+
+    fn stalled(&self) -> String {
+        let stalled = self.of_status(Status::Stalled);
+        let longest = stalled.iter().filter_map(|number| self.verdicts.get(number)?.stands_for).max();
+        let for_long =
+            longest.map_or(String::new(), |stood| format!(" for {}", seconds(stood.as_secs_f64())));
+        let moves = |verdict: &PartitionVerdict| {
+            verdict.rates_per_second.is_some_and(|rates| rates.applied > 0.0) || verdict.status == Status::Ok
+        };
+        // those that have nothing to do say nothing about the others
+        let others =
+            self.verdicts.values().filter(|verdict| verdict.status != Status::Stalled && moves(verdict));
+        let applies =
+            others.clone().any(|verdict| verdict.rates_per_second.is_some_and(|rates| rates.applied > 0.0));
+        let lagging = self.now.partitions.values().filter(|spot| spot.lag > 0).count();
+        if !applies && lagging == stalled.len() {
+            let members = match self.now.members {
+                Some(members) => format!("{}, but nothing", many(members as u64, "member")),
+                None => "nothing".to_owned(),
+            };
+            let where_ = match stalled[..] {
+                [number] => format!(" ({})", self.place(number)),
+                _ => String::new(),
+            };
+            let word = self.word_of(&stalled);
+            return format!("{members} was applied{for_long}{word}; {}{where_}", self.what_waits());
+        }
+        let which = match stalled[..] {
+            [number] => format!("{} stands{for_long}", self.place(number)),
+            _ => format!("{} stand{for_long}", partitions(&stalled)),
+        };
+        format!("{which}, while others go on{}; {}", self.word_of(&stalled), self.what_waits())
+    }
+
+    fn held(&self) -> String {
+        let held = self.of_status(Status::Held);
+        let told = self.word_of(&held);
+        let which = match held[..] {
+            [number] => format!("{} is held{told}", self.place(number)),
+            _ => format!("{} are held{told}", partitions(&held)),
+        };
+        format!("{which}; {}", self.what_waits())
+    }
+
+    /// What the member of the first of them says that says anything.
+    fn word_of(&self, numbers: &[i32]) -> String {
+        let words = numbers.iter().filter_map(|number| self.now.partitions.get(number)?.word.as_ref());
+        words.map(|word| format!(": {}", word.why)).next().unwrap_or_default()
+    }
+
+    /// `partition 3 at offset 1234, read by …`.
+    fn place(&self, number: i32) -> String {
+        let spot = self.now.partitions.get(&number);
+        let offset = spot.map_or(String::new(), |spot| format!(" at offset {}", spot.next));
+        let member = spot.and_then(|spot| spot.member.as_deref());
+        let member = member.map_or(String::new(), |member| format!(", read by {member},"));
+        format!("partition {number}{offset}{member}")
+    }
+}
