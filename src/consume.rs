@@ -33,7 +33,7 @@ pub(crate) async fn consume(settings: &Settings, args: &ConsumeArgs) -> Result<(
     let groups = groups(&*opened.strategy, &args.groups)?;
     let slot: Slot = Arc::new(Mutex::new(Err("not yet connected to the database".to_owned())));
     let readiness = Arc::clone(&slot);
-    let admin = opened.admin(false, Arc::new(move || ready(&readiness))).await?;
+    let admin = opened.admin("consume", Arc::new(move || ready(&readiness))).await?;
     let names: Vec<_> = groups.iter().map(|of| opened.strategy.names().group(*of).to_owned()).collect();
     opened.announce("consume", &format!("groups {}; admin http://{}", names.join(", "), admin.address));
     let start = start_when_fit(Arc::clone(&opened), groups, Arc::clone(&slot));

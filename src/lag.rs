@@ -6,8 +6,8 @@ use std::io::{ErrorKind, IsTerminal, Write};
 use std::time::{Duration, Instant};
 
 use clap::Args;
-use floodgate_admin::{Courses, LagReport, Reading, SpillReport};
-use floodgate_buffer::Strategy;
+use floodgate_admin::{Courses, HotKeys, LagReport, Reading, SpillReport};
+use floodgate_buffer::{LagError, Strategy};
 use floodgate_observe::logs;
 use floodgate_schemas::{Clock, EventType};
 
@@ -57,9 +57,9 @@ pub(crate) fn lag(settings: &Settings, args: &LagArgs) -> Result<(), Exit> {
         )));
     }
     let clock = given().clock;
-    let mut courses = Courses::default();
+    let (mut courses, hot_keys) = (Courses::default(), HotKeys::default());
     loop {
-        let (report, unknown) = look(&*strategy, &*clock, &mut courses, args);
+        let (report, unknown) = look(&*strategy, &*clock, &mut courses, &hot_keys, args);
         // an outage is when somebody watches: the last table stays, and looking goes on
         if !report.groups.is_empty() || report.spill.is_some() {
             print(&report, args)?;
@@ -82,13 +82,14 @@ fn look(
     strategy: &dyn Strategy,
     clock: &dyn Clock,
     courses: &mut Courses,
+    hot_keys: &HotKeys,
     args: &LagArgs,
 ) -> (LagReport, Vec<String>) {
     let until = Instant::now() + Duration::from_secs(args.over.into());
     loop {
         // in this order: what is moved in between is seen where it arrives
         let spill = strategy.spill().transpose();
-        let mut unknown = read(strategy, clock, courses);
+        let mut unknown = read(strategy, clock, courses, hot_keys);
         let spill = spill.unwrap_or_else(|error| {
             unknown.push(error.to_string());
             None
@@ -104,9 +105,15 @@ fn look(
 }
 
 /// Reads all groups and says why others could not be: each is asked by itself, and waits for no other.
-fn read(strategy: &dyn Strategy, clock: &dyn Clock, courses: &mut Courses) -> Vec<String> {
+fn read(
+    strategy: &dyn Strategy,
+    clock: &dyn Clock,
+    courses: &mut Courses,
+    hot_keys: &HotKeys,
+) -> Vec<String> {
+    let take = |of| Ok::<_, LagError>(Reading::take(strategy, of, clock)?.with_hot_keys(strategy, hot_keys));
     let taken = std::thread::scope(|scope| {
-        let asked = EventType::ALL.map(|of| scope.spawn(move || Reading::take(strategy, of, clock)));
+        let asked = EventType::ALL.map(|of| scope.spawn(move || take(of)));
         asked.map(|asked| asked.join())
     });
     let mut unknown = Vec::new();

@@ -19,6 +19,7 @@ mod settings;
 mod signals;
 mod topics;
 mod verify;
+mod whereabouts;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -61,6 +62,8 @@ enum Command {
     Consume(consume::ConsumeArgs),
     /// Show how far each consumer group is behind
     Lag(lag::LagArgs),
+    /// Find an event: which record it is, and what has become of it
+    Where(whereabouts::WhereArgs),
     /// List, show and replay dead letters: events that could not be applied
     #[command(subcommand)]
     Dlq(dlq::DlqCommand),
@@ -186,6 +189,7 @@ fn execute(cli: Cli) -> Result<(), Exit> {
         Command::Serve => runtime.block_on(serve::serve(&settings)),
         Command::Consume(args) => runtime.block_on(consume::consume(&settings, &args)),
         Command::Lag(args) => lag::lag(&settings, &args),
+        Command::Where(args) => runtime.block_on(whereabouts::whereabouts(&settings, &args)),
         Command::Dlq(command) => dlq::dlq(&settings, &command, runtime.handle()),
         Command::Drain(args) => runtime.block_on(drain::drain(&settings, cli.config.as_deref(), &args)),
         Command::Row(command) => runtime.block_on(row::row(&settings, &command)),

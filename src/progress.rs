@@ -10,3 +10,12 @@ pub(crate) fn progress_bar(steps: u64) -> ProgressBar {
         Err(_) => bar,
     }
 }
+
+/// Of something whose end is not known.
+pub(crate) fn counting_bar(what: &'static str) -> ProgressBar {
+    let bar = ProgressBar::new_spinner();
+    match ProgressStyle::with_template(&format!("{{spinner}} {{human_pos}} {what}, {{per_sec}}")) {
+        Ok(style) => bar.with_style(style),
+        Err(_) => bar,
+    }
+}

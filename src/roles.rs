@@ -8,13 +8,15 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use floodgate_admin::dead_letters::DeadLetterTopic;
-use floodgate_admin::{AdminServer, LagExport, LagWatch, Readiness};
-use floodgate_buffer::{Given, Lag, Parts, Publish, Strategy, Then};
+use floodgate_admin::{
+    About, AdminServer, CouponReport, LagExport, LagWatch, LookAtCoupons, Operators, Readiness,
+};
+use floodgate_buffer::{Given, Parts, Publish, Strategy, Then};
 use floodgate_consumers::{Consumers, Health, Members};
 use floodgate_observe::{Metrics, logs};
 use floodgate_producer::{HttpConfig, Ingress, Server};
 use floodgate_schemas::{Chance, Clock, Codecs, EventType, SystemChance, SystemClock};
-use floodgate_store::Store;
+use floodgate_store::{Coupon, Store};
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -22,6 +24,7 @@ use tokio_util::sync::CancellationToken;
 use crate::exit::Exit;
 use crate::settings::Settings;
 use crate::signals::{Signal, Signals};
+use crate::whereabouts;
 
 /// What every role opens first. None of it needs Kafka or the database to be up.
 pub(crate) struct Opened {
@@ -84,47 +87,69 @@ impl Opened {
         Ok(IngressRole { ingress, address: address.to_string(), server, drain, stop })
     }
 
-    /// Opens the operators' listener.
-    pub(crate) async fn admin(
-        &self,
-        exports_by_default: bool,
-        readiness: Readiness,
-    ) -> Result<AdminRole, Exit> {
+    /// Opens the operators' listener of a role.
+    pub(crate) async fn admin(&self, role: &'static str, readiness: Readiness) -> Result<AdminRole, Exit> {
         let exports = match self.settings.lag.export {
-            LagExport::Auto => exports_by_default,
+            LagExport::Auto => role != "consume",
             LagExport::On => true,
             LagExport::Off => false,
         };
-        let names = self.strategy.names().clone();
-        let lag = LagWatch::new(
-            Arc::clone(&self.strategy) as Arc<dyn Lag>,
-            names,
-            exports.then(|| self.metrics.lag.clone()),
-            Arc::clone(&self.clock),
-        );
+        let gauges = exports.then(|| self.metrics.lag.clone());
+        let lag = LagWatch::new(Arc::clone(&self.strategy), gauges, Arc::clone(&self.clock));
         let dead_letters = DeadLetterTopic {
             strategy: Arc::clone(&self.strategy),
             clock: Arc::clone(&self.clock),
             codecs: self.codecs.clone(),
         };
-        let server = AdminServer::bind(
-            &self.settings.admin,
-            self.metrics.clone(),
-            Arc::clone(&lag),
+        let refresh = Duration::from_millis(self.settings.lag.refresh_ms);
+        let operators = Operators {
+            about: About {
+                role,
+                version: env!("CARGO_PKG_VERSION"),
+                started_at: self.clock.now(),
+                strategy: self.strategy.name(),
+                place: self.strategy.place(),
+                promise: self.strategy.promise(),
+            },
+            metrics: self.metrics.clone(),
+            lag: Arc::clone(&lag),
+            refresh,
             readiness,
             dead_letters,
-            Some(Arc::clone(&self.publisher)),
-            self.http().linger(),
-        );
+            publisher: Arc::clone(&self.publisher),
+            find: whereabouts::looks(&self.strategy, &self.store, &self.codecs),
+            coupons: self.looks_at_coupons(),
+            clock: Arc::clone(&self.clock),
+        };
+        let server = AdminServer::bind(&self.settings.admin, operators, self.http().linger());
         let server = server.await.map_err(Exit::failed)?;
         let address = server.local_addr().map_err(Exit::failed)?.to_string();
         let stop = CancellationToken::new();
         let parts = Parts::of_this_process();
         tokio::spawn(parts.once("operators-listener", server.run(stop.clone())));
-        let (refresh, until) = (Duration::from_millis(self.settings.lag.refresh_ms), stop.clone());
+        let until = stop.clone();
         let watch = move || Arc::clone(&lag).run(refresh, until.clone());
         tokio::spawn(parts.keep("lag-watch", Then::GoOn, watch));
         Ok(AdminRole { address, stop })
+    }
+
+    /// For the page: what is not known is not shown.
+    fn looks_at_coupons(&self) -> LookAtCoupons {
+        const SHOWN: u32 = 20;
+        let store = Arc::clone(&self.store);
+        Arc::new(move || {
+            let store = Arc::clone(&store);
+            Box::pin(async move {
+                let coupons = store.coupons(SHOWN).await.ok()?;
+                let report = |coupon: Coupon| CouponReport {
+                    coupon_id: coupon.terms.coupon_id.as_str().to_owned(),
+                    stock: coupon.terms.stock.get(),
+                    issued: coupon.issued.get(),
+                    remaining: coupon.remaining(),
+                };
+                Some(coupons.into_iter().map(report).collect())
+            })
+        })
     }
 
     /// Starts members of the given groups.

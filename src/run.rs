@@ -16,7 +16,7 @@ pub(crate) async fn run(settings: &Settings) -> Result<(), Exit> {
     let ingress = opened.ingress()?;
     let consumers = opened.consumers(&EventType::ALL);
     let (ready, health) = (Arc::clone(&ingress.ingress), consumers.health.clone());
-    let admin = opened.admin(true, Arc::new(move || ready.ready().and_then(|()| health.ready()))).await?;
+    let admin = opened.admin("run", Arc::new(move || ready.ready().and_then(|()| health.ready()))).await?;
     opened.announce("run", &format!("http://{}; admin http://{}", ingress.address, admin.address));
     let serving = ingress.start();
 

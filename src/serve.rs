@@ -13,7 +13,7 @@ pub(crate) async fn serve(settings: &Settings) -> Result<(), Exit> {
     opened.need_shared("serve")?;
     let ingress = opened.ingress()?;
     let ready = Arc::clone(&ingress.ingress);
-    let admin = opened.admin(true, Arc::new(move || ready.ready())).await?;
+    let admin = opened.admin("serve", Arc::new(move || ready.ready())).await?;
     opened.announce("serve", &format!("http://{}; admin http://{}", ingress.address, admin.address));
     let serving = ingress.start();
 

@@ -14,11 +14,12 @@ fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
 }
 
-const CRATES: [&str; 11] = [
+const CRATES: [&str; 12] = [
     "config",
     "schemas",
     "buffer",
     "store",
+    "lag",
     "ledger",
     "listener",
     "producer",
@@ -80,10 +81,11 @@ fn crates_know_only_whom_they_may() {
     assert_eq!(ours("listener"), [""; 0]);
     assert_eq!(ours("buffer"), ["config", "schemas"]);
     assert_eq!(ours("store"), ["schemas"]);
+    assert_eq!(ours("lag"), ["buffer"]);
     assert_eq!(ours("ledger"), ["buffer", "schemas", "store"]);
     assert_eq!(ours("producer"), ["buffer", "listener", "observe", "schemas", "store"]);
     assert_eq!(ours("consumers"), ["buffer", "observe", "schemas", "store"]);
-    assert_eq!(ours("admin"), ["buffer", "listener", "observe", "schemas"]);
+    assert_eq!(ours("admin"), ["buffer", "lag", "listener", "observe", "schemas"]);
 }
 
 #[test]
@@ -199,6 +201,7 @@ fn nobody_asks_the_system_for_time_or_chance() {
         "producer/src",
         "listener/src",
         "consumers/src",
+        "lag/src",
         "ledger/src",
         "admin/src",
         "buffer/src",

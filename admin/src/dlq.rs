@@ -1,19 +1,27 @@
-//! `GET /dlq`: dead letters, read while the request waits.
+//! `GET /dlq`: dead letters, read while the request waits; and `POST /dlq/replay`, which publishes them again.
 //!
 //! A reading may have to go through the whole topic, so that there is one at a time, it ends after a while, and it keeps
 //! no more than it may. Whoever needs more has `floodgate dlq`, which takes its time in a process of its own.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::Json;
+use axum::extract::rejection::JsonRejection;
 use axum::extract::{RawQuery, State};
-use axum::http::StatusCode;
+use axum::http::header::HOST;
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
+use floodgate_buffer::Publish;
 use percent_encoding::percent_decode_str;
-use tokio::sync::Semaphore;
+use serde::{Deserialize, Serialize};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::JoinError;
 
-use crate::dead_letters::{DeadLetterTopic, FILTERS, Filter, Refusal, ScanError, ScanLimits, Survey};
+use crate::dead_letters::{
+    DeadLetterTopic, FILTERS, Filter, Refusal, Replay, ReplayPlan, ScanError, ScanLimits, Survey,
+};
 use crate::problem::Problem;
 
 /// How long a request waits for its turn.
@@ -29,8 +37,42 @@ const LIMIT_MAX: usize = 1000;
 /// Reads for requests, one after the other.
 pub(crate) struct DeadLetters {
     topic: DeadLetterTopic,
+    publisher: Arc<dyn Publish>,
     turn: Arc<Semaphore>,
 }
+
+/// What a replay is asked for.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct ReplayAsked {
+    #[serde(rename = "type")]
+    of: Option<String>,
+    reason: Option<String>,
+    origin: Option<String>,
+    dry_run: bool,
+}
+
+/// What it came to.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ReplayReport {
+    /// Letters that were published again, or would be.
+    replayed: u64,
+    /// Those that are left alone.
+    skipped: u64,
+    dry_run: bool,
+    /// The same in a sentence.
+    detail: String,
+}
+
+/// No browser sends it by itself, nor with a form of another site.
+const CONFIRM: &str = "floodgate-confirm";
+
+/// Letters of events that failed this often are left alone, as the command does unless it is told otherwise.
+const ATTEMPTS_MAX: u32 = 5;
+
+/// How long a replay waits for the strategy to be ready, and then for every batch.
+const REPLAY_PATIENCE: Duration = Duration::from_secs(10);
 
 /// What a request asks for.
 #[derive(Debug, Default)]
@@ -40,8 +82,56 @@ struct Asked {
 }
 
 impl DeadLetters {
-    pub(crate) fn new(topic: DeadLetterTopic) -> Self {
-        Self { topic, turn: Arc::new(Semaphore::new(1)) }
+    pub(crate) fn new(topic: DeadLetterTopic, publisher: Arc<dyn Publish>) -> Self {
+        Self { topic, publisher, turn: Arc::new(Semaphore::new(1)) }
+    }
+
+    async fn replay(&self, asked: ReplayAsked) -> Result<ReplayReport, Problem> {
+        let mut filter = Filter::default();
+        let ReplayAsked { of, reason, origin, dry_run } = asked;
+        let given = [("type", of), ("reason", reason), ("origin", origin)];
+        for (name, text) in given.iter().filter_map(|(name, text)| Some((*name, text.as_deref()?))) {
+            filter.set(name, text, self.topic.names()).map_err(|refusal| refused(&refusal))?;
+        }
+        let turn = self.turn().await?;
+        let (topic, publisher) = (self.topic.clone(), Arc::clone(&self.publisher));
+        // goes on where the request ends: half a replay would be one as well, and each letter is marked
+        let replaying = tokio::task::spawn_blocking(move || {
+            let _turn = turn;
+            let plan =
+                ReplayPlan { filter, attempts_max: ATTEMPTS_MAX, rate: None, patience: REPLAY_PATIENCE };
+            let replay = Replay::plan(&topic, plan).map_err(|error| unavailable(&error))?;
+            let counts = replay.counts();
+            let skipped = counts.replayed + counts.capped + counts.unknown + counts.unsure;
+            let left = format!(
+                "{skipped} are left alone (replayed before, failed {ATTEMPTS_MAX} times, or not to be read)"
+            );
+            if dry_run {
+                let detail = format!("{} dead letters would be replayed; {left}", counts.due);
+                return Ok(ReplayReport { replayed: counts.due, skipped, dry_run, detail });
+            }
+            let replayed =
+                replay.run(&*publisher, |_| {}).map_err(|error| not_replayed(&error.to_string()))?;
+            if let Some(first) = &replayed.failed.first {
+                return Err(not_replayed(&format!(
+                    "{} were replayed, {} could not be, the first: {first}",
+                    replayed.done, replayed.failed.count
+                )));
+            }
+            tracing::info!(replayed = replayed.done, "dead letters replayed for an operator");
+            let detail = format!("{} dead letters replayed; {left}", replayed.done);
+            Ok(ReplayReport { replayed: replayed.done, skipped, dry_run, detail })
+        });
+        replaying.await.unwrap_or_else(|error| Err(bug(&error)))
+    }
+
+    async fn turn(&self) -> Result<OwnedSemaphorePermit, Problem> {
+        let turn = tokio::time::timeout(TURN_WAIT, Arc::clone(&self.turn).acquire_owned()).await;
+        let Ok(Ok(turn)) = turn else {
+            let detail = "dead letters are being read for another request";
+            return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "busy", "Too much at once", detail));
+        };
+        Ok(turn)
     }
 
     /// Plus signs are themselves, as in times: this is no form.
@@ -70,11 +160,7 @@ impl DeadLetters {
     }
 
     async fn survey(&self, asked: Asked) -> Result<Survey, Problem> {
-        let turn = tokio::time::timeout(TURN_WAIT, Arc::clone(&self.turn).acquire_owned()).await;
-        let Ok(Ok(turn)) = turn else {
-            let detail = "dead letters are being read for another request";
-            return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "busy", "Too much at once", detail));
-        };
+        let turn = self.turn().await?;
         let topic = self.topic.clone();
         let reading = tokio::task::spawn_blocking(move || {
             // a request that goes away, or is answered before, does not let the next one in
@@ -84,13 +170,62 @@ impl DeadLetters {
         });
         match tokio::time::timeout(SCAN_DEADLINE, reading).await {
             Ok(Ok(survey)) => survey.map_err(|error| unavailable(&error)),
-            Ok(Err(error)) => {
-                tracing::error!(%error, "dead letters not read");
-                let title = "Something is wrong here";
-                Err(Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", title, "see the log"))
-            }
+            Ok(Err(error)) => Err(bug(&error)),
             Err(_) => Err(unavailable(&ScanError::TooSlow)),
         }
+    }
+}
+
+fn bug(error: &JoinError) -> Problem {
+    tracing::error!(%error, "dead letters not read");
+    Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "Something is wrong here", "see the log")
+}
+
+fn not_replayed(detail: &str) -> Problem {
+    let title = "Not everything was replayed";
+    Problem::new(StatusCode::SERVICE_UNAVAILABLE, "replay-ended", title, detail)
+}
+
+fn refused(Refusal { field, detail }: &Refusal) -> Problem {
+    let detail = format!("`{field}` {detail}");
+    Problem::new(StatusCode::BAD_REQUEST, "invalid-request", "The request cannot be read", &detail)
+        .about(field)
+}
+
+/// Whether a page of this listener asks, or somebody by hand: names that others can make lead here are none of these.
+fn comes_from_here(headers: &HeaderMap) -> bool {
+    let host = headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+    let name = host.rsplit_once(':').map_or(host, |(name, port)| match port.parse::<u16>() {
+        Ok(_) => name,
+        Err(_) => host,
+    });
+    let address = name.trim_start_matches('[').trim_end_matches(']');
+    name == "localhost" || address.parse::<IpAddr>().is_ok()
+}
+
+pub(crate) async fn replay(
+    State(letters): State<Arc<DeadLetters>>,
+    headers: HeaderMap,
+    asked: Result<Json<ReplayAsked>, JsonRejection>,
+) -> Response {
+    let confirmed = headers.get(CONFIRM).is_some_and(|confirmed| confirmed == "replay");
+    if !confirmed || !comes_from_here(&headers) {
+        let detail = "a replay wants the header `floodgate-confirm: replay`, and to be asked for by an address or as \
+                      localhost; or use `floodgate dlq replay`";
+        return Problem::new(StatusCode::FORBIDDEN, "forbidden", "Not confirmed", detail).into_response();
+    }
+    let replayed = match asked {
+        Ok(Json(asked)) => letters.replay(asked).await,
+        Err(error) => Err(Problem::new(
+            StatusCode::BAD_REQUEST,
+            "invalid-request",
+            "The request cannot be read",
+            &error.body_text(),
+        )),
+    };
+    match replayed {
+        Ok(report) => Json(report).into_response(),
+        Err(problem) => problem.into_response(),
     }
 }
 
@@ -112,12 +247,7 @@ fn unavailable(error: &ScanError) -> Problem {
 pub(crate) async fn dlq(State(letters): State<Arc<DeadLetters>>, RawQuery(query): RawQuery) -> Response {
     let asked = match letters.read(query.as_deref().unwrap_or_default()) {
         Ok(asked) => asked,
-        Err(Refusal { field, detail }) => {
-            let title = "The request cannot be read";
-            let detail = format!("`{field}` {detail}");
-            let problem = Problem::new(StatusCode::BAD_REQUEST, "invalid-request", title, &detail);
-            return problem.about(&field).into_response();
-        }
+        Err(refusal) => return refused(&refusal).into_response(),
     };
     match letters.survey(asked).await {
         Ok(survey) => Json(survey).into_response(),
@@ -136,7 +266,8 @@ mod tests {
     fn letters() -> DeadLetters {
         let strategy = floodgate_buffer::contract::in_memory(1, 100, "w.");
         let clock = Arc::new(HandClock::new(at(0)));
-        DeadLetters::new(DeadLetterTopic { strategy, clock, codecs: Codecs::builtin() })
+        let publisher = strategy.publisher().unwrap();
+        DeadLetters::new(DeadLetterTopic { strategy, clock, codecs: Codecs::builtin() }, publisher)
     }
 
     #[test]
@@ -167,6 +298,20 @@ mod tests {
             "origin=floodgate.coupon.v1/0/0",
         ] {
             assert!(letters().read(query).is_ok(), "{query}");
+        }
+    }
+
+    #[test]
+    fn names_that_others_can_make_lead_here_may_not_replay() {
+        let may =
+            |host: &'static str| comes_from_here(&HeaderMap::from_iter([(HOST, host.parse().unwrap())]));
+        for host in ["localhost", "localhost:9600", "127.0.0.1:9600", "[::1]:9600", "10.0.0.7"] {
+            assert!(may(host), "{host}");
+        }
+        for host in
+            ["evil.example", "evil.example:9600", "localhost.evil.example", "127.0.0.1.evil.example:9600", ""]
+        {
+            assert!(!may(host), "{host}");
         }
     }
 

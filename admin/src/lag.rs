@@ -1,9 +1,10 @@
 //! Lag as operators see it: read in the background, told as JSON and as gauges.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use floodgate_buffer::{GroupLag, Lag, LagError, Names};
+use floodgate_buffer::{GroupLag, LagError, Strategy};
 use floodgate_observe::LagGauges;
 use floodgate_schemas::{Clock, EventType};
 use parking_lot::Mutex;
@@ -12,17 +13,22 @@ use tokio_util::sync::CancellationToken;
 
 mod courses;
 mod gauges;
+mod hot;
+mod reading;
 mod report;
 #[cfg(test)]
 mod tests;
 
 pub use courses::Courses;
-pub use report::{Group, LagReport, PartitionReport, Reading, SpillReport};
+use courses::HistoryPoint;
+pub use hot::{HotKey, HotKeys};
+pub use reading::Reading;
+pub use report::{Group, LagReport, PartitionReport, SpillReport};
 
 /// Reads the groups' positions again and again.
 pub struct LagWatch {
-    lag: Arc<dyn Lag>,
-    names: Names,
+    strategy: Arc<dyn Strategy>,
+    hot_keys: HotKeys,
     gauges: Option<LagGauges>,
     clock: Arc<dyn Clock>,
     courses: Mutex<Courses>,
@@ -30,25 +36,33 @@ pub struct LagWatch {
 }
 
 impl LagWatch {
-    /// Over what tells it, of groups with these names; `gauges` only in the process that exports them.
-    pub fn new(
-        lag: Arc<dyn Lag>,
-        names: Names,
-        gauges: Option<LagGauges>,
-        clock: Arc<dyn Clock>,
-    ) -> Arc<Self> {
-        Arc::new(Self { lag, names, gauges, clock, courses: Mutex::default(), spill: Mutex::default() })
+    /// Over a strategy's groups; `gauges` only in the process that exports them.
+    pub fn new(strategy: Arc<dyn Strategy>, gauges: Option<LagGauges>, clock: Arc<dyn Clock>) -> Arc<Self> {
+        let hot_keys = HotKeys::default();
+        Arc::new(Self {
+            strategy,
+            hot_keys,
+            gauges,
+            clock,
+            courses: Mutex::default(),
+            spill: Mutex::default(),
+        })
     }
 
     /// The newest report.
     pub fn latest(&self) -> LagReport {
-        LagReport::all(&self.names, &self.courses.lock(), self.spill.lock().clone())
+        LagReport::all(self.strategy.names(), &self.courses.lock(), self.spill.lock().clone())
+    }
+
+    /// The course of the last minutes, by group.
+    pub(crate) fn history(&self) -> BTreeMap<String, Vec<HistoryPoint>> {
+        self.courses.lock().history(self.strategy.names())
     }
 
     /// Reads every `refresh` until `stop`. One group that cannot be read keeps its last values and holds up no other.
     pub async fn run(self: Arc<Self>, refresh: Duration, stop: CancellationToken) {
         let groups = EventType::ALL.map(|of| {
-            let read = move |watch: &Self| Reading::take(&*watch.lag, of, &*watch.clock).map(Some);
+            let read = move |watch: &Self| watch.read(of).map(Some);
             let failed = move |watch: &Self, error: &LagError| watch.fail(of, error);
             Arc::clone(&self).run_one(
                 read,
@@ -59,13 +73,19 @@ impl LagWatch {
             )
         });
         let spill = Arc::clone(&self).run_one(
-            |watch| watch.lag.spill().transpose().map(|spill| Some(SpillReport::new(&spill?, &*watch.clock))),
+            |watch| {
+                watch.strategy.spill().transpose().map(|spill| Some(SpillReport::new(&spill?, &*watch.clock)))
+            },
             |watch, spill| watch.keep_spill(spill),
             |_, _| {},
             refresh,
             stop.clone(),
         );
         tokio::join!(futures_util::future::join_all(groups), spill);
+    }
+
+    fn read(&self, of: EventType) -> Result<Reading, LagError> {
+        Ok(Reading::take(&*self.strategy, of, &*self.clock)?.with_hot_keys(&*self.strategy, &self.hot_keys))
     }
 
     /// Reads and keeps one thing again and again, if there is anything.
@@ -115,7 +135,7 @@ impl LagWatch {
     /// The last values stay, and how the group stands is not known any more.
     fn fail(&self, of: EventType, error: &LagError) {
         let mut courses = self.courses.lock();
-        courses.fail(of, error);
+        courses.fail(of, error, self.clock.now());
         if let (Some(gauges), Some(latest)) = (&self.gauges, courses.latest(of)) {
             gauges::set_group(gauges, &Group::new(latest), None);
         }

@@ -5,12 +5,18 @@
 //! asks for them.
 
 mod config;
+mod counted;
 pub mod dead_letters;
 mod dlq;
+mod find;
 mod lag;
+mod live;
+mod page;
 mod problem;
 mod server;
 
 pub use config::{AdminConfig, LagConfig, LagExport};
-pub use lag::{Courses, Group, LagReport, LagWatch, PartitionReport, Reading, SpillReport};
-pub use server::{AdminError, AdminServer, Readiness};
+pub use find::{LookForEvents, Wanted};
+pub use lag::{Courses, Group, HotKey, HotKeys, LagReport, LagWatch, PartitionReport, Reading, SpillReport};
+pub use live::{About, CouponReport, LookAtCoupons};
+pub use server::{AdminError, AdminServer, Operators, Readiness};

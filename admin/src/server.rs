@@ -2,25 +2,31 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
 use axum::{Json, Router};
 use floodgate_buffer::{Parts, Publish};
 use floodgate_listener::{Linger, Watch};
 use floodgate_observe::Metrics;
+use floodgate_schemas::Clock;
 use serde_json::json;
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::AdminConfig;
 use crate::dead_letters::DeadLetterTopic;
-use crate::dlq::{DeadLetters, dlq};
+use crate::dlq::{DeadLetters, dlq, replay};
+use crate::find::{Finder, LookForEvents, by_id, by_key};
 use crate::lag::LagWatch;
+use crate::live::{About, Live, LookAtCoupons, live as live_events};
+use crate::page;
 use crate::problem::Problem;
 
 /// Whether the roles of this process can do their work; if not, why and what to do.
@@ -42,18 +48,44 @@ impl std::fmt::Display for AdminError {
 
 impl std::error::Error for AdminError {}
 
+/// What operators can ask of a process.
+pub struct Operators {
+    /// What runs here.
+    pub about: About,
+    /// All metrics.
+    pub metrics: Metrics,
+    /// How far groups are.
+    pub lag: Arc<LagWatch>,
+    /// How often that is read, and the page is told.
+    pub refresh: Duration,
+    /// Whether this process can do its work.
+    pub readiness: Readiness,
+    /// Where dead letters are.
+    pub dead_letters: DeadLetterTopic,
+    /// By which events are stored.
+    pub publisher: Arc<dyn Publish>,
+    /// Looks for events.
+    pub find: LookForEvents,
+    /// Looks at coupons.
+    pub coupons: LookAtCoupons,
+    /// What time it is.
+    pub clock: Arc<dyn Clock>,
+}
+
 struct Shared {
     metrics: Metrics,
     lag: Arc<LagWatch>,
     readiness: Readiness,
     buffer: &'static str,
-    publisher: Option<Arc<dyn Publish>>,
+    publisher: Arc<dyn Publish>,
 }
 
 /// A listener that is open; [`AdminServer::run`] serves it.
 pub struct AdminServer {
     listener: TcpListener,
     router: Router,
+    live: Arc<Live>,
+    refresh: Duration,
 }
 
 impl AdminServer {
@@ -63,31 +95,56 @@ impl AdminServer {
     /// [`AdminError`] with the address and the system's reason.
     pub async fn bind(
         config: &AdminConfig,
-        metrics: Metrics,
-        lag: Arc<LagWatch>,
-        readiness: Readiness,
-        dead_letters: DeadLetterTopic,
-        publisher: Option<Arc<dyn Publish>>,
+        operators: Operators,
         linger: Linger,
     ) -> Result<Self, AdminError> {
+        let Operators {
+            about,
+            metrics,
+            lag,
+            refresh,
+            readiness,
+            dead_letters,
+            publisher,
+            find,
+            coupons,
+            clock,
+        } = operators;
         let listener = TcpListener::bind(config.listen)
             .await
             .map_err(|source| AdminError { listen: config.listen, source })?;
-        let shared =
-            Arc::new(Shared { metrics, lag, readiness, buffer: dead_letters.strategy.name(), publisher });
+        let live = Arc::new(Live {
+            about,
+            lag: Arc::clone(&lag),
+            metrics: metrics.clone(),
+            readiness: Arc::clone(&readiness),
+            coupons,
+            clock,
+            snapshots: watch::Sender::new(Arc::from("")),
+        });
+        let letters = Arc::new(DeadLetters::new(dead_letters.clone(), Arc::clone(&publisher)));
+        let finder = Arc::new(Finder::new(find));
+        let buffer = dead_letters.strategy.name();
+        let shared = Arc::new(Shared { metrics, lag, readiness, buffer, publisher });
         let router = Router::new()
             .route("/metrics", get(metrics_text))
             .route("/healthz", get(healthz))
             .route("/readyz", get(readyz))
             .route("/lag", get(lag_report))
             .with_state(shared)
-            .route("/dlq", get(dlq).with_state(Arc::new(DeadLetters::new(dead_letters))))
+            .route("/dlq", get(dlq).with_state(Arc::clone(&letters)))
+            .route("/dlq/replay", post(replay).with_state(letters))
+            .route("/where", get(by_key).with_state(Arc::clone(&finder)))
+            .route("/where/{event_id}", get(by_id).with_state(finder))
+            .route("/live", get(live_events).with_state(Arc::clone(&live)))
+            .route("/", get(page::index))
+            .route("/page/{file}", get(page::asset))
             .fallback(async || {
-                let detail = "here are /metrics, /healthz, /readyz, /lag and /dlq";
+                let detail = "here are /, /metrics, /healthz, /readyz, /lag, /where and /dlq";
                 Problem::new(StatusCode::NOT_FOUND, "not-found", "There is nothing here", detail)
             })
             .method_not_allowed_fallback(async || {
-                let (title, detail) = ("Not with this method", "only GET");
+                let (title, detail) = ("Not with this method", "only GET, and POST to /dlq/replay");
                 Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", title, detail)
             })
             .layer(from_fn(move |request: Request, next: Next| async move {
@@ -96,7 +153,7 @@ impl AdminServer {
                 watch.settle(&mut response, linger);
                 response
             }));
-        Ok(Self { listener, router })
+        Ok(Self { listener, router, live, refresh })
     }
 
     /// Where it listens.
@@ -110,6 +167,7 @@ impl AdminServer {
     /// Serves until `stop`. Requests being served then are cut off: nothing here is worth waiting for.
     pub async fn run(self, stop: CancellationToken) {
         tokio::select! {
+            () = self.live.run(self.refresh, stop.clone()) => {}
             served = axum::serve(self.listener, self.router).into_future() => {
                 if let Err(error) = served {
                     tracing::error!(%error, "the admin listener ended");
@@ -121,18 +179,16 @@ impl AdminServer {
 }
 
 async fn metrics_text(State(shared): State<Arc<Shared>>) -> Response {
-    if let Some(publisher) = &shared.publisher {
-        let waiting = publisher.waiting();
-        let gauge = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
-        let buffer = &[shared.buffer];
-        shared.metrics.buffer_size.with_label_values(buffer).set(gauge(waiting.events));
-        shared.metrics.buffer_size_bytes.with_label_values(buffer).set(gauge(waiting.bytes));
-        shared.metrics.topic_findings.reset();
-        for finding in publisher.findings() {
-            let kind = if finding.breaks { "breaks" } else { "told" };
-            let labels = &[finding.topic.as_str(), finding.property, kind];
-            shared.metrics.topic_findings.with_label_values(labels).set(1);
-        }
+    let waiting = shared.publisher.waiting();
+    let gauge = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
+    let buffer = &[shared.buffer];
+    shared.metrics.buffer_size.with_label_values(buffer).set(gauge(waiting.events));
+    shared.metrics.buffer_size_bytes.with_label_values(buffer).set(gauge(waiting.bytes));
+    shared.metrics.topic_findings.reset();
+    for finding in shared.publisher.findings() {
+        let kind = if finding.breaks { "breaks" } else { "told" };
+        let labels = &[finding.topic.as_str(), finding.property, kind];
+        shared.metrics.topic_findings.with_label_values(labels).set(1);
     }
     for (part, count) in Parts::of_this_process().panics() {
         let counter = shared.metrics.part_panics.with_label_values(&[part.as_str()]);

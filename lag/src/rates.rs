@@ -1,6 +1,6 @@
 //! What came to a partition and what was applied of it.
 
-use crate::course::{Course, Point, Spot};
+use crate::points::{Point, Points, Spot};
 
 /// Shorter than this nothing is said of rates: commits come a few times a second.
 const SPAN_MIN_SECONDS: f64 = 0.4;
@@ -16,8 +16,8 @@ pub(crate) struct Moved {
 }
 
 impl Moved {
-    pub(crate) fn of(course: &Course, now: &Point, partition: i32, spot: &Spot) -> Option<Self> {
-        let (at, was) = course.from(now, partition, spot)?;
+    pub(crate) fn of(points: &Points, now: &Point, partition: i32, spot: &Spot) -> Option<Self> {
+        let (at, was) = points.from(now, partition, spot)?;
         let seconds = (now.at - at).as_secs_f64();
         if seconds < SPAN_MIN_SECONDS {
             return None;
@@ -30,8 +30,8 @@ impl Moved {
 }
 
 /// A group's rates, records a second: the sums over the partitions of which they are known; `None` where of none.
-pub(crate) fn of_group(course: &Course, now: &Point) -> Option<(f64, f64)> {
-    let moved = now.partitions.iter().filter_map(|(number, spot)| Moved::of(course, now, *number, spot));
+pub(crate) fn of_group(points: &Points, now: &Point) -> Option<(f64, f64)> {
+    let moved = now.partitions.iter().filter_map(|(number, spot)| Moved::of(points, now, *number, spot));
     moved.fold(None, |sum: Option<(f64, f64)>, moved| {
         let (came, applied) = sum.unwrap_or_default();
         Some((came + moved.came / moved.seconds, applied + moved.applied / moved.seconds))

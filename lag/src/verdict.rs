@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::course::{Course, Point, Spot};
+use crate::points::{Point, Points, Spot};
 use crate::rates::{Moved, of_group};
 use crate::words::{count, many, partitions, rate, seconds};
 
@@ -122,14 +122,14 @@ pub struct PartitionVerdict {
     pub stands_for: Option<Duration>,
 }
 
-/// See [`Course::verdict`].
-pub(crate) fn judge(course: &Course, now: &Point) -> Verdict {
+/// What the readings up to `now` mean, where a member was seen to apply as much as `capacity` in a second.
+pub(crate) fn judge(points: &Points, now: &Point, capacity: Option<f64>) -> Verdict {
     let known =
-        now.partitions.iter().map(|(number, spot)| (*number, of_partition(course, now, *number, spot)));
+        now.partitions.iter().map(|(number, spot)| (*number, of_partition(points, now, *number, spot)));
     let unknown = now.unknown.keys().map(|number| (*number, PartitionVerdict::unknown()));
     let verdicts: BTreeMap<i32, PartitionVerdict> = known.chain(unknown).collect();
-    let group = Group { course, now, verdicts: &verdicts };
-    let rates_per_second = of_group(course, now).map(|(came, applied)| Rates { came, applied });
+    let group = Group { points, now, capacity, verdicts: &verdicts };
+    let rates_per_second = of_group(points, now).map(|(came, applied)| Rates { came, applied });
     let seconds_to_catch_up = group.seconds_to_catch_up(rates_per_second);
     let useful_members = group.useful_members(rates_per_second);
     let status = group.status();
@@ -143,17 +143,17 @@ impl PartitionVerdict {
     }
 }
 
-fn of_partition(course: &Course, now: &Point, number: i32, spot: &Spot) -> PartitionVerdict {
-    let moved = Moved::of(course, now, number, spot);
+fn of_partition(points: &Points, now: &Point, number: i32, spot: &Spot) -> PartitionVerdict {
+    let moved = Moved::of(points, now, number, spot);
     let rates_per_second =
         moved.map(|moved| Rates { came: moved.came / moved.seconds, applied: moved.applied / moved.seconds });
-    let stands_for = stands_for(course, now, spot);
+    let stands_for = stands_for(points, now, spot);
     let status = match () {
         () if spot.lag == 0 => Status::Ok,
         () if now.members == Some(0) => Status::Empty,
         () if spot.is_held() => Status::Held,
         () if stands_for.is_some() => Status::Stalled,
-        () if grows(course, spot.oldest_seconds, |point| point.partitions.get(&number).map(|of| of.lag)) => {
+        () if grows(points, spot.oldest_seconds, |point| point.partitions.get(&number).map(|of| of.lag)) => {
             Status::FallingBehind
         }
         () => Status::Lagging,
@@ -162,25 +162,26 @@ fn of_partition(course: &Course, now: &Point, number: i32, spot: &Spot) -> Parti
 }
 
 /// For how long nothing of a partition was applied, if that is long enough to be told.
-fn stands_for(course: &Course, now: &Point, spot: &Spot) -> Option<Duration> {
+fn stands_for(points: &Points, now: &Point, spot: &Spot) -> Option<Duration> {
     let stood = now.at - spot.stands_since?;
-    let was_seen_only_standing = stood >= SEEN_STANDING && stood >= course.span();
+    let was_seen_only_standing = stood >= SEEN_STANDING && stood >= points.span();
     let is_old = spot.oldest_seconds.is_some_and(|age| age >= STANDS_AFTER.as_secs_f64());
     (stood >= STANDS_AFTER || was_seen_only_standing && is_old).then_some(stood)
 }
 
 /// Whether a backlog grew all the time.
-fn grows(course: &Course, oldest_seconds: Option<f64>, lag: impl Fn(&Point) -> Option<u64>) -> bool {
-    if course.span() < GROWS_FOR || oldest_seconds.is_some_and(|age| age < BEHIND_SECONDS) {
+fn grows(points: &Points, oldest_seconds: Option<f64>, lag: impl Fn(&Point) -> Option<u64>) -> bool {
+    if points.span() < GROWS_FOR || oldest_seconds.is_some_and(|age| age < BEHIND_SECONDS) {
         return false;
     }
-    let [first, middle, last] = course.thirds().map(|point| point.and_then(&lag));
+    let [first, middle, last] = points.thirds().map(|point| point.and_then(&lag));
     matches!((first, middle, last), (Some(first), Some(middle), Some(last)) if first < middle && middle < last)
 }
 
 struct Group<'c> {
-    course: &'c Course,
+    points: &'c Points,
     now: &'c Point,
+    capacity: Option<f64>,
     verdicts: &'c BTreeMap<i32, PartitionVerdict>,
 }
 
@@ -202,7 +203,7 @@ impl Group<'_> {
             () if self.now.members == Some(0) => Status::Empty,
             () if is_any(Status::Held) => Status::Held,
             () if is_any(Status::Stalled) => Status::Stalled,
-            () if grows(self.course, self.now.oldest_seconds, |point| Some(point.waiting())) => {
+            () if grows(self.points, self.now.oldest_seconds, |point| Some(point.waiting())) => {
                 Status::FallingBehind
             }
             () if self.waiting() > 0 => Status::Lagging,
@@ -240,7 +241,7 @@ impl Group<'_> {
         };
         let busy = on.iter().filter(|(number, spot)| spot.lag > 0 || comes(number)).count().max(1);
         let members = self.now.members?;
-        let Some(each) = self.course.capacity() else {
+        let Some(each) = self.capacity else {
             // those that are there do what there is to do, as far as anybody knows
             return Some(members.clamp(1, busy));
         };
@@ -326,32 +327,37 @@ impl Group<'_> {
         let longest = stalled.iter().filter_map(|number| self.verdicts.get(number)?.stands_for).max();
         let for_long =
             longest.map_or(String::new(), |stood| format!(" for {}", seconds(stood.as_secs_f64())));
-        let moves = |verdict: &PartitionVerdict| {
-            verdict.rates_per_second.is_some_and(|rates| rates.applied > 0.0) || verdict.status == Status::Ok
-        };
-        // those that have nothing to do say nothing about the others
-        let others =
-            self.verdicts.values().filter(|verdict| verdict.status != Status::Stalled && moves(verdict));
+        let (word, waits) = (self.word_of(&stalled), self.what_waits());
         let applies =
-            others.clone().any(|verdict| verdict.rates_per_second.is_some_and(|rates| rates.applied > 0.0));
-        let lagging = self.now.partitions.values().filter(|spot| spot.lag > 0).count();
-        if !applies && lagging == stalled.len() {
+            |verdict: &PartitionVerdict| verdict.rates_per_second.is_some_and(|rates| rates.applied > 0.0);
+        let others_go_on = self.verdicts.values().any(applies);
+        let reader = self.reader_of(&stalled);
+        // that is of no partition or member more than of another
+        if !others_go_on && (reader.is_none() || stalled.len() == self.verdicts.len()) {
             let members = match self.now.members {
                 Some(members) => format!("{}, but nothing", many(members as u64, "member")),
                 None => "nothing".to_owned(),
             };
-            let where_ = match stalled[..] {
-                [number] => format!(" ({})", self.place(number)),
-                _ => String::new(),
-            };
-            let word = self.word_of(&stalled);
-            return format!("{members} was applied{for_long}{word}; {}{where_}", self.what_waits());
+            return format!("{members} was applied{for_long}{word}; {waits}");
         }
-        let which = match stalled[..] {
-            [number] => format!("{} stands{for_long}", self.place(number)),
-            _ => format!("{} stand{for_long}", partitions(&stalled)),
+        let which = match (&stalled[..], reader) {
+            ([number], _) => format!("{} stands{for_long}", self.place(*number)),
+            (_, Some(reader)) => {
+                format!("{}, all read by {reader}, stand{for_long}", partitions(&stalled))
+            }
+            (_, None) => format!("{} stand{for_long}", partitions(&stalled)),
         };
-        format!("{which}, while others go on{}; {}", self.word_of(&stalled), self.what_waits())
+        let others = if others_go_on { ", while others go on" } else { "" };
+        format!("{which}{others}{word}; {waits}")
+    }
+
+    /// Who reads all of them, if that is one member.
+    fn reader_of(&self, numbers: &[i32]) -> Option<&str> {
+        let mut readers = numbers
+            .iter()
+            .map(|number| self.now.partitions.get(number).and_then(|spot| spot.member.as_deref()));
+        let first = readers.next()??;
+        readers.all(|reader| reader == Some(first)).then_some(first)
     }
 
     fn held(&self) -> String {

@@ -55,6 +55,7 @@ mod state;
 mod tests;
 mod verification;
 mod watch;
+mod whereabouts;
 
 pub use class::Tally;
 pub use doubt::{DEAD_LETTER_EXPIRED, DEAD_LETTER_UNREAD, Doubt, Lost};
@@ -69,3 +70,4 @@ pub use report::{
 pub use reset::{ResetReport, RowReset};
 pub use verification::Verification;
 pub use watch::Watch;
+pub use whereabouts::{DecisionReport, FOUND_MAX, FoundRecord, Search, Sought, Whereabouts};

@@ -156,6 +156,10 @@ impl Reads for Database {
         self.answer(found.filter(|found| found.terms.coupon_id == *coupon))
     }
 
+    fn coupons(&self, _: u32) -> BoxFuture<'_, Result<Vec<Coupon>, ReadError>> {
+        self.answer(self.coupon.lock().iter().cloned().collect())
+    }
+
     fn create_coupon<'a>(&'a self, coupon: &'a NewCoupon) -> BoxFuture<'a, Result<CouponCreated, ReadError>> {
         let created = self.created.lock().unwrap_or(CouponCreated::Created);
         *self.coupon.lock() = Some(Coupon { terms: coupon.clone(), issued: 0.try_into().unwrap() });

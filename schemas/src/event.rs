@@ -141,6 +141,14 @@ impl From<Uuid> for EventId {
     }
 }
 
+impl std::str::FromStr for EventId {
+    type Err = uuid::Error;
+
+    fn from_str(text: &str) -> Result<Self, uuid::Error> {
+        Uuid::parse_str(text).map(Self::from)
+    }
+}
+
 impl fmt::Display for EventId {
     /// Lower-case, hyphenated.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -24,6 +24,34 @@ pub fn escaped(bytes: &[u8]) -> String {
     text
 }
 
+/// The bytes that [`escaped`] shows as this text. What it would not have written stands for itself.
+pub fn unescaped(text: &str) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once('\\') {
+        bytes.extend(before.as_bytes());
+        let (meant, length) = escape(after).unwrap_or((vec![b'\\'], 0));
+        bytes.extend(meant);
+        rest = &after[length..];
+    }
+    bytes.extend(rest.as_bytes());
+    bytes
+}
+
+/// What stands behind a backslash, and how long it is.
+fn escape(after: &str) -> Option<(Vec<u8>, usize)> {
+    if after.starts_with('\\') {
+        return Some((vec![b'\\'], 1));
+    }
+    if let Some(hex) = after.strip_prefix('x') {
+        let byte = u8::from_str_radix(hex.get(..2)?, 16).ok()?;
+        return Some((vec![byte], 3));
+    }
+    let (hex, _) = after.strip_prefix("u{")?.split_once('}')?;
+    let char = char::from_u32(u32::from_str_radix(hex, 16).ok()?)?;
+    Some((char.to_string().into_bytes(), hex.len() + 3))
+}
+
 /// For JSON: text as it is, anything else escaped.
 pub fn plain(bytes: &[u8]) -> String {
     std::str::from_utf8(bytes).map_or_else(|_| escaped(bytes), str::to_owned)
@@ -39,6 +67,8 @@ pub fn shortened(text: String, chars: usize) -> String {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -47,6 +77,22 @@ mod tests {
         assert_eq!(escaped(b"\x1b[2J\xff\xc3"), "\\x1b[2J\\xff\\xc3");
         assert_eq!(plain("a\u{1f}b".as_bytes()), "a\u{1f}b");
         assert_eq!(plain(b"a\xff\x1f"), "a\\xff\\x1f");
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_shown_can_be_given_back(bytes in prop::collection::vec(any::<u8>(), 0..40), text in ".*") {
+            prop_assert_eq!(unescaped(&escaped(&bytes)), bytes);
+            prop_assert_eq!(unescaped(&escaped(text.as_bytes())), text.into_bytes());
+        }
+    }
+
+    #[test]
+    fn what_was_never_escaped_stands_for_itself() {
+        for text in ["a\\", "\\x", "\\xg1", "\\u{", "\\u{d800}", "\\n", "star"] {
+            assert_eq!(unescaped(text), text.as_bytes(), "{text}");
+        }
+        assert_eq!(unescaped("star\\x1fann"), b"star\x1fann");
     }
 
     #[test]

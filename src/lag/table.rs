@@ -115,6 +115,9 @@ impl Row {
         notes.extend(unreadable.map(|unreadable| {
             format!("{unreadable} of them cannot be read yet: a transaction of another program is open")
         }));
+        notes.extend(partition.hot_key.as_ref().map(|hot| {
+            format!("key {} is {:.0} % of the first {} that wait", hot.key, hot.share * 100.0, hot.of)
+        }));
         let goes_on = matches!(partition.status, Status::Ok | Status::Lagging);
         notes
             .extend(partition.member.as_ref().filter(|_| !goes_on).map(|member| format!("read by {member}")));
@@ -146,7 +149,8 @@ fn rows_of(group: &Group, all: bool) -> Vec<Row> {
             let is_odd = !are_alike && partition.status != Status::Ok;
             let is_told = partition.missing.is_some_and(|missing| missing > 0)
                 || partition.unreadable.is_some_and(|unreadable| unreadable > 0)
-                || partition.word.is_some();
+                || partition.word.is_some()
+                || partition.hot_key.is_some();
             is_odd || is_told
         });
         named.sort_by_key(|partition| std::cmp::Reverse(partition.lag));

@@ -119,6 +119,10 @@ pub trait Reads: Send + Sync {
     /// A coupon, if there is one of this id.
     fn coupon<'a>(&'a self, coupon: &'a CouponId) -> BoxFuture<'a, Result<Option<Coupon>, ReadError>>;
 
+    /// Coupons for somebody who watches: those of which some are left before the others, and of these those of which most are
+    /// issued. The whole table is looked at, which is short in most databases: not for every request.
+    fn coupons(&self, at_most: u32) -> BoxFuture<'_, Result<Vec<Coupon>, ReadError>>;
+
     /// Creates a coupon of which none is issued yet, unless there is one of this id.
     fn create_coupon<'a>(&'a self, coupon: &'a NewCoupon) -> BoxFuture<'a, Result<CouponCreated, ReadError>>;
 

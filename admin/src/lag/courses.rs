@@ -1,13 +1,15 @@
 //! What was read of each group, and what it means.
 
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use floodgate_buffer::LagError;
+use floodgate_buffer::{LagError, Names};
 use floodgate_lag::{Course, Desired, Verdict};
-use floodgate_schemas::EventType;
+use floodgate_schemas::{EventType, Timestamp};
+use serde::Serialize;
 
-use super::report::Reading;
+use super::reading::Reading;
 
 /// The readings of all groups.
 pub struct Courses {
@@ -23,6 +25,52 @@ struct Known {
     desired: Desired,
     desired_members: Option<usize>,
     latest: Option<Arc<Latest>>,
+    history: VecDeque<HistoryPoint>,
+}
+
+/// How far back the course is kept for whoever comes to look, and how close its points lie at least.
+const HISTORY: Duration = Duration::from_secs(600);
+const HISTORY_STEP: Duration = Duration::from_secs(2);
+
+/// A group at one moment.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub(crate) struct HistoryPoint {
+    /// In milliseconds since the Unix epoch.
+    at: i64,
+    /// Records waiting; `None` where that is not known.
+    lag: Option<u64>,
+    /// The age of the oldest of them, in seconds.
+    seconds: Option<f64>,
+    /// Records that came in a second, and that were applied.
+    r#in: Option<f64>,
+    applied: Option<f64>,
+}
+
+impl Known {
+    /// A gap where it could not be read is a gap in the course.
+    fn remember(&mut self, now_ms: i64) {
+        let too_early = |last: &HistoryPoint| now_ms < last.at + HISTORY_STEP.as_millis() as i64;
+        if self.history.back().is_some_and(too_early) {
+            return;
+        }
+        let Some(latest) = &self.latest else { return };
+        let (lag, rates) = (&latest.reading.lag, latest.verdict.rates_per_second);
+        let is_known = latest.failed.is_none() && lag.unknown.is_empty();
+        let read_ms = latest.reading.as_of.as_micros() / 1000;
+        let age = lag.oldest_ms().map(|oldest_ms| read_ms.saturating_sub(oldest_ms).max(0) as f64 / 1e3);
+        let seconds = if lag.waiting() == 0 { Some(0.0) } else { age };
+        self.history.push_back(HistoryPoint {
+            at: now_ms,
+            lag: is_known.then(|| lag.waiting()),
+            seconds: seconds.filter(|_| is_known),
+            r#in: rates.filter(|_| is_known).map(|rates| rates.came),
+            applied: rates.filter(|_| is_known).map(|rates| rates.applied),
+        });
+        let oldest = now_ms - HISTORY.as_millis() as i64;
+        while self.history.front().is_some_and(|point| point.at < oldest) {
+            self.history.pop_front();
+        }
+    }
 }
 
 /// The latest reading of a group.
@@ -48,14 +96,28 @@ impl Courses {
         known.course.add(at, &reading.lag, reading.as_of.as_micros() / 1000);
         let verdict = known.course.verdict()?;
         known.desired_members = known.desired.after(at, verdict.useful_members);
-        known.latest.replace(Arc::new(Latest { reading, verdict, failed: None }))
+        let now_ms = reading.as_of.as_micros() / 1000;
+        let before = known.latest.replace(Arc::new(Latest { reading, verdict, failed: None }));
+        known.remember(now_ms);
+        before
     }
 
     /// A group could not be read.
-    pub(super) fn fail(&mut self, of: EventType, error: &LagError) {
-        if let Some(latest) = &mut self.groups[of as usize].latest {
+    pub(super) fn fail(&mut self, of: EventType, error: &LagError, now: Timestamp) {
+        let known = &mut self.groups[of as usize];
+        if let Some(latest) = &mut known.latest {
             Arc::make_mut(latest).failed = Some(error.to_string());
         }
+        known.remember(now.as_micros() / 1000);
+    }
+
+    /// The course of the last minutes, by group.
+    pub(crate) fn history(&self, names: &Names) -> BTreeMap<String, Vec<HistoryPoint>> {
+        let course = |of: EventType| {
+            let points = self.groups[of as usize].history.iter().copied().collect();
+            (names.group(of).to_owned(), points)
+        };
+        EventType::ALL.into_iter().map(course).collect()
     }
 
     /// The latest of a group.

@@ -1,13 +1,13 @@
 //! What `/lag` and `floodgate lag` say of positions that were read.
 
-use std::time::Instant;
-
-use floodgate_buffer::{GroupLag, Lag, LagError, Names, PartitionLag, SpillLag};
+use floodgate_buffer::{Names, Partition, PartitionLag, SpillLag};
 use floodgate_lag::{PartitionVerdict, Rates, Status, Verdict};
 use floodgate_schemas::{Clock, EventType, Timestamp};
 use serde::{Serialize, Serializer};
 
 use super::courses::{Courses, Latest};
+use super::hot::HotKey;
+use super::reading::Reading;
 
 /// What `/lag` and `floodgate lag --json` say.
 #[derive(Debug, Clone, Serialize)]
@@ -154,32 +154,9 @@ pub struct PartitionReport {
     /// What that member says of why it does not go on.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub word: Option<String>,
-}
-
-/// One group's positions and when they were read.
-#[derive(Debug, Clone)]
-pub struct Reading {
-    pub(super) as_of: Timestamp,
-    /// The same on a clock that never goes back.
-    pub(super) at: Instant,
-    pub(super) lag: GroupLag,
-}
-
-impl Reading {
-    /// Reads one group now. Blocks on the network.
-    ///
-    /// # Errors
-    /// [`LagError`] when it cannot be read now.
-    pub fn take(strategy: &dyn Lag, of: EventType, clock: &dyn Clock) -> Result<Self, LagError> {
-        // before, not after: nothing that is told is older than it says
-        let (as_of, at) = (clock.now(), Instant::now());
-        Ok(Self { as_of, at, lag: strategy.lag(of)? })
-    }
-
-    /// The events its group applies.
-    pub fn of(&self) -> EventType {
-        self.lag.of
-    }
+    /// The key that is most of what waits.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hot_key: Option<HotKey>,
 }
 
 impl LagReport {
@@ -234,10 +211,13 @@ impl Group {
 
     /// Ages count to the moment of the reading.
     pub(super) fn new(Latest { reading, verdict, failed }: &Latest) -> Self {
-        let Reading { as_of, lag: group, .. } = reading;
+        let Reading { as_of, lag: group, hot_keys, .. } = reading;
         let now_ms = as_of.as_micros() / 1000;
         let of = |number: i32| verdict.partitions.get(&number);
-        let known = group.partitions.iter().map(|lag| PartitionReport::new(lag, of(lag.partition.0), now_ms));
+        let known = group.partitions.iter().map(|lag| PartitionReport {
+            hot_key: hot_keys.iter().find(|(hot, _)| *hot == lag.partition).map(|(_, hot)| hot.clone()),
+            ..PartitionReport::new(lag, of(lag.partition.0), now_ms)
+        });
         let unknown = group.unknown.iter().map(|(partition, why)| PartitionReport::unknown(partition.0, why));
         let mut partitions: Vec<_> = known.chain(unknown).collect();
         partitions.sort_by_key(|report| report.partition);
@@ -256,7 +236,7 @@ impl Group {
                     verdict.status.name(),
                     verdict.reason
                 ),
-                None => verdict.reason.clone(),
+                None => with_hot_key(&verdict.reason, hot_keys),
             },
             members: group.members,
             rates_per_second: rates_per_second.map(RatesReport::from),
@@ -267,6 +247,17 @@ impl Group {
                 .map(|queue| QueueReport { lag: queue.waiting, lag_seconds: queue.lag_seconds(now_ms) }),
             topics: vec![TopicLag { topic: group.topic.clone(), partitions }],
         }
+    }
+}
+
+/// One key for all: whoever has several sees them on the partitions.
+fn with_hot_key(reason: &str, hot_keys: &[(Partition, HotKey)]) -> String {
+    match hot_keys.first() {
+        Some((partition, HotKey { key, share, of })) => format!(
+            "{reason}; key {key} is {:.0} % of the first {of} that wait on partition {partition}",
+            share * 100.0
+        ),
+        None => reason.to_owned(),
     }
 }
 
@@ -286,6 +277,7 @@ impl PartitionReport {
             unknown: None,
             member: lag.member.clone(),
             word: lag.word.as_ref().map(|word| word.why.clone()),
+            hot_key: None,
         }
     }
 
@@ -304,6 +296,7 @@ impl PartitionReport {
             unknown: Some(why.to_owned()),
             member: None,
             word: None,
+            hot_key: None,
         }
     }
 }

@@ -39,7 +39,7 @@ fn reading(partitions: Vec<PartitionLag>) -> Reading {
         queue: None,
     };
     // five seconds after the oldest record
-    Reading { as_of: at(5_000_000), at: Instant::now(), lag }
+    Reading { as_of: at(5_000_000), at: Instant::now(), lag, hot_keys: Vec::new() }
 }
 
 /// What is told of a single reading.
@@ -60,10 +60,9 @@ impl World {
     fn new() -> Self {
         let gauges = Metrics::new().unwrap().lag;
         let strategy = floodgate_buffer::contract::in_memory(1, 10, "w.");
-        let names = strategy.names().clone();
         let clock = Arc::new(HandClock::new(at(0)));
-        let (lag, told) = (strategy as Arc<dyn Lag>, Arc::clone(&clock) as _);
-        Self { watch: LagWatch::new(lag, names, Some(gauges.clone()), told), gauges, clock }
+        let told = Arc::clone(&clock) as _;
+        Self { watch: LagWatch::new(strategy, Some(gauges.clone()), told), gauges, clock }
     }
 
     /// All values of one metric, by the last label.

@@ -25,6 +25,7 @@ use rdkafka::types::{RDKafkaErrorCode, RDKafkaRespErr};
 use super::cause::Asking;
 use super::mark::metadata;
 use super::native::commit::commit_with_answer;
+use super::native::group::member_id;
 use super::native::poll::add;
 use super::offsets::places;
 use crate::share::commits::Commit;
@@ -184,7 +185,8 @@ impl MemberContext {
         let owned = share.owned();
         drop(share);
         let numbers: Vec<_> = partitions.iter().map(|partition| partition.0).collect();
-        tracing::info!(group = self.group, partitions = ?numbers, owned, "partitions assigned");
+        let member = member_id(consumer.client());
+        tracing::info!(group = self.group, member, partitions = ?numbers, owned, "partitions assigned");
         self.shared.joined();
         consumer.incremental_assign(&list)?;
         // librdkafka remembers that a partition was paused when it left this member; it would never be read

@@ -253,7 +253,8 @@ impl Owner {
         }
         if !came.is_empty() {
             let owned = self.owned.len();
-            tracing::info!(group = self.group, partitions = ?came, owned, "partitions assigned");
+            let member = &self.me;
+            tracing::info!(group = self.group, member, partitions = ?came, owned, "partitions assigned");
         }
         let is_complete = self.wanted.iter().all(|wanted| self.owned.contains_key(wanted));
         self.beats_at = began + if is_complete { lease / 3 } else { HAND_OVER_LOOK.min(lease / 3) };

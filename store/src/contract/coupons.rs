@@ -156,6 +156,18 @@ pub async fn creating_twice(subject: &dyn Subject) {
     }
     let standing = store.coupon(&hours.coupon_id).await.expect("an answer").expect("a coupon");
     assert_eq!((&standing.terms, standing.issued, standing.remaining()), (&hours, stock(1), 2));
+
+    // those of which some are left come first, and of these those of which most are issued
+    for other in [always_open("autumn", 0), always_open("spring", 5)] {
+        assert_eq!(store.create_coupon(&other).await, Ok(CouponCreated::Created));
+    }
+    let listed = async |at_most| {
+        let coupons = store.coupons(at_most).await.expect("an answer");
+        coupons.iter().map(|coupon| coupon.terms.coupon_id.to_string()).collect::<Vec<_>>()
+    };
+    assert_eq!(listed(10).await, ["summer", "spring", "autumn"]);
+    assert_eq!(listed(1).await, ["summer"]);
+    assert_eq!(store.coupons(1).await, Ok(vec![standing]));
 }
 
 /// A request for a coupon that appears only later stays refused; a new request is granted.

@@ -22,6 +22,10 @@ FROM expectations WHERE character_id = $1 ORDER BY preset_no";
 
 const COUPON: &str = "SELECT stock, issued, opens_at, closes_at FROM coupons WHERE coupon_id = $1";
 
+const COUPONS: &str = "
+SELECT stock, issued, opens_at, closes_at, coupon_id FROM coupons
+ORDER BY issued < stock DESC, issued DESC, coupon_id LIMIT $1";
+
 const CREATE_COUPON: &str = "
 INSERT INTO coupons (coupon_id, stock, issued, opens_at, closes_at) VALUES ($1, $2, 0, $3, $4)
 ON CONFLICT (coupon_id) DO NOTHING";
@@ -53,6 +57,17 @@ impl Reads for PostgresStore {
 
     fn coupon<'a>(&'a self, id: &'a CouponId) -> BoxFuture<'a, Result<Option<Coupon>, ReadError>> {
         Box::pin(self.request(async move |connection| coupon(connection, id).await))
+    }
+
+    fn coupons(&self, at_most: u32) -> BoxFuture<'_, Result<Vec<Coupon>, ReadError>> {
+        Box::pin(self.request(async move |connection| {
+            let rows = sqlx::query(COUPONS).bind(i64::from(at_most)).fetch_all(connection).await?;
+            let found = |row: &PgRow| {
+                let id = CouponId::try_from(row.try_get::<String, _>(4)?).map_err(Error::decode)?;
+                coupon_of(&id, row)
+            };
+            rows.iter().map(found).collect()
+        }))
     }
 
     fn create_coupon<'a>(&'a self, terms: &'a NewCoupon) -> BoxFuture<'a, Result<CouponCreated, ReadError>> {
@@ -107,7 +122,10 @@ impl Reads for PostgresStore {
 
 async fn coupon(connection: &mut PgConnection, id: &CouponId) -> Result<Option<Coupon>, Error> {
     let row = sqlx::query(COUPON).bind(id.as_str()).fetch_optional(connection).await?;
-    let Some(row) = row else { return Ok(None) };
+    row.map(|row| coupon_of(id, &row)).transpose()
+}
+
+fn coupon_of(id: &CouponId, row: &PgRow) -> Result<Coupon, Error> {
     let stock = |column| -> Result<Stock, Error> {
         Stock::try_from(i64::from(row.try_get::<i32, _>(column)?)).map_err(Error::decode)
     };
@@ -116,7 +134,7 @@ async fn coupon(connection: &mut PgConnection, id: &CouponId) -> Result<Option<C
     };
     let terms =
         NewCoupon { coupon_id: id.clone(), stock: stock(0)?, opens_at: time(2)?, closes_at: time(3)? };
-    Ok(Some(Coupon { terms, issued: stock(1)? }))
+    Ok(Coupon { terms, issued: stock(1)? })
 }
 
 fn expectation(character_id: CharacterId, row: &PgRow) -> Result<ExpectationRow, Error> {

@@ -38,8 +38,11 @@ pub(super) fn put(
     header: Option<(&str, &str)>,
 ) -> Result<Vec<(i32, i64)>> {
     let headers = header.map(|(key, value)| OwnedHeaders::new().insert(Header { key, value: Some(value) }));
-    let producer: BaseProducer<Reports> =
-        ClientConfig::new().set("bootstrap.servers", brokers).create_with_context(Reports)?;
+    let producer: BaseProducer<Reports> = ClientConfig::new()
+        .set("bootstrap.servers", brokers)
+        // as the product and Java clients place keys
+        .set("partitioner", "murmur2_random")
+        .create_with_context(Reports)?;
     let (to, reports) = std::sync::mpsc::channel();
     for value in values {
         let record = BaseRecord::with_opaque_to(topic, Box::new(to.clone())).key(key).payload(value.as_ref());

@@ -118,3 +118,16 @@ unsafe fn partitions_of(assignment: *const sys::rd_kafka_MemberAssignment_t, top
         of_topic.map(|place| Partition(place.partition)).collect()
     }
 }
+
+/// What the cluster calls this member; empty before it has joined.
+pub(in crate::kafka) fn member_id<C: ClientContext>(client: &Client<C>) -> String {
+    // SAFETY: the client is valid; the text is ours, and is released once.
+    unsafe {
+        let id = sys::rd_kafka_memberid(client.native_ptr());
+        let text = text_of(id);
+        if !id.is_null() {
+            sys::rd_kafka_mem_free(client.native_ptr(), id.cast());
+        }
+        text
+    }
+}
