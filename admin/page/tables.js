@@ -61,14 +61,16 @@ function word(row) {
 class Partitions {
   constructor() {
     this.rows = new Map();
+    this.ids = new WeakMap();
     this.all = [];
     this.sorted = { column: COLUMNS.find((column) => column.id === "lag"), isDown: true };
     this.orderedAt = 0;
+    this.sight = new IntersectionObserver((entries) => this.saw(entries), { rootMargin: "200px" });
     this.body = byId("partition-rows");
     this.heads = COLUMNS.map((column) => {
       const button = make("button", { type: "button", "data-sort": column.id }, column.label);
       button.addEventListener("click", () => this.sortBy(column));
-      return make("th", { scope: "col", role: "columnheader", class: column.is ?? null }, button);
+      return make("th", { scope: "col", class: `col-${column.id} ${column.is ?? ""}` }, button);
     });
     byId("partitions-head").append(...this.heads);
     byId("not-ok").addEventListener("change", () => this.place(true));
@@ -96,6 +98,7 @@ class Partitions {
     const ids = new Set(this.all.map((row) => row.id));
     for (const [id, row] of this.rows) {
       if (ids.has(id)) continue;
+      this.sight.unobserve(row.node);
       row.node.remove();
       this.rows.delete(id);
     }
@@ -117,7 +120,7 @@ class Partitions {
     const shown = stays ? this.stay(meant) : meant.slice(0, ROWS_MAX);
     let next = this.body.firstChild;
     for (const row of shown) {
-      const { node } = this.renew(row);
+      const { node } = this.renew(row, !stays);
       if (node === next) next = next.nextSibling;
       else this.body.insertBefore(node, next);
     }
@@ -138,19 +141,28 @@ class Partitions {
     return [...there, ...meant.filter((row) => !seen.has(row))].slice(0, ROWS_MAX);
   }
 
-  renew(row) {
+  /** The values of a row. Texts that nobody sees cost as much as others, and wait for the next order. */
+  renew(row, isAll) {
     let known = this.rows.get(row.id);
     if (!known) {
       const cells = COLUMNS.map(({ is, text }, place) =>
-        place < 2
-          ? make("th", { class: is ?? null, scope: "row", role: "rowheader" })
-          : make("td", { class: is ?? null, role: "cell" }, text ? "" : badge("UNKNOWN")));
-      known = { cells, node: make("tr", { role: "row" }, ...cells) };
+        make(place < 2 ? "th" : "td", { class: is ?? null, scope: place < 2 ? "row" : null }, text ? "" : badge("UNKNOWN")));
+      known = { cells, node: make("tr", {}, ...cells), isSeen: true };
       this.rows.set(row.id, known);
+      this.ids.set(known.node, row.id);
+      this.sight.observe(known.node);
       mark(known.node, "data-group", row.group);
       mark(known.node, "data-topic", row.topic);
       mark(known.node, "data-partition", row.partition);
     }
+    mark(known.node, "data-status", row.status);
+    mark(known.node, "data-lag", datum(row.lag));
+    mark(known.node, "data-member", row.member ?? null);
+    if (known.isSeen || isAll) this.write(row, known);
+    return known;
+  }
+
+  write(row, known) {
     COLUMNS.forEach(({ text, is, whole }, place) => {
       const cell = known.cells[place];
       if (!text) return judge(cell.firstChild, row.status);
@@ -158,10 +170,17 @@ class Partitions {
       if (is === "long") mark(cell, "title", whole ? whole(row) : told);
       tell(cell, told);
     });
-    mark(known.node, "data-status", row.status);
-    mark(known.node, "data-member", row.member ?? null);
-    mark(known.node, "data-lag", datum(row.lag));
-    return known;
+  }
+
+  /** A row that comes into sight has the newest values. */
+  saw(entries) {
+    for (const { target, isIntersecting } of entries) {
+      const known = this.rows.get(this.ids.get(target));
+      const row = this.all.find(({ id }) => id === this.ids.get(target));
+      if (!known || !row) continue;
+      known.isSeen = isIntersecting;
+      if (isIntersecting) this.write(row, known);
+    }
   }
 }
 

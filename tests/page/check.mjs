@@ -11,7 +11,7 @@
 //   dead-letters                       how many there are and the newest
 //   replay REASON                      dry run, confirmation, replay of all letters with a reason
 //   a11y                               names, labels, headings, order of focus, contrast
-//   cost SECONDS                       the main thread's time for a snapshot
+//   cost SECONDS                       the main thread's processor time for a snapshot
 //   screenshot FILE WIDTH light|dark   the whole page as PNG
 //
 // Commands that wait write `watching` to stderr once the page shows its first snapshot. Any error in the console, any
@@ -256,25 +256,37 @@ async function cost(page, seconds) {
   await firstSnapshot(page);
   // what is done once, as the first drawing, is not what a snapshot costs
   await until(page, FIRST_SNAPSHOT_MS / 1000, "there is no third snapshot", () => document.body.dataset.snapshots >= 3);
-  const session = await page.createCDPSession();
-  await session.send("Performance.enable", { timeDomain: "threadTicks" }).catch(() => session.send("Performance.enable"));
-  const read = async () => {
-    const { metrics } = await session.send("Performance.getMetrics");
-    const values = Object.fromEntries(metrics.map(({ name, value }) => [name, value]));
-    return { ...values, snapshots: await page.evaluate(() => Number(document.body.dataset.snapshots)) };
-  };
-  const before = await read();
-  await new Promise((resolve) => setTimeout(resolve, number(seconds) * 1000));
-  const after = await read();
-  const snapshots = after.snapshots - before.snapshots;
-  if (snapshots < 1) throw new Failure(`there was no snapshot in ${seconds} s`);
-  const each = (name) => Math.round((100_000 * (after[name] - before[name])) / snapshots) / 100;
+  const snapshots = () => page.evaluate(() => Number(document.body.dataset.snapshots));
+  const parts = {};
+  for (const part of ["groups", "partitions"]) {
+    await page.$eval(`#${part}`, (node) => node.scrollIntoView({ behavior: "instant" }));
+    await new Promise((resolve) => setTimeout(resolve, 1000));
+    const before = await snapshots();
+    await page.tracing.start({ categories: ["-*", "toplevel", "devtools.timeline"] });
+    await new Promise((resolve) => setTimeout(resolve, number(seconds) * 1000));
+    const trace = JSON.parse(new TextDecoder().decode(await page.tracing.stop()));
+    const count = (await snapshots()) - before;
+    if (count < 1) throw new Failure(`there was no snapshot in ${seconds} s`);
+    parts[part] = { snapshots: count, cpuMsPerSnapshot: spent(trace.traceEvents, count) };
+  }
+  const rows = await page.$$eval("tr[data-partition]", (found) => found.length);
+  const { JSHeapUsedSize, Nodes } = await page.metrics();
+  return { rows, ...parts, heapMb: Math.round(JSHeapUsedSize / 1e5) / 10, nodes: Nodes };
+}
+
+/** The processor time of the page's main thread, which waits for others do not lengthen. */
+function spent(events, snapshots) {
+  const main = events.find(({ name, args }) => name === "FunctionCall" && args?.data?.url?.includes("/page/"));
+  if (!main) throw new Failure("the trace has nothing of the page");
+  const own = events.filter(({ pid, tid, ph }) => pid === main.pid && tid === main.tid && ph === "X");
+  const sum = (...names) => own.filter(({ name }) => names.includes(name)).reduce((all, { tdur }) => all + (tdur ?? 0), 0);
+  const each = (micros) => Math.round(micros / 10 / snapshots) / 100;
   return {
-    snapshots,
-    rows: await page.$$eval("tr[data-partition]", (rows) => rows.length),
-    msPerSnapshot: { task: each("TaskDuration"), script: each("ScriptDuration"), style: each("RecalcStyleDuration"), layout: each("LayoutDuration") },
-    heapMb: Math.round(after.JSHeapUsedSize / 1e5) / 10,
-    nodes: after.Nodes,
+    all: each(sum("ThreadControllerImpl::RunTask")),
+    script: each(sum("FunctionCall", "EvaluateScript")),
+    style: each(sum("UpdateLayoutTree")),
+    layout: each(sum("Layout")),
+    paint: each(sum("PrePaint", "Paint", "Layerize")),
   };
 }
 
