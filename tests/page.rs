@@ -190,13 +190,14 @@ fn pictures(browser: &Browser, serve: &Node) -> Result<()> {
         }
     }
     std::fs::create_dir_all(&folder)?;
-    for (name, width, scheme) in [
-        ("page-light.png", "1360", "light"),
-        ("page-dark.png", "1360", "dark"),
-        ("page-phone.png", "360", "light"),
-    ] {
-        let file = folder.join(name).display().to_string();
-        browser.asks(serve, &["screenshot", &file, width, scheme])?;
+    let dark = browser.logs.path().join("page-dark.png");
+    let pictures = [
+        (folder.join("page-light.png"), "1360", "light"),
+        (folder.join("page-phone.png"), "360", "light"),
+        (dark, "1360", "dark"),
+    ];
+    for (file, width, scheme) in pictures {
+        browser.asks(serve, &["screenshot", &file.display().to_string(), width, scheme])?;
     }
     Ok(())
 }

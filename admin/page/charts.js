@@ -37,7 +37,7 @@ class Chart {
     this.kind = kind;
     this.groups = groups;
     this.names = names;
-    this.at = make("span", { class: "at" }, "now");
+    this.at = make("span", { class: "at" }, "newest");
     this.values = groups.map(() => make("b", { class: "value" }, "?"));
     const legend = groups.map((group, line) =>
       make("li", {}, make("span", { class: `sample line-${line % LINES}`, "aria-hidden": "true" }), `${names.get(group)} `, this.values[line]));
@@ -46,7 +46,7 @@ class Chart {
     this.rows = make("tbody");
     this.table = make("details", {}, make("summary", {}, `${kind.title} as a table`),
       make("div", { class: "scroll", role: "region", tabindex: "0", "aria-label": `${kind.title}, table` },
-        make("table", { class: "plain" }, make("thead", {}, make("tr", {}, ...heads.map((head) => make("th", { scope: "col" }, head)))), this.rows)));
+        make("table", { class: "plain" }, make("thead", {}, make("tr", {}, ...heads.map((head, place) => make("th", { scope: "col", class: place > 0 && "number" }, head)))), this.rows)));
     this.table.addEventListener("toggle", () => this.tabulate());
     this.node = make("figure", { class: "chart", "data-chart": kind.id },
       make("figcaption", {}, make("h3", {}, kind.title), this.at, make("ul", { class: "legend" }, ...legend)), this.canvas, this.table);
@@ -124,7 +124,7 @@ class Chart {
   read(index) {
     const [xs, ...values] = this.columns;
     const isPast = isKnown(index) && isKnown(xs[index]) && this.plot?.cursor.left >= 0;
-    tell(this.at, isPast ? `at ${clock(xs[index] * 1000)}` : "now");
+    tell(this.at, isPast ? `at ${clock(xs[index] * 1000)}` : "newest");
     values.forEach((column, line) => tell(this.values[line], this.kind.words(nearest(column, isPast ? index : column.length - 1))));
   }
 

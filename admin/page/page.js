@@ -48,7 +48,6 @@ function titleAnew() {
 }
 
 function onSnapshot(snapshot, history) {
-  const isBack = isBroken;
   isBroken = false;
   latest = snapshot;
   names = shortNames(snapshot.lag.groups.map((group) => group.group));
@@ -59,7 +58,7 @@ function onSnapshot(snapshot, history) {
   }
   startedAt = snapshot.process.startedAt;
   mark(body, "data-stale", null);
-  tell(byId("news"), isBack ? "Live again" : "Live");
+  tell(byId("news"), "Live");
   tell(byId("news-age"), `, ${clock(Date.now())}`);
   titleAnew();
   // nobody sees a page in the background but its title; what is missed is drawn at once when somebody looks

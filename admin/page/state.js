@@ -154,6 +154,8 @@ export class Courses {
       if (place > 0 && at - times[place - 1] > gap) xs.push(times[place - 1] + 1);
       xs.push(at);
     });
+    // what was read last is not so for ever
+    if (times.length && second(this.latest) - times.at(-1) > gap) xs.push(times.at(-1) + 1);
     const course = (group) => {
       const points = this.points.get(group) ?? new Map();
       let last = null;

@@ -42,9 +42,9 @@ function owner(row) {
   return row.member ?? (row.members === 0 ? "nobody" : "?");
 }
 
-/** Of `rdkafka-0c3e31aa-55e0-4f2a-9d13-7a9c… at 10.0.3.13` what tells members apart at a glance. */
+/** Of `rdkafka-0c3e31aa-55e0-4f2a-9d13-7a9c2b3d4e5f at 10.0.3.13` what tells members apart at a glance. */
 function shortOwner(owner) {
-  return owner.replace(/^(\S{14})\S{6,}/, "$1…");
+  return owner.replace(/^\S*?([0-9a-f]{8})-[0-9a-f-]{20,}/, "$1…");
 }
 
 function hotKey({ hotKey }) {

@@ -131,7 +131,11 @@ function overall(groups, names) {
   const loud = worstFirst(groups.filter((group) => !isCalm(group)));
   const calm = groups.length - loud.length;
   if (!loud.length) return `All ${groups.length} groups keep up.`;
-  const told = listed(loud.map((group) => `${names.get(group.group)} is ${plain(group.status)}`));
+  const statuses = [...new Set(loud.map((group) => group.status))];
+  const told = listed(statuses.map((status) => {
+    const those = loud.filter((group) => group.status === status).map((group) => names.get(group.group));
+    return `${listed(those)} ${those.length === 1 ? "is" : "are"} ${plain(status)}`;
+  }));
   return calm ? `${capital(told)}; ${calm === 1 ? "the other one keeps" : "the others keep"} up.` : `${capital(told)}.`;
 }
 
