@@ -5,8 +5,10 @@ import { isKnown } from "./words.js";
 /** How long the charts look back, in milliseconds. */
 export const SPAN = 10 * 60 * 1000;
 
-/** News comes every few seconds; a stream that is silent for longer is broken, whatever the connection says. */
+/** A stream that is silent for several times as long as it was before is broken, whatever the connection says. */
 const SILENCE_MIN = 10_000;
+/** Until its pace is known it may be that of a server that reads but once a minute. */
+const SILENCE_FIRST = 65_000;
 const RETRY_FIRST = 1000;
 const RETRY_MAX = 15_000;
 /** More points than ten minutes can bring are an old clock's. */
@@ -18,7 +20,7 @@ export function follow({ onSnapshot, onBroken, onTick }) {
   let openedAt = 0;
   let history = null;
   let lastNews = null;
-  let spacing = 2000;
+  let spacing = null;
   let pause = RETRY_FIRST;
   let retry = null;
 
@@ -32,7 +34,7 @@ export function follow({ onSnapshot, onBroken, onTick }) {
     });
     source.addEventListener("snapshot", (event) => {
       const now = Date.now();
-      if (lastNews !== null && lastNews >= openedAt) spacing = 0.7 * spacing + 0.3 * (now - lastNews);
+      if (lastNews !== null && lastNews >= openedAt) spacing = 0.7 * (spacing ?? now - lastNews) + 0.3 * (now - lastNews);
       lastNews = now;
       pause = RETRY_FIRST;
       const before = history;
@@ -62,7 +64,8 @@ export function follow({ onSnapshot, onBroken, onTick }) {
   setInterval(() => {
     // one that connects to somebody who never says anything is broken, too
     const silent = Date.now() - Math.max(lastNews ?? 0, openedAt);
-    if (retry === null && silent > Math.max(SILENCE_MIN, 4 * spacing)) fail();
+    const patience = spacing === null ? SILENCE_FIRST : Math.max(SILENCE_MIN, 4 * spacing);
+    if (retry === null && silent > patience) fail();
     onTick(lastNews);
   }, 1000);
   addEventListener("online", hurry);

@@ -216,9 +216,10 @@ export function showCoupons({ coupons }) {
   });
 }
 
+const TYPES = ["expectation", "coupon", "like"];
+
 export function showRates({ rates }) {
-  const types = [...new Set([...Object.keys(rates?.acceptedPerSecond ?? {}), ...Object.keys(rates?.appliedPerSecond ?? {})])];
-  const names = types.length ? types : ["expectation", "coupon", "like"];
+  const names = [...new Set([...TYPES, ...Object.keys(rates?.acceptedPerSecond ?? {}), ...Object.keys(rates?.appliedPerSecond ?? {})])];
   const body = byId("rates");
   while (body.children.length > names.length) body.lastChild.remove();
   names.forEach((name, place) => {
@@ -233,7 +234,7 @@ export function showRates({ rates }) {
   }
 }
 
-const SETUP = ["Strategy", "It is at", "A 202 promises", "Fallback", "Ready", "Role", "Version", "Started at"];
+const SETUP = ["Strategy", "It is at", "What a 202 means", "Fallback", "Ready", "Role", "Version", "Started at"];
 let setup = null;
 
 export function showSetup({ process, ready, strategy, lag }) {

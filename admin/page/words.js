@@ -30,6 +30,7 @@ export function rate(value) {
 /** `0.4 s`, `12 s`, `8 min`, `3 h`, `2 d` */
 export function seconds(value) {
   if (!isKnown(value)) return UNKNOWN;
+  if (value === 0) return "0 s";
   if (value < 9.95) return `${value.toFixed(1)} s`;
   if (value < 119.5) return `${value.toFixed(0)} s`;
   if (value < 119.5 * 60) return `${(value / 60).toFixed(0)} min`;

@@ -55,10 +55,12 @@ async function main() {
   try {
     const page = await browser.newPage();
     const found = watch(page);
-    await page.goto(base, { waitUntil: "domcontentloaded" });
+    await page.goto(base, { waitUntil: "domcontentloaded" }).catch((error) => {
+      throw new Failure(`the page cannot be opened: ${error.message}`);
+    });
     const told = await run(page, ...rest);
     const wrong = found.filter((trouble) => !isExpected(trouble));
-    if (wrong.length) throw new Failure(`${wrong.length} things went wrong, the first: ${wrong[0].text}`);
+    if (wrong.length) throw new Failure(wrong.map(({ text }) => text).join("\n"));
     console.log(JSON.stringify(told));
   } finally {
     await browser.close();
@@ -248,7 +250,7 @@ async function a11y(page) {
   await readLetters(page);
   await until(page, 10, "there are no charts", () => document.querySelectorAll(".chart").length >= 4);
   const told = await accessibility(page);
-  if (told.wrong.length) throw new Failure(`${told.wrong.length} things are wrong: ${told.wrong.join("; ")}`);
+  if (told.wrong.length) throw new Failure(told.wrong.join("\n"));
   return told;
 }
 

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod doubles;
+mod words;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -15,6 +16,7 @@ use tokio::time::timeout;
 use crate::murmur2::murmur2_partition;
 use crate::{Batch, BatchLimits, Outcome, Publish, Receipts, Record, Refused, Strategy, Subscription, Topic};
 pub use doubles::{PublishAs, given, in_memory, opened, opened_with_fallback};
+pub use words::what_a_member_says_is_told;
 
 /// A test for each function here that takes a fresh strategy alone, which `$strategy` makes. What needs to be arranged, such as
 /// [`contract::a_full_queue_refuses`](a_full_queue_refuses), is called by hand.
@@ -24,7 +26,7 @@ macro_rules! contract_suite {
         $crate::contract_suite!($strategy => records_arrive_in_key_order, batches_keep_their_limits,
             uncommitted_records_come_again, members_share_and_take_over, a_stopped_member_ends,
             a_closed_publisher_is_empty_and_refuses, bytes_arrive_unchanged, a_topic_is_read_past_its_group,
-            a_held_partition_comes_again, a_partition_that_comes_back_is_read);
+            a_held_partition_comes_again, a_partition_that_comes_back_is_read, what_a_member_says_is_told);
     };
     ($strategy:expr => $($name:ident),*) => {$(
         #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
