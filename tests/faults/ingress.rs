@@ -154,9 +154,11 @@ fn producer_queue_full() {
         let serve = world.start(&["serve"])?;
         let plan = round.plan(3000);
         world.create_coupons(&serve, &plan)?;
-        let options = LoadOptions { workers: 200, ..LoadOptions::default() };
+        // so slowly that it goes on when the link is disturbed, on any machine
+        let options = LoadOptions { workers: 200, rate: 1000, ..LoadOptions::default() };
         let load = world.load(&plan, &[&serve], options);
         load.wait_for(round.between(0.1, 0.4))?;
+        load.is_running()?;
         link.swallow_answers()?;
         wait::until("a full queue", READY, || {
             (serve.metrics().ok()?.sum("buffer_size", &[]) >= 50.0).then_some(())

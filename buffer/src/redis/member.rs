@@ -293,7 +293,7 @@ impl Owner {
     }
 
     fn came(&mut self, partition: Partition, epoch: i64, base: Offset, until: Instant) {
-        let place = Place { offset: base, leader_epoch: None, finding: None };
+        let place = Place { offset: base, leader_epoch: None, finding: None, has_word: false };
         self.shared.share.lock().comes(partition, &place, Instant::now());
         self.owned.insert(
             partition,

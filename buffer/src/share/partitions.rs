@@ -28,6 +28,7 @@ impl Share {
             position.hold = Hold::Paused(now);
         }
         self.owned.insert(partition, position);
+        self.takes_back(partition, place);
         self.incidents.extend(place.incident());
         place.leader_epoch.is_some()
     }
@@ -65,15 +66,23 @@ impl Share {
             }
             Unplaced::AnotherLog(position) => {
                 let finding = Some(Finding::AnotherLog { position, log: log.clone() });
-                Place { offset: log.start, leader_epoch: None, finding }
+                Place { offset: log.start, leader_epoch: None, finding, has_word: false }
             }
         };
         let mut position = Position::at(place.offset, place.leader_epoch);
         position.hold = Hold::Wanted(now);
         self.owned.insert(partition, position);
         self.standing.remove(&partition);
+        self.takes_back(partition, &place);
         self.incidents.extend(place.incident());
         Some(place)
+    }
+
+    /// What the member before said of a partition is gone with the next commit, also if nothing else is committed.
+    fn takes_back(&mut self, partition: Partition, place: &Place) {
+        if place.has_word {
+            self.untold.insert(partition);
+        }
     }
 
     /// Partitions are to leave: nothing more of them is handed out.

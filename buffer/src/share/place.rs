@@ -51,6 +51,8 @@ pub(crate) struct Place {
     /// By which librdkafka checks that the log before it is still the same.
     pub(crate) leader_epoch: Option<i32>,
     pub(crate) finding: Option<Finding>,
+    /// Whether a member before left word there, which is its own no more.
+    pub(crate) has_word: bool,
 }
 
 impl Place {
@@ -67,7 +69,9 @@ impl Place {
 
 /// Where a member reads on, given what the group committed and where the log lies.
 pub(crate) fn place(committed: Option<&Committed>, topic: Option<&LogId>, log: Range<Offset>) -> Place {
-    let from_start = |finding| Place { offset: log.start, leader_epoch: None, finding: Some(finding) };
+    let has_word = committed.is_some_and(|committed| committed.word.is_some());
+    let from_start =
+        |finding| Place { offset: log.start, leader_epoch: None, finding: Some(finding), has_word };
     let Some(Committed { offset: next, leader_epoch, mark, .. }) = committed else {
         return from_start(Finding::NeverCommitted);
     };
@@ -82,7 +86,7 @@ pub(crate) fn place(committed: Option<&Committed>, topic: Option<&LogId>, log: R
         return from_start(Finding::ExpiredUnread(*next..log.start));
     }
     let finding = (*mark == CommitMark::Foreign).then_some(Finding::SetByOthers);
-    Place { offset: *next, leader_epoch: *leader_epoch, finding }
+    Place { offset: *next, leader_epoch: *leader_epoch, finding, has_word }
 }
 
 /// Tells operators what was found.

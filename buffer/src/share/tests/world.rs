@@ -53,6 +53,8 @@ pub(super) enum Event {
     Place,
     Stand(usize),
     AnotherLog(usize),
+    /// The pipeline says why a partition does not go on, or that it does.
+    Say(usize, Option<u8>),
 }
 
 pub(super) fn event() -> impl Strategy<Value = Event> {
@@ -75,6 +77,7 @@ pub(super) fn event() -> impl Strategy<Value = Event> {
         1 => Just(Event::Place),
         1 => partition().prop_map(Event::Stand),
         1 => partition().prop_map(Event::AnotherLog),
+        1 => (partition(), prop::option::of(0..3_u8)).prop_map(|(p, word)| Event::Say(p, word)),
     ]
 }
 
@@ -84,6 +87,8 @@ struct Log {
     /// Whether there is a record at each offset.
     records: Vec<bool>,
     committed: Option<i64>,
+    /// What was said with the last commit.
+    word: Option<Word>,
     applied: BTreeSet<i64>,
 }
 
@@ -171,6 +176,10 @@ impl World {
             }
             Event::AnotherLog(p) => {
                 self.share.lies_in_another_log(partition(p));
+            }
+            Event::Say(p, word) => {
+                let word = word.map(|number| Word::held(number.to_string()));
+                self.share.leave_word(partition(p), word.as_ref());
             }
         }
     }
@@ -268,6 +277,7 @@ impl World {
             let is_taken = is_acknowledged && self.fetches[p].is_some();
             if is_taken {
                 self.logs[p].committed = Some(commit.next.0);
+                self.logs[p].word = commit.word.clone();
             }
             self.share.answered(commit.partition, is_taken.then_some(commit.next));
         }
@@ -306,7 +316,7 @@ impl World {
             offset: Offset(offset),
             leader_epoch: Some(1),
             mark: CommitMark::Ours(None),
-            word: None,
+            word: log.word.clone(),
         });
         if !is_known {
             self.share.comes_unplaced(partition(p), committed, "no leader".to_owned());
@@ -370,6 +380,11 @@ impl World {
         for (p, log) in self.logs.iter().enumerate() {
             let committed = log.committed.unwrap_or(0);
             assert_eq!(committed, log.end(), "partition {p} did not come to its end: {log:?}");
+            assert_eq!(
+                log.word.as_ref(),
+                self.share.words.get(&partition(p)),
+                "what is told of partition {p}"
+            );
         }
     }
 }
