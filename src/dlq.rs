@@ -271,7 +271,7 @@ fn told(detail: &DeadLetterDetail) -> Result<String, Exit> {
 fn replay(topic: &DeadLetterTopic, args: &ReplayArgs, runtime: &Handle) -> Result<(), Exit> {
     let filter = args.filter.filter(topic.names())?;
     let ReplayArgs { rate, attempts_max, .. } = *args;
-    let plan = ReplayPlan { filter, attempts_max, rate, patience: PATIENCE };
+    let plan = ReplayPlan { filter, attempts_max, rate, patience: PATIENCE, limits: ScanLimits::NONE };
     let replay = Replay::plan(topic, plan).map_err(not_read)?;
     let counts = replay.counts();
     let unknown = match counts.unknown {

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 use floodgate_admin::{Courses, HotKeys, LagReport, Reading, SpillReport};
-use floodgate_buffer::{LagError, Strategy};
+use floodgate_buffer::Strategy;
 use floodgate_observe::logs;
 use floodgate_schemas::{Clock, EventType};
 
@@ -89,7 +89,7 @@ fn look(
     loop {
         // in this order: what is moved in between is seen where it arrives
         let spill = strategy.spill().transpose();
-        let mut unknown = read(strategy, clock, courses, hot_keys);
+        let mut unknown = read(strategy, clock, courses);
         let spill = spill.unwrap_or_else(|error| {
             unknown.push(error.to_string());
             None
@@ -97,6 +97,7 @@ fn look(
         unknown.dedup();
         let is_last = args.watch || Instant::now() + LOOK_INTERVAL > until;
         if is_last || !unknown.is_empty() || courses.is_settled() {
+            see_hot_keys(strategy, courses, hot_keys);
             let spill = spill.map(|spill| SpillReport::new(&spill, clock));
             return (LagReport::known(courses, spill), unknown);
         }
@@ -104,14 +105,19 @@ fn look(
     }
 }
 
+/// Looks for keys that are most of what waits, and tells them with what was read last.
+fn see_hot_keys(strategy: &dyn Strategy, courses: &mut Courses, hot_keys: &HotKeys) {
+    for of in EventType::ALL {
+        if let Some(reading) = courses.reading(of).cloned() {
+            reading.look_for_hot_keys(strategy, hot_keys);
+            courses.see(of, hot_keys);
+        }
+    }
+}
+
 /// Reads all groups and says why others could not be: each is asked by itself, and waits for no other.
-fn read(
-    strategy: &dyn Strategy,
-    clock: &dyn Clock,
-    courses: &mut Courses,
-    hot_keys: &HotKeys,
-) -> Vec<String> {
-    let take = |of| Ok::<_, LagError>(Reading::take(strategy, of, clock)?.with_hot_keys(strategy, hot_keys));
+fn read(strategy: &dyn Strategy, clock: &dyn Clock, courses: &mut Courses) -> Vec<String> {
+    let take = |of| Reading::take(strategy, of, clock).map_err(|error| (of, error));
     let taken = std::thread::scope(|scope| {
         let asked = EventType::ALL.map(|of| scope.spawn(move || take(of)));
         asked.map(|asked| asked.join())
@@ -120,7 +126,10 @@ fn read(
     for taken in taken {
         match taken {
             Ok(Ok(reading)) => drop(courses.add(reading)),
-            Ok(Err(error)) => unknown.push(error.to_string()),
+            Ok(Err((of, error))) => {
+                courses.fail(of, &error, clock.now());
+                unknown.push(error.to_string());
+            }
             Err(_) => unknown.push("a group was not read for a bug".to_owned()),
         }
     }

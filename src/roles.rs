@@ -126,6 +126,8 @@ impl Opened {
         let address = server.local_addr().map_err(Exit::failed)?.to_string();
         let stop = CancellationToken::new();
         let parts = Parts::of_this_process();
+        let (updates, until) = (server.updates(), stop.clone());
+        tokio::spawn(parts.keep("page", Then::GoOn, move || updates.clone().run(until.clone())));
         tokio::spawn(parts.once("operators-listener", server.run(stop.clone())));
         let until = stop.clone();
         let watch = move || Arc::clone(&lag).run(refresh, until.clone());

@@ -68,7 +68,7 @@ fn three_troubles_are_each_named_within_a_minute() {
     let world = World::ready(kafka, postgres).unwrap().hurried();
     run(|| {
         // long enough that the group does not notice by itself
-        world.set("buffer.kafka.session_timeout_ms", "45000");
+        world.set("buffer.kafka.session_timeout_ms", "120000");
         world.set("consumers.instances", "1");
         let serve = world.start(&["serve"])?;
         let (likes, coupons) = (world.named("floodgate.like"), world.named("floodgate.coupon"));

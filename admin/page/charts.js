@@ -173,6 +173,7 @@ export function showCharts(courses, groups, names) {
   const isSame = charts.length && charts[0].groups.join() === groups.join();
   if (!isSame) {
     readColours();
+    for (const chart of charts) chart.plot?.destroy();
     charts = CHARTS.map((kind) => new Chart(kind, groups, names));
     byId("charts").replaceChildren(...charts.map((chart) => chart.node));
   }

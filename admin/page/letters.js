@@ -8,6 +8,7 @@ import { lookFor } from "./where.js";
 const LIMIT = 50;
 
 let isReading = false;
+let isReplaying = false;
 
 const chosen = () => ({ type: byId("letters-type").value, reason: byId("letters-reason").value });
 
@@ -124,7 +125,13 @@ function detail(letter, origin) {
 
 /** What would happen first, then the question, then the deed. */
 async function replay(meant) {
-  const told = byId("replay-told");
+  if (isReplaying) return;
+  isReplaying = true;
+  await replayOnce(meant, byId("replay-told"));
+  isReplaying = false;
+}
+
+async function replayOnce(meant, told) {
   const isSet = Object.fromEntries(Object.entries(meant).filter(([, value]) => value));
   mark(told, "data-state", "asked");
   tell(told, "Asking what a replay would do…");

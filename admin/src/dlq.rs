@@ -20,7 +20,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinError;
 
 use crate::dead_letters::{
-    DeadLetterTopic, FILTERS, Filter, Refusal, Replay, ReplayPlan, ScanError, ScanLimits, Survey,
+    DeadLetterTopic, FILTERS, Filter, Refusal, Replay, ReplayPlan, ScanError, ScanLimits, Survey, Unread,
 };
 use crate::problem::Problem;
 
@@ -63,6 +63,8 @@ struct ReplayReport {
     dry_run: bool,
     /// The same in a sentence.
     detail: String,
+    /// What could not be read: there may be more letters.
+    unread: Vec<Unread>,
 }
 
 /// No browser sends it by itself, nor with a form of another site.
@@ -98,29 +100,37 @@ impl DeadLetters {
         // goes on where the request ends: half a replay would be one as well, and each letter is marked
         let replaying = tokio::task::spawn_blocking(move || {
             let _turn = turn;
-            let plan =
-                ReplayPlan { filter, attempts_max: ATTEMPTS_MAX, rate: None, patience: REPLAY_PATIENCE };
+            let limits = ScanLimits { until: Some(Instant::now() + SCAN_DEADLINE), letters_max: LETTERS_MAX };
+            let (attempts_max, patience) = (ATTEMPTS_MAX, REPLAY_PATIENCE);
+            let plan = ReplayPlan { filter, attempts_max, rate: None, patience, limits };
             let replay = Replay::plan(&topic, plan).map_err(|error| unavailable(&error))?;
-            let counts = replay.counts();
+            let (counts, unread) = (replay.counts(), replay.unread().to_vec());
             let skipped = counts.replayed + counts.capped + counts.unknown + counts.unsure;
-            let left = format!(
+            let mut left = format!(
                 "{skipped} are left alone (replayed before, failed {ATTEMPTS_MAX} times, or not to be read)"
             );
+            if let Some(first) = unread.first() {
+                left += &format!("; there may be more, since some cannot be read: {first}");
+            }
             if dry_run {
                 let detail = format!("{} dead letters would be replayed; {left}", counts.due);
-                return Ok(ReplayReport { replayed: counts.due, skipped, dry_run, detail });
+                return Ok(ReplayReport { replayed: counts.due, skipped, dry_run, detail, unread });
             }
-            let replayed =
-                replay.run(&*publisher, |_| {}).map_err(|error| not_replayed(&error.to_string()))?;
+            tracing::info!(due = counts.due, "an operator replays dead letters");
+            let failed = |reason: &str| {
+                tracing::error!(reason, "not all dead letters were replayed for an operator");
+                not_replayed(reason)
+            };
+            let replayed = replay.run(&*publisher, |_| {}).map_err(|error| failed(&error.to_string()))?;
             if let Some(first) = &replayed.failed.first {
-                return Err(not_replayed(&format!(
-                    "{} were replayed, {} could not be, the first: {first}",
-                    replayed.done, replayed.failed.count
+                let (done, count) = (replayed.done, replayed.failed.count);
+                return Err(failed(&format!(
+                    "{done} were replayed, {count} could not be, the first: {first}"
                 )));
             }
             tracing::info!(replayed = replayed.done, "dead letters replayed for an operator");
             let detail = format!("{} dead letters replayed; {left}", replayed.done);
-            Ok(ReplayReport { replayed: replayed.done, skipped, dry_run, detail })
+            Ok(ReplayReport { replayed: replayed.done, skipped, dry_run, detail, unread })
         });
         replaying.await.unwrap_or_else(|error| Err(bug(&error)))
     }

@@ -36,12 +36,12 @@ pub type LookForEvents = Arc<dyn Fn(Wanted) -> BoxFuture<'static, Result<Value, 
 
 pub(crate) struct Finder {
     look: LookForEvents,
-    turn: Semaphore,
+    turn: Arc<Semaphore>,
 }
 
 impl Finder {
     pub(crate) fn new(look: LookForEvents) -> Self {
-        Self { look, turn: Semaphore::new(1) }
+        Self { look, turn: Arc::new(Semaphore::new(1)) }
     }
 
     async fn find(&self, wanted: Result<Wanted, Problem>) -> Response {
@@ -49,17 +49,27 @@ impl Finder {
             Ok(wanted) => wanted,
             Err(problem) => return problem.into_response(),
         };
-        let turn = tokio::time::timeout(TURN_WAIT, self.turn.acquire()).await;
-        let Ok(Ok(_turn)) = turn else {
+        let turn = tokio::time::timeout(TURN_WAIT, Arc::clone(&self.turn).acquire_owned()).await;
+        let Ok(Ok(turn)) = turn else {
             return unavailable("busy", "events are being looked for for another request");
         };
-        match tokio::time::timeout(SEARCH_DEADLINE, (self.look)(wanted)).await {
-            Ok(Ok(found)) => Json(found).into_response(),
-            Ok(Err(reason)) => unavailable("where-unavailable", &reason),
-            Err(_) => unavailable(
-                "where-unavailable",
-                "that takes longer than there is time; `floodgate where` takes its own",
-            ),
+        // a request that goes away, or is answered before, does not let the next one in
+        let looking = (self.look)(wanted);
+        let searching = tokio::spawn(async move {
+            let _turn = turn;
+            looking.await
+        });
+        match tokio::time::timeout(SEARCH_DEADLINE, searching).await {
+            Ok(Ok(Ok(found))) => Json(found).into_response(),
+            Ok(Ok(Err(reason))) => unavailable("where-unavailable", &reason),
+            Ok(Err(error)) => {
+                tracing::error!(%error, "events not looked for");
+                unavailable("where-unavailable", "see the log")
+            }
+            Err(_) => {
+                let detail = "that takes longer than there is time; `floodgate where` takes its own";
+                unavailable("where-unavailable", detail)
+            }
         }
     }
 }

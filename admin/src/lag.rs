@@ -81,11 +81,25 @@ impl LagWatch {
             refresh,
             stop.clone(),
         );
-        tokio::join!(futures_util::future::join_all(groups), spill);
+        // apart from the positions, which wait for no record
+        let keys = Arc::clone(&self).run_one(
+            |watch| {
+                let latest = EventType::ALL.map(|of| watch.courses.lock().reading(of).cloned());
+                for reading in latest.iter().flatten() {
+                    reading.look_for_hot_keys(&*watch.strategy, &watch.hot_keys);
+                }
+                Ok(Some(()))
+            },
+            |_, ()| {},
+            |_, _| {},
+            refresh,
+            stop.clone(),
+        );
+        tokio::join!(futures_util::future::join_all(groups), spill, keys);
     }
 
     fn read(&self, of: EventType) -> Result<Reading, LagError> {
-        Ok(Reading::take(&*self.strategy, of, &*self.clock)?.with_hot_keys(&*self.strategy, &self.hot_keys))
+        Ok(Reading::take(&*self.strategy, of, &*self.clock)?.with_hot_keys(&self.hot_keys))
     }
 
     /// Reads and keeps one thing again and again, if there is anything.

@@ -19,4 +19,4 @@ pub use config::{AdminConfig, LagConfig, LagExport};
 pub use find::{LookForEvents, Wanted};
 pub use lag::{Courses, Group, HotKey, HotKeys, LagReport, LagWatch, PartitionReport, Reading, SpillReport};
 pub use live::{About, CouponReport, LookAtCoupons};
-pub use server::{AdminError, AdminServer, Operators, Readiness};
+pub use server::{AdminError, AdminServer, Operators, Readiness, Updates};

@@ -17,17 +17,20 @@ use floodgate_schemas::{Clock, EventType, Timestamp};
 use futures_util::stream::{Stream, unfold};
 use serde::Serialize;
 use serde_json::{Value, json};
-use tokio::sync::watch;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
 use crate::counted::{Counted, Quantiles};
 use crate::lag::LagWatch;
 use crate::problem::Problem;
-use crate::server::Readiness;
+use crate::server::{Readiness, is_ready};
 
 /// Viewers at a time; more are refused.
-const VIEWERS_MAX: usize = 64;
+pub(crate) const VIEWERS_MAX: usize = 64;
+
+/// How long one is told at most: a page comes again, and whoever has forgotten that it listens does not.
+const TOLD_FOR: Duration = Duration::from_secs(3600);
 
 /// How often the database is asked for coupons while somebody looks.
 const COUPONS_INTERVAL: Duration = Duration::from_secs(5);
@@ -85,6 +88,7 @@ pub(crate) struct Live {
     pub(crate) coupons: LookAtCoupons,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) snapshots: watch::Sender<Arc<str>>,
+    pub(crate) places: Arc<Semaphore>,
 }
 
 impl Live {
@@ -116,7 +120,7 @@ impl Live {
 
     fn snapshot(&self, before: Option<&Counted>, now: &Counted, coupons: Option<&[CouponReport]>) -> Value {
         let About { role, version, started_at, strategy, place, promise } = &self.about;
-        let ready = (self.readiness)();
+        let ready = is_ready(&self.readiness);
         let (accepts, applies) = (self.about.accepts(), self.about.applies());
         let per_second = |of: fn(&Counted) -> [u64; EventType::ALL.len()], is_done: bool| {
             let rates = before.filter(|_| is_done).map(|before| now.rates_since(before, of))?;
@@ -151,28 +155,29 @@ impl Live {
     }
 
     /// The course, then every snapshot from the next one on.
-    fn events(self: Arc<Self>) -> impl Stream<Item = Result<Event, Infallible>> {
+    fn events(self: Arc<Self>, place: OwnedSemaphorePermit) -> impl Stream<Item = Result<Event, Infallible>> {
         let history =
             Event::default().event("history").data(json!({ "groups": self.lag.history() }).to_string());
         let mut snapshots = self.snapshots.subscribe();
         // what was composed for earlier viewers may be of another day
         snapshots.mark_unchanged();
-        unfold((Some(history), snapshots), |(history, mut snapshots)| async move {
+        let until = tokio::time::Instant::now() + TOLD_FOR;
+        unfold((Some(history), snapshots, place), move |(history, mut snapshots, place)| async move {
             if let Some(history) = history {
-                return Some((Ok(history), (None, snapshots)));
+                return Some((Ok(history), (None, snapshots, place)));
             }
-            snapshots.changed().await.ok()?;
+            tokio::time::timeout_at(until, snapshots.changed()).await.ok()?.ok()?;
             let snapshot = snapshots.borrow_and_update().to_string();
-            Some((Ok(Event::default().event("snapshot").data(snapshot)), (None, snapshots)))
+            Some((Ok(Event::default().event("snapshot").data(snapshot)), (None, snapshots, place)))
         })
     }
 }
 
 pub(crate) async fn live(State(live): State<Arc<Live>>) -> Response {
-    if live.snapshots.receiver_count() >= VIEWERS_MAX {
+    let Ok(place) = Arc::clone(&live.places).try_acquire_owned() else {
         let detail = format!("{VIEWERS_MAX} viewers look already; /lag says the same");
         return Problem::new(StatusCode::SERVICE_UNAVAILABLE, "busy", "Too many viewers", &detail)
             .into_response();
-    }
-    Sse::new(live.events()).keep_alive(KeepAlive::default()).into_response()
+    };
+    Sse::new(live.events(place)).keep_alive(KeepAlive::default()).into_response()
 }

@@ -17,7 +17,7 @@ use floodgate_observe::Metrics;
 use floodgate_schemas::Clock;
 use serde_json::json;
 use tokio::net::TcpListener;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::AdminConfig;
@@ -25,7 +25,7 @@ use crate::dead_letters::DeadLetterTopic;
 use crate::dlq::{DeadLetters, dlq, replay};
 use crate::find::{Finder, LookForEvents, by_id, by_key};
 use crate::lag::LagWatch;
-use crate::live::{About, Live, LookAtCoupons, live as live_events};
+use crate::live::{About, Live, LookAtCoupons, VIEWERS_MAX, live as live_events};
 use crate::page;
 use crate::problem::Problem;
 
@@ -80,6 +80,20 @@ struct Shared {
     publisher: Arc<dyn Publish>,
 }
 
+/// What the page is told, again and again while somebody looks.
+#[derive(Clone)]
+pub struct Updates {
+    live: Arc<Live>,
+    refresh: Duration,
+}
+
+impl Updates {
+    /// Until `stop`.
+    pub async fn run(self, stop: CancellationToken) {
+        self.live.run(self.refresh, stop).await;
+    }
+}
+
 /// A listener that is open; [`AdminServer::run`] serves it.
 pub struct AdminServer {
     listener: TcpListener,
@@ -121,6 +135,7 @@ impl AdminServer {
             coupons,
             clock,
             snapshots: watch::Sender::new(Arc::from("")),
+            places: Arc::new(Semaphore::new(VIEWERS_MAX)),
         });
         let letters = Arc::new(DeadLetters::new(dead_letters.clone(), Arc::clone(&publisher)));
         let finder = Arc::new(Finder::new(find));
@@ -164,10 +179,14 @@ impl AdminServer {
         self.listener.local_addr()
     }
 
+    /// What tells the page, to be run beside the listener.
+    pub fn updates(&self) -> Updates {
+        Updates { live: Arc::clone(&self.live), refresh: self.refresh }
+    }
+
     /// Serves until `stop`. Requests being served then are cut off: nothing here is worth waiting for.
     pub async fn run(self, stop: CancellationToken) {
         tokio::select! {
-            () = self.live.run(self.refresh, stop.clone()) => {}
             served = axum::serve(self.listener, self.router).into_future() => {
                 if let Err(error) = served {
                     tracing::error!(%error, "the admin listener ended");
@@ -205,11 +224,15 @@ async fn healthz() -> Response {
 }
 
 async fn readyz(State(shared): State<Arc<Shared>>) -> Response {
-    let trouble = Parts::of_this_process().trouble();
-    match trouble.map_or_else(|| (shared.readiness)(), Err) {
+    match is_ready(&shared.readiness) {
         Ok(()) => Json(json!({"status": "ready"})).into_response(),
         Err(detail) => not_ready(&detail),
     }
+}
+
+/// Whether this process can do its work, its background parts included.
+pub(crate) fn is_ready(readiness: &Readiness) -> Result<(), String> {
+    Parts::of_this_process().trouble().map_or_else(|| readiness(), Err)
 }
 
 fn not_ready(detail: &str) -> Response {

@@ -54,6 +54,8 @@ pub(crate) struct Share {
     words: HashMap<Partition, Word>,
     /// Partitions of which that changed since their last commit was sent.
     untold: HashSet<Partition>,
+    /// Partitions whose last commit that was sent carried a word.
+    told: HashSet<Partition>,
     /// What operators must know of and were not told yet.
     incidents: Vec<Incident>,
     phase: Phase,
@@ -102,6 +104,7 @@ impl Share {
             standing: HashMap::new(),
             words: HashMap::new(),
             untold: HashSet::new(),
+            told: HashSet::new(),
             incidents: Vec::new(),
             phase: Phase::Running,
             has_joined: false,
@@ -197,15 +200,16 @@ impl Share {
     }
 
     /// Why a partition does not go on, for whoever looks from outside. It goes with the next commit.
-    pub(crate) fn leave_word(&mut self, partition: Partition, word: Option<&Word>) {
+    /// Returns whether that is news.
+    pub(crate) fn leave_word(&mut self, partition: Partition, word: Option<&Word>) -> bool {
         if !self.owns(partition) || self.words.get(&partition) == word {
-            return;
+            return false;
         }
         match word {
             Some(word) => drop(self.words.insert(partition, word.clone())),
             None => drop(self.words.remove(&partition)),
         }
-        self.untold.insert(partition);
+        self.untold.insert(partition)
     }
 
     pub(crate) fn standing(&self) -> Vec<Standing> {

@@ -68,11 +68,8 @@ impl Words {
         for partition in self.left.keys().filter(|partition| !words.contains_key(partition)) {
             subscription.leave_word(*partition, None);
         }
-        for (partition, word) in &words {
-            if self.left.get(partition) != Some(word) {
-                subscription.leave_word(*partition, Some(word));
-            }
-        }
+        // also what was left before: a partition that went and came back has none any more
+        words.iter().for_each(|(partition, word)| subscription.leave_word(*partition, Some(word)));
         self.left = words;
     }
 }

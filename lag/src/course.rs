@@ -4,16 +4,22 @@ use std::time::Duration;
 
 use floodgate_buffer::GroupLag;
 
-use crate::points::{Points, WINDOW};
+use crate::points::{Point, Points, WINDOW};
 use crate::verdict::{Verdict, judge};
 
 /// The readings of one group.
 #[derive(Debug, Default)]
 pub struct Course {
     points: Points,
-    /// The most that a member was seen to apply in a second while records waited for it.
-    capacity: Option<f64>,
+    /// The most that a member was seen to apply in a second while records waited for it, in this part of the past and in the one
+    /// before: a database that has become slower is believed in the end.
+    lately: Option<f64>,
+    before: Option<f64>,
+    learns_until: Duration,
 }
+
+/// How long what a member was seen to do is remembered, twice a half of it.
+const REMEMBERED: Duration = Duration::from_secs(1200);
 
 impl Course {
     /// Of a group of which nothing was read yet.
@@ -31,22 +37,41 @@ impl Course {
     /// What the readings mean; `None` before the first.
     pub fn verdict(&self) -> Option<Verdict> {
         let now = self.points.latest()?;
-        Some(judge(&self.points, now, self.capacity))
+        Some(judge(&self.points, now, self.capacity()))
     }
 
     /// Members that have records waiting for them the whole time show what they can do.
     fn learn(&mut self) {
         let Some(now) = self.points.latest() else { return };
-        let busy = self.points.iter().all(|point| point.partitions.values().any(|spot| spot.lag > 0));
-        let (true, Some(members), true) = (busy, now.members, self.points.span() >= WINDOW / 3) else {
+        let is_busy = self.points.iter().all(|point| point.waiting() > 0);
+        // what others applied before is not theirs
+        let are_the_same = self.points.iter().all(|point| point.members == now.members);
+        let (true, true, Some(members)) = (is_busy, are_the_same, now.members) else { return };
+        if self.points.span() < WINDOW / 3 {
+            return;
+        }
+        let verdict = judge(&self.points, now, self.capacity());
+        let had_work = |number: &i32| {
+            let waited = |point: &Point| {
+                point.partitions.get(number).is_some_and(|spot| spot.lag > 0 && !spot.is_held())
+            };
+            let rates = verdict.partitions.get(number).and_then(|verdict| verdict.rates_per_second);
+            rates.is_some_and(|rates| rates.applied > 0.0) || self.points.iter().any(waited)
+        };
+        let working = members.min(now.partitions.keys().filter(|number| had_work(number)).count());
+        let Some(rates) = verdict.rates_per_second.filter(|rates| working > 0 && rates.applied > 0.0) else {
             return;
         };
-        let at_work = now.partitions.values().filter(|spot| spot.lag > 0 && !spot.is_held()).count();
-        let working = members.min(at_work);
-        let rates = judge(&self.points, now, self.capacity).rates_per_second.filter(|_| working > 0);
-        let Some(rates) = rates else { return };
         let each = rates.applied / working as f64;
-        self.capacity =
-            Some(self.capacity.map_or(each, |before| before.max(each))).filter(|each| *each > 0.0);
+        if now.at >= self.learns_until {
+            self.before = std::mem::take(&mut self.lately);
+            self.learns_until = now.at + REMEMBERED / 2;
+        }
+        self.lately = Some(self.lately.map_or(each, |most| most.max(each)));
+    }
+
+    /// How much a member applies in a second while records wait for it, as far as that was seen lately.
+    fn capacity(&self) -> Option<f64> {
+        self.lately.into_iter().chain(self.before).reduce(f64::max)
     }
 }

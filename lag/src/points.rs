@@ -61,6 +61,9 @@ impl Points {
         }
         let spot = |lag: &PartitionLag| (lag.partition.0, Spot::new(lag, at, now_ms).after(lag, before));
         let oldest = lag.oldest_ms().map(|oldest_ms| now_ms.saturating_sub(oldest_ms).max(0) as f64 / 1e3);
+        // one of which it is not known may be older than all others
+        let is_known = lag.partitions.iter().all(|lag| lag.lag() == 0 || lag.oldest_unapplied_ms.is_some());
+        let oldest = oldest.filter(|_| is_known);
         let point = Point {
             at,
             members: lag.members,
@@ -103,13 +106,6 @@ impl Points {
                 return Some(found);
             }
         }
-    }
-
-    /// The first reading, one in the middle of the time, and the last.
-    pub(crate) fn thirds(&self) -> [Option<&Point>; 3] {
-        let (first, last) = (self.0.front(), self.0.back());
-        let middle = first.zip(last).map(|(first, last)| first.at + (last.at - first.at) / 2);
-        [first, middle.and_then(|at| self.0.iter().find(|point| point.at >= at)), last]
     }
 
     /// How much of the past is known.

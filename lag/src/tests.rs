@@ -94,6 +94,11 @@ impl Played {
         self.course.verdict().unwrap()
     }
 
+    /// The same verdict once more.
+    fn read_again(&self) -> Verdict {
+        self.course.verdict().unwrap()
+    }
+
     /// Lets time pass with a reading at every step, and returns the last verdict.
     fn plays(&mut self, seconds: u64) -> Verdict {
         let mut last = None;
@@ -158,6 +163,29 @@ fn a_burst_is_behind_and_recovers() {
     assert_eq!(again.plays(40).status, Status::Ok);
 }
 
+/// A burst of half a minute is falling behind while it lasts, and not for long after it.
+#[test]
+fn a_burst_that_is_over_is_no_falling_behind() {
+    let mut group = Played::new(2, vec![Part::new(1000.0, 600.0); 2]);
+    group.plays(40);
+    assert_eq!(group.read_again().status, Status::FallingBehind);
+    group.each(|part| part.came_per_s = 0.0);
+    let verdict = group.plays(12);
+    assert_eq!(verdict.status, Status::Lagging, "{verdict:?}");
+    assert!(verdict.seconds_to_catch_up.is_some(), "{verdict:?}");
+}
+
+/// One partition that happens to lag in one reading has not been applied by one member alone.
+#[test]
+fn what_many_members_do_is_not_one_members() {
+    let mut group = Played::new(5, vec![Part::new(500.0, 490.0); 10]);
+    group.plays(60);
+    group.each(|part| part.committed = Some(part.end));
+    group.partitions[0].committed = Some(group.partitions[0].end - 50.0);
+    let verdict = group.plays(2);
+    assert_eq!(verdict.useful_members, Some(7), "5,000/s, a member 980/s: {verdict:?}");
+}
+
 #[test]
 fn a_slow_consumer_falls_behind_and_says_how_many_would_do() {
     let mut group = Played::new(1, vec![Part::new(250.0, 75.0); 4]);
@@ -185,7 +213,7 @@ fn a_group_without_members_is_empty_and_one_that_applies_nothing_is_stalled() {
     let verdict = group.plays(14);
     assert_eq!(verdict.status, Status::Stalled);
     assert!(verdict.reason.starts_with("2 members, but nothing was applied for"), "{verdict:?}");
-    assert_eq!(verdict.useful_members, Some(1), "nobody has anything to do");
+    assert_eq!(verdict.useful_members, None, "nobody knows how many it will take");
     group.members = None;
     assert!(group.plays(4).reason.starts_with("nothing was applied for"));
 }

@@ -132,7 +132,7 @@ pub(crate) fn judge(points: &Points, now: &Point, capacity: Option<f64>) -> Verd
     let rates_per_second = of_group(points, now).map(|(came, applied)| Rates { came, applied });
     let seconds_to_catch_up = group.seconds_to_catch_up(rates_per_second);
     let useful_members = group.useful_members(rates_per_second);
-    let status = group.status();
+    let status = group.status(rates_per_second);
     let reason = group.reason(status, rates_per_second, seconds_to_catch_up, useful_members);
     Verdict { status, reason, rates_per_second, seconds_to_catch_up, useful_members, partitions: verdicts }
 }
@@ -153,7 +153,10 @@ fn of_partition(points: &Points, now: &Point, number: i32, spot: &Spot) -> Parti
         () if now.members == Some(0) => Status::Empty,
         () if spot.is_held() => Status::Held,
         () if stands_for.is_some() => Status::Stalled,
-        () if grows(points, spot.oldest_seconds, |point| point.partitions.get(&number).map(|of| of.lag)) => {
+        () if grows(points, rates_per_second, spot.oldest_seconds, |point| {
+            point.partitions.get(&number).map(|of| of.lag)
+        }) =>
+        {
             Status::FallingBehind
         }
         () => Status::Lagging,
@@ -169,13 +172,25 @@ fn stands_for(points: &Points, now: &Point, spot: &Spot) -> Option<Duration> {
     (stood >= STANDS_AFTER || was_seen_only_standing && is_old).then_some(stood)
 }
 
-/// Whether a backlog grew all the time.
-fn grows(points: &Points, oldest_seconds: Option<f64>, lag: impl Fn(&Point) -> Option<u64>) -> bool {
-    if points.span() < GROWS_FOR || oldest_seconds.is_some_and(|age| age < BEHIND_SECONDS) {
+/// Whether a backlog grows: more came than was applied, and what waited was more in the second half of the time than in the first. Commits
+/// come in steps, so that single readings say little.
+fn grows(
+    points: &Points,
+    rates: Option<Rates>,
+    oldest_seconds: Option<f64>,
+    lag: impl Fn(&Point) -> Option<u64>,
+) -> bool {
+    let gains = rates.is_some_and(|Rates { came, applied }| came > applied * 1.01);
+    if !gains || points.span() < GROWS_FOR || oldest_seconds.is_none_or(|age| age < BEHIND_SECONDS) {
         return false;
     }
-    let [first, middle, last] = points.thirds().map(|point| point.and_then(&lag));
-    matches!((first, middle, last), (Some(first), Some(middle), Some(last)) if first < middle && middle < last)
+    let middle = points.latest().map_or(Duration::ZERO, |last| last.at - points.span() / 2);
+    let mean = |is_later: bool| {
+        let half = points.iter().filter(|point| (point.at > middle) == is_later).filter_map(&lag);
+        let (sum, count) = half.fold((0, 0), |(sum, count), lag| (sum + lag, count + 1));
+        (count > 0).then(|| sum as f64 / f64::from(count))
+    };
+    matches!((mean(false), mean(true)), (Some(earlier), Some(later)) if later > earlier)
 }
 
 struct Group<'c> {
@@ -195,7 +210,7 @@ impl Group<'_> {
         of_it.map(|(number, _)| *number).collect()
     }
 
-    fn status(&self) -> Status {
+    fn status(&self, rates: Option<Rates>) -> Status {
         let is_any = |status| self.verdicts.values().any(|verdict| verdict.status == status);
         let nothing_known = self.now.partitions.is_empty() && self.now.queue.is_none();
         match () {
@@ -203,7 +218,7 @@ impl Group<'_> {
             () if self.now.members == Some(0) => Status::Empty,
             () if is_any(Status::Held) => Status::Held,
             () if is_any(Status::Stalled) => Status::Stalled,
-            () if grows(self.points, self.now.oldest_seconds, |point| Some(point.waiting())) => {
+            () if grows(self.points, rates, self.now.oldest_seconds, |point| Some(point.waiting())) => {
                 Status::FallingBehind
             }
             () if self.waiting() > 0 => Status::Lagging,
@@ -235,6 +250,10 @@ impl Group<'_> {
             verdict.is_some_and(|verdict| !matches!(verdict.status, Status::Held | Status::Stalled))
         };
         let on: Vec<_> = self.now.partitions.iter().filter(|(number, _)| goes_on(number)).collect();
+        // while nothing goes on nobody can tell how many it will take
+        if self.waiting() > 0 && on.iter().all(|(_, spot)| spot.lag == 0) {
+            return None;
+        }
         let comes = |number: &i32| {
             let rates = self.verdicts.get(number).and_then(|verdict| verdict.rates_per_second);
             rates.is_some_and(|rates| rates.came > 0.0)

@@ -8,16 +8,18 @@
 //! the request's id.
 
 use std::collections::VecDeque;
+use std::ops::Range;
 use std::sync::Arc;
 
 use floodgate_buffer::{
-    EventOrigin, LogId, Offset, Origin, Partition, PartitionReader, Piece, Received, Strategy, Topic,
+    EventOrigin, Log, LogId, Offset, Origin, Partition, PartitionReader, Piece, Received, Strategy, Topic,
     murmur2_partition,
 };
 use floodgate_schemas::text::escaped;
 use floodgate_schemas::{Codecs, CouponIssue, Event, EventId, EventType, ExpectationWrite, Like, Timestamp};
 use floodgate_store::{Audit, Decision, EventStatus, Store};
 use serde::Serialize;
+use tokio::runtime::Handle;
 
 use crate::class::Class;
 use crate::error::{VerifyError, blocking};
@@ -131,15 +133,38 @@ impl Search {
                 }
             }
         }
+        let (mut looked, mut failed) = (0, Vec::new());
         for of in EventType::ALL {
             if matches!(sought, Sought::Key(sought, _) if *sought != of) {
                 continue;
             }
-            match of {
-                EventType::Expectation => self.look::<ExpectationWrite>(sought, &mut told, &read).await?,
-                EventType::Coupon => self.look::<CouponIssue>(sought, &mut told, &read).await?,
-                EventType::Like => self.look::<Like>(sought, &mut told, &read).await?,
+            let found = match of {
+                EventType::Expectation => self.look::<ExpectationWrite>(sought, &mut told, &read).await,
+                EventType::Coupon => self.look::<CouponIssue>(sought, &mut told, &read).await,
+                EventType::Like => self.look::<Like>(sought, &mut told, &read).await,
+            };
+            match found {
+                Ok(()) => looked += 1,
+                Err(error) => failed.push((of, error)),
             }
+        }
+        if looked == 0
+            && told.decision.is_none()
+            && let Some((_, error)) = failed.pop()
+        {
+            return Err(error);
+        }
+        for (of, error) in failed {
+            told.notes.push(format!("{of} events were not looked at: {error}"));
+        }
+        let strategy = Arc::clone(&self.strategy);
+        match blocking(move || Ok(strategy.spill())).await? {
+            Some(Ok(spill)) if spill.waiting > 0 => told.notes.push(format!(
+                "{} events wait in {}, and were not looked at: they are on their way to where they belong",
+                spill.waiting, spill.strategy
+            )),
+            Some(Err(error)) => told.notes.push(format!("the fallback was not looked at: {error}")),
+            _ => {}
         }
         // what nobody else may read is of one process, which keeps what is not applied
         let drops = !self.strategy.reach().is_readable_from_outside
@@ -189,30 +214,25 @@ impl Search {
             let committed = committed.and_then(|lag| lag.committed);
             let mut reader = PartitionReader::new(partition, range, CHUNK_EVENTS);
             loop {
+                let (codecs, wanted) = (self.codecs.clone(), sought.clone());
                 let next = blocking(move || {
-                    let piece = reader.next(&mut *log)?;
-                    Ok((log, reader, piece))
+                    let looked = Looked::next(&mut reader, &mut *log, &wanted, &codecs, committed)?;
+                    Ok((log, reader, looked))
                 });
-                let (given_back, read_on, piece) = next.await?;
+                let (given_back, read_on, looked) = next.await?;
                 (log, reader) = (given_back, read_on);
-                match piece {
+                match looked {
                     None => break,
-                    Some(Piece::Records(chunk)) => {
-                        let count = chunk.batch.len() as u64;
+                    Some(Looked::Records(count, found)) => {
                         told.records_read += count;
                         read(count);
-                        self.codecs.prepare(chunk.batch.values()).await;
-                        for record in chunk.batch.iter() {
-                            let Some(hit) = Hit::of(&record, &sought, &self.codecs, committed) else { continue };
-                            hits.push_back(hit);
-                            if hits.len() > FOUND_MAX {
-                                hits.pop_front();
-                                told.not_told += 1;
-                            }
+                        hits.extend(found);
+                        while hits.len() > FOUND_MAX {
+                            hits.pop_front();
+                            told.not_told += 1;
                         }
                     }
-                    Some(Piece::Gone(_)) => {}
-                    Some(Piece::Damaged(range, reason)) => told.notes.push(format!(
+                    Some(Looked::Damaged(range, reason)) => told.notes.push(format!(
                         "offsets {} up to {} of partition {partition} are damaged and were not looked at: {reason}",
                         range.start, range.end
                     )),
@@ -296,6 +316,37 @@ fn told_of(class: Class) -> (&'static str, &'static str) {
         Class::LetterExpired | Class::LetterUnread => {
             ("unknown", "it is in no row, and dead letters among which it may be cannot be read")
         }
+    }
+}
+
+/// What was looked at.
+enum Looked<E> {
+    /// So many records, of which these are what was looked for.
+    Records(u64, Vec<Hit<E>>),
+    Damaged(Range<Offset>, String),
+}
+
+impl<E: Event> Looked<E> {
+    /// What comes next in a partition; `None` at its end. Blocks, and decodes what it reads.
+    fn next(
+        reader: &mut PartitionReader,
+        log: &mut dyn Log,
+        sought: &Sought,
+        codecs: &Codecs,
+        committed: Option<Offset>,
+    ) -> Result<Option<Self>, VerifyError> {
+        Ok(match reader.next(log)? {
+            None => None,
+            Some(Piece::Records(chunk)) => {
+                Handle::current().block_on(codecs.prepare(chunk.batch.values()));
+                let hits =
+                    chunk.batch.iter().filter_map(|record| Hit::of(&record, sought, codecs, committed));
+                Some(Self::Records(chunk.batch.len() as u64, hits.collect()))
+            }
+            // it had expired when it was to be read
+            Some(Piece::Gone(_)) => Some(Self::Records(0, Vec::new())),
+            Some(Piece::Damaged(range, reason)) => Some(Self::Damaged(range, reason)),
+        })
     }
 }
 

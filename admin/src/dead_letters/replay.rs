@@ -35,6 +35,8 @@ pub struct ReplayPlan {
     pub rate: Option<NonZeroU32>,
     /// How long the publisher may take to become ready, and then every batch to be acknowledged.
     pub patience: Duration,
+    /// What reading which letters there are may take.
+    pub limits: ScanLimits,
 }
 
 /// A replay that has read which letters there are.
@@ -78,7 +80,7 @@ impl Replay {
     /// [`ScanError`] says whether trying again can help.
     pub fn plan(topic: &DeadLetterTopic, plan: ReplayPlan) -> Result<Self, ScanError> {
         let plan = ReplayPlan { filter: plan.filter.for_replay(), ..plan };
-        let limits = ScanLimits::NONE;
+        let limits = plan.limits;
         let mut scan = Scan::open(topic, &limits)?;
         let mut index = Index::new(topic, &plan.filter, plan.attempts_max, &limits, &scan);
         scan.each(|batch, unread| {

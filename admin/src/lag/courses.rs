@@ -9,6 +9,7 @@ use floodgate_lag::{Course, Desired, Verdict};
 use floodgate_schemas::{EventType, Timestamp};
 use serde::Serialize;
 
+use super::hot::HotKeys;
 use super::reading::Reading;
 
 /// The readings of all groups.
@@ -103,12 +104,20 @@ impl Courses {
     }
 
     /// A group could not be read.
-    pub(super) fn fail(&mut self, of: EventType, error: &LagError, now: Timestamp) {
+    pub fn fail(&mut self, of: EventType, error: &LagError, now: Timestamp) {
         let known = &mut self.groups[of as usize];
         if let Some(latest) = &mut known.latest {
             Arc::make_mut(latest).failed = Some(error.to_string());
         }
         known.remember(now.as_micros() / 1000);
+    }
+
+    /// Keys were looked for since a group was read.
+    pub fn see(&mut self, of: EventType, hot_keys: &HotKeys) {
+        if let Some(latest) = &mut self.groups[of as usize].latest {
+            let latest = Arc::make_mut(latest);
+            latest.reading = latest.reading.clone().with_hot_keys(hot_keys);
+        }
     }
 
     /// The course of the last minutes, by group.
@@ -118,6 +127,11 @@ impl Courses {
             (names.group(of).to_owned(), points)
         };
         EventType::ALL.into_iter().map(course).collect()
+    }
+
+    /// The latest reading of a group.
+    pub fn reading(&self, of: EventType) -> Option<&Reading> {
+        self.latest(of).map(|latest| &latest.reading)
     }
 
     /// The latest of a group.

@@ -55,29 +55,28 @@ struct Seen {
 }
 
 impl HotKeys {
-    /// Those of a group that was read now. Blocks on the network, if it is time to look.
-    pub(super) fn of(
-        &self,
-        strategy: &dyn Strategy,
-        lag: &GroupLag,
-        now_ms: i64,
-    ) -> Vec<(Partition, HotKey)> {
+    /// Those of a group that were seen last.
+    pub(super) fn seen(&self, of: EventType) -> Vec<(Partition, HotKey)> {
+        self.seen.lock()[of as usize].keys.clone()
+    }
+
+    /// Looks at what waits for a group that was read, if it is time to. Blocks on the network, longer than reading positions does.
+    pub fn look(&self, strategy: &dyn Strategy, lag: &GroupLag, now_ms: i64) {
         let of = lag.of as usize;
         let behind = lag.oldest_ms().map_or(0, |oldest_ms| now_ms.saturating_sub(oldest_ms));
         if lag.waiting() < RECORDS_MIN as u64 || behind < BEHIND.as_millis() as i64 {
             self.seen.lock()[of] = Seen::default();
-            return Vec::new();
+            return;
         }
         let seen = self.seen.lock()[of].clone();
         if seen.at.is_some_and(|at| at.elapsed() < INTERVAL) {
-            return seen.keys;
+            return;
         }
         let keys = look(strategy, lag).unwrap_or_else(|reason| {
             tracing::debug!(group = lag.group, reason, "keys of what waits not read");
             seen.keys
         });
-        self.seen.lock()[of] = Seen { at: Some(Instant::now()), keys: keys.clone() };
-        keys
+        self.seen.lock()[of] = Seen { at: Some(Instant::now()), keys };
     }
 }
 
@@ -135,7 +134,9 @@ mod tests {
     fn seen(strategy: &dyn Strategy, behind_ms: i64) -> Vec<(Partition, HotKey)> {
         let lag = strategy.lag(EventType::Like).unwrap();
         let now_ms = lag.oldest_ms().unwrap_or(0) + behind_ms;
-        HotKeys::default().of(strategy, &lag, now_ms)
+        let keys = HotKeys::default();
+        keys.look(strategy, &lag, now_ms);
+        keys.seen(EventType::Like)
     }
 
     #[tokio::test]

@@ -29,10 +29,15 @@ impl Reading {
         Ok(Self { as_of, at, lag: strategy.lag(of)?, hot_keys: Vec::new() })
     }
 
-    /// The same with the keys that are most of what waits. Blocks on the network.
-    pub fn with_hot_keys(mut self, strategy: &dyn Strategy, hot_keys: &HotKeys) -> Self {
-        self.hot_keys = hot_keys.of(strategy, &self.lag, self.as_of.as_micros() / 1000);
+    /// The same with the keys that were seen to be most of what waits.
+    pub fn with_hot_keys(mut self, hot_keys: &HotKeys) -> Self {
+        self.hot_keys = hot_keys.seen(self.lag.of);
         self
+    }
+
+    /// Looks for keys that are most of what waits. Blocks on the network, longer than reading positions does.
+    pub fn look_for_hot_keys(&self, strategy: &dyn Strategy, hot_keys: &HotKeys) {
+        hot_keys.look(strategy, &self.lag, self.as_of.as_micros() / 1000);
     }
 
     /// The events its group applies.

@@ -213,7 +213,10 @@ impl Group {
     pub(super) fn new(Latest { reading, verdict, failed }: &Latest) -> Self {
         let Reading { as_of, lag: group, hot_keys, .. } = reading;
         let now_ms = as_of.as_micros() / 1000;
-        let of = |number: i32| verdict.partitions.get(&number);
+        // what was true then may be true no more
+        let unknown_now = Verdict::unknown();
+        let now = if failed.is_some() { &unknown_now } else { verdict };
+        let of = |number: i32| now.partitions.get(&number);
         let known = group.partitions.iter().map(|lag| PartitionReport {
             hot_key: hot_keys.iter().find(|(hot, _)| *hot == lag.partition).map(|(_, hot)| hot.clone()),
             ..PartitionReport::new(lag, of(lag.partition.0), now_ms)
@@ -221,11 +224,7 @@ impl Group {
         let unknown = group.unknown.iter().map(|(partition, why)| PartitionReport::unknown(partition.0, why));
         let mut partitions: Vec<_> = known.chain(unknown).collect();
         partitions.sort_by_key(|report| report.partition);
-        // what was true then may be true no more
-        let Verdict { status, rates_per_second, seconds_to_catch_up, useful_members, .. } = match failed {
-            Some(_) => &Verdict::unknown(),
-            None => verdict,
-        };
+        let Verdict { status, rates_per_second, seconds_to_catch_up, useful_members, .. } = now;
         Self {
             group: group.group.clone(),
             as_of: Some(as_of.to_string()),
@@ -238,7 +237,7 @@ impl Group {
                 ),
                 None => with_hot_key(&verdict.reason, hot_keys),
             },
-            members: group.members,
+            members: group.members.filter(|_| failed.is_none()),
             rates_per_second: rates_per_second.map(RatesReport::from),
             seconds_to_catch_up: *seconds_to_catch_up,
             useful_members: *useful_members,

@@ -12,8 +12,8 @@ use rdkafka::types::RDKafkaErrorCode;
 use super::cause::{Asking, explain_to};
 use super::client::ASK_TIMEOUT;
 use super::client::ClientSettings;
+use super::group::members;
 use super::native::ask::Bound;
-use super::native::group::describe_group;
 use super::native::poll::{Events, Polled, Trouble};
 use super::offsets::{Bounds, bounds, committed, topic_facts};
 use super::trouble::is_damage;
@@ -106,7 +106,7 @@ impl Onlooker {
             partitions,
             unknown,
         };
-        match describe_group(self.consumer.client(), &self.group, &self.topic, ASK_TIMEOUT) {
+        match members(&self.consumer, &self.group, &self.topic, ASK_TIMEOUT) {
             Ok(members) => {
                 lag.members = Some(members.len());
                 for member in &members {

@@ -16,6 +16,10 @@ pub(crate) fn log_of(topic_id: &str) -> Option<LogId> {
 /// Before the topic's id in a commit's metadata.
 const METADATA_PREFIX: &str = "floodgate:";
 
+/// The same where a word follows. Builds that know of no words take such a commit for another program's, keep its offset and say so;
+/// behind the usual prefix they would take the word for a part of the id, and read the whole log again.
+const WITH_WORD_PREFIX: &str = "floodgate+word:";
+
 /// Brokers take 4096 bytes of metadata (`offset.metadata.max.bytes`) unless they are told otherwise; a sentence or two are
 /// enough.
 const WORD_MAX_BYTES: usize = 1000;
@@ -25,16 +29,20 @@ pub(crate) fn metadata(topic: Option<&LogId>, word: Option<&Word>) -> String {
     let id = topic.map_or(String::new(), LogId::to_string);
     match word {
         None => format!("{METADATA_PREFIX}{id}"),
-        Some(word) => format!("{METADATA_PREFIX}{id} {}", word.text(WORD_MAX_BYTES)),
+        Some(word) => format!("{WITH_WORD_PREFIX}{id} {}", word.text(WORD_MAX_BYTES)),
     }
 }
 
 /// Whose a commit is, and what was said with it.
 pub(crate) fn mark(metadata: &[u8]) -> (CommitMark, Option<Word>) {
-    let ours = std::str::from_utf8(metadata).ok().and_then(|text| text.strip_prefix(METADATA_PREFIX));
-    let Some(ours) = ours else { return (CommitMark::Foreign, None) };
-    let (id, word) = ours.split_once(' ').unwrap_or((ours, ""));
-    (CommitMark::Ours(log_of(id)), Word::read(word))
+    let text = std::str::from_utf8(metadata).unwrap_or_default();
+    if let Some(id) = text.strip_prefix(METADATA_PREFIX) {
+        return (CommitMark::Ours(log_of(id)), None);
+    }
+    match text.strip_prefix(WITH_WORD_PREFIX).and_then(|ours| ours.split_once(' ')) {
+        Some((id, word)) => (CommitMark::Ours(log_of(id)), Word::read(word)),
+        None => (CommitMark::Foreign, None),
+    }
 }
 
 #[cfg(test)]
@@ -53,6 +61,14 @@ mod tests {
                 assert_eq!(read, (CommitMark::Ours(topic.clone()), word));
             }
         }
+        // as builds before words read it
+        let before = |metadata: String| metadata.strip_prefix("floodgate:").map(str::to_owned);
+        assert_eq!(
+            before(metadata(id("Zm9v").as_ref(), Some(&Word::held("x")))),
+            None,
+            "it is another program's"
+        );
+        assert_eq!(before(metadata(id("Zm9v").as_ref(), None)).as_deref(), Some("Zm9v"));
         for foreign in [&b""[..], b"flood", b"\xff\xfe", b"NULL"] {
             assert_eq!(mark(foreign), (CommitMark::Foreign, None));
         }

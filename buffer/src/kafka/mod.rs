@@ -18,6 +18,7 @@ mod client;
 mod config;
 mod delivery;
 mod generation;
+mod group;
 mod health;
 mod lag;
 mod linger;

@@ -122,8 +122,12 @@ impl Subscription for Member {
     fn leave_word(&mut self, partition: Partition, word: Option<&Word>) {
         let mut log = self.state.topics[self.topic.index()].lock();
         let told = usize::try_from(partition.0).ok().and_then(|number| log.partitions.get_mut(number));
-        if let Some(told) = told {
-            told.word = word.cloned();
+        let Some(told) = told else { return };
+        let is_mine = told.claim.as_ref().is_none_or(|claim| claim.member == self.id);
+        match word {
+            Some(word) if is_mine => told.word = Some((self.id, word.clone())),
+            None if told.word.as_ref().is_some_and(|(member, _)| *member == self.id) => told.word = None,
+            _ => {}
         }
     }
 
@@ -160,6 +164,7 @@ impl Drop for Member {
             if partition.claim.as_ref().is_some_and(|claim| claim.member == self.id) {
                 partition.claim = None;
             }
+            partition.word.take_if(|(member, _)| *member == self.id);
         }
         drop(log);
         self.state.news[self.topic.index()].notify_waiters();

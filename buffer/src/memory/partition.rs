@@ -17,7 +17,7 @@ pub(super) struct PartitionLog {
     // nobody takes anything before
     pub(super) held_until: Option<Instant>,
     // why it does not go on, as whoever works on it says
-    pub(super) word: Option<Word>,
+    pub(super) word: Option<(usize, Word)>,
 }
 
 pub(super) struct Claim {

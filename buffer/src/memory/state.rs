@@ -110,7 +110,7 @@ impl State {
             oldest_unapplied_ms: partition.records.front().map(|record| record.appended_at_ms),
             // it is whoever's has time for it
             member: None,
-            word: partition.word.clone(),
+            word: partition.word.as_ref().map(|(_, word)| word.clone()),
         });
         GroupLag {
             of,

@@ -1,5 +1,7 @@
 //! What is committed, and what counts as committed.
 
+use std::collections::{HashMap, HashSet};
+
 use super::Share;
 use super::position::{Hold, Position};
 use crate::{LogId, Offset, Partition, Word};
@@ -20,32 +22,60 @@ impl Share {
         self.log.as_ref().and_then(Option::as_ref)
     }
 
-    /// What is done and was not sent before. It counts as sent from here on.
+    /// What is done and was not sent before, and what was said and was not told. It counts as sent from here on.
     pub(crate) fn commits_to_send(&mut self) -> Vec<Commit> {
-        self.commits(|_, position, is_untold| position.done > position.sent || is_untold)
-    }
-
-    /// What is done, and not acknowledged, in the partitions asked for. It counts as sent from here on.
-    pub(crate) fn commits_to_settle(&mut self, of: impl Fn(Partition) -> bool) -> Vec<Commit> {
-        self.commits(|partition, position, _| of(partition) && position.done > position.acknowledged)
-    }
-
-    fn commits(&mut self, of: impl Fn(Partition, &Position, bool) -> bool) -> Vec<Commit> {
-        let mut commits = Vec::new();
-        for (partition, position) in &mut self.owned {
-            // where a log turned out to be another one, what was done of the former says nothing any more
-            if position.hold != Hold::Unplaced && of(*partition, position, self.untold.contains(partition)) {
-                position.sent = position.done;
-                self.untold.remove(partition);
-                commits.push(Commit {
-                    partition: *partition,
-                    next: position.done,
-                    leader_epoch: position.epoch_of_done(),
-                    word: self.words.get(partition).cloned(),
-                });
-            }
-        }
+        let words = self.words.clone();
+        let untold = std::mem::take(&mut self.untold);
+        let (commits, left) = self.commits(&words, |partition, position| {
+            (position.done > position.sent, untold.contains(&partition))
+        });
+        self.untold = untold.intersection(&left).copied().collect();
         commits
+    }
+
+    /// What is done, and not acknowledged, in the partitions asked for, and what was said of them, which is taken back. It counts as
+    /// sent from here on.
+    pub(crate) fn commits_to_settle(&mut self, of: impl Fn(Partition) -> bool) -> Vec<Commit> {
+        let told = self.told.clone();
+        let (commits, _) = self.commits(&HashMap::new(), |partition, position| {
+            let is_asked = of(partition);
+            (is_asked && position.done > position.acknowledged, is_asked && told.contains(&partition))
+        });
+        commits
+    }
+
+    /// Those of which something is done, or something is to be said; and those of which that cannot be said yet.
+    fn commits(
+        &mut self,
+        words: &HashMap<Partition, Word>,
+        of: impl Fn(Partition, &Position) -> (bool, bool),
+    ) -> (Vec<Commit>, HashSet<Partition>) {
+        let (mut commits, mut left) = (Vec::new(), HashSet::new());
+        for (partition, position) in &mut self.owned {
+            let (is_done, is_to_say) = of(*partition, position);
+            // where a log turned out to be another one, what was done of the former says nothing any more; and where what is committed
+            // says something of its own, a word alone must not take its place
+            if position.hold == Hold::Unplaced || position.is_found && !is_done {
+                left.extend(is_to_say.then_some(*partition));
+                continue;
+            }
+            if !is_done && !is_to_say {
+                continue;
+            }
+            position.sent = position.done;
+            let word = words.get(partition).cloned();
+            match word {
+                Some(_) => self.told.insert(*partition),
+                None => self.told.remove(partition),
+            };
+            commits.push(Commit {
+                partition: *partition,
+                next: position.done,
+                leader_epoch: position.epoch_of_done(),
+                word,
+            });
+        }
+        (commits, left)
     }
 
     /// Up to where a partition's commits are acknowledged.

@@ -86,8 +86,10 @@ impl Subscription for Handle {
     }
 
     fn leave_word(&mut self, partition: Partition, word: Option<&Word>) {
-        self.shared.share.lock().leave_word(partition, word);
-        self.shared.tell_owner();
+        let is_news = self.shared.share.lock().leave_word(partition, word);
+        if is_news {
+            self.shared.tell_owner();
+        }
     }
 
     fn stop(&mut self) {

@@ -24,6 +24,7 @@ impl Share {
     /// whether the log was cut where they are set, not where they begin.
     pub(crate) fn comes(&mut self, partition: Partition, place: &Place, now: Instant) -> bool {
         let mut position = Position::at(place.offset, place.leader_epoch);
+        position.is_found = place.is_found();
         if place.leader_epoch.is_some() {
             position.hold = Hold::Paused(now);
         }
@@ -71,6 +72,7 @@ impl Share {
         };
         let mut position = Position::at(place.offset, place.leader_epoch);
         position.hold = Hold::Wanted(now);
+        position.is_found = place.is_found();
         self.owned.insert(partition, position);
         self.standing.remove(&partition);
         self.takes_back(partition, &place);
@@ -101,6 +103,7 @@ impl Share {
             self.owned.remove(partition);
             self.standing.remove(partition);
             self.words.remove(partition);
+            self.told.remove(partition);
             self.untold.remove(partition);
             self.unplaced.remove(partition);
             self.in_work.remove(partition);

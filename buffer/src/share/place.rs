@@ -56,6 +56,11 @@ pub(crate) struct Place {
 }
 
 impl Place {
+    /// Whether what is committed says something of its own: what expired, or that somebody set it.
+    pub(crate) fn is_found(&self) -> bool {
+        self.incident().is_some()
+    }
+
     /// What operators must know of.
     pub(crate) fn incident(&self) -> Option<Incident> {
         match &self.finding {

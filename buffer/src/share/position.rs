@@ -23,6 +23,8 @@ pub(crate) struct Position {
     /// The newest commit the cluster acknowledged.
     pub(crate) acknowledged: Offset,
     pub(crate) hold: Hold,
+    /// What is committed is something else than where it is read, and is to be seen until something is done.
+    pub(crate) is_found: bool,
     /// The first of its offsets that stood behind the last record and hold none, if they were passed.
     passed_from: Option<Offset>,
     /// The epochs of the records that are read and not done, and of the last one that is: each with the first offset it holds
@@ -70,6 +72,7 @@ impl Position {
             sent: offset,
             acknowledged: offset,
             hold: Hold::None,
+            is_found: false,
             passed_from: None,
             epochs: vec![(Offset(i64::MIN), leader_epoch)],
         }
@@ -99,6 +102,7 @@ impl Position {
 
     /// Everything before `next` was given back.
     pub(crate) fn is_done(&mut self, next: Offset) {
+        self.is_found &= next <= self.done;
         self.done = self.done.max(next);
         if let Some(from) = self.passed_from {
             self.pass(from);

@@ -141,7 +141,13 @@ impl World {
 
     fn plan(&self, set: &[(&str, &str)]) -> Replay {
         let patience = Duration::from_millis(20);
-        let plan = ReplayPlan { filter: self.filter(set), attempts_max: 5, rate: None, patience };
+        let plan = ReplayPlan {
+            filter: self.filter(set),
+            attempts_max: 5,
+            rate: None,
+            patience,
+            limits: ScanLimits::NONE,
+        };
         Replay::plan(&self.topic, plan).unwrap()
     }
 

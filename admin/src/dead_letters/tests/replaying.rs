@@ -130,7 +130,13 @@ fn what_is_refused_for_a_while_is_tried_again() {
     };
     let publisher = choosy(world.publisher(), at_first);
     let patience = Duration::from_secs(30);
-    let plan = ReplayPlan { filter: Filter::default(), attempts_max: 5, rate: None, patience };
+    let plan = ReplayPlan {
+        filter: Filter::default(),
+        attempts_max: 5,
+        rate: None,
+        patience,
+        limits: ScanLimits::NONE,
+    };
     let replayed = Replay::plan(&world.topic, plan).unwrap().run(&publisher, |_| {}).unwrap();
     assert_eq!((replayed.done, replayed.failed.count, world.likes().len()), (2, 0, 2));
 }
@@ -167,7 +173,13 @@ fn a_rate_is_kept() {
     (0..3).for_each(|offset| world.put(&Write { offset, ..Write::default() }));
     let began = Instant::now();
     let patience = Duration::from_secs(5);
-    let plan = ReplayPlan { filter: Filter::default(), attempts_max: 5, rate: NonZeroU32::new(10), patience };
+    let plan = ReplayPlan {
+        filter: Filter::default(),
+        attempts_max: 5,
+        rate: NonZeroU32::new(10),
+        patience,
+        limits: ScanLimits::NONE,
+    };
     let replayed = Replay::plan(&world.topic, plan).unwrap().run(&*world.publisher(), |_| {}).unwrap();
     assert_eq!(replayed.done, 3);
     assert!(began.elapsed() >= Duration::from_millis(200), "three records in {:?}", began.elapsed());

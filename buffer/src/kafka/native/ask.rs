@@ -32,7 +32,7 @@ pub(in crate::kafka) enum Bound {
 const BROKERS_ASKED: usize = 3;
 
 /// How much longer than its request an answer may take before the client itself counts as stuck.
-pub(super) const ANSWER_MARGIN: Duration = Duration::from_secs(1);
+const ANSWER_MARGIN: Duration = Duration::from_secs(1);
 
 /// A topic as the cluster shows it to this client.
 #[derive(Debug, Clone)]
@@ -57,7 +57,7 @@ pub(in crate::kafka) struct Question {
 }
 
 /// Freed when it goes, also where a function leaves early.
-pub(super) struct Owned<T>(pub(super) *mut T, unsafe extern "C" fn(*mut T));
+struct Owned<T>(*mut T, unsafe extern "C" fn(*mut T));
 
 impl<T> Drop for Owned<T> {
     fn drop(&mut self) {
@@ -107,11 +107,6 @@ fn spec(bound: Bound) -> i64 {
 }
 
 impl Question {
-    /// Whatever is answered there.
-    pub(super) fn on(queue: QueueHandle) -> Self {
-        Self { queue, kept: None }
-    }
-
     /// Asks for one bound of many partitions, the request itself answered `within` the time.
     pub(in crate::kafka) fn bounds<C: ClientContext>(
         client: &Client<C>,
@@ -179,7 +174,7 @@ impl Question {
     }
 
     /// The answer, if it comes within this time.
-    pub(super) fn answer(&self, within: Duration) -> KafkaResult<Option<Owned<sys::rd_kafka_event_t>>> {
+    fn answer(&self, within: Duration) -> KafkaResult<Option<Owned<sys::rd_kafka_event_t>>> {
         let within_ms = i32::try_from(within.as_millis()).unwrap_or(i32::MAX);
         // SAFETY: the queue is valid; the event is owned by the answer.
         unsafe {
@@ -248,7 +243,7 @@ impl Question {
 
 /// # Safety
 /// The client is valid.
-pub(super) unsafe fn options(
+unsafe fn options(
     client: *mut RDKafka,
     of: sys::rd_kafka_admin_op_t,
     within: Duration,
