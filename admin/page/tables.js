@@ -10,6 +10,8 @@ import {
 const ROWS_MAX = 200;
 /** Rows that change places with every snapshot can be read by nobody; their values are always the newest. */
 const ORDER_MS = 10_000;
+/** After so many snapshots the texts of all rows are new, also of those that nobody looks at; what tests read always is. */
+const TURNS = 30;
 const COUPONS_MAX = 100;
 
 /** What is not known may be the worst, and is sorted as such. */
@@ -27,7 +29,7 @@ const COLUMNS = [
   { id: "committed", label: "Committed", is: "number", by: (row) => row.committedOffset ?? -1, isDown: true, text: committed },
   { id: "end", label: "End", is: "number", by: (row) => row.endOffset ?? -1, isDown: true, text: (row) => offset(row.endOffset) },
   { id: "owner", label: "Owner", is: "long", by: (row) => owner(row), text: (row) => shortOwner(owner(row)), whole: owner },
-  { id: "hot", label: "Hot key", is: "long", by: (row) => row.hotKey?.share ?? -1, isDown: true, text: hotKey },
+  { id: "hot", label: "Hot key", is: "long", by: (row) => row.hotKey?.share ?? -1, isDown: true, text: hotKey, whole: hotKeyInWords },
   { id: "word", label: "What is said of it", is: "word", by: (row) => word(row), isDown: true, text: word },
 ];
 
@@ -48,7 +50,11 @@ function shortOwner(owner) {
 }
 
 function hotKey({ hotKey }) {
-  return hotKey ? `${escaped(hotKey.key)}: ${Math.round(hotKey.share * 100)} % of ${count(hotKey.of)}` : "";
+  return hotKey ? `${Math.round(hotKey.share * 100)} %: ${escaped(hotKey.key)}` : "";
+}
+
+function hotKeyInWords({ hotKey }) {
+  return hotKey ? `${Math.round(hotKey.share * 100)} % of the first ${count(hotKey.of)} that wait are of the key ${escaped(hotKey.key)}` : "";
 }
 
 function word(row) {
@@ -65,12 +71,15 @@ class Partitions {
     this.all = [];
     this.sorted = { column: COLUMNS.find((column) => column.id === "lag"), isDown: true };
     this.orderedAt = 0;
-    this.sight = new IntersectionObserver((entries) => this.saw(entries), { rootMargin: "200px" });
+    this.turn = 0;
+    this.isSeen = false;
+    this.sight = new IntersectionObserver((entries) => this.saw(entries));
+    new IntersectionObserver((entries) => this.comes(entries.at(-1).isIntersecting)).observe(byId("partitions"));
     this.body = byId("partition-rows");
     this.heads = COLUMNS.map((column) => {
       const button = make("button", { type: "button", "data-sort": column.id }, column.label);
       button.addEventListener("click", () => this.sortBy(column));
-      return make("th", { scope: "col", class: `col-${column.id} ${column.is ?? ""}` }, button);
+      return make("th", { scope: "col", role: "columnheader", class: column.is ?? null }, button);
     });
     byId("partitions-head").append(...this.heads);
     byId("not-ok").addEventListener("change", () => this.place(true));
@@ -115,23 +124,22 @@ class Partitions {
     const compared = (one, other) => (keys.get(one) < keys.get(other) ? -way : keys.get(one) > keys.get(other) ? way : 0);
     const natural = (one, other) => (one.group < other.group ? -1 : one.group > other.group ? 1 : one.partition - other.partition);
     meant.sort((one, other) => compared(one, other) || natural(one, other));
-    const stays = !isAsked && (Date.now() < this.orderedAt + ORDER_MS || this.body.matches(":hover"));
+    const isFirst = this.body.firstChild === null;
+    const stays = !isAsked && !isFirst && (!this.isSeen || Date.now() < this.orderedAt + ORDER_MS || this.body.matches(":hover"));
     if (!stays) this.orderedAt = Date.now();
     const shown = stays ? this.stay(meant) : meant.slice(0, ROWS_MAX);
-    let next = this.body.firstChild;
-    for (const row of shown) {
-      const { node } = this.renew(row, !stays);
-      if (node === next) next = next.nextSibling;
-      else this.body.insertBefore(node, next);
-    }
-    while (next) {
-      const gone = next;
-      next = next.nextSibling;
-      gone.remove();
-    }
+    this.turn = (this.turn + 1) % TURNS;
+    arrange(this.body, shown.map((row, place) => this.renew(row, isAsked || place % TURNS === this.turn).node));
     const what = isOnly ? `of ${many(this.all.length, "partition")} are not OK` : many(this.all.length, "partition");
     const told = shown.length < meant.length ? `, the first ${shown.length} are shown` : "";
     tell(byId("partitions-shown"), `${isOnly ? `${count(meant.length)} ` : ""}${what}${told}`);
+  }
+
+  /** Whoever comes to look finds everything as it is now. */
+  comes(isSeen) {
+    this.isSeen = isSeen;
+    if (isSeen) this.place(true);
+    mark(byId("partitions"), "data-seen", isSeen ? "" : null);
   }
 
   stay(meant) {
@@ -141,13 +149,15 @@ class Partitions {
     return [...there, ...meant.filter((row) => !seen.has(row))].slice(0, ROWS_MAX);
   }
 
-  /** The values of a row. Texts that nobody sees cost as much as others, and wait for the next order. */
-  renew(row, isAll) {
+  /** The values of a row. Texts that nobody sees cost as much as others, and take turns. */
+  renew(row, isTurn) {
     let known = this.rows.get(row.id);
     if (!known) {
       const cells = COLUMNS.map(({ is, text }, place) =>
-        make(place < 2 ? "th" : "td", { class: is ?? null, scope: place < 2 ? "row" : null }, text ? "" : badge("UNKNOWN")));
-      known = { cells, node: make("tr", {}, ...cells), isSeen: true };
+        place < 2
+          ? make("th", { class: is ?? null, scope: "row", role: "rowheader" })
+          : make("td", { class: is ?? null, role: "cell" }, text ? "" : badge("UNKNOWN")));
+      known = { cells, node: make("tr", { role: "row" }, ...cells), isSeen: true };
       this.rows.set(row.id, known);
       this.ids.set(known.node, row.id);
       this.sight.observe(known.node);
@@ -158,7 +168,7 @@ class Partitions {
     mark(known.node, "data-status", row.status);
     mark(known.node, "data-lag", datum(row.lag));
     mark(known.node, "data-member", row.member ?? null);
-    if (known.isSeen || isAll) this.write(row, known);
+    if (known.isSeen || isTurn) this.write(row, known);
     return known;
   }
 
@@ -181,6 +191,33 @@ class Partitions {
       known.isSeen = isIntersecting;
       if (isIntersecting) this.write(row, known);
     }
+  }
+}
+
+/** Makes nodes the children of another in this order. What is moved costs as much as what is new: as few as can be are. */
+function arrange(parent, nodes) {
+  const wanted = new Set(nodes);
+  const there = [...parent.children].filter((node) => wanted.has(node) || node.remove());
+  const places = new Map(there.map((node, place) => [node, place]));
+  // the longest run of those that are in order already stays: `tails` ends the best run of each length, `before` leads back
+  const tails = [];
+  const before = new Map();
+  for (const node of nodes.filter((node) => places.has(node))) {
+    let [low, high] = [0, tails.length];
+    while (low < high) {
+      const middle = (low + high) >> 1;
+      if (places.get(tails[middle]) < places.get(node)) low = middle + 1;
+      else high = middle;
+    }
+    before.set(node, tails[low - 1]);
+    tails[low] = node;
+  }
+  const stay = new Set();
+  for (let node = tails.at(-1); node; node = before.get(node)) stay.add(node);
+  let next = null;
+  for (const node of [...nodes].reverse()) {
+    if (!stay.has(node)) parent.insertBefore(node, next);
+    next = node;
   }
 }
 

@@ -95,9 +95,12 @@ export function shellWord(text) {
 
 export const byId = (id) => document.getElementById(id);
 
-/** Writes a text only where it changed: what stays costs no layout. */
+/** Writes a text only where it changed: what stays costs no layout, and a text that stays a text costs little. */
 export function tell(node, text) {
-  if (node.textContent !== text) node.textContent = text;
+  const only = node.firstChild;
+  if (only?.nodeType !== Node.TEXT_NODE || only.nextSibling) {
+    if (node.textContent !== text) node.textContent = text;
+  } else if (only.data !== text) only.data = text;
 }
 
 /** The same for an attribute; null takes it away. */

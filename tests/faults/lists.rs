@@ -132,13 +132,15 @@ fn answers_of_redis_lost() {
         world.set("buffer.redis.url", format!("redis://127.0.0.1:{}", link.port()));
         let serve = world.start(&["serve"])?;
         world.set("buffer.redis.url", redis.url());
-        let plan = round.plan(20_000);
+        // more than is sent: writes go on until they are told to stop
+        let plan = round.plan(60_000);
         world.create_coupons(&serve, &plan)?;
         let options = LoadOptions { retry: false, repeat_every: 0, rate: 500, ..LoadOptions::default() };
         let load = world.load(&plan, &[&serve], options);
         for _ in 0..3 {
             let unknown = load.unknown();
             load.wait_for_more(100 + round.one_of(200))?;
+            load.is_running()?;
             link.swallow_answers()?;
             wait::until("events of which nobody knows", READY, || (load.unknown() > unknown).then_some(()))?;
             link.calm()?;
@@ -170,12 +172,13 @@ fn ownership_forgotten() {
         let world = round.world_with(&[("consumers.batch_max_events", "100")])?;
         let serve = world.start(&["serve"])?;
         let consumes = [world.start(&["consume"])?, world.start(&["consume"])?];
-        let plan = round.plan(5000);
+        let plan = round.plan(8000);
         world.create_coupons(&serve, &plan)?;
         let toggles = Toggles::start(&[serve.http], 10);
-        let load = world.load(&plan, &[&serve], LoadOptions { rate: 800, ..LoadOptions::default() });
+        let load = world.load(&plan, &[&serve], LoadOptions { rate: 500, ..LoadOptions::default() });
         for part in [round.between(0.1, 0.3), round.between(0.4, 0.6), round.between(0.7, 0.9)] {
             load.wait_for(part)?;
+            load.is_running()?;
             let what = round.one_of(3);
             for list in lists(&world) {
                 let (meta, topic) =
@@ -187,7 +190,6 @@ fn ownership_forgotten() {
                 };
             }
         }
-        load.is_running()?;
         let over = Instant::now();
         round.recovers(&serve, over)?;
         let recording = load.finish()?;

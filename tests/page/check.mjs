@@ -136,6 +136,9 @@ async function verdicts(page) {
 
 async function partitions(page) {
   await firstSnapshot(page);
+  // rows out of sight are not kept in order
+  await page.$eval("#partitions", (part) => part.scrollIntoView({ behavior: "instant" }));
+  await until(page, 10, "the page does not notice that its partitions are looked at", () => "seen" in document.getElementById("partitions").dataset);
   return page.evaluate(() => {
     const heads = [...document.querySelectorAll("#partitions-head button")].map((head) => head.dataset.sort);
     const rows = [...document.querySelectorAll("tr[data-partition]")].map((row) => ({
@@ -298,10 +301,16 @@ async function screenshot(page, file, width, scheme) {
   await page.setViewport({ width: Number(width), height: 900, deviceScaleFactor: 1 });
   await readLetters(page);
   await page.evaluate(() => scrollTo({ top: 0, behavior: "instant" }));
+  // what is out of sight is not drawn: a window as high as the page leaves nothing out
+  const height = await page.evaluate(() => document.documentElement.scrollHeight);
+  await page.setViewport({ width: Number(width), height, deviceScaleFactor: 1 });
+  await until(page, 30, "the charts are not drawn", () => document.querySelectorAll(".chart canvas").length >= 4);
+  const seen = await page.evaluate(() => Number(document.body.dataset.snapshots));
+  await until(page, FIRST_SNAPSHOT_MS / 1000, "there is no other snapshot", (before) => document.body.dataset.snapshots > before, seen);
   const wide = await page.evaluate(() => document.documentElement.scrollWidth);
   if (wide > Number(width)) throw new Failure(`the page is ${wide} pixels wide, more than ${width}`);
-  await page.screenshot({ path: file, fullPage: true });
-  return { file, width: Number(width), scheme, height: await page.evaluate(() => document.documentElement.scrollHeight) };
+  await page.screenshot({ path: file });
+  return { file, width: Number(width), scheme, height };
 }
 
 main().catch((error) => {

@@ -115,3 +115,38 @@ async fn a_held_partition_is_dead_lettered_when_its_process_ends() {
     tokio::join!(world.work_until(stop.clone()), stopped);
     assert_eq!(world.reasons(), vec!["bad-row"; 300]);
 }
+
+/// Whoever looks at the lag is told what a member tries in vain, as long as it does.
+#[tokio::test]
+async fn what_is_tried_in_vain_is_told_beside_the_position() {
+    let world = World::new();
+    world.publish_likes(&["a", "b"]);
+    let away = || ApplyError::Retry("the database is away".to_owned());
+    world.database.planned.lock().extend(std::iter::repeat_with(away).take(100_000));
+    let word = || world.strategy.lag(EventType::Like).unwrap().partitions[0].word.clone();
+    let stop = CancellationToken::new();
+    let looked = async {
+        until(|| word() == Some(Word::trouble("the database is away"))).await;
+        world.database.planned.lock().clear();
+        until(|| world.database.applied.lock().len() == 2 && word().is_none()).await;
+        stop.cancel();
+    };
+    tokio::join!(world.work_until(stop.clone()), looked);
+}
+
+/// So is why a partition is held.
+#[tokio::test]
+async fn why_a_partition_is_held_is_told_beside_the_position() {
+    let world = World::new();
+    let likers: Vec<String> = (0..300).map(|n| format!("bad-{n:03}")).collect();
+    world.publish_likes(&likers.iter().map(String::as_str).collect::<Vec<_>>());
+    let word = || world.strategy.lag(EventType::Like).unwrap().partitions[0].word.clone();
+    let stop = CancellationToken::new();
+    let looked = async {
+        until(|| word().is_some_and(|word| word.is_held && word.why.contains("dead_letter_share_max"))).await;
+        world.database.is_mended.store(true, Ordering::Relaxed);
+        until(|| world.database.applied.lock().len() == 300 && word().is_none()).await;
+        stop.cancel();
+    };
+    tokio::join!(world.work_until(stop.clone()), looked);
+}

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use floodgate_buffer::contract::PublishAs;
 use floodgate_buffer::{
-    Header, NotTaken, Outcome as Stored, Receipt, Receipts, Record, Refused, Strategy, Topic,
+    Header, NotTaken, Outcome as Stored, Receipt, Receipts, Record, Refused, Strategy, Topic, Word,
 };
 use floodgate_observe::Metrics;
 use floodgate_schemas::codec::encode;
