@@ -6,6 +6,7 @@ mod consume;
 mod dlq;
 mod drain;
 mod exit;
+mod finder;
 mod lag;
 mod layers;
 mod migrate;

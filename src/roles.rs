@@ -22,9 +22,9 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::exit::Exit;
+use crate::finder;
 use crate::settings::Settings;
 use crate::signals::{Signal, Signals};
-use crate::whereabouts;
 
 /// What every role opens first. None of it needs Kafka or the database to be up.
 pub(crate) struct Opened {
@@ -117,7 +117,7 @@ impl Opened {
             readiness,
             dead_letters,
             publisher: Arc::clone(&self.publisher),
-            find: whereabouts::looks(&self.strategy, &self.store, &self.codecs),
+            find: finder::looks(&self.strategy, &self.store, &self.codecs),
             coupons: self.looks_at_coupons(),
             clock: Arc::clone(&self.clock),
         };

@@ -1,15 +1,10 @@
 //! `floodgate where`: which record an event is, and what has become of it.
 
-use std::sync::Arc;
-
 use clap::Args;
-use floodgate_admin::{LookForEvents, Wanted};
-use floodgate_buffer::Strategy;
 use floodgate_lag::words::{count, many};
 use floodgate_ledger::{Search, Sought, VerifyError, Whereabouts};
 use floodgate_schemas::text::unescaped;
 use floodgate_schemas::{Codecs, EventId, EventType};
-use floodgate_store::Store;
 
 use crate::exit::{Exit, say};
 use crate::progress::counting_bar;
@@ -80,23 +75,6 @@ pub(crate) async fn whereabouts(settings: &Settings, args: &WhereArgs) -> Result
         (true, true) => Err(Exit::failed(format!("not found among {}", many(found.records_read, "record")))),
         (true, false) => Err(Exit::CannotTell(format!("not found; {}", found.notes.join("; ")))),
     }
-}
-
-/// The same for the operators' listener of a process.
-pub(crate) fn looks(strategy: &Arc<dyn Strategy>, store: &Arc<dyn Store>, codecs: &Codecs) -> LookForEvents {
-    let (strategy, store, codecs) = (Arc::clone(strategy), Arc::clone(store), codecs.clone());
-    Arc::new(move |wanted| {
-        let search =
-            Search { strategy: Arc::clone(&strategy), store: Arc::clone(&store), codecs: codecs.clone() };
-        let sought = match wanted {
-            Wanted::Event(event_id) => Sought::Event(event_id),
-            Wanted::Key(of, key) => Sought::Key(of, key),
-        };
-        Box::pin(async move {
-            let found = search.run(&sought, |_| {}).await.map_err(|error| error.to_string())?;
-            serde_json::to_value(&found).map_err(|error| error.to_string())
-        })
-    })
 }
 
 fn tell(found: &Whereabouts) -> Result<(), Exit> {

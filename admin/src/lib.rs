@@ -13,10 +13,12 @@ mod lag;
 mod live;
 mod page;
 mod problem;
+mod readiness;
 mod server;
 
 pub use config::{AdminConfig, LagConfig, LagExport};
 pub use find::{LookForEvents, Wanted};
 pub use lag::{Courses, Group, HotKey, HotKeys, LagReport, LagWatch, PartitionReport, Reading, SpillReport};
 pub use live::{About, CouponReport, LookAtCoupons};
-pub use server::{AdminError, AdminServer, Operators, Readiness, Updates};
+pub use readiness::Readiness;
+pub use server::{AdminError, AdminServer, Operators, Updates};

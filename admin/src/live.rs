@@ -24,7 +24,7 @@ use tokio_util::sync::CancellationToken;
 use crate::counted::{Counted, Quantiles};
 use crate::lag::LagWatch;
 use crate::problem::Problem;
-use crate::server::{Readiness, is_ready};
+use crate::readiness::{Readiness, is_ready};
 
 /// Viewers at a time; more are refused.
 pub(crate) const VIEWERS_MAX: usize = 64;

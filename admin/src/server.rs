@@ -28,9 +28,7 @@ use crate::lag::LagWatch;
 use crate::live::{About, Live, LookAtCoupons, VIEWERS_MAX, live as live_events};
 use crate::page;
 use crate::problem::Problem;
-
-/// Whether the roles of this process can do their work; if not, why and what to do.
-pub type Readiness = Arc<dyn Fn() -> Result<(), String> + Send + Sync>;
+use crate::readiness::{Readiness, is_ready};
 
 /// The listener cannot be opened, or broke.
 #[derive(Debug)]
@@ -228,11 +226,6 @@ async fn readyz(State(shared): State<Arc<Shared>>) -> Response {
         Ok(()) => Json(json!({"status": "ready"})).into_response(),
         Err(detail) => not_ready(&detail),
     }
-}
-
-/// Whether this process can do its work, its background parts included.
-pub(crate) fn is_ready(readiness: &Readiness) -> Result<(), String> {
-    Parts::of_this_process().trouble().map_or_else(|| readiness(), Err)
 }
 
 fn not_ready(detail: &str) -> Response {

@@ -1,10 +1,10 @@
 //! The topics themselves, seen past the product: records nobody could send through it, and dead letters.
 
+mod found;
 pub mod kafka;
 mod lists;
 
 use std::collections::{BTreeMap, HashMap};
-use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use floodgate_buffer::murmur2_partition;
@@ -12,29 +12,10 @@ use floodgate_schemas::codec::Codecs;
 use floodgate_schemas::{CouponIssue, Event, EventType, ExpectationWrite, Like};
 use uuid::Uuid;
 
+pub use self::found::Found;
 use super::node::PROBED;
 use super::toggles::TOGGLED;
 use super::world::World;
-
-const DEADLINE: Duration = Duration::from_secs(120);
-
-/// A record as it stands on a topic.
-#[derive(Debug, Clone)]
-pub struct Found {
-    pub partition: i32,
-    pub offset: i64,
-    pub key: Option<Vec<u8>>,
-    pub value: Option<Vec<u8>>,
-    pub headers: Vec<(String, Option<Vec<u8>>)>,
-}
-
-impl Found {
-    /// The last header of this name, as text.
-    pub fn header(&self, name: &str) -> Option<String> {
-        let (_, value) = self.headers.iter().rev().find(|(found, _)| found == name)?;
-        value.as_ref().map(|value| String::from_utf8_lossy(value).into_owned())
-    }
-}
 
 /// The topics, where events wait.
 #[derive(Debug, Clone)]

@@ -5,8 +5,33 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{DEADLINE, OF, limits, publish};
-use crate::{Partition, PartitionLag, Strategy, Word};
+use floodgate_schemas::EventType;
+
+use crate::{BatchLimits, Partition, PartitionLag, Publish, Receipts, Record, Strategy, Topic, Word};
+
+/// No step of a healthy strategy takes this long, first rebalances on a busy machine included.
+const DEADLINE: Duration = Duration::from_secs(60);
+
+const OF: EventType = EventType::Like;
+
+const LIMITS: BatchLimits = BatchLimits {
+    events: 100,
+    bytes: 1 << 20,
+    wait: Duration::from_millis(20),
+    drain: Duration::from_secs(5),
+};
+
+/// Publishes one record as soon as records are taken.
+async fn publish(publisher: &dyn Publish) {
+    let until = Instant::now() + DEADLINE;
+    let (receipts, topic) = (Receipts::new(1), Topic::Events(OF));
+    let record = Record { topic, key: Some(b"key"), value: Some(b"value"), headers: &[] };
+    while let Err(error) = publisher.ready() {
+        assert!(Instant::now() < until, "not ready: {error:?}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    publisher.offer(&record, receipts.receipt(0)).unwrap();
+}
 
 /// What is told of a partition, once it is as it should be.
 async fn told(strategy: &Arc<dyn Strategy>, partition: Partition, is_so: impl Fn(&PartitionLag) -> bool) {
@@ -28,8 +53,8 @@ async fn told(strategy: &Arc<dyn Strategy>, partition: Partition, is_so: impl Fn
 /// commits come, and is gone when it is taken back.
 pub async fn what_a_member_says_is_told(strategy: Arc<dyn Strategy>) {
     let publisher = strategy.publisher().unwrap();
-    publish(&*publisher, 1, 1).await;
-    let mut member = strategy.subscribe(OF, limits()).unwrap();
+    publish(&*publisher).await;
+    let mut member = strategy.subscribe(OF, LIMITS).unwrap();
     tokio::time::timeout(DEADLINE, member.joined()).await.unwrap().unwrap();
     let batch = tokio::time::timeout(DEADLINE, member.next()).await.unwrap().unwrap().unwrap();
     let partition = batch.get(0).unwrap().origin.partition;

@@ -4,7 +4,7 @@ use anyhow::{Context, Result};
 use floodgate_schemas::Timestamp;
 use redis::{Client, Connection};
 
-use super::{DEADLINE, Found};
+use super::found::{DEADLINE, Found};
 
 /// Appends as the product does: what a list holds is counted beside it.
 const APPEND: &str = "
