@@ -454,7 +454,8 @@ fn values_that_somebody_changed_are_named_and_set() {
         let expectations = count(&servers.postgres, &world, "expectations")?;
         for sql in [
             "UPDATE expectations SET total_expected_cost = 999999",
-            "UPDATE likes SET liked = NOT liked WHERE target_ocid = 'ocid-1'",
+            // one row, so that its counter is another
+            "UPDATE likes SET liked = NOT liked WHERE target_ocid = 'ocid-1' AND liker_account_id = (SELECT min(liker_account_id) FROM likes WHERE target_ocid = 'ocid-1')",
             // later writes would be superseded by a version that nobody sent
             "UPDATE expectations SET version = version + 1000 WHERE character_id = (SELECT max(character_id) FROM expectations)",
             "UPDATE coupon_requests SET user_id = 'thief' WHERE request_id = (SELECT min(request_id::text)::uuid FROM coupon_requests WHERE outcome <> 'ISSUED')",

@@ -108,6 +108,12 @@ impl Points {
         }
     }
 
+    /// Those from which rates are taken, the oldest first.
+    pub(crate) fn lately(&self) -> impl Iterator<Item = &Point> {
+        let from = self.0.back().map_or(Duration::ZERO, |last| last.at.saturating_sub(LATELY));
+        self.0.iter().filter(move |point| point.at >= from)
+    }
+
     /// How much of the past is known.
     pub(crate) fn span(&self) -> Duration {
         match (self.0.front(), self.0.back()) {

@@ -184,6 +184,12 @@ fn grows(
     if !gains || points.span() < GROWS_FOR || oldest_seconds.is_none_or(|age| age < BEHIND_SECONDS) {
         return false;
     }
+    // a burst is one step up and then many down
+    let lately: Vec<u64> = points.lately().filter_map(&lag).collect();
+    let ups = lately.windows(2).filter(|pair| pair[0] < pair[1]).count();
+    if ups < 2 || ups * 2 < lately.len().saturating_sub(1) {
+        return false;
+    }
     let middle = points.latest().map_or(Duration::ZERO, |last| last.at - points.span() / 2);
     let mean = |is_later: bool| {
         let half = points.iter().filter(|point| (point.at > middle) == is_later).filter_map(&lag);
