@@ -16,16 +16,16 @@ use axum::response::{IntoResponse, Response};
 use floodgate_buffer::Publish;
 use percent_encoding::percent_decode_str;
 use serde::{Deserialize, Serialize};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinError;
 
 use crate::dead_letters::{
     DeadLetterTopic, FILTERS, Filter, Refusal, Replay, ReplayPlan, ScanError, ScanLimits, Survey, Unread,
 };
 use crate::problem::Problem;
+use crate::turn::Turn;
 
-/// How long a request waits for its turn.
-const TURN_WAIT: Duration = Duration::from_secs(2);
+/// What a request is told whose turn does not come.
+const BUSY: &str = "dead letters are being read for another request";
 /// How long a reading may take.
 const SCAN_DEADLINE: Duration = Duration::from_secs(20);
 /// Distinct letters that a reading can tell apart, in at most 90 bytes each.
@@ -38,7 +38,7 @@ const LIMIT_MAX: usize = 1000;
 pub(crate) struct DeadLetters {
     topic: DeadLetterTopic,
     publisher: Arc<dyn Publish>,
-    turn: Arc<Semaphore>,
+    turn: Turn,
 }
 
 /// What a replay is asked for.
@@ -85,7 +85,7 @@ struct Asked {
 
 impl DeadLetters {
     pub(crate) fn new(topic: DeadLetterTopic, publisher: Arc<dyn Publish>) -> Self {
-        Self { topic, publisher, turn: Arc::new(Semaphore::new(1)) }
+        Self { topic, publisher, turn: Turn::new() }
     }
 
     async fn replay(&self, asked: ReplayAsked) -> Result<ReplayReport, Problem> {
@@ -95,7 +95,7 @@ impl DeadLetters {
         for (name, text) in given.iter().filter_map(|(name, text)| Some((*name, text.as_deref()?))) {
             filter.set(name, text, self.topic.names()).map_err(|refusal| refused(&refusal))?;
         }
-        let turn = self.turn().await?;
+        let turn = self.turn.take(BUSY).await?;
         let (topic, publisher) = (self.topic.clone(), Arc::clone(&self.publisher));
         // goes on where the request ends: half a replay would be one as well, and each letter is marked
         let replaying = tokio::task::spawn_blocking(move || {
@@ -135,15 +135,6 @@ impl DeadLetters {
         replaying.await.unwrap_or_else(|error| Err(bug(&error)))
     }
 
-    async fn turn(&self) -> Result<OwnedSemaphorePermit, Problem> {
-        let turn = tokio::time::timeout(TURN_WAIT, Arc::clone(&self.turn).acquire_owned()).await;
-        let Ok(Ok(turn)) = turn else {
-            let detail = "dead letters are being read for another request";
-            return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "busy", "Too much at once", detail));
-        };
-        Ok(turn)
-    }
-
     /// Plus signs are themselves, as in times: this is no form.
     fn read(&self, query: &str) -> Result<Asked, Refusal> {
         let mut asked = Asked::default();
@@ -170,7 +161,7 @@ impl DeadLetters {
     }
 
     async fn survey(&self, asked: Asked) -> Result<Survey, Problem> {
-        let turn = self.turn().await?;
+        let turn = self.turn.take(BUSY).await?;
         let topic = self.topic.clone();
         let reading = tokio::task::spawn_blocking(move || {
             // a request that goes away, or is answered before, does not let the next one in
@@ -197,9 +188,7 @@ fn not_replayed(detail: &str) -> Problem {
 }
 
 fn refused(Refusal { field, detail }: &Refusal) -> Problem {
-    let detail = format!("`{field}` {detail}");
-    Problem::new(StatusCode::BAD_REQUEST, "invalid-request", "The request cannot be read", &detail)
-        .about(field)
+    Problem::refused(field, detail)
 }
 
 /// Whether a page of this listener asks, or somebody by hand: names that others can make lead here are none of these.
@@ -328,7 +317,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn one_reading_at_a_time() {
         let letters = letters();
-        let turn = Arc::clone(&letters.turn).try_acquire_owned().unwrap();
+        let turn = letters.turn.take(BUSY).await.unwrap();
         let refused = letters.survey(Asked::default()).await.unwrap_err();
         assert_eq!(refused.into_response().status(), StatusCode::SERVICE_UNAVAILABLE);
         drop(turn);

@@ -9,17 +9,18 @@ use std::time::Duration;
 use axum::Json;
 use axum::extract::{Path, RawQuery, State};
 use axum::http::StatusCode;
-use axum::response::{IntoResponse, Response};
+use axum::response::IntoResponse;
 use floodgate_buffer::BoxFuture;
 use floodgate_schemas::{EventId, EventType};
 use percent_encoding::percent_decode_str;
 use serde_json::Value;
-use tokio::sync::Semaphore;
 
 use crate::problem::Problem;
+use crate::turn::Turn;
 
-/// How long a request waits for its turn, and how long it may take.
-const TURN_WAIT: Duration = Duration::from_secs(2);
+/// What a request is told whose turn does not come.
+const BUSY: &str = "events are being looked for for another request";
+/// How long one may take.
 const SEARCH_DEADLINE: Duration = Duration::from_secs(20);
 
 /// What is looked for.
@@ -36,23 +37,17 @@ pub type LookForEvents = Arc<dyn Fn(Wanted) -> BoxFuture<'static, Result<Value, 
 
 pub(crate) struct Finder {
     look: LookForEvents,
-    turn: Arc<Semaphore>,
+    turn: Turn,
 }
 
 impl Finder {
     pub(crate) fn new(look: LookForEvents) -> Self {
-        Self { look, turn: Arc::new(Semaphore::new(1)) }
+        Self { look, turn: Turn::new() }
     }
 
-    async fn find(&self, wanted: Result<Wanted, Problem>) -> Response {
-        let wanted = match wanted {
-            Ok(wanted) => wanted,
-            Err(problem) => return problem.into_response(),
-        };
-        let turn = tokio::time::timeout(TURN_WAIT, Arc::clone(&self.turn).acquire_owned()).await;
-        let Ok(Ok(turn)) = turn else {
-            return unavailable("busy", "events are being looked for for another request");
-        };
+    async fn find(&self, wanted: Result<Wanted, Problem>) -> Result<Json<Value>, Problem> {
+        let wanted = wanted?;
+        let turn = self.turn.take(BUSY).await?;
         // a request that goes away, or is answered before, does not let the next one in
         let looking = (self.look)(wanted);
         let searching = tokio::spawn(async move {
@@ -60,39 +55,35 @@ impl Finder {
             looking.await
         });
         match tokio::time::timeout(SEARCH_DEADLINE, searching).await {
-            Ok(Ok(Ok(found))) => Json(found).into_response(),
-            Ok(Ok(Err(reason))) => unavailable("where-unavailable", &reason),
+            Ok(Ok(Ok(found))) => Ok(Json(found)),
+            Ok(Ok(Err(reason))) => Err(unavailable(&reason)),
             Ok(Err(error)) => {
                 tracing::error!(%error, "events not looked for");
-                unavailable("where-unavailable", "see the log")
+                Err(unavailable("see the log"))
             }
             Err(_) => {
-                let detail = "that takes longer than there is time; `floodgate where` takes its own";
-                unavailable("where-unavailable", detail)
+                Err(unavailable("that takes longer than there is time; `floodgate where` takes its own"))
             }
         }
     }
 }
 
-fn unavailable(name: &str, detail: &str) -> Response {
+fn unavailable(detail: &str) -> Problem {
     let title = "Events cannot be looked for now";
-    Problem::new(StatusCode::SERVICE_UNAVAILABLE, name, title, detail).into_response()
-}
-
-fn refused(field: &str, detail: &str) -> Problem {
-    let detail = format!("`{field}` {detail}");
-    Problem::new(StatusCode::BAD_REQUEST, "invalid-request", "The request cannot be read", &detail)
-        .about(field)
+    Problem::new(StatusCode::SERVICE_UNAVAILABLE, "where-unavailable", title, detail)
 }
 
 /// `/where/{eventId}`.
-pub(crate) async fn by_id(State(finder): State<Arc<Finder>>, Path(id): Path<String>) -> Response {
-    let wanted = id.parse().map(Wanted::Event).map_err(|_| refused("eventId", "must be a UUID"));
+pub(crate) async fn by_id(State(finder): State<Arc<Finder>>, Path(id): Path<String>) -> impl IntoResponse {
+    let wanted = id.parse().map(Wanted::Event).map_err(|_| Problem::refused("eventId", "must be a UUID"));
     finder.find(wanted).await
 }
 
 /// `/where?type=…&key=…`.
-pub(crate) async fn by_key(State(finder): State<Arc<Finder>>, RawQuery(query): RawQuery) -> Response {
+pub(crate) async fn by_key(
+    State(finder): State<Arc<Finder>>,
+    RawQuery(query): RawQuery,
+) -> impl IntoResponse {
     finder.find(read(query.as_deref().unwrap_or_default())).await
 }
 
@@ -104,15 +95,17 @@ fn read(query: &str) -> Result<Wanted, Problem> {
         match name {
             "type" if of.is_none() => {
                 let known = EventType::ALL.into_iter().find(|of| of.name().as_bytes() == text);
-                of = Some(known.ok_or_else(|| refused("type", "must be expectation, coupon or like"))?);
+                of = Some(
+                    known.ok_or_else(|| Problem::refused("type", "must be expectation, coupon or like"))?,
+                );
             }
             "key" if key.is_none() => key = Some(text),
-            "type" | "key" => return Err(refused(name, "is given twice")),
-            name => return Err(refused(name, "is no parameter; these are type and key")),
+            "type" | "key" => return Err(Problem::refused(name, "is given twice")),
+            name => return Err(Problem::refused(name, "is no parameter; these are type and key")),
         }
     }
-    let of = of.ok_or_else(|| refused("type", "is missing"))?;
-    Ok(Wanted::Key(of, key.ok_or_else(|| refused("key", "is missing"))?))
+    let of = of.ok_or_else(|| Problem::refused("type", "is missing"))?;
+    Ok(Wanted::Key(of, key.ok_or_else(|| Problem::refused("key", "is missing"))?))
 }
 
 #[cfg(test)]

@@ -182,8 +182,8 @@ impl LagWatch {
                 gauges::set_queue(gauges, &report.group, &topic.topic, queue);
             }
         }
-        let read = EventType::ALL.into_iter().filter_map(|of| courses.latest(of));
-        if let Some(as_of) = read.map(|latest| latest.reading.as_of).min() {
+        let read = EventType::ALL.into_iter().filter_map(|of| courses.reading(of));
+        if let Some(as_of) = report::oldest(read) {
             gauges.as_of.set(as_of.as_micros() as f64 / 1e6);
         }
     }

@@ -15,6 +15,7 @@ mod page;
 mod problem;
 mod readiness;
 mod server;
+mod turn;
 
 pub use config::{AdminConfig, LagConfig, LagExport};
 pub use find::{LookForEvents, Wanted};

@@ -124,12 +124,9 @@ impl Live {
         let (accepts, applies) = (self.about.accepts(), self.about.applies());
         let per_second = |of: fn(&Counted) -> [u64; EventType::ALL.len()], is_done: bool| {
             let rates = before.filter(|_| is_done).map(|before| now.rates_since(before, of))?;
-            Some(EventType::ALL.iter().map(|of| (of.name(), rates[*of as usize])).collect::<Vec<_>>())
-        };
-        let object = |rates: Option<Vec<(&'static str, f64)>>| {
-            rates.map(|rates| {
-                Value::Object(rates.into_iter().map(|(name, rate)| (name.to_owned(), json!(rate))).collect())
-            })
+            let named =
+                EventType::ALL.into_iter().map(|of| (of.name().to_owned(), json!(rates[of as usize])));
+            Some(Value::Object(named.collect()))
         };
         let refused =
             before.filter(|_| accepts).map(|before| now.rate_since(before, |counted| counted.refused));
@@ -144,9 +141,9 @@ impl Live {
             "strategy": { "name": strategy, "place": place, "promise": promise },
             "lag": self.lag.latest(),
             "rates": {
-                "acceptedPerSecond": object(per_second(|counted| counted.accepted, accepts)),
+                "acceptedPerSecond": per_second(|counted| counted.accepted, accepts),
                 "refusedPerSecond": refused,
-                "appliedPerSecond": object(per_second(|counted| counted.applied, applies)),
+                "appliedPerSecond": per_second(|counted| counted.applied, applies),
                 "acceptToRowMs": quantiles(|counted| &counted.accept_to_apply, applies),
                 "publishMs": quantiles(|counted| &counted.publish, accepts),
             },

@@ -21,8 +21,15 @@ impl Problem {
         Self { status, body }
     }
 
+    /// A request with a `field` that cannot be taken as it is.
+    pub(crate) fn refused(field: &str, detail: &str) -> Self {
+        let detail = format!("`{field}` {detail}");
+        Self::new(StatusCode::BAD_REQUEST, "invalid-request", "The request cannot be read", &detail)
+            .about(field)
+    }
+
     /// Names what is at fault.
-    pub(crate) fn about(mut self, field: &str) -> Self {
+    fn about(mut self, field: &str) -> Self {
         self.body["field"] = field.into();
         self
     }

@@ -77,6 +77,14 @@ impl GroupLag {
         let of_partitions = self.partitions.iter().filter_map(|partition| partition.oldest_unapplied_ms);
         of_partitions.chain(self.queue.and_then(|queue| queue.oldest_ms)).min()
     }
+
+    /// The age of the oldest of them, in seconds; 0 when none waits, `None` where that of one is not known, which may be older than
+    /// all others.
+    pub fn oldest_seconds(&self, now_ms: i64) -> Option<f64> {
+        let of_partitions = self.partitions.iter().map(|partition| partition.lag_seconds(now_ms));
+        let mut ages = of_partitions.chain(self.queue.map(|queue| queue.lag_seconds(now_ms)));
+        ages.try_fold(0.0, |oldest, age| Some(f64::max(oldest, age?)))
+    }
 }
 
 /// What waits in a queue that numbers nothing.
@@ -141,6 +149,10 @@ pub struct Word {
 }
 
 impl Word {
+    /// Brokers take 4096 bytes beside an offset (`offset.metadata.max.bytes`) unless they are told otherwise; a sentence or two are
+    /// enough.
+    const TEXT_MAX_BYTES: usize = 1000;
+
     /// It takes nothing more for now.
     pub fn held(why: impl Into<String>) -> Self {
         Self { is_held: true, why: why.into() }
@@ -151,10 +163,10 @@ impl Word {
         Self { is_held: false, why: why.into() }
     }
 
-    /// As it is written beside a position: `held: …` or `trouble: …`, of this many bytes at most.
-    pub(crate) fn text(&self, bytes_max: usize) -> String {
+    /// As it is written beside a position: `held: …` or `trouble: …`, of at most [`Word::TEXT_MAX_BYTES`].
+    pub(crate) fn text(&self) -> String {
         let mut text = format!("{}: {}", if self.is_held { "held" } else { "trouble" }, self.why);
-        text.truncate(text.floor_char_boundary(bytes_max));
+        text.truncate(text.floor_char_boundary(Self::TEXT_MAX_BYTES));
         text
     }
 
@@ -228,6 +240,30 @@ mod tests {
         assert_eq!((lag(5, 10, Some(2)).lag(), lag(5, 10, Some(2)).missing()), (5, 3));
         assert_eq!((lag(0, 10, Some(12)).lag(), lag(0, 10, Some(12)).missing()), (0, 0));
         assert_eq!((lag(10, 10, Some(4)).lag(), lag(10, 10, Some(4)).missing()), (0, 6));
+    }
+
+    #[test]
+    fn the_oldest_is_not_known_where_it_may_be_of_unknown_age() {
+        let group = |partitions: Vec<PartitionLag>, queue| GroupLag {
+            of: EventType::Like,
+            group: "likes".to_owned(),
+            topic: "like".to_owned(),
+            members: None,
+            foreign_members: Vec::new(),
+            partitions,
+            unknown: Vec::new(),
+            queue,
+        };
+        let waits = |oldest_unapplied_ms| PartitionLag { oldest_unapplied_ms, ..lag(0, 10, Some(4)) };
+        let done = PartitionLag { oldest_unapplied_ms: None, ..lag(0, 10, Some(10)) };
+        let oldest = |partitions| group(partitions, None).oldest_seconds(3_500);
+        assert_eq!(oldest(vec![]), Some(0.0));
+        assert_eq!(oldest(vec![done.clone()]), Some(0.0));
+        assert_eq!(oldest(vec![waits(Some(2_000)), done, waits(Some(1_000))]), Some(2.5));
+        assert_eq!(oldest(vec![waits(Some(1_000)), waits(None)]), None);
+        let queue =
+            |waiting, oldest_ms| group(vec![], Some(QueueLag { waiting, oldest_ms })).oldest_seconds(3_500);
+        assert_eq!((queue(0, None), queue(1, None), queue(1, Some(3_000))), (Some(0.0), None, Some(0.5)));
     }
 
     #[test]

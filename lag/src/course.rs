@@ -5,6 +5,7 @@ use std::time::Duration;
 use floodgate_buffer::GroupLag;
 
 use crate::points::{Point, Points, WINDOW};
+use crate::rates::Rates;
 use crate::verdict::{Verdict, judge};
 
 /// The readings of one group.
@@ -50,18 +51,20 @@ impl Course {
         if self.points.span() < WINDOW / 3 {
             return;
         }
-        let verdict = judge(&self.points, now, self.capacity());
-        let had_work = |number: &i32| {
+        let rates = now
+            .partitions
+            .iter()
+            .map(|(number, spot)| (*number, Rates::of(&self.points, now, *number, spot)));
+        let rates: Vec<_> = rates.collect();
+        let had_work = |(number, rates): &&(i32, Option<Rates>)| {
             let waited = |point: &Point| {
                 point.partitions.get(number).is_some_and(|spot| spot.lag > 0 && !spot.is_held())
             };
-            let rates = verdict.partitions.get(number).and_then(|verdict| verdict.rates_per_second);
             rates.is_some_and(|rates| rates.applied > 0.0) || self.points.iter().any(waited)
         };
-        let working = members.min(now.partitions.keys().filter(|number| had_work(number)).count());
-        let Some(rates) = verdict.rates_per_second.filter(|rates| working > 0 && rates.applied > 0.0) else {
-            return;
-        };
+        let working = members.min(rates.iter().filter(had_work).count());
+        let sum = Rates::sum(rates.iter().map(|(_, rates)| *rates));
+        let Some(rates) = sum.filter(|rates| working > 0 && rates.applied > 0.0) else { return };
         let each = rates.applied / working as f64;
         if now.at >= self.learns_until {
             self.before = std::mem::take(&mut self.lately);

@@ -25,4 +25,5 @@ pub mod words;
 
 pub use course::Course;
 pub use desired::Desired;
-pub use verdict::{PartitionVerdict, Rates, Status, Verdict};
+pub use rates::Rates;
+pub use verdict::{PartitionVerdict, Status, Verdict};

@@ -6,7 +6,7 @@ use std::time::Duration;
 use floodgate_buffer::{GroupLag, PartitionLag, Word};
 
 /// How far back readings are kept.
-pub const WINDOW: Duration = Duration::from_secs(30);
+pub(crate) const WINDOW: Duration = Duration::from_secs(30);
 
 /// Over how much of it rates are taken.
 const LATELY: Duration = Duration::from_secs(10);
@@ -60,17 +60,13 @@ impl Points {
             return;
         }
         let spot = |lag: &PartitionLag| (lag.partition.0, Spot::new(lag, at, now_ms).after(lag, before));
-        let oldest = lag.oldest_ms().map(|oldest_ms| now_ms.saturating_sub(oldest_ms).max(0) as f64 / 1e3);
-        // one of which it is not known may be older than all others
-        let is_known = lag.partitions.iter().all(|lag| lag.lag() == 0 || lag.oldest_unapplied_ms.is_some());
-        let oldest = oldest.filter(|_| is_known);
         let point = Point {
             at,
             members: lag.members,
             partitions: lag.partitions.iter().map(spot).collect(),
             unknown: lag.unknown.iter().map(|(partition, why)| (partition.0, why.clone())).collect(),
             queue: lag.queue.map(|queue| queue.waiting),
-            oldest_seconds: if lag.waiting() == 0 { Some(0.0) } else { oldest },
+            oldest_seconds: lag.oldest_seconds(now_ms),
         };
         // one that came right behind the one before takes its place, but the first of all stays
         if let [.., second_last, last] = self.0.make_contiguous()

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::points::{Point, Points, Spot};
-use crate::rates::{Moved, of_group};
+use crate::rates::Rates;
 use crate::words::{count, many, partitions, rate, seconds};
 
 /// How long nothing may be applied of a partition though records wait there before it stands: several batches, and tries of
@@ -70,15 +70,6 @@ impl Status {
     }
 }
 
-/// Records a second.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Rates {
-    /// Those that came.
-    pub came: f64,
-    /// Those that were applied, dead letters among them.
-    pub applied: f64,
-}
-
 /// What is to be said of a group.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Verdict {
@@ -129,7 +120,7 @@ pub(crate) fn judge(points: &Points, now: &Point, capacity: Option<f64>) -> Verd
     let unknown = now.unknown.keys().map(|number| (*number, PartitionVerdict::unknown()));
     let verdicts: BTreeMap<i32, PartitionVerdict> = known.chain(unknown).collect();
     let group = Group { points, now, capacity, verdicts: &verdicts };
-    let rates_per_second = of_group(points, now).map(|(came, applied)| Rates { came, applied });
+    let rates_per_second = Rates::sum(verdicts.values().map(|verdict| verdict.rates_per_second));
     let seconds_to_catch_up = group.seconds_to_catch_up(rates_per_second);
     let useful_members = group.useful_members(rates_per_second);
     let status = group.status(rates_per_second);
@@ -144,9 +135,7 @@ impl PartitionVerdict {
 }
 
 fn of_partition(points: &Points, now: &Point, number: i32, spot: &Spot) -> PartitionVerdict {
-    let moved = Moved::of(points, now, number, spot);
-    let rates_per_second =
-        moved.map(|moved| Rates { came: moved.came / moved.seconds, applied: moved.applied / moved.seconds });
+    let rates_per_second = Rates::of(points, now, number, spot);
     let stands_for = stands_for(points, now, spot);
     let status = match () {
         () if spot.lag == 0 => Status::Ok,

@@ -58,12 +58,10 @@ impl Known {
         let (lag, rates) = (&latest.reading.lag, latest.verdict.rates_per_second);
         let is_known = latest.failed.is_none() && lag.unknown.is_empty();
         let read_ms = latest.reading.as_of.as_micros() / 1000;
-        let age = lag.oldest_ms().map(|oldest_ms| read_ms.saturating_sub(oldest_ms).max(0) as f64 / 1e3);
-        let seconds = if lag.waiting() == 0 { Some(0.0) } else { age };
         self.history.push_back(HistoryPoint {
             at: now_ms,
             lag: is_known.then(|| lag.waiting()),
-            seconds: seconds.filter(|_| is_known),
+            seconds: lag.oldest_seconds(read_ms).filter(|_| is_known),
             r#in: rates.filter(|_| is_known).map(|rates| rates.came),
             applied: rates.filter(|_| is_known).map(|rates| rates.applied),
         });

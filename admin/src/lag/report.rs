@@ -174,7 +174,7 @@ impl LagReport {
     }
 }
 
-fn oldest<'r>(readings: impl IntoIterator<Item = &'r Reading>) -> Option<Timestamp> {
+pub(super) fn oldest<'r>(readings: impl IntoIterator<Item = &'r Reading>) -> Option<Timestamp> {
     readings.into_iter().map(|reading| reading.as_of).min()
 }
 

@@ -20,16 +20,12 @@ const METADATA_PREFIX: &str = "floodgate:";
 /// behind the usual prefix they would take the word for a part of the id, and read the whole log again.
 const WITH_WORD_PREFIX: &str = "floodgate+word:";
 
-/// Brokers take 4096 bytes of metadata (`offset.metadata.max.bytes`) unless they are told otherwise; a sentence or two are
-/// enough.
-const WORD_MAX_BYTES: usize = 1000;
-
 /// What a commit of ours carries.
 pub(crate) fn metadata(topic: Option<&LogId>, word: Option<&Word>) -> String {
     let id = topic.map_or(String::new(), LogId::to_string);
     match word {
         None => format!("{METADATA_PREFIX}{id}"),
-        Some(word) => format!("{WITH_WORD_PREFIX}{id} {}", word.text(WORD_MAX_BYTES)),
+        Some(word) => format!("{WITH_WORD_PREFIX}{id} {}", word.text()),
     }
 }
 

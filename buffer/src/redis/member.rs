@@ -29,7 +29,7 @@ use crate::share::handle::Handle;
 use crate::share::place::Place;
 use crate::share::shared::Shared;
 use crate::share::{Phase, Share, commits::Commit};
-use crate::{BatchLimits, Offset, Partition, SubscribeError, Topic};
+use crate::{BatchLimits, Offset, Partition, SubscribeError, Topic, Word};
 
 /// How long a member looks for news at most, and at least, when there is nothing to read.
 const IDLE_MAX: Duration = Duration::from_millis(100);
@@ -37,9 +37,6 @@ const IDLE_MIN: Duration = Duration::from_millis(2);
 
 /// How often a member looks whether a partition that is its share was given back.
 const HAND_OVER_LOOK: Duration = Duration::from_millis(100);
-
-/// A sentence or two.
-const WORD_MAX_BYTES: usize = 1000;
 
 /// After Redis did not answer, until it is asked again.
 const RETRY: Duration = Duration::from_millis(200);
@@ -401,7 +398,7 @@ impl Owner {
             let call = call
                 .with(commit.next)
                 .with(bytes)
-                .with(commit.word.as_ref().map_or(String::new(), |word| word.text(WORD_MAX_BYTES)));
+                .with(commit.word.as_ref().map_or(String::new(), Word::text));
             Some((commit.clone(), call))
         };
         let (commits, calls): (Vec<Commit>, Vec<Call>) = commits.iter().filter_map(call).unzip();

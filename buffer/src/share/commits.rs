@@ -24,58 +24,25 @@ impl Share {
 
     /// What is done and was not sent before, and what was said and was not told. It counts as sent from here on.
     pub(crate) fn commits_to_send(&mut self) -> Vec<Commit> {
-        let words = self.words.clone();
-        let untold = std::mem::take(&mut self.untold);
-        let (commits, left) = self.commits(&words, |partition, position| {
+        let Self { owned, words, told, untold, .. } = self;
+        let (commits, left) = commits(owned, words, |partition, position| {
             (position.done > position.sent, untold.contains(&partition))
         });
-        self.untold = untold.intersection(&left).copied().collect();
+        *untold = left;
+        note(told, &commits);
         commits
     }
 
     /// What is done, and not acknowledged, in the partitions asked for, and what was said of them, which is taken back. It counts as
     /// sent from here on.
     pub(crate) fn commits_to_settle(&mut self, of: impl Fn(Partition) -> bool) -> Vec<Commit> {
-        let told = self.told.clone();
-        let (commits, _) = self.commits(&HashMap::new(), |partition, position| {
+        let Self { owned, told, .. } = self;
+        let (commits, _) = commits(owned, &HashMap::new(), |partition, position| {
             let is_asked = of(partition);
             (is_asked && position.done > position.acknowledged, is_asked && told.contains(&partition))
         });
+        note(told, &commits);
         commits
-    }
-
-    /// Those of which something is done, or something is to be said; and those of which that cannot be said yet.
-    fn commits(
-        &mut self,
-        words: &HashMap<Partition, Word>,
-        of: impl Fn(Partition, &Position) -> (bool, bool),
-    ) -> (Vec<Commit>, HashSet<Partition>) {
-        let (mut commits, mut left) = (Vec::new(), HashSet::new());
-        for (partition, position) in &mut self.owned {
-            let (is_done, is_to_say) = of(*partition, position);
-            // where a log turned out to be another one, what was done of the former says nothing any more; and where what is committed
-            // says something of its own, a word alone must not take its place
-            if position.hold == Hold::Unplaced || position.is_found && !is_done {
-                left.extend(is_to_say.then_some(*partition));
-                continue;
-            }
-            if !is_done && !is_to_say {
-                continue;
-            }
-            position.sent = position.done;
-            let word = words.get(partition).cloned();
-            match word {
-                Some(_) => self.told.insert(*partition),
-                None => self.told.remove(partition),
-            };
-            commits.push(Commit {
-                partition: *partition,
-                next: position.done,
-                leader_epoch: position.epoch_of_done(),
-                word,
-            });
-        }
-        (commits, left)
     }
 
     /// Up to where a partition's commits are acknowledged.
@@ -98,5 +65,41 @@ impl Share {
                 self.untold.insert(partition);
             }
         }
+    }
+}
+
+/// Those of which something is done, or something is to be said; and those of which that cannot be said yet.
+fn commits(
+    owned: &mut HashMap<Partition, Position>,
+    words: &HashMap<Partition, Word>,
+    of: impl Fn(Partition, &Position) -> (bool, bool),
+) -> (Vec<Commit>, HashSet<Partition>) {
+    let (mut commits, mut left) = (Vec::new(), HashSet::new());
+    for (&partition, position) in owned {
+        let (is_done, is_to_say) = of(partition, position);
+        // where a log turned out to be another one, what was done of the former says nothing any more; and where what is committed
+        // says something of its own, a word alone must not take its place
+        if position.hold == Hold::Unplaced || position.is_found && !is_done {
+            left.extend(is_to_say.then_some(partition));
+            continue;
+        }
+        if !is_done && !is_to_say {
+            continue;
+        }
+        position.sent = position.done;
+        position.is_found = false;
+        let (next, leader_epoch) = (position.done, position.epoch_of_done());
+        commits.push(Commit { partition, next, leader_epoch, word: words.get(&partition).cloned() });
+    }
+    (commits, left)
+}
+
+/// Keeps in mind of which something was said.
+fn note(told: &mut HashSet<Partition>, commits: &[Commit]) {
+    for Commit { partition, word, .. } in commits {
+        match word {
+            Some(_) => told.insert(*partition),
+            None => told.remove(partition),
+        };
     }
 }

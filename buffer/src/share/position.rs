@@ -23,7 +23,7 @@ pub(crate) struct Position {
     /// The newest commit the cluster acknowledged.
     pub(crate) acknowledged: Offset,
     pub(crate) hold: Hold,
-    /// What is committed is something else than where it is read, and is to be seen until something is done.
+    /// What is committed is something else than where it is read, and is to be seen until something that was done is committed.
     pub(crate) is_found: bool,
     /// The first of its offsets that stood behind the last record and hold none, if they were passed.
     passed_from: Option<Offset>,
@@ -102,7 +102,6 @@ impl Position {
 
     /// Everything before `next` was given back.
     pub(crate) fn is_done(&mut self, next: Offset) {
-        self.is_found &= next <= self.done;
         self.done = self.done.max(next);
         if let Some(from) = self.passed_from {
             self.pass(from);

@@ -5,7 +5,9 @@ mod world;
 use proptest::prelude::*;
 
 use self::world::{Event, PARTITIONS, World, event, partition};
+use super::place::{Finding, Place};
 use super::*;
+use crate::Word;
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 3000, failure_persistence: None, ..ProptestConfig::default() })]
@@ -81,4 +83,27 @@ fn a_batch_is_handed_out_when_it_is_full_or_has_waited() {
     world.play(&Event::Wait(10));
     world.take();
     assert_eq!(world.in_hand.as_ref().map(Batch::len), Some(1), "it has waited");
+}
+
+#[test]
+fn what_a_position_was_found_to_be_is_seen_until_something_else_is_committed() {
+    let (mut share, now) = (World::new().share, Instant::now());
+    let (finding, words) = (Some(Finding::SetByOthers), ["the first", "the second"].map(Word::held));
+    let place = Place { offset: Offset(3), leader_epoch: None, finding, has_word: false };
+    share.comes(partition(0), &place, now);
+    share.leave_word(partition(0), Some(&words[0]));
+    assert!(share.commits_to_send().is_empty(), "the word alone would hide it");
+    let told = |share: &mut Share| {
+        let commits = share.commits_to_send().into_iter().map(|commit| (commit.next, commit.word));
+        commits.collect::<Vec<_>>()
+    };
+    share.reaches(partition(0), Offset(5));
+    assert_eq!(
+        told(&mut share),
+        [(Offset(5), Some(words[0].clone()))],
+        "markers, and what could not be said"
+    );
+    share.leave_word(partition(0), Some(&words[1]));
+    assert_eq!(told(&mut share), [(Offset(5), Some(words[1].clone()))], "a word alone");
+    assert!(told(&mut share).is_empty());
 }
