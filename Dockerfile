@@ -2,7 +2,7 @@
 FROM rust:1.95-bookworm AS build
 WORKDIR /src
 COPY . .
-RUN cargo build --profile dist --features kafka-tls --locked && cp target/dist/floodgate /floodgate
+RUN cargo build --profile dist --features kafka-tls,otel --locked && cp target/dist/floodgate /floodgate
 
 FROM debian:bookworm-slim
 RUN apt-get update \

@@ -21,10 +21,11 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use floodgate_buffer::{BoxFuture, NotTaken, Outcome, Publish, Receipt, Record, Waiting};
 use floodgate_observe::Metrics;
-use floodgate_producer::{HttpConfig, Ingress, Server};
+use floodgate_producer::{Handed, HttpConfig, Ingress, Server};
 use floodgate_schemas::codec::{Codecs, encode};
 use floodgate_schemas::examples::{coupon_issue, expectation, like};
 use floodgate_schemas::{Event, ExpectationWrite, Keying, LikeAction, Mixed, SystemChance, SystemClock};
+use floodgate_traces::{OtelConfig, Span, Surroundings, Tracer};
 use requests::{EXPECTATION, LIKE, accept};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -34,10 +35,11 @@ const TOLERANCE: f64 = 0.08;
 const RECORD: &str = "benches/instructions.tsv";
 const EVENTS: u64 = 300;
 const BODY_EVENTS: u64 = 100;
+const TRACEPARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
 
 type Case = (&'static str, fn(u64));
 
-const CASES: [Case; 10] = [
+const CASES: [Case; 11] = [
     ("encode an expectation", |events| encodes(events, &expectation(1, 2, 3, 4))),
     ("encode a coupon issue", |events| encodes(events, &coupon_issue(1, "coupon", "user-1"))),
     ("encode a like", |events| encodes(events, &like(1, "target-1", "liker-1", LikeAction::Like, 1))),
@@ -54,10 +56,17 @@ const CASES: [Case; 10] = [
             black_box(Mixed::from_json(black_box(LIKE.as_bytes()), accept).unwrap());
         }
     }),
-    ("a single write over HTTP", |events| over_http(events, "/api/v6/expectations", EXPECTATION)),
+    ("a single write over HTTP", |events| {
+        over_http(events, "/api/v6/expectations", EXPECTATION, Tracer::off());
+    }),
+    ("a single write, one in 100 followed", |events| {
+        let (tracer, spans) = traced();
+        over_http(events, "/api/v6/expectations", EXPECTATION, tracer);
+        drop(spans);
+    }),
     ("one of a hundred events over HTTP", |events| {
         let body = format!("[{}]", [LIKE; BODY_EVENTS as usize].join(","));
-        over_http(events / BODY_EVENTS, "/api/v6/events", &body);
+        over_http(events / BODY_EVENTS, "/api/v6/events", &body, Tracer::off());
     }),
 ];
 
@@ -178,19 +187,34 @@ impl Publish for AtOnce {
     }
 }
 
-/// So many requests, one after the other, on one connection.
-fn over_http(requests: u64, path: &str, body: &str) {
+/// Follows requests that say so, and none by chance, of which it is asked all the same.
+fn traced() -> (Tracer, tokio::sync::mpsc::Receiver<Span>) {
+    let table: toml::Table = include_str!("../src/default.toml").parse().unwrap();
+    let mut otel: OtelConfig = table["otel"].clone().try_into().unwrap();
+    otel.sample_ratio = 0.0;
+    let around = Surroundings { messaging: "none", database: "none", destinations: Vec::new() };
+    let metrics = Metrics::new().unwrap().traces;
+    Tracer::new(&otel, around, metrics, Arc::new(SystemClock), Arc::new(SystemChance))
+}
+
+/// So many requests, one after the other, on one connection. Every hundredth says that it is followed.
+fn over_http(requests: u64, path: &str, body: &str, tracer: Tracer) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let length = body.len();
-    let request = format!(
-        "POST {path} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n{body}"
-    );
+    let request = |field: &str| {
+        format!(
+            "POST {path} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n{field}\r\n{body}"
+        )
+    };
+    let (plain, followed) = (request(""), request(&format!("traceparent: {TRACEPARENT}\r\n")));
+    let is_traced = tracer.is_on();
     runtime.block_on(async {
-        let address = serve();
+        let address = serve(tracer);
         let mut stream = TcpStream::connect(address).await.unwrap();
         stream.set_nodelay(true).unwrap();
         let mut answer = vec![0; 64 * 1024];
-        for _ in 0..requests {
+        for number in 0..requests {
+            let request = if is_traced && number % 100 == 0 { &followed } else { &plain };
             stream.write_all(request.as_bytes()).await.unwrap();
             let mut filled = 0;
             while !is_whole(&answer[..filled]) {
@@ -210,7 +234,7 @@ fn is_whole(answer: &[u8]) -> bool {
     body.len() == length.parse::<usize>().unwrap()
 }
 
-fn serve() -> SocketAddr {
+fn serve(tracer: Tracer) -> SocketAddr {
     let table: toml::Table = include_str!("../src/default.toml").parse().unwrap();
     let mut http: HttpConfig = table["http"].clone().try_into().unwrap();
     http.listen = SocketAddr::from(([127, 0, 0, 1], 0));
@@ -220,7 +244,8 @@ fn serve() -> SocketAddr {
     let store = floodgate_store::open(&store).unwrap();
     let (clock, chance) = (Arc::new(SystemClock), Arc::new(SystemChance));
     let metrics = Metrics::new().unwrap();
-    let ingress = Ingress::new(&http, Keying::default(), Arc::new(AtOnce), store, &metrics, clock, chance);
+    let handed = Handed { clock, chance, tracer };
+    let ingress = Ingress::new(&http, Keying::default(), Arc::new(AtOnce), store, &metrics, handed);
     let server = Server::bind(&http, &ingress).unwrap();
     let address = server.local_addr().unwrap();
     tokio::spawn(server.run(tokio_util::sync::CancellationToken::new(), Duration::ZERO));

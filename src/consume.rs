@@ -44,6 +44,7 @@ pub(crate) async fn consume(settings: &Settings, args: &ConsumeArgs) -> Result<(
     let _ = starting.await;
     let stopped = stop(&slot, deadline).await;
     let unacknowledged = opened.publisher.close(deadline.left()).await;
+    opened.traces.stop(deadline.left()).await;
     admin.stop();
     stopped?;
     if unacknowledged > 0 {

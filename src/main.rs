@@ -19,6 +19,7 @@ mod serve;
 mod settings;
 mod signals;
 mod topics;
+mod traces;
 mod verify;
 mod whereabouts;
 

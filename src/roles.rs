@@ -14,7 +14,7 @@ use floodgate_admin::{
 use floodgate_buffer::{Given, Parts, Publish, Strategy, Then};
 use floodgate_consumers::{Consumers, Health, Members};
 use floodgate_observe::{Metrics, logs};
-use floodgate_producer::{HttpConfig, Ingress, Server};
+use floodgate_producer::{Handed, HttpConfig, Ingress, Server};
 use floodgate_schemas::{Chance, Clock, Codecs, EventType, SystemChance, SystemClock};
 use floodgate_store::{Coupon, Store};
 use tokio::runtime::Handle;
@@ -25,6 +25,7 @@ use crate::exit::Exit;
 use crate::finder;
 use crate::settings::Settings;
 use crate::signals::{Signal, Signals};
+use crate::traces::Traces;
 
 /// What every role opens first. None of it needs Kafka or the database to be up.
 pub(crate) struct Opened {
@@ -36,6 +37,7 @@ pub(crate) struct Opened {
     clock: Arc<dyn Clock>,
     chance: Arc<dyn Chance>,
     codecs: Codecs,
+    pub(crate) traces: Traces,
 }
 
 impl Opened {
@@ -47,7 +49,8 @@ impl Opened {
         let metrics = Metrics::new().map_err(Exit::failed)?;
         let Given { clock, chance, .. } = given();
         let (settings, codecs) = (settings.clone(), Codecs::builtin());
-        Ok(Self { settings, metrics, strategy, publisher, store, clock, chance, codecs })
+        let traces = Traces::open(&settings, &strategy, &metrics, (&clock, &chance))?;
+        Ok(Self { settings, metrics, strategy, publisher, store, clock, chance, codecs, traces })
     }
 
     /// Refuses a role that would see nothing of what other processes hold.
@@ -74,8 +77,8 @@ impl Opened {
         raise_file_limit(http.connections_max);
         let (publisher, reads) = (Arc::clone(&self.publisher), Arc::clone(&self.store));
         let (clock, chance) = (Arc::clone(&self.clock), Arc::clone(&self.chance));
-        let ingress =
-            Ingress::new(http, self.settings.keying(), publisher, reads, &self.metrics, clock, chance);
+        let handed = Handed { clock, chance, tracer: self.traces.tracer.clone() };
+        let ingress = Ingress::new(http, self.settings.keying(), publisher, reads, &self.metrics, handed);
         let server = Server::bind(http, &ingress).map_err(Exit::failed)?;
         let address = server.local_addr().map_err(Exit::failed)?;
         // a request is answered within these, a heavy one's wait for a place included; and half of the time at least is left
@@ -171,6 +174,7 @@ impl Opened {
             clock: Arc::clone(&self.clock),
             chance: Arc::clone(&self.chance),
             codecs: self.codecs.clone(),
+            tracer: self.traces.tracer.clone(),
         };
         let mut members = Members::new();
         consumers.watch_site(&mut members);

@@ -23,6 +23,7 @@ pub(crate) async fn run(settings: &Settings) -> Result<(), Exit> {
     let (signal, deadline) = until_stopped(settings, signals).await;
     let flushed = serving.stop(signal, settings.shutdown.grace_ms, deadline).await;
     let drained = consumers.stop(deadline).await;
+    opened.traces.stop(deadline.left()).await;
     admin.stop();
     let left = opened.publisher.waiting().events;
     if left > 0 && !opened.strategy.reach().outlives_process {

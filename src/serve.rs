@@ -19,6 +19,7 @@ pub(crate) async fn serve(settings: &Settings) -> Result<(), Exit> {
 
     let (signal, deadline) = until_stopped(settings, signals).await;
     let flushed = serving.stop(signal, settings.shutdown.grace_ms, deadline).await;
+    opened.traces.stop(deadline.left()).await;
     admin.stop();
     flushed?;
     all_lived()?;

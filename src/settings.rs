@@ -13,6 +13,7 @@ use floodgate_consumers::ConsumersConfig;
 use floodgate_observe::logs::LogConfig;
 use floodgate_producer::HttpConfig;
 use floodgate_schemas::{CouponKey, Keying};
+use floodgate_traces::OtelConfig;
 use serde::Deserialize;
 use toml::{Table, Value};
 
@@ -41,6 +42,7 @@ pub(crate) struct Settings {
     pub(crate) coupon: CouponConfig,
     pub(crate) lag: LagConfig,
     pub(crate) log: LogConfig,
+    pub(crate) otel: OtelConfig,
     pub(crate) shutdown: ShutdownConfig,
     pub(crate) runtime: RuntimeConfig,
     /// What it was read from, for printing: secrets are masked.
@@ -140,6 +142,7 @@ impl Settings {
             all.section("coupon").read(problems),
         );
         let (lag, log) = (all.section("lag").read(problems), all.section("log").read(problems));
+        let otel = all.section("otel").read::<OtelConfig>(problems);
         let (shutdown, runtime) =
             (all.section("shutdown").read(problems), all.section("runtime").read(problems));
         let (topics, consumers, store): (_, _, floodgate_store::Config) = (topics?, consumers?, store?);
@@ -154,6 +157,7 @@ impl Settings {
             coupon: coupon?,
             lag: lag?,
             log: log?,
+            otel: otel?,
             shutdown: shutdown?,
             runtime: runtime?,
             table: masked(table, &store),
@@ -211,7 +215,7 @@ impl Settings {
             ),
         ];
         let broken = rules.into_iter().filter(|(holds, _)| !holds).map(|(_, rule)| rule.to_owned());
-        broken.collect()
+        broken.chain(self.otel.problems()).collect()
     }
 
     pub(crate) fn keying(&self) -> Keying {
@@ -266,6 +270,12 @@ fn laid(
 }
 
 fn masked(mut table: Table, store: &floodgate_store::Config) -> Table {
+    if let Some(Value::Table(section)) = table.get_mut("otel")
+        && let Some(Value::String(headers)) = section.get_mut("headers")
+        && !headers.is_empty()
+    {
+        *headers = "***".to_owned();
+    }
     if let Some(Value::Table(section)) = table.get_mut("store") {
         section.insert("url".to_owned(), Value::String(store.masked_url()));
     }

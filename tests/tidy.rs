@@ -14,7 +14,7 @@ fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
 }
 
-const CRATES: [&str; 12] = [
+const CRATES: [&str; 13] = [
     "config",
     "schemas",
     "buffer",
@@ -27,6 +27,7 @@ const CRATES: [&str; 12] = [
     "admin",
     "observe",
     "testkit",
+    "traces",
 ];
 
 /// Rust files under the given folders of the project.
@@ -83,8 +84,9 @@ fn crates_know_only_whom_they_may() {
     assert_eq!(ours("store"), ["schemas"]);
     assert_eq!(ours("lag"), ["buffer"]);
     assert_eq!(ours("ledger"), ["buffer", "schemas", "store"]);
-    assert_eq!(ours("producer"), ["buffer", "listener", "observe", "schemas", "store"]);
-    assert_eq!(ours("consumers"), ["buffer", "observe", "schemas", "store"]);
+    assert_eq!(ours("traces"), ["observe", "schemas"]);
+    assert_eq!(ours("producer"), ["buffer", "listener", "observe", "schemas", "store", "traces"]);
+    assert_eq!(ours("consumers"), ["buffer", "observe", "schemas", "store", "traces"]);
     assert_eq!(ours("admin"), ["buffer", "lag", "listener", "observe", "schemas"]);
 }
 
@@ -206,6 +208,7 @@ fn nobody_asks_the_system_for_time_or_chance() {
         "admin/src",
         "buffer/src",
         "store/src",
+        "traces/src",
         "src",
     ];
     let is_logic = |(file, _): &(String, String)| {

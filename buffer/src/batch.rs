@@ -151,6 +151,16 @@ impl Batch {
         records.iter().map(|record| record.value.clone().map_or(&[][..], |value| &self.bytes[value]))
     }
 
+    /// What stands under this header, with the number of its record, for each record that has it with a value. Records without
+    /// headers cost nothing.
+    pub fn header<'b>(&'b self, name: &'b [u8]) -> impl Iterator<Item = (usize, &'b [u8])> {
+        let part = |range: &Range<usize>| &self.bytes[range.clone()];
+        self.records.iter().enumerate().filter_map(move |(number, record)| {
+            let (_, value) = record.headers.iter().find(|(found, _)| part(found) == name)?;
+            Some((number, part(value.as_ref()?)))
+        })
+    }
+
     /// Record number `index`, counted as [`Batch::iter`] does.
     pub fn get(&self, index: usize) -> Option<Received<'_>> {
         self.records.get(index).map(|record| self.received(record))
@@ -217,6 +227,9 @@ mod tests {
         let record = batch.get(4).unwrap();
         assert_eq!((record.key, record.value, record.headers.len()), (Some(&b"key"[..]), None, 0));
         assert!(batch.get(5).is_none());
+        let headers = |name: &'static str| batch.header(name.as_bytes()).collect::<Vec<_>>();
+        assert_eq!(headers("name"), [(3, &b"content"[..])]);
+        assert_eq!([headers("none"), headers("nam")], [[], []]);
         let progress: std::collections::HashMap<_, _> = batch.progress().collect();
         assert_eq!(progress, [(Partition(0), Offset(9)), (Partition(1), Offset(8))].into());
     }

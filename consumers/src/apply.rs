@@ -21,6 +21,7 @@ use floodgate_store::{Apply, ApplyError, ApplyOutcome};
 
 use crate::backoff::Backoff;
 use crate::dead_letter::DeadLetter;
+use crate::follow::Followed;
 use crate::metrics::PipelineMetrics;
 use crate::patience::{GaveUp, Patience};
 use crate::storm::{Search, Storms};
@@ -124,6 +125,7 @@ impl<E: Event> Applier<E> {
         batch: &Batch,
         decoded: Decoded<E>,
         storms: Option<&Storms>,
+        followed: &Followed,
     ) -> Result<Searched, GaveUp> {
         let (mut bad_rows, mut broken_off) = (Vec::new(), HashSet::new());
         let mut looked_at = storms.map(|storms| LookedAt::new(batch, &decoded.failed, storms));
@@ -143,7 +145,7 @@ impl<E: Event> Applier<E> {
             if !bad_rows.is_empty() && self.patience.is_over() {
                 return Err(GaveUp);
             }
-            match self.apply_until_done(&left.events[range.clone()], &mut backoff).await? {
+            match self.apply_until_done(&left.events[range.clone()], &mut backoff, followed).await? {
                 Applied::Done => {
                     self.pace.done(range.len());
                     backoff.reset();
@@ -172,10 +174,17 @@ impl<E: Event> Applier<E> {
     }
 
     /// Tries until the transaction is committed, or should not be tried again as it is.
-    async fn apply_until_done(&self, events: &[E], backoff: &mut Backoff) -> Result<Applied, GaveUp> {
+    async fn apply_until_done(
+        &self,
+        events: &[E],
+        backoff: &mut Backoff,
+        followed: &Followed,
+    ) -> Result<Applied, GaveUp> {
         loop {
-            let began = Instant::now();
-            match self.store.apply(events, self.clock.now()).await {
+            let (began, followed_from) = (Instant::now(), followed.begins());
+            let applied = self.store.apply(events, self.clock.now()).await;
+            followed.ended(followed_from, events.len(), &applied);
+            match applied {
                 Ok(outcomes) => {
                     self.patience.recovered();
                     self.count(events, &outcomes, began);

@@ -16,6 +16,7 @@ mod backoff;
 mod config;
 mod dead_letter;
 mod decode;
+mod follow;
 mod health;
 mod hold;
 mod members;

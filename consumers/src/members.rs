@@ -6,6 +6,7 @@ use floodgate_buffer::{Publish, Strategy};
 use floodgate_observe::Metrics;
 use floodgate_schemas::{Chance, Clock, Codecs, Event, EventType};
 use floodgate_store::{Apply, Store};
+use floodgate_traces::Tracer;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -63,6 +64,8 @@ pub struct Consumers {
     pub chance: Arc<dyn Chance>,
     /// What events are read with.
     pub codecs: Codecs,
+    /// Tells of events whose requests are followed.
+    pub tracer: Tracer,
 }
 
 impl Consumers {
@@ -100,6 +103,7 @@ impl Consumers {
                 clock: Arc::clone(&self.clock),
                 chance: Arc::clone(&self.chance),
                 codecs: self.codecs.clone(),
+                tracer: self.tracer.clone(),
             };
             members.spawn(watch(pipeline, health));
         }

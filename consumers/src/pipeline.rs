@@ -6,6 +6,7 @@ use std::time::Duration;
 use floodgate_buffer::{Batch, Partition, Publish, Strategy, SubscribeError, Subscription};
 use floodgate_schemas::{Chance, Clock, Codecs, Event};
 use floodgate_store::Apply;
+use floodgate_traces::Tracer;
 use tokio_util::sync::CancellationToken;
 
 use crate::ahead::Ahead;
@@ -14,6 +15,7 @@ use crate::backoff::Backoff;
 use crate::config::ConsumersConfig;
 use crate::dead_letter::{DeadLetter, DeadLetterWriter};
 use crate::decode::Decoder;
+use crate::follow::Follow;
 use crate::health::MemberHealth;
 use crate::hold::Holds;
 use crate::metrics::PipelineMetrics;
@@ -33,6 +35,7 @@ pub(crate) struct Pipeline<E: Event> {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) chance: Arc<dyn Chance>,
     pub(crate) codecs: Codecs,
+    pub(crate) tracer: Tracer,
 }
 
 /// What a member does next.
@@ -147,6 +150,7 @@ impl<E: Event> Pipeline<E> {
             },
             holds: Holds::new(E::TYPE, names, &self.config, metrics(), self.health.clone()),
             words: Words::default(),
+            follow: Follow { tracer: self.tracer.clone(), group: names.group(E::TYPE).to_owned() },
             patience: patience.clone(),
         }
     }
@@ -160,6 +164,7 @@ struct Steps<E: Event> {
     dead_letters: DeadLetterWriter,
     holds: Holds,
     words: Words,
+    follow: Follow,
     patience: Patience,
 }
 
@@ -175,16 +180,22 @@ impl<E: Event> Steps<E> {
         self.holds.wait_for_newer(&batch, &newer);
         self.ahead.tell_of(&batch, &decoded);
 
-        let applying = self.applier.apply(&batch, decoded, may_hold.then_some(&self.holds.storms));
-        let searched = self.words.during(applying, &batch, &self.patience, subscription).await?;
+        let mut followed = self.follow.batch(&batch, &decoded);
+
+        let storms = may_hold.then_some(&self.holds.storms);
+        let applying = self.applier.apply(&batch, decoded, storms, &followed);
+        let searched = self.words.during(applying, &batch, &self.patience, subscription).await;
+        let searched = searched.inspect_err(|_| followed.gave_up())?;
         let held = if may_hold { self.holds.judge(&batch, &searched) } else { Vec::new() };
+        followed.came_to(&searched.letters, &held);
 
         let is_held = |letter: &DeadLetter| {
             batch.get(letter.record).is_some_and(|received| held.contains(&received.origin.partition))
         };
         let letters = searched.letters.into_iter().filter(|letter| !is_held(letter)).collect();
         let writing = self.dead_letters.write(&batch, letters);
-        self.words.during(writing, &batch, &self.patience, subscription).await?;
+        let written = self.words.during(writing, &batch, &self.patience, subscription).await;
+        written.inspect_err(|_| followed.gave_up())?;
 
         batch.retain_partitions(|partition| !held.contains(&partition));
         subscription.commit(batch);

@@ -7,4 +7,4 @@ mod lines;
 pub mod logs;
 mod metrics;
 
-pub use metrics::{HttpMetrics, LagGauges, Metrics};
+pub use metrics::{HttpMetrics, LagGauges, Metrics, TraceMetrics};

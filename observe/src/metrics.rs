@@ -75,6 +75,8 @@ pub struct Metrics {
     pub processed_tasks_failed: IntCounter,
     /// The clients' listener.
     pub http: HttpMetrics,
+    /// Spans; nothing where nothing is traced.
+    pub traces: TraceMetrics,
     /// The groups' positions.
     pub lag: LagGauges,
 }
@@ -97,6 +99,19 @@ pub struct HttpMetrics {
     pub wait_lookups: IntCounter,
     /// `floodgate_cache_reads_total{result}`: expectation reads from memory (`hit`) and the database (`miss`).
     pub cache_reads: IntCounterVec,
+}
+
+/// What becomes of spans.
+#[derive(Debug, Clone)]
+pub struct TraceMetrics {
+    /// `floodgate_spans_total{result="sent"}`: taken by the receiver.
+    pub sent: IntCounter,
+    /// `floodgate_spans_total{result="failed"}`: those it did not take, or not in time.
+    pub failed: IntCounter,
+    /// `floodgate_spans_total{result="dropped"}`: those the queue had no room for.
+    pub dropped: IntCounter,
+    /// `floodgate_span_links_dropped_total`: sampled events of a batch beyond `otel.links_max`, of which nothing is told.
+    pub links_dropped: IntCounter,
 }
 
 /// The groups' positions, under our names and under those Kafka dashboards query already.
@@ -237,6 +252,16 @@ impl Metrics {
                 &["result"],
             )?,
         };
+        let spans = make.counters("floodgate_spans_total", "Spans, by what became of them", &["result"])?;
+        let traces = TraceMetrics {
+            sent: spans.with_label_values(&["sent"]),
+            failed: spans.with_label_values(&["failed"]),
+            dropped: spans.with_label_values(&["dropped"]),
+            links_dropped: make.counter(
+                "floodgate_span_links_dropped_total",
+                "Sampled events of a batch beyond those that are told of",
+            )?,
+        };
         let metrics = Self {
             events_accepted: make.counters(
                 "floodgate_events_accepted_total",
@@ -319,6 +344,7 @@ impl Metrics {
                 .counter("processed_tasks_total", "Events applied, whatever their outcome")?,
             processed_tasks_failed: make.counter("processed_tasks_failed_total", "Events dead-lettered")?,
             http,
+            traces,
             lag,
             registry: registry.clone(),
         };

@@ -7,6 +7,7 @@ use floodgate_buffer::{Parts, Publish};
 use floodgate_observe::{HttpMetrics, Metrics};
 use floodgate_schemas::{Chance, Clock, Keying};
 use floodgate_store::Reads;
+use floodgate_traces::Tracer;
 
 use crate::bodies::Bodies;
 use crate::cache::ExpectationCache;
@@ -24,6 +25,7 @@ pub struct Ingress {
     pub(crate) keying: Keying,
     pub(crate) clock: AcceptanceClock,
     pub(crate) chance: Arc<dyn Chance>,
+    pub(crate) tracer: Tracer,
     pub(crate) limits: Limits,
     pub(crate) bodies: Arc<Bodies>,
     pub(crate) heavy: Heavy,
@@ -34,17 +36,25 @@ pub struct Ingress {
     pub(crate) http: HttpMetrics,
 }
 
+/// What an ingress depends on besides what it works with.
+pub struct Handed {
+    /// Says when events are accepted, and how far ahead clients' times may lie.
+    pub clock: Arc<dyn Clock>,
+    /// Draws the ids of events that come without a key.
+    pub chance: Arc<dyn Chance>,
+    /// Follows requests.
+    pub tracer: Tracer,
+}
+
 impl Ingress {
-    /// An ingress over a buffer and a database. `clock` says when events are accepted and how far ahead clients' times may lie,
-    /// `chance` draws the ids of those that come without a key.
+    /// An ingress over a buffer and a database.
     pub fn new(
         config: &HttpConfig,
         keying: Keying,
         publisher: Arc<dyn Publish>,
         reads: Arc<dyn Reads>,
         metrics: &Metrics,
-        clock: Arc<dyn Clock>,
-        chance: Arc<dyn Chance>,
+        Handed { clock, chance, tracer }: Handed,
     ) -> Arc<Self> {
         let http = &metrics.http;
         let cache_time = Duration::from_millis(config.cache_ms);
@@ -64,6 +74,7 @@ impl Ingress {
             ),
             keys: Keys::new(config.idempotency_keys_max, &*chance),
             chance,
+            tracer,
             waiting: Waiting::new(Arc::clone(&reads), wait_poll, config.waiters_max, http.clone()),
             reads,
             metrics: PublishMetrics::new(metrics),

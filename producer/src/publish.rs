@@ -8,8 +8,10 @@ use floodgate_schemas::codec::encode;
 use floodgate_schemas::{
     Accept, Event, EventId, EventIdSource, EventType, IdempotencyKey, InvalidMixed, Mixed,
 };
+use floodgate_traces::{Sends, TRACEPARENT};
 
 use crate::accepted::{Accepted, StoredIn};
+use crate::follow::Followed;
 use crate::ingress::Ingress;
 use crate::keys::NewKey;
 use crate::problem::Problem;
@@ -31,6 +33,7 @@ pub(crate) struct Offers {
     offered: Vec<Offered>,
     receipts: Receipts,
     offered_at: Instant,
+    sends: Sends,
 }
 
 /// What became of one event of many.
@@ -53,9 +56,16 @@ impl Ingress {
     }
 
     /// Publishes the outcome of a route's checks, and counts what is refused by its reason.
-    pub(crate) async fn publish<E: Event>(&self, checked: Result<E, Problem>) -> Result<Accepted, Problem> {
+    pub(crate) async fn publish<E: Event>(
+        &self,
+        checked: Result<E, Problem>,
+        Followed(followed): Followed,
+    ) -> Result<Accepted, Problem> {
+        let sends = Sends::of(followed);
         let published = match checked {
-            Ok(event) => self.offer_and_wait(&event).await.map(|stored_in| (event.event_id(), stored_in)),
+            Ok(event) => {
+                self.offer_and_wait(&event, sends).await.map(|stored_in| (event.event_id(), stored_in))
+            }
             Err(problem) => Err(problem),
         };
         let stored = published.as_ref().map(|(_, stored_in)| *stored_in);
@@ -63,21 +73,27 @@ impl Ingress {
         published.map(|(event_id, stored_in)| Accepted { event_id, stored_in })
     }
 
-    async fn offer_and_wait<E: Event>(&self, event: &E) -> Result<StoredIn, Problem> {
+    async fn offer_and_wait<E: Event>(&self, event: &E, mut sends: Sends) -> Result<StoredIn, Problem> {
         let receipts = Receipts::new(1);
         let offered_at = Instant::now();
-        let key = self.offer_under_key(event, receipts.receipt(0))?;
+        let key = self.offer_under_key(event, receipts.receipt(0), &mut sends)?;
         self.wait(&receipts, offered_at).await;
-        self.judge(key, receipts.outcome(0))
+        let judged = self.judge(key, receipts.outcome(0));
+        if let Err(problem) = &judged {
+            sends.failed(E::TYPE, problem.name());
+        }
+        judged
     }
 
     /// Offers many events, each for itself: whatever is wrong with one, the others take their way.
-    pub(crate) fn offer_all(&self, events: &[&[u8]]) -> Offers {
+    pub(crate) fn offer_all(&self, events: &[&[u8]], Followed(followed): Followed) -> Offers {
         let receipts = Receipts::new(events.len());
         let offered_at = Instant::now();
-        let offer = |(index, json): (usize, &&[u8])| self.offer_one(json, receipts.receipt(index));
+        let mut sends = Sends::of(followed);
+        let offer =
+            |(index, json): (usize, &&[u8])| self.offer_one(json, receipts.receipt(index), &mut sends);
         let offered = events.iter().enumerate().map(offer).collect();
-        Offers { offered, receipts, offered_at }
+        Offers { offered, receipts, offered_at, sends }
     }
 
     /// Waits until it is known what became of all, at most until the deadline.
@@ -89,42 +105,56 @@ impl Ingress {
 
     /// What became of each, in order.
     pub(crate) fn judge_all(&self, offers: Offers) -> Vec<Published> {
-        let judged =
-            offers.offered.into_iter().enumerate().map(|(index, Offered { of, event_id, result })| {
-                let result = result.and_then(|key| self.judge(key, offers.receipts.outcome(index)));
-                self.metrics.count(of, result.as_ref().copied());
-                Published { event_id, result }
+        let Offers { offered, receipts, mut sends, .. } = offers;
+        let judged = offered.into_iter().enumerate().map(|(index, Offered { of, event_id, result })| {
+            let result = result.and_then(|key| {
+                let judged = self.judge(key, receipts.outcome(index));
+                if let (Err(problem), Some(of)) = (&judged, of) {
+                    sends.failed(of, problem.name());
+                }
+                judged
             });
+            self.metrics.count(of, result.as_ref().copied());
+            Published { event_id, result }
+        });
         judged.collect()
     }
 
-    fn offer_one(&self, json: &[u8], receipt: Receipt) -> Offered {
+    fn offer_one(&self, json: &[u8], receipt: Receipt, sends: &mut Sends) -> Offered {
         match Mixed::from_json(json, |key| self.accept(key)) {
-            Ok(Mixed::Expectation(event)) => self.offer_of(&event, receipt),
-            Ok(Mixed::Coupon(event)) => self.offer_of(&event, receipt),
-            Ok(Mixed::Like(event)) => self.offer_of(&event, receipt),
+            Ok(Mixed::Expectation(event)) => self.offer_of(&event, receipt, sends),
+            Ok(Mixed::Coupon(event)) => self.offer_of(&event, receipt, sends),
+            Ok(Mixed::Like(event)) => self.offer_of(&event, receipt, sends),
             Err(InvalidMixed { of, invalid }) => Offered { of, event_id: None, result: Err(invalid.into()) },
         }
     }
 
-    fn offer_of<E: Event>(&self, event: &E, receipt: Receipt) -> Offered {
-        let result = self.offer_under_key(event, receipt);
+    fn offer_of<E: Event>(&self, event: &E, receipt: Receipt, sends: &mut Sends) -> Offered {
+        let result = self.offer_under_key(event, receipt, sends);
         Offered { of: Some(E::TYPE), event_id: Some(event.event_id()), result }
     }
 
     /// Offers an event unless its key came with other words before.
-    fn offer_under_key<E: Event>(&self, event: &E, receipt: Receipt) -> Result<NewKey, Problem> {
+    fn offer_under_key<E: Event>(
+        &self,
+        event: &E,
+        receipt: Receipt,
+        sends: &mut Sends,
+    ) -> Result<NewKey, Problem> {
         let key = self.keys.note(event)?;
-        match self.offer(event, receipt) {
+        match self.offer(event, receipt, sends) {
             Ok(()) => Ok(key),
             Err(problem) => {
                 self.keys.forget(key);
+                sends.failed(E::TYPE, problem.name());
                 Err(problem)
             }
         }
     }
 
-    fn offer<E: Event>(&self, event: &E, receipt: Receipt) -> Result<(), Problem> {
+    fn offer<E: Event>(&self, event: &E, receipt: Receipt, sends: &mut Sends) -> Result<(), Problem> {
+        let traceparent = sends.next(E::TYPE, event.event_id()).map(|context| context.to_string());
+        let headers = traceparent.as_ref().map(|text| [(TRACEPARENT.as_bytes(), Some(text.as_bytes()))]);
         BUFFERS.with_borrow_mut(|(key, value)| {
             key.clear();
             value.clear();
@@ -134,7 +164,7 @@ impl Ingress {
                 topic: Topic::Events(E::TYPE),
                 key: Some(key.as_bytes()),
                 value: Some(value.as_slice()),
-                headers: &[],
+                headers: headers.as_ref().map_or(&[], |headers| headers.as_slice()),
             };
             Ok(self.publisher.offer(&record, receipt).map_err(|not_taken| not_taken.reason)?)
         })

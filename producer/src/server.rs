@@ -25,10 +25,10 @@ use prometheus::IntGauge;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
-use tower_service::Service;
 
 use crate::config::HttpConfig;
 use crate::connection::{Connection, Limits};
+use crate::follow;
 use crate::ingress::Ingress;
 use crate::problem::{Problem, ProblemName};
 use crate::routes;
@@ -68,6 +68,7 @@ pub struct Server {
 
 /// What every connection is served by.
 struct Routes {
+    ingress: Arc<Ingress>,
     router: Router,
     head_max_bytes: usize,
     target_max_bytes: usize,
@@ -115,7 +116,7 @@ impl Routes {
         let checked = self.check_head(&request);
         let (request, watch) = Watch::over(request.map(Body::new));
         let mut response = match checked {
-            Ok(()) => self.router.clone().call(request).await?,
+            Ok(()) => follow::answered(&self.ingress, &self.router, request).await?,
             Err(problem) => {
                 drop(request);
                 problem.into_response()
@@ -144,6 +145,7 @@ impl Server {
             .header_read_timeout(Duration::from_millis(config.send_timeout_ms))
             .max_buf_size(config.head_max_bytes);
         let routes = Arc::new(Routes {
+            ingress: Arc::clone(ingress),
             router: routes::router(Arc::clone(ingress)),
             head_max_bytes: config.head_max_bytes,
             target_max_bytes: config.target_max_bytes,

@@ -15,14 +15,15 @@ use floodgate_schemas::{CharacterId, CouponId, EventId, Keying, LikerAccountId, 
 use floodgate_store::{
     BoxFuture, Coupon, CouponCreated, Decision, ExpectationRow, NewCoupon, ReadError, Reads, SchemaState,
 };
+use floodgate_traces::{TRACEPARENT, Tracer};
 use http_body_util::BodyExt;
 use parking_lot::Mutex;
 use serde_json::Value;
 use tokio::sync::Notify;
-use tower_service::Service;
 
 use crate::config::HttpConfig;
-use crate::ingress::Ingress;
+use crate::follow;
+use crate::ingress::{Handed, Ingress};
 use crate::routes;
 
 /// What becomes of a record.
@@ -44,6 +45,7 @@ pub(crate) struct Kept {
     pub(crate) topic: Topic,
     pub(crate) key: Vec<u8>,
     pub(crate) value: Vec<u8>,
+    pub(crate) traceparent: Option<String>,
     /// Where it was offered.
     pub(crate) on: std::thread::ThreadId,
 }
@@ -82,6 +84,11 @@ impl Publish for Buffer {
                     topic: record.topic,
                     key,
                     value,
+                    traceparent: record
+                        .headers
+                        .iter()
+                        .find(|(name, _)| *name == TRACEPARENT.as_bytes())
+                        .map(|(_, value)| String::from_utf8(value.unwrap().to_vec()).unwrap()),
                     on: std::thread::current().id(),
                 });
                 Outcome::Stored
@@ -260,12 +267,17 @@ pub(crate) fn config() -> HttpConfig {
 
 impl World {
     pub(crate) fn new(config: &HttpConfig) -> Self {
+        Self::traced(config, Tracer::off())
+    }
+
+    /// One whose requests are followed.
+    pub(crate) fn traced(config: &HttpConfig, tracer: Tracer) -> Self {
         let (buffer, database) = (Arc::<Buffer>::default(), Arc::<Database>::default());
         let metrics = Metrics::new().unwrap();
         let (publisher, reads) = (Arc::clone(&buffer) as _, Arc::clone(&database) as _);
         let clock = Arc::new(HandClock::new(at(0)));
-        let (told, chance) = (Arc::clone(&clock) as _, Arc::new(Counted::default()));
-        let ingress = Ingress::new(config, Keying::default(), publisher, reads, &metrics, told, chance);
+        let handed = Handed { clock: Arc::clone(&clock) as _, chance: Arc::new(Counted::default()), tracer };
+        let ingress = Ingress::new(config, Keying::default(), publisher, reads, &metrics, handed);
         let router = routes::router(Arc::clone(&ingress));
         Self { buffer, database, ingress, metrics, clock, router }
     }
@@ -282,7 +294,8 @@ impl World {
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        let response = self.router.clone().call(request.body(body.into()).unwrap()).await.unwrap();
+        let response =
+            follow::answered(&self.ingress, &self.router, request.body(body.into()).unwrap()).await.unwrap();
         let (parts, body) = response.into_parts();
         let bytes = body.collect().await.unwrap().to_bytes();
         let body = serde_json::from_slice(&bytes).unwrap_or(Value::Null);

@@ -16,6 +16,8 @@ pub(crate) type Opened = Result<Arc<dyn Database>, OpenError>;
 pub(crate) struct Kind {
     /// What its URLs begin with, before `://`; the first is the one that people are told.
     pub(crate) schemes: &'static [&'static str],
+    /// What OpenTelemetry's conventions call it (`db.system.name`).
+    pub(crate) system: &'static str,
     /// What its URLs look like, for people.
     pub(crate) example: &'static str,
     /// The database behind the scheme of the URL. Touches neither network nor disk.

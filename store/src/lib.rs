@@ -56,7 +56,7 @@ pub use audit::{Audit, Difference, Discrepancies, Discrepancy, EventStatus, Reco
 pub use call::{ApplyError, BoxFuture, ReadError};
 pub use config::{Config, OpenError};
 pub use migrations::{MigrateError, MigrationReport, SchemaState};
-pub use open::{migrate, open};
+pub use open::{migrate, open, system};
 pub use reset::{Reset, RowKey, RowRank};
 pub use rows::{
     Coupon, CouponCreated, Decision, DecisionStatus, ExpectationRow, InvalidStock, NewCoupon, Stock,

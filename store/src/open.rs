@@ -10,9 +10,10 @@ use crate::{Config, MigrateError, MigrationReport, OpenError, Store, postgres, s
 
 /// All databases that there are.
 const DATABASES: &[Kind] = &[
-    Kind { schemes: &["sqlite"], example: "sqlite://floodgate.db", open: sqlite::open },
+    Kind { schemes: &["sqlite"], system: "sqlite", example: "sqlite://floodgate.db", open: sqlite::open },
     Kind {
         schemes: &["postgres", "postgresql"],
+        system: "postgresql",
         example: "postgres://user:password@host:5432/database",
         open: postgres::open,
     },
@@ -42,8 +43,22 @@ pub async fn migrate(config: &Config) -> Result<MigrationReport, MigrateError> {
     database.migrate().await
 }
 
+/// What OpenTelemetry's conventions call the database the configuration names (`db.system.name`).
+///
+/// # Errors
+/// The configuration names no database.
+pub fn system(config: &Config) -> Result<&'static str, OpenError> {
+    kind(config).map(|(kind, _)| kind.system)
+}
+
 fn database(config: &Config) -> Opened {
     config.check()?;
+    let (kind, place) = kind(config)?;
+    (kind.open)(place, config)
+}
+
+/// Which one the URL names, and what of the URL is its own.
+fn kind(config: &Config) -> Result<(&'static Kind, &str), OpenError> {
     let Some((scheme, place)) = config.url.expose_secret().split_once("://") else {
         let reason = format!("must begin with {}, as in {}", schemes(" or "), examples());
         return Err(OpenError::new("url", reason));
@@ -53,7 +68,7 @@ fn database(config: &Config) -> Opened {
         let reason = format!("has the unknown scheme `{scheme}`; known are {known}, as in {}", examples());
         return Err(OpenError::new("url", reason));
     };
-    (kind.open)(place, config)
+    Ok((kind, place))
 }
 
 /// What URLs may begin with.

@@ -27,6 +27,7 @@
 //!
 //! - [`process`]: one child process: its logs, signals, exit, memory and processor time.
 //! - [`kafka`], [`postgres`] and [`redis`]: the servers. `scripts/setup` installs what they need.
+//! - [`collector`]: an OpenTelemetry Collector, which takes traces.
 //! - [`proxy`]: connections that are cut, silenced and throttled on demand.
 //! - [`faults`]: seeds of fault scenarios, and their outcomes.
 //! - [`ports`], [`scratch`], [`wait`]: free ports, temporary folders, waiting for a condition with a deadline.
@@ -36,6 +37,7 @@
 mod guard;
 mod tree;
 
+pub mod collector;
 pub mod faults;
 pub mod kafka;
 pub mod ports;
@@ -46,6 +48,7 @@ pub mod redis;
 pub mod scratch;
 pub mod wait;
 
+pub use collector::Collector;
 pub use kafka::{Kafka, KafkaOptions};
 pub use postgres::{Held, Postgres, PostgresOptions};
 pub use process::Process;

@@ -61,6 +61,9 @@ fn database_away_for_long() {
         // shorter than the database is away: a member that did not poll would be given up
         let world = round.world_with(&[("buffer.kafka.max_poll_interval_ms", "9000")])?;
         world.set("consumers.batch_max_events", "200");
+        // a disk that others use lets Redis, which syncs each write here, stand for seconds: that is not what this is about
+        world.set("buffer.redis.answer_timeout_ms", "6000");
+        world.set("http.request_deadline_ms", "20000");
         let (serve, consume) = (world.start(&["serve"])?, world.start(&["consume"])?);
         let plan = round.plan(rate as usize * (away.as_secs() as usize * 11 / 10 + 40));
         world.create_coupons(&serve, &plan)?;

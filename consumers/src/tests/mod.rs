@@ -1,5 +1,6 @@
 //! The pipeline over the in-memory strategy, with a store and a publisher that do as they are told.
 
+mod followed;
 mod holding;
 
 use std::collections::VecDeque;
@@ -16,6 +17,7 @@ use floodgate_schemas::codec::encode;
 use floodgate_schemas::examples::{Counted, HandClock, at, like};
 use floodgate_schemas::{Codecs, Event, EventType, Like, LikeAction, Timestamp};
 use floodgate_store::{Apply, ApplyError, ApplyOutcome};
+use floodgate_traces::Tracer;
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
@@ -101,6 +103,7 @@ struct World {
     config: ConsumersConfig,
     clock: Arc<HandClock>,
     metrics: Metrics,
+    tracer: Tracer,
 }
 
 impl World {
@@ -129,6 +132,7 @@ impl World {
             health,
             clock: Arc::new(HandClock::new(at(0))),
             metrics: Metrics::new().unwrap(),
+            tracer: Tracer::off(),
         }
     }
 
@@ -181,6 +185,7 @@ impl World {
             clock: Arc::clone(&self.clock) as _,
             chance: Arc::new(Counted::default()),
             codecs: Codecs::builtin(),
+            tracer: self.tracer.clone(),
         };
         tokio::time::timeout(Duration::from_secs(30), crate::members::watch(pipeline, health))
             .await

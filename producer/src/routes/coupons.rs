@@ -16,6 +16,7 @@ use uuid::Uuid;
 use super::answers::{json, told_where};
 use crate::accepted::Accepted;
 use crate::extract::{Json, NoQuery, Params, Write, param};
+use crate::follow::Followed;
 use crate::ingress::Ingress;
 use crate::problem::Problem;
 
@@ -77,6 +78,7 @@ pub(super) async fn read(
 /// `POST /api/v6/coupons/{couponId}/issues`
 pub(super) async fn issue(
     State(ingress): State<Arc<Ingress>>,
+    followed: Followed,
     write: Result<Write<OfCoupon, Json>, Problem>,
 ) -> Result<Response, Problem> {
     let check = || -> Result<CouponIssue, Problem> {
@@ -84,7 +86,7 @@ pub(super) async fn issue(
         let user = Fields::parse(&["userId"], &body)?.required("userId")?.id()?;
         Ok(CouponIssue::new(coupon, user, &ingress.accept(key.as_ref())))
     };
-    let Accepted { event_id: request_id, stored_in } = ingress.publish(check()).await?;
+    let Accepted { event_id: request_id, stored_in } = ingress.publish(check(), followed).await?;
     let location = format!("/api/v6/coupon-requests/{request_id}");
     let pending = json(StatusCode::ACCEPTED, &Status::pending(request_id));
     Ok(told_where(([(LOCATION, location)], pending).into_response(), stored_in))

@@ -22,6 +22,7 @@ use super::answers::{JSON, told_where};
 use crate::accepted::StoredIn;
 use crate::bodies::Held;
 use crate::extract::{Events, NoQuery};
+use crate::follow::Followed;
 use crate::heavy::elsewhere;
 use crate::ingress::Ingress;
 use crate::problem::{Effect, Place, Problem};
@@ -32,9 +33,10 @@ pub(super) async fn write(
     State(ingress): State<Arc<Ingress>>,
     _: NoQuery,
     _: NoKey,
+    followed: Followed,
     body: Events,
 ) -> Result<Response, Problem> {
-    let (answer, stored_in) = match Offering::if_light(&ingress, &body)? {
+    let (answer, stored_in) = match Offering::if_light(&ingress, &body, &followed)? {
         Some(offering) => {
             drop(body);
             ingress.wait_for_all(&offering.offers).await;
@@ -42,8 +44,9 @@ pub(super) async fn write(
         }
         None => {
             let there = Arc::clone(&ingress);
-            let offer =
-                move || body.split(there.limits.events_max).and_then(|split| Offering::new(&there, split));
+            let offer = move || {
+                body.split(there.limits.events_max).and_then(|split| Offering::new(&there, split, followed))
+            };
             let offering = ingress.heavy.run(offer).await??;
             ingress.wait_for_all(&offering.offers).await;
             // what is stored is told at once: there is no waiting for a place any more
@@ -69,17 +72,17 @@ struct Offering {
 
 impl Offering {
     /// Offers the events of a body that keeps nobody waiting.
-    fn if_light(ingress: &Ingress, body: &Events) -> Result<Option<Self>, Problem> {
+    fn if_light(ingress: &Ingress, body: &Events, followed: &Followed) -> Result<Option<Self>, Problem> {
         if body.len() > LIGHT_BYTES {
             return Ok(None);
         }
         let split = body.split(ingress.limits.events_max)?;
-        (split.1.len() <= LIGHT_EVENTS).then(|| Self::new(ingress, split)).transpose()
+        (split.1.len() <= LIGHT_EVENTS).then(|| Self::new(ingress, split, followed.clone())).transpose()
     }
 
-    fn new(ingress: &Ingress, (lines, events): Split<'_>) -> Result<Self, Problem> {
+    fn new(ingress: &Ingress, (lines, events): Split<'_>, followed: Followed) -> Result<Self, Problem> {
         let held = ingress.bodies.hold(events.len().saturating_mul(RESULT_BYTES))?;
-        Ok(Self { offers: ingress.offer_all(&events), lines, held })
+        Ok(Self { offers: ingress.offer_all(&events, followed), lines, held })
     }
 
     /// What became of all, as the answer's body, and where those are that are not where they belong.

@@ -12,19 +12,21 @@ use serde::Serialize;
 use super::answers::{accepted, json};
 use crate::cache::Found;
 use crate::extract::{Json, NoParams, NoQuery, Params, Write};
+use crate::follow::Followed;
 use crate::ingress::Ingress;
 use crate::problem::Problem;
 
 /// `POST /api/v6/expectations`
 pub(super) async fn write(
     State(ingress): State<Arc<Ingress>>,
+    followed: Followed,
     write: Result<Write<NoParams, Json>, Problem>,
 ) -> Result<Response, Problem> {
     let check = || -> Result<ExpectationWrite, Problem> {
         let Write { path: NoParams, key, body: Json(body) } = write?;
         Ok(ExpectationWrite::from_json(&body, &ingress.accept(key.as_ref()))?)
     };
-    ingress.publish(check()).await.map(accepted)
+    ingress.publish(check(), followed).await.map(accepted)
 }
 
 /// `GET /api/v6/characters/{characterId}/expectations`

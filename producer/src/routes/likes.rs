@@ -11,6 +11,7 @@ use serde::Serialize;
 
 use super::answers::{accepted, json};
 use crate::extract::{NoQuery, OptionalJson, Params, Write, param};
+use crate::follow::Followed;
 use crate::ingress::Ingress;
 use crate::problem::Problem;
 
@@ -29,19 +30,21 @@ impl FromRequestParts<Arc<Ingress>> for Pair {
 /// `PUT /api/v6/characters/{targetOcid}/likes/{likerAccountId}`
 pub(super) async fn like(
     State(ingress): State<Arc<Ingress>>,
+    followed: Followed,
     write: Result<Write<Pair, OptionalJson>, Problem>,
 ) -> Result<Response, Problem> {
     let checked = check(&ingress, LikeAction::Like, write);
-    ingress.publish(checked).await.map(accepted)
+    ingress.publish(checked, followed).await.map(accepted)
 }
 
 /// `DELETE /api/v6/characters/{targetOcid}/likes/{likerAccountId}`
 pub(super) async fn unlike(
     State(ingress): State<Arc<Ingress>>,
+    followed: Followed,
     write: Result<Write<Pair, OptionalJson>, Problem>,
 ) -> Result<Response, Problem> {
     let checked = check(&ingress, LikeAction::Unlike, write);
-    ingress.publish(checked).await.map(accepted)
+    ingress.publish(checked, followed).await.map(accepted)
 }
 
 fn check(

@@ -15,23 +15,21 @@ use axum::Router;
 use axum::routing::{get, post, put};
 
 use crate::ingress::Ingress;
+use crate::paths::{COUPON, COUPONS, DECISION, EVENTS, EXPECTATIONS, EXPECTATIONS_OF, ISSUES, LIKE, LIKES};
 use crate::problem::Problem;
 
 /// All routes.
 pub(crate) fn router(ingress: Arc<Ingress>) -> Router {
     Router::new()
-        .route("/api/v6/expectations", post(expectations::write))
-        .route("/api/v6/characters/{characterId}/expectations", get(expectations::read))
-        .route("/api/v6/coupons", post(coupons::create))
-        .route("/api/v6/coupons/{couponId}", get(coupons::read))
-        .route("/api/v6/coupons/{couponId}/issues", post(coupons::issue))
-        .route("/api/v6/coupon-requests/{requestId}", get(coupons::decision))
-        .route("/api/v6/characters/{targetOcid}/likes", get(likes::count))
-        .route(
-            "/api/v6/characters/{targetOcid}/likes/{likerAccountId}",
-            put(likes::like).delete(likes::unlike).get(likes::liked),
-        )
-        .route("/api/v6/events", post(events::write))
+        .route(EXPECTATIONS, post(expectations::write))
+        .route(EXPECTATIONS_OF, get(expectations::read))
+        .route(COUPONS, post(coupons::create))
+        .route(COUPON, get(coupons::read))
+        .route(ISSUES, post(coupons::issue))
+        .route(DECISION, get(coupons::decision))
+        .route(LIKES, get(likes::count))
+        .route(LIKE, put(likes::like).delete(likes::unlike).get(likes::liked))
+        .route(EVENTS, post(events::write))
         .route("/healthz", get(health::healthz))
         .route("/readyz", get(health::readyz))
         .fallback(async || Problem::not_found("no such path; see the list of routes in the documentation"))
