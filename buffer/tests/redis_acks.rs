@@ -6,14 +6,14 @@ use std::time::Duration;
 
 use floodgate_buffer::{Outcome, Receipts, Record, Strategy, Topic, contract};
 use floodgate_schemas::EventType;
-use floodgate_testkit::{Redis, RedisOptions, wait};
+use floodgate_testkit::{Redis, RedisOptions, RedisVersion, wait};
 
 const OF: EventType = EventType::Like;
 const DEADLINE: Duration = Duration::from_secs(60);
 
-fn server(newest: bool, settings: &[(&str, &str)]) -> Redis {
+fn server(version: RedisVersion, settings: &[(&str, &str)]) -> Redis {
     let settings = settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-    Redis::start(RedisOptions { newest, settings }).unwrap()
+    Redis::start(RedisOptions { version, settings }).unwrap()
 }
 
 fn open(redis: &Redis, ack: &str) -> Arc<dyn Strategy> {
@@ -53,32 +53,44 @@ async fn waiting(strategy: &Arc<dyn Strategy>) -> u64 {
     tokio::task::spawn_blocking(move || strategy.lag(OF).unwrap().waiting()).await.unwrap()
 }
 
-/// The whole suite on Redis 8.2, with every acknowledgement waiting for its disk.
+/// The whole suite on servers besides the one that `redis.rs` has, and with another acknowledgement.
+macro_rules! suite_on {
+    ($version:expr, $ack:literal) => {
+        use std::sync::OnceLock;
+        use std::sync::atomic::{AtomicUsize, Ordering};
+
+        use super::*;
+
+        fn strategy() -> Arc<dyn Strategy> {
+            static REDIS: OnceLock<Redis> = OnceLock::new();
+            static TESTS: AtomicUsize = AtomicUsize::new(0);
+            let redis = REDIS.get_or_init(|| server($version, &[]));
+            let mut section = toml::toml! { lease_ms = 2000 };
+            section.insert("url".to_owned(), redis.url().into());
+            section.insert("ack".to_owned(), $ack.into());
+            contract::opened("redis", section, &format!("test-{}.", TESTS.fetch_add(1, Ordering::Relaxed)))
+        }
+
+        floodgate_buffer::contract_suite!(strategy());
+    };
+}
+
 mod on_the_disk_of_redis_8 {
-    use std::sync::OnceLock;
-    use std::sync::atomic::{AtomicUsize, Ordering};
+    suite_on!(RedisVersion::V8_2, "fsync");
+}
 
-    use super::*;
+mod on_redis_6 {
+    suite_on!(RedisVersion::V6_2, "memory");
+}
 
-    fn strategy() -> Arc<dyn Strategy> {
-        static REDIS: OnceLock<Redis> = OnceLock::new();
-        static TESTS: AtomicUsize = AtomicUsize::new(0);
-        let redis = REDIS.get_or_init(|| server(true, &[]));
-        let mut section = toml::toml! {
-            lease_ms = 2000
-            ack = "fsync"
-        };
-        section.insert("url".to_owned(), redis.url().into());
-        contract::opened("redis", section, &format!("test-{}.", TESTS.fetch_add(1, Ordering::Relaxed)))
-    }
-
-    floodgate_buffer::contract_suite!(strategy());
+mod on_the_disk_of_valkey {
+    suite_on!(RedisVersion::Valkey, "fsync");
 }
 
 /// What the disk does not confirm in time is unknown, and it is there.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_disk_that_is_never_synced_confirms_nothing() {
-    let redis = server(true, &[("appendfsync", "no")]);
+    let redis = server(RedisVersion::V8_2, &[("appendfsync", "no")]);
     let strategy = open(&redis, "fsync");
     ready(&strategy).await;
     assert_eq!(publish(&strategy).await, Outcome::Unknown);
@@ -96,11 +108,11 @@ async fn a_disk_that_is_never_synced_confirms_nothing() {
 /// ready. A replica that takes over has all that was acknowledged.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn replicas_confirm_what_they_have() {
-    let primary = server(false, &[]);
+    let primary = server(RedisVersion::System, &[]);
     let strategy = open(&primary, "replica");
     unready(&strategy, "0 replicas that are up to date").await;
     let follows = format!("127.0.0.1 {}", primary.port());
-    let replica = server(false, &[("replicaof", &follows)]);
+    let replica = server(RedisVersion::System, &[("replicaof", &follows)]);
     ready(&strategy).await;
     for _ in 0..20 {
         assert_eq!(publish(&strategy).await, Outcome::Stored);
@@ -122,7 +134,7 @@ async fn replicas_confirm_what_they_have() {
 /// the new one by now. It is well again when it is no replica any more.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_that_became_a_replica_is_left() {
-    let (former, other) = (server(false, &[]), server(false, &[]));
+    let (former, other) = (server(RedisVersion::System, &[]), server(RedisVersion::System, &[]));
     let strategy = open(&former, "memory");
     ready(&strategy).await;
     assert_eq!(publish(&strategy).await, Outcome::Stored);
@@ -146,7 +158,7 @@ async fn a_server_that_became_a_replica_is_left() {
 /// Redis before 7.2 cannot wait for its disk, and says so.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_that_cannot_wait_for_its_disk_is_refused() {
-    let redis = server(false, &[]);
+    let redis = server(RedisVersion::System, &[]);
     let strategy = open(&redis, "fsync");
     unready(&strategy, "needs Redis 7.2").await;
 }

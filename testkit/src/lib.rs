@@ -53,5 +53,5 @@ pub use kafka::{Kafka, KafkaOptions};
 pub use postgres::{Held, Postgres, PostgresOptions};
 pub use process::Process;
 pub use proxy::{Link, Proxy};
-pub use redis::{Redis, RedisCluster, RedisOptions};
+pub use redis::{Redis, RedisCluster, RedisOptions, RedisVersion};
 pub use scratch::ScratchDir;

@@ -17,11 +17,25 @@ const COMMAND_DEADLINE: Duration = Duration::from_secs(60);
 /// Where it appends what it is told.
 const DATA: &str = "appendonlydir";
 
+/// Which server: the system's, or one that `scripts/setup` brings.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum RedisVersion {
+    /// The system's: 7.0 on Debian 12.
+    #[default]
+    System,
+    /// Redis 6.2, the oldest that is supported.
+    V6_2,
+    /// Redis 8.2.
+    V8_2,
+    /// Valkey 9.1.
+    Valkey,
+}
+
 /// How to start a server.
 #[derive(Debug, Clone, Default)]
 pub struct RedisOptions {
-    /// Redis 8.2 as `scripts/setup` brings it, and not the system's.
-    pub newest: bool,
+    /// Which one.
+    pub version: RedisVersion,
     /// Settings as `redis.conf` has them; they win over those of this crate.
     pub settings: Vec<(String, String)>,
 }
@@ -31,7 +45,7 @@ pub struct RedisOptions {
 pub struct Redis {
     process: Mutex<Option<Arc<Process>>>,
     port: u16,
-    newest: bool,
+    version: RedisVersion,
     settings: Vec<(String, String)>,
     scratch: ScratchDir,
 }
@@ -43,7 +57,7 @@ impl Redis {
         let redis = Redis {
             process: Mutex::new(None),
             port: ports::free_port()?,
-            newest: options.newest,
+            version: options.version,
             settings: options.settings,
             scratch,
         };
@@ -91,7 +105,7 @@ impl Redis {
         ];
         let settings = own.iter().chain(settings);
         let settings = settings.map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-        Ok((Redis::start(RedisOptions { newest: false, settings })?, port))
+        Ok((Redis::start(RedisOptions { settings, ..RedisOptions::default() })?, port))
     }
 
     /// Runs a command of `redis-cli` and returns what it prints.
@@ -113,9 +127,12 @@ impl Redis {
             if let Some(process) = slot.as_ref() {
                 ensure!(process.exit_status().is_some(), "the server runs already");
             }
-            let program = match self.newest {
-                true => process::target_folder().join("testkit/redis/redis-server"),
-                false => "redis-server".into(),
+            let brought = |name: &str| process::target_folder().join("testkit/redis").join(name);
+            let program = match self.version {
+                RedisVersion::System => "redis-server".into(),
+                RedisVersion::V6_2 => brought("redis-server-6.2"),
+                RedisVersion::V8_2 => brought("redis-server-8.2"),
+                RedisVersion::Valkey => brought("valkey-server-9.1"),
             };
             let mut command = Command::new(program);
             let port = self.port.to_string();
@@ -175,7 +192,7 @@ impl RedisCluster {
             ];
             let settings = own.iter().chain(settings);
             let settings = settings.map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-            Redis::start(RedisOptions { newest: false, settings })
+            Redis::start(RedisOptions { settings, ..RedisOptions::default() })
         };
         let nodes = (0..3 * (1 + replicas)).map(|_| node()).collect::<Result<Vec<_>>>()?;
         let addresses: Vec<String> = nodes.iter().map(|node| format!("127.0.0.1:{}", node.port())).collect();
