@@ -39,7 +39,7 @@ const TRACEPARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-
 
 type Case = (&'static str, fn(u64));
 
-const CASES: [Case; 11] = [
+const CASES: [Case; 12] = [
     ("encode an expectation", |events| encodes(events, &expectation(1, 2, 3, 4))),
     ("encode a coupon issue", |events| encodes(events, &coupon_issue(1, "coupon", "user-1"))),
     ("encode a like", |events| encodes(events, &like(1, "target-1", "liker-1", LikeAction::Like, 1))),
@@ -57,16 +57,13 @@ const CASES: [Case; 11] = [
         }
     }),
     ("a single write over HTTP", |events| {
-        over_http(events, "/api/v6/expectations", EXPECTATION, Tracer::off());
+        over_http(events, "/api/v6/expectations", EXPECTATION);
     }),
-    ("a single write, one in 100 followed", |events| {
-        let (tracer, spans) = traced();
-        over_http(events, "/api/v6/expectations", EXPECTATION, tracer);
-        drop(spans);
-    }),
+    ("a single write, one in 100 followed", |events| followed(events, 100)),
+    ("a single write, followed", |events| followed(events, 1)),
     ("one of a hundred events over HTTP", |events| {
         let body = format!("[{}]", [LIKE; BODY_EVENTS as usize].join(","));
-        over_http(events / BODY_EVENTS, "/api/v6/events", &body, Tracer::off());
+        over_http(events / BODY_EVENTS, "/api/v6/events", &body);
     }),
 ];
 
@@ -197,8 +194,19 @@ fn traced() -> (Tracer, tokio::sync::mpsc::Receiver<Span>) {
     Tracer::new(&otel, around, metrics, Arc::new(SystemClock), Arc::new(SystemChance))
 }
 
-/// So many requests, one after the other, on one connection. Every hundredth says that it is followed.
-fn over_http(requests: u64, path: &str, body: &str, tracer: Tracer) {
+/// Single writes of which one in so many is followed.
+fn followed(events: u64, one_in: u64) {
+    let (tracer, spans) = traced();
+    over_http_followed(events, "/api/v6/expectations", EXPECTATION, tracer, one_in);
+    drop(spans);
+}
+
+fn over_http(requests: u64, path: &str, body: &str) {
+    over_http_followed(requests, path, body, Tracer::off(), u64::MAX);
+}
+
+/// So many requests, one after the other, on one connection. One in so many says that it is followed.
+fn over_http_followed(requests: u64, path: &str, body: &str, tracer: Tracer, one_in: u64) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let length = body.len();
     let request = |field: &str| {
@@ -214,7 +222,7 @@ fn over_http(requests: u64, path: &str, body: &str, tracer: Tracer) {
         stream.set_nodelay(true).unwrap();
         let mut answer = vec![0; 64 * 1024];
         for number in 0..requests {
-            let request = if is_traced && number % 100 == 0 { &followed } else { &plain };
+            let request = if is_traced && number % one_in == 0 { &followed } else { &plain };
             stream.write_all(request.as_bytes()).await.unwrap();
             let mut filled = 0;
             while !is_whole(&answer[..filled]) {

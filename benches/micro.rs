@@ -14,11 +14,12 @@ mod requests;
 use std::hint::black_box;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use database::config;
 use divan::Bencher;
 use divan::counter::ItemsCount;
-use floodgate_buffer::murmur2_partition;
+use floodgate_buffer::{Batch, BatchLimits, Header, Receipts, Record, Topic, murmur2_partition};
 use floodgate_schemas::codec::{Codecs, encode};
 use floodgate_schemas::examples::{at, coupon_issue, expectation, like};
 use floodgate_schemas::{
@@ -27,6 +28,7 @@ use floodgate_schemas::{
 use floodgate_store::contract::{rows_of_expectations, rows_of_likes};
 use floodgate_store::{Apply, Store};
 use floodgate_testkit::{Postgres, PostgresOptions, ScratchDir};
+use floodgate_traces::TRACEPARENT;
 use requests::{EXPECTATION, LIKE, accept};
 
 const BATCHES: [usize; 4] = [10, 100, 1000, 10_000];
@@ -125,6 +127,42 @@ mod ingress {
     fn partition_of_key() -> usize {
         murmur2_partition(black_box("target-1\u{1f}liker-1".as_bytes()), black_box(10))
     }
+}
+
+/// A batch as a consumer gets it, of which one record in 100 is of a followed request.
+fn batch_of(records: usize) -> Batch {
+    let strategy = floodgate_buffer::contract::in_memory(1, records, "");
+    let traceparent = b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+    let followed: [Header<'_>; 1] = [(TRACEPARENT.as_bytes(), Some(traceparent))];
+    let (mut value, receipts) = (Vec::new(), Receipts::new(records));
+    encode(&like(1, "target-1", "liker-1", LikeAction::Like, 1), &mut value);
+    let publisher = strategy.publisher().unwrap();
+    for number in 0..records {
+        let headers = if number % 100 == 0 { &followed[..] } else { &[] };
+        let topic = Topic::Events(EventType::Like);
+        let record = Record { topic, key: Some(b"key"), value: Some(&value), headers };
+        publisher.offer(&record, receipts.receipt(number)).unwrap();
+    }
+    let limits = BatchLimits {
+        events: records,
+        bytes: usize::MAX,
+        wait: Duration::from_secs(1),
+        drain: Duration::from_secs(1),
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let mut member = strategy.subscribe(EventType::Like, limits).unwrap();
+        member.next().await.unwrap().unwrap()
+    })
+}
+
+/// What a process that traces does with every batch, whether anything in it is followed or not.
+#[divan::bench(args = BATCHES)]
+fn look_for_followed_events(bencher: Bencher<'_, '_>, records: usize) {
+    let batch = batch_of(records);
+    assert_eq!(batch.len(), records);
+    let bencher = bencher.counter(ItemsCount::new(records));
+    bencher.bench_local(|| black_box(&batch).header(TRACEPARENT.as_bytes()).count());
 }
 
 fn reduces<E: Event>(

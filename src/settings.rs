@@ -215,7 +215,7 @@ impl Settings {
             ),
         ];
         let broken = rules.into_iter().filter(|(holds, _)| !holds).map(|(_, rule)| rule.to_owned());
-        broken.chain(self.otel.problems()).collect()
+        broken.chain(floodgate_traces::problems(&self.otel)).collect()
     }
 
     pub(crate) fn keying(&self) -> Keying {

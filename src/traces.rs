@@ -38,9 +38,10 @@ impl Traces {
 
 #[cfg(feature = "otel")]
 mod sending {
-    use floodgate_buffer::{Parts, Topic};
+    use floodgate_buffer::{Parts, Then, Topic};
     use floodgate_schemas::EventType;
     use floodgate_traces::{Exporter, Surroundings};
+    use tokio::sync::Mutex;
     use tokio::task::JoinHandle;
     use tokio_util::sync::CancellationToken;
 
@@ -49,7 +50,7 @@ mod sending {
     /// The part that sends.
     pub(super) struct Sending {
         stop: CancellationToken,
-        ended: tokio::sync::Mutex<JoinHandle<Option<()>>>,
+        ended: Mutex<JoinHandle<()>>,
     }
 
     /// The most that a stop waits for a receiver.
@@ -78,8 +79,13 @@ mod sending {
             let (clock, chance) = (Arc::clone(clock), Arc::clone(chance));
             let (tracer, spans) = Tracer::new(config, around, traces, clock, chance);
             let stop = CancellationToken::new();
-            let sending = exporter.run(spans, stop.clone());
-            let ended = tokio::spawn(Parts::of_this_process().once("traces", sending));
+            let (sender, until) = (Arc::new((exporter, Mutex::new(spans))), stop.clone());
+            let send = move || {
+                let (sender, until) = (Arc::clone(&sender), until.clone());
+                async move { sender.0.run(&mut *sender.1.lock().await, &until).await }
+            };
+            // with it nothing but spans is lost
+            let ended = tokio::spawn(Parts::of_this_process().keep("traces", Then::GoOn, send));
             Ok(Self { tracer, sending: Some(Sending { stop, ended: ended.into() }) })
         }
 

@@ -8,14 +8,12 @@
 
 mod support;
 
-use std::path::{Path, PathBuf};
-use std::process::Command;
-use std::time::Duration;
+use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
-use floodgate_testkit::{Process, ScratchDir, process};
 use serde_json::{Value, json};
 use support::answers::accepted;
+use support::browser::Browser;
 use support::client::Ask;
 use support::house::{House, LIKES};
 use support::node::Node;
@@ -23,56 +21,6 @@ use support::world::{DRAINED, READY, World, run};
 
 /// From a change to its being on the page: readings every 200 ms here, on a machine that may be slow.
 const SOON_SECONDS: &str = "60";
-
-const BROWSER: Duration = Duration::from_secs(180);
-
-/// The browser's scripts, beside what `scripts/setup` got for them.
-struct Browser {
-    script: PathBuf,
-    logs: ScratchDir,
-}
-
-impl Browser {
-    fn new() -> Result<Browser> {
-        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("testkit").join("page");
-        ensure!(folder.join("node_modules").is_dir(), "run ./scripts/setup, which gets what drives Chromium");
-        let ours = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/page");
-        for name in ["check.mjs", "a11y.mjs"] {
-            std::fs::copy(ours.join(name), folder.join(name))?;
-        }
-        Ok(Browser { script: folder.join("check.mjs"), logs: ScratchDir::new("page")? })
-    }
-
-    fn command(&self, node: &Node, args: &[&str]) -> Command {
-        let mut command = Command::new("node");
-        command.arg(&self.script).arg(format!("http://{}", node.admin)).args(args);
-        command
-    }
-
-    /// What a command of the script prints.
-    fn asks(&self, node: &Node, args: &[&str]) -> Result<Value> {
-        let printed = process::run("browser", self.command(node, args), self.logs.path(), BROWSER)?;
-        serde_json::from_str(&printed).with_context(|| printed)
-    }
-
-    /// A command that waits for something, and is there to see it.
-    fn watches(&self, node: &Node, args: &[&str]) -> Result<Watching> {
-        let process = Process::spawn("browser", self.command(node, args), self.logs.path())?;
-        process.wait_for_log("watching", READY)?;
-        Ok(Watching(process))
-    }
-}
-
-/// A browser that waits for something.
-struct Watching(Process);
-
-impl Watching {
-    fn has_seen(&self) -> Result<Value> {
-        let exit = self.0.wait_exit(BROWSER)?;
-        ensure!(exit.success(), "the browser has not seen it: {}", self.0.log_tail());
-        Ok(serde_json::from_str(&self.0.stdout())?)
-    }
-}
 
 fn like(serve: &Node, target: &str, liker: &str) -> Result<String> {
     let path = format!("/api/v6/characters/{target}/likes/{liker}");
@@ -158,6 +106,19 @@ fn what_the_page_shows_is_what_is_so() {
         let consume = world.start(&["consume"])?;
         let seen = likes_of(&watching.has_seen()?, world)?;
         ensure!(seen["waiting"] == 0, "{seen}");
+
+        // what is issued in a second, of each coupon
+        let watching = browser.watches(&serve, &["coupons", SOON_SECONDS])?;
+        let mut users = 0;
+        let coupons = loop {
+            users += 1;
+            accepted_issue(&serve, &json!({ "userId": format!("early-{users}") }).to_string())?;
+            if let Some(seen) = watching.has_seen_by_now()? {
+                break seen;
+            }
+        };
+        ensure!(coupons["rows"][0][0] == "summer" && coupons["rows"][0][1] == "1,000", "{coupons}");
+        ensure!(coupons["note"].as_str().is_some_and(|note| note.contains("decided")), "{coupons}");
 
         pictures(&browser, &serve)?;
 

@@ -1,5 +1,5 @@
-//! A system with several things wrong at once, looked at as an operator would: each is named by `floodgate lag` and by `/lag`
-//! within a minute, in a sentence that says where and why.
+//! A system with several things wrong at once, looked at as an operator would: each is named by `floodgate lag`, by `/lag` and on the
+//! page within a minute, in a sentence that says where and why.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
@@ -12,6 +12,7 @@ use floodgate_schemas::codec::encode;
 use floodgate_schemas::examples::coupon_issue;
 use floodgate_testkit::wait;
 use serde_json::Value;
+use support::browser::Browser;
 use support::client::Ask;
 use support::node::Node;
 use support::topic::Topics;
@@ -30,21 +31,36 @@ fn told(report: &Value, group: &str) -> Result<Told> {
     Ok(Told { status: text("status"), reason: text("reason") })
 }
 
-/// Waits until the command and a process both say that a group stands so, for a reason that has all `needles` in it. Returns the
-/// sentence.
-fn is_named(world: &World, serve: &Node, group: &str, status: &str, needles: &[&str]) -> Result<String> {
+/// Waits until the command, a process and its page all say that a group stands so, for a reason that has all `needles` in it.
+/// Returns the sentence.
+fn is_named(
+    (world, serve, browser): (&World, &Node, &Browser),
+    group: &str,
+    status: &str,
+    needles: &[&str],
+) -> Result<String> {
     let group = world.named(group);
-    let (mut by_command, mut by_process) = (String::new(), String::new());
-    let fits =
-        |told: &Told| told.status == status && needles.iter().all(|needle| told.reason.contains(needle));
+    let (mut by_command, mut by_process, mut by_page) = (String::new(), String::new(), String::new());
+    // the page begins sentences with a capital
+    let fits = |told: &Told| {
+        let reason = told.reason.to_lowercase();
+        told.status == status && needles.iter().all(|needle| reason.contains(&needle.to_lowercase()))
+    };
     wait::until(&format!("{group} to be told {status}"), Duration::from_secs(60), || {
         let report: Value = serde_json::from_str(&world.command(&["lag", "--json"]).ok()?.stdout).ok()?;
         let command = told(&report, &group).ok()?;
         let process = told(&serve.ask_admin("/lag").ok()?.json(), &group).ok()?;
         (by_command, by_process) = (command.reason.clone(), process.reason.clone());
-        (fits(&command) && fits(&process)).then_some(())
+        if !fits(&command) || !fits(&process) {
+            return None;
+        }
+        let page = told(&browser.asks(serve, &["verdicts"]).ok()?, &group).ok()?;
+        by_page = page.reason.clone();
+        fits(&page).then_some(())
     })
-    .with_context(|| format!("the command says {by_command:?}, the process {by_process:?}"))?;
+    .with_context(|| {
+        format!("the command says {by_command:?}, the process {by_process:?}, the page {by_page:?}")
+    })?;
     let table = world.command(&["lag"])?.stdout.replace("\n    ", " ");
     ensure!(table.contains(&format!("{group}: {status}, ")), "{table}");
     Ok(by_command)
@@ -70,7 +86,9 @@ fn three_troubles_are_each_named_within_a_minute() {
         // long enough that the group does not notice by itself
         world.set("buffer.kafka.session_timeout_ms", "120000");
         world.set("consumers.instances", "1");
+        let browser = Browser::new()?;
         let serve = world.start(&["serve"])?;
+        let seen = (&world, &serve, &browser);
         let (likes, coupons) = (world.named("floodgate.like"), world.named("floodgate.coupon"));
         let freezes = world.start(&["consume", "--group", &likes])?;
         let _goes_on = world.start(&["consume", "--group", &likes, "--group", &coupons])?;
@@ -116,13 +134,13 @@ fn three_troubles_are_each_named_within_a_minute() {
 
         let held = format!("partition {partition} at offset {offset}");
         let needles = [&held[..], "is held: written with an unknown schema, fingerprint 0123456789abcdef"];
-        println!("held: {}", is_named(&world, &serve, "floodgate.coupon", "HELD", &needles)?);
+        println!("held: {}", is_named(seen, "floodgate.coupon", "HELD", &needles)?);
         let needles =
             ["no members: 600 events wait", "; key 4711 is ", " % of the first 500 that wait on partition"];
-        println!("hot: {}", is_named(&world, &serve, "floodgate.expectation", "EMPTY", &needles)?);
+        println!("hot: {}", is_named(seen, "floodgate.expectation", "EMPTY", &needles)?);
         println!(
             "frozen: {}",
-            is_named(&world, &serve, "floodgate.like", "STALLED", &["all read by ", " at 127.0.0.1"])?
+            is_named(seen, "floodgate.like", "STALLED", &["all read by ", " at 127.0.0.1"])?
         );
         // whose they are is told of each
         let report = world.lag()?;

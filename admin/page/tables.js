@@ -13,6 +13,8 @@ const ORDER_MS = 10_000;
 /** After so many snapshots the texts of all rows are new, also of those that nobody looks at; what tests read always is. */
 const TURNS = 30;
 const COUPONS_MAX = 100;
+/** Over how long it is counted what is issued in a second. */
+const ISSUED_MS = 10_000;
 
 /** What is not known may be the worst, and is sorted as such. */
 const unknownMost = (value) => (isKnown(value) ? value : Infinity);
@@ -228,24 +230,43 @@ export function showPartitions(snapshot, names) {
   partitions.show(snapshot, names);
 }
 
-export function showCoupons({ coupons }) {
+/** What was issued of each coupon that is shown, and when. */
+const issues = new Map();
+
+/** How many pieces of a coupon are issued in a second; unknown until it was seen twice. */
+function issuedPerSecond({ couponId, issued }, now) {
+  const before = issues.get(couponId) ?? [];
+  // fewer than before is another coupon under this id
+  const course = before.length && before.at(-1).issued > issued ? [] : before.filter(({ at }) => at >= now - ISSUED_MS);
+  course.push({ at: now, issued });
+  issues.set(couponId, course);
+  const [first] = course;
+  return now > first.at ? (1000 * (issued - first.issued)) / (now - first.at) : null;
+}
+
+export function showCoupons({ coupons, lag }) {
   const rows = (coupons ?? []).slice(0, COUPONS_MAX);
   const left = (coupons?.length ?? 0) - rows.length;
   const note = coupons === null ? "Not known: this process has no database to ask, or it does not answer." : coupons.length ? "" : "There are none.";
-  tell(byId("coupons-note"), left > 0 ? `And ${many(left, "other")}.` : note);
+  const decided = lag.groups.find(({ group }) => group.endsWith("floodgate.coupon"))?.ratesPerSecond?.applied;
+  const notes = [left > 0 ? `And ${many(left, "other")}.` : note, isKnown(decided) && coupons?.length ? `Requests decided, of all coupons: ${rate(decided)}.` : ""];
+  tell(byId("coupons-note"), notes.filter(Boolean).join(" "));
+  const now = performance.now();
+  const shown = new Set(rows.map(({ couponId }) => couponId));
+  [...issues.keys()].filter((couponId) => !shown.has(couponId)).forEach((couponId) => issues.delete(couponId));
   byId("coupons-table").hidden = rows.length === 0;
   const body = byId("coupon-rows");
   while (body.children.length > rows.length) body.lastChild.remove();
   rows.forEach((coupon, place) => {
     if (!body.children[place]) {
       const bar = make("span", { class: "share", "aria-hidden": "true" }, make("span"));
-      const numbers = [0, 1, 2].map(() => make("td", { class: "number" }));
+      const numbers = [0, 1, 2, 3].map(() => make("td", { class: "number" }));
       body.append(make("tr", {}, make("th", { scope: "row" }), ...numbers, make("td", {}, bar, make("span", { class: "percent" }))));
     }
     const row = body.children[place];
     const share = coupon.stock > 0 ? Math.min(1, coupon.issued / coupon.stock) : 1;
     mark(row, "data-coupon", coupon.couponId);
-    const texts = [coupon.couponId, count(coupon.stock), count(coupon.issued), count(coupon.remaining)];
+    const texts = [coupon.couponId, count(coupon.stock), count(coupon.issued), count(coupon.remaining), rate(issuedPerSecond(coupon, now))];
     texts.forEach((text, cell) => tell(row.children[cell], text));
     const [bar, percent] = row.lastChild.children;
     bar.firstChild.style.width = `${100 * share}%`;

@@ -23,7 +23,7 @@ struct Placed {
     appended_at_ms: i64,
     key: Option<Range<usize>>,
     value: Option<Range<usize>>,
-    // events carry no headers unless they were replayed: the box stays empty and costs nothing
+    // few events carry any (checksums, traces, replays): without them the box stays empty and costs nothing
     headers: Box<[PlacedHeader]>,
 }
 

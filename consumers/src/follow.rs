@@ -28,8 +28,7 @@ impl Follow {
         });
         let mut followed = self.tracer.batch(E::TYPE, &self.group, batch.len(), marked);
         if let Some(followed) = &mut followed {
-            let numbers: Vec<usize> = followed.numbers().collect();
-            for number in numbers {
+            for number in followed.firsts() {
                 // the numbers of records ascend
                 if let Ok(place) = decoded.records.binary_search(&number) {
                     followed.is_event(number, || decoded.events[place].event_id().to_string());
@@ -72,10 +71,17 @@ impl Followed {
         held.iter().for_each(|partition| batch.comes_again(partition.0));
     }
 
+    /// What is not held is committed.
+    pub(crate) fn done(&mut self) {
+        if let Some(batch) = &mut self.0 {
+            batch.done();
+        }
+    }
+
     /// All of it comes again.
     pub(crate) fn gave_up(&mut self) {
         if let Some(batch) = &mut self.0 {
-            batch.gave_up("told to stop before it was applied");
+            batch.gave_up("told to stop before all of it was applied or dead-lettered");
         }
     }
 }

@@ -199,6 +199,7 @@ impl<E: Event> Steps<E> {
 
         batch.retain_partitions(|partition| !held.contains(&partition));
         subscription.commit(batch);
+        followed.done();
         let standing: Vec<Partition> = held.into_iter().chain(newer.into_keys()).collect();
         self.holds.pause(subscription, &standing, &probed);
         Ok(())

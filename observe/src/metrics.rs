@@ -110,7 +110,8 @@ pub struct TraceMetrics {
     pub failed: IntCounter,
     /// `floodgate_spans_total{result="dropped"}`: those the queue had no room for.
     pub dropped: IntCounter,
-    /// `floodgate_span_links_dropped_total`: sampled events of a batch beyond `otel.links_max`, of which nothing is told.
+    /// `floodgate_span_links_dropped_total`: sampled requests with events in a batch beyond `otel.links_max`, of which nothing
+    /// is told there.
     pub links_dropped: IntCounter,
 }
 
@@ -137,6 +138,8 @@ pub struct LagGauges {
     pub status: IntGaugeVec,
     /// `floodgate_group_members{group}`.
     pub members: IntGaugeVec,
+    /// `floodgate_lag_unknown_partitions{group}`: those that nobody can read.
+    pub unknown_partitions: IntGaugeVec,
     /// `floodgate_desired_consumers{group}`: how many members it should have, steadily.
     pub desired_consumers: IntGaugeVec,
     /// `floodgate_seconds_to_catch_up{group}`: without a value where it never will, or nothing is known.
@@ -202,6 +205,11 @@ impl Metrics {
                 &["group", "status"],
             )?,
             members: make.gauges("floodgate_group_members", "Members of the group", &["group"])?,
+            unknown_partitions: make.gauges(
+                "floodgate_lag_unknown_partitions",
+                "Partitions whose positions nobody can read",
+                &["group"],
+            )?,
             desired_consumers: make.gauges(
                 "floodgate_desired_consumers",
                 "Members that the group should have",

@@ -10,7 +10,7 @@ use axum::extract::{FromRequestParts, Request};
 use axum::http::Method;
 use axum::http::request::Parts;
 use axum::response::Response;
-use floodgate_traces::TRACEPARENT;
+use floodgate_traces::{Ended, TRACEPARENT};
 use tower_service::Service;
 
 use crate::ingress::Ingress;
@@ -40,7 +40,7 @@ pub(crate) async fn answered(
     let Some(mut ending) = Ending::of(ingress, &request) else { return router.clone().call(request).await };
     request.extensions_mut().insert(Followed(Some(Arc::clone(&ending.followed))));
     let response = router.clone().call(request).await?;
-    ending.status = Some(response.status().as_u16());
+    ending.how = Ended::Answered(response.status().as_u16());
     Ok(response)
 }
 
@@ -48,8 +48,8 @@ pub(crate) async fn answered(
 struct Ending {
     followed: Arc<floodgate_traces::Request>,
     method: Method,
-    route: Option<&'static str>,
-    status: Option<u16>,
+    path: String,
+    how: Ended,
 }
 
 impl Ending {
@@ -58,16 +58,19 @@ impl Ending {
         if !ingress.tracer.is_on() || !request.uri().path().starts_with(paths::API) {
             return None;
         }
-        let traceparent = request.headers().get(TRACEPARENT).map(|header| header.as_bytes());
+        let mut sent = request.headers().get_all(TRACEPARENT).iter();
+        // of several nobody knows which is meant
+        let traceparent = sent.next().filter(|_| sent.next().is_none()).map(|header| header.as_bytes());
         let followed = ingress.tracer.request(traceparent)?;
-        let route = route(request.uri().path());
-        Some(Self { followed, method: request.method().clone(), route, status: None })
+        let path = request.uri().path().to_owned();
+        Some(Self { followed, method: request.method().clone(), path, how: Ended::Left })
     }
 }
 
 impl Drop for Ending {
     fn drop(&mut self) {
-        self.followed.ended(self.method.as_str(), self.route, self.status);
+        let how = if std::thread::panicking() { Ended::Bug } else { self.how };
+        self.followed.ended(self.method.as_str(), (route(&self.path), &self.path), how);
     }
 }
 
@@ -180,7 +183,7 @@ mod tests {
         world.buffer.next([Fate::NotStored]);
         assert_eq!(world.ask("PUT", like, &[FOLLOWED], "").await.told().0, 503);
         let not_acknowledged = Some("1 of 1 not acknowledged".to_owned());
-        let of_server = Some("answered with an error of the server".to_owned());
+        let of_server = Some(String::new());
         assert_eq!(errors(&mut spans), [not_acknowledged, of_server]);
         // nothing of it was ever sent
         assert_eq!(world.ask("PUT", "/api/v6/characters/fan/likes/fan", &[FOLLOWED], "").await.told().0, 422);
@@ -190,7 +193,16 @@ mod tests {
         let asking = world.ask("PUT", like, &[FOLLOWED], "");
         let waited = tokio::time::timeout(std::time::Duration::from_millis(1), asking).await;
         assert!(waited.is_err());
-        assert_eq!(errors(&mut spans), [None, Some("the client went away".to_owned())]);
+        let left = Some("the client went away".to_owned());
+        assert_eq!(errors(&mut spans), [Some("1 of 1 not acknowledged".to_owned()), left]);
+    }
+
+    /// Nobody knows which of several is meant.
+    #[tokio::test]
+    async fn two_parents_are_none() {
+        let (world, mut spans) = traced();
+        world.ask("GET", "/api/v6/characters/star/likes", &[FOLLOWED, FOLLOWED], "").await;
+        assert_eq!(told(&mut spans), []);
     }
 
     #[tokio::test]

@@ -79,9 +79,7 @@ impl Ingress {
         let key = self.offer_under_key(event, receipts.receipt(0), &mut sends)?;
         self.wait(&receipts, offered_at).await;
         let judged = self.judge(key, receipts.outcome(0));
-        if let Err(problem) = &judged {
-            sends.failed(E::TYPE, problem.name());
-        }
+        sends.became(E::TYPE, judged.as_ref().err().map(Problem::name));
         judged
     }
 
@@ -109,8 +107,8 @@ impl Ingress {
         let judged = offered.into_iter().enumerate().map(|(index, Offered { of, event_id, result })| {
             let result = result.and_then(|key| {
                 let judged = self.judge(key, receipts.outcome(index));
-                if let (Err(problem), Some(of)) = (&judged, of) {
-                    sends.failed(of, problem.name());
+                if let Some(of) = of {
+                    sends.became(of, judged.as_ref().err().map(Problem::name));
                 }
                 judged
             });
@@ -146,7 +144,7 @@ impl Ingress {
             Ok(()) => Ok(key),
             Err(problem) => {
                 self.keys.forget(key);
-                sends.failed(E::TYPE, problem.name());
+                sends.became(E::TYPE, Some(problem.name()));
                 Err(problem)
             }
         }

@@ -8,6 +8,7 @@
 //   wait-stale SECONDS                 until the page says that it has no news
 //   wait-restarted SECONDS             until the page says that the process was restarted
 //   where ID                           what the page says of an event
+//   coupons SECONDS                    the coupons, once something was issued in a second
 //   dead-letters                       how many there are and the newest
 //   replay REASON                      dry run, confirmation, replay of all letters with a reason
 //   a11y                               names, labels, headings, order of focus, contrast
@@ -34,6 +35,7 @@ const commands = {
   "wait-stale": [1, waitStale],
   "wait-restarted": [1, waitRestarted],
   where: [1, where],
+  coupons: [1, coupons],
   "dead-letters": [0, deadLetters],
   replay: [1, replay],
   a11y: [0, a11y],
@@ -110,6 +112,19 @@ function number(text) {
   const value = Number(text);
   if (!(value > 0)) throw new Failure(`${text} is no number of seconds`);
   return value;
+}
+
+async function coupons(page, within) {
+  await firstSnapshot(page);
+  process.stderr.write("watching\n");
+  await page.waitForFunction(
+    () => [...document.querySelectorAll("#coupon-rows tr")].some((row) => !["?", "0/s"].includes(row.children[4].textContent)),
+    { timeout: 1000 * Number(within) },
+  );
+  return page.evaluate(() => ({
+    note: document.getElementById("coupons-note").textContent,
+    rows: [...document.querySelectorAll("#coupon-rows tr")].map((row) => [...row.children].map((cell) => cell.textContent)),
+  }));
 }
 
 async function verdicts(page) {

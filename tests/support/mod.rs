@@ -5,6 +5,7 @@
 #![allow(dead_code, reason = "each test file uses another part")]
 
 pub mod answers;
+pub mod browser;
 pub mod client;
 pub mod house;
 pub mod load;

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use floodgate_schemas::{EventType, Timestamp};
 
@@ -9,11 +10,14 @@ use crate::context::Parent;
 use crate::following::Following;
 use crate::{Kind, Span, SpanContext, conventions};
 
+/// How many tries of a batch are told of: a search for bad rows, or a long outage, takes very many.
+const TRANSACTIONS_MAX: usize = 50;
+
 /// A batch that holds messages of followed requests.
 ///
-/// Its span is the root of a trace of its own, with links to those requests' messages, since it belongs to none of them more
-/// than to another. Each of these messages has a span as well, in its request's trace, with a link back: so the way can be
-/// gone from either end.
+/// Its span is the root of a trace of its own, with links to what those requests sent, since it belongs to none of them more
+/// than to another. Each of these has a span as well, in its request's trace, with a link back: so the way can be
+/// gone from either end. Unless [`Batch::done`] says so, everything comes again, and is told of then.
 pub struct Batch {
     following: Arc<Following>,
     of: EventType,
@@ -21,27 +25,34 @@ pub struct Batch {
     context: SpanContext,
     started: Timestamp,
     messages: usize,
+    sent: Vec<Sent>,
+    /// Messages of those, by ascending numbers.
     marked: Vec<Marked>,
+    /// What else was sent by followed requests.
     more: usize,
-    error: Option<(&'static str, String)>,
+    transactions: AtomicUsize,
+    is_done: bool,
+    gave_up: Option<&'static str>,
 }
 
-/// A message of a request that is followed.
-struct Marked {
-    number: usize,
-    sent: SpanContext,
+/// What a followed request sent, of which messages are in the batch.
+struct Sent {
+    context: SpanContext,
+    /// Of its first message here.
     partition: i32,
     offset: i64,
     event_id: Option<String>,
-    ending: Ending,
+    messages: usize,
+    coming_again: usize,
+    failed: usize,
+    error: Option<String>,
 }
 
-/// How it is with a message.
-enum Ending {
-    Done,
-    Failed(String),
-    /// It comes again, and is told of then.
-    NotYet,
+/// A message of a followed request.
+struct Marked {
+    number: usize,
+    partition: i32,
+    sent: usize,
 }
 
 impl Batch {
@@ -52,62 +63,100 @@ impl Batch {
         messages: usize,
         marked: impl Iterator<Item = (usize, &'b [u8], i32, i64)>,
     ) -> Option<Self> {
-        let sampled = marked.filter_map(|(number, header, partition, offset)| match Parent::parse(header) {
-            Some(Parent::Sampled(sent)) => {
-                Some(Marked { number, sent, partition, offset, event_id: None, ending: Ending::Done })
-            }
-            _ => None,
-        });
-        let (mut marked, mut more) = (Vec::new(), 0);
-        for message in sampled {
-            match marked.len() < following.links_max {
-                true => marked.push(message),
-                false => more += 1,
-            }
+        let (mut sent, mut of_sent, mut more) = (Vec::<Sent>::new(), Vec::new(), Vec::new());
+        for (number, header, partition, offset) in marked {
+            let Some(Parent { context, is_sampled: true }) = Parent::parse(header) else { continue };
+            // what one request sent mostly stands together
+            let place = match sent.iter().rposition(|sent| sent.context == context) {
+                Some(place) => place,
+                None if sent.len() < following.links_max => {
+                    let (event_id, error) = (None, None);
+                    let (messages, coming_again, failed) = (0, 0, 0);
+                    sent.push(Sent {
+                        context,
+                        partition,
+                        offset,
+                        event_id,
+                        messages,
+                        coming_again,
+                        failed,
+                        error,
+                    });
+                    sent.len() - 1
+                }
+                None => {
+                    if more.last() != Some(&context) {
+                        more.push(context);
+                    }
+                    continue;
+                }
+            };
+            sent[place].messages += 1;
+            of_sent.push(Marked { number, partition, sent: place });
         }
-        if marked.is_empty() {
+        if sent.is_empty() {
             return None;
         }
-        following.drop_links(more);
+        following.drop_links(more.len());
         let (context, started) = (following.draw(None), following.now());
-        let (following, group) = (Arc::clone(following), group.to_owned());
-        Some(Self { following, of, group, context, started, messages, marked, more, error: None })
+        Some(Self {
+            following: Arc::clone(following),
+            of,
+            group: group.to_owned(),
+            context,
+            started,
+            messages,
+            sent,
+            marked: of_sent,
+            more: more.len(),
+            transactions: AtomicUsize::new(0),
+            is_done: false,
+            gave_up: None,
+        })
+    }
+
+    /// The numbers of those it tells of, ascending: the first of what each request sent.
+    pub fn firsts(&self) -> Vec<usize> {
+        let mut seen = vec![false; self.sent.len()];
+        let firsts = self.marked.iter().filter(|marked| !std::mem::replace(&mut seen[marked.sent], true));
+        firsts.map(|marked| marked.number).collect()
     }
 
     /// Message number `number` is this event.
     pub fn is_event(&mut self, number: usize, event_id: impl FnOnce() -> String) {
-        if let Some(marked) = self.find(number) {
-            marked.event_id = Some(event_id());
+        if let Some(sent) = self.sent_as(number) {
+            sent.event_id = Some(event_id());
         }
-    }
-
-    /// The numbers of those it tells of, ascending.
-    pub fn numbers(&self) -> impl Iterator<Item = usize> + '_ {
-        self.marked.iter().map(|marked| marked.number)
     }
 
     /// Message number `number` can never be applied.
     pub fn failed(&mut self, number: usize, why: &str) {
-        if let Some(marked) = self.find(number) {
-            marked.ending = Ending::Failed(why.to_owned());
+        if let Some(sent) = self.sent_as(number) {
+            sent.failed += 1;
+            sent.error.get_or_insert_with(|| why.to_owned());
         }
     }
 
     /// Messages of this partition come again.
     pub fn comes_again(&mut self, partition: i32) {
-        let held = |marked: &&mut Marked| marked.partition == partition;
-        self.marked.iter_mut().filter(held).for_each(|marked| marked.ending = Ending::NotYet);
+        for marked in self.marked.iter().filter(|marked| marked.partition == partition) {
+            self.sent[marked.sent].coming_again += 1;
+        }
     }
 
-    /// All of it comes again: nobody could finish.
-    pub fn gave_up(&mut self, why: &str) {
-        self.error = Some(("gave-up", why.to_owned()));
-        self.marked.iter_mut().for_each(|marked| marked.ending = Ending::NotYet);
+    /// All else is applied, or dead-lettered.
+    pub fn done(&mut self) {
+        self.is_done = true;
     }
 
-    fn find(&mut self, number: usize) -> Option<&mut Marked> {
+    /// All of it comes again, as nobody could finish.
+    pub fn gave_up(&mut self, why: &'static str) {
+        self.gave_up = Some(why);
+    }
+
+    fn sent_as(&mut self, number: usize) -> Option<&mut Sent> {
         let place = self.marked.binary_search_by_key(&number, |marked| marked.number).ok()?;
-        self.marked.get_mut(place)
+        self.sent.get_mut(self.marked.get(place)?.sent)
     }
 
     /// A transaction that began then and has ended, with so many events; `error` is its kind and the reason.
@@ -117,9 +166,12 @@ impl Batch {
         started: Timestamp,
         error: Option<(&'static str, Cow<'static, str>)>,
     ) {
+        if self.transactions.fetch_add(1, Ordering::Relaxed) >= TRANSACTIONS_MAX {
+            return;
+        }
         let (name, mut attributes) =
             conventions::transaction(self.following.around.database, self.of, events);
-        attributes.extend(error.as_ref().map(|(kind, _)| conventions::error(kind)));
+        attributes.extend(error.as_ref().map(|(kind, _)| conventions::error(*kind)));
         self.following.tell(Span {
             context: self.following.draw(Some(self.context)),
             parent: Some(self.context),
@@ -140,26 +192,59 @@ impl Batch {
         self.following.now()
     }
 
-    fn tell_of_message(&self, marked: &Marked, ended: Timestamp) {
+    fn tell_of_batch(&self, ended: Timestamp) {
         let following = &self.following;
-        let error = match &marked.ending {
-            Ending::Done => None,
-            Ending::Failed(why) => Some(why.clone()),
-            Ending::NotYet => return,
-        };
         let (name, mut attributes) = conventions::messaging(
             following.around.messaging,
             following.destination(self.of),
-            "process",
+            "apply",
             "process",
         );
+        attributes.extend([conventions::group(&self.group), conventions::messages(self.messages)]);
+        let transactions = self.transactions.load(Ordering::Relaxed);
+        if transactions > TRANSACTIONS_MAX {
+            attributes.push(conventions::transactions(transactions));
+        }
+        let error = match (self.is_done, self.gave_up) {
+            (true, _) => None,
+            (false, Some(why)) => Some(("gave-up", why)),
+            (false, None) => Some(("cancelled", "it was not finished")),
+        };
+        attributes.extend(error.map(|(kind, _)| conventions::error(kind)));
+        following.tell(Span {
+            context: self.context,
+            parent: None,
+            parent_is_remote: false,
+            kind: Kind::Consumer,
+            name,
+            started: self.started,
+            ended,
+            attributes,
+            links: self.sent.iter().map(|sent| sent.context).collect(),
+            links_dropped: u32::try_from(self.more).unwrap_or(u32::MAX),
+            error: error.map(|(_, why)| Cow::Borrowed(why)),
+        });
+    }
+
+    fn tell_of_sent(&self, sent: &Sent, ended: Timestamp) {
+        let following = &self.following;
+        let system = following.around.messaging;
+        let (name, mut attributes) =
+            conventions::messaging(system, following.destination(self.of), "process", "process");
         attributes.push(conventions::group(&self.group));
-        attributes.extend(conventions::place(following.around.messaging, marked.partition, marked.offset));
-        attributes.extend(marked.event_id.clone().map(conventions::message_id));
+        attributes.extend(conventions::place(system, sent.partition, sent.offset));
+        match sent.messages {
+            1 => attributes.extend(sent.event_id.clone().map(conventions::message_id)),
+            messages => attributes.push(conventions::messages(messages)),
+        }
+        let error = sent.error.as_ref().map(|why| match sent.messages {
+            1 => why.clone(),
+            messages => format!("{} of {messages}, the first: {why}", sent.failed),
+        });
         attributes.extend(error.is_some().then(|| conventions::error("dead-letter")));
         following.tell(Span {
-            context: following.draw(Some(marked.sent)),
-            parent: Some(marked.sent),
+            context: following.draw(Some(sent.context)),
+            parent: Some(sent.context),
             parent_is_remote: true,
             kind: Kind::Consumer,
             name,
@@ -173,34 +258,14 @@ impl Batch {
     }
 }
 
-/// All of it is done, or given up.
 impl Drop for Batch {
     fn drop(&mut self) {
         let ended = self.following.now().max(self.started);
-        for marked in &self.marked {
-            self.tell_of_message(marked, ended);
+        // first, as all others link to it, and there may not be room for all
+        self.tell_of_batch(ended);
+        let comes_wholly_again = |sent: &Sent| !self.is_done || sent.coming_again >= sent.messages;
+        for sent in self.sent.iter().filter(|sent| !comes_wholly_again(sent)) {
+            self.tell_of_sent(sent, ended);
         }
-        let following = &self.following;
-        let (name, mut attributes) = conventions::messaging(
-            following.around.messaging,
-            following.destination(self.of),
-            "apply",
-            "process",
-        );
-        attributes.extend([conventions::group(&self.group), conventions::messages(self.messages)]);
-        attributes.extend(self.error.as_ref().map(|(kind, _)| conventions::error(kind)));
-        following.tell(Span {
-            context: self.context,
-            parent: None,
-            parent_is_remote: false,
-            kind: Kind::Consumer,
-            name,
-            started: self.started,
-            ended,
-            attributes,
-            links: self.marked.iter().map(|marked| marked.sent).collect(),
-            links_dropped: u32::try_from(self.more).unwrap_or(u32::MAX),
-            error: self.error.take().map(|(_, why)| Cow::Owned(why)),
-        });
     }
 }

@@ -24,28 +24,3 @@ pub struct OtelConfig {
     /// How long sending some may take, in milliseconds.
     pub timeout_ms: u64,
 }
-
-impl OtelConfig {
-    /// What is wrong with it.
-    pub fn problems(&self) -> Vec<String> {
-        let is_url = ["http://", "https://"].iter().any(|scheme| self.endpoint.starts_with(scheme));
-        let rules = [
-            (
-                self.endpoint.is_empty() || is_url,
-                "otel.endpoint must be an OTLP/HTTP URL such as http://127.0.0.1:4318, or empty",
-            ),
-            (
-                self.endpoint.is_empty() || cfg!(feature = "otlp"),
-                "otel.endpoint is set, and this build cannot send traces: build with `--features otel`, or leave it empty",
-            ),
-            ((0.0..=1.0).contains(&self.sample_ratio), "otel.sample_ratio must be between 0 and 1"),
-            ((1..=100_000).contains(&self.links_max), "otel.links_max must be between 1 and 100000"),
-            (
-                (1..=10_000_000).contains(&self.queue_max_spans),
-                "otel.queue_max_spans must be between 1 and 10000000",
-            ),
-            (self.timeout_ms >= 1, "otel.timeout_ms must be at least 1"),
-        ];
-        rules.into_iter().filter(|(holds, _)| !holds).map(|(_, rule)| rule.to_owned()).collect()
-    }
-}

@@ -1,12 +1,12 @@
-//! Which span something belongs to, as it crosses processes: W3C Trace Context, level 1
-//! (<https://www.w3.org/TR/trace-context/>), header `traceparent`.
+//! Which span something belongs to, as it crosses processes: header `traceparent` of W3C Trace Context
+//! (<https://www.w3.org/TR/trace-context/>). Its companion `tracestate`, which is its senders' own, is not kept.
 
 use std::fmt;
 
 /// The header's name, in requests and on records.
 pub const TRACEPARENT: &str = "traceparent";
 
-/// A span of a trace that is sampled. Neither id is 0.
+/// A span. Neither id is 0.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct SpanContext {
     trace_id: u128,
@@ -15,11 +15,11 @@ pub struct SpanContext {
 
 /// What a `traceparent` says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Parent {
-    /// Whoever sent it samples the trace.
-    Sampled(SpanContext),
-    /// Whoever sent it does not.
-    NotSampled,
+pub struct Parent {
+    /// The sender's span.
+    pub context: SpanContext,
+    /// Whether whoever sent it samples the trace.
+    pub is_sampled: bool,
 }
 
 impl Parent {
@@ -42,7 +42,7 @@ impl Parent {
         let (span_id, rest) = rest.split_at_checked(16)?;
         let [b'-', flags @ ..] = rest else { return None };
         let context = SpanContext::new(hex(trace_id)?, u64::try_from(hex(span_id)?).ok()?)?;
-        Some(if hex(flags)? & 1 == 1 { Self::Sampled(context) } else { Self::NotSampled })
+        Some(Self { context, is_sampled: hex(flags)? & 1 == 1 })
     }
 }
 
@@ -80,7 +80,7 @@ impl SpanContext {
     }
 }
 
-/// As in a header.
+/// As in the header of a trace that is sampled.
 impl fmt::Display for SpanContext {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "00-{:032x}-{:016x}-01", self.trace_id, self.span_id)
@@ -105,7 +105,7 @@ mod tests {
         #[test]
         fn what_is_written_is_read(trace_id in 1_u128.., span_id in 1_u64..) {
             let context = SpanContext::new(trace_id, span_id).unwrap();
-            prop_assert_eq!(Parent::parse(context.to_string().as_bytes()), Some(Parent::Sampled(context)));
+            prop_assert_eq!(Parent::parse(context.to_string().as_bytes()), Some(Parent { context, is_sampled: true }));
         }
 
         #[test]
@@ -117,7 +117,7 @@ mod tests {
         fn one_wrong_character_is_at_most_another_context(place in 0_usize..55, byte: u8) {
             let mut header = EXAMPLE.as_bytes().to_vec();
             header[place] = byte;
-            if let Some(Parent::Sampled(context)) = Parent::parse(&header) {
+            if let Some(Parent { context, .. }) = Parent::parse(&header) {
                 // the version and other flags are not kept
                 let written = context.to_string();
                 prop_assert_eq!(&written.as_bytes()[3..53], &header[3..53]);
@@ -127,11 +127,7 @@ mod tests {
 
     #[test]
     fn headers_are_read_as_the_specification_has_it() {
-        let sampled = |header: &str| match Parent::parse(header.as_bytes()) {
-            Some(Parent::Sampled(_)) => Some(true),
-            Some(Parent::NotSampled) => Some(false),
-            None => None,
-        };
+        let sampled = |header: &str| Parent::parse(header.as_bytes()).map(|parent| parent.is_sampled);
         assert_eq!(sampled(EXAMPLE), Some(true));
         let with = |place: usize, text: &str| {
             let mut header = EXAMPLE.to_owned();

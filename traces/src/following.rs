@@ -1,5 +1,6 @@
 //! What all that is followed shares.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use floodgate_observe::TraceMetrics;
@@ -7,6 +8,9 @@ use floodgate_schemas::{Chance, Clock, EventType, Timestamp};
 use tokio::sync::mpsc;
 
 use crate::{Span, SpanContext};
+
+/// What is kept of the reason of a failure.
+const ERROR_MAX_CHARACTERS: usize = 1000;
 
 /// What spans say of this process's surroundings, by the names that the conventions have for them.
 #[derive(Debug, Clone)]
@@ -59,7 +63,12 @@ impl Following {
         found.map_or(of.topic(), |(_, name)| name)
     }
 
-    pub(crate) fn tell(&self, span: Span) {
+    /// Texts that others wrote are cut, as the queue counts spans and not bytes.
+    pub(crate) fn tell(&self, mut span: Span) {
+        if let Some(Cow::Owned(error)) = &mut span.error {
+            let end = error.char_indices().nth(ERROR_MAX_CHARACTERS).map_or(error.len(), |(end, _)| end);
+            error.truncate(end);
+        }
         if self.spans.try_send(span).is_err() {
             self.metrics.dropped.inc();
         }

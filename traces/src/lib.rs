@@ -16,6 +16,7 @@
 //! that knows what they are called. Only the feature `otlp` knows OpenTelemetry's libraries.
 
 mod batch;
+mod check;
 mod config;
 mod context;
 pub mod conventions;
@@ -29,11 +30,12 @@ mod tests;
 mod tracer;
 
 pub use batch::Batch;
+pub use check::problems;
 pub use config::OtelConfig;
 pub use context::{SpanContext, TRACEPARENT};
 pub use following::Surroundings;
 #[cfg(feature = "otlp")]
 pub use otlp::{Exporter, OpenError};
-pub use request::{Request, Sends};
+pub use request::{Ended, Request, Sends};
 pub use span::{Attribute, Kind, Span, Value};
 pub use tracer::Tracer;

@@ -1,17 +1,29 @@
 //! Sends spans to an OTLP receiver: protocol buffers over HTTP.
 //!
 //! OpenTelemetry's own processor is not used: what it drops it does not count, and it exports on a thread that has no
-//! runtime for an HTTP client. What is left of it is a loop.
+//! runtime for an HTTP client. What is left of it is a loop. Nor are its retries: while a receiver is away, spans wait in the
+//! queue as long as there is room, and what was sent is not sent again.
 
+use std::collections::HashMap;
+use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use floodgate_observe::TraceMetrics;
-use opentelemetry::trace::TraceState;
-use opentelemetry::trace::{Link, SpanContext as WireContext, SpanId, SpanKind, Status, TraceFlags, TraceId};
+use opentelemetry::trace::{
+    Link, SpanContext as WireContext, SpanId, SpanKind, Status, TraceFlags, TraceId, TraceState,
+};
 use opentelemetry::{InstrumentationScope, KeyValue};
-use opentelemetry_otlp::{SpanExporter, WithExportConfig, WithHttpConfig};
+use opentelemetry_http::{Bytes, HttpClient, HttpError, Request, Response};
+use opentelemetry_otlp::{RetryPolicy, SpanExporter, WithExportConfig, WithHttpConfig};
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceResponse;
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::trace::{SpanData, SpanExporter as _, SpanLinks};
+use parking_lot::Mutex;
+use percent_encoding::percent_decode_str;
+use prost::Message;
+use reqwest::Url;
+use reqwest::header::{HeaderName, HeaderValue};
 use secrecy::ExposeSecret;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
@@ -41,9 +53,19 @@ impl std::fmt::Display for OpenError {
 
 impl std::error::Error for OpenError {}
 
+/// What is wrong with where and how to send.
+pub(crate) fn problems(config: &OtelConfig) -> Vec<String> {
+    let wrong = [
+        endpoint(&config.endpoint).err().map(|why| format!("otel.endpoint {why}")),
+        headers(config.headers.expose_secret()).err().map(|why| format!("otel.headers {why}")),
+    ];
+    wrong.into_iter().flatten().collect()
+}
+
 /// Sends spans, some at a time.
 pub struct Exporter {
-    client: SpanExporter,
+    exporter: SpanExporter,
+    client: Arc<Client>,
     scope: InstrumentationScope,
     endpoint: String,
     metrics: TraceMetrics,
@@ -60,18 +82,23 @@ impl Exporter {
         instance: String,
         metrics: TraceMetrics,
     ) -> Result<Self, OpenError> {
-        let endpoint = with_path(&config.endpoint);
-        let http = client(Duration::from_millis(config.timeout_ms)).map_err(OpenError)?;
-        let headers = headers(config.headers.expose_secret()).map_err(OpenError)?;
-        let mut client = SpanExporter::builder()
+        let endpoint = endpoint(&config.endpoint).map_err(|why| OpenError(format!("endpoint {why}")))?;
+        let headers =
+            headers(config.headers.expose_secret()).map_err(|why| OpenError(format!("headers {why}")))?;
+        let timeout = Duration::from_millis(config.timeout_ms);
+        let client = Arc::new(Client::open(&endpoint, timeout).map_err(OpenError)?);
+        let endpoint = endpoint.to_string();
+        let mut exporter = SpanExporter::builder()
             .with_http()
-            .with_http_client(http)
+            .with_shared_http_client(Arc::clone(&client) as _)
             .with_endpoint(endpoint.clone())
-            .with_timeout(Duration::from_millis(config.timeout_ms))
+            .with_timeout(timeout)
+            // what was taken and answered badly would be there twice
+            .with_retry_policy(RetryPolicy::disabled())
             .with_headers(headers)
             .build()
-            .map_err(|error| OpenError(format!("{endpoint}: {error}")))?;
-        client.set_resource(
+            .map_err(|error| OpenError(format!("{endpoint}: {}", whole(&error))))?;
+        exporter.set_resource(
             &Resource::builder()
                 .with_service_name(config.service_name.clone())
                 .with_schema_url(
@@ -87,52 +114,60 @@ impl Exporter {
             .with_version(version)
             .with_schema_url(conventions::SCHEMA_URL)
             .build();
-        Ok(Self { client, scope, endpoint, metrics })
+        Ok(Self { exporter, client, scope, endpoint, metrics })
     }
 
-    /// Until `stop`; what waits then is still sent, once.
-    pub async fn run(self, mut spans: mpsc::Receiver<Span>, stop: CancellationToken) {
+    /// Until `stop`; what waits then is still sent, once. May be called again after a bug.
+    pub async fn run(&self, spans: &mut mpsc::Receiver<Span>, stop: &CancellationToken) {
         let (mut pause, mut is_troubled) = (PAUSES.0, false);
         let mut gathered = Vec::with_capacity(AT_ONCE);
-        loop {
-            let is_last = !self.gather(&mut spans, &mut gathered, &stop).await;
-            while !gathered.is_empty() {
-                let count = gathered.len() as u64;
-                let batch = gathered.drain(..).map(|span| wire(span, &self.scope)).collect();
-                match self.client.export(batch).await {
-                    Ok(()) => {
-                        self.metrics.sent.inc_by(count);
-                        if std::mem::take(&mut is_troubled) {
-                            tracing::info!(endpoint = self.endpoint, "traces are sent again");
-                        }
-                        pause = PAUSES.0;
-                    }
-                    Err(error) => {
-                        self.metrics.failed.inc_by(count);
-                        if !std::mem::replace(&mut is_troubled, true) {
-                            let endpoint = &self.endpoint;
-                            tracing::warn!(endpoint, %error, "traces are not sent: is an OTLP/HTTP receiver there?");
-                        }
-                        // what comes meanwhile waits, as far as there is room
-                        tokio::select! {
-                            () = tokio::time::sleep(pause) => {}
-                            () = stop.cancelled() => {}
-                        }
-                        pause = (pause * 2).min(PAUSES.1);
-                    }
-                }
-                if is_last && !is_troubled {
-                    while gathered.len() < AT_ONCE
-                        && let Ok(span) = spans.try_recv()
-                    {
-                        gathered.push(span);
-                    }
-                }
+        while self.gather(spans, &mut gathered, stop).await {
+            if self.send(&mut gathered, &mut is_troubled).await {
+                pause = PAUSES.0;
+                continue;
             }
-            if is_last {
+            // what comes meanwhile waits, as far as there is room
+            tokio::select! {
+                () = tokio::time::sleep(pause) => {}
+                () = stop.cancelled() => {}
+            }
+            pause = (pause * 2).min(PAUSES.1);
+        }
+        // nothing comes any more, or nothing is waited for: all that is there, as long as it is taken
+        loop {
+            while gathered.len() < AT_ONCE
+                && let Ok(span) = spans.try_recv()
+            {
+                gathered.push(span);
+            }
+            if gathered.is_empty() || !self.send(&mut gathered, &mut is_troubled).await {
                 return;
             }
         }
+    }
+
+    /// Whether they were sent. A change of that is told.
+    async fn send(&self, gathered: &mut Vec<Span>, is_troubled: &mut bool) -> bool {
+        let count = gathered.len() as u64;
+        let batch = gathered.drain(..).map(|span| wire(span, &self.scope)).collect();
+        let exported = self.exporter.export(batch).await;
+        let Said { rejected, why } = std::mem::take(&mut *self.client.said.lock());
+        let (failed, why) = match exported {
+            Ok(()) => (rejected.min(count), why.unwrap_or_default()),
+            Err(error) => (count, why.unwrap_or_else(|| error.to_string())),
+        };
+        self.metrics.sent.inc_by(count - failed);
+        self.metrics.failed.inc_by(failed);
+        let endpoint = &self.endpoint;
+        let was_troubled = std::mem::replace(is_troubled, failed > 0);
+        match (was_troubled, failed > 0) {
+            (true, false) => tracing::info!(endpoint, "traces are sent again"),
+            (false, true) => {
+                tracing::warn!(endpoint, %why, "traces are not sent: is an OTLP/HTTP receiver there?")
+            }
+            _ => {}
+        }
+        failed < count
     }
 
     /// Waits for spans, and a while for more. Returns whether more may come.
@@ -166,33 +201,118 @@ impl Exporter {
     }
 }
 
-/// The endpoint of traces, where only the receiver's was given.
-fn with_path(endpoint: &str) -> String {
-    let (scheme, rest) = endpoint.split_once("://").unwrap_or(("http", endpoint));
-    match rest.trim_end_matches('/') {
-        host if !host.contains('/') => format!("{scheme}://{host}/v1/traces"),
-        _ => endpoint.to_owned(),
+/// Where traces are posted: the receiver's address with the path that OTLP has for them.
+fn endpoint(text: &str) -> Result<Url, String> {
+    let as_in = "such as http://127.0.0.1:4318";
+    let mut url = Url::parse(text).map_err(|error| format!("is no URL {as_in}: {error}"))?;
+    if !["http", "https"].contains(&url.scheme()) || url.host_str().is_none_or(str::is_empty) {
+        return Err(format!("must be an OTLP/HTTP URL {as_in}"));
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err("holds a name or a password: send them as a header field (otel.headers)".to_owned());
+    }
+    if url.query().is_some() || url.fragment().is_some() {
+        return Err("must end with its path".to_owned());
+    }
+    let path = url.path().trim_end_matches('/').to_owned();
+    if !path.ends_with("/v1/traces") {
+        url.set_path(&format!("{path}/v1/traces"));
+    }
+    Ok(url)
+}
+
+/// `name=value`, percent-encoded, several separated by commas.
+fn headers(text: &str) -> Result<HashMap<String, String>, String> {
+    let fields = text.split(',').map(str::trim).filter(|field| !field.is_empty());
+    let field = |(number, field): (usize, &str)| {
+        // not what it is: it may be a secret
+        let wrong = |what: &str| format!("{what} in field {number}: each is name=value, separated by commas");
+        let (name, value) = field.split_once('=').ok_or_else(|| wrong("has no ="))?;
+        let value = percent_decode_str(value.trim())
+            .decode_utf8()
+            .map_err(|_| wrong("has bytes that are no text"))?;
+        let name =
+            HeaderName::from_bytes(name.trim().as_bytes()).map_err(|_| wrong("has a name that is none"))?;
+        HeaderValue::from_str(&value).map_err(|_| wrong("has a value that is none"))?;
+        Ok((name.to_string(), value.into_owned()))
+    };
+    (1..).zip(fields).map(field).collect()
+}
+
+/// An error with what it comes from.
+fn whole(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        // some libraries repeat it
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text = format!("{text}: {cause_text}");
+        }
+        source = cause.source();
+    }
+    text
+}
+
+/// Posts, and keeps what the library does not hand on: why it could not, and what was not taken.
+#[derive(Debug)]
+struct Client {
+    http: reqwest::Client,
+    said: Mutex<Said>,
+}
+
+#[derive(Debug, Default)]
+struct Said {
+    rejected: u64,
+    why: Option<String>,
+}
+
+impl Client {
+    /// One that trusts whom this machine trusts.
+    fn open(endpoint: &Url, timeout: Duration) -> Result<Self, String> {
+        // another one may have been chosen, which is as good
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let client = reqwest::Client::builder().timeout(timeout).redirect(reqwest::redirect::Policy::none());
+        // machines without certificates can do without TLS
+        let client = if endpoint.scheme() == "http" { client.tls_certs_only([]) } else { client };
+        let http = client.build().map_err(|error| whole(&error))?;
+        Ok(Self { http, said: Mutex::default() })
+    }
+
+    async fn post(&self, request: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
+        let answer = self.http.send_bytes(request).await;
+        let said = match &answer {
+            Err(error) => Said { rejected: 0, why: Some(whole(&**error)) },
+            Ok(answer) if !answer.status().is_success() => {
+                let text = String::from_utf8_lossy(answer.body());
+                let text: String = text.chars().filter(|c| !c.is_control()).take(200).collect();
+                Said { rejected: 0, why: Some(format!("{} {text}", answer.status()).trim_end().to_owned()) }
+            }
+            Ok(answer) => match ExportTraceServiceResponse::decode(answer.body().clone()) {
+                Ok(ExportTraceServiceResponse { partial_success: Some(partly) }) => Said {
+                    rejected: u64::try_from(partly.rejected_spans).unwrap_or_default(),
+                    why: Some(format!("rejected: {}", partly.error_message)),
+                },
+                // nothing is said by most, and what is no message says nothing
+                _ => Said::default(),
+            },
+        };
+        *self.said.lock() = said;
+        answer
     }
 }
 
-/// `name=value`, several separated by commas.
-fn headers(text: &str) -> Result<std::collections::HashMap<String, String>, String> {
-    let fields = text.split(',').map(str::trim).filter(|field| !field.is_empty());
-    let field = |field: &str| match field.split_once('=') {
-        Some((name, value)) if !name.trim().is_empty() => {
-            Ok((name.trim().to_owned(), value.trim().to_owned()))
-        }
-        _ => Err("headers: each must be name=value, separated by commas".to_owned()),
-    };
-    fields.map(field).collect()
-}
-
-/// One that trusts whom this machine trusts.
-fn client(timeout: Duration) -> Result<reqwest::Client, String> {
-    // another one may have been chosen, which is as good
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    let client = reqwest::Client::builder().timeout(timeout).redirect(reqwest::redirect::Policy::none());
-    client.build().map_err(|error| error.to_string())
+impl HttpClient for Client {
+    fn send_bytes<'c, 'f>(
+        &'c self,
+        request: Request<Bytes>,
+    ) -> Pin<Box<dyn Future<Output = Result<Response<Bytes>, HttpError>> + Send + 'f>>
+    where
+        'c: 'f,
+        Self: 'f,
+    {
+        Box::pin(self.post(request))
+    }
 }
 
 fn context(context: SpanContext, is_remote: bool) -> WireContext {
@@ -236,5 +356,49 @@ fn wire(span: Span, scope: &InstrumentationScope) -> SpanData {
         links,
         status: span.error.map_or(Status::Unset, Status::error),
         instrumentation_scope: scope.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn endpoints_lead_to_traces_or_are_refused() {
+        for (text, url) in [
+            ("http://c:4318", "http://c:4318/v1/traces"),
+            ("http://c:4318/", "http://c:4318/v1/traces"),
+            ("https://gateway/otlp", "https://gateway/otlp/v1/traces"),
+            ("https://gateway/otlp/v1/traces", "https://gateway/otlp/v1/traces"),
+        ] {
+            assert_eq!(endpoint(text).unwrap().to_string(), url);
+        }
+        for (text, needle) in [
+            ("c:4318", "must be an OTLP/HTTP URL"),
+            ("127.0.0.1:4318", "is no URL"),
+            ("http://", "is no URL"),
+            ("http://a b", "is no URL"),
+            ("grpc://c:4317", "must be an OTLP/HTTP URL"),
+            ("http://me:secret@c", "otel.headers"),
+            ("http://c?token=1", "must end with its path"),
+        ] {
+            let told = endpoint(text).unwrap_err();
+            assert!(told.contains(needle) && !told.contains("secret"), "{text}: {told}");
+        }
+    }
+
+    #[test]
+    fn header_fields_are_read_as_they_are_written_elsewhere() {
+        let read = |text: &str| {
+            headers(text).map(|fields| fields.into_iter().collect::<std::collections::BTreeMap<_, _>>())
+        };
+        let fields = read(" Authorization=Basic%20abc%2C= , x-team = blue ,").unwrap();
+        let fields: Vec<_> = fields.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        assert_eq!(fields, [("authorization", "Basic abc,="), ("x-team", "blue")]);
+        assert_eq!(read("").unwrap().len(), 0);
+        for secret in ["secret", "my token=secret", "x=secret%0A", "x=secret%ff", "=secret"] {
+            let told = read(secret).unwrap_err();
+            assert!(told.contains("in field 1") && !told.contains("secret"), "{told}");
+        }
     }
 }

@@ -22,17 +22,29 @@ impl Request {
         Self { following, context, parent, started }
     }
 
-    /// Its end: by this route, if there is one for it, and with this status, or with none when its client went away before.
-    pub fn ended(&self, method: &str, route: Option<&'static str>, status: Option<u16>) {
-        let (name, mut attributes) = conventions::request(method, route, status);
-        let error = match status {
-            Some(500..) => Some(Cow::Borrowed("answered with an error of the server")),
-            Some(_) => None,
-            None => Some(Cow::Borrowed("the client went away")),
+    /// Its end.
+    pub fn ended(&self, method: &str, (route, path): (Option<&'static str>, &str), how: Ended) {
+        let status = match how {
+            Ended::Answered(status) => Some(status),
+            Ended::Left | Ended::Bug => None,
         };
-        if error.is_some() {
-            attributes.push(conventions::error(if status.is_some() { "server-error" } else { "cancelled" }));
-        }
+        let (name, mut attributes) = conventions::request(method, (route, path), status);
+        let error: Option<Cow<'static, str>> = match how {
+            Ended::Answered(status @ 500..) => {
+                attributes.push(conventions::error(status.to_string()));
+                // the status says it
+                Some(Cow::Borrowed(""))
+            }
+            Ended::Answered(_) => None,
+            Ended::Left => {
+                attributes.push(conventions::error("cancelled"));
+                Some(Cow::Borrowed("the client went away"))
+            }
+            Ended::Bug => {
+                attributes.push(conventions::error("panic"));
+                Some(Cow::Borrowed("answering met a bug"))
+            }
+        };
         self.following.tell(Span {
             context: self.context,
             parent: self.parent,
@@ -49,6 +61,17 @@ impl Request {
     }
 }
 
+/// How a request ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    /// With this status.
+    Answered(u16),
+    /// Its client went away before.
+    Left,
+    /// Whoever answered it did not come to an end.
+    Bug,
+}
+
 /// What a request sends, a span for each destination; nothing if it is not followed.
 pub struct Sends {
     request: Option<Arc<Request>>,
@@ -62,7 +85,7 @@ struct Sent {
     started: Timestamp,
     messages: usize,
     first: EventId,
-    failed: usize,
+    acknowledged: usize,
     error: Option<&'static str>,
 }
 
@@ -85,7 +108,7 @@ impl Sends {
                     started: following.now(),
                     messages: 0,
                     first: event_id,
-                    failed: 0,
+                    acknowledged: 0,
                     error: None,
                 });
                 self.sent.last_mut()?
@@ -95,14 +118,19 @@ impl Sends {
         Some(sent.context)
     }
 
-    /// One of them is not stored, or may not be: `error` is the problem's name.
-    pub fn failed(&mut self, of: EventType, error: &'static str) {
+    /// One of them is stored, or is not, or may not be: `error` is the problem's name.
+    pub fn became(&mut self, of: EventType, error: Option<&'static str>) {
         if let Some(sent) = self.sent.iter_mut().find(|sent| sent.of == of) {
-            sent.failed += 1;
-            sent.error.get_or_insert(error);
+            match error {
+                None => sent.acknowledged += 1,
+                Some(error) => _ = sent.error.get_or_insert(error),
+            }
         }
     }
 }
+
+/// Of what nobody waited for nothing is known.
+const UNANSWERED: &str = "unanswered";
 
 /// What became of all of them is known, or nobody waits for it any more.
 impl Drop for Sends {
@@ -118,7 +146,9 @@ impl Drop for Sends {
             } else {
                 attributes.push(conventions::messages(sent.messages));
             }
-            attributes.extend(sent.error.map(conventions::error));
+            let missing = sent.messages.saturating_sub(sent.acknowledged);
+            let error = (missing > 0).then(|| sent.error.unwrap_or(UNANSWERED));
+            attributes.extend(error.map(conventions::error));
             following.tell(Span {
                 context: sent.context,
                 parent: Some(request.context),
@@ -130,9 +160,7 @@ impl Drop for Sends {
                 attributes,
                 links: Vec::new(),
                 links_dropped: 0,
-                error: sent
-                    .error
-                    .map(|_| format!("{} of {} not acknowledged", sent.failed, sent.messages).into()),
+                error: error.map(|_| format!("{missing} of {} not acknowledged", sent.messages).into()),
             });
         }
     }

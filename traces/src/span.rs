@@ -29,7 +29,7 @@ pub struct Span {
     pub links: Vec<SpanContext>,
     /// How many more there were.
     pub links_dropped: u32,
-    /// Why it failed.
+    /// That it failed, and why, where its attributes do not say it.
     pub error: Option<Cow<'static, str>>,
 }
 

@@ -7,7 +7,7 @@ use floodgate_schemas::EventType;
 use floodgate_schemas::examples::{Counted, HandClock, at, event_id};
 use tokio::sync::mpsc;
 
-use crate::{Kind, OtelConfig, Span, SpanContext, Surroundings, Tracer, Value};
+use crate::{Ended, Kind, OtelConfig, Span, SpanContext, Surroundings, Tracer, Value};
 
 struct World {
     tracer: Tracer,
@@ -67,7 +67,15 @@ fn who_is_followed_is_decided_by_the_request_or_by_chance() {
     assert!(follows(&all, None) && !follows(&none, None));
     assert!(follows(&all, Some("nonsense")) && !follows(&none, Some("nonsense")));
     let own = |config| OtelConfig { follow_parent: false, ..config };
-    assert!(!follows(&own(none), Some(PARENT)) && follows(&own(all), Some(&not_sampled)));
+    assert!(!follows(&own(none), Some(PARENT)) && follows(&own(all.clone()), Some(&not_sampled)));
+    // whoever decides, the trace is the caller's
+    for config in [all.clone(), own(all)] {
+        let mut world = World::new(&config);
+        let request = world.tracer.request(Some(PARENT.as_bytes())).unwrap();
+        request.ended("GET", (None, "/"), Ended::Answered(200));
+        let span = world.told().remove(0);
+        assert_eq!((span.parent.unwrap().to_string(), span.parent_is_remote), (PARENT.to_owned(), true));
+    }
     assert!(Tracer::off().request(Some(PARENT.as_bytes())).is_none());
 }
 
@@ -94,18 +102,20 @@ fn a_request_its_message_and_its_batch_are_connected() {
     let mut sends = crate::Sends::of(Some(Arc::clone(&request)));
     let sent = sends.next(EventType::Like, event_id(7)).unwrap();
     world.clock.set(at(20));
+    sends.became(EventType::Like, None);
     drop(sends);
-    request.ended("PUT", Some("/api/likes/{id}"), Some(202));
+    request.ended("PUT", (Some("/api/likes/{id}"), "/api/likes/7"), Ended::Answered(202));
     let carried = sent.to_string();
     let marked = [(4, carried.as_bytes(), 2, 99)];
     let mut batch = world.tracer.batch(EventType::Like, "group", 1000, marked.into_iter()).unwrap();
-    assert_eq!(batch.numbers().collect::<Vec<_>>(), [4]);
+    assert_eq!(batch.firsts(), [4]);
     batch.is_event(4, || event_id(7).to_string());
     let began = batch.now();
     world.clock.set(at(50));
     batch.transaction(1000, began, Some(("retry", "the database is away".into())));
     batch.transaction(1000, batch.now(), None);
     world.clock.set(at(60));
+    batch.done();
     drop(batch);
 
     let spans = world.told();
@@ -118,11 +128,11 @@ fn a_request_its_message_and_its_batch_are_connected() {
             "PUT /api/likes/{id}",
             "apply like",
             "apply like",
-            &format!("process {topic}"),
-            &format!("apply {topic}")
+            &format!("apply {topic}"),
+            &format!("process {topic}")
         ]
     );
-    let [send, server, failed, done, process, batch] = &spans[..] else { panic!("{spans:?}") };
+    let [send, server, failed, done, batch, process] = &spans[..] else { panic!("{spans:?}") };
     let outer = |span: &Span| span.parent.map(SpanContext::span_id);
     assert_eq!(outer(server), Some(0xb7ad_6b71_6920_3331));
     assert_eq!(outer(send), Some(server.context.span_id()));
@@ -162,7 +172,8 @@ fn a_request_its_message_and_its_batch_are_connected() {
         (process, "messaging.kafka.offset", "99"),
         (batch, "messaging.batch.message_count", "1000"),
         (done, "db.system.name", "sqlite"),
-        (done, "db.operation.batch.size", "1000"),
+        (done, "floodgate.events", "1000"),
+        (server, "url.path", "/api/likes/7"),
         (failed, "error.type", "retry"),
     ] {
         assert_eq!(attribute(span, name).as_deref(), Some(value), "{name} of {span:?}");
@@ -178,7 +189,8 @@ fn what_one_request_sends_to_a_topic_is_one_span() {
         .map(|of| sends.next(of, event_id(1)).unwrap())
         .to_vec();
     assert!(contexts[0] == contexts[2] && contexts[0] != contexts[1]);
-    sends.failed(EventType::Like, "not-stored");
+    sends.became(EventType::Like, Some("not-stored"));
+    [EventType::Like, EventType::Coupon].into_iter().for_each(|of| sends.became(of, None));
     drop(sends);
     let spans = world.told();
     let [likes, coupons] = &spans[..] else { panic!("{spans:?}") };
@@ -193,31 +205,77 @@ fn what_one_request_sends_to_a_topic_is_one_span() {
     assert_eq!(world.told(), []);
 }
 
+/// Nobody waits for an answer any more: nothing is known of what was sent.
+#[test]
+fn what_nobody_heard_of_is_no_success() {
+    let mut world = World::new(&config());
+    let mut sends = crate::Sends::of(world.tracer.request(None));
+    sends.next(EventType::Like, event_id(1));
+    drop(sends);
+    let spans = world.told();
+    assert_eq!(attribute(&spans[0], "error.type").as_deref(), Some("unanswered"));
+    assert_eq!(spans[0].error.as_deref(), Some("1 of 1 not acknowledged"));
+}
+
 #[test]
 fn requests_that_fail_or_are_left_say_so() {
     let mut world = World::new(&config());
-    for status in [Some(503), Some(422), None] {
-        world.tracer.request(None).unwrap().ended("GET", Some("/x"), status);
+    for how in [Ended::Answered(503), Ended::Answered(422), Ended::Left, Ended::Bug] {
+        world.tracer.request(None).unwrap().ended("GET", (Some("/x"), "/x"), how);
     }
-    let errors: Vec<_> = world.told().iter().map(|span| attribute(span, "error.type")).collect();
-    assert_eq!(errors, [Some("server-error".to_owned()), None, Some("cancelled".to_owned())]);
+    let spans = world.told();
+    let errors = spans.iter().map(|span| (attribute(span, "error.type"), span.error.as_deref()));
+    let kind = |kind: &str| Some(kind.to_owned());
+    assert_eq!(
+        errors.collect::<Vec<_>>(),
+        [
+            (kind("503"), Some("")),
+            (None, None),
+            (kind("cancelled"), Some("the client went away")),
+            (kind("panic"), Some("answering met a bug")),
+        ]
+    );
 }
 
-/// Links are of sampled events only, bounded, and what is beyond the bound is counted.
+/// What spans are called is bounded, whatever clients send.
+#[test]
+fn methods_that_nobody_knows_name_no_span() {
+    let mut world = World::new(&config());
+    let long = "/x".repeat(1000);
+    world.tracer.request(None).unwrap().ended("BREW", (None, &long), Ended::Answered(405));
+    let spans = world.told();
+    assert_eq!(spans[0].name, "HTTP");
+    assert_eq!(attribute(&spans[0], "http.request.method").as_deref(), Some("_OTHER"));
+    assert_eq!(attribute(&spans[0], "http.request.method_original").as_deref(), Some("BREW"));
+    assert_eq!(attribute(&spans[0], "url.path").unwrap().len(), 1000);
+}
+
+fn carried(spans: impl IntoIterator<Item = u64>) -> Vec<String> {
+    spans.into_iter().map(|span| SpanContext::new(1, span).unwrap().to_string()).collect()
+}
+
+/// Links are of sampled events only, bounded, and what is beyond the bound is counted; what one request sent is one of them.
 #[test]
 fn a_batch_tells_of_so_many_and_counts_the_others() {
     let mut world = World::new(&config());
-    let carried: Vec<String> = (1..=5).map(|span| SpanContext::new(1, span).unwrap().to_string()).collect();
+    let carried = carried([1, 1, 2, 1, 3, 4, 4, 5]);
     let not_sampled = carried[0].replace("-01", "-00");
     let marked = carried.iter().map(String::as_str).chain([not_sampled.as_str(), "nonsense"]);
     let marked = marked.enumerate().map(|(number, header)| (number, header.as_bytes(), 0, 0));
-    drop(world.tracer.batch(EventType::Like, "group", 10, marked));
+    let mut batch = world.tracer.batch(EventType::Like, "group", 10, marked).unwrap();
+    assert_eq!(batch.firsts(), [0, 2, 4]);
+    batch.failed(1, "no such thing");
+    batch.failed(3, "another one");
+    batch.done();
+    drop(batch);
     let spans = world.told();
-    assert_eq!(spans.len(), 4, "three messages and the batch");
-    let batch = spans.last().unwrap();
+    let [batch, one, two, three] = &spans[..] else { panic!("{spans:?}") };
     let linked: Vec<_> = batch.links.iter().map(|link| link.span_id()).collect();
     assert_eq!((linked, batch.links_dropped), (vec![1, 2, 3], 2));
     assert_eq!(world.metrics.traces.links_dropped.get(), 2);
+    assert_eq!(attribute(one, "messaging.batch.message_count").as_deref(), Some("3"));
+    assert_eq!(one.error.as_deref(), Some("2 of 3, the first: no such thing"));
+    assert!([two, three].iter().all(|span| attribute(span, "messaging.batch.message_count").is_none()));
     let unmarked = [(0, not_sampled.as_bytes(), 0, 0)];
     assert!(world.tracer.batch(EventType::Like, "group", 10, unmarked.into_iter()).is_none());
     assert_eq!(world.told(), []);
@@ -226,7 +284,7 @@ fn a_batch_tells_of_so_many_and_counts_the_others() {
 #[test]
 fn messages_that_fail_or_come_again_are_told_so() {
     let mut world = World::new(&config());
-    let carried: Vec<String> = (1..=3).map(|span| SpanContext::new(1, span).unwrap().to_string()).collect();
+    let carried = carried([1, 2, 3]);
     let marked = || {
         let marked = carried.iter().enumerate();
         marked.map(|(number, header)| (number * 10, header.as_bytes(), number as i32, 7))
@@ -236,29 +294,52 @@ fn messages_that_fail_or_come_again_are_told_so() {
     // not one of those that are followed
     batch.failed(11, "no such thing");
     batch.comes_again(2);
+    batch.done();
     drop(batch);
     let spans = world.told();
-    let [done, failed, batch] = &spans[..] else { panic!("{spans:?}") };
+    let [batch, done, failed] = &spans[..] else { panic!("{spans:?}") };
     assert_eq!((&done.error, failed.error.as_deref()), (&None, Some("no such thing")));
     assert_eq!(attribute(failed, "error.type").as_deref(), Some("dead-letter"));
     assert_eq!((batch.links.len(), &batch.error), (3, &None));
-    let mut batch = world.tracer.batch(EventType::Like, "group", 30, marked()).unwrap();
-    batch.gave_up("told to stop");
+    // whoever does not come to an end has applied nothing that anybody knows of
+    for (why, kind) in [(Some("told to stop"), "gave-up"), (None, "cancelled")] {
+        let mut batch = world.tracer.batch(EventType::Like, "group", 30, marked()).unwrap();
+        why.into_iter().for_each(|why| batch.gave_up(why));
+        drop(batch);
+        let spans = world.told();
+        let [batch] = &spans[..] else { panic!("{spans:?}") };
+        assert_eq!(attribute(batch, "error.type").as_deref(), Some(kind));
+    }
+}
+
+/// A search for bad rows, and a database that is away, take as many transactions as they take.
+#[test]
+fn so_many_tries_are_told_of_and_others_counted() {
+    let mut world = World::new(&OtelConfig { queue_max_spans: 1000, ..config() });
+    let carried = carried([1]);
+    let marked = [(0, carried[0].as_bytes(), 0, 0)];
+    let mut batch = world.tracer.batch(EventType::Like, "group", 1, marked.into_iter()).unwrap();
+    let why = "x".repeat(5000);
+    (0..60).for_each(|_| batch.transaction(1, batch.now(), Some(("retry", why.clone().into()))));
+    batch.done();
     drop(batch);
     let spans = world.told();
-    let [batch] = &spans[..] else { panic!("{spans:?}") };
-    assert_eq!(batch.error.as_deref(), Some("told to stop"));
+    assert_eq!(spans.len(), 50 + 2);
+    assert_eq!(attribute(&spans[50], "floodgate.transactions").as_deref(), Some("60"));
+    assert_eq!(spans[0].error.as_ref().unwrap().len(), 1000, "others' texts are cut");
 }
 
 #[test]
 fn spans_without_room_are_dropped_and_counted() {
     let mut world = World::new(&OtelConfig { queue_max_spans: 2, ..config() });
-    (0..5).for_each(|_| world.tracer.request(None).unwrap().ended("GET", Some("/x"), Some(200)));
+    (0..5).for_each(|_| {
+        world.tracer.request(None).unwrap().ended("GET", (Some("/x"), "/x"), Ended::Answered(200))
+    });
     assert_eq!((world.told().len(), world.metrics.traces.dropped.get()), (2, 3));
     // nobody takes them any more
     let World { tracer, spans, metrics, .. } = world;
     drop(spans);
-    tracer.request(None).unwrap().ended("GET", Some("/x"), Some(200));
+    tracer.request(None).unwrap().ended("GET", (Some("/x"), "/x"), Ended::Answered(200));
     assert_eq!(metrics.traces.dropped.get(), 4);
 }
 
@@ -268,14 +349,14 @@ fn a_configuration_that_cannot_work_is_told() {
         let mut config = config();
         config.endpoint.clear();
         change(&mut config);
-        config.problems().concat()
+        crate::problems(&config).concat()
     };
     assert_eq!(problems(|_| {}), "");
     for (change, key) in [
-        ((|c| c.endpoint = "127.0.0.1:4318".to_owned()) as fn(&mut OtelConfig), "otel.endpoint must be"),
-        (|c| c.sample_ratio = 1.5, "otel.sample_ratio"),
+        ((|c| c.sample_ratio = 1.5) as fn(&mut OtelConfig), "otel.sample_ratio"),
         (|c| c.sample_ratio = f64::NAN, "otel.sample_ratio"),
         (|c| c.links_max = 0, "otel.links_max"),
+        (|c| c.links_max = c.queue_max_spans + 1, "otel.links_max"),
         (|c| c.queue_max_spans = 0, "otel.queue_max_spans"),
         (|c| c.timeout_ms = 0, "otel.timeout_ms"),
     ] {
@@ -283,4 +364,9 @@ fn a_configuration_that_cannot_work_is_told() {
     }
     let without_feature = problems(|c| c.endpoint = "https://collector:4318".to_owned());
     assert_eq!(without_feature.is_empty(), cfg!(feature = "otlp"), "{without_feature}");
+    if cfg!(feature = "otlp") {
+        // all of it at once
+        let both = problems(|c| (c.endpoint, c.headers) = ("c:4318".to_owned(), "secret".into()));
+        assert!(both.contains("otel.endpoint must be") && both.contains("otel.headers has no ="), "{both}");
+    }
 }

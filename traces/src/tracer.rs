@@ -59,14 +59,13 @@ impl Tracer {
     /// A request that is sampled, given its `traceparent`. Decided before anything is allocated.
     pub fn request(&self, traceparent: Option<&[u8]>) -> Option<Arc<Request>> {
         let following = self.0.as_ref()?;
-        let parent = traceparent.filter(|_| following.follow_parent).and_then(Parent::parse);
-        let parent = match parent {
-            Some(Parent::NotSampled) => return None,
-            Some(Parent::Sampled(parent)) => Some(parent),
-            None if following.chance.fraction() < following.sample_ratio => None,
-            None => return None,
+        let parent = traceparent.and_then(Parent::parse);
+        let is_followed = match parent {
+            Some(parent) if following.follow_parent => parent.is_sampled,
+            _ => following.chance.fraction() < following.sample_ratio,
         };
-        Some(Arc::new(Request::new(Arc::clone(following), parent)))
+        let parent = parent.map(|parent| parent.context);
+        is_followed.then(|| Arc::new(Request::new(Arc::clone(following), parent)))
     }
 
     /// A batch of messages, of which some belong to requests that were sampled: those are given by their number in the

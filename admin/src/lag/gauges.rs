@@ -32,6 +32,9 @@ pub(super) fn set_group(gauges: &LagGauges, report: &Group, desired: Option<usiz
         let holds = i64::from(status == report.status);
         gauges.status.with_label_values(&[group, status.name()]).set(holds);
     }
+    let partitions = report.topics.iter().flat_map(|topic| &topic.partitions);
+    let unknown = partitions.filter(|partition| partition.status == Status::Unknown).count();
+    gauges.unknown_partitions.with_label_values(&[group]).set(i64::try_from(unknown).unwrap_or(i64::MAX));
     let LagGauges { members, desired_consumers, .. } = gauges;
     for (gauge, value) in [(members, report.members), (desired_consumers, desired)] {
         match value {

@@ -57,7 +57,7 @@ struct Place {
     topic: Topic,
     key: Option<Range<usize>>,
     value: Option<Range<usize>>,
-    // events have none
+    // events have none but those of followed requests
     headers: Vec<(Range<usize>, Option<Range<usize>>)>,
 }
 

@@ -37,7 +37,7 @@ fn told(mut spans: mpsc::Receiver<Span>) -> Vec<String> {
     let spans = std::iter::from_fn(|| spans.try_recv().ok());
     let words = |span: Span| {
         let of = span.parent.filter(|parent| parent.trace_id() == 1).map(|parent| parent.span_id());
-        let size = span.attributes.iter().find(|(name, _)| name == "db.operation.batch.size");
+        let size = span.attributes.iter().find(|(name, _)| name == "floodgate.events");
         format!(
             "{}{}{}{}",
             span.name.replace("floodgate.like.v1", "topic"),
@@ -67,9 +67,9 @@ async fn each_try_is_a_span_and_every_followed_event_is_told_of() {
             "apply like Number(2): a bad liker",
             "apply like Number(1)",
             "apply like Number(1): a bad liker",
+            "apply topic",
             "process topic 7",
             "process topic 8: a bad liker",
-            "apply topic",
         ]
     );
 }
@@ -85,15 +85,15 @@ async fn of_a_batch_without_one_nothing_is_told() {
     assert_eq!(world.reasons(), ["not-avro"]);
 }
 
-/// What nobody can read yet is not in the batch any more, and the others are numbered anew: each is told of as itself.
+/// The numbers of records are those of the batch as it came: others before and between change nothing.
 #[tokio::test]
-async fn events_behind_one_of_a_newer_build_are_not_told_of() {
+async fn events_are_told_of_by_their_own_ids() {
     let mut world = World::new();
     let mut spans = traced(&mut world);
+    world.publish(b"poison", &[]);
     world.publish_followed("a", 7);
-    world.publish(b"\xc3\x01\x11\x22\x33\x44\x55\x66\x77\x88", &[]);
+    world.publish_likes(&["x", "y"]);
     world.publish_followed("b", 8);
-    // told to stop it waits for no newer build, and takes all it can for what it is
     world.work().await;
     let ids: Vec<String> = std::iter::from_fn(|| spans.try_recv().ok())
         .filter(|span| span.name.starts_with("process"))
@@ -107,4 +107,28 @@ async fn events_behind_one_of_a_newer_build_are_not_told_of() {
         format!("{number:?} {:?}", floodgate_traces::Value::from(id.to_string()))
     };
     assert_eq!(ids, [id(7), id(8)]);
+}
+
+/// What is held comes again: nothing is told of it but the batch, until it is done with.
+#[tokio::test]
+async fn held_events_are_told_of_when_they_are_done() {
+    let mut world = World::new();
+    let spans = traced(&mut world);
+    for number in 1..=40 {
+        world.publish_followed(&format!("bad-{number}"), number);
+    }
+    let stop = CancellationToken::new();
+    let mended = async {
+        until(|| world.health.ready().is_err_and(|why| why.contains("held"))).await;
+        world.database.is_mended.store(true, Ordering::Relaxed);
+        until(|| world.database.applied.lock().len() == 40).await;
+        stop.cancel();
+    };
+    tokio::join!(world.work_until(stop.clone()), mended);
+    let told = told(spans);
+    let processed: Vec<&String> = told.iter().filter(|span| span.starts_with("process")).collect();
+    // once each, and none as a dead letter
+    assert_eq!(processed.len(), 40, "{told:?}");
+    assert!(processed.iter().all(|span| !span.contains("bad liker")), "{processed:?}");
+    assert!(told.iter().filter(|span| *span == "apply topic").count() >= 2, "{told:?}");
 }

@@ -12,24 +12,27 @@ mod tests;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::routing::{get, post, put};
+use axum::routing::{MethodRouter, get, post, put};
 
 use crate::ingress::Ingress;
-use crate::paths::{COUPON, COUPONS, DECISION, EVENTS, EXPECTATIONS, EXPECTATIONS_OF, ISSUES, LIKE, LIKES};
+use crate::paths::ROUTES;
 use crate::problem::Problem;
 
 /// All routes.
 pub(crate) fn router(ingress: Arc<Ingress>) -> Router {
-    Router::new()
-        .route(EXPECTATIONS, post(expectations::write))
-        .route(EXPECTATIONS_OF, get(expectations::read))
-        .route(COUPONS, post(coupons::create))
-        .route(COUPON, get(coupons::read))
-        .route(ISSUES, post(coupons::issue))
-        .route(DECISION, get(coupons::decision))
-        .route(LIKES, get(likes::count))
-        .route(LIKE, put(likes::like).delete(likes::unlike).get(likes::liked))
-        .route(EVENTS, post(events::write))
+    let methods: [MethodRouter<Arc<Ingress>>; ROUTES.len()] = [
+        post(expectations::write),
+        get(expectations::read),
+        post(coupons::create),
+        get(coupons::read),
+        post(coupons::issue),
+        get(coupons::decision),
+        get(likes::count),
+        put(likes::like).delete(likes::unlike).get(likes::liked),
+        post(events::write),
+    ];
+    let api = ROUTES.into_iter().zip(methods);
+    api.fold(Router::new(), |router, (path, methods)| router.route(path, methods))
         .route("/healthz", get(health::healthz))
         .route("/readyz", get(health::readyz))
         .fallback(async || Problem::not_found("no such path; see the list of routes in the documentation"))
