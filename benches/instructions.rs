@@ -22,9 +22,12 @@ use anyhow::{Context, Result, ensure};
 use floodgate_buffer::{BoxFuture, NotTaken, Outcome, Publish, Receipt, Record, Waiting};
 use floodgate_observe::Metrics;
 use floodgate_producer::{Handed, HttpConfig, Ingress, Server};
-use floodgate_schemas::codec::{Codecs, encode};
+use floodgate_schemas::codec::{Codecs, encode, schema_of};
 use floodgate_schemas::examples::{coupon_issue, expectation, like};
-use floodgate_schemas::{Event, ExpectationWrite, Keying, LikeAction, Mixed, SystemChance, SystemClock};
+use floodgate_schemas::{
+    Event, EventType, ExpectationWrite, Incompatible, Keying, LikeAction, Mixed, Schemas, SystemChance,
+    SystemClock,
+};
 use floodgate_traces::{OtelConfig, Span, Surroundings, Tracer};
 use requests::{EXPECTATION, LIKE, accept};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -39,13 +42,17 @@ const TRACEPARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-
 
 type Case = (&'static str, fn(u64));
 
-const CASES: [Case; 12] = [
+const CASES: [Case; 14] = [
     ("encode an expectation", |events| encodes(events, &expectation(1, 2, 3, 4))),
     ("encode a coupon issue", |events| encodes(events, &coupon_issue(1, "coupon", "user-1"))),
     ("encode a like", |events| encodes(events, &like(1, "target-1", "liker-1", LikeAction::Like, 1))),
     ("decode an expectation", |events| decodes(events, &expectation(1, 2, 3, 4))),
     ("decode a coupon issue", |events| decodes(events, &coupon_issue(1, "coupon", "user-1"))),
     ("decode a like", |events| decodes(events, &like(1, "target-1", "liker-1", LikeAction::Like, 1))),
+    ("decode an expectation, a field added", |events| decodes_added(events, &expectation(1, 2, 3, 4))),
+    ("decode a like, a field added", |events| {
+        decodes_added(events, &like(1, "target-1", "liker-1", LikeAction::Like, 1));
+    }),
     ("read and check an expectation", |events| {
         for _ in 0..events {
             black_box(ExpectationWrite::from_json(black_box(EXPECTATION.as_bytes()), &accept(None)).unwrap());
@@ -156,6 +163,39 @@ fn decodes<E: Event>(events: u64, event: &E) {
     encode(event, &mut value);
     for _ in 0..events {
         black_box(Codecs::builtin().decode::<E>(black_box(&value)).unwrap());
+    }
+}
+
+/// Of a writer with one more field, in the middle of ours.
+fn decodes_added<E: Event>(events: u64, event: &E) {
+    let mut value = Vec::new();
+    encode(event, &mut value);
+    // behind the event's id: a text of its own
+    let (id, rest) = value[10..].split_at(37);
+    let value = [&[0, 0, 0, 0, 1][..], id, b"\x0aapp-2", rest].concat();
+    let codecs = Codecs::with(Arc::new(OneAdded(E::TYPE)));
+    let ready = codecs.prepare(std::iter::once(&value[..]));
+    tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(ready);
+    assert_eq!(codecs.decode::<E>(&value).unwrap().event_id(), event.event_id());
+    for _ in 0..events {
+        black_box(codecs.decode::<E>(black_box(&value)).unwrap());
+    }
+}
+
+/// Knows one schema: ours of a type with a field behind its first.
+#[derive(Debug)]
+struct OneAdded(EventType);
+
+impl Schemas for OneAdded {
+    fn text(&self, _: u32) -> floodgate_schemas::BoxFuture<'_, Option<Arc<str>>> {
+        let before = r#"{"name": "acceptedAt""#;
+        let added = format!(r#"{{"name": "source", "type": "string"}}, {before}"#);
+        let text = schema_of(self.0).replace(before, &added);
+        Box::pin(std::future::ready(Some(text.into())))
+    }
+
+    fn seen(&self, _: u32, _: Option<EventType>, why: Option<&Incompatible>) {
+        assert_eq!(why, None);
     }
 }
 

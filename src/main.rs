@@ -15,6 +15,7 @@ mod reapply;
 mod roles;
 mod row;
 mod run;
+mod schema;
 mod serve;
 mod settings;
 mod signals;
@@ -80,6 +81,9 @@ enum Command {
     /// Create or describe the topics
     #[command(subcommand)]
     Topics(topics::TopicsCommand),
+    /// Show the schemas of events, and check another one
+    #[command(subcommand)]
+    Schema(schema::SchemaCommand),
     /// Bring the database's schema up to date
     Migrate,
     /// Check that every event of the log is in the database, among the dead letters or on its way
@@ -196,6 +200,7 @@ fn execute(cli: Cli) -> Result<(), Exit> {
         Command::Drain(args) => runtime.block_on(drain::drain(&settings, cli.config.as_deref(), &args)),
         Command::Row(command) => runtime.block_on(row::row(&settings, &command)),
         Command::Topics(command) => topics::topics(&settings, &command),
+        Command::Schema(command) => schema::schema(&command),
         Command::Migrate => runtime.block_on(migrate::migrate(&settings)),
         Command::Verify(args) => runtime.block_on(verify::verify(&settings, &args)),
         Command::Reapply(args) => runtime.block_on(reapply::reapply(&settings, &args)),

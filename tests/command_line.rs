@@ -416,3 +416,58 @@ fn lag_has_its_shape(world: &World, lag: &Value) -> Result<()> {
     ensure!(groups(lag).count() == 3, "{lag}");
     Ok(())
 }
+
+/// Whether another schema could be the next one, in words and by the exit code.
+#[test]
+fn schemas_are_shown_and_checked() {
+    run(|| {
+        let world = World::empty()?;
+        let shown = world.succeed(&["schema", "show", "like"])?;
+        let schema: Value = serde_json::from_str(&shown)?;
+        ensure!(schema["name"] == "Like", "{shown}");
+        let written = |name: &str, change: &dyn Fn(&mut Vec<Value>)| -> Result<()> {
+            let mut changed = schema.clone();
+            change(changed["fields"].as_array_mut().context("no fields")?);
+            Ok(std::fs::write(world.folder().join(name), changed.to_string())?)
+        };
+        let source = serde_json::json!({"name": "source", "type": ["null", "string"], "default": null});
+        written("optional.avsc", &|fields| fields.insert(2, source.clone()))?;
+        written("required.avsc", &|fields| {
+            fields.push(serde_json::json!({"name": "source", "type": "string"}))
+        })?;
+        written("renamed.avsc", &|fields| {
+            // what libraries take for a field that has its default
+            fields[5]["aliases"] = serde_json::json!(["occurredAt"]);
+            fields[5]["name"] = "happenedAt".into();
+            fields[5]["default"] = 0.into();
+        })?;
+        written("millis.avsc", &|fields| fields[5]["type"]["logicalType"] = "timestamp-millis".into())?;
+        std::fs::write(
+            world.folder().join("other.avsc"),
+            r#"{"type": "record", "name": "Other", "fields": []}"#,
+        )?;
+        let cases: &[Case<'_>] = &[
+            (&["schema", "check", "optional.avsc"], &[], 0, &["could be the next schema of like events"]),
+            (
+                &["schema", "check", "required.avsc"],
+                &[],
+                1,
+                &[
+                    "it could not read what is on the topic: field source: it is not written, and has no default",
+                ],
+            ),
+            (
+                &["schema", "check", "renamed.avsc"],
+                &[],
+                1,
+                &["consumers of this build could not read it: field occurredAt: it is not written"],
+            ),
+            (&["schema", "check", "millis.avsc"], &[], 1, &["timestamp-millis is not timestamp-micros"]),
+            (&["schema", "check", "other.avsc"], &[], 2, &["say which with --type"]),
+            (&["schema", "check", "other.avsc", "--type", "like"], &[], 1, &["is not floodgate.Like"]),
+            (&["schema", "check", "nowhere.avsc"], &[], 2, &["nowhere.avsc"]),
+            (&["schema", "show", "likes"], &[], 2, &["expectation, coupon, like"]),
+        ];
+        cases.iter().try_for_each(|case| check(&world, *case).map(drop))
+    });
+}

@@ -42,6 +42,10 @@ use std::process::ExitCode;
 use anyhow::{Result, bail, ensure};
 use floodgate_testkit::{KafkaOptions, PostgresOptions};
 use support::world::Servers;
+
+/// The binary's, for what runs of it in this process.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 use table::{FIGURES, Table};
 use tools::start::start;
 

@@ -13,89 +13,40 @@
 //! read. But a whole marker with a schema that this build does not know is what a *newer build* writes: it passes, as soon
 //! as the readers are as new as the writers.
 
-use std::fmt;
+use std::sync::Arc;
 
+use crate::avro::{Incompatible, Plan};
+use crate::learnt::{Learnt, Schemas};
 pub use crate::schema::Codec;
 use crate::schema::{HEADER_BYTES, MARKER};
-use crate::{CouponIssue, Event, EventType, ExpectationWrite, InvalidDatum, Like};
-
-/// What the Confluent wire format begins with; the number of a schema in a registry follows, in four bytes.
-const CONFLUENT_MAGIC: u8 = 0;
-
-/// A schema that this build does not know, as the bytes name it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum SchemaName {
-    /// By its CRC-64-AVRO fingerprint (single-object encoding).
-    Fingerprint(u64),
-    /// By its number in a schema registry (Confluent wire format), from 1 to 2²⁴ − 1.
-    RegistryId(u32),
-}
-
-impl fmt::Display for SchemaName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Fingerprint(fingerprint) => write!(f, "fingerprint {fingerprint:016x}"),
-            Self::RegistryId(id) => write!(f, "schema registry id {id}"),
-        }
-    }
-}
-
-/// The bytes are no event of the type asked for, as far as this build can tell.
-#[derive(Debug, thiserror::Error)]
-pub enum DecodeError {
-    /// They begin with no marker of an encoding of events.
-    #[error("not Avro single-object encoding (no C3 01 marker)")]
-    NotSingleObject,
-    /// They were written with a schema that this build does not know: a newer one may. The only error that passes.
-    #[error("written with an unknown schema, {0}")]
-    UnknownSchema(SchemaName),
-    /// They were written with a schema of another type, which this one's topic never takes.
-    #[error("an event of another type: {0}")]
-    OtherType(EventType),
-    /// They do not follow the schema, or hold a value the field may not take.
-    #[error("not a valid event: {0}")]
-    Invalid(#[from] InvalidDatum),
-    /// The value is complete but bytes follow.
-    #[error("{0} bytes follow the event")]
-    TrailingBytes(usize),
-}
-
-impl DecodeError {
-    /// A short, stable word for metrics and dead-letter headers.
-    pub const fn reason(&self) -> &'static str {
-        match self {
-            DecodeError::NotSingleObject => "not-avro",
-            DecodeError::UnknownSchema(_) => "unknown-schema",
-            DecodeError::OtherType(_) | DecodeError::Invalid(_) | DecodeError::TrailingBytes(_) => {
-                "undecodable"
-            }
-        }
-    }
-
-    /// The schema, where a build that knows it could read the bytes.
-    pub const fn unknown_schema(&self) -> Option<SchemaName> {
-        match self {
-            DecodeError::UnknownSchema(name) => Some(*name),
-            _ => None,
-        }
-    }
-}
+use crate::undecodable::numbered;
+pub use crate::undecodable::{DecodeError, SchemaName};
+use crate::{CouponIssue, Event, EventType, ExpectationWrite, Like};
 
 /// What events are read with: every schema that this process knows. Handed in like time and chance, and cheap to clone.
 ///
 /// Decoding asks nobody, so that it costs an event nothing but itself; whatever has to be asked for first is asked for by
 /// [`Codecs::prepare`], once for a batch.
 #[derive(Debug, Clone)]
-pub struct Codecs(());
+pub struct Codecs(Option<Arc<Learnt>>);
 
 impl Codecs {
     /// The schemas that are built in, and no others.
     pub const fn builtin() -> Self {
-        Self(())
+        Self(None)
+    }
+
+    /// Those and what somebody knows of others, by their numbers in a registry.
+    pub fn with(source: Arc<dyn Schemas>) -> Self {
+        Self(Some(Arc::new(Learnt::new(source))))
     }
 
     /// Makes ready to decode these values. What is built in always is; a schema that cannot be had stays unknown.
-    pub async fn prepare<'v>(&self, _values: impl Iterator<Item = &'v [u8]>) {}
+    pub async fn prepare<'v>(&self, values: impl Iterator<Item = &'v [u8]>) {
+        if let Some(learnt) = &self.0 {
+            learnt.prepare(values).await;
+        }
+    }
 
     /// The event that `bytes` stand for.
     ///
@@ -103,7 +54,46 @@ impl Codecs {
     /// [`DecodeError`]: this build cannot read these bytes as an `E`. Unless it says [`DecodeError::UnknownSchema`] none ever
     /// will.
     pub fn decode<E: Event>(&self, bytes: &[u8]) -> Result<E, DecodeError> {
-        decode(bytes)
+        match &self.0 {
+            Some(learnt) if let Some((id, datum)) = numbered(bytes) => learnt.decode(id, datum),
+            _ => decode(bytes),
+        }
+    }
+}
+
+/// The schema that this build writes a type with, as text.
+pub fn schema_of(of: EventType) -> &'static str {
+    match of {
+        EventType::Expectation => ExpectationWrite::codec().text(),
+        EventType::Coupon => CouponIssue::codec().text(),
+        EventType::Like => Like::codec().text(),
+    }
+}
+
+/// Which of the types a schema is of, by its record's name; `None` where it is of none, or no schema.
+pub fn type_of(schema: &str) -> Option<EventType> {
+    EventType::ALL.into_iter().find(|of| Plan::is_of(schema, schema_of(*of)))
+}
+
+/// Why a schema cannot become a type's next one, all of it in words; nothing where it can. Stricter than registries and than
+/// Avro's libraries: what they would read as another value is no fit.
+pub fn unfit(of: EventType, schema: &str) -> Vec<String> {
+    fn unfit<E: Event>(schema: &str) -> Vec<String> {
+        let ours = E::codec();
+        let told = |plan: Result<Plan, Incompatible>, what: &str| {
+            let reasons = plan.err().map(|error| error.reasons).unwrap_or_default();
+            reasons.into_iter().map(|reason| format!("{what}: {reason}")).collect::<Vec<_>>()
+        };
+        let mut all = told(Plan::compile(schema, ours.text()), "consumers of this build could not read it");
+        for written in ours.schemas {
+            all.extend(told(Plan::compile(written.text, schema), "it could not read what is on the topic"));
+        }
+        all
+    }
+    match of {
+        EventType::Expectation => unfit::<ExpectationWrite>(schema),
+        EventType::Coupon => unfit::<CouponIssue>(schema),
+        EventType::Like => unfit::<Like>(schema),
     }
 }
 
@@ -132,12 +122,9 @@ fn decode<E: Event>(bytes: &[u8]) -> Result<E, DecodeError> {
 
 /// Bytes without the marker: of an encoding that builds with a registry write, or nothing that was ever an event.
 fn unmarked(bytes: &[u8]) -> DecodeError {
-    match *bytes {
-        // registries count from 1, and none comes to sixteen million: other bytes behind a zero are garbage
-        [CONFLUENT_MAGIC, 0, b, c, d, _, ..] if [b, c, d] != [0; 3] => {
-            DecodeError::UnknownSchema(SchemaName::RegistryId(u32::from_be_bytes([0, b, c, d])))
-        }
-        _ => DecodeError::NotSingleObject,
+    match numbered(bytes) {
+        Some((id, _)) => DecodeError::UnknownSchema(SchemaName::RegistryId(id)),
+        None => DecodeError::NotSingleObject,
     }
 }
 

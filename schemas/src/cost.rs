@@ -110,6 +110,7 @@ impl Datum for Cost {
         write_bytes(&bytes[start..], out);
     }
 
+    #[inline]
     fn read(from: &mut &[u8]) -> Result<Self, InvalidDatum> {
         let bytes = read_bytes(from)?;
         let Some(first) = bytes.first() else {

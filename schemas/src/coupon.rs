@@ -4,8 +4,9 @@ use std::hash::Hasher;
 
 use serde_json::{Value, json};
 
-use crate::datum::{Datum, record};
+use crate::datum::Datum;
 use crate::key::{CouponKey, KEY_SEPARATOR, Keying};
+use crate::record::record;
 use crate::schema::{Codec, Schema};
 use crate::{Accept, CouponId, Event, EventId, EventType, Fields, Invalid, Timestamp, UserId};
 
@@ -58,9 +59,11 @@ impl Event for CouponIssue {
     const TYPE: EventType = EventType::Coupon;
 
     fn codec() -> &'static Codec<Self> {
-        // avro/coupon_issue.avsc
-        static CODEC: Codec<CouponIssue> =
-            Codec::of(&[Schema::new(0x7dfd_53cc_a5cf_a60c, CouponIssue::read)]);
+        static CODEC: Codec<CouponIssue> = Codec::of(&[Schema::new(
+            0x7dfd_53cc_a5cf_a60c,
+            include_str!("../avro/coupon_issue.avsc"),
+            CouponIssue::read,
+        )]);
         &CODEC
     }
 

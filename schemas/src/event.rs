@@ -9,10 +9,11 @@ use uuid::Uuid;
 use crate::Timestamp;
 use crate::datum::{Datum, InvalidDatum, read_bytes, write_bytes};
 use crate::key::{KEY_SEPARATOR, Keying};
+use crate::record::Planned;
 use crate::schema::Codec;
 
 /// One write that a client asked for.
-pub trait Event: Datum + Clone + fmt::Debug + Send + Sync + 'static {
+pub trait Event: Datum + Planned + Clone + fmt::Debug + Send + Sync + 'static {
     /// Which of the types this is.
     const TYPE: EventType;
 
@@ -129,6 +130,7 @@ impl Datum for EventId {
         write_bytes(self.as_uuid().hyphenated().encode_lower(&mut text).as_bytes(), out);
     }
 
+    #[inline]
     fn read(from: &mut &[u8]) -> Result<Self, InvalidDatum> {
         let uuid = Uuid::try_parse_ascii(read_bytes(from)?);
         uuid.map(EventId::from).map_err(|error| InvalidDatum::new(format!("an id is no UUID: {error}")))

@@ -6,8 +6,9 @@ use std::hash::{Hash, Hasher};
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::datum::{Datum, InvalidDatum, record};
+use crate::datum::{Datum, InvalidDatum};
 use crate::key::{KEY_SEPARATOR, Keying};
+use crate::record::record;
 use crate::schema::{Codec, Schema};
 use crate::{Accept, CharacterId, Cost, Event, EventId, EventType, Fields, Invalid, Timestamp};
 
@@ -39,6 +40,7 @@ impl Datum for PresetNo {
         i64::from(self.0).write(out);
     }
 
+    #[inline]
     fn read(from: &mut &[u8]) -> Result<Self, InvalidDatum> {
         let preset = PresetNo::try_from(i64::read(from)?);
         preset.map_err(|reason| InvalidDatum::new(format!("a preset {reason}")))
@@ -168,9 +170,11 @@ impl Event for ExpectationWrite {
     const TYPE: EventType = EventType::Expectation;
 
     fn codec() -> &'static Codec<Self> {
-        // avro/expectation_write.avsc
-        static CODEC: Codec<ExpectationWrite> =
-            Codec::of(&[Schema::new(0x4470_620c_8a00_bc6f, ExpectationWrite::read)]);
+        static CODEC: Codec<ExpectationWrite> = Codec::of(&[Schema::new(
+            0x4470_620c_8a00_bc6f,
+            include_str!("../avro/expectation_write.avsc"),
+            ExpectationWrite::read,
+        )]);
         &CODEC
     }
 

@@ -78,6 +78,7 @@ macro_rules! text_id {
                 write_bytes(self.0.as_bytes(), out);
             }
 
+            #[inline]
             fn read(from: &mut &[u8]) -> Result<Self, InvalidDatum> {
                 let text = read_text(from)?;
                 let checked = check_text_id(text).map(|()| Self(text.into()));
@@ -150,6 +151,7 @@ impl Datum for CharacterId {
         self.get().write(out);
     }
 
+    #[inline]
     fn read(from: &mut &[u8]) -> Result<Self, InvalidDatum> {
         let id = CharacterId::try_from(i64::read(from)?);
         id.map_err(|error| InvalidDatum::new(format!("a character's id {error}")))

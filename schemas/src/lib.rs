@@ -16,6 +16,7 @@
 //! Adding an event: one schema under `avro/`, one file here that implements [`Event`], one more line
 //! in [`EventType`] and in [`Mixed`].
 
+mod avro;
 mod chance;
 mod clock;
 pub mod codec;
@@ -30,13 +31,17 @@ mod expectation;
 mod fields;
 mod ids;
 mod key;
+mod learnt;
 mod like;
 mod mixed;
 mod number;
+mod record;
 mod schema;
 pub mod text;
 mod time;
+mod undecodable;
 
+pub use avro::{Incompatible, InvalidSchema};
 pub use chance::{Chance, SystemChance};
 pub use clock::{Clock, SystemClock};
 pub use codec::Codecs;
@@ -49,6 +54,7 @@ pub use expectation::{ExpectationWrite, PresetNo};
 pub use fields::{Field, Fields, Invalid, InvalidKind, not_json, utf8};
 pub use ids::{CharacterId, CouponId, InvalidId, LikerAccountId, TargetOcid, UserId};
 pub use key::{CouponKey, Keying};
+pub use learnt::{BoxFuture, Schemas};
 pub use like::{Like, LikeAction};
 pub use mixed::{InvalidMixed, Mixed};
 pub use time::{InvalidTime, Timestamp};

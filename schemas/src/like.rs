@@ -4,8 +4,9 @@ use std::hash::{Hash, Hasher};
 
 use serde_json::{Value, json};
 
-use crate::datum::{Datum, InvalidDatum, record};
+use crate::datum::{Datum, InvalidDatum};
 use crate::key::{KEY_SEPARATOR, Keying};
+use crate::record::record;
 use crate::schema::{Codec, Schema};
 use crate::{
     Accept, Event, EventId, EventIdSource, EventType, Fields, Invalid, InvalidKind, LikerAccountId,
@@ -41,6 +42,7 @@ impl Datum for LikeAction {
         i64::write(&place, out);
     }
 
+    #[inline]
     fn read(from: &mut &[u8]) -> Result<Self, InvalidDatum> {
         match i64::read(from)? {
             0 => Ok(LikeAction::Like),
@@ -163,8 +165,8 @@ impl Event for Like {
     const TYPE: EventType = EventType::Like;
 
     fn codec() -> &'static Codec<Self> {
-        // avro/like.avsc
-        static CODEC: Codec<Like> = Codec::of(&[Schema::new(0x517a_6105_3d17_3e47, Like::read)]);
+        static CODEC: Codec<Like> =
+            Codec::of(&[Schema::new(0x517a_6105_3d17_3e47, include_str!("../avro/like.avsc"), Like::read)]);
         &CODEC
     }
 

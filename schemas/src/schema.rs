@@ -16,14 +16,16 @@ pub(crate) type Read<E> = fn(&mut &[u8]) -> Result<E, InvalidDatum>;
 /// A schema that events were written with, by what their bytes begin with, and who reads what follows.
 pub(crate) struct Schema<E> {
     pub(crate) header: [u8; HEADER_BYTES],
+    /// As it is in `avro/`.
+    pub(crate) text: &'static str,
     pub(crate) read: Read<E>,
 }
 
 impl<E> Schema<E> {
     /// `fingerprint` is the CRC-64-AVRO of the schema's canonical form, which tests compute from the `.avsc`.
-    pub(crate) const fn new(fingerprint: u64, read: Read<E>) -> Self {
+    pub(crate) const fn new(fingerprint: u64, text: &'static str, read: Read<E>) -> Self {
         let [a, b, c, d, e, f, g, h] = fingerprint.to_le_bytes();
-        Self { header: [MARKER[0], MARKER[1], a, b, c, d, e, f, g, h], read }
+        Self { header: [MARKER[0], MARKER[1], a, b, c, d, e, f, g, h], text, read }
     }
 }
 
@@ -44,6 +46,11 @@ impl<E> Codec<E> {
     /// From the schemas that events were ever published with, the newest first. Without any the build fails.
     pub(crate) const fn of(schemas: &'static [Schema<E>]) -> Self {
         Self { header: schemas[0].header, schemas }
+    }
+
+    /// The schema that writes, as text.
+    pub(crate) fn text(&self) -> &'static str {
+        self.schemas[0].text
     }
 
     /// Whether one of its schemas has this header.

@@ -97,6 +97,7 @@ impl Datum for Timestamp {
         self.as_micros().write(out);
     }
 
+    #[inline]
     fn read(from: &mut &[u8]) -> Result<Self, InvalidDatum> {
         let time = Timestamp::from_micros(i64::read(from)?);
         time.map_err(|error| InvalidDatum::new(format!("a time {error}")))

@@ -298,7 +298,7 @@ pub(crate) fn find_in_path(program: &str) -> Option<PathBuf> {
 }
 
 /// Where Cargo builds, and where `scripts/setup` puts what tests need.
-pub(crate) fn target_folder() -> PathBuf {
+pub fn target_folder() -> PathBuf {
     let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new(""));
     workspace.join(std::env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into()))
 }

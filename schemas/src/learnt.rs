@@ -1,0 +1,235 @@
+//! Schemas that are not built in: asked for once, compiled once, kept for ever.
+//!
+//! A number of a registry stands for one schema for ever, so that nothing that was learnt is ever forgotten or asked again.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::pin::Pin;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use crate::avro::{Incompatible, Plan, Unread};
+use crate::undecodable::{DecodeError, SchemaName, numbered};
+use crate::{CouponIssue, Event, EventType, ExpectationWrite, Like};
+
+/// A future on the heap, as traits that are objects return them.
+pub type BoxFuture<'f, T> = Pin<Box<dyn Future<Output = T> + Send + 'f>>;
+
+/// Who knows schemas by their numbers: a registry.
+pub trait Schemas: fmt::Debug + Send + Sync {
+    /// The text of a schema; `None` where it cannot be had now, or there is none. Asked again for every batch that names it: an
+    /// implementation bounds how often it asks others, and tells what keeps it from knowing.
+    fn text(&self, id: u32) -> BoxFuture<'_, Option<Arc<str>>>;
+
+    /// A schema was seen for the first time: which of our types it is of, and why its events cannot be read, if they cannot.
+    fn seen(&self, id: u32, of: Option<EventType>, why: Option<&Incompatible>);
+}
+
+/// What was learnt of others' schemas.
+#[derive(Debug)]
+pub(crate) struct Learnt {
+    source: Arc<dyn Schemas>,
+    // few, and looked at for every event: the newest come last
+    known: RwLock<Vec<(u32, Known)>>,
+}
+
+/// One schema, as each of our types reads it.
+#[derive(Debug)]
+struct Known {
+    of: Option<EventType>,
+    expectation: Result<Plan, Incompatible>,
+    coupon: Result<Plan, Incompatible>,
+    like: Result<Plan, Incompatible>,
+}
+
+impl Known {
+    fn new(text: &str) -> Self {
+        fn plan<E: Event>(text: &str) -> Result<Plan, Incompatible> {
+            Plan::compile(text, E::codec().text())
+        }
+        let ours = [
+            (EventType::Expectation, ExpectationWrite::codec().text()),
+            (EventType::Coupon, CouponIssue::codec().text()),
+            (EventType::Like, Like::codec().text()),
+        ];
+        let of = ours.into_iter().find(|(_, our)| Plan::is_of(text, our)).map(|(of, _)| of);
+        let (expectation, coupon) = (plan::<ExpectationWrite>(text), plan::<CouponIssue>(text));
+        Self { of, expectation, coupon, like: plan::<Like>(text) }
+    }
+
+    fn plan(&self, of: EventType) -> &Result<Plan, Incompatible> {
+        match of {
+            EventType::Expectation => &self.expectation,
+            EventType::Coupon => &self.coupon,
+            EventType::Like => &self.like,
+        }
+    }
+}
+
+impl Learnt {
+    pub(crate) fn new(source: Arc<dyn Schemas>) -> Self {
+        Self { source, known: RwLock::default() }
+    }
+
+    fn knows(&self, id: u32) -> bool {
+        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        known.iter().any(|(number, _)| *number == id)
+    }
+
+    /// Asks for what these values name and nobody here knows.
+    pub(crate) async fn prepare<'v>(&self, values: impl Iterator<Item = &'v [u8]>) {
+        let mut last = None;
+        let numbers = values.filter_map(|value| numbered(value).map(|(id, _)| id));
+        // most of a batch is of one schema
+        let new: BTreeSet<u32> = numbers.filter(|id| last.replace(*id) != Some(*id)).collect();
+        for id in new {
+            if self.knows(id) {
+                continue;
+            }
+            let Some(text) = self.source.text(id).await else { continue };
+            let known = Known::new(&text);
+            let mut all = self.known.write().unwrap_or_else(PoisonError::into_inner);
+            if all.iter().all(|(number, _)| *number != id) {
+                // of a record that is none of ours, as the first type says it
+                let why = known.plan(known.of.unwrap_or(EventType::Expectation)).as_ref().err();
+                self.source.seen(id, known.of, why);
+                all.push((id, known));
+            }
+        }
+    }
+
+    pub(crate) fn decode<E: Event>(&self, id: u32, mut datum: &[u8]) -> Result<E, DecodeError> {
+        let unknown = || DecodeError::UnknownSchema(SchemaName::RegistryId(id));
+        let all = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        let (_, known) = all.iter().find(|(number, _)| *number == id).ok_or_else(unknown)?;
+        let plan = match (known.plan(E::TYPE), known.of) {
+            (Ok(plan), _) => plan,
+            (Err(_), Some(of)) if of != E::TYPE => return Err(DecodeError::OtherType(of)),
+            (Err(_), _) => return Err(unknown()),
+        };
+        let event = E::read_planned(plan, &mut datum).map_err(|unread| match unread {
+            Unread::Invalid(invalid) => DecodeError::Invalid(invalid),
+            Unread::NotYet(_) => unknown(),
+        })?;
+        match datum.len() {
+            0 => Ok(event),
+            trailing => Err(DecodeError::TrailingBytes(trailing)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use super::*;
+    use crate::LikeAction;
+    use crate::codec::{Codecs, encode};
+    use crate::examples::{coupon_issue, like};
+
+    /// Of which number, of which type, and why it cannot be read.
+    type Seen = (u32, Option<EventType>, Option<String>);
+
+    /// Knows the schemas that it was given, by their places from 1.
+    #[derive(Debug, Default)]
+    struct Given {
+        texts: Mutex<Vec<Option<String>>>,
+        asked: Mutex<Vec<u32>>,
+        seen: Mutex<Vec<Seen>>,
+    }
+
+    impl Schemas for Given {
+        fn text(&self, id: u32) -> BoxFuture<'_, Option<Arc<str>>> {
+            self.asked.lock().unwrap().push(id);
+            let text = self.texts.lock().unwrap().get(id as usize - 1).cloned().flatten();
+            Box::pin(std::future::ready(text.map(|text| text.as_str().into())))
+        }
+
+        fn seen(&self, id: u32, of: Option<EventType>, why: Option<&Incompatible>) {
+            self.seen.lock().unwrap().push((id, of, why.map(ToString::to_string)));
+        }
+    }
+
+    /// What an event is as a record of the schema of this number.
+    fn framed<E: Event>(id: u32, event: &E) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        encode(event, &mut bytes);
+        [&[0][..], &id.to_be_bytes(), &bytes[10..]].concat()
+    }
+
+    fn prepare(codecs: &Codecs, values: &[&[u8]]) {
+        let ready = std::pin::pin!(codecs.prepare(values.iter().copied()));
+        let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+        assert!(ready.poll(&mut context).is_ready());
+    }
+
+    #[test]
+    fn schemas_are_asked_for_once_and_kept() {
+        let likes = Like::codec().text();
+        let given = Arc::new(Given::default());
+        let codecs = Codecs::with(Arc::clone(&given) as _);
+        let event = like(1, "star", "ann", LikeAction::Like, 5);
+        let value = framed(1, &event);
+        let unknown = DecodeError::UnknownSchema(SchemaName::RegistryId(1)).to_string();
+        // it cannot be had yet
+        for _ in 0..2 {
+            prepare(&codecs, &[&value, &value]);
+            assert_eq!(codecs.decode::<Like>(&value).unwrap_err().to_string(), unknown);
+        }
+        given.texts.lock().unwrap().push(Some(likes.to_owned()));
+        // and nothing is asked by decoding
+        assert_eq!(codecs.decode::<Like>(&value).unwrap_err().to_string(), unknown);
+        for _ in 0..2 {
+            prepare(&codecs, &[&value, b"poison", b"", &value]);
+            assert_eq!(codecs.decode::<Like>(&value).unwrap(), event);
+        }
+        assert_eq!(*given.asked.lock().unwrap(), [1, 1, 1]);
+        assert_eq!(*given.seen.lock().unwrap(), [(1, Some(EventType::Like), None)]);
+        // what is built in needs no number
+        let mut own = Vec::new();
+        encode(&event, &mut own);
+        assert_eq!(codecs.decode::<Like>(&own).unwrap(), event);
+    }
+
+    /// What a build cannot read waits; what is of another type, or broken, never will be.
+    #[test]
+    fn what_waits_is_told_from_what_never_will_be() {
+        let given = Arc::new(Given::default());
+        let newer = Like::codec().text().replace("\"occurredAt\"", "\"at\"");
+        let optional = Like::codec().text().replace(
+            r#"{"name": "targetOcid", "type": "string"}"#,
+            r#"{"name": "source", "type": ["null", "string"], "default": null}, {"name": "targetOcid", "type": "string"}"#,
+        );
+        let texts = [newer.as_str(), CouponIssue::codec().text(), optional.as_str(), "{", "\"int\""];
+        given.texts.lock().unwrap().extend(texts.map(|text| Some(text.to_owned())));
+        let codecs = Codecs::with(Arc::clone(&given) as _);
+        let event = like(1, "star", "ann", LikeAction::Like, 5);
+        let with_source = |source: &[u8]| {
+            let plain = framed(3, &event);
+            let before = 5 + 37 + 6;
+            let (head, tail) = plain.split_at(plain.windows(5).position(|five| five == b"\x08star").unwrap());
+            assert!(head.len() <= before + 10);
+            [head, source, tail].concat()
+        };
+        let values = [1, 2, 4, 5].map(|id| framed(id, &event));
+        let coupon = framed(2, &coupon_issue(1, "summer", "ann"));
+        let sources = [with_source(&[0]), with_source(b"\x02\x06app")];
+        prepare(&codecs, &values.iter().chain(&sources).map(Vec::as_slice).collect::<Vec<_>>());
+        let reason = |value: &[u8]| codecs.decode::<Like>(value).map(|_| ()).unwrap_err();
+        assert_eq!(reason(&values[0]).unknown_schema(), Some(SchemaName::RegistryId(1)));
+        assert!(matches!(reason(&coupon), DecodeError::OtherType(EventType::Coupon)));
+        assert_eq!(reason(&values[2]).unknown_schema(), Some(SchemaName::RegistryId(4)));
+        assert_eq!(reason(&values[3]).unknown_schema(), Some(SchemaName::RegistryId(5)));
+        // a field that is new is passed over, wherever it stands
+        for value in &sources {
+            assert_eq!(codecs.decode::<Like>(value).unwrap(), event);
+        }
+        assert!(matches!(reason(&[&sources[0][..], b"x"].concat()), DecodeError::TrailingBytes(1)));
+        assert!(matches!(reason(&sources[0][..20]), DecodeError::Invalid(_)));
+        let seen = given.seen.lock().unwrap();
+        let told = |id: u32| seen.iter().find(|(number, ..)| *number == id).unwrap();
+        assert!(told(1).2.as_ref().unwrap().contains("occurredAt"), "{seen:?}");
+        assert_eq!((told(2).1, &told(2).2), (Some(EventType::Coupon), &None));
+        assert_eq!((told(3).1, &told(3).2), (Some(EventType::Like), &None));
+        assert!(told(4).2.as_ref().unwrap().contains("not a schema"), "{seen:?}");
+    }
+}

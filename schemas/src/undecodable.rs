@@ -1,0 +1,78 @@
+//! Bytes that are no event, or none yet.
+
+use std::fmt;
+
+use crate::{EventType, InvalidDatum};
+
+/// What the Confluent wire format begins with; the number of a schema in a registry follows, in four bytes.
+const CONFLUENT_MAGIC: u8 = 0;
+
+/// A schema that this build does not know, as the bytes name it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SchemaName {
+    /// By its CRC-64-AVRO fingerprint (single-object encoding).
+    Fingerprint(u64),
+    /// By its number in a schema registry (Confluent wire format), from 1 to 2²⁴ − 1.
+    RegistryId(u32),
+}
+
+impl fmt::Display for SchemaName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Fingerprint(fingerprint) => write!(f, "fingerprint {fingerprint:016x}"),
+            Self::RegistryId(id) => write!(f, "schema registry id {id}"),
+        }
+    }
+}
+
+/// The bytes are no event of the type asked for, as far as this build can tell.
+#[derive(Debug, thiserror::Error)]
+pub enum DecodeError {
+    /// They begin with no marker of an encoding of events.
+    #[error("not Avro single-object encoding (no C3 01 marker)")]
+    NotSingleObject,
+    /// They were written with a schema that this build does not know: a newer one may. The only error that passes.
+    #[error("written with an unknown schema, {0}")]
+    UnknownSchema(SchemaName),
+    /// They were written with a schema of another type, which this one's topic never takes.
+    #[error("an event of another type: {0}")]
+    OtherType(EventType),
+    /// They do not follow the schema, or hold a value the field may not take.
+    #[error("not a valid event: {0}")]
+    Invalid(#[from] InvalidDatum),
+    /// The value is complete but bytes follow.
+    #[error("{0} bytes follow the event")]
+    TrailingBytes(usize),
+}
+
+impl DecodeError {
+    /// A short, stable word for metrics and dead-letter headers.
+    pub const fn reason(&self) -> &'static str {
+        match self {
+            DecodeError::NotSingleObject => "not-avro",
+            DecodeError::UnknownSchema(_) => "unknown-schema",
+            DecodeError::OtherType(_) | DecodeError::Invalid(_) | DecodeError::TrailingBytes(_) => {
+                "undecodable"
+            }
+        }
+    }
+
+    /// The schema, where a build that knows it could read the bytes.
+    pub const fn unknown_schema(&self) -> Option<SchemaName> {
+        match self {
+            DecodeError::UnknownSchema(name) => Some(*name),
+            _ => None,
+        }
+    }
+}
+
+/// The number of a schema in a registry, and the datum behind it, where the bytes are of the Confluent wire format.
+pub(crate) fn numbered(bytes: &[u8]) -> Option<(u32, &[u8])> {
+    match bytes {
+        // registries count from 1, and none comes to sixteen million: other bytes behind a zero are garbage
+        [CONFLUENT_MAGIC, 0, b, c, d, datum @ ..] if [*b, *c, *d] != [0; 3] && !datum.is_empty() => {
+            Some((u32::from_be_bytes([0, *b, *c, *d]), datum))
+        }
+        _ => None,
+    }
+}
