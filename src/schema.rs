@@ -52,8 +52,9 @@ pub(crate) fn schema(command: &SchemaCommand) -> Result<(), Exit> {
 fn check(CheckArgs { file, of }: &CheckArgs) -> Result<(), Exit> {
     let name = file.display();
     let text = std::fs::read_to_string(file).map_err(|error| Exit::usage(format!("{name}: {error}")))?;
+    floodgate_schemas::codec::check(&text).map_err(|error| Exit::usage(format!("{name}: {error}")))?;
     let of = of.or_else(|| type_of(&text)).ok_or_else(|| {
-        Exit::usage(format!("{name}: not a schema of an event by its record's name; say which with --type"))
+        Exit::usage(format!("{name}: not of an event by its record's name; say which with --type"))
     })?;
     let reasons = unfit(of, &text);
     if reasons.is_empty() {

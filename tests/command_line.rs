@@ -446,7 +446,13 @@ fn schemas_are_shown_and_checked() {
             world.folder().join("other.avsc"),
             r#"{"type": "record", "name": "Other", "fields": []}"#,
         )?;
+        written("symbol.avsc", &|fields| {
+            fields[4]["type"]["symbols"] = serde_json::json!(["LIKE", "UNLIKE", "MORE"]);
+        })?;
+        std::fs::write(world.folder().join("broken.avsc"), "{")?;
         let cases: &[Case<'_>] = &[
+            (&["schema", "check", "symbol.avsc"], &[], 1, &["field action: symbol MORE could not be read"]),
+            (&["schema", "check", "broken.avsc"], &[], 2, &["broken.avsc: no JSON"]),
             (&["schema", "check", "optional.avsc"], &[], 0, &["could be the next schema of like events"]),
             (
                 &["schema", "check", "required.avsc"],

@@ -15,7 +15,7 @@
 
 use std::sync::Arc;
 
-use crate::avro::{Incompatible, Plan};
+use crate::avro::{Incompatible, InvalidSchema, Plan};
 use crate::learnt::{Learnt, Schemas};
 pub use crate::schema::Codec;
 use crate::schema::{HEADER_BYTES, MARKER};
@@ -70,6 +70,14 @@ pub fn schema_of(of: EventType) -> &'static str {
     }
 }
 
+/// Whether a text is a schema at all.
+///
+/// # Errors
+/// Why it is none, or one that is too large to be looked at.
+pub fn check(schema: &str) -> Result<(), InvalidSchema> {
+    Plan::parses(schema)
+}
+
 /// Which of the types a schema is of, by its record's name; `None` where it is of none, or no schema.
 pub fn type_of(schema: &str) -> Option<EventType> {
     EventType::ALL.into_iter().find(|of| Plan::is_of(schema, schema_of(*of)))
@@ -81,13 +89,14 @@ pub fn unfit(of: EventType, schema: &str) -> Vec<String> {
     fn unfit<E: Event>(schema: &str) -> Vec<String> {
         let ours = E::codec();
         let told = |plan: Result<Plan, Incompatible>, what: &str| {
-            let reasons = plan.err().map(|error| error.reasons).unwrap_or_default();
+            let reasons = plan.map_or_else(|error| error.reasons, |plan| plan.losses().to_vec());
             reasons.into_iter().map(|reason| format!("{what}: {reason}")).collect::<Vec<_>>()
         };
         let mut all = told(Plan::compile(schema, ours.text()), "consumers of this build could not read it");
         for written in ours.schemas {
             all.extend(told(Plan::compile(written.text, schema), "it could not read what is on the topic"));
         }
+        all.dedup();
         all
     }
     match of {

@@ -24,6 +24,9 @@ pub trait Schemas: fmt::Debug + Send + Sync {
     fn seen(&self, id: u32, of: Option<EventType>, why: Option<&Incompatible>);
 }
 
+/// How many schemas are learnt. A registry that is shared with others may have more, and what comes with them waits.
+const KNOWN_MAX: usize = 1000;
+
 /// What was learnt of others' schemas.
 #[derive(Debug)]
 pub(crate) struct Learnt {
@@ -32,35 +35,34 @@ pub(crate) struct Learnt {
     known: RwLock<Vec<(u32, Known)>>,
 }
 
-/// One schema, as each of our types reads it.
+/// One schema.
 #[derive(Debug)]
-struct Known {
-    of: Option<EventType>,
-    expectation: Result<Plan, Incompatible>,
-    coupon: Result<Plan, Incompatible>,
-    like: Result<Plan, Incompatible>,
+enum Known {
+    /// Of a type of ours, by its record's name, and how it is read.
+    Ours(EventType, Result<Plan, Incompatible>),
+    /// Of none, and why.
+    Other(Incompatible),
 }
 
 impl Known {
     fn new(text: &str) -> Self {
-        fn plan<E: Event>(text: &str) -> Result<Plan, Incompatible> {
-            Plan::compile(text, E::codec().text())
+        fn as_a<E: Event>(text: &str) -> Option<Known> {
+            let ours = E::codec().text();
+            Plan::is_of(text, ours).then(|| Known::Ours(E::TYPE, Plan::compile(text, ours)))
         }
-        let ours = [
-            (EventType::Expectation, ExpectationWrite::codec().text()),
-            (EventType::Coupon, CouponIssue::codec().text()),
-            (EventType::Like, Like::codec().text()),
-        ];
-        let of = ours.into_iter().find(|(_, our)| Plan::is_of(text, our)).map(|(of, _)| of);
-        let (expectation, coupon) = (plan::<ExpectationWrite>(text), plan::<CouponIssue>(text));
-        Self { of, expectation, coupon, like: plan::<Like>(text) }
+        let ours = as_a::<Like>(text).or_else(|| as_a::<CouponIssue>(text));
+        let ours = ours.or_else(|| as_a::<ExpectationWrite>(text));
+        ours.unwrap_or_else(|| match Plan::compile(text, Like::codec().text()) {
+            Err(why) => Known::Other(why),
+            Ok(_) => Known::Other(Incompatible { reasons: vec!["of another record".to_owned()] }),
+        })
     }
 
-    fn plan(&self, of: EventType) -> &Result<Plan, Incompatible> {
-        match of {
-            EventType::Expectation => &self.expectation,
-            EventType::Coupon => &self.coupon,
-            EventType::Like => &self.like,
+    /// Which of our types it is of, and why it cannot be read, if it cannot.
+    fn verdict(&self) -> (Option<EventType>, Option<Incompatible>) {
+        match self {
+            Known::Ours(of, plan) => (Some(*of), plan.as_ref().err().cloned()),
+            Known::Other(why) => (None, Some(why.clone())),
         }
     }
 }
@@ -72,7 +74,7 @@ impl Learnt {
 
     fn knows(&self, id: u32) -> bool {
         let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
-        known.iter().any(|(number, _)| *number == id)
+        known.len() >= KNOWN_MAX || known.iter().any(|(number, _)| *number == id)
     }
 
     /// Asks for what these values name and nobody here knows.
@@ -87,28 +89,36 @@ impl Learnt {
             }
             let Some(text) = self.source.text(id).await else { continue };
             let known = Known::new(&text);
-            let mut all = self.known.write().unwrap_or_else(PoisonError::into_inner);
-            if all.iter().all(|(number, _)| *number != id) {
-                // of a record that is none of ours, as the first type says it
-                let why = known.plan(known.of.unwrap_or(EventType::Expectation)).as_ref().err();
-                self.source.seen(id, known.of, why);
-                all.push((id, known));
+            let (of, why) = known.verdict();
+            let is_first = {
+                let mut all = self.known.write().unwrap_or_else(PoisonError::into_inner);
+                let is_first = all.iter().all(|(number, _)| *number != id);
+                if is_first {
+                    all.push((id, known));
+                }
+                is_first
+            };
+            if is_first {
+                self.source.seen(id, of, why.as_ref());
             }
         }
     }
 
     pub(crate) fn decode<E: Event>(&self, id: u32, mut datum: &[u8]) -> Result<E, DecodeError> {
-        let unknown = || DecodeError::UnknownSchema(SchemaName::RegistryId(id));
+        let name = SchemaName::RegistryId(id);
+        let not_yet = |why| DecodeError::NotYet(name, why);
         let all = self.known.read().unwrap_or_else(PoisonError::into_inner);
-        let (_, known) = all.iter().find(|(number, _)| *number == id).ok_or_else(unknown)?;
-        let plan = match (known.plan(E::TYPE), known.of) {
-            (Ok(plan), _) => plan,
-            (Err(_), Some(of)) if of != E::TYPE => return Err(DecodeError::OtherType(of)),
-            (Err(_), _) => return Err(unknown()),
+        let known = all.iter().find(|(number, _)| *number == id).map(|(_, known)| known);
+        let plan = match known {
+            Some(Known::Ours(of, Ok(plan))) if *of == E::TYPE => plan,
+            Some(Known::Ours(of, _)) if *of != E::TYPE => return Err(DecodeError::OtherType(*of)),
+            Some(Known::Ours(..)) => return Err(not_yet("fields that this build cannot read as its own")),
+            Some(Known::Other(_)) => return Err(not_yet("a record that this build does not know")),
+            None => return Err(DecodeError::UnknownSchema(name)),
         };
         let event = E::read_planned(plan, &mut datum).map_err(|unread| match unread {
             Unread::Invalid(invalid) => DecodeError::Invalid(invalid),
-            Unread::NotYet(_) => unknown(),
+            Unread::NotYet(why) => not_yet(why),
         })?;
         match datum.len() {
             0 => Ok(event),

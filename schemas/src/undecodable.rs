@@ -31,9 +31,12 @@ pub enum DecodeError {
     /// They begin with no marker of an encoding of events.
     #[error("not Avro single-object encoding (no C3 01 marker)")]
     NotSingleObject,
-    /// They were written with a schema that this build does not know: a newer one may. The only error that passes.
+    /// They were written with a schema that this build does not know: a newer one may. Passes with such a build.
     #[error("written with an unknown schema, {0}")]
     UnknownSchema(SchemaName),
+    /// The schema is known, and says more than this build can read: a newer one may. Passes like that.
+    #[error("written with {0}, and holds {1}")]
+    NotYet(SchemaName, &'static str),
     /// They were written with a schema of another type, which this one's topic never takes.
     #[error("an event of another type: {0}")]
     OtherType(EventType),
@@ -50,7 +53,7 @@ impl DecodeError {
     pub const fn reason(&self) -> &'static str {
         match self {
             DecodeError::NotSingleObject => "not-avro",
-            DecodeError::UnknownSchema(_) => "unknown-schema",
+            DecodeError::UnknownSchema(_) | DecodeError::NotYet(..) => "unknown-schema",
             DecodeError::OtherType(_) | DecodeError::Invalid(_) | DecodeError::TrailingBytes(_) => {
                 "undecodable"
             }
@@ -60,7 +63,7 @@ impl DecodeError {
     /// The schema, where a build that knows it could read the bytes.
     pub const fn unknown_schema(&self) -> Option<SchemaName> {
         match self {
-            DecodeError::UnknownSchema(name) => Some(*name),
+            DecodeError::UnknownSchema(name) | DecodeError::NotYet(name, _) => Some(*name),
             _ => None,
         }
     }

@@ -110,64 +110,79 @@ fn ends_early() -> InvalidDatum {
 }
 
 /// Passes a value.
-pub(super) fn skip(types: &Types, id: TypeId, from: &mut &[u8]) -> Result<(), InvalidDatum> {
-    skip_within(types, id, from, DEPTH_MAX)
+///
+/// Types may hold each other so that a value of few bytes takes very many steps: more than its bytes can account for are not
+/// taken, and it waits.
+pub(super) fn skip(types: &Types, id: TypeId, from: &mut &[u8]) -> Result<(), Unread> {
+    let steps_left = STEPS_MIN + from.len().saturating_mul(STEPS_A_BYTE);
+    Skip { types, steps_left }.pass(id, from, DEPTH_MAX)
 }
 
-fn skip_within(types: &Types, id: TypeId, from: &mut &[u8], depth: usize) -> Result<(), InvalidDatum> {
-    let Some(depth) = depth.checked_sub(1) else {
-        return Err(InvalidDatum::new(format!("values within each other more than {DEPTH_MAX} deep")));
-    };
-    match &types.get(id).shape {
-        Shape::Null => {}
-        Shape::Boolean => pass(from, 1)?,
-        Shape::Int | Shape::Long | Shape::Enum { .. } => drop(i64::read(from)?),
-        Shape::Float => pass(from, 4)?,
-        Shape::Double => pass(from, 8)?,
-        Shape::Bytes | Shape::String => drop(read_bytes(from)?),
-        Shape::Fixed { size, .. } => pass(from, *size)?,
-        Shape::Union(branches) => {
-            let place = i64::read(from)?;
-            let branch = usize::try_from(place).ok().and_then(|place| branches.get(place));
-            let branch =
-                branch.ok_or_else(|| InvalidDatum::new(format!("there is no branch number {place}")))?;
-            skip_within(types, *branch, from, depth)?;
-        }
-        Shape::Record { fields, .. } => {
-            for field in fields {
-                skip_within(types, field.of, from, depth)?;
+const STEPS_MIN: usize = 10_000;
+const STEPS_A_BYTE: usize = 16;
+
+struct Skip<'t> {
+    types: &'t Types,
+    steps_left: usize,
+}
+
+impl Skip<'_> {
+    fn pass(&mut self, id: TypeId, from: &mut &[u8], depth: usize) -> Result<(), Unread> {
+        let deep = Unread::NotYet("values deeper within each other than this build follows");
+        let depth = depth.checked_sub(1).ok_or(deep)?;
+        let many = Unread::NotYet("a value of more parts than this build follows");
+        self.steps_left = self.steps_left.checked_sub(1).ok_or(many)?;
+        match &self.types.get(id).shape {
+            Shape::Null => {}
+            Shape::Boolean => pass(from, 1)?,
+            Shape::Int | Shape::Long | Shape::Enum { .. } => drop(i64::read(from)?),
+            Shape::Float => pass(from, 4)?,
+            Shape::Double => pass(from, 8)?,
+            Shape::Bytes | Shape::String => drop(read_bytes(from)?),
+            Shape::Fixed { size, .. } => pass(from, *size)?,
+            Shape::Union(branches) => {
+                let place = i64::read(from)?;
+                let branch = usize::try_from(place).ok().and_then(|place| branches.get(place));
+                let none = || InvalidDatum::new(format!("there is no branch number {place}"));
+                self.pass(*branch.ok_or_else(none)?, from, depth)?;
             }
+            Shape::Record { fields, .. } => {
+                for field in fields {
+                    self.pass(field.of, from, depth)?;
+                }
+            }
+            Shape::Array(items) => self.pass_blocks(*items, false, from, depth)?,
+            Shape::Map(values) => self.pass_blocks(*values, true, from, depth)?,
         }
-        Shape::Array(items) => skip_blocks(from, |from| skip_within(types, *items, from, depth))?,
-        Shape::Map(values) => skip_blocks(from, |from| {
-            read_bytes(from)?;
-            skip_within(types, *values, from, depth)
-        })?,
+        Ok(())
     }
-    Ok(())
-}
 
-/// The blocks of an array or a map: each its number of items, and where that is negative its size in bytes as well.
-fn skip_blocks(
-    from: &mut &[u8],
-    mut item: impl FnMut(&mut &[u8]) -> Result<(), InvalidDatum>,
-) -> Result<(), InvalidDatum> {
-    loop {
-        match i64::read(from)? {
-            0 => return Ok(()),
-            count if count < 0 => {
-                let size = i64::read(from)?;
-                pass(from, usize::try_from(size).map_err(|_| ends_early())?)?;
-            }
-            count => {
-                // items of no bytes at all could be counted for ever
-                let mut left = count;
-                while left > 0 {
-                    let before = from.len();
-                    item(from)?;
-                    left -= 1;
-                    if from.len() == before {
-                        break;
+    /// The blocks of an array or a map: each its number of items, and where that is negative its size in bytes as well.
+    fn pass_blocks(
+        &mut self,
+        items: TypeId,
+        has_keys: bool,
+        from: &mut &[u8],
+        depth: usize,
+    ) -> Result<(), Unread> {
+        loop {
+            match i64::read(from)? {
+                0 => return Ok(()),
+                count if count < 0 => {
+                    let size = i64::read(from)?;
+                    pass(from, usize::try_from(size).map_err(|_| ends_early())?)?;
+                }
+                count => {
+                    for _ in 0..count {
+                        let before = from.len();
+                        if has_keys {
+                            read_bytes(from)?;
+                        }
+                        self.pass(items, from, depth)?;
+                        // items of no bytes at all could be counted for ever
+                        if from.len() == before {
+                            break;
+                        }
                     }
                 }
             }

@@ -13,6 +13,9 @@ pub(crate) const TEXT_MAX_BYTES: usize = 64 << 10;
 /// How deep types may stand within each other.
 const DEPTH_MAX: usize = 32;
 
+/// How long the full name of a type may be.
+const NAME_MAX_BYTES: usize = 512;
+
 /// How many types, fields and symbols a schema may have, together.
 const NAMES_MAX: usize = 2000;
 
@@ -145,7 +148,7 @@ impl Parser {
                 None => return self.refer(word, namespace),
             },
         };
-        let logical = logical(object, &shape)?;
+        let logical = logical(object, &shape);
         let name = match &shape {
             Shape::Fixed { name, .. } | Shape::Enum { name, .. } => Some(name.clone()),
             _ => None,
@@ -174,7 +177,7 @@ impl Parser {
             self.count(1)?;
             let field_name = field.get("name").and_then(Value::as_str).filter(|name| is_name(name));
             let Some(field_name) = field_name else {
-                return invalid(format!("a field of {name} without a name"));
+                return invalid(format!("a field of {name} whose name is none"));
             };
             let Some(of) = field.get("type") else {
                 return invalid(format!("field {field_name} of {name} without a type"));
@@ -220,6 +223,12 @@ impl Parser {
         let name = object.get("name").and_then(Value::as_str).unwrap_or_default();
         let own = object.get("namespace").and_then(Value::as_str).unwrap_or(namespace);
         let full = full(name, own);
+        if full.len() > NAME_MAX_BYTES {
+            return invalid(format!(
+                "a type whose name has {} bytes, more than {NAME_MAX_BYTES}",
+                full.len()
+            ));
+        }
         if !full.split('.').all(is_name) {
             return invalid(format!("{full:?} is no name of a type"));
         }
@@ -257,10 +266,11 @@ fn full(name: &str, namespace: &str) -> String {
     }
 }
 
+/// Letters of any script, as Java takes them.
 fn is_name(name: &str) -> bool {
-    let mut letters = name.bytes();
-    let is_first = |byte: u8| byte.is_ascii_alphabetic() || byte == b'_';
-    letters.next().is_some_and(is_first) && letters.all(|byte| is_first(byte) || byte.is_ascii_digit())
+    let mut letters = name.chars();
+    let is_first = |letter: char| letter.is_alphabetic() || letter == '_';
+    letters.next().is_some_and(is_first) && letters.all(|letter| letter.is_alphanumeric() || letter == '_')
 }
 
 fn aliases(object: &Map<String, Value>) -> Vec<String> {
@@ -269,17 +279,13 @@ fn aliases(object: &Map<String, Value>) -> Vec<String> {
 }
 
 /// What a value means; one that does not go with the shape is none, as the specification has it.
-fn logical(object: &Map<String, Value>, shape: &Shape) -> Result<Option<Logical>, InvalidSchema> {
-    let Some(word) = object.get("logicalType").and_then(Value::as_str) else { return Ok(None) };
+fn logical(object: &Map<String, Value>, shape: &Shape) -> Option<Logical> {
+    let word = object.get("logicalType").and_then(Value::as_str)?;
     if word == "decimal" && matches!(shape, Shape::Bytes | Shape::Fixed { .. }) {
-        let number = |key: &str| object.get(key).map_or(Some(0), Value::as_u64);
-        return match (object.get("precision").and_then(Value::as_u64), number("scale")) {
-            (Some(precision), Some(scale)) if precision >= 1 && scale <= precision => {
-                Ok(Some(Logical::Decimal { precision, scale }))
-            }
-            _ => invalid("a decimal whose precision and scale make no sense"),
-        };
+        let scale = object.get("scale").map_or(Some(0), Value::as_u64)?;
+        let precision = object.get("precision").and_then(Value::as_u64)?;
+        return (precision >= 1 && scale <= precision).then_some(Logical::Decimal { precision, scale });
     }
     let known = LOGICAL.iter().find(|(name, shapes)| *name == word && shapes.contains(&shape.word()));
-    Ok(known.map(|(name, _)| Logical::Named(name)))
+    known.map(|(name, _)| Logical::Named(name))
 }

@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::convert::{Convert, skip};
 use super::model::{Field, Shape, TypeId, Types};
 use super::parse::{InvalidSchema, parse};
-use super::resolve::{resolve, unqualified};
+use super::resolve::{losses, resolve, unqualified};
 use super::unread::Unread;
 use crate::InvalidDatum;
 use crate::datum::{Datum, write_bytes};
@@ -38,6 +38,8 @@ impl From<InvalidSchema> for Incompatible {
 pub struct Plan {
     writer: Types,
     steps: Box<[Planned]>,
+    /// What could not be read though most of it can, in words.
+    losses: Vec<String>,
     /// What is passed over, each with the number of the field of ours it stands before, where that is all there is to do.
     between: Option<Box<[(usize, TypeId)]>>,
 }
@@ -53,12 +55,12 @@ pub(crate) struct Between<'p> {
 impl Between<'_> {
     /// Passes what stands before field number `number`. Fields are asked for in their order.
     #[inline]
-    pub(crate) fn pass(&mut self, number: usize, from: &mut &[u8]) -> Result<(), InvalidDatum> {
+    pub(crate) fn pass(&mut self, number: usize, from: &mut &[u8]) -> Result<(), Unread> {
         if number == self.next { self.pass_all(from) } else { Ok(()) }
     }
 
     #[cold]
-    fn pass_all(&mut self, from: &mut &[u8]) -> Result<(), InvalidDatum> {
+    fn pass_all(&mut self, from: &mut &[u8]) -> Result<(), Unread> {
         while let [(number, id), left @ ..] = self.left
             && *number == self.next
         {
@@ -97,13 +99,15 @@ impl Plan {
             return Err(one(format!("the record {name} is not {our_name}")));
         }
         let mut taken = vec![false; ours.len()];
-        let (mut steps, mut reasons) = (Vec::new(), Vec::new());
+        let (mut steps, mut reasons, mut lost) = (Vec::new(), Vec::new(), Vec::new());
+        let mut passed_over = Vec::new();
         for field in fields {
             let is_it = |our: &Field| our.name == field.name;
             let was_it = |our: &Field| our.aliases.contains(&field.name);
             // a name goes before a former name
             let Some(place) = ours.iter().position(is_it).or_else(|| ours.iter().position(was_it)) else {
                 steps.push(Planned::Skip(field.of));
+                passed_over.push(field);
                 continue;
             };
             let our = &ours[place];
@@ -114,7 +118,9 @@ impl Plan {
                 ));
                 continue;
             }
-            match resolve((&writer, field.of), (&reader, our.of)) {
+            let (from, to) = ((&writer, field.of), (&reader, our.of));
+            lost.extend(losses(from, to).into_iter().map(|loss| format!("field {}: {loss}", our.name)));
+            match resolve(from, to) {
                 Ok(Convert::Same(_)) => steps.push(Planned::Read(place)),
                 Ok(convert) => steps.push(Planned::Convert(place, convert)),
                 Err(reason) => reasons.push(format!("field {}: {reason}", our.name)),
@@ -122,9 +128,19 @@ impl Plan {
         }
         for (place, our) in ours.iter().enumerate().filter(|(place, _)| !taken[*place]) {
             let mut bytes = Vec::new();
+            // its value is there, under a name that this build does not know
+            let is_it = |name: &String| *name == our.name || our.aliases.contains(name);
+            if let Some(field) = passed_over.iter().find(|field| field.aliases.iter().any(is_it)) {
+                reasons.push(format!(
+                    "field {}: it is written as {}, which is not known here",
+                    our.name, field.name
+                ));
+                continue;
+            }
             match &our.default {
                 None => reasons.push(format!("field {}: it is not written, and has no default", our.name)),
-                Some(default) => match write_default(&reader, our.of, default, &mut bytes) {
+                Some(default) => match write_default(&reader, our.of, default, &mut bytes, DEFAULT_DEPTH_MAX)
+                {
                     Ok(()) => steps.push(Planned::Default(place, bytes.into())),
                     Err(reason) => reasons.push(format!("field {}: its default {reason}", our.name)),
                 },
@@ -133,10 +149,20 @@ impl Plan {
         match reasons.is_empty() {
             true => {
                 let between = between(&steps, ours.len());
-                Ok(Self { writer, steps: steps.into(), between })
+                Ok(Self { writer, steps: steps.into(), losses: lost, between })
             }
             false => Err(Incompatible { reasons }),
         }
+    }
+
+    /// Whether a text is a schema.
+    pub(crate) fn parses(text: &str) -> Result<(), InvalidSchema> {
+        parse(text).map(drop)
+    }
+
+    /// What could not be read of a writer's data though most of it can, or would be something else: all of it in words.
+    pub(crate) fn losses(&self) -> &[String] {
+        &self.losses
     }
 
     /// Whether a writer's schema is of the record that the reader's is, whatever its fields.
@@ -195,8 +221,18 @@ fn between(steps: &[Planned], fields: usize) -> Option<Box<[(usize, TypeId)]>> {
     (next == fields).then(|| passed.into())
 }
 
+/// How deep a default may stand within itself.
+const DEFAULT_DEPTH_MAX: usize = 16;
+
 /// A default as its schema writes it in JSON, in Avro's bytes.
-fn write_default(types: &Types, of: TypeId, default: &Value, out: &mut Vec<u8>) -> Result<(), String> {
+fn write_default(
+    types: &Types,
+    of: TypeId,
+    default: &Value,
+    out: &mut Vec<u8>,
+    depth: usize,
+) -> Result<(), String> {
+    let depth = depth.checked_sub(1).ok_or("is within itself too deep")?;
     let wrong = || format!("{default} is no {}", types.get(of).shape.word());
     match &types.get(of).shape {
         Shape::Null => default.as_null().ok_or_else(wrong)?,
@@ -225,15 +261,38 @@ fn write_default(types: &Types, of: TypeId, default: &Value, out: &mut Vec<u8>) 
         Shape::Union(branches) => {
             let fits = |branch: &TypeId| {
                 let mut bytes = Vec::new();
-                write_default(types, *branch, default, &mut bytes).ok().map(|()| bytes)
+                write_default(types, *branch, default, &mut bytes, depth).ok().map(|()| bytes)
             };
             let found = branches.iter().enumerate().find_map(|(place, branch)| Some((place, fits(branch)?)));
             let (place, bytes) = found.ok_or_else(wrong)?;
             (place as i64).write(out);
             out.extend_from_slice(&bytes);
         }
-        Shape::Array(_) | Shape::Map(_) | Shape::Record { .. } => {
-            return Err("is of a type that no field of ours has".to_owned());
+        Shape::Array(of) => {
+            let items = default.as_array().ok_or_else(wrong)?;
+            if !items.is_empty() {
+                (items.len() as i64).write(out);
+            }
+            items.iter().try_for_each(|item| write_default(types, *of, item, out, depth))?;
+            0_i64.write(out);
+        }
+        Shape::Map(of) => {
+            let values = default.as_object().ok_or_else(wrong)?;
+            if !values.is_empty() {
+                (values.len() as i64).write(out);
+            }
+            for (key, value) in values {
+                write_bytes(key.as_bytes(), out);
+                write_default(types, *of, value, out, depth)?;
+            }
+            0_i64.write(out);
+        }
+        Shape::Record { fields, .. } => {
+            let values = default.as_object().ok_or_else(wrong)?;
+            for field in fields {
+                let value = values.get(&field.name).or(field.default.as_ref()).ok_or_else(wrong)?;
+                write_default(types, field.of, value, out, depth)?;
+            }
         }
     }
     Ok(())

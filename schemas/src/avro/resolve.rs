@@ -65,7 +65,8 @@ pub(super) fn resolve(
                 known.or_else(default).map(|place| place as i64)
             };
             let places: Vec<Option<i64>> = symbols.iter().map(place).collect();
-            match places.iter().zip(0..).all(|(place, same)| *place == Some(same)) {
+            let is_same = symbols.len() == our_symbols.len() && symbols == our_symbols;
+            match is_same {
                 true => same,
                 false if places.iter().all(Option::is_none) => {
                     Err(format!("enum {name} has no symbol that is known here"))
@@ -109,4 +110,38 @@ fn word(logical: Option<Logical>) -> String {
 
 pub(super) fn unqualified(name: &str) -> &str {
     name.rsplit('.').next().unwrap_or(name)
+}
+
+/// What of a writer's type could not be read as the reader's though most of it could, or would be read as something else: all of it
+/// in words. For a type that can be read.
+pub(super) fn losses(
+    (writers, writer): (&Types, TypeId),
+    (readers, reader): (&Types, TypeId),
+) -> Vec<String> {
+    let (from, to) = (&writers.get(writer).shape, &readers.get(reader).shape);
+    match (from, to) {
+        (Shape::Union(branches), _) => {
+            let loss = |branch: &TypeId| match resolve((writers, *branch), (readers, reader)) {
+                Ok(_) => losses((writers, *branch), (readers, reader)),
+                Err(reason) => vec![format!("a value of its union could not be read: {reason}")],
+            };
+            branches.iter().flat_map(loss).collect()
+        }
+        (_, Shape::Union(branches)) => {
+            let readable = |branch: &&TypeId| resolve((writers, writer), (readers, **branch)).is_ok();
+            let same = |branch: &&TypeId| readers.get(**branch).shape.word() == from.word();
+            let chosen =
+                branches.iter().filter(same).find(readable).or_else(|| branches.iter().find(readable));
+            chosen.map(|branch| losses((writers, writer), (readers, *branch))).unwrap_or_default()
+        }
+        (Shape::Enum { symbols, .. }, Shape::Enum { symbols: ours, default, .. }) => {
+            let unknown = symbols.iter().filter(|symbol| !ours.contains(symbol));
+            let told = |symbol: &String| match default {
+                Some(default) => format!("symbol {symbol} would be read as {default}"),
+                None => format!("symbol {symbol} could not be read"),
+            };
+            unknown.map(told).collect()
+        }
+        _ => Vec::new(),
+    }
 }
