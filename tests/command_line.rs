@@ -466,7 +466,7 @@ fn schemas_are_shown_and_checked() {
                 &["schema", "check", "renamed.avsc"],
                 &[],
                 1,
-                &["consumers of this build could not read it: field occurredAt: it is not written"],
+                &["field occurredAt: it is written as happenedAt, which is not known here"],
             ),
             (&["schema", "check", "millis.avsc"], &[], 1, &["timestamp-millis is not timestamp-micros"]),
             (&["schema", "check", "other.avsc"], &[], 2, &["say which with --type"]),
