@@ -46,13 +46,11 @@ mod strategy;
 mod subscription;
 mod topics;
 
-use std::future::Future;
-use std::pin::Pin;
-
 pub use batch::{Batch, Received};
 pub use choice::{Configured, configure, configure_one, defaults, mask, passed_through};
 pub use decoded::Decoded;
 pub use drain::{Drain, DrainError, Moved};
+pub use floodgate_schemas::BoxFuture;
 pub use floodgate_schemas::dead_letter::Header;
 pub use kind::{Given, Surroundings, TopicsConfig};
 pub use lag::{GroupLag, Lag, LagError, PartitionLag, QueueLag, SpillLag, Word};
@@ -71,6 +69,3 @@ pub use topics::{
     PartitionDescription, TopicDescription, TopicFinding, TopicProperties, TopicReport, TopicState, Topics,
     TopicsError,
 };
-
-/// A boxed future: one allocation per batch or command, which keeps the traits object-safe.
-pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;

@@ -11,7 +11,7 @@ use crate::avro::{Incompatible, Plan, Unread};
 use crate::undecodable::{DecodeError, SchemaName, numbered};
 use crate::{CouponIssue, Event, EventType, ExpectationWrite, Like};
 
-/// A future on the heap, as traits that are objects return them.
+/// A boxed future: one allocation per batch, command or request, which keeps traits object-safe.
 pub type BoxFuture<'f, T> = Pin<Box<dyn Future<Output = T> + Send + 'f>>;
 
 /// Who knows schemas by their numbers: a registry.
@@ -215,9 +215,7 @@ mod tests {
         let event = like(1, "star", "ann", LikeAction::Like, 5);
         let with_source = |source: &[u8]| {
             let plain = framed(3, &event);
-            let before = 5 + 37 + 6;
             let (head, tail) = plain.split_at(plain.windows(5).position(|five| five == b"\x08star").unwrap());
-            assert!(head.len() <= before + 10);
             [head, source, tail].concat()
         };
         let values = [1, 2, 4, 5].map(|id| framed(id, &event));

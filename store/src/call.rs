@@ -1,10 +1,6 @@
 //! What every call to a database has in common: how it is waited for, and why it may fail.
 
-use std::future::Future;
-use std::pin::Pin;
-
-/// A boxed future: one allocation per batch or request, which lets the traits be object-safe.
-pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+pub use floodgate_schemas::BoxFuture;
 
 /// Why a batch was not applied. Nothing of it is in the database, unless `Retry` says otherwise.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -17,7 +17,7 @@ pub struct OtelConfig {
     pub sample_ratio: f64,
     /// Whether requests say themselves whether they are.
     pub follow_parent: bool,
-    /// How many sampled events of a batch are told of.
+    /// Of how many sampled requests a batch tells.
     pub links_max: usize,
     /// How many spans wait to be sent.
     pub queue_max_spans: usize,

@@ -8,7 +8,7 @@ use floodgate_schemas::EventType;
 use crate::{Attribute, Value};
 
 fn named(name: &'static str, value: impl Into<Value>) -> Attribute {
-    (name.into(), value.into())
+    (name, value.into())
 }
 
 /// The version of the semantic conventions, <https://opentelemetry.io/docs/specs/semconv/>.

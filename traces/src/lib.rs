@@ -2,9 +2,9 @@
 //!
 //! **A batch is nobody's child.** A request is a trace: its span, and below it one for what it sent to each topic. A batch
 //! holds the events of many requests, so its span can be the child of none of them: it is the root of a trace of its own,
-//! with links to the events in it that are followed, and the transactions that apply them below it. Each of these events
-//! also has a span in its request's trace, with a link to the batch. So whoever has a request finds its transaction, and
-//! whoever has a slow transaction finds the requests in it.
+//! with links to what followed requests sent in it, and the transactions that apply it below it. Each of these has a span in
+//! its request's trace as well, with a link to the batch. So whoever has a request finds its transaction, and whoever has a
+//! slow transaction finds the requests in it.
 //!
 //! **Who is followed is decided once,** where a request comes in and before anything is allocated: as its `traceparent` says,
 //! or by chance. A record carries a `traceparent` only if its request is followed, so that consumers look at none but these.

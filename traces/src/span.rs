@@ -47,7 +47,7 @@ pub enum Kind {
 }
 
 /// A name of [`crate::conventions`] and its value.
-pub type Attribute = (Cow<'static, str>, Value);
+pub type Attribute = (&'static str, Value);
 
 /// An attribute's value.
 #[derive(Debug, Clone, PartialEq)]

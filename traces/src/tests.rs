@@ -46,7 +46,7 @@ impl World {
 }
 
 fn attribute(span: &Span, name: &str) -> Option<String> {
-    let (_, value) = span.attributes.iter().find(|(found, _)| found == name)?;
+    let (_, value) = span.attributes.iter().find(|(found, _)| *found == name)?;
     Some(match value {
         Value::Text(text) => text.to_string(),
         Value::Number(number) => number.to_string(),

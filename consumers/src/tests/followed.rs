@@ -37,7 +37,7 @@ fn told(mut spans: mpsc::Receiver<Span>) -> Vec<String> {
     let spans = std::iter::from_fn(|| spans.try_recv().ok());
     let words = |span: Span| {
         let of = span.parent.filter(|parent| parent.trace_id() == 1).map(|parent| parent.span_id());
-        let size = span.attributes.iter().find(|(name, _)| name == "floodgate.events");
+        let size = span.attributes.iter().find(|(name, _)| *name == "floodgate.events");
         format!(
             "{}{}{}{}",
             span.name.replace("floodgate.like.v1", "topic"),
@@ -98,7 +98,7 @@ async fn events_are_told_of_by_their_own_ids() {
     let ids: Vec<String> = std::iter::from_fn(|| spans.try_recv().ok())
         .filter(|span| span.name.starts_with("process"))
         .map(|span| {
-            let id = span.attributes.iter().find(|(name, _)| name == "messaging.message.id");
+            let id = span.attributes.iter().find(|(name, _)| *name == "messaging.message.id");
             format!("{:?} {:?}", span.parent.unwrap().span_id(), id.unwrap().1)
         })
         .collect();

@@ -134,12 +134,12 @@ impl Skip<'_> {
         self.steps_left = self.steps_left.checked_sub(1).ok_or(many)?;
         match &self.types.get(id).shape {
             Shape::Null => {}
-            Shape::Boolean => pass(from, 1)?,
+            Shape::Boolean => pass_bytes(from, 1)?,
             Shape::Int | Shape::Long | Shape::Enum { .. } => drop(i64::read(from)?),
-            Shape::Float => pass(from, 4)?,
-            Shape::Double => pass(from, 8)?,
+            Shape::Float => pass_bytes(from, 4)?,
+            Shape::Double => pass_bytes(from, 8)?,
             Shape::Bytes | Shape::String => drop(read_bytes(from)?),
-            Shape::Fixed { size, .. } => pass(from, *size)?,
+            Shape::Fixed { size, .. } => pass_bytes(from, *size)?,
             Shape::Union(branches) => {
                 let place = i64::read(from)?;
                 let branch = usize::try_from(place).ok().and_then(|place| branches.get(place));
@@ -170,7 +170,7 @@ impl Skip<'_> {
                 0 => return Ok(()),
                 count if count < 0 => {
                     let size = i64::read(from)?;
-                    pass(from, usize::try_from(size).map_err(|_| ends_early())?)?;
+                    pass_bytes(from, usize::try_from(size).map_err(|_| ends_early())?)?;
                 }
                 count => {
                     for _ in 0..count {
@@ -190,7 +190,7 @@ impl Skip<'_> {
     }
 }
 
-fn pass(from: &mut &[u8], bytes: usize) -> Result<(), InvalidDatum> {
+fn pass_bytes(from: &mut &[u8], bytes: usize) -> Result<(), InvalidDatum> {
     *from = from.get(bytes..).ok_or_else(ends_early)?;
     Ok(())
 }

@@ -37,7 +37,7 @@ impl From<InvalidSchema> for Incompatible {
 #[derive(Debug)]
 pub struct Plan {
     writer: Types,
-    steps: Box<[Planned]>,
+    steps: Box<[Step]>,
     /// What could not be read though most of it can, in words.
     losses: Vec<String>,
     /// What is passed over, each with the number of the field of ours it stands before, where that is all there is to do.
@@ -73,7 +73,7 @@ impl Between<'_> {
 }
 
 #[derive(Debug)]
-enum Planned {
+enum Step {
     /// A field of ours, as it is written.
     Read(usize),
     /// A field of ours, from something else.
@@ -106,7 +106,7 @@ impl Plan {
             let was_it = |our: &Field| our.aliases.contains(&field.name);
             // a name goes before a former name
             let Some(place) = ours.iter().position(is_it).or_else(|| ours.iter().position(was_it)) else {
-                steps.push(Planned::Skip(field.of));
+                steps.push(Step::Skip(field.of));
                 passed_over.push(field);
                 continue;
             };
@@ -121,8 +121,8 @@ impl Plan {
             let (from, to) = ((&writer, field.of), (&reader, our.of));
             lost.extend(losses(from, to).into_iter().map(|loss| format!("field {}: {loss}", our.name)));
             match resolve(from, to) {
-                Ok(Convert::Same(_)) => steps.push(Planned::Read(place)),
-                Ok(convert) => steps.push(Planned::Convert(place, convert)),
+                Ok(Convert::Same(_)) => steps.push(Step::Read(place)),
+                Ok(convert) => steps.push(Step::Convert(place, convert)),
                 Err(reason) => reasons.push(format!("field {}: {reason}", our.name)),
             }
         }
@@ -141,7 +141,7 @@ impl Plan {
                 None => reasons.push(format!("field {}: it is not written, and has no default", our.name)),
                 Some(default) => match write_default(&reader, our.of, default, &mut bytes, DEFAULT_DEPTH_MAX)
                 {
-                    Ok(()) => steps.push(Planned::Default(place, bytes.into())),
+                    Ok(()) => steps.push(Step::Default(place, bytes.into())),
                     Err(reason) => reasons.push(format!("field {}: its default {reason}", our.name)),
                 },
             }
@@ -194,14 +194,14 @@ impl Plan {
         let mut converted = Vec::new();
         for step in &self.steps {
             match step {
-                Planned::Read(place) => read(*place, from)?,
-                Planned::Skip(id) => skip(&self.writer, *id, from)?,
-                Planned::Convert(place, convert) => {
+                Step::Read(place) => read(*place, from)?,
+                Step::Skip(id) => skip(&self.writer, *id, from)?,
+                Step::Convert(place, convert) => {
                     converted.clear();
                     convert.apply(&self.writer, from, &mut converted)?;
                     read(*place, &mut converted.as_slice())?;
                 }
-                Planned::Default(place, bytes) => read(*place, &mut &bytes[..])?,
+                Step::Default(place, bytes) => read(*place, &mut &bytes[..])?,
             }
         }
         Ok(())
@@ -209,13 +209,13 @@ impl Plan {
 }
 
 /// What stands before which of so many fields of ours, or behind the last, if all are read as they are and in their order.
-fn between(steps: &[Planned], fields: usize) -> Option<Box<[(usize, TypeId)]>> {
+fn between(steps: &[Step], fields: usize) -> Option<Box<[(usize, TypeId)]>> {
     let (mut passed, mut next) = (Vec::new(), 0);
     for step in steps {
         match step {
-            Planned::Read(place) if *place == next => next += 1,
-            Planned::Skip(id) => passed.push((next, *id)),
-            Planned::Read(_) | Planned::Convert(..) | Planned::Default(..) => return None,
+            Step::Read(place) if *place == next => next += 1,
+            Step::Skip(id) => passed.push((next, *id)),
+            Step::Read(_) | Step::Convert(..) | Step::Default(..) => return None,
         }
     }
     (next == fields).then(|| passed.into())

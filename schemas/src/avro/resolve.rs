@@ -19,16 +19,10 @@ pub(super) fn resolve(
         return Ok(Convert::Branch(converts.into_iter().map(Result::ok).collect()));
     }
     if let Shape::Union(branches) = &to.shape {
-        // the first that is of the same type, or else the first that it can become
-        let same = |branch: &&TypeId| readers.get(**branch).shape.word() == from.shape.word();
-        let candidates = branches.iter().filter(same).chain(branches.iter().filter(|branch| !same(branch)));
         let mut reasons = Vec::new();
-        for branch in candidates {
-            match resolve((writers, writer), (readers, *branch)) {
-                Ok(convert) => {
-                    let place = branches.iter().position(|other| other == branch).unwrap_or_default();
-                    return Ok(Convert::Into(place as i64, Box::new(convert)));
-                }
+        for (place, branch) in in_order(&from.shape, (readers, branches)) {
+            match resolve((writers, writer), (readers, branch)) {
+                Ok(convert) => return Ok(Convert::Into(place as i64, Box::new(convert))),
                 Err(reason) => reasons.push(reason),
             }
         }
@@ -58,6 +52,9 @@ pub(super) fn resolve(
             if unqualified(name) != unqualified(ours) {
                 return Err(format!("enum {name} is not enum {ours}"));
             }
+            if symbols == our_symbols {
+                return same;
+            }
             let place = |symbol: &String| {
                 let known = our_symbols.iter().position(|ours| ours == symbol);
                 let default =
@@ -65,17 +62,26 @@ pub(super) fn resolve(
                 known.or_else(default).map(|place| place as i64)
             };
             let places: Vec<Option<i64>> = symbols.iter().map(place).collect();
-            let is_same = symbols.len() == our_symbols.len() && symbols == our_symbols;
-            match is_same {
-                true => same,
-                false if places.iter().all(Option::is_none) => {
-                    Err(format!("enum {name} has no symbol that is known here"))
-                }
+            match places.iter().all(Option::is_none) {
+                true => Err(format!("enum {name} has no symbol that is known here")),
                 false => Ok(Convert::Symbol(places.into())),
             }
         }
         (from, to) => Err(format!("{} cannot be read as {}", from.word(), to.word())),
     }
+}
+
+/// The branches of the reader's that a value may become, with their places: those of its own type, then those it can become.
+fn in_order<'t>(
+    from: &'t Shape,
+    (readers, branches): (&'t Types, &'t [TypeId]),
+) -> impl Iterator<Item = (usize, TypeId)> + 't {
+    let is_same = move |branch: TypeId| readers.get(branch).shape.word() == from.word();
+    let of = move |same: bool| {
+        let placed = branches.iter().copied().enumerate();
+        placed.filter(move |(_, branch)| is_same(*branch) == same)
+    };
+    of(true).chain(of(false))
 }
 
 /// The specification goes by the type beneath where logical types differ, and a value becomes another one.
@@ -128,11 +134,9 @@ pub(super) fn losses(
             branches.iter().flat_map(loss).collect()
         }
         (_, Shape::Union(branches)) => {
-            let readable = |branch: &&TypeId| resolve((writers, writer), (readers, **branch)).is_ok();
-            let same = |branch: &&TypeId| readers.get(**branch).shape.word() == from.word();
-            let chosen =
-                branches.iter().filter(same).find(readable).or_else(|| branches.iter().find(readable));
-            chosen.map(|branch| losses((writers, writer), (readers, *branch))).unwrap_or_default()
+            let mut branches = in_order(from, (readers, branches)).map(|(_, branch)| (readers, branch));
+            let chosen = branches.find(|branch| resolve((writers, writer), *branch).is_ok());
+            chosen.map(|branch| losses((writers, writer), branch)).unwrap_or_default()
         }
         (Shape::Enum { symbols, .. }, Shape::Enum { symbols: ours, default, .. }) => {
             let unknown = symbols.iter().filter(|symbol| !ours.contains(symbol));
