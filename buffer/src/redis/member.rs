@@ -10,7 +10,7 @@
 
 mod reading;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
@@ -46,8 +46,10 @@ struct Owned {
     epoch: i64,
     /// Where the list begins: nobody else takes anything off it.
     base: Offset,
-    /// The next record to read.
+    /// The next record to put into the batch.
     next: Offset,
+    /// Records from there on that Redis answered already.
+    ahead: VecDeque<Value>,
     /// Up to where records were seen to be there, and how large they are on average.
     seen: Offset,
     record_bytes: usize,
@@ -298,6 +300,7 @@ impl Owner {
                 epoch,
                 base,
                 next: base,
+                ahead: VecDeque::new(),
                 seen: base,
                 record_bytes: 1,
                 until,
