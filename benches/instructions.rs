@@ -25,8 +25,8 @@ use floodgate_producer::{Handed, HttpConfig, Ingress, Server};
 use floodgate_schemas::codec::{Codecs, encode, schema_of};
 use floodgate_schemas::examples::{coupon_issue, expectation, like};
 use floodgate_schemas::{
-    Event, EventType, ExpectationWrite, Incompatible, Keying, LikeAction, Mixed, Schemas, SystemChance,
-    SystemClock,
+    Encoder, Event, EventType, ExpectationWrite, Incompatible, Keying, LikeAction, Mixed, Schemas,
+    SystemChance, SystemClock,
 };
 use floodgate_traces::{OtelConfig, Span, Surroundings, Tracer};
 use requests::{EXPECTATION, LIKE, accept};
@@ -292,7 +292,7 @@ fn serve(tracer: Tracer) -> SocketAddr {
     let store = floodgate_store::open(&store).unwrap();
     let (clock, chance) = (Arc::new(SystemClock), Arc::new(SystemChance));
     let metrics = Metrics::new().unwrap();
-    let handed = Handed { clock, chance, tracer };
+    let handed = Handed { clock, chance, encoder: Encoder::single_object(), tracer };
     let ingress = Ingress::new(&http, Keying::default(), Arc::new(AtOnce), store, &metrics, handed);
     let server = Server::bind(&http, &ingress).unwrap();
     let address = server.local_addr().unwrap();

@@ -11,12 +11,12 @@ use floodgate_admin::dead_letters::{
 };
 use floodgate_buffer::{Names, Topic};
 use floodgate_observe::logs;
-use floodgate_schemas::Codecs;
 use floodgate_schemas::text::{escaped, shortened};
 use tokio::runtime::Handle;
 
 use crate::exit::{Exit, say};
 use crate::progress::progress_bar;
+use crate::registry::codecs_of;
 use crate::roles::{given, open_strategy};
 use crate::settings::Settings;
 
@@ -105,7 +105,8 @@ pub(crate) fn dlq(settings: &Settings, command: &DlqCommand, runtime: &Handle) -
             settings.admin.listen
         )));
     }
-    let topic = DeadLetterTopic { strategy, clock: given().clock, codecs: Codecs::builtin() };
+    let codecs = codecs_of(settings, &*strategy)?;
+    let topic = DeadLetterTopic { strategy, clock: given().clock, codecs };
     match command {
         DlqCommand::List(args) => list(&topic, args),
         DlqCommand::Show(args) => show(&topic, args),

@@ -12,6 +12,7 @@ mod layers;
 mod migrate;
 mod progress;
 mod reapply;
+mod registry;
 mod roles;
 mod row;
 mod run;

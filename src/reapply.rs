@@ -2,9 +2,9 @@
 
 use clap::Args;
 use floodgate_ledger::{Reapplied, Verification, VerifyError};
-use floodgate_schemas::Codecs;
 
 use crate::exit::{Exit, say};
+use crate::registry::codecs_of;
 use crate::roles::{given, open_strategy};
 use crate::settings::Settings;
 use crate::signals::Signals;
@@ -47,6 +47,7 @@ pub(crate) async fn reapply(settings: &Settings, args: &ReapplyArgs) -> Result<(
     let origin = |text: &String| names.read(text).map_err(|detail| Exit::usage(format!("{text}: {detail}")));
     let origins = args.origins.iter().map(origin).collect::<Result<Vec<_>, _>>()?;
     let verification = Verification {
+        codecs: codecs_of(settings, &*strategy)?,
         strategy,
         store: floodgate_store::open(&settings.store).map_err(Exit::usage)?,
         store_name: settings.store.masked_url(),
@@ -54,7 +55,6 @@ pub(crate) async fn reapply(settings: &Settings, args: &ReapplyArgs) -> Result<(
         values: args.values,
         watch: &bar,
         clock: given().clock,
-        codecs: Codecs::builtin(),
     };
     let work = async {
         match args.missing {

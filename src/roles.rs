@@ -15,17 +15,18 @@ use floodgate_buffer::{Given, Parts, Publish, Strategy, Then};
 use floodgate_consumers::{Consumers, Health, Members};
 use floodgate_observe::{Metrics, logs};
 use floodgate_producer::{Handed, HttpConfig, Ingress, Server};
-use floodgate_schemas::{Chance, Clock, Codecs, EventType, SystemChance, SystemClock};
+use floodgate_registry::Registry;
+use floodgate_schemas::{Chance, Clock, Codecs, Encoder, EventType, SystemChance, SystemClock};
 use floodgate_store::{Coupon, Store};
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::exit::Exit;
-use crate::finder;
 use crate::settings::Settings;
 use crate::signals::{Signal, Signals};
 use crate::traces::Traces;
+use crate::{finder, registry};
 
 /// What every role opens first. None of it needs Kafka or the database to be up.
 pub(crate) struct Opened {
@@ -37,6 +38,7 @@ pub(crate) struct Opened {
     clock: Arc<dyn Clock>,
     chance: Arc<dyn Chance>,
     codecs: Codecs,
+    registry: Option<Arc<Registry>>,
     pub(crate) traces: Traces,
 }
 
@@ -48,9 +50,10 @@ impl Opened {
         let store = floodgate_store::open(&settings.store).map_err(Exit::usage)?;
         let metrics = Metrics::new().map_err(Exit::failed)?;
         let Given { clock, chance, .. } = given();
-        let (settings, codecs) = (settings.clone(), Codecs::builtin());
+        let registry = registry::open(settings, &*strategy, &store, &metrics.schema_registry)?;
+        let (settings, codecs) = (settings.clone(), registry::codecs(registry.as_ref()));
         let traces = Traces::open(&settings, &strategy, &metrics, (&clock, &chance))?;
-        Ok(Self { settings, metrics, strategy, publisher, store, clock, chance, codecs, traces })
+        Ok(Self { settings, metrics, strategy, publisher, store, clock, chance, codecs, registry, traces })
     }
 
     /// Refuses a role that would see nothing of what other processes hold.
@@ -77,7 +80,9 @@ impl Opened {
         raise_file_limit(http.connections_max);
         let (publisher, reads) = (Arc::clone(&self.publisher), Arc::clone(&self.store));
         let (clock, chance) = (Arc::clone(&self.clock), Arc::clone(&self.chance));
-        let handed = Handed { clock, chance, tracer: self.traces.tracer.clone() };
+        let encoder =
+            self.registry.as_ref().map_or_else(Encoder::single_object, |registry| registry.encoder());
+        let handed = Handed { clock, chance, encoder, tracer: self.traces.tracer.clone() };
         let ingress = Ingress::new(http, self.settings.keying(), publisher, reads, &self.metrics, handed);
         let server = Server::bind(http, &ingress).map_err(Exit::failed)?;
         let address = server.local_addr().map_err(Exit::failed)?;
@@ -87,6 +92,15 @@ impl Opened {
         let longest = Duration::from_millis(http.send_timeout_ms.saturating_add(answered_ms));
         let drain = longest.min(Duration::from_millis(self.settings.shutdown.deadline_ms / 2));
         let stop = CancellationToken::new();
+        if let Some(registry) = &self.registry {
+            let (registry, until) = (Arc::clone(registry), stop.clone());
+            let run = move || {
+                let (registry, until) = (Arc::clone(&registry), until.clone());
+                async move { registry.run(&until).await }
+            };
+            // events are written on with the ids that are known
+            tokio::spawn(Parts::of_this_process().keep("schema-registry", Then::GoOn, run));
+        }
         Ok(IngressRole { ingress, address: address.to_string(), server, drain, stop })
     }
 

@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use clap::{Args, Subcommand};
 use floodgate_ledger::{ResetReport, RowReset, VerifyError};
-use floodgate_schemas::{CharacterId, Clock, Codecs, LikerAccountId, PresetNo, TargetOcid, Timestamp};
+use floodgate_schemas::{CharacterId, Clock, LikerAccountId, PresetNo, TargetOcid, Timestamp};
 use floodgate_store::{RowKey, RowRank};
 
 use crate::exit::{Exit, say};
+use crate::registry::codecs_of;
 use crate::roles::{given, open_strategy};
 use crate::settings::Settings;
 
@@ -140,13 +141,14 @@ async fn show(settings: &Settings, row: &RowKey, latest: i64) -> Result<(), Exit
 
 async fn reset(settings: &Settings, row: RowKey, above: i64, clock: Arc<dyn Clock>) -> Result<(), Exit> {
     let store = floodgate_store::open(&settings.store).map_err(Exit::usage)?;
+    let strategy = open_strategy(settings)?;
     let reset = RowReset {
-        strategy: open_strategy(settings)?,
+        codecs: codecs_of(settings, &*strategy)?,
+        strategy,
         store,
         row: row.clone(),
         above,
         clock,
-        codecs: Codecs::builtin(),
     };
     let report = reset.run().await.map_err(|error| match error {
         VerifyError::Unavailable(reason) => Exit::failed(reason),

@@ -12,6 +12,7 @@ use floodgate_config::Section;
 use floodgate_consumers::ConsumersConfig;
 use floodgate_observe::logs::LogConfig;
 use floodgate_producer::HttpConfig;
+use floodgate_registry::RegistryConfig;
 use floodgate_schemas::{CouponKey, Keying};
 use floodgate_traces::OtelConfig;
 use serde::Deserialize;
@@ -37,6 +38,7 @@ pub(crate) struct Settings {
     /// The chosen strategy.
     pub(crate) strategy: Arc<Configured>,
     pub(crate) topics: TopicsConfig,
+    pub(crate) schema_registry: RegistryConfig,
     pub(crate) store: floodgate_store::Config,
     pub(crate) consumers: ConsumersConfig,
     pub(crate) coupon: CouponConfig,
@@ -143,6 +145,7 @@ impl Settings {
         );
         let (lag, log) = (all.section("lag").read(problems), all.section("log").read(problems));
         let otel = all.section("otel").read::<OtelConfig>(problems);
+        let schema_registry = all.section("schema_registry").read::<RegistryConfig>(problems);
         let (shutdown, runtime) =
             (all.section("shutdown").read(problems), all.section("runtime").read(problems));
         let (topics, consumers, store): (_, _, floodgate_store::Config) = (topics?, consumers?, store?);
@@ -153,6 +156,7 @@ impl Settings {
             admin: admin?,
             strategy,
             topics,
+            schema_registry: schema_registry?,
             consumers,
             coupon: coupon?,
             lag: lag?,
@@ -215,7 +219,7 @@ impl Settings {
             ),
         ];
         let broken = rules.into_iter().filter(|(holds, _)| !holds).map(|(_, rule)| rule.to_owned());
-        broken.chain(floodgate_traces::problems(&self.otel)).collect()
+        broken.chain(self.schema_registry.problems()).chain(floodgate_traces::problems(&self.otel)).collect()
     }
 
     pub(crate) fn keying(&self) -> Keying {
@@ -270,11 +274,13 @@ fn laid(
 }
 
 fn masked(mut table: Table, store: &floodgate_store::Config) -> Table {
-    if let Some(Value::Table(section)) = table.get_mut("otel")
-        && let Some(Value::String(headers)) = section.get_mut("headers")
-        && !headers.is_empty()
-    {
-        *headers = "***".to_owned();
+    for (section, secret) in [("otel", "headers"), ("schema_registry", "password")] {
+        if let Some(Value::Table(section)) = table.get_mut(section)
+            && let Some(Value::String(secret)) = section.get_mut(secret)
+            && !secret.is_empty()
+        {
+            *secret = "***".to_owned();
+        }
     }
     if let Some(Value::Table(section)) = table.get_mut("store") {
         section.insert("url".to_owned(), Value::String(store.masked_url()));

@@ -8,10 +8,10 @@ use clap::Args;
 use floodgate_ledger::{
     DEAD_LETTER_EXPIRED, DEAD_LETTER_UNREAD, Report, TypeReport, Verdict, Verification, VerifyError, Watch,
 };
-use floodgate_schemas::Codecs;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::exit::{Exit, say};
+use crate::registry::codecs_of;
 use crate::roles::{given, open_strategy};
 use crate::settings::Settings;
 use crate::signals::Signals;
@@ -32,15 +32,16 @@ pub(crate) struct VerifyArgs {
 
 pub(crate) async fn verify(settings: &Settings, args: &VerifyArgs) -> Result<(), Exit> {
     let bar = Bar::new();
+    let strategy = open_strategy(settings)?;
     let verification = Verification {
-        strategy: open_strategy(settings)?,
+        codecs: codecs_of(settings, &*strategy)?,
+        strategy,
         store: floodgate_store::open(&settings.store).map_err(Exit::usage)?,
         store_name: settings.store.masked_url(),
         state: args.state.as_deref(),
         values: args.values,
         watch: &bar,
         clock: given().clock,
-        codecs: Codecs::builtin(),
     };
     let mut signals = Signals::listen()?;
     let ended = tokio::select! {

@@ -4,10 +4,11 @@ use clap::Args;
 use floodgate_lag::words::{count, many};
 use floodgate_ledger::{Search, Sought, VerifyError, Whereabouts};
 use floodgate_schemas::text::unescaped;
-use floodgate_schemas::{Codecs, EventId, EventType};
+use floodgate_schemas::{EventId, EventType};
 
 use crate::exit::{Exit, say};
 use crate::progress::counting_bar;
+use crate::registry::codecs_of;
 use crate::roles::open_strategy;
 use crate::settings::Settings;
 
@@ -59,7 +60,7 @@ pub(crate) async fn whereabouts(settings: &Settings, args: &WhereArgs) -> Result
     }
     let store = floodgate_store::open(&settings.store).map_err(Exit::usage)?;
     let bar = counting_bar("records looked at");
-    let search = Search { strategy, store, codecs: Codecs::builtin() };
+    let search = Search { codecs: codecs_of(settings, &*strategy)?, strategy, store };
     let found = search.run(&sought, |read| bar.inc(read)).await;
     bar.finish_and_clear();
     let found = found.map_err(|error| match error {

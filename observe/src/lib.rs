@@ -7,4 +7,19 @@ mod lines;
 pub mod logs;
 mod metrics;
 
-pub use metrics::{HttpMetrics, LagGauges, Metrics, TraceMetrics};
+pub use metrics::{HttpMetrics, LagGauges, Metrics, RegistryMetrics, TraceMetrics};
+
+/// An error with what it comes from, for whoever reads the log.
+pub fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        // some libraries repeat it
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text = format!("{text}: {cause_text}");
+        }
+        source = cause.source();
+    }
+    text
+}

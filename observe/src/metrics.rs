@@ -77,6 +77,8 @@ pub struct Metrics {
     pub http: HttpMetrics,
     /// Spans; nothing where nothing is traced.
     pub traces: TraceMetrics,
+    /// The schema registry; nothing where there is none.
+    pub schema_registry: RegistryMetrics,
     /// The groups' positions.
     pub lag: LagGauges,
 }
@@ -113,6 +115,19 @@ pub struct TraceMetrics {
     /// `floodgate_span_links_dropped_total`: sampled requests with events in a batch beyond `otel.links_max`, of which nothing
     /// is told there.
     pub links_dropped: IntCounter,
+}
+
+/// What the schema registry is asked, and what came of it.
+#[derive(Debug, Clone)]
+pub struct RegistryMetrics {
+    /// `floodgate_registry_requests_total{call,outcome}`: `call` is `schema`, `register`, `look-up`, `versions`, `version` or
+    /// `compatibility`; `outcome` is `ok`, `not-found`, `refused` or `unavailable`.
+    pub requests: IntCounterVec,
+    /// `floodgate_registry_schemas{state}`: schemas of others that this process learnt, `readable` or `unreadable` by it.
+    pub schemas: IntGaugeVec,
+    /// `floodgate_registry_conflicts_total`: how often the registry was found to have another schema under an id than when its
+    /// events were first read.
+    pub conflicts: IntCounter,
 }
 
 /// The groups' positions, under our names and under those Kafka dashboards query already.
@@ -270,6 +285,22 @@ impl Metrics {
                 "Sampled events of a batch beyond those that are told of",
             )?,
         };
+        let schema_registry = RegistryMetrics {
+            requests: make.counters(
+                "floodgate_registry_requests_total",
+                "Requests to the schema registry",
+                &["call", "outcome"],
+            )?,
+            schemas: make.gauges(
+                "floodgate_registry_schemas",
+                "Schemas of the registry that this process learnt, readable or unreadable by it",
+                &["state"],
+            )?,
+            conflicts: make.counter(
+                "floodgate_registry_conflicts_total",
+                "Schemas of the registry that are others than when their events were first read",
+            )?,
+        };
         let metrics = Self {
             events_accepted: make.counters(
                 "floodgate_events_accepted_total",
@@ -353,6 +384,7 @@ impl Metrics {
             processed_tasks_failed: make.counter("processed_tasks_failed_total", "Events dead-lettered")?,
             http,
             traces,
+            schema_registry,
             lag,
             registry: registry.clone(),
         };

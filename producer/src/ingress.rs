@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use floodgate_buffer::{Parts, Publish};
 use floodgate_observe::{HttpMetrics, Metrics};
-use floodgate_schemas::{Chance, Clock, Keying};
+use floodgate_schemas::{Chance, Clock, Encoder, Keying};
 use floodgate_store::Reads;
 use floodgate_traces::Tracer;
 
@@ -25,6 +25,7 @@ pub struct Ingress {
     pub(crate) keying: Keying,
     pub(crate) clock: AcceptanceClock,
     pub(crate) chance: Arc<dyn Chance>,
+    pub(crate) encoder: Encoder,
     pub(crate) tracer: Tracer,
     pub(crate) limits: Limits,
     pub(crate) bodies: Arc<Bodies>,
@@ -42,6 +43,8 @@ pub struct Handed {
     pub clock: Arc<dyn Clock>,
     /// Draws the ids of events that come without a key.
     pub chance: Arc<dyn Chance>,
+    /// Writes events as bytes.
+    pub encoder: Encoder,
     /// Follows requests.
     pub tracer: Tracer,
 }
@@ -54,7 +57,7 @@ impl Ingress {
         publisher: Arc<dyn Publish>,
         reads: Arc<dyn Reads>,
         metrics: &Metrics,
-        Handed { clock, chance, tracer }: Handed,
+        Handed { clock, chance, encoder, tracer }: Handed,
     ) -> Arc<Self> {
         let http = &metrics.http;
         let cache_time = Duration::from_millis(config.cache_ms);
@@ -74,6 +77,7 @@ impl Ingress {
             ),
             keys: Keys::new(config.idempotency_keys_max, &*chance),
             chance,
+            encoder,
             tracer,
             waiting: Waiting::new(Arc::clone(&reads), wait_poll, config.waiters_max, http.clone()),
             reads,
@@ -103,6 +107,7 @@ impl Ingress {
         if let Some(trouble) = Parts::of_this_process().trouble() {
             return Err(trouble);
         }
+        self.encoder.ready().map_err(|no_id| no_id.to_string())?;
         self.publisher.ready()
     }
 

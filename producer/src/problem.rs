@@ -4,7 +4,7 @@ use axum::http::header::{CONTENT_TYPE, RETRY_AFTER};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use floodgate_buffer::Refused;
-use floodgate_schemas::{Invalid, InvalidKind};
+use floodgate_schemas::{Invalid, InvalidKind, NoSchemaId};
 use floodgate_store::ReadError;
 use serde::Serialize;
 
@@ -257,6 +257,12 @@ impl From<Refused> for Problem {
             Refused::TooLarge => Self::new(&BODY_TOO_LARGE, "the event is larger than its topic takes"),
             Refused::Closed => Self::new(&SHUTTING_DOWN, "send the event to another instance"),
         }
+    }
+}
+
+impl From<NoSchemaId> for Problem {
+    fn from(no_id: NoSchemaId) -> Self {
+        Self::new(&NOT_STORED, no_id.to_string())
     }
 }
 

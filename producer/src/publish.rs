@@ -4,7 +4,6 @@ use std::cell::RefCell;
 use std::time::Instant;
 
 use floodgate_buffer::{Outcome, Receipt, Receipts, Record, Topic};
-use floodgate_schemas::codec::encode;
 use floodgate_schemas::{
     Accept, Event, EventId, EventIdSource, EventType, IdempotencyKey, InvalidMixed, Mixed,
 };
@@ -157,7 +156,7 @@ impl Ingress {
             key.clear();
             value.clear();
             event.write_partition_key(self.keying, key);
-            encode(event, value);
+            self.encoder.encode(event, value)?;
             let record = Record {
                 topic: Topic::Events(E::TYPE),
                 key: Some(key.as_bytes()),

@@ -11,7 +11,7 @@ use axum::http::{HeaderMap, Request, StatusCode};
 use floodgate_buffer::{NotTaken, Outcome, Publish, Receipt, Record, Refused, Topic};
 use floodgate_observe::Metrics;
 use floodgate_schemas::examples::{Counted, HandClock, at};
-use floodgate_schemas::{CharacterId, CouponId, EventId, Keying, LikerAccountId, TargetOcid};
+use floodgate_schemas::{CharacterId, CouponId, Encoder, EventId, Keying, LikerAccountId, TargetOcid};
 use floodgate_store::{
     BoxFuture, Coupon, CouponCreated, Decision, ExpectationRow, NewCoupon, ReadError, Reads, SchemaState,
 };
@@ -272,11 +272,17 @@ impl World {
 
     /// One whose requests are followed.
     pub(crate) fn traced(config: &HttpConfig, tracer: Tracer) -> Self {
+        Self::handed(config, tracer, Encoder::single_object())
+    }
+
+    /// One that follows requests, and writes events so.
+    pub(crate) fn handed(config: &HttpConfig, tracer: Tracer, encoder: Encoder) -> Self {
         let (buffer, database) = (Arc::<Buffer>::default(), Arc::<Database>::default());
         let metrics = Metrics::new().unwrap();
         let (publisher, reads) = (Arc::clone(&buffer) as _, Arc::clone(&database) as _);
         let clock = Arc::new(HandClock::new(at(0)));
-        let handed = Handed { clock: Arc::clone(&clock) as _, chance: Arc::new(Counted::default()), tracer };
+        let handed =
+            Handed { clock: Arc::clone(&clock) as _, chance: Arc::new(Counted::default()), encoder, tracer };
         let ingress = Ingress::new(config, Keying::default(), publisher, reads, &metrics, handed);
         let router = routes::router(Arc::clone(&ingress));
         Self { buffer, database, ingress, metrics, clock, router }

@@ -1,8 +1,9 @@
-//! The bytes on the topic: Avro single-object encoding.
+//! The bytes on the topic, read: Avro single-object encoding, or Confluent's wire format.
 //!
-//! Ten bytes say which schema wrote the value (the marker `C3 01`, then the CRC-64-AVRO fingerprint of
+//! In the first ten bytes say which schema wrote the value (the marker `C3 01`, then the CRC-64-AVRO fingerprint of
 //! the schema's canonical form, little-endian); the Avro datum follows. A reader that knows the
-//! fingerprint needs nothing else, so no registry is involved.
+//! fingerprint needs nothing else, so no registry is involved. In the second it is five (a zero, and the number of the schema
+//! in a registry), and what that number stands for has to be learnt ([`Codecs::with`]).
 //!
 //! Every schema a type was ever published with stays in its [`Codec`], newest first, each with the function that reads
 //! what was written with it: the newest writes, all of them read. A field that a later schema adds gets its value for
@@ -106,7 +107,13 @@ pub fn unfit(of: EventType, schema: &str) -> Vec<String> {
     }
 }
 
-/// Appends the event's bytes to `out`.
+/// Whether two schemas say the same: fields, types, names, what values mean and what they are by default, whatever the order of
+/// what is said, and the words. False where one of them is no schema.
+pub fn are_the_same(one: &str, other: &str) -> bool {
+    Plan::are_of_the_same(one, other)
+}
+
+/// Appends the event's bytes in single-object encoding to `out`.
 pub fn encode<E: Event>(event: &E, out: &mut Vec<u8>) {
     out.extend_from_slice(&E::codec().header);
     event.write(out);

@@ -2,7 +2,6 @@
 //!
 //! A number of a registry stands for one schema for ever, so that nothing that was learnt is ever forgotten or asked again.
 
-use std::collections::BTreeSet;
 use std::fmt;
 use std::pin::Pin;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -23,6 +22,10 @@ pub trait Schemas: fmt::Debug + Send + Sync {
     /// A schema was seen for the first time: which of our types it is of, and why its events cannot be read, if they cannot.
     fn seen(&self, id: u32, of: Option<EventType>, why: Option<&Incompatible>);
 }
+
+/// How many schemas a batch asks for. Where one cannot be had its partition waits, so that more of them are asked for in vain:
+/// bytes of garbage may name thousands.
+const ASKED_AT_ONCE: usize = 16;
 
 /// How many schemas are learnt. A registry that is shared with others may have more, and what comes with them waits.
 const KNOWN_MAX: usize = 1000;
@@ -82,11 +85,14 @@ impl Learnt {
         let mut last = None;
         let numbers = values.filter_map(|value| numbered(value).map(|(id, _)| id));
         // most of a batch is of one schema
-        let new: BTreeSet<u32> = numbers.filter(|id| last.replace(*id) != Some(*id)).collect();
-        for id in new {
-            if self.knows(id) {
-                continue;
+        let changes = numbers.filter(|id| last.replace(*id) != Some(*id));
+        let mut new: Vec<u32> = Vec::new();
+        for id in changes {
+            if new.len() < ASKED_AT_ONCE && !new.contains(&id) && !self.knows(id) {
+                new.push(id);
             }
+        }
+        for id in new {
             let Some(text) = self.source.text(id).await else { continue };
             let known = Known::new(&text);
             let (of, why) = known.verdict();

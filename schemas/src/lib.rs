@@ -24,6 +24,7 @@ mod cost;
 mod coupon;
 mod datum;
 pub mod dead_letter;
+mod encode;
 mod event;
 #[cfg(feature = "examples")]
 pub mod examples;
@@ -49,6 +50,7 @@ pub use cost::{Cost, InvalidCost};
 pub use coupon::CouponIssue;
 pub use datum::InvalidDatum;
 pub use dead_letter::DEAD_LETTER_TOPIC;
+pub use encode::{Encoder, NoSchemaId, SchemaIds};
 pub use event::{Accept, Event, EventId, EventIdSource, EventType, IdempotencyKey};
 pub use expectation::{ExpectationWrite, PresetNo};
 pub use fields::{Field, Fields, Invalid, InvalidKind, not_json, utf8};

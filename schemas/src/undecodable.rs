@@ -5,7 +5,10 @@ use std::fmt;
 use crate::{EventType, InvalidDatum};
 
 /// What the Confluent wire format begins with; the number of a schema in a registry follows, in four bytes.
-const CONFLUENT_MAGIC: u8 = 0;
+pub(crate) const CONFLUENT_MAGIC: u8 = 0;
+
+/// Registries count from 1, and none comes to sixteen million: other bytes behind a zero are garbage.
+pub(crate) const REGISTRY_ID_MAX: u32 = (1 << 24) - 1;
 
 /// A schema that this build does not know, as the bytes name it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,9 +75,9 @@ impl DecodeError {
 /// The number of a schema in a registry, and the datum behind it, where the bytes are of the Confluent wire format.
 pub(crate) fn numbered(bytes: &[u8]) -> Option<(u32, &[u8])> {
     match bytes {
-        // registries count from 1, and none comes to sixteen million: other bytes behind a zero are garbage
-        [CONFLUENT_MAGIC, 0, b, c, d, datum @ ..] if [*b, *c, *d] != [0; 3] && !datum.is_empty() => {
-            Some((u32::from_be_bytes([0, *b, *c, *d]), datum))
+        [CONFLUENT_MAGIC, a, b, c, d, datum @ ..] if !datum.is_empty() => {
+            let id = u32::from_be_bytes([*a, *b, *c, *d]);
+            (1..=REGISTRY_ID_MAX).contains(&id).then_some((id, datum))
         }
         _ => None,
     }

@@ -61,4 +61,4 @@ pub use reset::{Reset, RowKey, RowRank};
 pub use rows::{
     Coupon, CouponCreated, Decision, DecisionStatus, ExpectationRow, InvalidStock, NewCoupon, Stock,
 };
-pub use store::{Apply, ApplyOutcome, Reads, Site, Store};
+pub use store::{Apply, ApplyOutcome, Reads, RegisteredSchemas, Site, Store};

@@ -14,7 +14,7 @@ use crate::OpenError;
 pub(crate) const MIGRATIONS_TABLE: &str = "floodgate_migrations";
 
 /// The newest version this build knows.
-pub(crate) const NEWEST: i64 = 2;
+pub(crate) const NEWEST: i64 = 3;
 
 /// The version since which a database has an identity.
 pub(crate) const IDENTITY_SINCE: i64 = 2;

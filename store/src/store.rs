@@ -26,6 +26,7 @@ pub trait Store:
     + Repair<CouponIssue>
     + Repair<Like>
     + Reset
+    + RegisteredSchemas
 {
 }
 
@@ -43,6 +44,7 @@ impl<S> Store for S where
         + Repair<CouponIssue>
         + Repair<Like>
         + Reset
+        + RegisteredSchemas
 {
 }
 
@@ -153,4 +155,13 @@ pub trait Site: Send + Sync {
     /// Whether another database stands where the one was that this process first met: a sentence about it. Meeting one
     /// for the first time, it is remembered.
     fn moved(&self) -> BoxFuture<'_, Result<Option<String>, ReadError>>;
+}
+
+/// Remembers which schemas a registry had under which numbers. Every call ends within `connect_timeout_ms + statement_timeout_ms`.
+pub trait RegisteredSchemas: Send + Sync {
+    /// The schema that is remembered for a number.
+    fn registered_schema(&self, id: u32) -> BoxFuture<'_, Result<Option<String>, ReadError>>;
+
+    /// Remembers a schema, unless there is one for its number, and gives the one that is remembered from here on.
+    fn remember_schema<'a>(&'a self, id: u32, schema: &'a str) -> BoxFuture<'a, Result<String, ReadError>>;
 }

@@ -27,6 +27,7 @@
 //!
 //! - [`process`]: one child process: its logs, signals, exit, memory and processor time.
 //! - [`kafka`], [`postgres`] and [`redis`]: the servers. `scripts/setup` installs what they need.
+//! - [`registry`]: a schema registry, Apicurio's.
 //! - [`collector`]: an OpenTelemetry Collector, which takes traces.
 //! - [`proxy`]: connections that are cut, silenced and throttled on demand.
 //! - [`faults`]: seeds of fault scenarios, and their outcomes.
@@ -37,6 +38,7 @@
 mod guard;
 mod tree;
 
+pub mod certificates;
 pub mod collector;
 pub mod faults;
 pub mod kafka;
@@ -45,13 +47,16 @@ pub mod postgres;
 pub mod process;
 pub mod proxy;
 pub mod redis;
+pub mod registry;
 pub mod scratch;
 pub mod wait;
 
+pub use certificates::Certificates;
 pub use collector::Collector;
 pub use kafka::{Kafka, KafkaOptions};
 pub use postgres::{Held, Postgres, PostgresOptions};
 pub use process::Process;
 pub use proxy::{Link, Proxy};
 pub use redis::{Redis, RedisCluster, RedisOptions, RedisVersion};
+pub use registry::{RegistryIds, RegistryOptions, SchemaRegistry};
 pub use scratch::ScratchDir;

@@ -1,14 +1,14 @@
 //! Redis: one server with a data folder of its own, `appendonly` on and synced always unless a test says otherwise.
 
 use std::net::{Ipv4Addr, TcpStream};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
-use crate::{Process, ScratchDir, ports, process, wait};
+use crate::{Certificates, Process, ScratchDir, ports, process, wait};
 
 /// Loading what was appended included.
 const START_DEADLINE: Duration = Duration::from_secs(60);
@@ -79,22 +79,9 @@ impl Redis {
     /// one of its own: `ca.pem` in `folder`.
     pub fn start_with_tls(folder: &Path, settings: &[(&str, &str)]) -> Result<(Redis, u16)> {
         let port = ports::free_port()?;
-        let file = |name: &str| folder.join(name).display().to_string();
-        let openssl = |arguments: &[&str]| {
-            let mut command = Command::new("openssl");
-            command.args(arguments);
-            process::run("openssl", command, folder, COMMAND_DEADLINE)
-        };
-        let (authority, authority_key) = (file("ca.pem"), file("ca.key"));
-        let (certificate, key, request) = (file("server.pem"), file("server.key"), file("server.csr"));
-        let new_key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"];
-        let extended = ["-addext", "basicConstraints=critical,CA:TRUE", "-days", "2"];
-        let own = ["req", "-x509", "-subj", "/CN=tests", "-keyout", &authority_key, "-out", &authority];
-        openssl(&[&own[..], &new_key, &extended].concat())?;
-        let asked = ["req", "-subj", "/CN=localhost", "-keyout", &key, "-out", &request];
-        openssl(&[&asked[..], &new_key, &["-addext", "subjectAltName=DNS:localhost"]].concat())?;
-        let signed = ["x509", "-req", "-in", &request, "-CA", &authority, "-CAkey", &authority_key];
-        openssl(&[&signed[..], &["-out", &certificate, "-days", "2", "-copy_extensions", "copy"]].concat())?;
+        let Certificates { authority, certificate, key } = Certificates::make(folder)?;
+        let text = |file: PathBuf| file.display().to_string();
+        let (authority, certificate, key) = (text(authority), text(certificate), text(key));
         let tls_port = port.to_string();
         let own = [
             ("tls-port", tls_port.as_str()),

@@ -9,7 +9,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use floodgate_observe::TraceMetrics;
+use floodgate_observe::{TraceMetrics, with_causes};
 use opentelemetry::trace::{
     Link, SpanContext as WireContext, SpanId, SpanKind, Status, TraceFlags, TraceId, TraceState,
 };
@@ -97,7 +97,7 @@ impl Exporter {
             .with_retry_policy(RetryPolicy::disabled())
             .with_headers(headers)
             .build()
-            .map_err(|error| OpenError(format!("{endpoint}: {}", whole(&error))))?;
+            .map_err(|error| OpenError(format!("{endpoint}: {}", with_causes(&error))))?;
         exporter.set_resource(
             &Resource::builder()
                 .with_service_name(config.service_name.clone())
@@ -239,21 +239,6 @@ fn headers(text: &str) -> Result<HashMap<String, String>, String> {
     (1..).zip(fields).map(field).collect()
 }
 
-/// An error with what it comes from.
-fn whole(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        // some libraries repeat it
-        let cause_text = cause.to_string();
-        if !text.contains(&cause_text) {
-            text = format!("{text}: {cause_text}");
-        }
-        source = cause.source();
-    }
-    text
-}
-
 /// Posts, and keeps what the library does not hand on: why it could not, and what was not taken.
 #[derive(Debug)]
 struct Client {
@@ -275,14 +260,14 @@ impl Client {
         let client = reqwest::Client::builder().timeout(timeout).redirect(reqwest::redirect::Policy::none());
         // machines without certificates can do without TLS
         let client = if endpoint.scheme() == "http" { client.tls_certs_only([]) } else { client };
-        let http = client.build().map_err(|error| whole(&error))?;
+        let http = client.build().map_err(|error| with_causes(&error))?;
         Ok(Self { http, said: Mutex::default() })
     }
 
     async fn post(&self, request: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
         let answer = self.http.send_bytes(request).await;
         let said = match &answer {
-            Err(error) => Said { rejected: 0, why: Some(whole(&**error)) },
+            Err(error) => Said { rejected: 0, why: Some(with_causes(&**error)) },
             Ok(answer) if !answer.status().is_success() => {
                 let text = String::from_utf8_lossy(answer.body());
                 let text: String = text.chars().filter(|c| !c.is_control()).take(200).collect();

@@ -5,7 +5,7 @@
 pub(crate) struct TypeId(pub(crate) usize);
 
 /// A schema: its types, each once, so that a record can hold itself.
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 pub(crate) struct Types {
     pub(crate) types: Vec<Type>,
     pub(crate) root: TypeId,
@@ -17,7 +17,7 @@ impl Types {
     }
 }
 
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 pub(crate) struct Type {
     pub(crate) shape: Shape,
     pub(crate) logical: Option<Logical>,

@@ -85,6 +85,11 @@ enum Step {
 }
 
 impl Plan {
+    /// Whether two texts are the same schema.
+    pub(crate) fn are_of_the_same(one: &str, other: &str) -> bool {
+        matches!((parse(one), parse(other)), (Ok(one), Ok(other)) if one == other)
+    }
+
     /// How data of the writer's schema become those of the reader's, whose fields are numbered in their order.
     pub(crate) fn compile(writer: &str, reader: &str) -> Result<Self, Incompatible> {
         let (writer, reader) = (parse(writer)?, parse(reader)?);

@@ -71,6 +71,7 @@ macro_rules! store_contract {
             likes_at_once = concurrency::likes,
             expectations_at_once = concurrency::expectations,
             coupons_at_once = concurrency::coupons,
+            registered_schemas_stay = schema::registered_schemas,
             unknown_coupons_at_once = concurrency::unknown_coupons,
         );
         $crate::store_contract!(@examples $empty;

@@ -17,22 +17,35 @@ pub async fn states_and_migrations(subject: &dyn Subject) {
     let mut from = Vec::new();
     for racer in racers {
         let report = racer.await.expect("no panic").expect("a migration");
-        assert_eq!(report.to, 2);
+        assert_eq!(report.to, 3);
         from.push(report.from);
     }
     assert!(from.contains(&None), "{from:?}");
     assert_eq!(store.schema_state().await, Ok(SchemaState::Current));
     let again = migrate(subject.config()).await;
-    assert_eq!(again, Ok(MigrationReport { from: Some(2), to: 2 }));
+    assert_eq!(again, Ok(MigrationReport { from: Some(3), to: 3 }));
 
-    subject.sql("UPDATE floodgate_migrations SET version = 3 WHERE version = 2").await;
+    subject.sql("UPDATE floodgate_migrations SET version = 4 WHERE version = 3").await;
     assert_eq!(store.schema_state().await, Ok(SchemaState::Newer));
-    assert_eq!(migrate(subject.config()).await, Err(MigrateError::Newer { found: 3, known: 2 }));
+    assert_eq!(migrate(subject.config()).await, Err(MigrateError::Newer { found: 4, known: 3 }));
     // what the first build left behind
-    subject.sql("DELETE FROM floodgate_migrations WHERE version = 3").await;
+    subject.sql("DELETE FROM floodgate_migrations WHERE version > 1").await;
     subject.sql("DROP TABLE floodgate_identity").await;
+    subject.sql("DROP TABLE registry_schemas").await;
     assert_eq!(store.schema_state().await, Ok(SchemaState::Older));
-    assert_eq!(migrate(subject.config()).await, Ok(MigrationReport { from: Some(1), to: 2 }));
+    assert_eq!(migrate(subject.config()).await, Ok(MigrationReport { from: Some(1), to: 3 }));
     assert_eq!(store.schema_state().await, Ok(SchemaState::Current));
     assert_eq!(subject.sql("SELECT count(*) FROM floodgate_identity").await, Some(1));
+}
+
+/// The first schema of a number stays, whoever says otherwise.
+pub async fn registered_schemas(subject: &dyn Subject) {
+    let store = subject.store();
+    assert_eq!(store.registered_schema(7).await, Ok(None));
+    let keep = async |id, schema: &str| store.remember_schema(id, schema).await;
+    assert_eq!(keep(7, "\"int\"").await.as_deref(), Ok("\"int\""));
+    assert_eq!(keep(7, "\"long\"").await.as_deref(), Ok("\"int\""));
+    assert_eq!(keep(u32::MAX, "\"käse\"").await.as_deref(), Ok("\"käse\""));
+    assert_eq!(store.registered_schema(7).await, Ok(Some("\"int\"".to_owned())));
+    assert_eq!(store.registered_schema(8).await, Ok(None));
 }

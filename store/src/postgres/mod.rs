@@ -16,6 +16,7 @@ mod likes;
 mod reads;
 mod repair;
 mod reset;
+mod schemas;
 mod site;
 mod types;
 
@@ -42,6 +43,7 @@ use crate::{Apply, ApplyError, ApplyOutcome, BoxFuture, Config, MigrateError, Mi
 pub(crate) const MIGRATIONS: &[(i64, &str, &str)] = &[
     (1, "tables", include_str!("../../migrations/postgres/0001_tables.sql")),
     (2, "identity", include_str!("../../migrations/postgres/0002_identity.sql")),
+    (3, "registry_schemas", include_str!("../../migrations/postgres/0003_registry_schemas.sql")),
 ];
 
 /// How long a migration may take altogether, waiting for another process's included.

@@ -17,6 +17,7 @@ mod likes;
 mod reads;
 mod repair;
 mod reset;
+mod schemas;
 mod site;
 
 use std::io::ErrorKind;
@@ -43,6 +44,7 @@ use crate::{Apply, ApplyError, ApplyOutcome, BoxFuture, Config, MigrateError, Mi
 pub(crate) const MIGRATIONS: &[(i64, &str, &str)] = &[
     (1, "tables", include_str!("../../migrations/sqlite/0001_tables.sql")),
     (2, "identity", include_str!("../../migrations/sqlite/0002_identity.sql")),
+    (3, "registry_schemas", include_str!("../../migrations/sqlite/0003_registry_schemas.sql")),
 ];
 
 /// How long a recount of all tables may take altogether.

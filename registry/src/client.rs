@@ -1,0 +1,171 @@
+//! What is asked of the registry, and its answers sorted by what the caller can do.
+
+use std::time::Duration;
+
+use floodgate_observe::{RegistryMetrics, with_causes};
+use reqwest::redirect::Policy;
+use schema_registry_converter::async_impl::schema_registry::{
+    SrSettings, get_all_versions, get_schema_by_id, get_schema_by_subject_and_version, is_compatible_schema,
+    perform_sr_call, post_schema,
+};
+use schema_registry_converter::error::SRCError;
+use schema_registry_converter::schema_registry_common::{RawError, SchemaType, SrCall, SuppliedSchema};
+use secrecy::ExposeSecret;
+
+use crate::config::RegistryConfig;
+
+/// Why the registry did not do what it was asked for.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum RegistryError {
+    /// It has no such schema or subject: it may be told of it later.
+    #[error("{0}")]
+    NotFound(String),
+    /// It refuses, and will until somebody changes something: a schema that is not compatible, a password.
+    #[error("{0}")]
+    Refused(String),
+    /// It is away, slow, or in trouble: passes.
+    #[error("{0}")]
+    Unavailable(String),
+}
+
+/// The configuration allows no client.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("schema_registry: {0}")]
+pub struct OpenError(String);
+
+/// A version of a subject.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Version {
+    /// From 1, within the subject.
+    pub version: u32,
+    /// What stands in front of values.
+    pub id: u32,
+    /// The schema's text.
+    pub schema: String,
+}
+
+/// Asks the registry. Every call ends within `timeout_ms` for each of its addresses, which are asked in turn until one answers well.
+#[derive(Debug)]
+pub(crate) struct Client {
+    settings: SrSettings,
+    place: String,
+    metrics: RegistryMetrics,
+}
+
+impl Client {
+    /// Touches no network.
+    pub(crate) fn open(config: &RegistryConfig, metrics: RegistryMetrics) -> Result<Self, OpenError> {
+        let urls = config.urls().map_err(OpenError)?;
+        let Some((first, others)) = urls.split_first() else {
+            return Err(OpenError("url is empty".to_owned()));
+        };
+        // another one may have been chosen, which is as good
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let http = reqwest::Client::builder().redirect(Policy::none());
+        // machines without certificates can do without TLS
+        let is_plain = urls.iter().all(|url| url.scheme() == "http");
+        let http = if is_plain { http.tls_certs_only([]) } else { http };
+        let text = |url: &reqwest::Url| url.as_str().trim_end_matches('/').to_owned();
+        let mut builder = SrSettings::new_builder(text(first));
+        for url in others {
+            builder.add_url(text(url));
+        }
+        builder.set_timeout(Duration::from_millis(config.timeout_ms));
+        if !config.username.is_empty() {
+            builder.set_basic_authorization(&config.username, Some(config.password.expose_secret()));
+        }
+        let settings = builder.build_with(http).map_err(|error| OpenError(error.to_string()))?;
+        let place = urls.iter().map(text).collect::<Vec<_>>().join(", ");
+        Ok(Self { settings, place, metrics })
+    }
+
+    /// The schema of a number.
+    pub(crate) async fn schema(&self, id: u32) -> Result<String, RegistryError> {
+        let found = self.sorted("schema", get_schema_by_id(id, &self.settings).await)?;
+        match found.schema_type {
+            SchemaType::Avro => Ok(found.schema),
+            other => Err(RegistryError::Refused(format!("schema {id} is none of Avro's, but {other:?}"))),
+        }
+    }
+
+    /// Makes a schema the subject's next version, unless it is one of them, and gives its number.
+    pub(crate) async fn register(&self, subject: &str, schema: &str) -> Result<u32, RegistryError> {
+        let posted = post_schema(&self.settings, subject.to_owned(), avro(schema)).await;
+        self.sorted("register", posted).map(|registered| registered.id)
+    }
+
+    /// The number of a schema that is one of a subject's versions.
+    pub(crate) async fn look_up(&self, subject: &str, schema: &str) -> Result<u32, RegistryError> {
+        let body = serde_json::json!({ "schema": schema, "schemaType": "AVRO" }).to_string();
+        let found = perform_sr_call(&self.settings, SrCall::PostForVersion(subject, &body)).await;
+        let found = self.sorted("look-up", found)?;
+        found.id.ok_or_else(|| RegistryError::Unavailable(format!("{}: an answer without an id", self.place)))
+    }
+
+    /// All versions of a subject, the first first; none where there is no such subject.
+    pub(crate) async fn versions(&self, subject: &str) -> Result<Vec<Version>, RegistryError> {
+        let numbers = get_all_versions(&self.settings, subject.to_owned()).await;
+        let mut numbers = match self.sorted("versions", numbers) {
+            Err(RegistryError::NotFound(_)) => return Ok(Vec::new()),
+            numbers => numbers?,
+        };
+        numbers.sort_unstable();
+        let mut versions = Vec::with_capacity(numbers.len());
+        for version in numbers {
+            let found = get_schema_by_subject_and_version(&self.settings, subject, Some(version)).await;
+            let found = self.sorted("version", found)?;
+            versions.push(Version { version, id: found.id, schema: found.schema });
+        }
+        Ok(versions)
+    }
+
+    /// Whether the registry would take a schema as the subject's next version, by the rule that it has for it. It takes any as
+    /// the first.
+    pub(crate) async fn would_take(&self, subject: &str, schema: &str) -> Result<bool, RegistryError> {
+        let asked = is_compatible_schema(&self.settings, subject.to_owned(), avro(schema)).await;
+        match self.sorted("compatibility", asked) {
+            Err(RegistryError::NotFound(_)) => Ok(true),
+            asked => asked,
+        }
+    }
+
+    fn sorted<T>(&self, call: &str, answer: Result<T, SRCError>) -> Result<T, RegistryError> {
+        let answer = answer.map_err(|error| sorted(&error, &self.place));
+        let outcome = match &answer {
+            Ok(_) => "ok",
+            Err(RegistryError::NotFound(_)) => "not-found",
+            Err(RegistryError::Refused(_)) => "refused",
+            Err(RegistryError::Unavailable(_)) => "unavailable",
+        };
+        self.metrics.requests.with_label_values(&[call, outcome]).inc();
+        answer
+    }
+}
+
+fn avro(schema: &str) -> SuppliedSchema {
+    SuppliedSchema::new(None, SchemaType::Avro, schema.to_owned())
+}
+
+/// The library tells the status in its words only, and what the registry said as the error's source.
+fn sorted(error: &SRCError, place: &str) -> RegistryError {
+    let status =
+        error.error.split_once(" status ").and_then(|(_, status)| status.get(..3)?.parse::<u16>().ok());
+    let said = std::error::Error::source(error).and_then(|source| source.downcast_ref::<RawError>());
+    let why = match (status, said) {
+        (Some(status), Some(said)) if said.error_code != 0 => {
+            let words: String = said.message.chars().filter(|c| !c.is_control()).take(300).collect();
+            format!("the schema registry at {place} says {status}: {words}")
+        }
+        (Some(status), _) => format!("the schema registry at {place} says {status}"),
+        (None, _) => {
+            let cause = std::error::Error::source(error).map_or_else(|| error.error.clone(), with_causes);
+            format!("the schema registry at {place}: {cause}")
+        }
+    };
+    match status {
+        Some(404) => RegistryError::NotFound(why),
+        // what is asked for too often, or not in time, passes
+        Some(status @ 400..=499) if ![408, 425, 429].contains(&status) => RegistryError::Refused(why),
+        _ => RegistryError::Unavailable(why),
+    }
+}

@@ -1,0 +1,30 @@
+//! The registry's schemas that are remembered.
+
+use sqlx::{Error, SqliteConnection};
+
+use super::SqliteStore;
+use crate::transaction;
+use crate::{BoxFuture, ReadError, RegisteredSchemas};
+
+const SCHEMA: &str = "SELECT schema FROM registry_schemas WHERE id = ?1";
+
+const REMEMBER: &str =
+    "INSERT INTO registry_schemas (id, schema) VALUES (?1, ?2) ON CONFLICT (id) DO NOTHING";
+
+impl RegisteredSchemas for SqliteStore {
+    fn registered_schema(&self, id: u32) -> BoxFuture<'_, Result<Option<String>, ReadError>> {
+        Box::pin(self.read(async move |connection| registered(connection, id).await))
+    }
+
+    fn remember_schema<'a>(&'a self, id: u32, schema: &'a str) -> BoxFuture<'a, Result<String, ReadError>> {
+        let remember = async move |connection: &mut SqliteConnection| {
+            sqlx::query(REMEMBER).bind(i64::from(id)).bind(schema).execute(&mut *connection).await?;
+            registered(connection, id).await?.ok_or(Error::RowNotFound)
+        };
+        Box::pin(transaction::request(&self.writer, self.request_timeout, remember))
+    }
+}
+
+async fn registered(connection: &mut SqliteConnection, id: u32) -> Result<Option<String>, Error> {
+    sqlx::query_scalar(SCHEMA).bind(i64::from(id)).fetch_optional(connection).await
+}
