@@ -82,7 +82,7 @@ enum Command {
     /// Create or describe the topics
     #[command(subcommand)]
     Topics(topics::TopicsCommand),
-    /// Show the schemas of events, and check another one
+    /// Show, list, check and register the schemas of events
     #[command(subcommand)]
     Schema(schema::SchemaCommand),
     /// Bring the database's schema up to date
@@ -201,7 +201,7 @@ fn execute(cli: Cli) -> Result<(), Exit> {
         Command::Drain(args) => runtime.block_on(drain::drain(&settings, cli.config.as_deref(), &args)),
         Command::Row(command) => runtime.block_on(row::row(&settings, &command)),
         Command::Topics(command) => topics::topics(&settings, &command),
-        Command::Schema(command) => schema::schema(&command),
+        Command::Schema(command) => runtime.block_on(schema::schema(&settings, &command)),
         Command::Migrate => runtime.block_on(migrate::migrate(&settings)),
         Command::Verify(args) => runtime.block_on(verify::verify(&settings, &args)),
         Command::Reapply(args) => runtime.block_on(reapply::reapply(&settings, &args)),

@@ -85,9 +85,10 @@ pub fn type_of(schema: &str) -> Option<EventType> {
 }
 
 /// Why a schema cannot become a type's next one, all of it in words; nothing where it can. Stricter than registries and than
-/// Avro's libraries: what they would read as another value is no fit.
-pub fn unfit(of: EventType, schema: &str) -> Vec<String> {
-    fn unfit<E: Event>(schema: &str) -> Vec<String> {
+/// Avro's libraries: what they would read as another value is no fit. `written` are schemas, each with a name for it, that events
+/// on the topic were written with besides those that are built in.
+pub fn unfit(of: EventType, schema: &str, written: &[(&str, &str)]) -> Vec<String> {
+    fn unfit<E: Event>(schema: &str, written: &[(&str, &str)]) -> Vec<String> {
         let ours = E::codec();
         let told = |plan: Result<Plan, Incompatible>, what: &str| {
             let reasons = plan.map_or_else(|error| error.reasons, |plan| plan.losses().to_vec());
@@ -97,14 +98,38 @@ pub fn unfit(of: EventType, schema: &str) -> Vec<String> {
         for written in ours.schemas {
             all.extend(told(Plan::compile(written.text, schema), "it could not read what is on the topic"));
         }
+        for (name, written) in written {
+            all.extend(told(Plan::compile(written, schema), &format!("it could not read what {name} wrote")));
+        }
         all.dedup();
         all
     }
     match of {
-        EventType::Expectation => unfit::<ExpectationWrite>(schema),
-        EventType::Coupon => unfit::<CouponIssue>(schema),
-        EventType::Like => unfit::<Like>(schema),
+        EventType::Expectation => unfit::<ExpectationWrite>(schema, written),
+        EventType::Coupon => unfit::<CouponIssue>(schema, written),
+        EventType::Like => unfit::<Like>(schema, written),
     }
+}
+
+/// The schemas of a type that are built in, the newest first, each with its fingerprint.
+pub fn builtin(of: EventType) -> Vec<(u64, &'static str)> {
+    fn all<E: Event>() -> Vec<(u64, &'static str)> {
+        let fingerprint = |[_, _, fingerprint @ ..]: [u8; HEADER_BYTES]| u64::from_le_bytes(fingerprint);
+        E::codec().schemas.iter().map(|schema| (fingerprint(schema.header), schema.text)).collect()
+    }
+    match of {
+        EventType::Expectation => all::<ExpectationWrite>(),
+        EventType::Coupon => all::<CouponIssue>(),
+        EventType::Like => all::<Like>(),
+    }
+}
+
+/// Reads a type's events that another schema wrote: what of them could not be read, or would be something else, in words.
+///
+/// # Errors
+/// [`Incompatible`]: none of them can be read.
+pub fn losses(of: EventType, written: &str) -> Result<Vec<String>, Incompatible> {
+    Plan::compile(written, schema_of(of)).map(|plan| plan.losses().to_vec())
 }
 
 /// Whether two schemas say the same: fields, types, names, what values mean and what they are by default, whatever the order of
