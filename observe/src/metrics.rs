@@ -120,8 +120,8 @@ pub struct TraceMetrics {
 /// What the schema registry is asked, and what came of it.
 #[derive(Debug, Clone)]
 pub struct RegistryMetrics {
-    /// `floodgate_registry_requests_total{call,outcome}`: `call` is `schema`, `register`, `look-up`, `versions`, `version` or
-    /// `compatibility`; `outcome` is `ok`, `not-found`, `refused` or `unavailable`.
+    /// `floodgate_registry_requests_total{call,outcome}`: `call` is `schema`, `reference`, `register`, `look-up`, `versions`,
+    /// `version` or `compatibility`; `outcome` is `ok`, `not-found`, `refused` or `unavailable`.
     pub requests: IntCounterVec,
     /// `floodgate_registry_schemas{state}`: schemas of others that this process learnt, `readable` or `unreadable` by it.
     pub schemas: IntGaugeVec,

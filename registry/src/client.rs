@@ -3,13 +3,16 @@
 use std::time::Duration;
 
 use floodgate_observe::{RegistryMetrics, with_causes};
+use floodgate_schemas::codec::with_references;
 use reqwest::redirect::Policy;
 use schema_registry_converter::async_impl::schema_registry::{
-    SrSettings, get_all_versions, get_schema_by_id, get_schema_by_subject_and_version, is_compatible_schema,
-    perform_sr_call, post_schema,
+    SrSettings, get_all_versions, get_referenced_schema, get_schema_by_id, get_schema_by_subject_and_version,
+    is_compatible_schema, perform_sr_call, post_schema,
 };
 use schema_registry_converter::error::SRCError;
-use schema_registry_converter::schema_registry_common::{RawError, SchemaType, SrCall, SuppliedSchema};
+use schema_registry_converter::schema_registry_common::{
+    RawError, RegisteredSchema, SchemaType, SrCall, SuppliedSchema,
+};
 use secrecy::ExposeSecret;
 
 use crate::config::RegistryConfig;
@@ -43,6 +46,9 @@ pub struct Version {
     /// The schema's text.
     pub schema: String,
 }
+
+/// How many others a schema may refer to, by way of others included.
+const REFERENCES_MAX: usize = 64;
 
 /// Asks the registry. Every call ends within `timeout_ms` for each of its addresses, which are asked in turn until one answers well.
 #[derive(Debug)]
@@ -82,10 +88,34 @@ impl Client {
     /// The schema of a number.
     pub(crate) async fn schema(&self, id: u32) -> Result<String, RegistryError> {
         let found = self.sorted("schema", get_schema_by_id(id, &self.settings).await)?;
-        match found.schema_type {
-            SchemaType::Avro => Ok(found.schema),
+        match &found.schema_type {
+            SchemaType::Avro => self.whole(found).await,
             other => Err(RegistryError::Refused(format!("schema {id} is none of Avro's, but {other:?}"))),
         }
+    }
+
+    /// A schema with those it refers to, and those that they refer to.
+    async fn whole(&self, schema: RegisteredSchema) -> Result<String, RegistryError> {
+        let mut left = schema.references;
+        let mut found: Vec<(String, String)> = Vec::new();
+        while let Some(reference) = left.pop() {
+            if found.iter().any(|(name, _)| *name == reference.name) {
+                continue;
+            }
+            if found.len() >= REFERENCES_MAX {
+                return Err(RegistryError::Refused(format!(
+                    "a schema that refers to more than {REFERENCES_MAX}"
+                )));
+            }
+            let other = self.sorted("reference", get_referenced_schema(&self.settings, &reference).await)?;
+            left.extend(other.references);
+            found.push((reference.name, other.schema));
+        }
+        if found.is_empty() {
+            return Ok(schema.schema);
+        }
+        with_references(&schema.schema, &found)
+            .map_err(|error| RegistryError::Refused(format!("a schema that cannot be put together: {error}")))
     }
 
     /// Makes a schema the subject's next version, unless it is one of them, and gives its number.
@@ -114,7 +144,7 @@ impl Client {
         for version in numbers {
             let found = get_schema_by_subject_and_version(&self.settings, subject, Some(version)).await;
             let found = self.sorted("version", found)?;
-            versions.push(Version { version, id: found.id, schema: found.schema });
+            versions.push(Version { version, id: found.id, schema: self.whole(found).await? });
         }
         Ok(versions)
     }

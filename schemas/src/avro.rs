@@ -16,6 +16,7 @@
 //! Schemas come from outside, so that everything about them is bounded: their text, their depth, how many types they name.
 
 mod convert;
+mod inline;
 mod model;
 mod parse;
 mod plan;
@@ -24,6 +25,7 @@ mod resolve;
 mod tests;
 mod unread;
 
+pub(crate) use inline::inline;
 pub use parse::InvalidSchema;
 pub use plan::Incompatible;
 pub use plan::Plan;

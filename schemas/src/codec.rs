@@ -16,7 +16,7 @@
 
 use std::sync::Arc;
 
-use crate::avro::{Incompatible, InvalidSchema, Plan};
+use crate::avro::{Incompatible, InvalidSchema, Plan, inline};
 use crate::learnt::{Learnt, Schemas};
 pub use crate::schema::Codec;
 use crate::schema::{HEADER_BYTES, MARKER};
@@ -132,10 +132,18 @@ pub fn losses(of: EventType, written: &str) -> Result<Vec<String>, Incompatible>
     Plan::compile(written, schema_of(of)).map(|plan| plan.losses().to_vec())
 }
 
+/// One schema of one that refers to others by their full names.
+///
+/// # Errors
+/// One of them is too large, or no schema.
+pub fn with_references(schema: &str, references: &[(String, String)]) -> Result<String, InvalidSchema> {
+    inline(schema, references)
+}
+
 /// Whether two schemas say the same: fields, types, names, what values mean and what they are by default, whatever the order of
-/// what is said, and the words. False where one of them is no schema.
+/// what is said, and the words. What is no schema is the same as itself only.
 pub fn are_the_same(one: &str, other: &str) -> bool {
-    Plan::are_of_the_same(one, other)
+    one == other || Plan::are_of_the_same(one, other)
 }
 
 /// Appends the event's bytes in single-object encoding to `out`.

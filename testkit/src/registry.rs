@@ -62,7 +62,12 @@ impl SchemaRegistry {
         format!("http://127.0.0.1:{}{PATH}", self.port)
     }
 
-    /// The same behind a link to its port.
+    /// Where its own API is, which its own serdes ask.
+    pub fn core_url(&self) -> String {
+        format!("http://127.0.0.1:{}/apis/registry/v3", self.port)
+    }
+
+    /// `schema_registry.url` behind a link to its port.
     pub fn url_at(&self, port: u16) -> String {
         format!("http://127.0.0.1:{port}{PATH}")
     }

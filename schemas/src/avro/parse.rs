@@ -11,7 +11,7 @@ use super::model::{Field, LOGICAL, Logical, Shape, Type, TypeId, Types};
 pub(crate) const TEXT_MAX_BYTES: usize = 64 << 10;
 
 /// How deep types may stand within each other.
-const DEPTH_MAX: usize = 32;
+pub(super) const DEPTH_MAX: usize = 32;
 
 /// How long the full name of a type may be.
 const NAME_MAX_BYTES: usize = 512;
@@ -244,7 +244,7 @@ impl Parser {
     }
 }
 
-fn primitive(word: &str) -> Option<Shape> {
+pub(super) fn primitive(word: &str) -> Option<Shape> {
     Some(match word {
         "null" => Shape::Null,
         "boolean" => Shape::Boolean,
@@ -258,7 +258,7 @@ fn primitive(word: &str) -> Option<Shape> {
     })
 }
 
-fn full(name: &str, namespace: &str) -> String {
+pub(super) fn full(name: &str, namespace: &str) -> String {
     match namespace {
         "" => name.to_owned(),
         _ if name.contains('.') => name.to_owned(),
