@@ -25,7 +25,7 @@ use floodgate_producer::{Handed, HttpConfig, Ingress, Server};
 use floodgate_schemas::codec::{Codecs, encode, schema_of};
 use floodgate_schemas::examples::{coupon_issue, expectation, like};
 use floodgate_schemas::{
-    Encoder, Event, EventType, ExpectationWrite, Incompatible, Keying, LikeAction, Mixed, Schemas,
+    Encoder, Event, EventType, ExpectationWrite, Incompatible, Keying, LikeAction, Mixed, SchemaIds, Schemas,
     SystemChance, SystemClock,
 };
 use floodgate_traces::{OtelConfig, Span, Surroundings, Tracer};
@@ -42,13 +42,19 @@ const TRACEPARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-
 
 type Case = (&'static str, fn(u64));
 
-const CASES: [Case; 14] = [
+const CASES: [Case; 16] = [
     ("encode an expectation", |events| encodes(events, &expectation(1, 2, 3, 4))),
     ("encode a coupon issue", |events| encodes(events, &coupon_issue(1, "coupon", "user-1"))),
     ("encode a like", |events| encodes(events, &like(1, "target-1", "liker-1", LikeAction::Like, 1))),
+    ("encode a like, with a registry", |events| {
+        encodes_with(events, &like(1, "target-1", "liker-1", LikeAction::Like, 1), &numbered());
+    }),
     ("decode an expectation", |events| decodes(events, &expectation(1, 2, 3, 4))),
     ("decode a coupon issue", |events| decodes(events, &coupon_issue(1, "coupon", "user-1"))),
     ("decode a like", |events| decodes(events, &like(1, "target-1", "liker-1", LikeAction::Like, 1))),
+    ("decode a like, with a registry", |events| {
+        decodes_numbered(events, &like(1, "target-1", "liker-1", LikeAction::Like, 1));
+    }),
     ("decode an expectation, a field added", |events| decodes_added(events, &expectation(1, 2, 3, 4))),
     ("decode a like, a field added", |events| {
         decodes_added(events, &like(1, "target-1", "liker-1", LikeAction::Like, 1));
@@ -148,14 +154,27 @@ fn count(case: &str, events: u64) -> Result<u64> {
 }
 
 fn encodes<E: Event>(events: u64, event: &E) {
+    encodes_with(events, event, &Encoder::single_object());
+}
+
+fn encodes_with<E: Event>(events: u64, event: &E, encoder: &Encoder) {
     let (mut key, mut value) = (String::new(), Vec::new());
     for _ in 0..events {
         key.clear();
         value.clear();
         black_box(event).write_partition_key(Keying::default(), &mut key);
-        encode(event, &mut value);
+        encoder.encode(event, &mut value).unwrap();
         black_box((&key, &value));
     }
+}
+
+/// Writes with number 1.
+fn numbered() -> Encoder {
+    let ids = Arc::new(SchemaIds::default());
+    for of in EventType::ALL {
+        ids.set(of, 1).unwrap();
+    }
+    Encoder::registered(ids)
 }
 
 fn decodes<E: Event>(events: u64, event: &E) {
@@ -166,6 +185,13 @@ fn decodes<E: Event>(events: u64, event: &E) {
     }
 }
 
+/// Of a writer with our schema, by a registry.
+fn decodes_numbered<E: Event>(events: u64, event: &E) {
+    let mut value = Vec::new();
+    numbered().encode(event, &mut value).unwrap();
+    decodes_learnt(events, event, &value, schema_of(E::TYPE));
+}
+
 /// Of a writer with one more field, in the middle of ours.
 fn decodes_added<E: Event>(events: u64, event: &E) {
     let mut value = Vec::new();
@@ -173,25 +199,28 @@ fn decodes_added<E: Event>(events: u64, event: &E) {
     // behind the event's id: a text of its own
     let (id, rest) = value[10..].split_at(37);
     let value = [&[0, 0, 0, 0, 1][..], id, b"\x0aapp-2", rest].concat();
-    let codecs = Codecs::with(Arc::new(OneAdded(E::TYPE)));
-    let ready = codecs.prepare(std::iter::once(&value[..]));
+    let before = r#"{"name": "acceptedAt""#;
+    let added = format!(r#"{{"name": "source", "type": "string"}}, {before}"#);
+    decodes_learnt(events, event, &value, &schema_of(E::TYPE).replace(before, &added));
+}
+
+fn decodes_learnt<E: Event>(events: u64, event: &E, value: &[u8], schema: &str) {
+    let codecs = Codecs::with(Arc::new(One(schema.into())));
+    let ready = codecs.prepare(std::iter::once(value));
     tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(ready);
-    assert_eq!(codecs.decode::<E>(&value).unwrap().event_id(), event.event_id());
+    assert_eq!(codecs.decode::<E>(value).unwrap().event_id(), event.event_id());
     for _ in 0..events {
-        black_box(codecs.decode::<E>(black_box(&value)).unwrap());
+        black_box(codecs.decode::<E>(black_box(value)).unwrap());
     }
 }
 
-/// Knows one schema: ours of a type with a field behind its first.
+/// Knows one schema.
 #[derive(Debug)]
-struct OneAdded(EventType);
+struct One(Arc<str>);
 
-impl Schemas for OneAdded {
+impl Schemas for One {
     fn text(&self, _: u32) -> floodgate_schemas::BoxFuture<'_, Option<Arc<str>>> {
-        let before = r#"{"name": "acceptedAt""#;
-        let added = format!(r#"{{"name": "source", "type": "string"}}, {before}"#);
-        let text = schema_of(self.0).replace(before, &added);
-        Box::pin(std::future::ready(Some(text.into())))
+        Box::pin(std::future::ready(Some(Arc::clone(&self.0))))
     }
 
     fn seen(&self, _: u32, _: Option<EventType>, why: Option<&Incompatible>) {

@@ -8,9 +8,9 @@ use floodgate_observe::{Metrics, RegistryMetrics};
 use floodgate_registry::{Memory, Registry, subject};
 use floodgate_schemas::{BoxFuture, Codecs, EventType};
 use floodgate_store::Store;
+use tokio::runtime::Handle;
 
 use crate::exit::Exit;
-use crate::roles::given;
 use crate::settings::Settings;
 
 /// The subjects of our topics.
@@ -36,7 +36,7 @@ pub(crate) fn open(
 
 /// What events are read with. Within a runtime, on which schemas are asked for.
 pub(crate) fn codecs(registry: Option<&Arc<Registry>>) -> Codecs {
-    registry.map_or(Codecs::builtin(), |registry| registry.codecs(given().runtime))
+    registry.map_or(Codecs::builtin(), |registry| registry.codecs(Handle::current()))
 }
 
 /// The same for a command, which opens no more than it needs.

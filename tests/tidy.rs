@@ -14,7 +14,7 @@ fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
 }
 
-const CRATES: [&str; 13] = [
+const CRATES: [&str; 14] = [
     "config",
     "schemas",
     "buffer",
@@ -26,6 +26,7 @@ const CRATES: [&str; 13] = [
     "consumers",
     "admin",
     "observe",
+    "registry",
     "testkit",
     "traces",
 ];
@@ -84,6 +85,7 @@ fn crates_know_only_whom_they_may() {
     assert_eq!(ours("store"), ["schemas"]);
     assert_eq!(ours("lag"), ["buffer"]);
     assert_eq!(ours("ledger"), ["buffer", "schemas", "store"]);
+    assert_eq!(ours("registry"), ["observe", "schemas"]);
     assert_eq!(ours("traces"), ["observe", "schemas"]);
     assert_eq!(ours("producer"), ["buffer", "listener", "observe", "schemas", "store", "traces"]);
     assert_eq!(ours("consumers"), ["buffer", "observe", "schemas", "store", "traces"]);
@@ -208,6 +210,7 @@ fn nobody_asks_the_system_for_time_or_chance() {
         "admin/src",
         "buffer/src",
         "store/src",
+        "registry/src",
         "traces/src",
         "src",
     ];

@@ -3,11 +3,14 @@
 //! A leaf that knows nothing of events or strategies. Metrics live in one [`Metrics`] value that is made at
 //! start and handed down; there is no global registry, so tests and several instances do not mix.
 
+mod lag;
 mod lines;
 pub mod logs;
+mod make;
 mod metrics;
 
-pub use metrics::{HttpMetrics, LagGauges, Metrics, RegistryMetrics, TraceMetrics};
+pub use lag::LagGauges;
+pub use metrics::{HttpMetrics, Metrics, RegistryMetrics, TraceMetrics};
 
 /// An error with what it comes from, for whoever reads the log.
 pub fn with_causes(error: &dyn std::error::Error) -> String {

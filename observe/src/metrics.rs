@@ -3,9 +3,11 @@
 use std::sync::LazyLock;
 
 use prometheus::{
-    Encoder, Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
-    IntGaugeVec, Opts, Registry, TextEncoder,
+    Encoder, Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry, TextEncoder,
 };
+
+use crate::lag::LagGauges;
+use crate::make::Make;
 
 /// Seconds from a tenth of a millisecond to a minute: publishing, applying. From one millisecond to a hundred the bounds
 /// lie close, since quantiles are interpolated between them: with one bucket from 20 to 50 ms a p99 of 25 reads as 45.
@@ -130,48 +132,6 @@ pub struct RegistryMetrics {
     pub conflicts: IntCounter,
 }
 
-/// The groups' positions, under our names and under those Kafka dashboards query already.
-#[derive(Debug, Clone)]
-pub struct LagGauges {
-    /// `floodgate_lag_records{group,topic,partition}`.
-    pub records: IntGaugeVec,
-    /// `floodgate_lag_seconds{group,topic,partition}`: age of the oldest unapplied record.
-    pub seconds: GaugeVec,
-    /// `floodgate_missing_records{group,topic,partition}`: expired before they were read.
-    pub missing: IntGaugeVec,
-    /// `floodgate_committed_offset_rewinds_total{group,topic,partition}`: how often a committed offset was found behind
-    /// where it had been, or gone.
-    pub rewinds: IntCounterVec,
-    /// `floodgate_committed_offset_skips_total{group,topic,partition}`: how often another program was found to have moved a
-    /// committed offset forward.
-    pub skips: IntCounterVec,
-    /// `floodgate_lag_unreadable_records{group,topic,partition}`: those of the lag behind an open transaction of another program.
-    pub unreadable: IntGaugeVec,
-    /// `floodgate_group_foreign_members{group}`: members of the group that are not this program's.
-    pub foreign_members: IntGaugeVec,
-    /// `floodgate_group_status{group,status}`: 1 for how the group stands, 0 for the others.
-    pub status: IntGaugeVec,
-    /// `floodgate_group_members{group}`.
-    pub members: IntGaugeVec,
-    /// `floodgate_lag_unknown_partitions{group}`: those that nobody can read.
-    pub unknown_partitions: IntGaugeVec,
-    /// `floodgate_desired_consumers{group}`: how many members it should have, steadily.
-    pub desired_consumers: IntGaugeVec,
-    /// `floodgate_seconds_to_catch_up{group}`: without a value where it never will, or nothing is known.
-    pub seconds_to_catch_up: GaugeVec,
-    /// `floodgate_spill_waiting`: what waits in the fallback until it is stored where it belongs; without a value where there is no
-    /// fallback.
-    pub spill_waiting: IntGaugeVec,
-    /// `floodgate_lag_as_of_seconds`: when the positions were read, in Unix time.
-    pub as_of: Gauge,
-    /// `kafka_consumergroup_lag{consumergroup,topic,partition}`.
-    pub kafka_lag: IntGaugeVec,
-    /// `kafka_consumergroup_current_offset{consumergroup,topic,partition}`: the committed offset.
-    pub kafka_group_offset: IntGaugeVec,
-    /// `kafka_topic_partition_current_offset{topic,partition}`: the end offset.
-    pub kafka_end_offset: IntGaugeVec,
-}
-
 impl Metrics {
     /// All metrics, at zero.
     ///
@@ -180,79 +140,7 @@ impl Metrics {
     pub fn new() -> prometheus::Result<Self> {
         let registry = Registry::new();
         let make = Make(&registry);
-        let group = &["group", "topic", "partition"];
-        let kafka_group = &["consumergroup", "topic", "partition"];
-        let lag = LagGauges {
-            records: make.gauges("floodgate_lag_records", "Records a group has not applied", group)?,
-            seconds: make.float_gauges(
-                "floodgate_lag_seconds",
-                "Age of the oldest record not applied",
-                group,
-            )?,
-            missing: make.gauges(
-                "floodgate_missing_records",
-                "Records expired before they were read",
-                group,
-            )?,
-            rewinds: make.counters(
-                "floodgate_committed_offset_rewinds_total",
-                "Committed offsets found behind where they had been",
-                group,
-            )?,
-            skips: make.counters(
-                "floodgate_committed_offset_skips_total",
-                "Committed offsets that another program moved forward",
-                group,
-            )?,
-            unreadable: make.gauges(
-                "floodgate_lag_unreadable_records",
-                "Records behind an open transaction of another program",
-                group,
-            )?,
-            foreign_members: make.gauges(
-                "floodgate_group_foreign_members",
-                "Members of the group that are of another program",
-                &["group"],
-            )?,
-            status: make.gauges(
-                "floodgate_group_status",
-                "1 for how the group stands, 0 for the others",
-                &["group", "status"],
-            )?,
-            members: make.gauges("floodgate_group_members", "Members of the group", &["group"])?,
-            unknown_partitions: make.gauges(
-                "floodgate_lag_unknown_partitions",
-                "Partitions whose positions nobody can read",
-                &["group"],
-            )?,
-            desired_consumers: make.gauges(
-                "floodgate_desired_consumers",
-                "Members that the group should have",
-                &["group"],
-            )?,
-            seconds_to_catch_up: make.float_gauges(
-                "floodgate_seconds_to_catch_up",
-                "After how long nothing waits any more at the present rates",
-                &["group"],
-            )?,
-            spill_waiting: make.gauges("floodgate_spill_waiting", "Events that wait in the fallback", &[])?,
-            as_of: make.float_gauge("floodgate_lag_as_of_seconds", "When the lag was read, in Unix time")?,
-            kafka_lag: make.gauges(
-                "kafka_consumergroup_lag",
-                "Records a group has not applied",
-                kafka_group,
-            )?,
-            kafka_group_offset: make.gauges(
-                "kafka_consumergroup_current_offset",
-                "A group's committed offset",
-                kafka_group,
-            )?,
-            kafka_end_offset: make.gauges(
-                "kafka_topic_partition_current_offset",
-                "The offset the next record will get",
-                &["topic", "partition"],
-            )?,
-        };
+        let lag = LagGauges::new(&make)?;
         let http = HttpMetrics {
             problems: make.counters(
                 "floodgate_http_problems_total",
@@ -403,49 +291,6 @@ impl Metrics {
             tracing::error!(%error, "metrics could not be written");
         }
         text
-    }
-}
-
-/// Makes and registers.
-struct Make<'r>(&'r Registry);
-
-impl Make<'_> {
-    fn keep<C: prometheus::core::Collector + Clone + 'static>(&self, collector: C) -> prometheus::Result<C> {
-        self.0.register(Box::new(collector.clone()))?;
-        Ok(collector)
-    }
-
-    fn counter(&self, name: &str, help: &str) -> prometheus::Result<IntCounter> {
-        self.keep(IntCounter::new(name, help)?)
-    }
-
-    fn counters(&self, name: &str, help: &str, labels: &[&str]) -> prometheus::Result<IntCounterVec> {
-        self.keep(IntCounterVec::new(Opts::new(name, help), labels)?)
-    }
-
-    fn gauge(&self, name: &str, help: &str) -> prometheus::Result<IntGauge> {
-        self.keep(IntGauge::new(name, help)?)
-    }
-
-    fn gauges(&self, name: &str, help: &str, labels: &[&str]) -> prometheus::Result<IntGaugeVec> {
-        self.keep(IntGaugeVec::new(Opts::new(name, help), labels)?)
-    }
-
-    fn float_gauge(&self, name: &str, help: &str) -> prometheus::Result<Gauge> {
-        self.keep(Gauge::new(name, help)?)
-    }
-
-    fn float_gauges(&self, name: &str, help: &str, labels: &[&str]) -> prometheus::Result<GaugeVec> {
-        self.keep(GaugeVec::new(Opts::new(name, help), labels)?)
-    }
-
-    fn histogram(&self, name: &str, help: &str, buckets: &[f64]) -> prometheus::Result<Histogram> {
-        self.keep(Histogram::with_opts(HistogramOpts::new(name, help).buckets(buckets.to_vec()))?)
-    }
-
-    fn histograms(&self, name: &str, help: &str, buckets: &[f64]) -> prometheus::Result<HistogramVec> {
-        let opts = HistogramOpts::new(name, help).buckets(buckets.to_vec());
-        self.keep(HistogramVec::new(opts, &["type"])?)
     }
 }
 

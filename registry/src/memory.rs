@@ -24,7 +24,7 @@ pub(crate) fn conflict(id: u32) -> String {
     format!(
         "under id {id} the schema registry has another schema than when its events were first read: was it made anew, or is \
          another one asked? Nothing is read or written under it, as events would be read as something else. Bring back the former \
-         registry; or, once nothing that was written under the former is left on the topics, make the database forget what the \
-         ids stood for (DELETE FROM registry_schemas) and restart everything"
+         registry; or, once nothing that was written under the former is left on the topics, empty the table registry_schemas and \
+         restart everything"
     )
 }

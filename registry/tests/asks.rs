@@ -37,7 +37,8 @@ struct Fake {
 
 impl Fake {
     async fn start(answer: Answer) -> Self {
-        let (asked, gate): (Arc<Mutex<Vec<_>>>, Arc<Mutex<Option<Arc<Notify>>>>) = Default::default();
+        let asked = Arc::<Mutex<Vec<(String, HeaderMap)>>>::default();
+        let gate = Arc::<Mutex<Option<Arc<Notify>>>>::default();
         let (noted, waits) = (Arc::clone(&asked), Arc::clone(&gate));
         let router = Router::new().fallback(move |request: Request| {
             let (answer, noted, waits) = (Arc::clone(&answer), Arc::clone(&noted), Arc::clone(&waits));

@@ -22,6 +22,7 @@ pub use crate::schema::Codec;
 use crate::schema::{HEADER_BYTES, MARKER};
 use crate::undecodable::numbered;
 pub use crate::undecodable::{DecodeError, SchemaName};
+use crate::whole::whole;
 use crate::{CouponIssue, Event, EventType, ExpectationWrite, Like};
 
 /// What events are read with: every schema that this process knows. Handed in like time and chance, and cheap to clone.
@@ -154,19 +155,14 @@ pub fn encode<E: Event>(event: &E, out: &mut Vec<u8>) {
 
 /// By the schemas that are built in.
 fn decode<E: Event>(bytes: &[u8]) -> Result<E, DecodeError> {
-    let Some((header, mut datum)) = bytes.split_first_chunk::<HEADER_BYTES>() else {
+    let Some((header, datum)) = bytes.split_first_chunk::<HEADER_BYTES>() else {
         return Err(unmarked(bytes));
     };
     if !header.starts_with(&MARKER) {
         return Err(unmarked(bytes));
     }
     let known = E::codec().schemas.iter().find(|schema| schema.header == *header);
-    let schema = known.ok_or_else(|| unknown(header))?;
-    let event = (schema.read)(&mut datum)?;
-    match datum.len() {
-        0 => Ok(event),
-        trailing => Err(DecodeError::TrailingBytes(trailing)),
-    }
+    whole(known.ok_or_else(|| unknown(header))?, datum)
 }
 
 /// Bytes without the marker: of an encoding that builds with a registry write, or nothing that was ever an event.

@@ -8,6 +8,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use crate::avro::{Incompatible, Plan, Unread};
 use crate::undecodable::{DecodeError, SchemaName, numbered};
+use crate::whole::{nothing_left, whole};
 use crate::{CouponIssue, Event, EventType, ExpectationWrite, Like};
 
 /// A boxed future: one allocation per batch, command or request, which keeps traits object-safe.
@@ -41,6 +42,8 @@ pub(crate) struct Learnt {
 /// One schema.
 #[derive(Debug)]
 enum Known {
+    /// One that is built in, by its place among its type's: read as that is.
+    BuiltIn(EventType, usize),
     /// Of a type of ours, by its record's name, and how it is read.
     Ours(EventType, Result<Plan, Incompatible>),
     /// Of none, and why.
@@ -51,6 +54,11 @@ impl Known {
     fn new(text: &str) -> Self {
         fn as_a<E: Event>(text: &str) -> Option<Known> {
             let ours = E::codec().text();
+            if let Some(place) =
+                E::codec().schemas.iter().position(|schema| Plan::are_of_the_same(text, schema.text))
+            {
+                return Some(Known::BuiltIn(E::TYPE, place));
+            }
             Plan::is_of(text, ours).then(|| Known::Ours(E::TYPE, Plan::compile(text, ours)))
         }
         let ours = as_a::<Like>(text).or_else(|| as_a::<CouponIssue>(text));
@@ -64,6 +72,7 @@ impl Known {
     /// Which of our types it is of, and why it cannot be read, if it cannot.
     fn verdict(&self) -> (Option<EventType>, Option<Incompatible>) {
         match self {
+            Known::BuiltIn(of, _) => (Some(*of), None),
             Known::Ours(of, plan) => (Some(*of), plan.as_ref().err().cloned()),
             Known::Other(why) => (None, Some(why.clone())),
         }
@@ -116,6 +125,10 @@ impl Learnt {
         let all = self.known.read().unwrap_or_else(PoisonError::into_inner);
         let known = all.iter().find(|(number, _)| *number == id).map(|(_, known)| known);
         let plan = match known {
+            Some(Known::BuiltIn(of, place)) if *of == E::TYPE => {
+                return whole(&E::codec().schemas[*place], datum);
+            }
+            Some(Known::BuiltIn(of, _)) => return Err(DecodeError::OtherType(*of)),
             Some(Known::Ours(of, Ok(plan))) if *of == E::TYPE => plan,
             Some(Known::Ours(of, _)) if *of != E::TYPE => return Err(DecodeError::OtherType(*of)),
             Some(Known::Ours(..)) => return Err(not_yet("fields that this build cannot read as its own")),
@@ -126,10 +139,7 @@ impl Learnt {
             Unread::Invalid(invalid) => DecodeError::Invalid(invalid),
             Unread::NotYet(why) => not_yet(why),
         })?;
-        match datum.len() {
-            0 => Ok(event),
-            trailing => Err(DecodeError::TrailingBytes(trailing)),
-        }
+        nothing_left(event, datum)
     }
 }
 

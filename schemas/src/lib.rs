@@ -41,6 +41,7 @@ mod schema;
 pub mod text;
 mod time;
 mod undecodable;
+mod whole;
 
 pub use avro::{Incompatible, InvalidSchema};
 pub use chance::{Chance, SystemChance};
