@@ -200,7 +200,7 @@ fn decodes_added<E: Event>(events: u64, event: &E) {
     let (id, rest) = value[10..].split_at(37);
     let value = [&[0, 0, 0, 0, 1][..], id, b"\x0aapp-2", rest].concat();
     let before = r#"{"name": "acceptedAt""#;
-    let added = format!(r#"{{"name": "source", "type": "string"}}, {before}"#);
+    let added = format!(r#"{{"name": "device", "type": "string"}}, {before}"#);
     decodes_learnt(events, event, &value, &schema_of(E::TYPE).replace(before, &added));
 }
 

@@ -430,10 +430,10 @@ fn schemas_are_shown_and_checked() {
             change(changed["fields"].as_array_mut().context("no fields")?);
             Ok(std::fs::write(world.folder().join(name), changed.to_string())?)
         };
-        let source = serde_json::json!({"name": "source", "type": ["null", "string"], "default": null});
-        written("optional.avsc", &|fields| fields.insert(2, source.clone()))?;
+        let device = serde_json::json!({"name": "device", "type": ["null", "string"], "default": null});
+        written("optional.avsc", &|fields| fields.insert(2, device.clone()))?;
         written("required.avsc", &|fields| {
-            fields.push(serde_json::json!({"name": "source", "type": "string"}))
+            fields.push(serde_json::json!({"name": "device", "type": "string"}))
         })?;
         written("renamed.avsc", &|fields| {
             // what libraries take for a field that has its default
@@ -459,7 +459,7 @@ fn schemas_are_shown_and_checked() {
                 &[],
                 1,
                 &[
-                    "it could not read what is on the topic: field source: it is not written, and has no default",
+                    "it could not read what is on the topic: field device: it is not written, and has no default",
                 ],
             ),
             (

@@ -80,7 +80,8 @@ impl Event for CouponIssue {
     }
 
     fn hash_words<H: Hasher>(&self, _: &mut H) {
-        // coupon and user are the natural key
+        // coupon and user are the natural key, the others are ours
+        let Self { event_id: _, accepted_at: _, coupon_id: _, user_id: _ } = self;
     }
 
     fn write_partition_key(&self, keying: Keying, key: &mut String) {

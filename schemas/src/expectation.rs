@@ -191,14 +191,23 @@ impl Event for ExpectationWrite {
     }
 
     fn hash_words<H: Hasher>(&self, state: &mut H) {
-        let costs = [
-            self.total_expected_cost,
-            self.black_cube_cost,
-            self.red_cube_cost,
-            self.additional_cube_cost,
-            self.starforce_cost,
-        ];
-        (costs, self.calculated_at, self.version).hash(state);
+        // all fields, so that none is forgotten: the others are ours, or the natural key
+        let Self {
+            event_id: _,
+            accepted_at: _,
+            character_id: _,
+            preset_no: _,
+            total_expected_cost,
+            black_cube_cost,
+            red_cube_cost,
+            additional_cube_cost,
+            starforce_cost,
+            calculated_at,
+            version,
+        } = self;
+        let costs =
+            [total_expected_cost, black_cube_cost, red_cube_cost, additional_cube_cost, starforce_cost];
+        (costs, calculated_at, version).hash(state);
     }
 
     fn write_partition_key(&self, _: Keying, key: &mut String) {

@@ -183,7 +183,10 @@ impl Event for Like {
     }
 
     fn hash_words<H: Hasher>(&self, state: &mut H) {
-        self.occurred_at.hash(state);
+        // all fields, so that none is forgotten: the others are ours, or the natural key
+        let Self { event_id: _, accepted_at: _, target_ocid: _, liker_account_id: _, action: _, occurred_at } =
+            self;
+        occurred_at.hash(state);
     }
 
     fn write_partition_key(&self, _: Keying, key: &mut String) {

@@ -92,7 +92,10 @@ impl Valued for ExpectationWrite {
 
 impl Valued for Like {
     fn values(&self) -> Vec<(&'static str, String)> {
-        vec![("liked", self.liked().to_string()), ("occurred_at", self.occurred_at.to_string())]
+        // all fields, so that none is forgotten
+        let Self { event_id: _, accepted_at: _, target_ocid: _, liker_account_id: _, action: _, occurred_at } =
+            self;
+        vec![("liked", self.liked().to_string()), ("occurred_at", occurred_at.to_string())]
     }
 }
 
@@ -106,6 +109,7 @@ impl Valued for CouponIssue {
 pub(crate) fn differences<E: Valued>(events: &[E], found: Vec<(usize, Vec<String>)>) -> Vec<Difference> {
     let of_row = |(event, texts): (usize, Vec<String>)| {
         let values = events.get(event).map(Valued::values).unwrap_or_default();
+        debug_assert_eq!(values.len(), texts.len(), "columns and values");
         let pairs = values.into_iter().zip(texts).filter(|((_, expected), found)| expected != found);
         pairs.map(move |((column, expected), found)| Difference { event, column, expected, found })
     };

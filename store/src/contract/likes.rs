@@ -10,7 +10,7 @@ use tokio::runtime::Handle;
 
 use super::delivery::{Delivery, any_delivery, for_all};
 use super::subject::{Subject, event_number, nothing_contradicts};
-use crate::{Apply, ApplyError, ApplyOutcome};
+use crate::{Apply, ApplyError, ApplyOutcome, Audit};
 
 /// The event that stands on each row.
 #[derive(Default)]
@@ -53,6 +53,9 @@ impl Model {
             assert_eq!(liked, Ok(like.liked()), "{like:?}");
             *counts.entry(&like.target_ocid).or_default() += u64::from(like.liked());
         }
+        let standing: Vec<Like> = self.0.values().cloned().collect();
+        let audit: &dyn Audit<Like> = subject.store().as_ref();
+        assert_eq!(audit.differences(&standing).await, Ok(vec![]));
         for (target, count) in counts {
             assert_eq!(subject.store().like_count(target).await, Ok(count), "{target}");
         }

@@ -1,6 +1,7 @@
 //! Making the schema, and telling its states apart.
 
 use super::subject::Subject;
+use crate::migrations::NEWEST;
 use crate::{MigrateError, MigrationReport, SchemaState, migrate};
 
 /// From an empty database (or none) through every state: any number may migrate at once, and again.
@@ -17,23 +18,25 @@ pub async fn states_and_migrations(subject: &dyn Subject) {
     let mut from = Vec::new();
     for racer in racers {
         let report = racer.await.expect("no panic").expect("a migration");
-        assert_eq!(report.to, 3);
+        assert_eq!(report.to, NEWEST);
         from.push(report.from);
     }
     assert!(from.contains(&None), "{from:?}");
     assert_eq!(store.schema_state().await, Ok(SchemaState::Current));
     let again = migrate(subject.config()).await;
-    assert_eq!(again, Ok(MigrationReport { from: Some(3), to: 3 }));
+    assert_eq!(again, Ok(MigrationReport { from: Some(NEWEST), to: NEWEST }));
 
-    subject.sql("UPDATE floodgate_migrations SET version = 4 WHERE version = 3").await;
+    let newer = format!("UPDATE floodgate_migrations SET version = {} WHERE version = {NEWEST}", NEWEST + 1);
+    subject.sql(&newer).await;
     assert_eq!(store.schema_state().await, Ok(SchemaState::Newer));
-    assert_eq!(migrate(subject.config()).await, Err(MigrateError::Newer { found: 4, known: 3 }));
+    let refused = MigrateError::Newer { found: NEWEST + 1, known: NEWEST };
+    assert_eq!(migrate(subject.config()).await, Err(refused));
     // what the first build left behind
     subject.sql("DELETE FROM floodgate_migrations WHERE version > 1").await;
     subject.sql("DROP TABLE floodgate_identity").await;
     subject.sql("DROP TABLE registry_schemas").await;
     assert_eq!(store.schema_state().await, Ok(SchemaState::Older));
-    assert_eq!(migrate(subject.config()).await, Ok(MigrationReport { from: Some(1), to: 3 }));
+    assert_eq!(migrate(subject.config()).await, Ok(MigrationReport { from: Some(1), to: NEWEST }));
     assert_eq!(store.schema_state().await, Ok(SchemaState::Current));
     assert_eq!(subject.sql("SELECT count(*) FROM floodgate_identity").await, Some(1));
 }
