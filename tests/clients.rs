@@ -156,7 +156,7 @@ fn events_of_python_and_java_are_applied() {
         let ours = clients.file("like.avsc", schema_of(EventType::Like))?;
         let mut newer: Value = serde_json::from_str(schema_of(EventType::Like))?;
         let fields = newer["fields"].as_array_mut().context("no fields")?;
-        fields.push(json!({"name": "source", "type": "string", "default": "unknown"}));
+        fields.push(json!({"name": "device", "type": "string", "default": "unknown"}));
         let newer = clients.file("newer.avsc", &newer.to_string())?;
         let consume = clients.world.start(&["consume", "--group", "like"])?;
 
@@ -173,7 +173,7 @@ fn events_of_python_and_java_are_applied() {
                 lines += &match by {
                     By::Python => json!({
                         "eventId": id, "acceptedAt": time, "targetOcid": target, "likerAccountId": "käthe", "action": "LIKE",
-                        "occurredAt": time, "source": "python",
+                        "occurredAt": time, "device": "python",
                     })
                     .to_string(),
                     By::Java => format!("{id}\t{time}\t{target}\tkäthe\tLIKE\t{time}\tjava"),
@@ -182,7 +182,7 @@ fn events_of_python_and_java_are_applied() {
             }
             // an unknown field is none that Avro writes
             if schema == &ours {
-                lines = lines.replace(",\"source\":\"python\"", "");
+                lines = lines.replace(",\"device\":\"python\"", "");
             }
             for told in clients.program(by, "write", &topic, &schema.display().to_string(), &lines)? {
                 let key = told["key"].as_str().context("no key")?.to_owned();

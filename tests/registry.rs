@@ -132,8 +132,8 @@ fn main_job(ids: RegistryIds) {
             ensure!(beginnings == BTreeSet::from([[0, a, b, c, d]]), "{of}: {beginnings:?}, not {id}");
         }
         ensure!(psql(&world, "SELECT count(*) FROM registry_schemas")? == "3");
-        let report: Value = serde_json::from_str(&world.succeed(&["verify", "--values", "--json"])?)?;
-        ensure!(report["unchecked"].as_u64().unwrap_or(0) == 0, "{report}");
+        let report = world.succeed(&["verify", "--values"])?;
+        ensure!(!report.contains("unchecked"), "{report}");
         no_dead_letters(&world)?;
         consumes.iter().try_for_each(Node::stop)?;
         serve.stop()

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
@@ -85,6 +85,8 @@ pub struct World {
     processes: Mutex<Vec<Arc<Process>>>,
     folder: ScratchDir,
     logs: ScratchDir,
+    /// What is run.
+    build: Mutex<PathBuf>,
 }
 
 impl Spawn for World {
@@ -97,7 +99,8 @@ impl World {
     /// An empty folder, no settings: what a newcomer has.
     pub fn empty() -> Result<World> {
         let (folder, logs) = (ScratchDir::new("world")?, ScratchDir::new("logs")?);
-        Ok(World { settings: Mutex::default(), processes: Mutex::default(), folder, logs })
+        let build = Mutex::new(PathBuf::from(env!("CARGO_BIN_EXE_floodgate")));
+        Ok(World { settings: Mutex::default(), processes: Mutex::default(), folder, logs, build })
     }
 
     /// Settings for a fresh database and Kafka, or Redis lists where `FLOODGATE_TEST_STRATEGY` is `redis`. Neither topics nor tables
@@ -159,6 +162,11 @@ impl World {
     /// Sets a variable of the environment for what is started from here on.
     pub fn set_variable(&self, name: &str, value: impl Into<String>) {
         self.settings.lock().unwrap().insert(name.to_owned(), value.into());
+    }
+
+    /// From here on another build of the binary is run.
+    pub fn set_build(&self, build: impl Into<PathBuf>) {
+        *self.build.lock().unwrap() = build.into();
     }
 
     pub fn setting(&self, key: &str) -> String {
@@ -259,7 +267,8 @@ impl World {
     }
 
     fn binary(&self, args: &[&str]) -> Command {
-        self.program(&[env!("CARGO_BIN_EXE_floodgate")], args)
+        let build = self.build.lock().unwrap().display().to_string();
+        self.program(&[&build], args)
     }
 
     /// The binary, or something that runs it.
