@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use floodgate_buffer::{Strategy, Topic};
 use floodgate_observe::{Metrics, RegistryMetrics};
@@ -34,19 +35,23 @@ pub(crate) fn open(
     registry.map(|registry| Some(Arc::new(registry))).map_err(Exit::usage)
 }
 
-/// What events are read with. Within a runtime, on which schemas are asked for.
+/// How long a batch waits for schemas: its partitions are held then, and tried again.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// What events are read with by whoever comes back to what could not be. Within a runtime, on which schemas are asked for.
 pub(crate) fn codecs(registry: Option<&Arc<Registry>>) -> Codecs {
-    registry.map_or(Codecs::builtin(), |registry| registry.codecs(Handle::current()))
+    registry.map_or(Codecs::builtin(), |registry| registry.codecs(Some(PATIENCE), Handle::current()))
 }
 
-/// The same for a command, which opens no more than it needs.
+/// The same for a command, which opens no more than it needs, and reads everything once.
 pub(crate) fn codecs_of(settings: &Settings, strategy: &dyn Strategy) -> Result<Codecs, Exit> {
     if !settings.schema_registry.is_on() {
         return Ok(Codecs::builtin());
     }
     let metrics = Metrics::new().map_err(Exit::failed)?.schema_registry;
     let store = floodgate_store::open(&settings.store).map_err(Exit::usage)?;
-    Ok(codecs(open(settings, strategy, &store, &metrics)?.as_ref()))
+    let registry = open(settings, strategy, &store, &metrics)?;
+    Ok(registry.map_or(Codecs::builtin(), |registry| registry.codecs(None, Handle::current())))
 }
 
 /// The database, as what remembers schemas.

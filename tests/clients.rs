@@ -132,7 +132,9 @@ fn our_events_are_read_by_python_and_java() {
                         EventType::Coupon => fields["couponId"] == "summer" && fields["userId"] == "ann",
                         // Java prints a decimal's bytes
                         EventType::Expectation => {
-                            by == By::Java || fields["totalExpectedCost"] == "12345678901234567.89"
+                            let cost =
+                                by == By::Java || fields["totalExpectedCost"] == "12345678901234567.89";
+                            cost && fields["characterId"] == 7 && fields["presetNo"] == 1
                         }
                     };
                     ensure!(wanted, "{by:?}: {record}");

@@ -255,6 +255,14 @@ fn there_and_back(first: First, with_registry: bool) {
             second.stop()?;
         }
         roll.newer().succeed(&["verify"])?;
+        if first == First::Ingress && with_registry {
+            // what consumers of the older build could not take to its column is brought there from the log
+            let told = roll.newer().command(&["verify", "--values"])?;
+            ensure!(told.code == 1 && told.stdout.contains("source"), "{told:?}");
+            roll.newer().succeed(&["reapply", "--missing", "--values"])?;
+            ensure!(roll.source_of("sourced-1")? == "app", "it is not mended");
+            roll.newer().succeed(&["verify", "--values"])?;
+        }
         old_serve.stop()?;
         roll.check(&recording)
     });

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use floodgate_buffer::{Batch, Names, Partition, Standing, Subscription, Word};
 use floodgate_schemas::EventType;
+use floodgate_schemas::codec::SchemaName;
 
 use crate::apply::Searched;
 use crate::config::ConsumersConfig;
@@ -41,6 +42,16 @@ pub(crate) struct Holds {
     newer: BTreeMap<Partition, Newer>,
     /// As the strategy says.
     standing: Vec<Standing>,
+}
+
+/// What makes a partition go on that is held in front of a record of this schema.
+fn cure(schema: SchemaName) -> &'static str {
+    match schema {
+        SchemaName::Fingerprint(_) => "it takes consumers as new as the writer",
+        SchemaName::RegistryId(_) => {
+            "it takes a schema registry that tells it, or consumers that can read it; the log says which"
+        }
+    }
 }
 
 impl Holds {
@@ -79,9 +90,8 @@ impl Holds {
         let bad = "too many bad records (consumers.dead_letter_share_max)";
         let stormy = self.storms.held().map(|partition| (partition, Word::held(bad)));
         let newer = self.newer.iter().map(|(partition, Newer { schema, .. })| {
-            let why =
-                format!("written with an unknown schema, {schema}: it takes consumers as new as the writer");
-            (*partition, Word::held(why))
+            let cure = cure(*schema);
+            (*partition, Word::held(format!("written with an unknown schema, {schema}: {cure}")))
         });
         let standing =
             self.standing.iter().map(|standing| (standing.partition, Word::held(&standing.reason)));
@@ -99,9 +109,9 @@ impl Holds {
             format!("{partitions} of {topic} held: too many bad records (consumers.dead_letter_share_max)")
         });
         let newer = self.newer.iter().map(|(partition, Newer { offset, schema })| {
+            let cure = cure(*schema);
             format!(
-                "partition {partition} of {topic} held at offset {offset}, written with an unknown schema, {schema}: it \
-                 takes consumers as new as the writer"
+                "partition {partition} of {topic} held at offset {offset}, written with an unknown schema, {schema}: {cure}"
             )
         });
         let standing = self.standing.iter().map(|Standing { partition, offset, reason }| {
@@ -163,7 +173,7 @@ impl Holds {
                 tracing::error!(
                     %group, %partition, %offset, %schema,
                     "a record is written with a schema that this build does not know: its partition is held from there on, \
-                     and goes on by itself with consumers as new as the writer"
+                     and goes on by itself: {}", cure(*schema)
                 );
             }
         }

@@ -212,8 +212,8 @@ impl Report {
         let unknown_schema = partitions.iter().map(|partition| partition.unknown_schema).sum();
         if unknown_schema > 0 {
             self.notes.push(format!(
-                "{unknown_schema} records of {} that were committed are written with schemas this build does not know, and \
-                 are unchecked: verify with a build as new as the newest consumers",
+                "{unknown_schema} records of {} that were committed are written with schemas that are not known here, and \
+                 are unchecked: verify with a build as new as the newest consumers, and with a schema registry that answers",
                 lag.topic
             ));
         }

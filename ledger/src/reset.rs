@@ -218,7 +218,17 @@ impl<E: OfRow> RowReading<E> {
         Handle::current().block_on(self.codecs.prepare(batch.values()));
         let mut beyond = Vec::new();
         for record in batch.iter() {
-            let Ok(event) = self.codecs.decode::<E>(record.value.unwrap_or_default()) else { continue };
+            let event = match self.codecs.decode::<E>(record.value.unwrap_or_default()) {
+                Ok(event) => event,
+                // it may be of the row
+                Err(error) if error.unknown_schema().is_some() => {
+                    let (partition, offset) = (record.origin.partition, record.origin.offset);
+                    return Err(VerifyError::Unavailable(format!(
+                        "offset {offset} of partition {partition} may be of the row, and cannot be read now: {error}"
+                    )));
+                }
+                Err(_) => continue,
+            };
             if !event.is_of(&self.row) {
                 continue;
             }

@@ -15,6 +15,7 @@ use floodgate_buffer::{
     EventOrigin, Log, LogId, Offset, Origin, Partition, PartitionReader, Piece, Received, Strategy, Topic,
     murmur2_partition,
 };
+use floodgate_schemas::codec::SchemaName;
 use floodgate_schemas::text::escaped;
 use floodgate_schemas::{Codecs, CouponIssue, Event, EventId, EventType, ExpectationWrite, Like, Timestamp};
 use floodgate_store::{Audit, Decision, EventStatus, Store};
@@ -208,7 +209,7 @@ impl Search {
             let name = self.strategy.names().events(E::TYPE);
             told.notes.push(format!("partition {partition} of {name} was not looked at: {reason}"));
         }
-        let mut hits: VecDeque<Hit<E>> = VecDeque::new();
+        let (mut hits, mut unread): (VecDeque<Hit<E>>, u64) = (VecDeque::new(), 0);
         for (partition, range) in bounds.known.into_iter().filter(|(partition, _)| is_wanted(*partition)) {
             let committed = lag.partitions.iter().find(|lag| lag.partition == partition);
             let committed = committed.and_then(|lag| lag.committed);
@@ -223,7 +224,8 @@ impl Search {
                 (log, reader) = (given_back, read_on);
                 match looked {
                     None => break,
-                    Some(Looked::Records(count, found)) => {
+                    Some(Looked::Records(count, found, unread_here)) => {
+                        unread += unread_here;
                         told.records_read += count;
                         read(count);
                         hits.extend(found);
@@ -238,6 +240,12 @@ impl Search {
                     )),
                 }
             }
+        }
+        if unread > 0 {
+            let name = self.strategy.names().events(E::TYPE);
+            told.notes.push(format!(
+                "{unread} records of {name} have schemas that are unknown here, and may be the event"
+            ));
         }
         self.classify(hits.into(), told).await
     }
@@ -322,7 +330,8 @@ fn told_of(class: Class) -> (&'static str, &'static str) {
 /// What was looked at.
 enum Looked<E> {
     /// So many records, of which these are what was looked for.
-    Records(u64, Vec<Hit<E>>),
+    /// How many there are, those that are wanted, and how many could not be read.
+    Records(u64, Vec<Hit<E>>, u64),
     Damaged(Range<Offset>, String),
 }
 
@@ -339,12 +348,17 @@ impl<E: Event> Looked<E> {
             None => None,
             Some(Piece::Records(chunk)) => {
                 Handle::current().block_on(codecs.prepare(chunk.batch.values()));
-                let hits =
-                    chunk.batch.iter().filter_map(|record| Hit::of(&record, sought, codecs, committed));
-                Some(Self::Records(chunk.batch.len() as u64, hits.collect()))
+                let (mut hits, mut unread) = (Vec::new(), 0);
+                for record in chunk.batch.iter() {
+                    match Hit::of(&record, sought, codecs, committed) {
+                        Ok(hit) => hits.extend(hit),
+                        Err(_) => unread += 1,
+                    }
+                }
+                Some(Self::Records(chunk.batch.len() as u64, hits, unread))
             }
             // it had expired when it was to be read
-            Some(Piece::Gone(_)) => Some(Self::Records(0, Vec::new())),
+            Some(Piece::Gone(_)) => Some(Self::Records(0, Vec::new(), 0)),
             Some(Piece::Damaged(range, reason)) => Some(Self::Damaged(range, reason)),
         })
     }
@@ -379,17 +393,18 @@ impl<E: Event> Hit<E> {
         sought: &Sought,
         codecs: &Codecs,
         committed: Option<Offset>,
-    ) -> Option<Self> {
+    ) -> Result<Option<Self>, SchemaName> {
         let value = record.value.unwrap_or_default();
         let event = match sought {
             Sought::Key(_, key) if record.key == Some(key) => codecs.decode::<E>(value).ok(),
-            Sought::Key(..) => return None,
-            Sought::Event(event_id) => {
-                let event = codecs.decode::<E>(value).ok()?;
-                Some(event).filter(|event| event.event_id() == *event_id)?.into()
-            }
+            Sought::Key(..) => return Ok(None),
+            Sought::Event(event_id) => match codecs.decode::<E>(value) {
+                Ok(event) if event.event_id() == *event_id => Some(event),
+                Ok(_) => return Ok(None),
+                Err(error) => return error.unknown_schema().map_or(Ok(None), Err),
+            },
         };
-        Some(Self {
+        Ok(Some(Self {
             partition: record.origin.partition,
             offset: record.origin.offset,
             committed,
@@ -397,6 +412,6 @@ impl<E: Event> Hit<E> {
             key: record.key.map(<[u8]>::to_vec),
             log: record.log.cloned(),
             event,
-        })
+        }))
     }
 }

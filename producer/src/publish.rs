@@ -191,11 +191,14 @@ impl Ingress {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use axum::body::Body;
     use floodgate_buffer::Refused;
-    use floodgate_schemas::Like;
     use floodgate_schemas::codec::Codecs;
     use floodgate_schemas::examples::{at, event_id};
+    use floodgate_schemas::{Encoder, EventType, Like, SchemaIds};
+    use floodgate_traces::Tracer;
     use serde_json::json;
 
     use crate::testing::{Answer, Fate, Kept, World, config};
@@ -281,6 +284,29 @@ mod tests {
             assert_eq!(rejected["status"], "rejected");
             assert_eq!(world.buffer.take(), []);
         }
+    }
+
+    /// Without an id of its schema no event is written, and none has used its key: with one they are.
+    #[tokio::test]
+    async fn without_an_id_nothing_is_stored() {
+        let ids = Arc::new(SchemaIds::default());
+        let world = World::handed(&config(), Tracer::off(), Encoder::registered(Arc::clone(&ids)));
+        ids.tell("nobody answers");
+        assert!(world.ingress.ready().is_err_and(|why| why.contains("nobody answers")));
+        for time in [TIMES[0], TIMES[1]] {
+            let refused = like(&world, time).await;
+            assert_eq!((refused.told(), refused.header("retry-after")), ((503, "not-stored"), Some("1")));
+            assert!(refused.body["detail"].as_str().unwrap().contains("nobody answers"), "{refused:?}");
+            let of_many = like_in_a_batch(&world, time).await;
+            assert_eq!(of_many["status"], "retry", "{of_many}");
+        }
+        assert_eq!(world.buffer.take(), []);
+        for of in EventType::ALL {
+            ids.set(of, 7).unwrap();
+        }
+        assert_eq!(world.ingress.ready(), Ok(()));
+        assert_eq!(like(&world, TIMES[2]).await.told(), (202, ""));
+        assert_eq!(world.buffer.take()[0].value[..5], [0, 0, 0, 0, 7]);
     }
 
     /// What may be stored has used its key, whether the buffer says so or nobody hears in time.

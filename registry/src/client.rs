@@ -26,6 +26,9 @@ pub enum RegistryError {
     /// It refuses, and will until somebody changes something: a schema that is not compatible, a password.
     #[error("{0}")]
     Refused(String),
+    /// What it has is no Avro schema that could be looked at.
+    #[error("{0}")]
+    Unusable(String),
     /// It is away, slow, or in trouble: passes.
     #[error("{0}")]
     Unavailable(String),
@@ -50,47 +53,47 @@ pub struct Version {
 /// How many others a schema may refer to, by way of others included.
 const REFERENCES_MAX: usize = 64;
 
-/// Asks the registry. Every call ends within `timeout_ms` for each of its addresses, which are asked in turn until one answers well.
+/// Asks the registry. Every request ends within `timeout_ms` for each of its addresses.
 #[derive(Debug)]
 pub(crate) struct Client {
-    settings: SrSettings,
-    place: String,
+    /// By address: the library would take an answer that it does not like for none, and tell the last address' error.
+    addresses: Vec<(String, SrSettings)>,
     metrics: RegistryMetrics,
 }
 
 impl Client {
     /// Touches no network.
     pub(crate) fn open(config: &RegistryConfig, metrics: RegistryMetrics) -> Result<Self, OpenError> {
-        let urls = config.urls().map_err(OpenError)?;
-        let Some((first, others)) = urls.split_first() else {
-            return Err(OpenError("url is empty".to_owned()));
-        };
         // another one may have been chosen, which is as good
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let http = reqwest::Client::builder().redirect(Policy::none());
-        // machines without certificates can do without TLS
-        let is_plain = urls.iter().all(|url| url.scheme() == "http");
-        let http = if is_plain { http.tls_certs_only([]) } else { http };
-        let text = |url: &reqwest::Url| url.as_str().trim_end_matches('/').to_owned();
-        let mut builder = SrSettings::new_builder(text(first));
-        for url in others {
-            builder.add_url(text(url));
+        let open = |url: reqwest::Url| {
+            let http = reqwest::Client::builder().redirect(Policy::none());
+            // machines without certificates can do without TLS
+            let http = if url.scheme() == "http" { http.tls_certs_only([]) } else { http };
+            let place = url.as_str().trim_end_matches('/').to_owned();
+            let mut builder = SrSettings::new_builder(place.clone());
+            builder.set_timeout(Duration::from_millis(config.timeout_ms));
+            if !config.username.is_empty() {
+                builder.set_basic_authorization(&config.username, Some(config.password.expose_secret()));
+            }
+            let settings = builder.build_with(http).map_err(|error| OpenError(error.to_string()))?;
+            Ok((place, settings))
+        };
+        let addresses =
+            config.urls().map_err(OpenError)?.into_iter().map(open).collect::<Result<Vec<_>, _>>()?;
+        match addresses.is_empty() {
+            true => Err(OpenError("url is empty".to_owned())),
+            false => Ok(Self { addresses, metrics }),
         }
-        builder.set_timeout(Duration::from_millis(config.timeout_ms));
-        if !config.username.is_empty() {
-            builder.set_basic_authorization(&config.username, Some(config.password.expose_secret()));
-        }
-        let settings = builder.build_with(http).map_err(|error| OpenError(error.to_string()))?;
-        let place = urls.iter().map(text).collect::<Vec<_>>().join(", ");
-        Ok(Self { settings, place, metrics })
     }
 
     /// The schema of a number.
     pub(crate) async fn schema(&self, id: u32) -> Result<String, RegistryError> {
-        let found = self.sorted("schema", get_schema_by_id(id, &self.settings).await)?;
+        let found =
+            self.ask("schema", |settings| async move { get_schema_by_id(id, &settings).await }).await?;
         match &found.schema_type {
             SchemaType::Avro => self.whole(found).await,
-            other => Err(RegistryError::Refused(format!("schema {id} is none of Avro's, but {other:?}"))),
+            other => Err(RegistryError::Unusable(format!("schema {id} is none of Avro's, but {other:?}"))),
         }
     }
 
@@ -103,47 +106,57 @@ impl Client {
                 continue;
             }
             if found.len() >= REFERENCES_MAX {
-                return Err(RegistryError::Refused(format!(
+                return Err(RegistryError::Unusable(format!(
                     "a schema that refers to more than {REFERENCES_MAX}"
                 )));
             }
-            let other = self.sorted("reference", get_referenced_schema(&self.settings, &reference).await)?;
+            let get = |settings: SrSettings| {
+                let reference = reference.clone();
+                async move { get_referenced_schema(&settings, &reference).await }
+            };
+            let other = self.ask("reference", get).await?;
             left.extend(other.references);
             found.push((reference.name, other.schema));
         }
-        if found.is_empty() {
-            return Ok(schema.schema);
-        }
-        with_references(&schema.schema, &found)
-            .map_err(|error| RegistryError::Refused(format!("a schema that cannot be put together: {error}")))
+        with_references(&schema.schema, &found).map_err(|error| {
+            RegistryError::Unusable(format!("a schema that cannot be put together: {error}"))
+        })
     }
 
     /// Makes a schema the subject's next version, unless it is one of them, and gives its number.
     pub(crate) async fn register(&self, subject: &str, schema: &str) -> Result<u32, RegistryError> {
-        let posted = post_schema(&self.settings, subject.to_owned(), avro(schema)).await;
-        self.sorted("register", posted).map(|registered| registered.id)
+        let post = |settings: SrSettings| async move {
+            post_schema(&settings, subject.to_owned(), avro(schema)).await
+        };
+        self.ask("register", post).await.map(|registered| registered.id)
     }
 
     /// The number of a schema that is one of a subject's versions.
     pub(crate) async fn look_up(&self, subject: &str, schema: &str) -> Result<u32, RegistryError> {
         let body = serde_json::json!({ "schema": schema, "schemaType": "AVRO" }).to_string();
-        let found = perform_sr_call(&self.settings, SrCall::PostForVersion(subject, &body)).await;
-        let found = self.sorted("look-up", found)?;
-        found.id.ok_or_else(|| RegistryError::Unavailable(format!("{}: an answer without an id", self.place)))
+        let call = SrCall::PostForVersion(subject, &body);
+        let find = |settings: SrSettings| async move { perform_sr_call(&settings, call).await };
+        let found = self.ask("look-up", find).await?;
+        found
+            .id
+            .ok_or_else(|| RegistryError::Unavailable("the schema registry answers without an id".to_owned()))
     }
 
     /// All versions of a subject, the first first; none where there is no such subject.
     pub(crate) async fn versions(&self, subject: &str) -> Result<Vec<Version>, RegistryError> {
-        let numbers = get_all_versions(&self.settings, subject.to_owned()).await;
-        let mut numbers = match self.sorted("versions", numbers) {
+        let list =
+            |settings: SrSettings| async move { get_all_versions(&settings, subject.to_owned()).await };
+        let mut numbers = match self.ask("versions", list).await {
             Err(RegistryError::NotFound(_)) => return Ok(Vec::new()),
             numbers => numbers?,
         };
         numbers.sort_unstable();
         let mut versions = Vec::with_capacity(numbers.len());
         for version in numbers {
-            let found = get_schema_by_subject_and_version(&self.settings, subject, Some(version)).await;
-            let found = self.sorted("version", found)?;
+            let get = |settings: SrSettings| async move {
+                get_schema_by_subject_and_version(&settings, subject, Some(version)).await
+            };
+            let found = self.ask("version", get).await?;
             versions.push(Version { version, id: found.id, schema: self.whole(found).await? });
         }
         Ok(versions)
@@ -152,23 +165,36 @@ impl Client {
     /// Whether the registry would take a schema as the subject's next version, by the rule that it has for it. It takes any as
     /// the first.
     pub(crate) async fn would_take(&self, subject: &str, schema: &str) -> Result<bool, RegistryError> {
-        let asked = is_compatible_schema(&self.settings, subject.to_owned(), avro(schema)).await;
-        match self.sorted("compatibility", asked) {
+        let asked = |settings: SrSettings| async move {
+            is_compatible_schema(&settings, subject.to_owned(), avro(schema)).await
+        };
+        match self.ask("compatibility", asked).await {
             Err(RegistryError::NotFound(_)) => Ok(true),
             asked => asked,
         }
     }
 
-    fn sorted<T>(&self, call: &str, answer: Result<T, SRCError>) -> Result<T, RegistryError> {
-        let answer = answer.map_err(|error| sorted(&error, &self.place));
-        let outcome = match &answer {
-            Ok(_) => "ok",
-            Err(RegistryError::NotFound(_)) => "not-found",
-            Err(RegistryError::Refused(_)) => "refused",
-            Err(RegistryError::Unavailable(_)) => "unavailable",
-        };
-        self.metrics.requests.with_label_values(&[call, outcome]).inc();
-        answer
+    /// One address after the other, until one answers; what it says counts, whatever it is.
+    async fn ask<T, F>(&self, call: &str, ask: impl Fn(SrSettings) -> F) -> Result<T, RegistryError>
+    where
+        F: Future<Output = Result<T, SRCError>>,
+    {
+        let mut unavailable = Vec::new();
+        for (place, settings) in &self.addresses {
+            let answer = ask(settings.clone()).await.map_err(|error| sorted(&error, place));
+            let outcome = match &answer {
+                Ok(_) => "ok",
+                Err(RegistryError::NotFound(_)) => "not-found",
+                Err(RegistryError::Refused(_) | RegistryError::Unusable(_)) => "refused",
+                Err(RegistryError::Unavailable(_)) => "unavailable",
+            };
+            self.metrics.requests.with_label_values(&[call, outcome]).inc();
+            match answer {
+                Err(RegistryError::Unavailable(why)) => unavailable.push(why),
+                answer => return answer,
+            }
+        }
+        Err(RegistryError::Unavailable(unavailable.join("; ")))
     }
 }
 

@@ -12,10 +12,10 @@
 //! * **What a number stood for is remembered** where the rows are ([`Memory`]), before the first event is read by it
 //!   (`reading`), and before one is written where the database answers. So readers need no registry for what anybody of them has
 //!   read before. And where the registry says something else than what is remembered (it was made anew and counts from one
-//!   again, or it is another one), nothing is written under that number and its events are held: reading them by the wrong
-//!   schema makes other values of them, or dead letters of good ones.
-//! * **Nobody waits for long.** A number is asked for once, however many partitions name it, and a batch waits a second for the
-//!   answer. That there is none is remembered for seconds; trouble never is.
+//!   again, or it is another one), no ingress begins to write under that number, and its events are held: reading them by the
+//!   wrong schema makes other values of them, or dead letters of good ones.
+//! * **No batch waits for long.** A number is asked for once, however many partitions name it, and a batch waits a second for the
+//!   answers; then its partitions are held and tried again, and meanwhile the answers may come. That there is none is remembered for seconds; trouble never is.
 //!
 //! How events are read by schemas that are not ours is not here, but in `floodgate_schemas`.
 
@@ -71,10 +71,10 @@ impl Registry {
         Ok(Self { client, writing })
     }
 
-    /// What events are read with. Schemas are asked for on `runtime`.
-    pub fn codecs(&self, runtime: Handle) -> Codecs {
-        let (client, memory) = (Arc::clone(&self.client), Arc::clone(&self.writing.memory));
-        Codecs::with(Arc::new(Reading::new(client, memory, self.writing.metrics.clone(), runtime)))
+    /// What events are read with. Schemas are asked for on `runtime`. Whoever comes back to what it could not read waits for a schema
+    /// with `patience`; `None` is for whoever does not, and waits until it is told, or cannot be.
+    pub fn codecs(&self, patience: Option<Duration>, runtime: Handle) -> Codecs {
+        Codecs::with(Arc::new(Reading::new(&self.writing, patience, runtime)))
     }
 
     /// What events are written with, as soon as [`Registry::run`] has got the numbers.

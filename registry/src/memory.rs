@@ -23,8 +23,7 @@ pub trait Memory: fmt::Debug + Send + Sync {
 pub(crate) fn conflict(id: u32) -> String {
     format!(
         "under id {id} the schema registry has another schema than when its events were first read: was it made anew, or is \
-         another one asked? Nothing is read or written under it, as events would be read as something else. Bring back the former \
-         registry; or, once nothing that was written under the former is left on the topics, empty the table registry_schemas and \
-         restart everything"
+         another one asked? Its events are held, as they would be read as something else, and no ingress begins to write under it. \
+         Bring back the former registry. If it is lost for good, see docs/reference.md, Schemas"
     )
 }

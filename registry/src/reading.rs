@@ -1,11 +1,12 @@
 //! The schemas of the numbers that are read.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use floodgate_observe::RegistryMetrics;
-use floodgate_schemas::codec::are_the_same;
-use floodgate_schemas::{BoxFuture, EventType, Incompatible, Schemas};
+use floodgate_schemas::codec::{are_the_same, schema_of};
+use floodgate_schemas::{BoxFuture, EventType, Incompatible, SchemaIds, Schemas};
 use moka::Expiry;
 use moka::future::Cache;
 use parking_lot::Mutex;
@@ -13,6 +14,7 @@ use tokio::runtime::Handle;
 
 use crate::client::{Client, RegistryError};
 use crate::memory::{Memory, conflict};
+use crate::writing::Writing;
 
 /// How long it is remembered that the registry has none under a number: a writer may have been faster than whoever registers.
 const MISSING: Duration = Duration::from_secs(5);
@@ -20,13 +22,15 @@ const MISSING: Duration = Duration::from_secs(5);
 /// How many numbers are remembered.
 const REMEMBERED_MAX: u64 = 10_000;
 
-/// How long a batch waits for the registry. After that its partition is held and tried again, and meanwhile the answer may come.
-const PATIENCE: Duration = Duration::from_secs(1);
+/// Of how many it is remembered what was told of them.
+const TOLD_MAX: usize = 100;
 
 /// Reads schemas, each once.
 #[derive(Debug)]
 pub(crate) struct Reading {
     asks: Arc<Asks>,
+    /// How long it is waited for an answer; `None` is until there is one.
+    patience: Option<Duration>,
     runtime: Handle,
 }
 
@@ -34,10 +38,13 @@ pub(crate) struct Reading {
 struct Asks {
     client: Arc<Client>,
     memory: Arc<dyn Memory>,
+    /// Those that this process writes with, if it does.
+    own: Arc<SchemaIds>,
     metrics: RegistryMetrics,
     /// `None` is that there is none under this number.
     found: Cache<u32, Option<Arc<str>>>,
-    told: Mutex<Option<String>>,
+    /// Why schemas could not be told when they were asked for last, by number.
+    told: Mutex<HashMap<u32, String>>,
 }
 
 /// What was found stays, what was not found does for a while. Trouble is no answer, and not kept at all.
@@ -50,27 +57,33 @@ impl Expiry<u32, Option<Arc<str>>> for Lasts {
 }
 
 impl Reading {
-    pub(crate) fn new(
-        client: Arc<Client>,
-        memory: Arc<dyn Memory>,
-        metrics: RegistryMetrics,
-        runtime: Handle,
-    ) -> Self {
-        let found = Cache::builder().max_capacity(REMEMBERED_MAX).expire_after(Lasts).build();
-        Self { asks: Arc::new(Asks { client, memory, metrics, found, told: Mutex::default() }), runtime }
+    pub(crate) fn new(of: &Writing, patience: Option<Duration>, runtime: Handle) -> Self {
+        let Writing { client, memory, ids, metrics, .. } = of;
+        let asks = Asks {
+            client: Arc::clone(client),
+            memory: Arc::clone(memory),
+            own: Arc::clone(ids),
+            metrics: metrics.clone(),
+            found: Cache::builder().max_capacity(REMEMBERED_MAX).expire_after(Lasts).build(),
+            told: Mutex::default(),
+        };
+        Self { asks: Arc::new(asks), patience, runtime }
     }
 }
 
 impl Schemas for Reading {
     fn text(&self, id: u32) -> BoxFuture<'_, Option<Arc<str>>> {
-        let asks = Arc::clone(&self.asks);
+        let (asks, patience) = (Arc::clone(&self.asks), self.patience);
         // whoever reads a log may do so on a thread of its own, without what makes time and network go on
         let asked = self.runtime.spawn(async move {
             let found = tokio::spawn(async move { asks.find(id).await });
-            // what is dropped goes on
-            tokio::time::timeout(PATIENCE, found).await
+            match patience {
+                // what is not waited for any more goes on
+                Some(patience) => tokio::time::timeout(patience, found).await.ok()?.ok()?,
+                None => found.await.ok()?,
+            }
         });
-        Box::pin(async move { asked.await.ok()?.ok()?.ok()? })
+        Box::pin(async move { asked.await.ok()? })
     }
 
     fn seen(&self, id: u32, of: Option<EventType>, why: Option<&Incompatible>) {
@@ -93,25 +106,46 @@ impl Asks {
     async fn find(&self, id: u32) -> Option<Arc<str>> {
         match self.found.try_get_with(id, self.ask(id)).await {
             Ok(found) => {
-                *self.told.lock() = None;
+                if found.is_some() {
+                    self.told.lock().remove(&id);
+                }
                 found
             }
             Err(why) => {
-                let mut told = self.told.lock();
-                if told.as_ref() != Some(&*why) {
-                    tracing::warn!(id, "schema {id} of the registry cannot be told now: {why}");
-                    *told = Some(String::clone(&why));
-                }
+                self.tell(id, &why);
                 None
             }
         }
     }
 
+    /// Once as long as it is so.
+    fn tell(&self, id: u32, why: &str) {
+        let mut told = self.told.lock();
+        if told.get(&id).is_none_or(|before| before != why) {
+            tracing::warn!(
+                id,
+                "schema {id} of the registry cannot be told now, and its events are held: {why}"
+            );
+            // garbage may name any number
+            if told.len() >= TOLD_MAX {
+                told.clear();
+            }
+            told.insert(id, why.to_owned());
+        }
+    }
+
     async fn ask(&self, id: u32) -> Result<Option<Arc<str>>, String> {
+        if let Some(of) = EventType::ALL.into_iter().find(|of| self.own.get(*of) == Some(id)) {
+            return self.own(id, schema_of(of)).await.map(Some);
+        }
         let remembered = self.memory.recall(id).await?;
         let registered = self.client.schema(id).await;
         match (remembered, registered) {
             (Some(remembered), Ok(registered)) if !are_the_same(&remembered, &registered) => {
+                self.metrics.conflicts.inc();
+                Err(conflict(id))
+            }
+            (Some(_), Err(RegistryError::Unusable(_))) => {
                 self.metrics.conflicts.inc();
                 Err(conflict(id))
             }
@@ -128,10 +162,23 @@ impl Asks {
                 }
             }
             (None, Err(RegistryError::NotFound(why))) => {
-                tracing::warn!(id, "partitions are held in front of events with schema {id}: {why}");
+                self.tell(id, &why);
                 Ok(None)
             }
-            (None, Err(RegistryError::Refused(why) | RegistryError::Unavailable(why))) => Err(why),
+            (None, Err(why)) => Err(why.to_string()),
+        }
+    }
+
+    /// One that this process writes with, which the registry has said stands for ours: needs nobody, so that what is in memory only is
+    /// read in any case.
+    async fn own(&self, id: u32, ours: &str) -> Result<Arc<str>, String> {
+        match self.memory.keep(id, ours).await {
+            Ok(remembered) if !are_the_same(&remembered, ours) => {
+                self.metrics.conflicts.inc();
+                Err(conflict(id))
+            }
+            // an answer that may come later
+            Ok(_) | Err(_) => Ok(ours.into()),
         }
     }
 }

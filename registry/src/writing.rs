@@ -78,7 +78,7 @@ impl Writing {
                 tracing::warn!("events are written on with the ids that are known: {error}")
             }
             // whoever does not know the ids yet cannot read what is written
-            RegistryError::NotFound(_) | RegistryError::Refused(_) => {
+            RegistryError::NotFound(_) | RegistryError::Refused(_) | RegistryError::Unusable(_) => {
                 tracing::error!(
                     "events are written on with the ids that are known, which new readers may not find: {error}"
                 );
@@ -86,45 +86,50 @@ impl Writing {
         }
     }
 
-    /// All of them, as the registry has them now.
+    /// All of them, as the registry has them now. What is wrong with one keeps no other from its number.
     async fn establish(&self) -> Result<(), RegistryError> {
+        let mut established = Ok(());
         for (of, subject) in &self.subjects {
-            let ours = schema_of(*of);
-            let id = match self.register {
-                true => self.client.register(subject, ours).await,
-                false => self.client.look_up(subject, ours).await,
-            };
-            let id = id.map_err(|error| about(error, subject, self.register))?;
-            // not by trust: a registry may take for ours what says something else, or give a number that it uses otherwise
-            let stands_for = self.client.schema(id).await?;
-            if !are_the_same(&stands_for, ours) {
-                return Err(RegistryError::Refused(format!(
-                    "the schema registry gives id {id} for the schema of {of} events, and another schema for the id"
-                )));
+            established = established.and(self.establish_one(*of, subject).await);
+        }
+        established
+    }
+
+    async fn establish_one(&self, of: EventType, subject: &str) -> Result<(), RegistryError> {
+        let ours = schema_of(of);
+        // who may only read the registry can look up what was registered before
+        let id = match self.client.look_up(subject, ours).await {
+            Err(RegistryError::NotFound(_)) if self.register => self.client.register(subject, ours).await,
+            found => found,
+        };
+        let id = id.map_err(|error| about(error, subject, self.register))?;
+        // not by trust: a registry may take for ours what says something else, or give a number that it uses otherwise
+        let stands_for = self.client.schema(id).await?;
+        if !are_the_same(&stands_for, ours) {
+            return Err(RegistryError::Refused(format!(
+                "the schema registry gives id {id} for the schema of {of} events, and another schema for the id"
+            )));
+        }
+        match self.memory.keep(id, ours).await {
+            Ok(remembered) if !are_the_same(&remembered, ours) => {
+                self.metrics.conflicts.inc();
+                return Err(RegistryError::Refused(conflict(id)));
             }
-            match self.memory.keep(id, ours).await {
-                Ok(remembered) if !are_the_same(&remembered, ours) => {
-                    self.metrics.conflicts.inc();
-                    return Err(RegistryError::Refused(conflict(id)));
-                }
-                Ok(_) => {}
-                // events are taken while the database is away: whoever reads one first remembers it then
-                Err(why) => tracing::debug!(id, why, "the id is not remembered"),
-            }
-            match self.ids.set(*of, id) {
-                Err(why) => return Err(RegistryError::Refused(format!("the schema of {of} events: {why}"))),
-                Ok(None) => {
-                    tracing::info!(subject, id, "{of} events are written with schema registry id {id}")
-                }
-                Ok(Some(before)) if before != id => tracing::error!(
-                    subject,
-                    id,
-                    before,
-                    "the schema registry gives {of} events another id than before: was it made anew? What was written under id \
-                     {before} is read as it is remembered"
-                ),
-                Ok(Some(_)) => {}
-            }
+            Ok(_) => {}
+            // events are taken while the database is away: whoever reads one first remembers it then
+            Err(why) => tracing::debug!(id, why, "the id is not remembered"),
+        }
+        match self.ids.set(of, id) {
+            Err(why) => return Err(RegistryError::Refused(format!("the schema of {of} events: {why}"))),
+            Ok(None) => tracing::info!(subject, id, "{of} events are written with schema registry id {id}"),
+            Ok(Some(before)) if before != id => tracing::error!(
+                subject,
+                id,
+                before,
+                "the schema registry gives {of} events another id than before: was it made anew? What was written under id \
+                 {before} is read as it is remembered"
+            ),
+            Ok(Some(_)) => {}
         }
         Ok(())
     }

@@ -17,7 +17,8 @@ pub type BoxFuture<'f, T> = Pin<Box<dyn Future<Output = T> + Send + 'f>>;
 /// Who knows schemas by their numbers: a registry.
 pub trait Schemas: fmt::Debug + Send + Sync {
     /// The text of a schema; `None` where it cannot be had now, or there is none. Asked again for every batch that names it: an
-    /// implementation bounds how often it asks others, and tells what keeps it from knowing.
+    /// implementation bounds how often it asks others and how long it takes, which counts from this call and not from when its
+    /// future is polled, and tells what keeps it from knowing.
     fn text(&self, id: u32) -> BoxFuture<'_, Option<Arc<str>>>;
 
     /// A schema was seen for the first time: which of our types it is of, and why its events cannot be read, if they cannot.
@@ -26,7 +27,7 @@ pub trait Schemas: fmt::Debug + Send + Sync {
 
 /// How many schemas a batch asks for. Where one cannot be had its partition waits, so that more of them are asked for in vain:
 /// bytes of garbage may name thousands.
-const ASKED_AT_ONCE: usize = 16;
+const ASKED_AT_ONCE: usize = 64;
 
 /// How many schemas are learnt. A registry that is shared with others may have more, and what comes with them waits.
 const KNOWN_MAX: usize = 1000;
@@ -101,8 +102,10 @@ impl Learnt {
                 new.push(id);
             }
         }
-        for id in new {
-            let Some(text) = self.source.text(id).await else { continue };
+        // all at once: each may take its time
+        let asked: Vec<_> = new.into_iter().map(|id| (id, self.source.text(id))).collect();
+        for (id, text) in asked {
+            let Some(text) = text.await else { continue };
             let known = Known::new(&text);
             let (of, why) = known.verdict();
             let is_first = {

@@ -122,6 +122,13 @@ impl SchemaRegistry {
         Ok(())
     }
 
+    /// Ends it in order: killed it may forget what it was told in its last second.
+    pub fn stop(&self) -> Result<()> {
+        let process = self.process()?;
+        process.terminate()?;
+        process.wait_exit(START_DEADLINE).map(drop)
+    }
+
     /// Kills it and everything it knows. Started again it counts from one.
     pub fn forget(&self) -> Result<()> {
         self.process()?.kill()?;
