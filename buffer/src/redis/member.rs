@@ -133,8 +133,11 @@ impl Owner {
                 }
             };
             self.drop_lapsed();
-            // either way, the next turn tells
-            let _ = tokio::time::timeout(pause, self.shared.woken.notified()).await;
+            // a pause of nothing would last until the timer's next millisecond
+            if !pause.is_zero() {
+                // either way, the next turn tells
+                let _ = tokio::time::timeout(pause, self.shared.woken.notified()).await;
+            }
         }
         self.leave().await.map_err(|silence| {
             SubscribeError(format!("the last offsets were not committed: {}", silence.reason()))
