@@ -261,8 +261,9 @@ impl From<Refused> for Problem {
 }
 
 impl From<NoSchemaId> for Problem {
-    fn from(no_id: NoSchemaId) -> Self {
-        Self::new(&NOT_STORED, no_id.to_string())
+    /// Why is for operators, as it has addresses of theirs in it.
+    fn from(_: NoSchemaId) -> Self {
+        Self::new(&NOT_STORED, "this instance has no ids of the schema registry yet; send the event again")
     }
 }
 

@@ -296,7 +296,8 @@ mod tests {
         for time in [TIMES[0], TIMES[1]] {
             let refused = like(&world, time).await;
             assert_eq!((refused.told(), refused.header("retry-after")), ((503, "not-stored"), Some("1")));
-            assert!(refused.body["detail"].as_str().unwrap().contains("nobody answers"), "{refused:?}");
+            // why is no business of clients
+            assert!(!refused.body["detail"].as_str().unwrap().contains("nobody answers"), "{refused:?}");
             let of_many = like_in_a_batch(&world, time).await;
             assert_eq!(of_many["status"], "retry", "{of_many}");
         }

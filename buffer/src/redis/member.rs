@@ -133,9 +133,8 @@ impl Owner {
                 }
             };
             self.drop_lapsed();
-            // a pause of nothing would last until the timer's next millisecond
+            // a pause of nothing would last until the timer's next millisecond; either way, the next turn tells
             if !pause.is_zero() {
-                // either way, the next turn tells
                 let _ = tokio::time::timeout(pause, self.shared.woken.notified()).await;
             }
         }
