@@ -1,4 +1,4 @@
-//! Other people's programs on our topics: Python's confluent-kafka and Java's clients read what we write, and what they write is
+//! Other people's programs on our topics: Python's confluent-kafka and Kafka's console consumer read what we write, and what they write is
 //! applied, by our schema and by a newer one, with keys on the partitions that we choose.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
@@ -14,7 +14,7 @@ use anyhow::{Context, Result, ensure};
 use floodgate_buffer::murmur2_partition;
 use floodgate_schemas::EventType;
 use floodgate_schemas::codec::schema_of;
-use floodgate_testkit::{RegistryOptions, SchemaRegistry, process, wait};
+use floodgate_testkit::{Process, RegistryOptions, SchemaRegistry, process, wait};
 use serde_json::{Value, json};
 use support::client::Ask;
 use support::topic::Topics;
@@ -52,38 +52,89 @@ impl Clients {
         Ok(told.trim().to_owned())
     }
 
-    /// Runs a program to its end and gives the lines of JSON that it printed.
-    fn program(&self, by: By, mode: &str, topic: &str, last: &str, input: &str) -> Result<Vec<Value>> {
-        let testkit = process::target_folder().join("testkit");
-        let programs = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients");
-        let mut command = match by {
-            By::Python => {
-                let mut command = Command::new(testkit.join("python/bin/python"));
-                command.arg(programs.join("clients.py"));
-                command
-            }
-            By::Java => {
-                let jars = |folder: &str| testkit.join(folder).join("*").display().to_string();
-                let mut command = Command::new("java");
-                command.args(["-Xmx256m", "-XX:TieredStopAtLevel=1", "-cp"]);
-                command.arg(format!("{}:{}", jars("kafka-libs"), jars("serde-libs")));
-                command.arg(programs.join("Clients.java"));
-                command
-            }
-        };
-        let url = match by {
-            By::Python => self.registry.url(),
-            By::Java => self.registry.core_url(),
-        };
-        command.args([mode, &self.world.setting("buffer.kafka.brokers"), &url, topic, last]);
+    /// Runs a program to its end and gives what it printed.
+    fn run(mut command: Command, input: &str) -> Result<String> {
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = command.spawn().with_context(|| format!("{by:?}: run ./scripts/setup"))?;
+        let mut child = command.spawn().context("run ./scripts/setup")?;
         child.stdin.take().context("no input")?.write_all(input.as_bytes())?;
         let ended = child.wait_with_output()?;
         let (told, log) = (String::from_utf8(ended.stdout)?, String::from_utf8_lossy(&ended.stderr));
-        ensure!(ended.status.success(), "{by:?} {mode}: {}\n{told}\n{log}", ended.status);
-        let lines = told.lines().filter(|line| line.starts_with('{'));
-        lines.map(|line| serde_json::from_str(line).with_context(|| line.to_owned())).collect()
+        ensure!(ended.status.success(), "{command:?}: {}\n{told}\n{log}", ended.status);
+        Ok(told)
+    }
+
+    fn java() -> Command {
+        let jars = |folder: &str| {
+            process::target_folder().join("testkit").join(folder).join("*").display().to_string()
+        };
+        let mut command = Command::new("java");
+        command.args(["-Xmx256m", "-XX:TieredStopAtLevel=1", "-cp"]);
+        command.arg(format!("{}:{}", jars("kafka-libs"), jars("serde-libs")));
+        command
+    }
+
+    fn python() -> Command {
+        let mut command = Command::new(process::target_folder().join("testkit/python/bin/python"));
+        command.arg(programs().join("clients.py"));
+        command
+    }
+
+    fn brokers(&self) -> String {
+        self.world.setting("buffer.kafka.brokers")
+    }
+
+    /// So many records of a topic: key, partition and fields of each.
+    fn read(&self, by: By, topic: &str, count: usize) -> Result<Vec<Value>> {
+        match by {
+            By::Python => {
+                let mut command = Self::python();
+                command.args(["read", &self.brokers(), &self.registry.url(), topic, &count.to_string()]);
+                lines(&Self::run(command, "")?)
+            }
+            // Kafka's own tool, with the deserialiser that it is told
+            By::Java => {
+                let mut command = Self::java();
+                command.args(["org.apache.kafka.tools.consumer.ConsoleConsumer", "--from-beginning"]);
+                command.args(["--bootstrap-server", &self.brokers(), "--topic", topic]);
+                let deserializer = "io.apicurio.registry.serde.avro.AvroKafkaDeserializer";
+                for property in [
+                    "print.key=true".to_owned(),
+                    "print.partition=true".to_owned(),
+                    format!("value.deserializer={deserializer}"),
+                    format!("value.deserializer.apicurio.registry.url={}", self.registry.core_url()),
+                ] {
+                    command.args(["--formatter-property", &property]);
+                }
+                // it does not end by itself, as the deserialiser's threads go on
+                let console = Process::spawn("console-consumer", command, self.world.folder())?;
+                let record = |line: &str| {
+                    let mut parts = line.strip_prefix("Partition:")?.splitn(3, '\t');
+                    let (partition, key) = (parts.next()?.parse::<u32>().ok()?, parts.next()?);
+                    let fields: Value = serde_json::from_str(parts.next()?).ok()?;
+                    Some(json!({ "key": key, "partition": partition, "fields": fields }))
+                };
+                let read = || {
+                    let records: Vec<Value> = console.stdout().lines().filter_map(record).collect();
+                    (records.len() >= count).then_some(records)
+                };
+                wait::until("the console consumer's records", DRAINED, read)
+                    .with_context(|| console.log_tail())
+            }
+        }
+    }
+
+    /// Writes likes by the schema in a file, and gives key and partition of each.
+    fn write(&self, by: By, topic: &str, schema: &Path, likes: &str) -> Result<Vec<Value>> {
+        let (mut command, registry) = match by {
+            By::Python => (Self::python(), self.registry.url()),
+            By::Java => {
+                let mut command = Self::java();
+                command.arg(programs().join("Clients.java"));
+                (command, self.registry.core_url())
+            }
+        };
+        command.args(["write", &self.brokers(), &registry, topic]).arg(schema);
+        lines(&Self::run(command, likes)?)
     }
 
     /// Writes a schema to a file.
@@ -92,6 +143,15 @@ impl Clients {
         std::fs::write(&path, schema)?;
         Ok(path)
     }
+}
+
+fn programs() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients")
+}
+
+/// Lines of JSON.
+fn lines(told: &str) -> Result<Vec<Value>> {
+    told.lines().map(|line| serde_json::from_str(line).with_context(|| line.to_owned())).collect()
 }
 
 /// Our events, one of each type but for likes, of which there are some.
@@ -124,7 +184,7 @@ fn our_events_are_read_by_python_and_java() {
         for by in [By::Python, By::Java] {
             let mut read = BTreeSet::new();
             for (of, count) in [(EventType::Like, 50), (EventType::Coupon, 1), (EventType::Expectation, 1)] {
-                for record in clients.program(by, "read", &clients.topic(of), &count.to_string(), "")? {
+                for record in clients.read(by, &clients.topic(of), count)? {
                     let fields = &record["fields"];
                     read.insert(fields["eventId"].as_str().context("no id")?.to_owned());
                     let wanted = match of {
@@ -186,7 +246,7 @@ fn events_of_python_and_java_are_applied() {
             if schema == &ours {
                 lines = lines.replace(",\"device\":\"python\"", "");
             }
-            for told in clients.program(by, "write", &topic, &schema.display().to_string(), &lines)? {
+            for told in clients.write(by, &topic, schema, &lines)? {
                 let key = told["key"].as_str().context("no key")?.to_owned();
                 partitions.insert(key, told["partition"].as_u64().context("no partition")?);
             }

@@ -1,61 +1,30 @@
-import io.apicurio.registry.serde.avro.AvroKafkaDeserializer;
 import io.apicurio.registry.serde.avro.AvroKafkaSerializer;
 import java.io.BufferedReader;
 import java.io.InputStreamReader;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
-import java.time.Duration;
 import java.util.HashMap;
-import java.util.List;
 import java.util.Map;
-import java.util.UUID;
 import org.apache.avro.Schema;
 import org.apache.avro.generic.GenericData;
 import org.apache.avro.generic.GenericRecord;
-import org.apache.kafka.clients.consumer.KafkaConsumer;
 import org.apache.kafka.clients.producer.KafkaProducer;
 import org.apache.kafka.clients.producer.ProducerRecord;
-import org.apache.kafka.common.serialization.StringDeserializer;
 import org.apache.kafka.common.serialization.StringSerializer;
 
 /**
- * Reads a topic, or writes likes to one, as Java programs do: Kafka's clients with Apicurio's Avro serdes.
+ * Writes likes to a topic as Java programs do: Kafka's producer with Apicurio's Avro serialiser.
  *
- * <p>read BROKERS REGISTRY TOPIC COUNT: each record's key, partition and fields as a line of JSON. write BROKERS REGISTRY TOPIC SCHEMA:
- * likes, given as lines of their fields' texts with tabs between, by the schema in that file; prints partitions.
+ * <p>write BROKERS REGISTRY TOPIC SCHEMA: likes, given as lines of their fields' texts with tabs between, by the schema in that file; prints
+ * their keys and partitions as lines of JSON.
  */
 public class Clients {
     public static void main(String[] args) throws Exception {
         Map<String, Object> config = new HashMap<>();
         config.put("bootstrap.servers", args[1]);
         config.put("apicurio.registry.url", args[2]);
-        if (args[0].equals("read")) {
-            read(config, args[3], Integer.parseInt(args[4]));
-        } else {
-            write(config, args[3], new Schema.Parser().parse(Files.readString(Path.of(args[4]))));
-        }
-    }
-
-    static void read(Map<String, Object> config, String topic, int count) throws Exception {
-        config.put("group.id", "java-" + UUID.randomUUID());
-        config.put("auto.offset.reset", "earliest");
-        config.put("key.deserializer", StringDeserializer.class);
-        config.put("value.deserializer", AvroKafkaDeserializer.class);
-        try (var consumer = new KafkaConsumer<String, GenericRecord>(config)) {
-            consumer.subscribe(List.of(topic));
-            for (int seen = 0; seen < count; ) {
-                var records = consumer.poll(Duration.ofSeconds(60));
-                if (records.isEmpty()) {
-                    throw new IllegalStateException("no record");
-                }
-                for (var record : records) {
-                    System.out.println("{\"key\": " + quoted(record.key()) + ", \"partition\": " + record.partition()
-                            + ", \"fields\": " + GenericData.get().toString(record.value()) + "}");
-                    seen++;
-                }
-            }
-        }
+        write(config, args[3], new Schema.Parser().parse(Files.readString(Path.of(args[4]))));
     }
 
     static String quoted(String text) {
