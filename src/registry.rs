@@ -14,10 +14,9 @@ use tokio::runtime::Handle;
 use crate::exit::Exit;
 use crate::settings::Settings;
 
-/// The subjects of our topics.
-pub(crate) fn subjects(strategy: &dyn Strategy) -> Vec<(EventType, String)> {
-    let of = |of| (of, subject(strategy.names().topic(Topic::Events(of))));
-    EventType::ALL.map(of).to_vec()
+/// The subject of a type's topic.
+pub(crate) fn subject_of(strategy: &dyn Strategy, of: EventType) -> String {
+    subject(strategy.names().topic(Topic::Events(of)))
 }
 
 /// The configured registry. Touches no network.
@@ -31,7 +30,8 @@ pub(crate) fn open(
         return Ok(None);
     }
     let memory = Arc::new(Remembered(Arc::clone(store)));
-    let registry = Registry::open(&settings.schema_registry, subjects(strategy), memory, metrics);
+    let subjects = EventType::ALL.map(|of| (of, subject_of(strategy, of))).to_vec();
+    let registry = Registry::open(&settings.schema_registry, subjects, memory, metrics);
     registry.map(|registry| Some(Arc::new(registry))).map_err(Exit::usage)
 }
 

@@ -1,16 +1,18 @@
 //! `floodgate schema`: the schemas of events, in this build and in the registry, and whether another could take their place.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use clap::{Args, Subcommand};
+use floodgate_buffer::Strategy;
 use floodgate_observe::Metrics;
-use floodgate_registry::{Registry, Version, subject};
+use floodgate_registry::{Registry, Version};
 use floodgate_schemas::EventType;
 use floodgate_schemas::codec::{are_the_same, builtin, losses, schema_of, type_of, unfit};
 use serde_json::{Value, json};
 
 use crate::exit::{Exit, say};
-use crate::registry::{self, subjects};
+use crate::registry::{self, subject_of};
 use crate::roles::open_strategy;
 use crate::settings::Settings;
 
@@ -89,8 +91,8 @@ pub(crate) async fn schema(settings: &Settings, command: &SchemaCommand) -> Resu
 
 /// The registry, if there is one, and what its subjects are called.
 struct Desk {
-    registry: Option<std::sync::Arc<Registry>>,
-    subjects: Vec<(EventType, String)>,
+    registry: Option<Arc<Registry>>,
+    strategy: Arc<dyn Strategy>,
 }
 
 impl Desk {
@@ -99,12 +101,11 @@ impl Desk {
         let metrics = Metrics::new().map_err(Exit::failed)?.schema_registry;
         let store = floodgate_store::open(&settings.store).map_err(Exit::usage)?;
         let registry = registry::open(settings, &*strategy, &store, &metrics)?;
-        Ok(Self { registry, subjects: subjects(&*strategy) })
+        Ok(Self { registry, strategy })
     }
 
     fn subject(&self, of: EventType) -> String {
-        let found = self.subjects.iter().find(|(subject, _)| *subject == of);
-        found.map_or_else(|| subject(of.topic()), |(_, subject)| subject.clone())
+        subject_of(&*self.strategy, of)
     }
 
     /// What the registry has of a type; nothing without one.

@@ -37,6 +37,7 @@ use crate::client::Client;
 pub use crate::client::{OpenError, RegistryError, Version};
 pub use crate::config::RegistryConfig;
 pub use crate::memory::Memory;
+use crate::memory::Remembered;
 use crate::reading::Reading;
 use crate::writing::Writing;
 
@@ -62,7 +63,7 @@ impl Registry {
         let writing = Writing {
             client: Arc::clone(&client),
             subjects,
-            memory,
+            memory: Remembered::new(memory, metrics),
             ids: Arc::default(),
             metrics: metrics.clone(),
             register: config.register,

@@ -13,7 +13,7 @@ use parking_lot::Mutex;
 use tokio::runtime::Handle;
 
 use crate::client::{Client, RegistryError};
-use crate::memory::{Memory, conflict};
+use crate::memory::{NotKept, Remembered};
 use crate::writing::Writing;
 
 /// How long it is remembered that the registry has none under a number: a writer may have been faster than whoever registers.
@@ -37,7 +37,7 @@ pub(crate) struct Reading {
 #[derive(Debug)]
 struct Asks {
     client: Arc<Client>,
-    memory: Arc<dyn Memory>,
+    memory: Remembered,
     /// Those that this process writes with, if it does.
     own: Arc<SchemaIds>,
     metrics: RegistryMetrics,
@@ -61,7 +61,7 @@ impl Reading {
         let Writing { client, memory, ids, metrics, .. } = of;
         let asks = Asks {
             client: Arc::clone(client),
-            memory: Arc::clone(memory),
+            memory: memory.clone(),
             own: Arc::clone(ids),
             metrics: metrics.clone(),
             found: Cache::builder().max_capacity(REMEMBERED_MAX).expire_after(Lasts).build(),
@@ -142,24 +142,17 @@ impl Asks {
         let registered = self.client.schema(id).await;
         match (remembered, registered) {
             (Some(remembered), Ok(registered)) if !are_the_same(&remembered, &registered) => {
-                self.metrics.conflicts.inc();
-                Err(conflict(id))
+                Err(self.memory.conflict(id))
             }
-            (Some(_), Err(RegistryError::Unusable(_))) => {
-                self.metrics.conflicts.inc();
-                Err(conflict(id))
-            }
+            (Some(_), Err(RegistryError::Unusable(_))) => Err(self.memory.conflict(id)),
             (Some(remembered), Ok(_)) => Ok(Some(remembered.into())),
             (Some(remembered), Err(why)) => {
                 tracing::warn!(id, "schema {id} is read as it was when its events first were: {why}");
                 Ok(Some(remembered.into()))
             }
             (None, Ok(registered)) => {
-                // another process may have been first, and asked another registry
-                match are_the_same(&self.memory.keep(id, &registered).await?, &registered) {
-                    true => Ok(Some(registered.into())),
-                    false => Err(conflict(id)),
-                }
+                self.memory.keep(id, &registered).await.map_err(NotKept::reason)?;
+                Ok(Some(registered.into()))
             }
             (None, Err(RegistryError::NotFound(why))) => {
                 self.tell(id, &why);
@@ -169,16 +162,12 @@ impl Asks {
         }
     }
 
-    /// One that this process writes with, which the registry has said stands for ours: needs nobody, so that what is in memory only is
-    /// read in any case.
+    /// One that this process writes with, of which the registry has said that it stands for ours. It is read also while the database is
+    /// away, so that what only memory has is read in any case.
     async fn own(&self, id: u32, ours: &str) -> Result<Arc<str>, String> {
         match self.memory.keep(id, ours).await {
-            Ok(remembered) if !are_the_same(&remembered, ours) => {
-                self.metrics.conflicts.inc();
-                Err(conflict(id))
-            }
-            // an answer that may come later
-            Ok(_) | Err(_) => Ok(ours.into()),
+            Err(NotKept::Conflict(why)) => Err(why),
+            Ok(()) | Err(NotKept::Unknown(_)) => Ok(ours.into()),
         }
     }
 }

@@ -9,7 +9,7 @@ use floodgate_schemas::{EventType, SchemaIds};
 use tokio_util::sync::CancellationToken;
 
 use crate::client::{Client, RegistryError};
-use crate::memory::{Memory, conflict};
+use crate::memory::{NotKept, Remembered};
 
 /// After the registry gave no number, until it is asked again: the first time, and at most.
 const RETRY: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(10));
@@ -19,7 +19,7 @@ const RETRY: (Duration, Duration) = (Duration::from_millis(500), Duration::from_
 pub(crate) struct Writing {
     pub(crate) client: Arc<Client>,
     pub(crate) subjects: Vec<(EventType, String)>,
-    pub(crate) memory: Arc<dyn Memory>,
+    pub(crate) memory: Remembered,
     pub(crate) ids: Arc<SchemaIds>,
     pub(crate) metrics: RegistryMetrics,
     pub(crate) register: bool,
@@ -36,22 +36,13 @@ impl Writing {
                 established = self.establish() => established,
                 () = stop.cancelled() => return,
             };
-            let pause = match &established {
-                Ok(()) => {
-                    retry = RETRY.0;
-                    self.check
-                }
-                Err(_) => {
-                    let pause = retry.min(self.check);
-                    retry = (retry * 2).min(RETRY.1);
-                    pause
-                }
-            };
-            match established {
+            let pause = match established {
                 Ok(()) => {
                     if told.take().is_some() {
                         tracing::info!("the schema registry has the schemas of this build");
                     }
+                    retry = RETRY.0;
+                    self.check
                 }
                 Err(error) => {
                     self.ids.tell(&error.to_string());
@@ -59,8 +50,11 @@ impl Writing {
                         self.complain(&error);
                         told = Some(error);
                     }
+                    let pause = retry.min(self.check);
+                    retry = (retry * 2).min(RETRY.1);
+                    pause
                 }
-            }
+            };
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
                 () = stop.cancelled() => return,
@@ -111,13 +105,10 @@ impl Writing {
             )));
         }
         match self.memory.keep(id, ours).await {
-            Ok(remembered) if !are_the_same(&remembered, ours) => {
-                self.metrics.conflicts.inc();
-                return Err(RegistryError::Refused(conflict(id)));
-            }
-            Ok(_) => {}
+            Ok(()) => {}
+            Err(NotKept::Conflict(why)) => return Err(RegistryError::Refused(why)),
             // events are taken while the database is away: whoever reads one first remembers it then
-            Err(why) => tracing::debug!(id, why, "the id is not remembered"),
+            Err(NotKept::Unknown(why)) => tracing::debug!(id, why, "the id is not remembered"),
         }
         match self.ids.set(of, id) {
             Err(why) => return Err(RegistryError::Refused(format!("the schema of {of} events: {why}"))),

@@ -85,9 +85,10 @@ impl Learnt {
         Self { source, known: RwLock::default() }
     }
 
-    fn knows(&self, id: u32) -> bool {
+    /// Whether it is new, and there is room for it.
+    fn is_to_be_asked(&self, id: u32) -> bool {
         let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
-        known.len() >= KNOWN_MAX || known.iter().any(|(number, _)| *number == id)
+        known.len() < KNOWN_MAX && known.iter().all(|(number, _)| *number != id)
     }
 
     /// Asks for what these values name and nobody here knows.
@@ -98,7 +99,7 @@ impl Learnt {
         let changes = numbers.filter(|id| last.replace(*id) != Some(*id));
         let mut new: Vec<u32> = Vec::new();
         for id in changes {
-            if new.len() < ASKED_AT_ONCE && !new.contains(&id) && !self.knows(id) {
+            if new.len() < ASKED_AT_ONCE && !new.contains(&id) && self.is_to_be_asked(id) {
                 new.push(id);
             }
         }
