@@ -7,6 +7,7 @@ mod dlq;
 mod drain;
 mod exit;
 mod finder;
+mod key;
 mod lag;
 mod layers;
 mod migrate;
@@ -85,6 +86,9 @@ enum Command {
     /// Show, list, check and register the schemas of events
     #[command(subcommand)]
     Schema(schema::SchemaCommand),
+    /// Make keys that clients show who they are by
+    #[command(subcommand)]
+    Key(key::KeyCommand),
     /// Bring the database's schema up to date
     Migrate,
     /// Check that every event of the log is in the database, among the dead letters or on its way
@@ -168,6 +172,10 @@ async fn check_database(settings: &Settings) -> Result<(), Exit> {
 }
 
 fn execute(cli: Cli) -> Result<(), Exit> {
+    // a key is made for a configuration that may not be right yet
+    if let Some(Command::Key(command)) = &cli.command {
+        return key::key(command);
+    }
     let settings = Settings::load(cli.config.as_deref())?;
     let command = cli.command.unwrap_or(Command::Run);
     if let Command::Config(args) = command {
@@ -205,7 +213,7 @@ fn execute(cli: Cli) -> Result<(), Exit> {
         Command::Migrate => runtime.block_on(migrate::migrate(&settings)),
         Command::Verify(args) => runtime.block_on(verify::verify(&settings, &args)),
         Command::Reapply(args) => runtime.block_on(reapply::reapply(&settings, &args)),
-        Command::Config(_) => Ok(()),
+        Command::Config(_) | Command::Key(_) => Ok(()),
     };
     drop(entered);
     // whatever is still blocked on the network must not keep a finished process alive

@@ -14,7 +14,7 @@ use floodgate_admin::{
 use floodgate_buffer::{Given, Parts, Publish, Strategy, Then};
 use floodgate_consumers::{Consumers, Health, Members};
 use floodgate_observe::{Metrics, logs};
-use floodgate_producer::{Handed, HttpConfig, Ingress, Server};
+use floodgate_producer::{Admission, Handed, HttpConfig, Ingress, Server};
 use floodgate_registry::Registry;
 use floodgate_schemas::{Chance, Clock, Codecs, Encoder, EventType, SystemChance, SystemClock};
 use floodgate_store::{Coupon, Store};
@@ -23,7 +23,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::exit::Exit;
-use crate::settings::Settings;
+use crate::settings::{Settings, told};
 use crate::signals::{Signal, Signals};
 use crate::traces::Traces;
 use crate::{finder, registry};
@@ -82,7 +82,11 @@ impl Opened {
         let (clock, chance) = (Arc::clone(&self.clock), Arc::clone(&self.chance));
         let encoder =
             self.registry.as_ref().map_or_else(Encoder::single_object, |registry| registry.encoder());
-        let handed = Handed { clock, chance, encoder, tracer: self.traces.tracer.clone() };
+        let Settings { auth, rate_limit, .. } = &self.settings;
+        let admission = Admission::open(auth, rate_limit, &self.metrics.http, Arc::clone(&clock));
+        let admission = admission.map_err(|problems| Exit::usage(told(&problems)))?;
+        let tracer = self.traces.tracer.clone();
+        let handed = Handed { clock, chance, encoder, tracer, admission };
         let ingress = Ingress::new(http, self.settings.keying(), publisher, reads, &self.metrics, handed);
         let server = Server::bind(http, &ingress).map_err(Exit::failed)?;
         let address = server.local_addr().map_err(Exit::failed)?;
@@ -101,6 +105,13 @@ impl Opened {
             // events are written on with the ids that are known
             tokio::spawn(Parts::of_this_process().keep("schema-registry", Then::GoOn, run));
         }
+        let (admitting, until) = (Arc::clone(&ingress), stop.clone());
+        let run = move || {
+            let (admitting, until) = (Arc::clone(&admitting), until.clone());
+            async move { admitting.keep_admitting(&until).await }
+        };
+        // clients are let in on with what is known
+        tokio::spawn(Parts::of_this_process().keep("admission", Then::GoOn, run));
         Ok(IngressRole { ingress, address: address.to_string(), server, drain, stop })
     }
 

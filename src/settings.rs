@@ -11,7 +11,7 @@ use floodgate_buffer::{Configured, Surroundings, TopicsConfig};
 use floodgate_config::Section;
 use floodgate_consumers::ConsumersConfig;
 use floodgate_observe::logs::LogConfig;
-use floodgate_producer::HttpConfig;
+use floodgate_producer::{AuthConfig, HttpConfig, RateLimitConfig};
 use floodgate_registry::RegistryConfig;
 use floodgate_schemas::{CouponKey, Keying};
 use floodgate_traces::OtelConfig;
@@ -34,6 +34,8 @@ fn default_text() -> String {
 #[derive(Debug, Clone)]
 pub(crate) struct Settings {
     pub(crate) http: HttpConfig,
+    pub(crate) auth: AuthConfig,
+    pub(crate) rate_limit: RateLimitConfig,
     pub(crate) admin: AdminConfig,
     /// The chosen strategy.
     pub(crate) strategy: Arc<Configured>,
@@ -133,6 +135,8 @@ impl Settings {
     fn read(table: Table, default: Table, problems: &mut Vec<String>) -> Option<Self> {
         let all = Section::new("", table.clone(), default);
         // all of them, before one that cannot be read ends it
+        let auth = all.section("auth").read(problems);
+        let rate_limit = all.section("rate_limit").read(problems);
         let (http, admin, topics) = (
             all.section("http").read(problems),
             all.section("admin").read(problems),
@@ -153,6 +157,8 @@ impl Settings {
         let strategy = Arc::new(floodgate_buffer::configure(&all, &around, problems)?);
         Some(Self {
             http: http?,
+            auth: auth?,
+            rate_limit: rate_limit?,
             admin: admin?,
             strategy,
             topics,
@@ -219,6 +225,10 @@ impl Settings {
             ),
         ];
         let broken = rules.into_iter().filter(|(holds, _)| !holds).map(|(_, rule)| rule.to_owned());
+        let broken = broken
+            .chain(http.origins_problem())
+            .chain(self.auth.problems())
+            .chain(self.rate_limit.problems());
         broken.chain(self.schema_registry.problems()).chain(floodgate_traces::problems(&self.otel)).collect()
     }
 

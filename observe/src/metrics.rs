@@ -95,6 +95,8 @@ pub struct HttpMetrics {
     pub connections: IntGauge,
     /// `floodgate_http_connections_full_total`: how often there were as many as allowed, so that more have to wait.
     pub connections_full: IntCounter,
+    /// `floodgate_http_clients`: clients that `[rate_limit]` tells apart now; at most `rate_limit.clients_max`.
+    pub clients: IntGauge,
     /// `floodgate_waiters`: requests held until their coupon is decided.
     pub waiters: IntGauge,
     /// `floodgate_waiters_refused_total`: those answered at once because too many waited.
@@ -152,6 +154,7 @@ impl Metrics {
                 "floodgate_http_connections_full_total",
                 "How often as many connections were open as allowed",
             )?,
+            clients: make.gauge("floodgate_http_clients", "Clients that limits tell apart")?,
             waiters: make.gauge("floodgate_waiters", "Requests held until their coupon is decided")?,
             waiters_refused: make
                 .counter("floodgate_waiters_refused_total", "Requests not held because too many were")?,

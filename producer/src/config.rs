@@ -7,6 +7,8 @@ use floodgate_listener::Linger;
 use floodgate_schemas::Timestamp;
 use serde::Deserialize;
 
+use crate::origins;
+
 /// `[http]`. Every key is required: the binary's compiled-in configuration supplies the defaults.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -45,6 +47,8 @@ pub struct HttpConfig {
     pub cache_entries_max: u64,
     /// Idempotency keys whose words are remembered, to refuse others under the same key; 0: none.
     pub idempotency_keys_max: u64,
+    /// Origins whose pages may use this API in browsers.
+    pub allow_origins: Vec<String>,
 }
 
 /// What the routes need of it.
@@ -71,6 +75,11 @@ impl HttpConfig {
     /// How far ahead of now that is.
     pub fn ahead_max_micros(&self) -> i64 {
         i64::try_from(self.clock_ahead_max_ms).unwrap_or(i64::MAX).saturating_mul(1000)
+    }
+
+    /// What is wrong with the origins whose pages may use the API.
+    pub fn origins_problem(&self) -> Option<String> {
+        origins::problem(&self.allow_origins)
     }
 
     pub(crate) fn limits(&self) -> Limits {

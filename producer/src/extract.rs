@@ -1,5 +1,6 @@
 //! What requests carry, read under limits, with every refusal a problem.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 
 use axum::body::Body;
@@ -11,6 +12,7 @@ use floodgate_schemas::{IdempotencyKey, InvalidKind};
 use hyper::body::Body as _;
 use serde::de::DeserializeOwned;
 
+use crate::admission::Admitted;
 use crate::ingress::Ingress;
 use crate::problem::Problem;
 
@@ -205,6 +207,17 @@ impl<S: Sync> FromRequestParts<S> for WriteHead {
             let detail = "Idempotency-Key must be given once, 8 to 128 visible ASCII characters";
             Problem::invalid_request("Idempotency-Key", detail)
         })
+    }
+}
+
+impl FromRequestParts<Arc<Ingress>> for Admitted {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, ingress: &Arc<Ingress>) -> Result<Self, Self::Rejection> {
+        if !ingress.admission.is_on() {
+            return Ok(Self::default());
+        }
+        Ok(parts.extensions.get::<Self>().cloned().unwrap_or_default())
     }
 }
 

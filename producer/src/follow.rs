@@ -3,6 +3,7 @@
 //! Only where something is followed at all is anything of this in the way of a request.
 
 use std::convert::Infallible;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use axum::Router;
@@ -11,8 +12,8 @@ use axum::http::Method;
 use axum::http::request::Parts;
 use axum::response::Response;
 use floodgate_traces::{Ended, TRACEPARENT};
-use tower_service::Service;
 
+use crate::answer::answer;
 use crate::ingress::Ingress;
 use crate::paths;
 
@@ -35,11 +36,14 @@ impl FromRequestParts<Arc<Ingress>> for Followed {
 pub(crate) async fn answered(
     ingress: &Ingress,
     router: &Router,
+    peer: IpAddr,
     mut request: Request,
 ) -> Result<Response, Infallible> {
-    let Some(mut ending) = Ending::of(ingress, &request) else { return router.clone().call(request).await };
+    let Some(mut ending) = Ending::of(ingress, &request) else {
+        return answer(ingress, router, peer, request).await;
+    };
     request.extensions_mut().insert(Followed(Some(Arc::clone(&ending.followed))));
-    let response = router.clone().call(request).await?;
+    let response = answer(ingress, router, peer, request).await?;
     ending.how = Ended::Answered(response.status().as_u16());
     Ok(response)
 }

@@ -8,14 +8,19 @@ use floodgate_observe::{HttpMetrics, Metrics};
 use floodgate_schemas::{Chance, Clock, Encoder, Keying};
 use floodgate_store::Reads;
 use floodgate_traces::Tracer;
+use tokio_util::sync::CancellationToken;
+use tower_http::cors::CorsLayer;
 
+use crate::admission::Admission;
 use crate::bodies::Bodies;
 use crate::cache::ExpectationCache;
 use crate::clock::AcceptanceClock;
 use crate::config::{HttpConfig, Limits};
 use crate::heavy::Heavy;
+use crate::instances::Instances;
 use crate::keys::Keys;
 use crate::metrics::PublishMetrics;
+use crate::origins;
 use crate::waiting::Waiting;
 
 /// What every route shares.
@@ -27,6 +32,9 @@ pub struct Ingress {
     pub(crate) chance: Arc<dyn Chance>,
     pub(crate) encoder: Encoder,
     pub(crate) tracer: Tracer,
+    pub(crate) admission: Admission,
+    pub(crate) instances: Instances,
+    pub(crate) origins: Option<CorsLayer>,
     pub(crate) limits: Limits,
     pub(crate) bodies: Arc<Bodies>,
     pub(crate) heavy: Heavy,
@@ -47,6 +55,8 @@ pub struct Handed {
     pub encoder: Encoder,
     /// Follows requests.
     pub tracer: Tracer,
+    /// Lets requests in.
+    pub admission: Admission,
 }
 
 impl Ingress {
@@ -57,7 +67,7 @@ impl Ingress {
         publisher: Arc<dyn Publish>,
         reads: Arc<dyn Reads>,
         metrics: &Metrics,
-        Handed { clock, chance, encoder, tracer }: Handed,
+        Handed { clock, chance, encoder, tracer, admission }: Handed,
     ) -> Arc<Self> {
         let http = &metrics.http;
         let cache_time = Duration::from_millis(config.cache_ms);
@@ -66,6 +76,7 @@ impl Ingress {
             publisher,
             keying,
             clock: AcceptanceClock::new(clock),
+            origins: origins::allowed(&config.allow_origins),
             limits: config.limits(),
             bodies: Bodies::new(config.bodies_max_bytes),
             heavy: Heavy::new(config.limits().request_deadline / 2),
@@ -76,9 +87,11 @@ impl Ingress {
                 http.clone(),
             ),
             keys: Keys::new(config.idempotency_keys_max, &*chance),
+            instances: Instances::new(Arc::clone(&chance)),
             chance,
             encoder,
             tracer,
+            admission,
             waiting: Waiting::new(Arc::clone(&reads), wait_poll, config.waiters_max, http.clone()),
             reads,
             metrics: PublishMetrics::new(metrics),
@@ -107,8 +120,14 @@ impl Ingress {
         if let Some(trouble) = Parts::of_this_process().trouble() {
             return Err(trouble);
         }
+        self.admission.ready()?;
         self.encoder.ready().map_err(|no_id| no_id.to_string())?;
         self.publisher.ready()
+    }
+
+    /// Keeps up to date what letting requests in depends on, until `stop`.
+    pub async fn keep_admitting(&self, stop: &CancellationToken) {
+        self.admission.run(stop).await;
     }
 
     /// Takes no more events and waits until those taken are acknowledged, at most `deadline`. Returns how many

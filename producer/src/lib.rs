@@ -13,6 +13,8 @@
 //! becomes an answer in one place, [`problem`].
 
 mod accepted;
+mod admission;
+mod answer;
 mod bodies;
 mod cache;
 mod clock;
@@ -22,17 +24,25 @@ mod extract;
 mod follow;
 mod heavy;
 mod ingress;
+mod instances;
 mod keys;
 mod metrics;
+mod origins;
 mod paths;
 pub mod problem;
 mod publish;
 mod routes;
+mod scope;
 mod server;
+mod service;
 #[cfg(test)]
 mod testing;
 mod waiting;
 
+pub use admission::{
+    Admission, AuthConfig, AuthMode, JwtConfig, KeyConfig, RateLimitConfig, key_hash, new_key,
+};
 pub use config::HttpConfig;
 pub use ingress::{Handed, Ingress};
+pub use scope::{Scope, Scopes};
 pub use server::{Server, ServerError};

@@ -1,12 +1,15 @@
 //! The one place where errors become answers: `application/problem+json` (RFC 9457).
 
-use axum::http::header::{CONTENT_TYPE, RETRY_AFTER};
-use axum::http::{HeaderValue, StatusCode};
+use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use floodgate_buffer::Refused;
 use floodgate_schemas::{Invalid, InvalidKind, NoSchemaId};
 use floodgate_store::ReadError;
 use serde::Serialize;
+use uuid::Uuid;
+
+use crate::scope::Scope;
 
 /// What error bodies are.
 pub(crate) const MEDIA_TYPE: &str = "application/problem+json";
@@ -21,6 +24,18 @@ pub struct Problem {
     detail: String,
     field: Option<String>,
     place: Option<Place>,
+    more: Option<Box<More>>,
+}
+
+/// What few problems have.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+struct More {
+    /// Of the answer.
+    fields: HeaderMap,
+    /// What happened, in words for operators: brokers, databases and files have names there.
+    cause: Option<String>,
+    /// Leads to the line of the log that has them.
+    instance: Option<Uuid>,
 }
 
 /// Where in a request the event stands that a problem is about.
@@ -42,10 +57,6 @@ pub(crate) enum Effect {
     /// It may have one.
     Unknown,
 }
-
-/// The name of the problem an answer tells, for whoever counts answers.
-#[derive(Clone, Copy)]
-pub(crate) struct ProblemName(pub(crate) &'static str);
 
 /// A kind of problem. Names are part of the contract.
 #[derive(Debug, PartialEq, Eq)]
@@ -74,6 +85,8 @@ kinds! {
     INVALID_FIELD = "invalid-field", "A field is unknown, missing or of another type", BAD_REQUEST, retryable: false;
     INVALID_VALUE = "invalid-value", "A field has a value it may not take", UNPROCESSABLE_ENTITY, retryable: false;
     IDEMPOTENCY_KEY_REUSED = "idempotency-key-reused", "The key came with other words before", UNPROCESSABLE_ENTITY, retryable: false;
+    UNAUTHORIZED = "unauthorized", "Who sends this is not known", UNAUTHORIZED, retryable: false;
+    FORBIDDEN = "forbidden", "The caller may not do this", FORBIDDEN, retryable: false;
     NOT_FOUND = "not-found", "There is nothing here", NOT_FOUND, retryable: false;
     METHOD_NOT_ALLOWED = "method-not-allowed", "Not with this method", METHOD_NOT_ALLOWED, retryable: false;
     COUPON_EXISTS = "coupon-exists", "The coupon exists with other terms", CONFLICT, retryable: false;
@@ -83,6 +96,7 @@ kinds! {
     TARGET_TOO_LONG = "target-too-long", "Path and query are too long", URI_TOO_LONG, retryable: false;
     HEAD_TOO_LARGE = "head-too-large", "The request's head is too large", REQUEST_HEADER_FIELDS_TOO_LARGE, retryable: false;
     UNSUPPORTED_MEDIA_TYPE = "unsupported-media-type", "The body is of another type", UNSUPPORTED_MEDIA_TYPE, retryable: false;
+    RATE_LIMITED = "rate-limited", "More events than the limit lets in", TOO_MANY_REQUESTS, retryable: true;
     QUEUE_FULL = "queue-full", "More events are waiting than configured", SERVICE_UNAVAILABLE, retryable: true;
     BUSY = "busy", "More requests are being read than configured", SERVICE_UNAVAILABLE, retryable: true;
     NOT_STORED = "not-stored", "The event is certainly not stored", SERVICE_UNAVAILABLE, retryable: true;
@@ -95,7 +109,75 @@ kinds! {
 
 impl Problem {
     fn new(kind: &'static Kind, detail: impl Into<String>) -> Self {
-        Self { kind, detail: detail.into(), field: None, place: None }
+        Self { kind, detail: detail.into(), field: None, place: None, more: None }
+    }
+
+    /// The same with a header field of its answer.
+    fn with(mut self, name: axum::http::HeaderName, value: &str) -> Self {
+        if let Ok(value) = HeaderValue::from_str(value) {
+            self.more.get_or_insert_default().fields.insert(name, value);
+        }
+        self
+    }
+
+    /// The same with what happened, which clients are not told.
+    fn because(mut self, cause: impl Into<String>) -> Self {
+        self.more.get_or_insert_default().cause = Some(cause.into());
+        self
+    }
+
+    /// 401: nobody said who sends this.
+    pub(crate) fn not_identified() -> Self {
+        let detail = "send `Authorization: Bearer` with a key or token";
+        Self::new(&UNAUTHORIZED, detail).with(WWW_AUTHENTICATE, "Bearer realm=\"floodgate\"")
+    }
+
+    /// 401: who sends this says who it is, and is not believed.
+    pub(crate) fn not_trusted(reason: &str) -> Self {
+        let challenge =
+            format!("Bearer realm=\"floodgate\", error=\"invalid_token\", error_description=\"{reason}\"");
+        let challenge = challenge.replace('`', "'");
+        Self::new(&UNAUTHORIZED, reason).with(WWW_AUTHENTICATE, &challenge)
+    }
+
+    /// 403: the key or token is not good for this.
+    pub(crate) fn scope_missing(scope: Scope) -> Self {
+        let challenge =
+            format!("Bearer realm=\"floodgate\", error=\"insufficient_scope\", scope=\"{scope}\"");
+        let detail = format!("this takes the scope {scope}, which the caller does not have");
+        Self::new(&FORBIDDEN, detail).with(WWW_AUTHENTICATE, &challenge)
+    }
+
+    /// 403: callers write for themselves alone.
+    pub(crate) fn not_yourself(field: &'static str) -> Self {
+        let detail = format!("`{field}` must be the caller's own id (auth.bind_user)");
+        Self { field: Some(field.to_owned()), ..Self::new(&FORBIDDEN, detail) }
+    }
+
+    /// 429: `fields` say how the caller stands.
+    pub(crate) fn rate_limited(policy: &str, retry_after_s: u32, fields: HeaderMap) -> Self {
+        let whose = if policy == "client" {
+            "this client's share"
+        } else {
+            "what this instance takes of all clients"
+        };
+        let detail = format!("{whose} is used up; send it again in {retry_after_s} s");
+        let mut problem = Self::new(&RATE_LIMITED, detail);
+        problem.more.get_or_insert_default().fields = fields;
+        problem.with(RETRY_AFTER, &retry_after_s.to_string())
+    }
+
+    /// 413: a batch that no waiting lets in.
+    pub(crate) fn more_than_a_burst(policy: &str, burst: u32) -> Self {
+        let detail = format!(
+            "a request holds at most {burst} events, which is the burst of the limit `{policy}`; nothing of it is stored"
+        );
+        Self::new(&TOO_MANY_EVENTS, detail)
+    }
+
+    /// 503: no token can be verified yet.
+    pub(crate) fn not_verifiable(cause: String) -> Self {
+        Self::new(&NOT_READY, "this instance cannot verify tokens yet; send it again").because(cause)
     }
 
     /// 400: a part of the request outside its body cannot be read.
@@ -167,9 +249,9 @@ impl Problem {
         }
     }
 
-    /// 503 of the readiness probe.
-    pub(crate) fn not_ready(detail: String) -> Self {
-        Self::new(&NOT_READY, detail)
+    /// 503 of the probes.
+    pub(crate) fn not_ready(detail: &str, cause: String) -> Self {
+        Self::new(&NOT_READY, detail).because(cause)
     }
 
     /// 503: all bodies together would be larger than configured.
@@ -178,8 +260,8 @@ impl Problem {
     }
 
     /// 503: the buffer reported that the record is not stored.
-    pub(crate) fn not_stored() -> Self {
-        Self::new(&NOT_STORED, "the event could not be delivered; send it again")
+    pub(crate) fn not_stored(cause: impl Into<String>) -> Self {
+        Self::new(&NOT_STORED, "the event could not be stored; send it again").because(cause)
     }
 
     /// 504: nobody can say.
@@ -193,19 +275,38 @@ impl Problem {
     /// 503 or 504: a coupon that was to be created.
     pub(crate) fn coupon_not_created(error: ReadError) -> Self {
         match error {
-            ReadError::Unanswered(_) => Self::new(
+            ReadError::Unanswered(cause) => Self::new(
                 &OUTCOME_UNKNOWN,
                 "the coupon may have been created; creating it again with the same terms is safe",
-            ),
+            )
+            .because(cause),
             error => Self::from(error),
         }
     }
 
     /// 500.
-    pub(crate) fn internal(detail: impl Into<String>) -> Self {
-        let problem = Self::new(&INTERNAL, detail);
-        tracing::error!(detail = problem.detail, "a request met a bug");
-        problem
+    pub(crate) fn internal(cause: impl Into<String>) -> Self {
+        Self::new(&INTERNAL, "the request met a bug; operators find it by its instance").because(cause)
+    }
+
+    /// Whether it is the client's doing.
+    pub(crate) fn is_ours(&self) -> bool {
+        self.kind.status.is_server_error()
+    }
+
+    /// Whether it is a bug.
+    pub(crate) fn is_bug(&self) -> bool {
+        self.kind.status == StatusCode::INTERNAL_SERVER_ERROR
+    }
+
+    /// What happened, in words for operators.
+    pub(crate) fn cause(&self) -> &str {
+        self.more.as_ref().and_then(|more| more.cause.as_deref()).unwrap_or(&self.detail)
+    }
+
+    /// Says by what it is found in the log.
+    pub(crate) fn is_told_under(&mut self, instance: Uuid) {
+        self.more.get_or_insert_default().instance = Some(instance);
     }
 
     /// Says which event of many it is about.
@@ -253,7 +354,7 @@ impl From<Refused> for Problem {
     fn from(refused: Refused) -> Self {
         match refused {
             Refused::Full => Self::new(&QUEUE_FULL, "the queue is full; send the event again later"),
-            Refused::Unavailable(reason) => Self::new(&NOT_STORED, reason),
+            Refused::Unavailable(cause) => Self::not_stored(cause),
             Refused::TooLarge => Self::new(&BODY_TOO_LARGE, "the event is larger than its topic takes"),
             Refused::Closed => Self::new(&SHUTTING_DOWN, "send the event to another instance"),
         }
@@ -261,19 +362,19 @@ impl From<Refused> for Problem {
 }
 
 impl From<NoSchemaId> for Problem {
-    /// Why is for operators, as it has addresses of theirs in it.
-    fn from(_: NoSchemaId) -> Self {
-        Self::new(&NOT_STORED, "this instance has no ids of the schema registry yet; send the event again")
+    fn from(no_id: NoSchemaId) -> Self {
+        Self::not_stored(no_id.to_string())
     }
 }
 
 impl From<ReadError> for Problem {
     fn from(error: ReadError) -> Self {
         match error {
-            ReadError::Unavailable(reason) | ReadError::Unanswered(reason) => {
-                Self::new(&DATABASE_UNAVAILABLE, reason)
+            ReadError::Unavailable(cause) | ReadError::Unanswered(cause) => {
+                Self::new(&DATABASE_UNAVAILABLE, "the request cannot be answered now; send it again later")
+                    .because(cause)
             }
-            ReadError::Unreadable(reason) => Self::internal(reason),
+            ReadError::Unreadable(cause) => Self::internal(cause),
         }
     }
 }
@@ -291,6 +392,8 @@ struct Body<'a> {
     line: Option<usize>,
     #[serde(skip_serializing_if = "Option::is_none")]
     index: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    instance: Option<String>,
 }
 
 impl Serialize for Problem {
@@ -309,22 +412,34 @@ impl Serialize for Problem {
             field: self.field.as_deref(),
             line,
             index,
+            instance: self.more.as_ref().and_then(|more| more.instance).map(|id| format!("urn:uuid:{id}")),
         };
         body.serialize(serializer)
     }
 }
 
+/// The problem travels with an answer that has no body yet: whoever sends it tells it first ([`Problem::answer`]).
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
+        let mut response = self.kind.status.into_response();
+        response.extensions_mut().insert(self);
+        response
+    }
+}
+
+impl Problem {
+    /// Makes it the answer that a client sees.
+    pub(crate) fn answer(self, response: &mut Response) {
         let body = serde_json::to_vec(&self).unwrap_or_default();
-        let mut response = (self.kind.status, body).into_response();
-        response.extensions_mut().insert(ProblemName(self.kind.name));
         let headers = response.headers_mut();
+        // it was that of no body
+        headers.remove(CONTENT_LENGTH);
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));
         if self.kind.status == StatusCode::SERVICE_UNAVAILABLE {
             headers.insert(RETRY_AFTER, HeaderValue::from(RETRY_AFTER_SECONDS));
         }
-        response
+        headers.extend(self.more.map(|more| more.fields).unwrap_or_default());
+        *response.body_mut() = body.into();
     }
 }
 

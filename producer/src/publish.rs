@@ -10,6 +10,7 @@ use floodgate_schemas::{
 use floodgate_traces::{Sends, TRACEPARENT};
 
 use crate::accepted::{Accepted, StoredIn};
+use crate::admission::Admitted;
 use crate::follow::Followed;
 use crate::ingress::Ingress;
 use crate::keys::NewKey;
@@ -83,12 +84,18 @@ impl Ingress {
     }
 
     /// Offers many events, each for itself: whatever is wrong with one, the others take their way.
-    pub(crate) fn offer_all(&self, events: &[&[u8]], Followed(followed): Followed) -> Offers {
+    pub(crate) fn offer_all(
+        &self,
+        events: &[&[u8]],
+        Followed(followed): Followed,
+        admitted: &Admitted,
+    ) -> Offers {
         let receipts = Receipts::new(events.len());
         let offered_at = Instant::now();
         let mut sends = Sends::of(followed);
-        let offer =
-            |(index, json): (usize, &&[u8])| self.offer_one(json, receipts.receipt(index), &mut sends);
+        let offer = |(index, json): (usize, &&[u8])| {
+            self.offer_one(json, receipts.receipt(index), &mut sends, admitted)
+        };
         let offered = events.iter().enumerate().map(offer).collect();
         Offers { offered, receipts, offered_at, sends }
     }
@@ -111,14 +118,24 @@ impl Ingress {
                 }
                 judged
             });
+            let result = result.map_err(|mut problem| {
+                self.instances.tell(&mut problem);
+                problem
+            });
             self.metrics.count(of, result.as_ref().copied());
             Published { event_id, result }
         });
         judged.collect()
     }
 
-    fn offer_one(&self, json: &[u8], receipt: Receipt, sends: &mut Sends) -> Offered {
-        match Mixed::from_json(json, |key| self.accept(key)) {
+    fn offer_one(&self, json: &[u8], receipt: Receipt, sends: &mut Sends, admitted: &Admitted) -> Offered {
+        let mixed = Mixed::from_json(json, |key| self.accept(key));
+        if let Ok(event) = &mixed
+            && let Err(problem) = may_write(admitted, event)
+        {
+            return Offered { of: Some(event.event_type()), event_id: None, result: Err(problem) };
+        }
+        match mixed {
             Ok(Mixed::Expectation(event)) => self.offer_of(&event, receipt, sends),
             Ok(Mixed::Coupon(event)) => self.offer_of(&event, receipt, sends),
             Ok(Mixed::Like(event)) => self.offer_of(&event, receipt, sends),
@@ -182,10 +199,25 @@ impl Ingress {
             Outcome::Spilled => Ok(self.publisher.spills_to()),
             Outcome::NotStored => {
                 self.keys.forget(key);
-                Err(Problem::not_stored())
+                let trouble = self.publisher.ready().err();
+                Err(Problem::not_stored(trouble.unwrap_or_else(|| NOT_STORED.to_owned())))
             }
             Outcome::Unknown => Err(Problem::outcome_unknown()),
         }
+    }
+}
+
+/// What is told of an event that was not stored where nothing more is known.
+const NOT_STORED: &str = "the strategy reported an event as not stored, and is ready again";
+
+/// # Errors
+/// 403 where whoever sends it may not write such an event, or not for this user.
+fn may_write(admitted: &Admitted, event: &Mixed) -> Result<(), Problem> {
+    admitted.may_write(event.event_type())?;
+    match event {
+        Mixed::Expectation(_) => Ok(()),
+        Mixed::Coupon(issue) => admitted.may_write_for(issue.user_id.as_str(), "userId"),
+        Mixed::Like(like) => admitted.may_write_for(like.liker_account_id.as_str(), "likerAccountId"),
     }
 }
 

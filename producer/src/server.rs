@@ -26,12 +26,13 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
+use crate::answer::tell;
 use crate::config::HttpConfig;
 use crate::connection::{Connection, Limits};
-use crate::follow;
 use crate::ingress::Ingress;
-use crate::problem::{Problem, ProblemName};
+use crate::problem::Problem;
 use crate::routes;
+use crate::service;
 
 /// After an error of accept that will not pass at once (such as too many open files).
 const ACCEPT_RETRY: Duration = Duration::from_millis(50);
@@ -80,7 +81,6 @@ struct Routes {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Peer {
     /// Of the nearest hop, which may be a proxy.
-    #[allow(dead_code, reason = "for whoever tells clients apart")]
     pub(crate) address: SocketAddr,
 }
 
@@ -119,23 +119,22 @@ impl Routes {
     async fn serve(
         self: Arc<Self>,
         request: Request<Incoming>,
-        _peer: Peer,
+        peer: Peer,
         lingers: Arc<AtomicBool>,
     ) -> Result<Response, Infallible> {
         let checked = self.check_head(&request);
         let (request, watch) = Watch::over(request.map(Body::new));
         let mut response = match checked {
-            Ok(()) => follow::answered(&self.ingress, &self.router, request).await?,
+            Ok(()) => service::answered(&self.ingress, &self.router, peer.address.ip(), request).await?,
             Err(problem) => {
                 drop(request);
-                problem.into_response()
+                let mut response = problem.into_response();
+                tell(&self.ingress, &mut response);
+                response
             }
         };
         if watch.settle(&mut response, self.linger) == Settled::Broken {
             lingers.store(true, Ordering::Release);
-        }
-        if let Some(ProblemName(name)) = response.extensions().get() {
-            self.metrics.problems.with_label_values(&[*name]).inc();
         }
         Ok(response)
     }

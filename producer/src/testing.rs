@@ -1,6 +1,7 @@
 //! What the unit tests share: an ingress over a buffer and a database that do what they are told.
 
 use std::collections::VecDeque;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -21,10 +22,10 @@ use parking_lot::Mutex;
 use serde_json::Value;
 use tokio::sync::Notify;
 
+use crate::admission::Admission;
 use crate::config::HttpConfig;
-use crate::follow;
 use crate::ingress::{Handed, Ingress};
-use crate::routes;
+use crate::{routes, service};
 
 /// What becomes of a record.
 #[derive(Debug, Clone)]
@@ -243,6 +244,9 @@ impl Answer {
     }
 }
 
+/// Where requests come from.
+const PEER: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+
 pub(crate) fn config() -> HttpConfig {
     HttpConfig {
         listen: ([127, 0, 0, 1], 0).into(),
@@ -262,6 +266,7 @@ pub(crate) fn config() -> HttpConfig {
         cache_ms: 3_600_000,
         cache_entries_max: 100,
         idempotency_keys_max: 100,
+        allow_origins: Vec::new(),
     }
 }
 
@@ -277,12 +282,28 @@ impl World {
 
     /// One that follows requests, and writes events so.
     pub(crate) fn handed(config: &HttpConfig, tracer: Tracer, encoder: Encoder) -> Self {
+        let admission = Admission::off(Arc::new(HandClock::new(at(0))));
+        Self::guarded(config, tracer, encoder, admission)
+    }
+
+    /// One with a door.
+    pub(crate) fn guarded(
+        config: &HttpConfig,
+        tracer: Tracer,
+        encoder: Encoder,
+        admission: Admission,
+    ) -> Self {
         let (buffer, database) = (Arc::<Buffer>::default(), Arc::<Database>::default());
         let metrics = Metrics::new().unwrap();
         let (publisher, reads) = (Arc::clone(&buffer) as _, Arc::clone(&database) as _);
         let clock = Arc::new(HandClock::new(at(0)));
-        let handed =
-            Handed { clock: Arc::clone(&clock) as _, chance: Arc::new(Counted::default()), encoder, tracer };
+        let handed = Handed {
+            clock: Arc::clone(&clock) as _,
+            chance: Arc::new(Counted::default()),
+            encoder,
+            tracer,
+            admission,
+        };
         let ingress = Ingress::new(config, Keying::default(), publisher, reads, &metrics, handed);
         let router = routes::router(Arc::clone(&ingress));
         Self { buffer, database, ingress, metrics, clock, router }
@@ -301,7 +322,9 @@ impl World {
             request = request.header(*name, *value);
         }
         let response =
-            follow::answered(&self.ingress, &self.router, request.body(body.into()).unwrap()).await.unwrap();
+            service::answered(&self.ingress, &self.router, PEER, request.body(body.into()).unwrap())
+                .await
+                .unwrap();
         let (parts, body) = response.into_parts();
         let bytes = body.collect().await.unwrap().to_bytes();
         let body = serde_json::from_slice(&bytes).unwrap_or(Value::Null);

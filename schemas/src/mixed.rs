@@ -52,6 +52,15 @@ const fn put(all: &mut [&'static str; FIELD_COUNT], mut at: usize, names: &[&'st
 }
 
 impl Mixed {
+    /// Which of the types it is.
+    pub fn event_type(&self) -> EventType {
+        match self {
+            Self::Expectation(_) => EventType::Expectation,
+            Self::Coupon(_) => EventType::Coupon,
+            Self::Like(_) => EventType::Like,
+        }
+    }
+
     /// The event of type `of` that `bytes` from its topic stand for.
     ///
     /// # Errors

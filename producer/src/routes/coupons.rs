@@ -8,13 +8,14 @@ use axum::http::StatusCode;
 use axum::http::header::LOCATION;
 use axum::http::request::Parts;
 use axum::response::{IntoResponse, Response};
-use floodgate_schemas::{CouponId, CouponIssue, EventId, Fields, Invalid, InvalidKind, Timestamp};
+use floodgate_schemas::{CouponId, CouponIssue, EventId, Fields, Invalid, InvalidKind, Timestamp, UserId};
 use floodgate_store::{Coupon, CouponCreated, Decision, NewCoupon};
 use serde::Serialize;
 use uuid::Uuid;
 
 use super::answers::{json, told_where};
 use crate::accepted::Accepted;
+use crate::admission::Admitted;
 use crate::extract::{Json, NoQuery, Params, Write, param};
 use crate::follow::Followed;
 use crate::ingress::Ingress;
@@ -79,11 +80,13 @@ pub(super) async fn read(
 pub(super) async fn issue(
     State(ingress): State<Arc<Ingress>>,
     followed: Followed,
+    admitted: Admitted,
     write: Result<Write<OfCoupon, Json>, Problem>,
 ) -> Result<Response, Problem> {
     let check = || -> Result<CouponIssue, Problem> {
         let Write { path: OfCoupon(coupon), key, body: Json(body) } = write?;
-        let user = Fields::parse(&["userId"], &body)?.required("userId")?.id()?;
+        let user: UserId = Fields::parse(&["userId"], &body)?.required("userId")?.id()?;
+        admitted.may_write_for(user.as_str(), "userId")?;
         Ok(CouponIssue::new(coupon, user, &ingress.accept(key.as_ref())))
     };
     let Accepted { event_id: request_id, stored_in } = ingress.publish(check(), followed).await?;

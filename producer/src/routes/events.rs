@@ -20,6 +20,7 @@ use serde_json::value::RawValue;
 
 use super::answers::{JSON, told_where};
 use crate::accepted::StoredIn;
+use crate::admission::Admitted;
 use crate::bodies::Held;
 use crate::extract::{Events, NoQuery};
 use crate::follow::Followed;
@@ -34,9 +35,10 @@ pub(super) async fn write(
     _: NoQuery,
     _: NoKey,
     followed: Followed,
+    admitted: Admitted,
     body: Events,
 ) -> Result<Response, Problem> {
-    let (answer, stored_in) = match Offering::if_light(&ingress, &body, &followed)? {
+    let (answer, stored_in) = match Offering::if_light(&ingress, &body, &followed, &admitted)? {
         Some(offering) => {
             drop(body);
             ingress.wait_for_all(&offering.offers).await;
@@ -45,7 +47,8 @@ pub(super) async fn write(
         None => {
             let there = Arc::clone(&ingress);
             let offer = move || {
-                body.split(there.limits.events_max).and_then(|split| Offering::new(&there, split, followed))
+                body.split(there.limits.events_max)
+                    .and_then(|split| Offering::new(&there, split, followed, &admitted))
             };
             let offering = ingress.heavy.run(offer).await??;
             ingress.wait_for_all(&offering.offers).await;
@@ -72,17 +75,30 @@ struct Offering {
 
 impl Offering {
     /// Offers the events of a body that keeps nobody waiting.
-    fn if_light(ingress: &Ingress, body: &Events, followed: &Followed) -> Result<Option<Self>, Problem> {
+    fn if_light(
+        ingress: &Ingress,
+        body: &Events,
+        followed: &Followed,
+        admitted: &Admitted,
+    ) -> Result<Option<Self>, Problem> {
         if body.len() > LIGHT_BYTES {
             return Ok(None);
         }
         let split = body.split(ingress.limits.events_max)?;
-        (split.1.len() <= LIGHT_EVENTS).then(|| Self::new(ingress, split, followed.clone())).transpose()
+        (split.1.len() <= LIGHT_EVENTS)
+            .then(|| Self::new(ingress, split, followed.clone(), admitted))
+            .transpose()
     }
 
-    fn new(ingress: &Ingress, (lines, events): Split<'_>, followed: Followed) -> Result<Self, Problem> {
+    fn new(
+        ingress: &Ingress,
+        (lines, events): Split<'_>,
+        followed: Followed,
+        admitted: &Admitted,
+    ) -> Result<Self, Problem> {
+        ingress.admission.charge(admitted, events.len())?;
         let held = ingress.bodies.hold(events.len().saturating_mul(RESULT_BYTES))?;
-        Ok(Self { offers: ingress.offer_all(&events, followed), lines, held })
+        Ok(Self { offers: ingress.offer_all(&events, followed, admitted), lines, held })
     }
 
     /// What became of all, as the answer's body, and where those are that are not where they belong.

@@ -27,7 +27,7 @@ struct Health {
 pub(super) async fn healthz() -> Response {
     match Parts::of_this_process().died() {
         None => json(StatusCode::OK, &Health { status: "ok" }),
-        Some(_) => Problem::not_ready(STOPS.to_owned()).into_response(),
+        Some(_) => Problem::not_ready(STOPS, STOPS.to_owned()).into_response(),
     }
 }
 
@@ -36,9 +36,8 @@ pub(super) async fn readyz(State(ingress): State<Arc<Ingress>>) -> Response {
     match ingress.ready() {
         Ok(()) => json(StatusCode::OK, &Health { status: "ready" }),
         Err(reason) => {
-            tracing::debug!("not ready: {reason}");
             let detail = if ingress.is_draining() { SHUTTING_DOWN } else { CANNOT_STORE };
-            Problem::not_ready(detail.to_owned()).into_response()
+            Problem::not_ready(detail, reason).into_response()
         }
     }
 }

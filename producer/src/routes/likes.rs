@@ -10,6 +10,7 @@ use floodgate_schemas::{Fields, Like, LikeAction, LikerAccountId, TargetOcid};
 use serde::Serialize;
 
 use super::answers::{accepted, json};
+use crate::admission::Admitted;
 use crate::extract::{NoQuery, OptionalJson, Params, Write, param};
 use crate::follow::Followed;
 use crate::ingress::Ingress;
@@ -31,9 +32,10 @@ impl FromRequestParts<Arc<Ingress>> for Pair {
 pub(super) async fn like(
     State(ingress): State<Arc<Ingress>>,
     followed: Followed,
+    admitted: Admitted,
     write: Result<Write<Pair, OptionalJson>, Problem>,
 ) -> Result<Response, Problem> {
-    let checked = check(&ingress, LikeAction::Like, write);
+    let checked = check(&ingress, &admitted, LikeAction::Like, write);
     ingress.publish(checked, followed).await.map(accepted)
 }
 
@@ -41,18 +43,21 @@ pub(super) async fn like(
 pub(super) async fn unlike(
     State(ingress): State<Arc<Ingress>>,
     followed: Followed,
+    admitted: Admitted,
     write: Result<Write<Pair, OptionalJson>, Problem>,
 ) -> Result<Response, Problem> {
-    let checked = check(&ingress, LikeAction::Unlike, write);
+    let checked = check(&ingress, &admitted, LikeAction::Unlike, write);
     ingress.publish(checked, followed).await.map(accepted)
 }
 
 fn check(
     ingress: &Ingress,
+    admitted: &Admitted,
     action: LikeAction,
     write: Result<Write<Pair, OptionalJson>, Problem>,
 ) -> Result<Like, Problem> {
     let Write { path: Pair(target, liker), key, body: OptionalJson(body) } = write?;
+    admitted.may_write_for(liker.as_str(), "likerAccountId")?;
     let accept = ingress.accept(key.as_ref());
     let occurred_at = match body {
         Some(body) => Fields::parse(&["occurredAt"], &body)?

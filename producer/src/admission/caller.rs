@@ -1,0 +1,141 @@
+//! Who asks, as far as it is known, and what it may.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use floodgate_schemas::EventType;
+
+use super::limits::{Policy, Standing};
+use crate::problem::Problem;
+use crate::scope::{Scope, Scopes};
+
+/// Whom a limit is for.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) enum Client {
+    /// Who says who it is.
+    Subject(Arc<str>),
+    /// Anybody else, by address.
+    Site(IpAddr),
+}
+
+/// Who somebody has shown to be.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Identity {
+    /// The id of a key, the subject of a token.
+    pub(crate) subject: Arc<str>,
+    pub(crate) scopes: Scopes,
+}
+
+/// Who sent a request that was let in.
+#[derive(Debug)]
+pub(crate) struct Caller {
+    pub(crate) client: Client,
+    /// `None` where nobody is asked who it is.
+    identity: Option<Arc<Identity>>,
+    /// Whether it may write for itself alone.
+    is_bound: bool,
+    /// How it stands, if it is limited: what it was told last. Packed, as a batch is charged on another thread.
+    standing: AtomicU64,
+}
+
+/// Nothing is known of how it stands.
+const UNLIMITED: u64 = u64::MAX;
+
+impl Caller {
+    pub(crate) fn new(client: Client, identity: Option<Arc<Identity>>, is_bound: bool) -> Self {
+        Self { client, identity, is_bound, standing: AtomicU64::new(UNLIMITED) }
+    }
+
+    /// # Errors
+    /// 403 that names the scope.
+    pub(crate) fn may(&self, scope: Scope) -> Result<(), Problem> {
+        match &self.identity {
+            Some(identity) if !identity.scopes.has(scope) => Err(Problem::scope_missing(scope)),
+            _ => Ok(()),
+        }
+    }
+
+    /// # Errors
+    /// 403 where `user`, which stands in `field`, is another than the caller, and it may write for itself alone.
+    fn may_write_for(&self, user: &str, field: &'static str) -> Result<(), Problem> {
+        match &self.identity {
+            Some(identity) if self.is_bound && *identity.subject != *user => {
+                Err(Problem::not_yourself(field))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    pub(crate) fn stands(&self, Standing { policy, remaining, reset_s }: Standing) {
+        // the highest bit is free: nobody waits for 68 years
+        let policy = u64::from(policy == Policy::Total) << 31;
+        let packed = u64::from(remaining) << 32 | policy | u64::from(reset_s & (u32::MAX >> 1));
+        self.standing.store(packed, Ordering::Relaxed);
+    }
+
+    pub(crate) fn standing(&self) -> Option<Standing> {
+        let packed = self.standing.load(Ordering::Relaxed);
+        let policy = if packed & (1 << 31) == 0 { Policy::Client } else { Policy::Total };
+        let (remaining, reset_s) = ((packed >> 32) as u32, packed as u32 & (u32::MAX >> 1));
+        (packed != UNLIMITED).then_some(Standing { policy, remaining, reset_s })
+    }
+}
+
+/// What routes know of who asks; nothing where everybody may do everything.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Admitted(pub(crate) Option<Arc<Caller>>);
+
+impl Admitted {
+    /// # Errors
+    /// 403 where the caller may not write events of this type, or not for this user.
+    pub(crate) fn may_write(&self, of: EventType) -> Result<(), Problem> {
+        self.0.as_ref().map_or(Ok(()), |caller| caller.may(Scope::to_write(of)))
+    }
+
+    /// # Errors
+    /// 403 where the caller writes for itself alone and this user, named in `field`, is somebody else.
+    pub(crate) fn may_write_for(&self, user: &str, field: &'static str) -> Result<(), Problem> {
+        self.0.as_ref().map_or(Ok(()), |caller| caller.may_write_for(user, field))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_standing_is_what_was_told_last() {
+        let caller = Caller::new(Client::Site([127, 0, 0, 1].into()), None, false);
+        assert_eq!(caller.standing(), None);
+        for (policy, remaining, reset_s) in
+            [(Policy::Client, 0, 0), (Policy::Total, u32::MAX, 7), (Policy::Total, 5, u32::MAX >> 1)]
+        {
+            let standing = Standing { policy, remaining, reset_s };
+            caller.stands(standing);
+            assert_eq!(caller.standing(), Some(standing));
+        }
+    }
+
+    #[test]
+    fn who_is_bound_writes_for_itself() {
+        let scopes = [Scope::LikeWrite].into_iter().collect();
+        let identity = Arc::new(Identity { subject: "ann".into(), scopes });
+        let client = Client::Subject(Arc::clone(&identity.subject));
+        let told = |caller: Caller, user| {
+            Admitted(Some(Arc::new(caller))).may_write_for(user, "userId").map_err(|problem| problem.name())
+        };
+        let bound = || Caller::new(client.clone(), Some(Arc::clone(&identity)), true);
+        assert_eq!(told(bound(), "ann"), Ok(()));
+        for other in ["bob", "Ann", "ann ", ""] {
+            assert_eq!(told(bound(), other), Err("forbidden"));
+        }
+        assert_eq!(told(Caller::new(client.clone(), Some(Arc::clone(&identity)), false), "bob"), Ok(()));
+        assert_eq!(bound().may(Scope::LikeWrite).map_err(|problem| problem.name()), Ok(()));
+        assert_eq!(bound().may(Scope::Read).map_err(|problem| problem.name()), Err("forbidden"));
+        assert_eq!(
+            Admitted::default().may_write(EventType::Coupon).map_err(|problem| problem.name()),
+            Ok(())
+        );
+    }
+}

@@ -1,0 +1,221 @@
+//! How much clients may send.
+//!
+//! A limit is a rate and a burst: who has sent nothing for a while may send a burst at once, and from then on as much as the
+//! rate brings. That is kept as one number for each client, the time at which what it has sent would have been sent at the
+//! rate alone (the *generic cell rate algorithm*; the library is `governor`), so that no window has an edge at which twice the
+//! limit fits. Numbers are changed by compare-and-swap, so all threads share one limit and none waits for another.
+//!
+//! What is counted is events. A request costs at least one, whatever it asks for, which is taken before anything of it is
+//! worked on; a batch costs what it holds, and the rest of that is taken once its events are counted. It is taken whole or
+//! refused whole.
+//!
+//! Who is silent long enough to have its whole burst again is as good as new, and forgotten. Where more clients come than are
+//! told apart the one that was silent for longest is forgotten before: it has its burst again then.
+
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::time::Duration;
+
+use governor::clock::Clock;
+use governor::middleware::{StateInformationMiddleware, StateSnapshot};
+use governor::nanos::Nanos;
+use governor::state::{InMemoryState, NotKeyed, StateStore};
+use governor::{NotUntil, Quota, RateLimiter};
+use moka::policy::EvictionPolicy;
+use moka::sync::Cache;
+use prometheus::IntGauge;
+use tokio::time::Instant;
+
+use super::caller::Client;
+use super::config::RateLimitConfig;
+
+/// What is limited.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Policy {
+    /// A client.
+    Client,
+    /// All of this instance.
+    Total,
+}
+
+/// How a client stands after a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Standing {
+    /// Whose limit this is.
+    pub(crate) policy: Policy,
+    /// Events it may still send at once.
+    pub(crate) remaining: u32,
+    /// When it has its whole burst again, in seconds from now.
+    pub(crate) reset_s: u32,
+}
+
+/// Why a request is not let in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Exceeded {
+    /// It may be when so many seconds have passed.
+    Now { policy: Policy, retry_after_s: u32 },
+    /// It never can be: so many events are the most that fit.
+    Ever { policy: Policy, burst: u32 },
+}
+
+/// The limits of an instance.
+pub(crate) struct Limits {
+    clock: Monotonic,
+    client: Option<Limit<Client, Clients>>,
+    total: Option<Limit<NotKeyed, InMemoryState>>,
+}
+
+struct Limit<K, S: StateStore<Key = K>> {
+    limiter: RateLimiter<K, S, Monotonic, StateInformationMiddleware>,
+    rate: NonZeroU32,
+    burst: NonZeroU32,
+}
+
+/// Tokio's time, which tests pause, from when the limits were made.
+#[derive(Debug, Clone, Copy)]
+struct Monotonic(Instant);
+
+impl Clock for Monotonic {
+    type Instant = Duration;
+
+    fn now(&self) -> Duration {
+        self.0.elapsed()
+    }
+}
+
+/// One number for each client that was not silent for long.
+#[derive(Clone)]
+struct Clients {
+    states: Cache<Client, Arc<InMemoryState>>,
+    /// How many there are.
+    known: IntGauge,
+}
+
+impl StateStore for Clients {
+    type Key = Client;
+
+    fn measure_and_replace<T, F, E>(&self, client: &Client, f: F) -> Result<T, E>
+    where
+        F: Fn(Option<Nanos>) -> Result<(T, Nanos), E>,
+    {
+        let new = || {
+            self.known.set(i64::try_from(self.states.entry_count()).unwrap_or(i64::MAX));
+            Arc::default()
+        };
+        let state = self.states.get_with_by_ref(client, new);
+        state.measure_and_replace(&NotKeyed::NonKey, f)
+    }
+}
+
+impl Limits {
+    /// `None` where nothing is limited.
+    pub(crate) fn new(config: &RateLimitConfig, known: &IntGauge) -> Option<Self> {
+        let clock = Monotonic(Instant::now());
+        let client = quota(config.client_events_per_s, config.client_burst_events).map(|quota| {
+            let clients = Clients::new(quota, config.clients_max, known.clone());
+            Limit::new(quota, clients, clock)
+        });
+        let total = quota(config.total_events_per_s, config.total_burst_events)
+            .map(|quota| Limit::new(quota, InMemoryState::default(), clock));
+        (client.is_some() || total.is_some()).then_some(Self { clock, client, total })
+    }
+
+    /// Takes one event of a client's share, and of all clients'.
+    pub(crate) fn take_one(&self, client: &Client) -> Result<Option<Standing>, Exceeded> {
+        let mut standing = None;
+        if let Some(limit) = &self.client {
+            let decided = Ok(limit.limiter.check_key(client));
+            standing = Some(limit.standing(Policy::Client, decided, self.clock)?);
+        }
+        if let Some(limit) = &self.total {
+            let of_all = limit.standing(Policy::Total, Ok(limit.limiter.check()), self.clock)?;
+            standing = standing.or(Some(of_all));
+        }
+        Ok(standing)
+    }
+
+    /// Takes what a batch of so many events costs beyond the one that its request has cost.
+    pub(crate) fn take_rest(&self, client: &Client, events: usize) -> Result<Option<Standing>, Exceeded> {
+        let events = u32::try_from(events).unwrap_or(u32::MAX);
+        let Some(rest) = NonZeroU32::new(events.saturating_sub(1)) else { return Ok(None) };
+        let mut standing = None;
+        if let Some(limit) = &self.client {
+            let decided =
+                limit.if_ever(events).and_then(|()| limit.limiter.check_key_n(client, rest).map_err(drop));
+            standing = Some(limit.standing(Policy::Client, decided, self.clock)?);
+        }
+        if let Some(limit) = &self.total {
+            let decided = limit.if_ever(events).and_then(|()| limit.limiter.check_n(rest).map_err(drop));
+            let of_all = limit.standing(Policy::Total, decided, self.clock)?;
+            standing = standing.or(Some(of_all));
+        }
+        Ok(standing)
+    }
+
+    /// What clients are told of the limits, as the values of `RateLimit-Policy`: by name its quota, and the seconds in which that
+    /// is there again.
+    pub(crate) fn policies(&self) -> String {
+        let client = self.client.as_ref().map(|limit| (Policy::Client, limit.rate, limit.burst));
+        let total = self.total.as_ref().map(|limit| (Policy::Total, limit.rate, limit.burst));
+        let told = |(policy, rate, burst): (Policy, NonZeroU32, NonZeroU32)| {
+            format!("\"{}\";q={burst};w={}", policy.name(), burst.get().div_ceil(rate.get()))
+        };
+        let all: Vec<_> = [client, total].into_iter().flatten().map(told).collect();
+        all.join(", ")
+    }
+}
+
+impl Clients {
+    fn new((rate, burst): (NonZeroU32, NonZeroU32), max: u64, known: IntGauge) -> Self {
+        // who has been silent for so long has its whole burst again
+        let full = Duration::from_secs(u64::from(burst.get() / rate.get()) + 2);
+        let states = Cache::builder().max_capacity(max).time_to_idle(full);
+        Self { states: states.eviction_policy(EvictionPolicy::lru()).build(), known }
+    }
+}
+
+impl Policy {
+    /// Its name in answers.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Client => "client",
+            Self::Total => "total",
+        }
+    }
+}
+
+/// Rate and burst, where there is a limit.
+fn quota(rate: u32, burst: u32) -> Option<(NonZeroU32, NonZeroU32)> {
+    let rate = NonZeroU32::new(rate)?;
+    Some((rate, NonZeroU32::new(burst).unwrap_or(rate)))
+}
+
+type Decided = Result<Result<StateSnapshot, NotUntil<Duration>>, ()>;
+
+impl<K, S: StateStore<Key = K>> Limit<K, S> {
+    fn new((rate, burst): (NonZeroU32, NonZeroU32), state: S, clock: Monotonic) -> Self {
+        let quota = Quota::per_second(rate).allow_burst(burst);
+        Self { limiter: RateLimiter::new(quota, state, clock), rate, burst }
+    }
+
+    /// Whether so many events can ever be sent at once.
+    fn if_ever(&self, events: u32) -> Result<(), ()> {
+        if events <= self.burst.get() { Ok(()) } else { Err(()) }
+    }
+
+    fn standing(&self, policy: Policy, decided: Decided, clock: Monotonic) -> Result<Standing, Exceeded> {
+        match decided {
+            Ok(Ok(state)) => {
+                let remaining = state.remaining_burst_capacity();
+                let reset_s = (self.burst.get() - remaining.min(self.burst.get())).div_ceil(self.rate.get());
+                Ok(Standing { policy, remaining, reset_s })
+            }
+            Ok(Err(until)) => {
+                let wait = until.wait_time_from(clock.now());
+                let retry_after_s = u32::try_from(wait.as_millis().div_ceil(1000)).unwrap_or(u32::MAX).max(1);
+                Err(Exceeded::Now { policy, retry_after_s })
+            }
+            Err(()) => Err(Exceeded::Ever { policy, burst: self.burst.get() }),
+        }
+    }
+}

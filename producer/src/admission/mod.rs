@@ -1,0 +1,239 @@
+//! Who may come in, and how fast: what stands before the routes.
+//!
+//! A request is let in by its head alone, before any of its body is read, so that a refusal costs next to nothing:
+//!
+//! 1. *who asks*: the address ([`address`]), and where callers have to say who they are, by which key ([`keys`]) or token
+//!    ([`jwt`]);
+//! 2. *how much*: one event is taken of the caller's share and of all callers' ([`limits`]). Somebody whose word on who it is
+//!    is not believed is charged by address: guessing is limited, too;
+//! 3. *what*: the scope that the request takes.
+//!
+//! What the head does not tell comes later, with what [`Admitted`] hands to the routes: what a batch costs, which types of
+//! events it writes, for whom. Only `/api/` is behind this door: health is asked by whoever keeps the process alive. Where
+//! nothing is configured nothing of it is in a request's way.
+
+mod address;
+mod caller;
+mod config;
+mod issuer;
+mod jwt;
+mod keys;
+mod limits;
+mod signatures;
+#[cfg(test)]
+mod tests;
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use axum::http::header::AUTHORIZATION;
+use axum::http::{HeaderMap, HeaderValue, Method};
+use axum::response::Response;
+use floodgate_observe::HttpMetrics;
+use floodgate_schemas::Clock;
+use tokio_util::sync::CancellationToken;
+
+pub(crate) use address::{Proxies, site};
+pub(crate) use caller::Admitted;
+pub use config::{AuthConfig, AuthMode, JwtConfig, KeyConfig, RateLimitConfig};
+pub use keys::{key_hash, new_key};
+
+use crate::paths;
+use crate::problem::Problem;
+use crate::scope::Scope;
+use caller::{Caller, Client, Identity};
+use jwt::{Distrust, Tokens};
+use keys::Keys;
+use limits::{Exceeded, Limits, Standing};
+
+/// Why somebody's word on who it is is not believed. A sentence part for the client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Untrusted(pub(crate) &'static str);
+
+/// What requests have to pass.
+pub struct Admission {
+    identities: Identities,
+    is_bound: bool,
+    proxies: Proxies,
+    limits: Option<Limits>,
+    /// What is told of the limits, the same in every answer.
+    policies: Option<HeaderValue>,
+    clock: Arc<dyn Clock>,
+}
+
+/// How callers say who they are.
+enum Identities {
+    Off,
+    Keys(Keys),
+    Tokens(Box<Tokens>),
+}
+
+impl Admission {
+    /// Touches no network.
+    ///
+    /// # Errors
+    /// Everything that is wrong with the configuration.
+    pub fn open(
+        auth: &AuthConfig,
+        limit: &RateLimitConfig,
+        metrics: &HttpMetrics,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, Vec<String>> {
+        let identities = match auth.mode {
+            AuthMode::Off => Identities::Off,
+            AuthMode::Keys => Identities::Keys(Keys::new(&auth.keys)?),
+            AuthMode::Jwt => {
+                Identities::Tokens(Box::new(Tokens::open(&auth.jwt).map_err(|problem| vec![problem])?))
+            }
+        };
+        let limits = Limits::new(limit, &metrics.clients);
+        Ok(Self {
+            identities,
+            is_bound: auth.bind_user,
+            proxies: Proxies::new(&limit.trusted_proxies),
+            policies: limits.as_ref().and_then(|limits| HeaderValue::try_from(limits.policies()).ok()),
+            limits,
+            clock,
+        })
+    }
+
+    /// One that everybody passes.
+    pub fn off(clock: Arc<dyn Clock>) -> Self {
+        let (identities, proxies) = (Identities::Off, Proxies::default());
+        Self { identities, is_bound: false, proxies, limits: None, policies: None, clock }
+    }
+
+    /// Whether there is anything to pass.
+    pub(crate) fn is_on(&self) -> bool {
+        self.limits.is_some() || !matches!(self.identities, Identities::Off)
+    }
+
+    /// # Errors
+    /// Why nobody can be let in yet.
+    pub(crate) fn ready(&self) -> Result<(), String> {
+        match &self.identities {
+            Identities::Tokens(tokens) => tokens.issuer.ready(),
+            Identities::Off | Identities::Keys(_) => Ok(()),
+        }
+    }
+
+    /// Keeps what is known of others up to date, until `stop`: where there is something.
+    pub async fn run(&self, stop: &CancellationToken) {
+        match &self.identities {
+            Identities::Tokens(tokens) => tokens.issuer.run(stop).await,
+            Identities::Off | Identities::Keys(_) => stop.cancelled().await,
+        }
+    }
+
+    /// Lets a request in, which came from `peer`.
+    ///
+    /// # Errors
+    /// 401, 403 or 429; 503 where tokens cannot be verified yet.
+    pub(crate) async fn admit(
+        &self,
+        (method, path): (&Method, &str),
+        headers: &HeaderMap,
+        peer: IpAddr,
+    ) -> Result<Admitted, Problem> {
+        if !self.is_on() || !path.starts_with(paths::API) {
+            return Ok(Admitted::default());
+        }
+        let identified = self.identify(headers).await;
+        let client = match &identified {
+            Ok(Some(identity)) => Client::Subject(Arc::clone(&identity.subject)),
+            Ok(None) | Err(_) => Client::Site(site(self.proxies.client(peer, headers))),
+        };
+        let standing = self.limits.as_ref().map_or(Ok(None), |limits| limits.take_one(&client));
+        let standing = standing.map_err(|exceeded| self.exceeded(exceeded))?;
+        let caller = Caller::new(client, identified?, self.is_bound);
+        standing.into_iter().for_each(|standing| caller.stands(standing));
+        Scope::of_request(method, path).map_or(Ok(()), |scope| caller.may(scope))?;
+        Ok(Admitted(Some(Arc::new(caller))))
+    }
+
+    /// Charges what a batch of so many events costs beyond its request.
+    ///
+    /// # Errors
+    /// 429, or 413 for more than can ever be sent at once: nothing of the batch may be worked on.
+    pub(crate) fn charge(&self, admitted: &Admitted, events: usize) -> Result<(), Problem> {
+        let (Some(limits), Some(caller)) = (&self.limits, &admitted.0) else { return Ok(()) };
+        let standing =
+            limits.take_rest(&caller.client, events).map_err(|exceeded| self.exceeded(exceeded))?;
+        standing.into_iter().for_each(|standing| caller.stands(standing));
+        Ok(())
+    }
+
+    /// Tells a caller how it stands.
+    pub(crate) fn tell(&self, admitted: &Admitted, response: &mut Response) {
+        let standing = admitted.0.as_ref().and_then(|caller| caller.standing());
+        if let (Some(policies), Some(standing)) = (&self.policies, standing) {
+            told(response.headers_mut(), policies, standing);
+        }
+    }
+
+    async fn identify(&self, headers: &HeaderMap) -> Result<Option<Arc<Identity>>, Problem> {
+        if matches!(self.identities, Identities::Off) {
+            return Ok(None);
+        }
+        let token = bearer(headers)?;
+        let refused = |Untrusted(reason)| Problem::not_trusted(reason);
+        let now = self.clock.now();
+        let identity = match &self.identities {
+            Identities::Off => return Ok(None),
+            Identities::Keys(keys) => keys.identify(token, now).map_err(refused)?,
+            Identities::Tokens(tokens) => match tokens.identify(token, now) {
+                Ok(identity) => identity,
+                Err(Distrust::Token(untrusted)) => return Err(refused(untrusted)),
+                Err(Distrust::KeyUnknown) => {
+                    tokens.issuer.look_again().await;
+                    tokens.issuer.ready().map_err(Problem::not_verifiable)?;
+                    tokens.identify(token, now).map_err(|distrust| match distrust {
+                        Distrust::Token(untrusted) => refused(untrusted),
+                        Distrust::KeyUnknown => {
+                            Problem::not_trusted("the token is signed with a key that is not known")
+                        }
+                    })?
+                }
+            },
+        };
+        Ok(Some(identity))
+    }
+
+    fn exceeded(&self, exceeded: Exceeded) -> Problem {
+        match exceeded {
+            Exceeded::Ever { policy, burst } => Problem::more_than_a_burst(policy.name(), burst),
+            Exceeded::Now { policy, retry_after_s } => {
+                let mut fields = HeaderMap::new();
+                let standing = Standing { policy, remaining: 0, reset_s: retry_after_s };
+                self.policies.iter().for_each(|policies| told(&mut fields, policies, standing));
+                Problem::rate_limited(policy.name(), retry_after_s, fields)
+            }
+        }
+    }
+}
+
+/// `RateLimit-Policy` and `RateLimit` (draft-ietf-httpapi-ratelimit-headers-10).
+fn told(fields: &mut HeaderMap, policies: &HeaderValue, Standing { policy, remaining, reset_s }: Standing) {
+    let standing = format!("\"{}\";r={remaining};t={reset_s}", policy.name());
+    fields.insert("ratelimit-policy", policies.clone());
+    if let Ok(standing) = HeaderValue::try_from(standing) {
+        fields.insert("ratelimit", standing);
+    }
+}
+
+/// The token of a request (RFC 6750).
+fn bearer(headers: &HeaderMap) -> Result<&str, Problem> {
+    let mut sent = headers.get_all(AUTHORIZATION).iter();
+    let Some(first) = sent.next() else { return Err(Problem::not_identified()) };
+    if sent.next().is_some() {
+        return Err(Problem::not_trusted("there are several Authorization fields"));
+    }
+    let text = first.to_str().map_err(|_| Problem::not_trusted("the Authorization field is no text"))?;
+    let (scheme, token) = text.split_once(' ').unwrap_or((text, ""));
+    let token = token.trim_matches(' ');
+    let is_token = !token.is_empty() && token.bytes().all(|byte| byte.is_ascii_graphic());
+    if !scheme.eq_ignore_ascii_case("bearer") || !is_token {
+        return Err(Problem::not_trusted("the Authorization field must be `Bearer` and a token"));
+    }
+    Ok(token)
+}

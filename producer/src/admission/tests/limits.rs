@@ -1,0 +1,181 @@
+//! How much is let in, in virtual time.
+
+use std::time::Duration;
+
+use floodgate_observe::Metrics;
+use tokio::time::{Instant, advance};
+
+use super::*;
+use crate::admission::limits::{Limits, Policy};
+
+fn client(number: usize) -> Client {
+    Client::Subject(format!("client-{number}").into())
+}
+
+fn limits(config: &RateLimitConfig) -> Limits {
+    Limits::new(config, &Metrics::new().unwrap().http.clients).unwrap()
+}
+
+/// Lets all clients ask, turn by turn, for ten seconds, each more often than it may. Returns how often they were let in.
+async fn flood(limits: &Limits, clients: usize, asks_per_s: u32) -> Vec<u64> {
+    let clients: Vec<_> = (0..clients).map(client).collect();
+    let mut let_in = vec![0; clients.len()];
+    let (start, pause) = (Instant::now(), Duration::from_secs(1) / asks_per_s);
+    while start.elapsed() < Duration::from_secs(10) {
+        for (client, count) in clients.iter().zip(&mut let_in) {
+            *count += u64::from(limits.take_one(client).is_ok());
+        }
+        advance(pause).await;
+    }
+    let_in
+}
+
+/// Each client's rate, whether it is alone or among many: what ten seconds bring and a burst, within two in a hundred. (With a burst
+/// of one it would have to ask at the very moment.)
+#[tokio::test(start_paused = true)]
+async fn rates_are_kept_to() {
+    for (clients, rate) in [(1, 1000), (2, 333), (200, 70)] {
+        let config = RateLimitConfig { client_events_per_s: rate, client_burst_events: 5, ..unlimited() };
+        let expected = f64::from(rate * 10 + 5);
+        for let_in in flood(&limits(&config), clients, 3 * rate).await {
+            let off = (let_in as f64 / expected - 1.0).abs();
+            assert!(off < 0.02, "{clients} clients at {rate}: {let_in}, {off}");
+        }
+    }
+    for clients in [1, 2, 200] {
+        let config = RateLimitConfig { total_events_per_s: 500, total_burst_events: 5, ..unlimited() };
+        let let_in: u64 = flood(&limits(&config), clients, 1500).await.iter().sum();
+        assert!((let_in as f64 / 5005.0 - 1.0).abs() < 0.02, "{clients}: {let_in}");
+    }
+}
+
+/// Who keeps to its rate is let in always, whatever another does.
+#[tokio::test(start_paused = true)]
+async fn a_flood_takes_nothing_from_another() {
+    let limits = limits(&RateLimitConfig { client_events_per_s: 10, client_burst_events: 2, ..unlimited() });
+    for _ in 0..100 {
+        for _ in 0..50 {
+            let _ = limits.take_one(&client(1));
+        }
+        assert!(limits.take_one(&client(2)).is_ok());
+        advance(Duration::from_millis(100)).await;
+    }
+}
+
+/// A batch costs what it holds, is taken whole or not at all, and one beyond the burst never is.
+#[tokio::test(start_paused = true)]
+async fn a_batch_costs_its_events() {
+    let limits =
+        limits(&RateLimitConfig { client_events_per_s: 10, client_burst_events: 100, ..unlimited() });
+    let one = client(1);
+    let standing = limits.take_one(&one).unwrap().unwrap();
+    assert_eq!((standing.remaining, standing.reset_s), (99, 1));
+    let standing = limits.take_rest(&one, 60).unwrap().unwrap();
+    assert_eq!((standing.remaining, standing.reset_s), (40, 6));
+    assert_eq!(limits.take_rest(&one, 1), Ok(None), "it is paid");
+    assert_eq!(limits.take_rest(&one, 0), Ok(None));
+    let refused = limits.take_rest(&one, 50).unwrap_err();
+    assert_eq!(refused, Exceeded::Now { policy: Policy::Client, retry_after_s: 1 });
+    assert_eq!(
+        limits.take_rest(&one, 41).unwrap().unwrap().remaining,
+        0,
+        "nothing of what was refused was taken"
+    );
+    assert_eq!(limits.take_rest(&one, 101), Err(Exceeded::Ever { policy: Policy::Client, burst: 100 }));
+    assert_eq!(
+        limits.take_rest(&one, usize::MAX),
+        Err(Exceeded::Ever { policy: Policy::Client, burst: 100 })
+    );
+    let Err(Exceeded::Now { retry_after_s, .. }) = limits.take_rest(&one, 31) else { unreachable!() };
+    assert_eq!(retry_after_s, 3);
+    advance(Duration::from_secs(3)).await;
+    assert!(limits.take_rest(&one, 31).is_ok());
+    assert_eq!(limits.policies(), "\"client\";q=100;w=10");
+}
+
+/// A hundred thousand clients take no more room than a thousand, and the silent are forgotten first.
+#[tokio::test(start_paused = true)]
+async fn clients_are_bounded() {
+    let config =
+        RateLimitConfig { client_events_per_s: 1, client_burst_events: 1, clients_max: 1000, ..unlimited() };
+    let known = Metrics::new().unwrap().http.clients;
+    let limits = Limits::new(&config, &known).unwrap();
+    let busy = client(0);
+    assert!(limits.take_one(&busy).is_ok());
+    for number in 1..100_000 {
+        let _ = limits.take_one(&client(number));
+        if number % 100 == 0 {
+            assert!(limits.take_one(&busy).is_err(), "who asks again and again is not forgotten, {number}");
+        }
+    }
+    // what was inserted last may not be counted yet
+    assert!((900..=1300).contains(&known.get()), "{}", known.get());
+}
+
+#[tokio::test(start_paused = true)]
+async fn clients_are_told_how_they_stand() {
+    let limit = RateLimitConfig {
+        client_events_per_s: 2,
+        client_burst_events: 4,
+        total_events_per_s: 100,
+        ..unlimited()
+    };
+    let (world, _) = world(&auth(AuthMode::Off), &limit);
+    let told = |answer: &Answer| {
+        let header = |name| answer.header(name).unwrap_or_default().to_owned();
+        (answer.told().0, header("ratelimit"), header("ratelimit-policy"), header("retry-after"))
+    };
+    let policy = "\"client\";q=4;w=2, \"total\";q=100;w=1".to_owned();
+    for (remaining, reset) in [(3, 1), (2, 1), (1, 2), (0, 2)] {
+        let answer = world.ask("PUT", LIKE, &[], Body::empty()).await;
+        let standing = format!("\"client\";r={remaining};t={reset}");
+        assert_eq!(told(&answer), (202, standing, policy.clone(), String::new()));
+    }
+    let refused = world.ask("PUT", LIKE, &[], Body::empty()).await;
+    assert_eq!(told(&refused), (429, "\"client\";r=0;t=1".to_owned(), policy, "1".to_owned()));
+    assert_eq!(refused.told(), (429, "rate-limited"));
+    assert_eq!(refused.body["retryable"], true);
+    assert_eq!(world.buffer.take().len(), 4);
+    // health costs nothing
+    assert_eq!(
+        told(&world.ask("GET", "/readyz", &[], Body::empty()).await),
+        (200, String::new(), String::new(), String::new())
+    );
+    advance(Duration::from_millis(500)).await;
+    assert_eq!(world.ask("PUT", LIKE, &[], Body::empty()).await.told().0, 202);
+}
+
+/// A batch that is refused is refused whole, with its request's answer; one that never fits says so.
+#[tokio::test(start_paused = true)]
+async fn batches_are_refused_whole() {
+    let limit = RateLimitConfig { client_events_per_s: 10, client_burst_events: 10, ..unlimited() };
+    let (world, _) = world(&auth(AuthMode::Off), &limit);
+    let batch = |events: usize| {
+        let like = json!({"type": "like", "targetOcid": "a", "likerAccountId": "b", "action": "LIKE"});
+        json!(vec![like; events]).to_string()
+    };
+    let never = world.ask("POST", "/api/v6/events", &[JSON], batch(11)).await;
+    assert_eq!((never.told(), &never.body["retryable"]), ((413, "too-many-events"), &json!(false)));
+    let taken = world.ask("POST", "/api/v6/events", &[JSON], batch(8)).await;
+    assert_eq!((taken.told().0, taken.header("ratelimit")), (200, Some("\"client\";r=1;t=1")));
+    let refused = world.ask("POST", "/api/v6/events", &[JSON], batch(300)).await;
+    assert_eq!(refused.told(), (413, "too-many-events"), "also one that is worked on elsewhere");
+    advance(Duration::from_millis(200)).await;
+    let refused = world.ask("POST", "/api/v6/events", &[JSON], batch(5)).await;
+    assert_eq!((refused.told(), refused.header("retry-after")), ((429, "rate-limited"), Some("1")));
+    assert_eq!(world.buffer.take().len(), 8);
+}
+
+/// Callers are limited by who they are, not by where they are; those who are not believed by where they are.
+#[tokio::test(start_paused = true)]
+async fn who_says_who_it_is_is_limited_by_that() {
+    let limit = RateLimitConfig { client_events_per_s: 1, client_burst_events: 1, ..unlimited() };
+    let keys =
+        [("game", "key-1", &Scope::ALL[..]), ("game", "key-2", &Scope::ALL), ("shop", "key-3", &Scope::ALL)];
+    let (world, _) = world(&with_keys(&keys, false), &limit);
+    let mut told = Vec::new();
+    for key in ["key-1", "key-2", "key-3", "guess-1", "guess-2", "guess-3"] {
+        told.push(ask(&world, "PUT", LIKE, key, json!(null)).await.told().0);
+    }
+    assert_eq!(told, [202, 429, 202, 401, 429, 429]);
+}

@@ -1,0 +1,46 @@
+//! What every request passes: the door, its route, and what becomes of errors.
+
+use std::convert::Infallible;
+use std::net::IpAddr;
+
+use axum::Router;
+use axum::extract::Request;
+use axum::response::{IntoResponse, Response};
+use tower_service::Service;
+
+use crate::ingress::Ingress;
+use crate::problem::Problem;
+
+/// Has a request from `peer` answered, by its route if it is let in.
+pub(crate) async fn answer(
+    ingress: &Ingress,
+    router: &Router,
+    peer: IpAddr,
+    mut request: Request,
+) -> Result<Response, Infallible> {
+    if !ingress.admission.is_on() {
+        let mut response = router.clone().call(request).await?;
+        tell(ingress, &mut response);
+        return Ok(response);
+    }
+    let asked = (request.method(), request.uri().path());
+    let mut response = match ingress.admission.admit(asked, request.headers(), peer).await {
+        Ok(admitted) => {
+            request.extensions_mut().insert(admitted.clone());
+            let mut response = router.clone().call(request).await?;
+            ingress.admission.tell(&admitted, &mut response);
+            response
+        }
+        Err(problem) => problem.into_response(),
+    };
+    tell(ingress, &mut response);
+    Ok(response)
+}
+
+/// Tells a client of the problem that a response carries, and operators of what lies behind it.
+pub(crate) fn tell(ingress: &Ingress, response: &mut Response) {
+    let Some(mut problem) = response.extensions_mut().remove::<Problem>() else { return };
+    ingress.http.problems.with_label_values(&[problem.name()]).inc();
+    ingress.instances.tell(&mut problem);
+    problem.answer(response);
+}

@@ -1,0 +1,96 @@
+//! What answers requests, whatever connection they come by.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::net::IpAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use axum::Router;
+use axum::extract::Request;
+use axum::response::Response;
+use tower_layer::Layer;
+use tower_service::Service;
+
+use crate::follow;
+use crate::ingress::Ingress;
+
+/// Has a request answered, and tells browsers whose page may read it.
+pub(crate) async fn answered(
+    ingress: &Arc<Ingress>,
+    router: &Router,
+    peer: IpAddr,
+    request: Request,
+) -> Result<Response, Infallible> {
+    let Some(layer) = &ingress.origins else { return follow::answered(ingress, router, peer, request).await };
+    let inner = Inner { ingress: Arc::clone(ingress), router: router.clone(), peer };
+    layer.layer(inner).call(request).await
+}
+
+/// What answers a request, for the layer around it.
+struct Inner {
+    ingress: Arc<Ingress>,
+    router: Router,
+    peer: IpAddr,
+}
+
+impl Service<Request> for Inner {
+    type Response = Response;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Response, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request) -> Self::Future {
+        let (ingress, router, peer) = (Arc::clone(&self.ingress), self.router.clone(), self.peer);
+        Box::pin(async move { follow::answered(&ingress, &router, peer, request).await })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::body::Body;
+
+    use crate::HttpConfig;
+    use crate::testing::{Answer, World, config};
+
+    const LIKE: &str = "/api/v6/characters/star/likes/fan";
+
+    fn allows(answer: &Answer) -> Option<&str> {
+        answer.header("access-control-allow-origin")
+    }
+
+    async fn from(world: &World, method: &str, origin: &str) -> Answer {
+        let asks = ("access-control-request-method", "PUT");
+        let headers: &[_] =
+            if method == "OPTIONS" { &[("origin", origin), asks] } else { &[("origin", origin)] };
+        world.ask(method, LIKE, headers, Body::empty()).await
+    }
+
+    #[tokio::test]
+    async fn pages_of_other_origins_cannot_unless_they_are_listed() {
+        let closed = World::new(&config());
+        assert_eq!((from(&closed, "OPTIONS", "https://game.example").await.told().0, 0), (405, 0));
+        assert_eq!(allows(&from(&closed, "PUT", "https://game.example").await), None);
+        let listed = vec!["https://game.example".to_owned()];
+        let open = World::new(&HttpConfig { allow_origins: listed, ..config() });
+        let preflight = from(&open, "OPTIONS", "https://game.example").await;
+        assert_eq!((preflight.told().0, allows(&preflight)), (200, Some("https://game.example")));
+        assert!(preflight.header("access-control-allow-methods").unwrap().contains("PUT"));
+        assert_eq!(open.buffer.take().len(), 0);
+        let put = from(&open, "PUT", "https://game.example").await;
+        assert_eq!((put.told().0, allows(&put)), (202, Some("https://game.example")));
+        assert_eq!(allows(&from(&open, "PUT", "https://evil.example").await), None);
+        // an error can be read as well
+        let world = world_of_any();
+        let answer = world.ask("GET", "/nowhere", &[("origin", "https://evil.example")], "").await;
+        assert_eq!((answer.told().0, allows(&answer)), (404, Some("*")));
+    }
+
+    fn world_of_any() -> World {
+        World::new(&HttpConfig { allow_origins: vec!["*".to_owned()], ..config() })
+    }
+}
