@@ -23,8 +23,7 @@ pub(crate) async fn answer(
         tell(ingress, &mut response);
         return Ok(response);
     }
-    let asked = (request.method(), request.uri().path());
-    let mut response = match ingress.admission.admit(asked, request.headers(), peer).await {
+    let mut response = match ingress.admission.admit(request.uri().path(), request.headers(), peer).await {
         Ok(admitted) => {
             request.extensions_mut().insert(admitted.clone());
             let mut response = router.clone().call(request).await?;

@@ -3,15 +3,20 @@
 /// What the paths of all [`ROUTES`] begin with.
 pub(crate) const API: &str = "/api/";
 
-/// The paths of all routes but those of health, in the order in which the router has what answers them.
-pub(crate) const ROUTES: [&str; 9] = [
-    "/api/v6/expectations",
-    "/api/v6/characters/{characterId}/expectations",
-    "/api/v6/coupons",
-    "/api/v6/coupons/{couponId}",
-    "/api/v6/coupons/{couponId}/issues",
-    "/api/v6/coupon-requests/{requestId}",
-    "/api/v6/characters/{targetOcid}/likes",
-    "/api/v6/characters/{targetOcid}/likes/{likerAccountId}",
-    "/api/v6/events",
-];
+pub(crate) const EXPECTATIONS: &str = "/api/v6/expectations";
+pub(crate) const CHARACTER: &str = "/api/v6/characters/{characterId}/expectations";
+pub(crate) const COUPONS: &str = "/api/v6/coupons";
+pub(crate) const COUPON: &str = "/api/v6/coupons/{couponId}";
+pub(crate) const ISSUES: &str = "/api/v6/coupons/{couponId}/issues";
+pub(crate) const REQUEST: &str = "/api/v6/coupon-requests/{requestId}";
+pub(crate) const LIKES: &str = "/api/v6/characters/{targetOcid}/likes";
+pub(crate) const LIKE: &str = "/api/v6/characters/{targetOcid}/likes/{likerAccountId}";
+pub(crate) const EVENTS: &str = "/api/v6/events";
+
+/// The paths of all operations that work with events.
+pub(crate) const ROUTES: [&str; 9] =
+    [EXPECTATIONS, CHARACTER, COUPONS, COUPON, ISSUES, REQUEST, LIKES, LIKE, EVENTS];
+
+pub(crate) const HEALTHZ: &str = "/healthz";
+pub(crate) const READYZ: &str = "/readyz";
+pub(crate) const DOCUMENT: &str = "/openapi.json";

@@ -1,48 +1,43 @@
-//! What a caller may do, and what a request takes.
+//! What a client may be allowed to do.
 
 use std::fmt;
 
-use axum::http::Method;
 use floodgate_schemas::EventType;
 use serde::Deserialize;
 
-/// One permission. Names are part of the contract.
+/// One thing that a client may be allowed to do. Names are part of the contract.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Deserialize)]
 pub enum Scope {
-    /// Writing expectations.
+    /// Write expectations.
     #[serde(rename = "expectation:write")]
     ExpectationWrite,
-    /// Asking for coupons.
+    /// Ask for a coupon.
     #[serde(rename = "coupon:issue")]
     CouponIssue,
-    /// Creating coupons.
+    /// Create coupons.
     #[serde(rename = "coupon:create")]
     CouponCreate,
-    /// Giving and taking likes.
+    /// Like, and take it back.
     #[serde(rename = "like:write")]
     LikeWrite,
-    /// Reading whatever can be read.
+    /// Read all that can be read.
     #[serde(rename = "read")]
     Read,
 }
 
-/// Those a caller has.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Scopes(u8);
-
 impl Scope {
-    /// Every scope.
+    /// Every scope, in the order lists show them.
     pub const ALL: [Scope; 5] =
-        [Self::ExpectationWrite, Self::CouponIssue, Self::CouponCreate, Self::LikeWrite, Self::Read];
+        [Scope::ExpectationWrite, Scope::CouponIssue, Scope::CouponCreate, Scope::LikeWrite, Scope::Read];
 
-    /// The word for it in configuration, tokens and answers.
+    /// The word for it in configuration, tokens and documents.
     pub const fn name(self) -> &'static str {
         match self {
-            Self::ExpectationWrite => "expectation:write",
-            Self::CouponIssue => "coupon:issue",
-            Self::CouponCreate => "coupon:create",
-            Self::LikeWrite => "like:write",
-            Self::Read => "read",
+            Scope::ExpectationWrite => "expectation:write",
+            Scope::CouponIssue => "coupon:issue",
+            Scope::CouponCreate => "coupon:create",
+            Scope::LikeWrite => "like:write",
+            Scope::Read => "read",
         }
     }
 
@@ -51,30 +46,19 @@ impl Scope {
         Self::ALL.into_iter().find(|scope| scope.name() == name)
     }
 
-    /// What writing an event of a type takes.
-    pub(crate) const fn to_write(of: EventType) -> Self {
-        match of {
-            EventType::Expectation => Self::ExpectationWrite,
-            EventType::Coupon => Self::CouponIssue,
-            EventType::Like => Self::LikeWrite,
-        }
-    }
-
-    /// What a request takes by its head; `None` where that depends on its body, and where there is nothing.
-    pub(crate) fn of_request(method: &Method, path: &str) -> Option<Self> {
-        if matches!(*method, Method::GET | Method::HEAD) {
-            return Some(Self::Read);
-        }
-        let (kind, rest) = path.strip_prefix("/api/v6/")?.split_once('/').unwrap_or_default();
-        match (path.strip_prefix("/api/v6/")?, kind, rest) {
-            ("expectations", ..) => Some(Self::ExpectationWrite),
-            ("coupons", ..) => Some(Self::CouponCreate),
-            (_, "coupons", rest) if rest.ends_with("/issues") => Some(Self::CouponIssue),
-            (_, "characters", rest) if rest.contains("/likes/") => Some(Self::LikeWrite),
-            _ => None,
+    /// What sending such an event needs.
+    pub const fn of(event: EventType) -> Scope {
+        match event {
+            EventType::Expectation => Scope::ExpectationWrite,
+            EventType::Coupon => Scope::CouponIssue,
+            EventType::Like => Scope::LikeWrite,
         }
     }
 }
+
+/// Those a caller has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Scopes(u8);
 
 impl fmt::Display for Scope {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -95,6 +79,28 @@ impl FromIterator<Scope> for Scopes {
     }
 }
 
+/// Who may use an operation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Access {
+    /// Anybody.
+    Open,
+    /// Who has this scope.
+    Needs(Scope),
+    /// Who has a scope to write; every event in the body needs its own.
+    NeedsByEvent,
+}
+
+impl Access {
+    /// The scopes of which one lets a request in.
+    pub(crate) fn scopes(self) -> Vec<Scope> {
+        match self {
+            Access::Open => Vec::new(),
+            Access::Needs(scope) => vec![scope],
+            Access::NeedsByEvent => EventType::ALL.map(Scope::of).to_vec(),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -107,24 +113,5 @@ mod tests {
         assert_eq!(Scope::named("write"), None);
         let some: Scopes = [Scope::Read, Scope::LikeWrite].into_iter().collect();
         assert_eq!(Scope::ALL.map(|scope| some.has(scope)), [false, false, false, true, true]);
-    }
-
-    #[test]
-    fn a_request_takes_what_its_route_does() {
-        let of = |method: Method, path| Scope::of_request(&method, path);
-        for (method, path, scope) in [
-            (Method::POST, "/api/v6/expectations", Some(Scope::ExpectationWrite)),
-            (Method::POST, "/api/v6/coupons", Some(Scope::CouponCreate)),
-            (Method::POST, "/api/v6/coupons/summer/issues", Some(Scope::CouponIssue)),
-            (Method::PUT, "/api/v6/characters/star/likes/fan", Some(Scope::LikeWrite)),
-            (Method::DELETE, "/api/v6/characters/star/likes/fan", Some(Scope::LikeWrite)),
-            (Method::GET, "/api/v6/characters/star/likes/fan", Some(Scope::Read)),
-            (Method::HEAD, "/api/v6/coupons/summer", Some(Scope::Read)),
-            (Method::POST, "/api/v6/events", None),
-            (Method::POST, "/api/v6/nothing", None),
-            (Method::POST, "/elsewhere", None),
-        ] {
-            assert_eq!(of(method.clone(), path), scope, "{method} {path}");
-        }
     }
 }

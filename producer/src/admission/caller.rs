@@ -8,7 +8,7 @@ use floodgate_schemas::EventType;
 
 use super::limits::{Policy, Standing};
 use crate::problem::Problem;
-use crate::scope::{Scope, Scopes};
+use crate::scope::{Access, Scope, Scopes};
 
 /// Whom a limit is for.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -88,9 +88,19 @@ pub(crate) struct Admitted(pub(crate) Option<Arc<Caller>>);
 
 impl Admitted {
     /// # Errors
+    /// 403 where the caller has no scope that lets it use such an operation.
+    pub(crate) fn may_use(&self, access: Access) -> Result<(), Problem> {
+        let (Some(caller), Some(first)) = (&self.0, access.scopes().first().copied()) else { return Ok(()) };
+        match access.scopes().into_iter().any(|scope| caller.may(scope).is_ok()) {
+            true => Ok(()),
+            false => Err(Problem::scope_missing(first)),
+        }
+    }
+
+    /// # Errors
     /// 403 where the caller may not write events of this type, or not for this user.
     pub(crate) fn may_write(&self, of: EventType) -> Result<(), Problem> {
-        self.0.as_ref().map_or(Ok(()), |caller| caller.may(Scope::to_write(of)))
+        self.0.as_ref().map_or(Ok(()), |caller| caller.may(Scope::of(of)))
     }
 
     /// # Errors

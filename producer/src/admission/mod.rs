@@ -6,10 +6,9 @@
 //!    ([`jwt`]);
 //! 2. *how much*: one event is taken of the caller's share and of all callers' ([`limits`]). Somebody whose word on who it is
 //!    is not believed is charged by address: guessing is limited, too;
-//! 3. *what*: the scope that the request takes.
 //!
-//! What the head does not tell comes later, with what [`Admitted`] hands to the routes: what a batch costs, which types of
-//! events it writes, for whom. Only `/api/` is behind this door: health is asked by whoever keeps the process alive. Where
+//! What it may do is looked at by its route, with what [`Admitted`] hands on: the scope that the operation takes, and for whom it
+//! writes; of a batch what it costs, and every event by itself. Only `/api/` is behind this door: health is asked by whoever keeps the process alive. Where
 //! nothing is configured nothing of it is in a request's way.
 
 mod address;
@@ -27,7 +26,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use axum::http::header::AUTHORIZATION;
-use axum::http::{HeaderMap, HeaderValue, Method};
+use axum::http::{HeaderMap, HeaderValue};
 use axum::response::Response;
 use floodgate_observe::HttpMetrics;
 use floodgate_schemas::Clock;
@@ -40,7 +39,6 @@ pub use keys::{key_hash, new_key};
 
 use crate::paths;
 use crate::problem::Problem;
-use crate::scope::Scope;
 use caller::{Caller, Client, Identity};
 use jwt::{Distrust, Tokens};
 use keys::Keys;
@@ -131,7 +129,7 @@ impl Admission {
     /// 401, 403 or 429; 503 where tokens cannot be verified yet.
     pub(crate) async fn admit(
         &self,
-        (method, path): (&Method, &str),
+        path: &str,
         headers: &HeaderMap,
         peer: IpAddr,
     ) -> Result<Admitted, Problem> {
@@ -147,7 +145,6 @@ impl Admission {
         let standing = standing.map_err(|exceeded| self.exceeded(exceeded))?;
         let caller = Caller::new(client, identified?, self.is_bound);
         standing.into_iter().for_each(|standing| caller.stands(standing));
-        Scope::of_request(method, path).map_or(Ok(()), |scope| caller.may(scope))?;
         Ok(Admitted(Some(Arc::new(caller))))
     }
 

@@ -14,6 +14,7 @@ use jsonwebtoken::Algorithm;
 use serde_json::json;
 
 use super::*;
+use crate::scope::Scope;
 use crate::testing::{Answer, World, config};
 
 const JSON: (&str, &str) = ("content-type", "application/json");
