@@ -1,10 +1,11 @@
 //! `floodgate key`: keys that clients show who they are by.
 
 use clap::{Args, Subcommand};
-use floodgate_producer::{KeyConfig, Scope, key_hash};
+use floodgate_producer::{KeyConfig, Scope, key_hash, new_key};
 use floodgate_schemas::Timestamp;
 
 use crate::exit::{Exit, say};
+use crate::roles::chance;
 
 #[derive(Subcommand)]
 pub(crate) enum KeyCommand {
@@ -35,7 +36,7 @@ fn scope(name: &str) -> Result<Scope, String> {
 
 pub(crate) fn key(command: &KeyCommand) -> Result<(), Exit> {
     let KeyCommand::New(NewArgs { id, scopes, expires }) = command;
-    let key = floodgate_producer::new_key().map_err(Exit::failed)?;
+    let key = new_key(&*chance());
     let config = KeyConfig {
         id: id.clone(),
         sha256: key_hash(&key),

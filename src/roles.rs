@@ -221,7 +221,12 @@ impl Opened {
 
 /// Time, chance and runtime of the process: whoever depends on them is handed them. Within the runtime, which `main` enters.
 pub(crate) fn given() -> Given {
-    Given { clock: Arc::new(SystemClock), chance: Arc::new(SystemChance), runtime: Handle::current() }
+    Given { clock: Arc::new(SystemClock), chance: chance(), runtime: Handle::current() }
+}
+
+/// Chance alone, which needs no runtime.
+pub(crate) fn chance() -> Arc<dyn Chance> {
+    Arc::new(SystemChance)
 }
 
 /// The configured strategy, for commands that need nothing else. Touches no network.

@@ -1,15 +1,13 @@
 //! The one place where errors become answers: `application/problem+json` (RFC 9457).
 
-use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
-use axum::http::{HeaderMap, HeaderValue, StatusCode};
+use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use floodgate_buffer::Refused;
 use floodgate_schemas::{Invalid, InvalidKind, NoSchemaId};
 use floodgate_store::ReadError;
 use serde::Serialize;
 use uuid::Uuid;
-
-use crate::scope::Scope;
 
 /// What error bodies are.
 pub(crate) const MEDIA_TYPE: &str = "application/problem+json";
@@ -60,7 +58,7 @@ pub(crate) enum Effect {
 
 /// A kind of problem. Names are part of the contract.
 #[derive(Debug, PartialEq, Eq)]
-struct Kind {
+pub(crate) struct Kind {
     /// Stable: `type` is `/problems/<name>`, and metrics count by it.
     name: &'static str,
     title: &'static str,
@@ -75,7 +73,7 @@ const fn kind(name: &'static str, title: &'static str, status: StatusCode, retry
 
 macro_rules! kinds {
     ($($constant:ident = $name:literal, $title:literal, $status:ident, retryable: $retryable:literal;)*) => {
-        $(static $constant: Kind = kind($name, $title, StatusCode::$status, $retryable);)*
+        $(pub(crate) static $constant: Kind = kind($name, $title, StatusCode::$status, $retryable);)*
     };
 }
 
@@ -108,76 +106,33 @@ kinds! {
 }
 
 impl Problem {
-    fn new(kind: &'static Kind, detail: impl Into<String>) -> Self {
+    pub(crate) fn new(kind: &'static Kind, detail: impl Into<String>) -> Self {
         Self { kind, detail: detail.into(), field: None, place: None, more: None }
     }
 
     /// The same with a header field of its answer.
-    fn with(mut self, name: axum::http::HeaderName, value: &str) -> Self {
+    pub(crate) fn with(mut self, name: HeaderName, value: &str) -> Self {
         if let Ok(value) = HeaderValue::from_str(value) {
             self.more.get_or_insert_default().fields.insert(name, value);
         }
         self
     }
 
-    /// The same with what happened, which clients are not told.
-    fn because(mut self, cause: impl Into<String>) -> Self {
-        self.more.get_or_insert_default().cause = Some(cause.into());
+    /// The same with these header fields of its answer.
+    pub(crate) fn with_all(mut self, fields: HeaderMap) -> Self {
+        self.more.get_or_insert_default().fields.extend(fields);
         self
     }
 
-    /// 401: nobody said who sends this.
-    pub(crate) fn not_identified() -> Self {
-        let detail = "send `Authorization: Bearer` with a key or token";
-        Self::new(&UNAUTHORIZED, detail).with(WWW_AUTHENTICATE, "Bearer realm=\"floodgate\"")
+    /// The same with a field that is at fault.
+    pub(crate) fn at(self, field: &str) -> Self {
+        Self { field: Some(field.to_owned()), ..self }
     }
 
-    /// 401: who sends this says who it is, and is not believed.
-    pub(crate) fn not_trusted(reason: &str) -> Self {
-        let challenge =
-            format!("Bearer realm=\"floodgate\", error=\"invalid_token\", error_description=\"{reason}\"");
-        let challenge = challenge.replace('`', "'");
-        Self::new(&UNAUTHORIZED, reason).with(WWW_AUTHENTICATE, &challenge)
-    }
-
-    /// 403: the key or token is not good for this.
-    pub(crate) fn scope_missing(scope: Scope) -> Self {
-        let challenge =
-            format!("Bearer realm=\"floodgate\", error=\"insufficient_scope\", scope=\"{scope}\"");
-        let detail = format!("this takes the scope {scope}, which the caller does not have");
-        Self::new(&FORBIDDEN, detail).with(WWW_AUTHENTICATE, &challenge)
-    }
-
-    /// 403: callers write for themselves alone.
-    pub(crate) fn not_yourself(field: &'static str) -> Self {
-        let detail = format!("`{field}` must be the caller's own id (auth.bind_user)");
-        Self { field: Some(field.to_owned()), ..Self::new(&FORBIDDEN, detail) }
-    }
-
-    /// 429: `fields` say how the caller stands.
-    pub(crate) fn rate_limited(policy: &str, retry_after_s: u32, fields: HeaderMap) -> Self {
-        let whose = if policy == "client" {
-            "this client's share"
-        } else {
-            "what this instance takes of all clients"
-        };
-        let detail = format!("{whose} is used up; send it again in {retry_after_s} s");
-        let mut problem = Self::new(&RATE_LIMITED, detail);
-        problem.more.get_or_insert_default().fields = fields;
-        problem.with(RETRY_AFTER, &retry_after_s.to_string())
-    }
-
-    /// 413: a batch that no waiting lets in.
-    pub(crate) fn more_than_a_burst(policy: &str, burst: u32) -> Self {
-        let detail = format!(
-            "a request holds at most {burst} events, which is the burst of the limit `{policy}`; nothing of it is stored"
-        );
-        Self::new(&TOO_MANY_EVENTS, detail)
-    }
-
-    /// 503: no token can be verified yet.
-    pub(crate) fn not_verifiable(cause: String) -> Self {
-        Self::new(&NOT_READY, "this instance cannot verify tokens yet; send it again").because(cause)
+    /// The same with what happened, which clients are not told.
+    pub(crate) fn because(mut self, cause: impl Into<String>) -> Self {
+        self.more.get_or_insert_default().cause = Some(cause.into());
+        self
     }
 
     /// 400: a part of the request outside its body cannot be read.

@@ -1,23 +1,13 @@
 //! Who asks, as far as it is known, and what it may.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use floodgate_schemas::EventType;
 
-use super::limits::{Policy, Standing};
+use super::limits::{Client, Policy, Standing};
 use crate::problem::Problem;
 use crate::scope::{Access, Scope, Scopes};
-
-/// Whom a limit is for.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(crate) enum Client {
-    /// Who says who it is.
-    Subject(Arc<str>),
-    /// Anybody else, by address.
-    Site(IpAddr),
-}
 
 /// Who somebody has shown to be.
 #[derive(Debug, PartialEq, Eq)]
@@ -26,6 +16,10 @@ pub(crate) struct Identity {
     pub(crate) subject: Arc<str>,
     pub(crate) scopes: Scopes,
 }
+
+/// Why somebody's word on who it is is not believed. A sentence part for the client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Untrusted(pub(crate) &'static str);
 
 /// Who sent a request that was let in.
 #[derive(Debug)]

@@ -15,8 +15,7 @@ use jsonwebtoken::{Algorithm, Header, Validation, decode, decode_header};
 use moka::sync::Cache;
 use serde::Deserialize;
 
-use super::Untrusted;
-use super::caller::Identity;
+use super::caller::{Identity, Untrusted};
 use super::config::JwtConfig;
 use super::issuer::{Issuer, IssuerKey, KeySet};
 use super::keys::hash;

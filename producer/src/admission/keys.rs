@@ -10,13 +10,11 @@ use std::sync::Arc;
 
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
-use floodgate_schemas::Timestamp;
+use floodgate_schemas::{Chance, Timestamp};
 use ring::digest::{SHA256, SHA256_OUTPUT_LEN, digest};
-use ring::rand::{SecureRandom, SystemRandom};
 use subtle::ConstantTimeEq;
 
-use super::Untrusted;
-use super::caller::Identity;
+use super::caller::{Identity, Untrusted};
 use super::config::KeyConfig;
 
 /// A key's SHA-256.
@@ -107,15 +105,10 @@ fn place(hash: &Hash) -> u64 {
     u64::from_be_bytes(first)
 }
 
-/// A key that nobody else has: 256 bits of the system's randomness, with a word in front by which it is found in places where it
-/// should not be.
-///
-/// # Errors
-/// The system gives no randomness.
-pub fn new_key() -> Result<String, &'static str> {
-    let mut bytes = [0; 32];
-    SystemRandom::new().fill(&mut bytes).map_err(|_| "the system gives no randomness")?;
-    Ok(format!("floodgate_{}", BASE64_URL_SAFE_NO_PAD.encode(bytes)))
+/// A key that nobody else has: 256 bits of chance, with a word in front by which it is found in places where it should not be.
+pub fn new_key(chance: &dyn Chance) -> String {
+    let bytes: Vec<u8> = (0..4).flat_map(|_| chance.bits().to_be_bytes()).collect();
+    format!("floodgate_{}", BASE64_URL_SAFE_NO_PAD.encode(bytes))
 }
 
 impl KeyConfig {

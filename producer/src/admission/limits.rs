@@ -12,6 +12,7 @@
 //! Who is silent long enough to have its whole burst again is as good as new, and forgotten. Where more clients come than are
 //! told apart the one that was silent for longest is forgotten before: it has its burst again then.
 
+use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,8 +27,16 @@ use moka::sync::Cache;
 use prometheus::IntGauge;
 use tokio::time::Instant;
 
-use super::caller::Client;
 use super::config::RateLimitConfig;
+
+/// Whom a limit is for.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) enum Client {
+    /// Who says who it is.
+    Subject(Arc<str>),
+    /// Anybody else, by address.
+    Site(IpAddr),
+}
 
 /// What is limited.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -13,11 +13,13 @@
 
 mod address;
 mod caller;
+mod checks;
 mod config;
 mod issuer;
 mod jwt;
 mod keys;
 mod limits;
+mod refusals;
 mod signatures;
 #[cfg(test)]
 mod tests;
@@ -39,14 +41,10 @@ pub use keys::{key_hash, new_key};
 
 use crate::paths;
 use crate::problem::Problem;
-use caller::{Caller, Client, Identity};
+use caller::{Caller, Identity, Untrusted};
 use jwt::{Distrust, Tokens};
 use keys::Keys;
-use limits::{Exceeded, Limits, Standing};
-
-/// Why somebody's word on who it is is not believed. A sentence part for the client.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Untrusted(pub(crate) &'static str);
+use limits::{Client, Exceeded, Limits, Standing};
 
 /// What requests have to pass.
 pub struct Admission {

@@ -1,0 +1,61 @@
+//! What those are told who are not let in.
+
+use axum::http::HeaderMap;
+use axum::http::header::{RETRY_AFTER, WWW_AUTHENTICATE};
+
+use crate::problem::{FORBIDDEN, NOT_READY, Problem, RATE_LIMITED, TOO_MANY_EVENTS, UNAUTHORIZED};
+use crate::scope::Scope;
+
+impl Problem {
+    /// 401: nobody said who sends this.
+    pub(crate) fn not_identified() -> Self {
+        let detail = "send `Authorization: Bearer` with a key or token";
+        Self::new(&UNAUTHORIZED, detail).with(WWW_AUTHENTICATE, "Bearer realm=\"floodgate\"")
+    }
+
+    /// 401: who sends this says who it is, and is not believed.
+    pub(crate) fn not_trusted(reason: &str) -> Self {
+        let challenge =
+            format!("Bearer realm=\"floodgate\", error=\"invalid_token\", error_description=\"{reason}\"");
+        let challenge = challenge.replace('`', "'");
+        Self::new(&UNAUTHORIZED, reason).with(WWW_AUTHENTICATE, &challenge)
+    }
+
+    /// 403: the key or token is not good for this.
+    pub(crate) fn scope_missing(scope: Scope) -> Self {
+        let challenge =
+            format!("Bearer realm=\"floodgate\", error=\"insufficient_scope\", scope=\"{scope}\"");
+        let detail = format!("this takes the scope {scope}, which the caller does not have");
+        Self::new(&FORBIDDEN, detail).with(WWW_AUTHENTICATE, &challenge)
+    }
+
+    /// 403: callers write for themselves alone.
+    pub(crate) fn not_yourself(field: &'static str) -> Self {
+        let detail = format!("`{field}` must be the caller's own id (auth.bind_user)");
+        Self::new(&FORBIDDEN, detail).at(field)
+    }
+
+    /// 429: `fields` say how the caller stands.
+    pub(crate) fn rate_limited(policy: &str, retry_after_s: u32, fields: HeaderMap) -> Self {
+        let whose = if policy == "client" {
+            "this client's share"
+        } else {
+            "what this instance takes of all clients"
+        };
+        let detail = format!("{whose} is used up; send it again in {retry_after_s} s");
+        Self::new(&RATE_LIMITED, detail).with_all(fields).with(RETRY_AFTER, &retry_after_s.to_string())
+    }
+
+    /// 413: a batch that no waiting lets in.
+    pub(crate) fn more_than_a_burst(policy: &str, burst: u32) -> Self {
+        let detail = format!(
+            "a request holds at most {burst} events, which is the burst of the limit `{policy}`; nothing of it is stored"
+        );
+        Self::new(&TOO_MANY_EVENTS, detail)
+    }
+
+    /// 503: no token can be verified yet.
+    pub(crate) fn not_verifiable(cause: String) -> Self {
+        Self::new(&NOT_READY, "this instance cannot verify tokens yet; send it again").because(cause)
+    }
+}
