@@ -1,6 +1,6 @@
 //! The one place where errors become answers: `application/problem+json` (RFC 9457).
 
-use axum::http::header::{CONTENT_TYPE, RETRY_AFTER};
+use axum::http::header::{ACCEPT_ENCODING, CONTENT_TYPE, RETRY_AFTER};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use floodgate_buffer::Refused;
@@ -8,11 +8,16 @@ use floodgate_schemas::{Invalid, InvalidKind, NoSchemaId};
 use floodgate_store::ReadError;
 use serde::Serialize;
 
+use crate::coding::Coding;
+
 /// What error bodies are.
 pub(crate) const MEDIA_TYPE: &str = "application/problem+json";
 
 /// How long a client should wait before it tries again, in seconds.
 const RETRY_AFTER_SECONDS: u32 = 1;
+
+/// The field at fault where a body is compressed in another way.
+const CODING_FIELD: &str = "Content-Encoding";
 
 /// An error as the client sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -151,6 +156,13 @@ impl Problem {
     /// 415.
     pub(crate) fn unsupported_media_type(found: &str, expected: &str) -> Self {
         Self::new(&UNSUPPORTED_MEDIA_TYPE, format!("send content-type: {expected}, not {found}"))
+    }
+
+    /// 415: compressed in another way.
+    pub(crate) fn unsupported_coding(found: &str) -> Self {
+        let detail =
+            format!("send a body with one content-encoding of {}, or none, not {found}", Coding::ALL);
+        Self { field: Some(CODING_FIELD.to_owned()), ..Self::new(&UNSUPPORTED_MEDIA_TYPE, detail) }
     }
 
     /// 431.
@@ -321,6 +333,10 @@ impl IntoResponse for Problem {
         response.extensions_mut().insert(ProblemName(self.kind.name));
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));
+        // by which clients tell it from a media type (RFC 9110, 12.5.3)
+        if self.field.as_deref() == Some(CODING_FIELD) {
+            headers.insert(ACCEPT_ENCODING, HeaderValue::from_static(Coding::ALL));
+        }
         if self.kind.status == StatusCode::SERVICE_UNAVAILABLE {
             headers.insert(RETRY_AFTER, HeaderValue::from(RETRY_AFTER_SECONDS));
         }
