@@ -30,13 +30,15 @@ pub(crate) enum Events {
     Array(Bytes),
     /// NDJSON: one JSON object a line.
     Lines(Bytes),
+    /// A JSON array of CloudEvents.
+    CloudEvents(Bytes),
 }
 
 impl Events {
     /// In bytes.
     pub(crate) fn len(&self) -> usize {
         match self {
-            Self::Array(body) | Self::Lines(body) => body.len(),
+            Self::Array(body) | Self::Lines(body) | Self::CloudEvents(body) => body.len(),
         }
     }
 }
@@ -95,7 +97,7 @@ fn check_head(
 }
 
 /// How the body is compressed, if it is: in one way that we know.
-fn check_coding(headers: &HeaderMap) -> Result<Option<Coding>, Problem> {
+pub(crate) fn check_coding(headers: &HeaderMap) -> Result<Option<Coding>, Problem> {
     let mut sent = headers.get_all(CONTENT_ENCODING).iter();
     let Some(first) = sent.next() else { return Ok(None) };
     let named = first.to_str().unwrap_or("bytes");
@@ -108,29 +110,30 @@ fn check_coding(headers: &HeaderMap) -> Result<Option<Coding>, Problem> {
     Coding::named(named).map(Some).ok_or_else(|| Problem::unsupported_coding(named))
 }
 
-/// Which of the `expected` media types the body says it is, in UTF-8.
+/// Which of the `expected` media types the body says it is.
 fn check_media_type(headers: &HeaderMap, expected: &[&'static str]) -> Result<&'static str, Problem> {
-    let refused = |found: &str| Err(Problem::unsupported_media_type(found, &expected.join(" or ")));
-    let Some(found) = headers.get(CONTENT_TYPE).map(|value| value.to_str().unwrap_or("bytes")) else {
-        return refused("none");
-    };
+    let refused = |found: &str| Problem::unsupported_media_type(found, &expected.join(" or "));
+    let found = media_type(headers).ok_or_else(|| refused("none"))?.map_err(refused)?;
+    let known = expected.iter().find(|expected| expected.eq_ignore_ascii_case(found));
+    known.copied().ok_or_else(|| refused(found))
+}
+
+/// The media type that the body says it is, without its parameters; all of it if it is in another character set than UTF-8.
+pub(crate) fn media_type(headers: &HeaderMap) -> Option<Result<&str, &str>> {
+    let found = headers.get(CONTENT_TYPE)?.to_str().unwrap_or("bytes");
     let (essence, parameters) = found.split_once(';').unwrap_or((found, ""));
     let charset = parameters
         .split(';')
         .filter_map(|parameter| parameter.split_once('='))
         .find(|(name, _)| name.trim().eq_ignore_ascii_case("charset"));
-    if charset.is_some_and(|(_, set)| !set.trim().trim_matches('"').eq_ignore_ascii_case("utf-8")) {
-        return refused(found);
-    }
-    let essence = essence.trim();
-    match expected.iter().find(|expected| expected.eq_ignore_ascii_case(essence)) {
-        Some(media_type) => Ok(media_type),
-        None => refused(essence),
-    }
+    Some(match charset {
+        Some((_, set)) if !set.trim().trim_matches('"').eq_ignore_ascii_case("utf-8") => Err(found),
+        _ => Ok(essence.trim()),
+    })
 }
 
 /// Reads a body to its end under three limits: its own size, the size of all bodies together, and the time.
-async fn read(body: Body, coding: Option<Coding>, ingress: &Ingress) -> Result<Bytes, Problem> {
+pub(crate) async fn read(body: Body, coding: Option<Coding>, ingress: &Ingress) -> Result<Bytes, Problem> {
     let limits = &ingress.limits;
     let collected = match coding {
         None => {

@@ -4,7 +4,7 @@
 pub(crate) const API: &str = "/api/";
 
 /// The paths of all routes but those of health, in the order in which the router has what answers them.
-pub(crate) const ROUTES: [&str; 9] = [
+pub(crate) const ROUTES: [&str; 10] = [
     "/api/v6/expectations",
     "/api/v6/characters/{characterId}/expectations",
     "/api/v6/coupons",
@@ -14,4 +14,5 @@ pub(crate) const ROUTES: [&str; 9] = [
     "/api/v6/characters/{targetOcid}/likes",
     "/api/v6/characters/{targetOcid}/likes/{likerAccountId}",
     "/api/v6/events",
+    "/api/v6/cloudevents",
 ];

@@ -20,6 +20,15 @@ thread_local! {
     static BUFFERS: RefCell<(String, Vec<u8>)> = RefCell::default();
 }
 
+/// How the events of many are written.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Form {
+    /// With their type and, if any, their key among their fields.
+    Own,
+    /// As the data of an envelope.
+    CloudEvents,
+}
+
 /// One event of many on its way, or refused.
 struct Offered {
     of: Option<EventType>,
@@ -83,12 +92,12 @@ impl Ingress {
     }
 
     /// Offers many events, each for itself: whatever is wrong with one, the others take their way.
-    pub(crate) fn offer_all(&self, events: &[&[u8]], Followed(followed): Followed) -> Offers {
+    pub(crate) fn offer_all(&self, events: &[&[u8]], form: Form, Followed(followed): Followed) -> Offers {
         let receipts = Receipts::new(events.len());
         let offered_at = Instant::now();
         let mut sends = Sends::of(followed);
         let offer =
-            |(index, json): (usize, &&[u8])| self.offer_one(json, receipts.receipt(index), &mut sends);
+            |(index, json): (usize, &&[u8])| self.offer_one(json, form, receipts.receipt(index), &mut sends);
         let offered = events.iter().enumerate().map(offer).collect();
         Offers { offered, receipts, offered_at, sends }
     }
@@ -117,8 +126,12 @@ impl Ingress {
         judged.collect()
     }
 
-    fn offer_one(&self, json: &[u8], receipt: Receipt, sends: &mut Sends) -> Offered {
-        match Mixed::from_json(json, |key| self.accept(key)) {
+    fn offer_one(&self, json: &[u8], form: Form, receipt: Receipt, sends: &mut Sends) -> Offered {
+        let event = match form {
+            Form::Own => Mixed::from_json(json, |key| self.accept(key)),
+            Form::CloudEvents => Mixed::from_cloud_event(json, |key| self.accept(key)),
+        };
+        match event {
             Ok(Mixed::Expectation(event)) => self.offer_of(&event, receipt, sends),
             Ok(Mixed::Coupon(event)) => self.offer_of(&event, receipt, sends),
             Ok(Mixed::Like(event)) => self.offer_of(&event, receipt, sends),

@@ -179,8 +179,8 @@ impl IdempotencyKey {
         fits.then(|| Self(text.into()))
     }
 
-    /// The key that the id of somebody's event is who has ids of another form: a name-based UUID (v5) of both, the same on
-    /// every instance. How long the source is stands before it, so that no two sources meet.
+    /// The key that stands for a source and an id of whatever form: a name-based UUID (v5) of both, the same on every instance.
+    /// How long the source is stands before it, so that no two sources meet.
     pub fn of_source(source: &str, id: &str) -> Self {
         let name = format!("{}:{source}{id}", source.len());
         Self(Uuid::new_v5(&SOURCES, name.as_bytes()).hyphenated().to_string().into())

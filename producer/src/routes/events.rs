@@ -26,7 +26,7 @@ use crate::follow::Followed;
 use crate::heavy::elsewhere;
 use crate::ingress::Ingress;
 use crate::problem::{Effect, Place, Problem};
-use crate::publish::{Offers, Published};
+use crate::publish::{Form, Offers, Published};
 
 /// `POST /api/v6/events`
 pub(super) async fn write(
@@ -36,21 +36,32 @@ pub(super) async fn write(
     followed: Followed,
     body: Events,
 ) -> Result<Response, Problem> {
-    let (answer, stored_in) = match Offering::if_light(&ingress, &body, &followed)? {
+    write_all(&ingress, body, followed).await
+}
+
+/// Writes all events of a body, and tells what became of each.
+pub(super) async fn write_all(
+    ingress: &Arc<Ingress>,
+    body: Events,
+    followed: Followed,
+) -> Result<Response, Problem> {
+    let (answer, stored_in) = match Offering::if_light(ingress, &body, &followed)? {
         Some(offering) => {
             drop(body);
             ingress.wait_for_all(&offering.offers).await;
-            offering.answer(&ingress)?
+            offering.answer(ingress)?
         }
         None => {
-            let there = Arc::clone(&ingress);
+            let there = Arc::clone(ingress);
             let offer = move || {
-                body.split(there.limits.events_max).and_then(|split| Offering::new(&there, split, followed))
+                let split = body.split(there.limits.events_max)?;
+                Offering::new(&there, split, body.form(), followed)
             };
             let offering = ingress.heavy.run(offer).await??;
             ingress.wait_for_all(&offering.offers).await;
             // what is stored is told at once: there is no waiting for a place any more
-            elsewhere(move || offering.answer(&ingress)).await?
+            let there = Arc::clone(ingress);
+            elsewhere(move || offering.answer(&there)).await?
         }
     };
     let answer = (StatusCode::OK, [(header::CONTENT_TYPE, JSON)], Body::from(answer)).into_response();
@@ -77,12 +88,18 @@ impl Offering {
             return Ok(None);
         }
         let split = body.split(ingress.limits.events_max)?;
-        (split.1.len() <= LIGHT_EVENTS).then(|| Self::new(ingress, split, followed.clone())).transpose()
+        let is_light = split.1.len() <= LIGHT_EVENTS;
+        is_light.then(|| Self::new(ingress, split, body.form(), followed.clone())).transpose()
     }
 
-    fn new(ingress: &Ingress, (lines, events): Split<'_>, followed: Followed) -> Result<Self, Problem> {
+    fn new(
+        ingress: &Ingress,
+        (lines, events): Split<'_>,
+        form: Form,
+        followed: Followed,
+    ) -> Result<Self, Problem> {
         let held = ingress.bodies.hold(events.len().saturating_mul(RESULT_BYTES))?;
-        Ok(Self { offers: ingress.offer_all(&events, followed), lines, held })
+        Ok(Self { offers: ingress.offer_all(&events, form, followed), lines, held })
     }
 
     /// What became of all, as the answer's body, and where those are that are not where they belong.
@@ -105,7 +122,7 @@ impl Offering {
 /// What one event's result takes at most, in memory and in the answer.
 const RESULT_BYTES: usize = 512;
 
-/// Refuses the header that fixes one event's id: here every event has its own key.
+/// Refuses the header that fixes one event's id, where every event has its own key.
 pub(super) struct NoKey;
 
 impl<S: Sync> axum::extract::FromRequestParts<S> for NoKey {
@@ -116,7 +133,7 @@ impl<S: Sync> axum::extract::FromRequestParts<S> for NoKey {
             false => Ok(Self),
             true => Err(Problem::invalid_request(
                 "Idempotency-Key",
-                "the header names one event; here every event has its own field idempotencyKey",
+                "every event has a key of its own here: its field idempotencyKey, or a CloudEvent's source and id",
             )),
         }
     }
@@ -156,11 +173,18 @@ type Split<'b> = (Option<Vec<usize>>, Vec<&'b [u8]>);
 impl Events {
     fn split(&self, max: usize) -> Result<Split<'_>, Problem> {
         match self {
-            Self::Array(body) => Ok((None, split_array(body, max)?)),
+            Self::Array(body) | Self::CloudEvents(body) => Ok((None, split_array(body, max)?)),
             Self::Lines(body) => {
                 let (lines, events) = split_lines(body, max)?;
                 Ok((Some(lines), events))
             }
+        }
+    }
+
+    fn form(&self) -> Form {
+        match self {
+            Self::Array(_) | Self::Lines(_) => Form::Own,
+            Self::CloudEvents(_) => Form::CloudEvents,
         }
     }
 }

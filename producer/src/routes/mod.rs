@@ -1,6 +1,7 @@
 //! One file per kind of thing a client can ask about.
 
 mod answers;
+mod cloudevents;
 mod coupons;
 mod events;
 mod expectations;
@@ -30,6 +31,7 @@ pub(crate) fn router(ingress: Arc<Ingress>) -> Router {
         get(likes::count),
         put(likes::like).delete(likes::unlike).get(likes::liked),
         post(events::write),
+        post(cloudevents::write),
     ];
     let api = ROUTES.into_iter().zip(methods);
     api.fold(Router::new(), |router, (path, methods)| router.route(path, methods))
