@@ -143,7 +143,8 @@ pub(crate) async fn read(body: Body, coding: Option<Coding>, ingress: &Ingress) 
         Some(coding) => {
             let inflater =
                 Inflater { bodies: &ingress.bodies, heavy: &ingress.heavy, max_bytes: limits.body_max_bytes };
-            inflater.collect(body, coding, Instant::now() + limits.send_timeout).await
+            // boxed, or requests with plain bodies would carry its room around
+            Box::pin(inflater.collect(body, coding, Instant::now() + limits.send_timeout)).await
         }
     };
     collected?.ok_or_else(|| Problem::body_timeout(limits.send_timeout))

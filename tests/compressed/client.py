@@ -70,6 +70,7 @@ def bomb(url, clients):
     zeros = bytes(64 << 20)
     bombs = [("gzip", gzip.compress(zeros)), ("zstd", zstandard.compress(zeros))]
     host, port = urlsplit(url).netloc.split(":")
+    told = []
 
     def one(coding, once):
         connection = socket.create_connection((host, int(port)))
@@ -92,13 +93,15 @@ def bomb(url, clients):
             # zstd's ten gigabytes are so few bytes that all of them may be under way before the answer is
             connection.settimeout(60)
             answer = connection.recv(1000)
-        print(json.dumps({"coding": coding, "answer": answer.decode().split("\r\n")[0], "sent": sent}), flush=True)
+        told.append({"coding": coding, "answer": answer.decode().split("\r\n")[0], "sent": sent})
 
     threads = [threading.Thread(target=one, args=bombs[number % 2]) for number in range(int(clients))]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
+    for answer in told:
+        print(json.dumps(answer))
 
 
 {"send": send, "bomb": bomb}[sys.argv[1]](*sys.argv[2:])

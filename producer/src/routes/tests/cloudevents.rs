@@ -1,8 +1,8 @@
 //! Events as CloudEvents, from a request to what the buffer holds and the client is told.
 
 use axum::body::Body;
-use floodgate_schemas::examples::at;
 use floodgate_schemas::EventType;
+use floodgate_schemas::examples::at;
 use serde_json::{Value, json};
 
 use super::{JSON, a_write, problem};
