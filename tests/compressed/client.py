@@ -74,6 +74,8 @@ def bomb(url, clients):
 
     def one(coding, once):
         connection = socket.create_connection((host, int(port)))
+        # or much of it would lie ready here
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 16)
         head = f"POST /api/v6/events HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-encoding: {coding}\r\n"
         connection.sendall(f"{head}transfer-encoding: chunked\r\n\r\n".encode())
         sent, answer = 0, b""
