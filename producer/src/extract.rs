@@ -30,15 +30,15 @@ pub(crate) enum Events {
     Array(Bytes),
     /// NDJSON: one JSON object a line.
     Lines(Bytes),
-    /// A JSON array of CloudEvents.
-    CloudEvents(Bytes),
+    /// A JSON array of CloudEvents in their envelopes.
+    Envelopes(Bytes),
 }
 
 impl Events {
     /// In bytes.
     pub(crate) fn len(&self) -> usize {
         match self {
-            Self::Array(body) | Self::Lines(body) | Self::CloudEvents(body) => body.len(),
+            Self::Array(body) | Self::Lines(body) | Self::Envelopes(body) => body.len(),
         }
     }
 }

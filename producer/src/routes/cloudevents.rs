@@ -35,7 +35,7 @@ pub(super) async fn write(
     let event = match mode(&head.headers)? {
         Mode::Batch => {
             let body = read(body, coding, &ingress).await?;
-            return write_all(&ingress, Events::CloudEvents(body), followed).await;
+            return write_all(&ingress, Events::Envelopes(body), followed).await;
         }
         Mode::Structured => structured(body, coding, &ingress).await,
         Mode::Binary => binary(&head.headers, body, coding, &ingress).await,

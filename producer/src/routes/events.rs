@@ -173,7 +173,7 @@ type Split<'b> = (Option<Vec<usize>>, Vec<&'b [u8]>);
 impl Events {
     fn split(&self, max: usize) -> Result<Split<'_>, Problem> {
         match self {
-            Self::Array(body) | Self::CloudEvents(body) => Ok((None, split_array(body, max)?)),
+            Self::Array(body) | Self::Envelopes(body) => Ok((None, split_array(body, max)?)),
             Self::Lines(body) => {
                 let (lines, events) = split_lines(body, max)?;
                 Ok((Some(lines), events))
@@ -184,7 +184,7 @@ impl Events {
     fn form(&self) -> Form {
         match self {
             Self::Array(_) | Self::Lines(_) => Form::Own,
-            Self::CloudEvents(_) => Form::CloudEvents,
+            Self::Envelopes(_) => Form::CloudEvents,
         }
     }
 }
