@@ -336,6 +336,10 @@ mod tests {
         let twice = r#"{"specversion":"1.0","id":"1","id":"2"}"#;
         let invalid = Mixed::from_cloud_event(twice.as_bytes(), accept).unwrap_err().invalid;
         assert_eq!((invalid.kind, invalid.field.as_deref()), (Shape, Some("id")));
+        // nobody looks into what is passed over
+        let deep = format!(r#"{{"extension":{}1{},"type":7}}"#, "[".repeat(200_000), "]".repeat(200_000));
+        let invalid = Mixed::from_cloud_event(deep.as_bytes(), accept).unwrap_err().invalid;
+        assert_eq!((invalid.kind, invalid.field.as_deref()), (Shape, Some("type")));
         for no_object in ["", "[]", "{", "null"] {
             let invalid = Mixed::from_cloud_event(no_object.as_bytes(), accept).unwrap_err().invalid;
             assert_eq!((invalid.kind, invalid.field), (Malformed, None), "{no_object}");

@@ -223,6 +223,9 @@ fn what_is_broken_is_told_so() {
             assert!(is_told, "{what}: {detail}");
         }
     }
+    // which the library would read
+    let old = world.refused(with(&frame, 0, 0x27), Coding::Zstd, MIB).1;
+    assert!(old.ends_with(": what follows is no frame"), "{old}");
     // frames that are passed over
     let skipped = [&[0x50, 0x2a, 0x4d, 0x18, 3, 0, 0, 0][..], b"abc"].concat();
     for sent in [[&skipped[..], &frame].concat(), [&frame[..], &skipped].concat()] {
