@@ -37,7 +37,7 @@ fn clear_from_the_head() -> Vec<Refused> {
         refused("POST /api/v6/expectations", "", 415, "unsupported-media-type"),
         refused(
             "POST /api/v6/expectations",
-            &format!("{json}content-encoding: gzip\r\n"),
+            &format!("{json}content-encoding: br\r\n"),
             415,
             "unsupported-media-type",
         ),

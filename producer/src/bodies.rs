@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use axum::body::Body;
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
-use hyper::body::Body as _;
+use hyper::body::{Body as _, Frame};
 
 use crate::problem::Problem;
 
@@ -46,6 +46,22 @@ impl Held {
         if before + by > self.bodies.max_bytes { Err(Problem::busy()) } else { Ok(()) }
     }
 
+    /// Makes the share this large.
+    ///
+    /// # Errors
+    /// 503 when all bodies together are too large.
+    pub(crate) fn resize(&mut self, bytes: usize) -> Result<(), Problem> {
+        match bytes.checked_sub(self.bytes) {
+            Some(0) => Ok(()),
+            Some(more) => self.grow(more),
+            None => {
+                self.bodies.held_bytes.fetch_sub(self.bytes - bytes, Ordering::AcqRel);
+                self.bytes = bytes;
+                Ok(())
+            }
+        }
+    }
+
     /// Holds the share for as long as these bytes live.
     pub(crate) fn until_dropped(self, bytes: Bytes) -> Bytes {
         if bytes.is_empty() { bytes } else { Bytes::from_owner(Owned { bytes, _held: self }) }
@@ -56,6 +72,15 @@ impl Drop for Held {
     fn drop(&mut self) {
         self.bodies.held_bytes.fetch_sub(self.bytes, Ordering::AcqRel);
     }
+}
+
+/// The data of a body's frame; trailers carry nothing for us.
+///
+/// # Errors
+/// 400 for a body that breaks off.
+pub(crate) fn data_of(frame: Result<Frame<Bytes>, axum::Error>) -> Result<Option<Bytes>, Problem> {
+    let broken = |error| Problem::invalid_request("body", format!("the body broke off: {error}"));
+    Ok(frame.map_err(broken)?.into_data().ok())
 }
 
 impl Bodies {
@@ -73,7 +98,7 @@ impl Bodies {
         Ok(held)
     }
 
-    /// Reads `body`, of at most `max_bytes`, to its end. What it takes is free again once the result is dropped.
+    /// Reads a plain `body`, of at most `max_bytes`, to its end. What it takes is free again once the result is dropped.
     ///
     /// # Errors
     /// 413 for a larger body, 503 when all bodies together are too large, 400 for one that breaks off.
@@ -89,9 +114,7 @@ impl Bodies {
         let mut held = self.hold(0)?;
         let (mut first, mut all) = (Bytes::new(), BytesMut::new());
         while let Some(frame) = body.frame().await {
-            let broken = |error| Problem::invalid_request("body", format!("the body broke off: {error}"));
-            // trailers carry nothing for us
-            let Ok(data) = frame.map_err(broken)?.into_data() else { continue };
+            let Some(data) = data_of(frame)? else { continue };
             if held.bytes + data.len() > max_bytes {
                 return Err(Problem::body_too_large(max_bytes));
             }
@@ -112,6 +135,14 @@ impl Bodies {
 }
 
 #[cfg(test)]
+impl Bodies {
+    /// What all of them hold now.
+    pub(crate) fn held_bytes(&self) -> usize {
+        self.held_bytes.load(Ordering::Acquire)
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
 
@@ -127,9 +158,9 @@ mod tests {
         assert_eq!(&six[..], b"sixsix");
         assert_eq!(collect(&bodies, "seven77", 6), Err("body-too-large"));
         assert_eq!(collect(&bodies, "five5", 6), Err("busy"));
-        assert_eq!(bodies.held_bytes.load(Ordering::Acquire), 6);
+        assert_eq!(bodies.held_bytes(), 6);
         drop(six);
-        assert_eq!(bodies.held_bytes.load(Ordering::Acquire), 0);
+        assert_eq!(bodies.held_bytes(), 0);
         assert!(collect(&bodies, "five5", 6).is_ok());
     }
 
@@ -143,14 +174,14 @@ mod tests {
         let bodies = Bodies::new(10);
         let collect = |body, max| futures_executor::block_on(bodies.collect(body, max));
         let six = collect(pieces(&["s", "i", "xsix"]), 6).unwrap();
-        assert_eq!((&six[..], bodies.held_bytes.load(Ordering::Acquire)), (&b"sixsix"[..], 6));
+        assert_eq!((&six[..], bodies.held_bytes()), (&b"sixsix"[..], 6));
         let too_large = collect(pieces(&["sev", "en77"]), 6).unwrap_err();
         assert_eq!(too_large.name(), "body-too-large");
         let busy = collect(pieces(&["fi", "ve5"]), 6).unwrap_err();
-        assert_eq!((busy.name(), bodies.held_bytes.load(Ordering::Acquire)), ("busy", 6));
+        assert_eq!((busy.name(), bodies.held_bytes()), ("busy", 6));
         let four = collect(pieces(&["fo", "", "ur"]), 4).unwrap();
         assert_eq!(&four[..], b"four");
         drop((six, four));
-        assert_eq!(bodies.held_bytes.load(Ordering::Acquire), 0);
+        assert_eq!(bodies.held_bytes(), 0);
     }
 }

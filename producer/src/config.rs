@@ -15,7 +15,7 @@ use crate::origins;
 pub struct HttpConfig {
     /// Where clients connect.
     pub listen: SocketAddr,
-    /// The largest request body, in bytes.
+    /// The largest request body, in bytes: what comes, and what it becomes if it is compressed.
     pub body_max_bytes: usize,
     /// All request bodies being read or worked on, in bytes.
     pub bodies_max_bytes: usize,

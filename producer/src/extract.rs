@@ -5,14 +5,18 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use axum::extract::{FromRequest, FromRequestParts, Path, Request};
+use axum::http::HeaderMap;
 use axum::http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use axum::http::request::Parts;
 use bytes::Bytes;
 use floodgate_schemas::{IdempotencyKey, InvalidKind};
 use hyper::body::Body as _;
 use serde::de::DeserializeOwned;
+use tokio::time::Instant;
 
 use crate::admission::Admitted;
+use crate::coding::Coding;
+use crate::inflate::Inflater;
 use crate::ingress::Ingress;
 use crate::problem::Problem;
 
@@ -28,13 +32,15 @@ pub(crate) enum Events {
     Array(Bytes),
     /// NDJSON: one JSON object a line.
     Lines(Bytes),
+    /// A JSON array of CloudEvents in their envelopes.
+    Envelopes(Bytes),
 }
 
 impl Events {
     /// In bytes.
     pub(crate) fn len(&self) -> usize {
         match self {
-            Self::Array(body) | Self::Lines(body) => body.len(),
+            Self::Array(body) | Self::Lines(body) | Self::Envelopes(body) => body.len(),
         }
     }
 }
@@ -46,8 +52,8 @@ impl FromRequest<Arc<Ingress>> for Json {
     type Rejection = Problem;
 
     async fn from_request(request: Request, ingress: &Arc<Ingress>) -> Result<Self, Problem> {
-        check_media_type(&request, &[JSON])?;
-        read(request.into_body(), ingress).await.map(Self)
+        let (_, coding) = check_head(&request, &[JSON])?;
+        read(request.into_body(), coding, ingress).await.map(Self)
     }
 }
 
@@ -58,16 +64,17 @@ impl FromRequest<Arc<Ingress>> for OptionalJson {
         if request.body().is_end_stream() {
             return Ok(Self(None));
         }
-        let media_type = check_media_type(&request, &[JSON]);
+        let head = check_head(&request, &[JSON]);
         // chunks may turn out to be none at all
         if request.body().size_hint().lower() > 0 {
-            media_type.clone()?;
+            head.clone()?;
         }
-        let body = read(request.into_body(), ingress).await;
+        let coding = head.as_ref().ok().and_then(|(_, coding)| *coding);
+        let body = read(request.into_body(), coding, ingress).await;
         if body.as_ref().is_ok_and(Bytes::is_empty) {
             return Ok(Self(None));
         }
-        media_type?;
+        head?;
         body.map(|body| Self(Some(body)))
     }
 }
@@ -76,46 +83,73 @@ impl FromRequest<Arc<Ingress>> for Events {
     type Rejection = Problem;
 
     async fn from_request(request: Request, ingress: &Arc<Ingress>) -> Result<Self, Problem> {
-        let media_type = check_media_type(&request, &[JSON, NDJSON])?;
-        let body = read(request.into_body(), ingress).await?;
+        let (media_type, coding) = check_head(&request, &[JSON, NDJSON])?;
+        let body = read(request.into_body(), coding, ingress).await?;
         Ok(if media_type == JSON { Self::Array(body) } else { Self::Lines(body) })
     }
 }
 
-/// Which of the `expected` media types the body says it is. It must be plain UTF-8: neither compressed nor in another
-/// character set.
-fn check_media_type(request: &Request, expected: &[&'static str]) -> Result<&'static str, Problem> {
-    let refused = |found: &str| Err(Problem::unsupported_media_type(found, &expected.join(" or ")));
-    let text = |name| request.headers().get(name).map(|value| value.to_str().unwrap_or("bytes"));
-    if let Some(encoding) = text(CONTENT_ENCODING)
-        && !encoding.eq_ignore_ascii_case("identity")
-    {
-        return refused(&format!("a body with content-encoding {encoding}"));
+/// What the head says the body is.
+fn check_head(
+    request: &Request,
+    expected: &[&'static str],
+) -> Result<(&'static str, Option<Coding>), Problem> {
+    let coding = check_coding(request.headers())?;
+    Ok((check_media_type(request.headers(), expected)?, coding))
+}
+
+/// How the body is compressed, if it is: in one way that we know.
+pub(crate) fn check_coding(headers: &HeaderMap) -> Result<Option<Coding>, Problem> {
+    let mut sent = headers.get_all(CONTENT_ENCODING).iter();
+    let Some(first) = sent.next() else { return Ok(None) };
+    let named = first.to_str().unwrap_or("bytes");
+    if sent.next().is_some() {
+        return Err(Problem::unsupported_coding("several"));
     }
-    let Some(found) = text(CONTENT_TYPE) else { return refused("none") };
+    if named.eq_ignore_ascii_case("identity") {
+        return Ok(None);
+    }
+    Coding::named(named).map(Some).ok_or_else(|| Problem::unsupported_coding(named))
+}
+
+/// Which of the `expected` media types the body says it is.
+fn check_media_type(headers: &HeaderMap, expected: &[&'static str]) -> Result<&'static str, Problem> {
+    let refused = |found: &str| Problem::unsupported_media_type(found, &expected.join(" or "));
+    let found = media_type(headers).ok_or_else(|| refused("none"))?.map_err(refused)?;
+    let known = expected.iter().find(|expected| expected.eq_ignore_ascii_case(found));
+    known.copied().ok_or_else(|| refused(found))
+}
+
+/// The media type that the body says it is, without its parameters; all of it if it is in another character set than UTF-8.
+pub(crate) fn media_type(headers: &HeaderMap) -> Option<Result<&str, &str>> {
+    let found = headers.get(CONTENT_TYPE)?.to_str().unwrap_or("bytes");
     let (essence, parameters) = found.split_once(';').unwrap_or((found, ""));
     let charset = parameters
         .split(';')
         .filter_map(|parameter| parameter.split_once('='))
         .find(|(name, _)| name.trim().eq_ignore_ascii_case("charset"));
-    if charset.is_some_and(|(_, set)| !set.trim().trim_matches('"').eq_ignore_ascii_case("utf-8")) {
-        return refused(found);
-    }
-    let essence = essence.trim();
-    match expected.iter().find(|expected| expected.eq_ignore_ascii_case(essence)) {
-        Some(media_type) => Ok(media_type),
-        None => refused(essence),
-    }
+    Some(match charset {
+        Some((_, set)) if !set.trim().trim_matches('"').eq_ignore_ascii_case("utf-8") => Err(found),
+        _ => Ok(essence.trim()),
+    })
 }
 
 /// Reads a body to its end under three limits: its own size, the size of all bodies together, and the time.
-async fn read(body: Body, ingress: &Ingress) -> Result<Bytes, Problem> {
+pub(crate) async fn read(body: Body, coding: Option<Coding>, ingress: &Ingress) -> Result<Bytes, Problem> {
     let limits = &ingress.limits;
-    match tokio::time::timeout(limits.send_timeout, ingress.bodies.collect(body, limits.body_max_bytes)).await
-    {
-        Ok(collected) => collected,
-        Err(_) => Err(Problem::body_timeout(limits.send_timeout)),
-    }
+    let collected = match coding {
+        None => {
+            let whole = ingress.bodies.collect(body, limits.body_max_bytes);
+            tokio::time::timeout(limits.send_timeout, whole).await.ok().transpose()
+        }
+        Some(coding) => {
+            let inflater =
+                Inflater { bodies: &ingress.bodies, heavy: &ingress.heavy, max_bytes: limits.body_max_bytes };
+            // boxed, or requests with plain bodies would carry its room around
+            Box::pin(inflater.collect(body, coding, Instant::now() + limits.send_timeout)).await
+        }
+    };
+    collected?.ok_or_else(|| Problem::body_timeout(limits.send_timeout))
 }
 
 /// Path parameters, percent-decoded.

@@ -121,6 +121,12 @@ mod tests {
 
     const FOLLOWED: (&str, &str) = (TRACEPARENT, "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01");
     const JSON: (&str, &str) = ("content-type", "application/json");
+    const ENVELOPE: [(&str, &str); 4] = [
+        ("ce-specversion", "1.0"),
+        ("ce-type", "floodgate.coupon.v1"),
+        ("ce-source", "/shop"),
+        ("ce-id", "4711"),
+    ];
 
     /// What was told, and what it belongs to.
     fn told(spans: &mut mpsc::Receiver<Span>) -> Vec<(String, u64, u64)> {
@@ -154,9 +160,20 @@ mod tests {
                 1,
             ),
             ("POST", "/api/v6/events", many.to_string(), "POST /api/v6/events", 2),
+            (
+                "POST",
+                "/api/v6/cloudevents",
+                json!({"couponId": "a", "userId": "b"}).to_string(),
+                "POST /api/v6/cloudevents",
+                1,
+            ),
         ] {
-            let headers: &[_] = if body.is_empty() { &[FOLLOWED] } else { &[FOLLOWED, JSON] };
-            let answer = world.ask(method, path, headers, body.clone()).await;
+            let headers = |first: &[(&'static str, &'static str)]| {
+                let json = if body.is_empty() { &[][..] } else { &[JSON] };
+                let envelope = if path.ends_with("/cloudevents") { &ENVELOPE[..] } else { &[] };
+                [first, json, envelope].concat()
+            };
+            let answer = world.ask(method, path, &headers(&[FOLLOWED]), body.clone()).await;
             assert!(answer.told().0 < 300, "{answer:?}");
             let followed = told(&mut spans);
             let (server, sends) = followed.split_last().unwrap();
@@ -170,8 +187,7 @@ mod tests {
                 assert!(sends.iter().any(|send| is_of(&send)), "{carried} of {sends:?}");
             }
             // the same, not followed
-            let headers: &[_] = if body.is_empty() { &[] } else { &[JSON] };
-            world.ask(method, path, headers, body).await;
+            world.ask(method, path, &headers(&[]), body.clone()).await;
             assert!(world.buffer.take().iter().all(|kept| kept.traceparent.is_none()));
             assert_eq!(told(&mut spans), []);
         }

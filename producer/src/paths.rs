@@ -12,10 +12,11 @@ pub(crate) const REQUEST: &str = "/api/v6/coupon-requests/{requestId}";
 pub(crate) const LIKES: &str = "/api/v6/characters/{targetOcid}/likes";
 pub(crate) const LIKE: &str = "/api/v6/characters/{targetOcid}/likes/{likerAccountId}";
 pub(crate) const EVENTS: &str = "/api/v6/events";
+pub(crate) const CLOUD_EVENTS: &str = "/api/v6/cloudevents";
 
 /// The paths of all operations that work with events.
-pub(crate) const ROUTES: [&str; 9] =
-    [EXPECTATIONS, CHARACTER, COUPONS, COUPON, ISSUES, REQUEST, LIKES, LIKE, EVENTS];
+pub(crate) const ROUTES: [&str; 10] =
+    [EXPECTATIONS, CHARACTER, COUPONS, COUPON, ISSUES, REQUEST, LIKES, LIKE, EVENTS, CLOUD_EVENTS];
 
 pub(crate) const HEALTHZ: &str = "/healthz";
 pub(crate) const READYZ: &str = "/readyz";

@@ -1,6 +1,6 @@
 //! The one place where errors become answers: `application/problem+json` (RFC 9457).
 
-use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER};
+use axum::http::header::{ACCEPT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use floodgate_buffer::Refused;
@@ -8,6 +8,8 @@ use floodgate_schemas::{Invalid, InvalidKind, NoSchemaId};
 use floodgate_store::ReadError;
 use serde::Serialize;
 use uuid::Uuid;
+
+use crate::coding::Coding;
 
 /// What error bodies are.
 pub(crate) const MEDIA_TYPE: &str = "application/problem+json";
@@ -188,6 +190,14 @@ impl Problem {
     /// 415.
     pub(crate) fn unsupported_media_type(found: &str, expected: &str) -> Self {
         Self::new(&UNSUPPORTED_MEDIA_TYPE, format!("send content-type: {expected}, not {found}"))
+    }
+
+    /// 415: compressed in another way.
+    pub(crate) fn unsupported_coding(found: &str) -> Self {
+        let detail =
+            format!("send a body with one content-encoding of {}, or none, not {found}", Coding::ALL);
+        // by which clients tell it from a media type (RFC 9110, 12.5.3)
+        Self::new(&UNSUPPORTED_MEDIA_TYPE, detail).at("Content-Encoding").with(ACCEPT_ENCODING, Coding::ALL)
     }
 
     /// 431.

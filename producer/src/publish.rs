@@ -21,6 +21,15 @@ thread_local! {
     static BUFFERS: RefCell<(String, Vec<u8>)> = RefCell::default();
 }
 
+/// How the events of many are written.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Form {
+    /// With their type and, if any, their key among their fields.
+    Own,
+    /// As the data of an envelope.
+    CloudEvents,
+}
+
 /// One event of many on its way, or refused.
 struct Offered {
     of: Option<EventType>,
@@ -87,6 +96,7 @@ impl Ingress {
     pub(crate) fn offer_all(
         &self,
         events: &[&[u8]],
+        form: Form,
         Followed(followed): Followed,
         admitted: &Admitted,
     ) -> Offers {
@@ -94,7 +104,11 @@ impl Ingress {
         let offered_at = Instant::now();
         let mut sends = Sends::of(followed);
         let offer = |(index, json): (usize, &&[u8])| {
-            self.offer_one(json, receipts.receipt(index), &mut sends, admitted)
+            let event = match form {
+                Form::Own => Mixed::from_json(json, |key| self.accept(key)),
+                Form::CloudEvents => Mixed::from_cloud_event(json, |key| self.accept(key)),
+            };
+            self.offer_one(event, receipts.receipt(index), &mut sends, admitted)
         };
         let offered = events.iter().enumerate().map(offer).collect();
         Offers { offered, receipts, offered_at, sends }
@@ -128,14 +142,19 @@ impl Ingress {
         judged.collect()
     }
 
-    fn offer_one(&self, json: &[u8], receipt: Receipt, sends: &mut Sends, admitted: &Admitted) -> Offered {
-        let mixed = Mixed::from_json(json, |key| self.accept(key));
-        if let Ok(event) = &mixed
-            && let Err(problem) = may_write(admitted, event)
+    fn offer_one(
+        &self,
+        event: Result<Mixed, InvalidMixed>,
+        receipt: Receipt,
+        sends: &mut Sends,
+        admitted: &Admitted,
+    ) -> Offered {
+        if let Ok(event) = &event
+            && let Err(problem) = admitted.may_write_event(event)
         {
             return Offered { of: Some(event.event_type()), event_id: None, result: Err(problem) };
         }
-        match mixed {
+        match event {
             Ok(Mixed::Expectation(event)) => self.offer_of(&event, receipt, sends),
             Ok(Mixed::Coupon(event)) => self.offer_of(&event, receipt, sends),
             Ok(Mixed::Like(event)) => self.offer_of(&event, receipt, sends),
@@ -209,17 +228,6 @@ impl Ingress {
 
 /// What is told of an event that was not stored where nothing more is known.
 const NOT_STORED: &str = "the strategy reported an event as not stored, and is ready again";
-
-/// # Errors
-/// 403 where whoever sends it may not write such an event, or not for this user.
-fn may_write(admitted: &Admitted, event: &Mixed) -> Result<(), Problem> {
-    admitted.may_write(event.event_type())?;
-    match event {
-        Mixed::Expectation(_) => Ok(()),
-        Mixed::Coupon(issue) => admitted.may_write_for(issue.user_id.as_str(), "userId"),
-        Mixed::Like(like) => admitted.may_write_for(like.liker_account_id.as_str(), "likerAccountId"),
-    }
-}
 
 #[cfg(test)]
 mod tests {

@@ -94,6 +94,10 @@ pub struct EventId(Uuid);
 /// of the contract with clients that retry: never changed.
 const NAMESPACE: Uuid = Uuid::from_u128(0xcc65_2746_3b09_5df9_8fae_5088_0845_ac37);
 
+/// Namespace of keys that are a source and an id: the UUIDv5 of the URL namespace and the text `floodgate:cloudevent`. Never
+/// changed either.
+const SOURCES: Uuid = Uuid::from_u128(0x14ef_d9c0_755a_5fed_904b_4bbb_ffa9_c7ae);
+
 impl EventId {
     /// A new id (UUIDv7), for an event without an idempotency key. Logic draws it from a [`Chance`](crate::Chance) instead.
     pub fn fresh() -> Self {
@@ -174,6 +178,13 @@ impl IdempotencyKey {
         let fits = (8..=128).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic());
         fits.then(|| Self(text.into()))
     }
+
+    /// The key that stands for a source and an id of whatever form: a name-based UUID (v5) of both, the same on every instance.
+    /// How long the source is stands before it, so that no two sources meet.
+    pub fn of_source(source: &str, id: &str) -> Self {
+        let name = format!("{}:{source}{id}", source.len());
+        Self(Uuid::new_v5(&SOURCES, name.as_bytes()).hyphenated().to_string().into())
+    }
 }
 
 /// Where an event's id comes from.
@@ -212,8 +223,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn namespace_is_what_its_docs_say() {
+    fn namespaces_are_what_their_docs_say() {
         assert_eq!(NAMESPACE, Uuid::new_v5(&Uuid::NAMESPACE_URL, b"floodgate:event"));
+        assert_eq!(SOURCES, Uuid::new_v5(&Uuid::NAMESPACE_URL, b"floodgate:cloudevent"));
     }
 
     #[test]
@@ -228,6 +240,16 @@ mod tests {
             id(EventType::Coupon, "summer\u{1f}ann").to_string(),
             "e93641c4-3915-527e-8007-ed73382f0647"
         );
+    }
+
+    /// What was sent once is sent again to instances of other builds: the values themselves are pinned.
+    #[test]
+    fn a_source_and_its_id_are_a_key() {
+        let key = |source, id| IdempotencyKey::of_source(source, id).0;
+        assert_eq!(&*key("/services/likes", "가 4711"), "73d76d78-4fa9-5a52-8ae8-6ce3660046ef");
+        assert_eq!(&*key("a", "b"), "123e233c-39ee-56da-80f3-a28a27b481d2");
+        assert_ne!(key("ab", "c"), key("a", "bc"));
+        assert!(IdempotencyKey::new(&key("a", &"b".repeat(100_000))).is_some(), "it is a key like any other");
     }
 
     #[test]

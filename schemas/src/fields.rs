@@ -8,7 +8,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 
-use serde::de::{DeserializeSeed, Error as _, MapAccess, Visitor};
+use serde::de::{DeserializeSeed, Error as _, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 use crate::number::{Whole, whole};
@@ -93,12 +93,24 @@ impl<'a, const N: usize> Fields<'a, N> {
     /// [`InvalidKind::Malformed`] when it is no JSON object or something follows it;
     /// [`InvalidKind::Shape`] for an unknown or repeated name.
     pub fn parse(names: &'static [&'static str; N], json: &'a [u8]) -> Result<Self, Invalid> {
+        Self::parse_beside(names, |_| false, json)
+    }
+
+    /// The same of an object that may have others besides, whose names and values nobody wants to know.
+    ///
+    /// # Errors
+    /// As [`Fields::parse`].
+    pub fn parse_beside(
+        names: &'static [&'static str; N],
+        is_passed_over: fn(&str) -> bool,
+        json: &'a [u8],
+    ) -> Result<Self, Invalid> {
         let mut fields = Fields { names, values: [None; N] };
         let mut refused = None;
         // checked once: the parser would look at every name and value by itself
         let text = utf8(json)?;
         let mut deserializer = serde_json::Deserializer::from_str(text);
-        let seed = Split { fields: &mut fields, refused: &mut refused };
+        let seed = Split { fields: &mut fields, is_passed_over, refused: &mut refused };
         let outcome = seed.deserialize(&mut deserializer).and_then(|()| deserializer.end());
         match (outcome, refused) {
             (_, Some(invalid)) => Err(invalid),
@@ -131,6 +143,7 @@ impl<'a, const N: usize> Fields<'a, N> {
 
 struct Split<'f, 'a, const N: usize> {
     fields: &'f mut Fields<'a, N>,
+    is_passed_over: fn(&str) -> bool,
     refused: &'f mut Option<Invalid>,
 }
 
@@ -150,9 +163,14 @@ impl<'a, const N: usize> Visitor<'a> for Split<'_, 'a, N> {
 
     fn visit_map<A: MapAccess<'a>>(self, mut map: A) -> Result<(), A::Error> {
         let mut expected = 0;
-        while let Some(position) = map.next_key_seed(Position { names: self.fields.names, expected })? {
+        let (names, is_passed_over) = (self.fields.names, self.is_passed_over);
+        while let Some(position) = map.next_key_seed(Position { names, is_passed_over, expected })? {
             let index = match position {
-                Ok(index) => index,
+                Ok(Some(index)) => index,
+                Ok(None) => {
+                    map.next_value::<IgnoredAny>()?;
+                    continue;
+                }
                 Err(unknown) => {
                     let known = self.fields.names.join(", ");
                     let detail = format!("is not a field here; the fields are {known}");
@@ -175,19 +193,20 @@ impl<'a, const N: usize> Visitor<'a> for Split<'_, 'a, N> {
 /// Finds a name among the known ones without allocating for it.
 struct Position<const N: usize> {
     names: &'static [&'static str; N],
+    is_passed_over: fn(&str) -> bool,
     /// Where the name is if this client keeps to the documented order.
     expected: usize,
 }
 
 impl<'a, const N: usize> DeserializeSeed<'a> for Position<N> {
-    type Value = Result<usize, String>;
+    type Value = Result<Option<usize>, String>;
     fn deserialize<D: serde::Deserializer<'a>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
         deserializer.deserialize_str(self)
     }
 }
 
 impl<const N: usize> Visitor<'_> for Position<N> {
-    type Value = Result<usize, String>;
+    type Value = Result<Option<usize>, String>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a field name")
@@ -197,9 +216,12 @@ impl<const N: usize> Visitor<'_> for Position<N> {
         // an unknown name goes back to the client in the answer: a part of it tells enough
         let unknown = || name.chars().filter(|c| !c.is_control()).take(64).collect();
         if self.names.get(self.expected) == Some(&name) {
-            return Ok(Ok(self.expected));
+            return Ok(Ok(Some(self.expected)));
         }
-        Ok(self.names.iter().position(|known| *known == name).ok_or_else(unknown))
+        match self.names.iter().position(|known| *known == name) {
+            None if !(self.is_passed_over)(name) => Ok(Err(unknown())),
+            position => Ok(Ok(position)),
+        }
     }
 }
 
@@ -211,7 +233,12 @@ pub struct Field<'a> {
     raw: &'a str,
 }
 
-impl Field<'_> {
+impl<'a> Field<'a> {
+    /// The value as it stands there.
+    pub fn json(&self) -> &'a [u8] {
+        self.raw.as_bytes()
+    }
+
     fn shape(&self, detail: &str) -> Invalid {
         Invalid::field(InvalidKind::Shape, self.name, detail)
     }
@@ -319,12 +346,21 @@ impl Field<'_> {
     /// # Errors
     /// As [`Field::time`], and [`InvalidKind::Value`] when it is later.
     pub fn time_until(&self, latest: Timestamp) -> Result<Timestamp, Invalid> {
-        let time = self.time()?;
-        if time > latest {
-            return Err(self.value(format!("lies too far in the future (at most {latest} now)")));
-        }
-        Ok(time)
+        not_after(latest, self.name, self.time()?)
     }
+}
+
+/// A time that is not after `latest`.
+pub(crate) fn not_after(
+    latest: Timestamp,
+    name: &'static str,
+    time: Timestamp,
+) -> Result<Timestamp, Invalid> {
+    if time > latest {
+        let detail = format!("lies too far in the future (at most {latest} now)");
+        return Err(Invalid::field(InvalidKind::Value, name, detail));
+    }
+    Ok(time)
 }
 
 #[cfg(test)]

@@ -19,6 +19,7 @@
 mod avro;
 mod chance;
 mod clock;
+mod cloud_event;
 pub mod codec;
 mod cost;
 mod coupon;
@@ -46,6 +47,7 @@ mod whole;
 pub use avro::{Incompatible, InvalidSchema};
 pub use chance::{Chance, SystemChance};
 pub use clock::{Clock, SystemClock};
+pub use cloud_event::{Envelope, is_json};
 pub use codec::Codecs;
 pub use cost::{Cost, InvalidCost};
 pub use coupon::CouponIssue;

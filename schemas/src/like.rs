@@ -80,6 +80,18 @@ impl Like {
     /// # Errors
     /// [`Invalid`] names the field at fault.
     pub fn from_fields<const N: usize>(fields: &Fields<'_, N>, accept: &Accept<'_>) -> Result<Self, Invalid> {
+        Self::from_fields_at(fields, None, accept)
+    }
+
+    /// The same, of what happened at `time` unless the fields say otherwise.
+    ///
+    /// # Errors
+    /// [`Invalid`] names the field at fault.
+    pub fn from_fields_at<const N: usize>(
+        fields: &Fields<'_, N>,
+        time: Option<Timestamp>,
+        accept: &Accept<'_>,
+    ) -> Result<Self, Invalid> {
         let target = fields.required("targetOcid")?.id()?;
         let liker = fields.required("likerAccountId")?.id()?;
         let action = fields.required("action")?;
@@ -90,7 +102,7 @@ impl Like {
         };
         let occurred_at =
             fields.optional("occurredAt").map(|field| field.time_until(accept.latest)).transpose()?;
-        Self::new(target, liker, action, occurred_at, accept)
+        Self::new(target, liker, action, occurred_at.or(time), accept)
     }
 
     /// Checks a client's words.

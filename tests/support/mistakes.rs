@@ -302,8 +302,10 @@ fn mistakes_on_any_route() -> Vec<Mistake> {
         all.push((typed("application/json; charset=latin1"), 415, "unsupported-media-type", None));
         all.push((typed("application/jsonx"), 415, "unsupported-media-type", None));
         all.push((typed(""), 415, "unsupported-media-type", None));
+        let brotli = Ask::new("POST", path).header("content-encoding", "br").json("{}");
+        all.push((brotli, 415, "unsupported-media-type", Some("Content-Encoding")));
         let zipped = Ask::new("POST", path).header("content-encoding", "gzip").json("{}");
-        all.push((zipped, 415, "unsupported-media-type", None));
+        all.push((zipped, 400, "malformed-json", None));
     }
     all.push((Ask::get(format!("/{}", "x".repeat(8192))), 414, "target-too-long", None));
     all.push((Ask::get(format!("/?{}", "x".repeat(60_000))), 414, "target-too-long", None));

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use floodgate_schemas::EventType;
+use floodgate_schemas::{EventType, Mixed};
 
 use super::limits::{Client, Policy, Standing};
 use crate::problem::Problem;
@@ -92,9 +92,20 @@ impl Admitted {
     }
 
     /// # Errors
-    /// 403 where the caller may not write events of this type, or not for this user.
-    pub(crate) fn may_write(&self, of: EventType) -> Result<(), Problem> {
+    /// 403 where the caller may not write events of this type.
+    fn may_write(&self, of: EventType) -> Result<(), Problem> {
         self.0.as_ref().map_or(Ok(()), |caller| caller.may(Scope::of(of)))
+    }
+
+    /// # Errors
+    /// 403 where the caller may not write such an event, or not for this user.
+    pub(crate) fn may_write_event(&self, event: &Mixed) -> Result<(), Problem> {
+        self.may_write(event.event_type())?;
+        match event {
+            Mixed::Expectation(_) => Ok(()),
+            Mixed::Coupon(issue) => self.may_write_for(issue.user_id.as_str(), "userId"),
+            Mixed::Like(like) => self.may_write_for(like.liker_account_id.as_str(), "likerAccountId"),
+        }
     }
 
     /// # Errors

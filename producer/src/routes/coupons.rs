@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::{FromRequestParts, State};
-use axum::http::StatusCode;
 use axum::http::header::LOCATION;
 use axum::http::request::Parts;
+use axum::http::{HeaderName, StatusCode};
 use axum::response::{IntoResponse, Response};
 use floodgate_schemas::{CouponId, CouponIssue, EventId, Fields, Invalid, InvalidKind, Timestamp, UserId};
 use floodgate_store::{Coupon, CouponCreated, Decision, NewCoupon};
@@ -90,9 +90,13 @@ pub(super) async fn issue(
         Ok(CouponIssue::new(coupon, user, &ingress.accept(key.as_ref())))
     };
     let Accepted { event_id: request_id, stored_in } = ingress.publish(check(), followed).await?;
-    let location = format!("/api/v6/coupon-requests/{request_id}");
     let pending = json(StatusCode::ACCEPTED, &Status::pending(request_id));
-    Ok(told_where(([(LOCATION, location)], pending).into_response(), stored_in))
+    Ok(told_where((decided_at(request_id), pending).into_response(), stored_in))
+}
+
+/// Where the decision on a request will be.
+pub(super) fn decided_at(request_id: EventId) -> [(HeaderName, String); 1] {
+    [(LOCATION, format!("/api/v6/coupon-requests/{request_id}"))]
 }
 
 /// `GET /api/v6/coupon-requests/{requestId}?waitMs=0..30000`

@@ -27,7 +27,7 @@ use crate::follow::Followed;
 use crate::heavy::elsewhere;
 use crate::ingress::Ingress;
 use crate::problem::{Effect, Place, Problem};
-use crate::publish::{Offers, Published};
+use crate::publish::{Form, Offers, Published};
 
 /// `POST /api/v6/events`
 pub(super) async fn write(
@@ -38,22 +38,33 @@ pub(super) async fn write(
     admitted: Admitted,
     body: Events,
 ) -> Result<Response, Problem> {
-    let (answer, stored_in) = match Offering::if_light(&ingress, &body, &followed, &admitted)? {
+    write_all(&ingress, body, followed, admitted).await
+}
+
+/// Writes all events of a body, and tells what became of each.
+pub(super) async fn write_all(
+    ingress: &Arc<Ingress>,
+    body: Events,
+    followed: Followed,
+    admitted: Admitted,
+) -> Result<Response, Problem> {
+    let (answer, stored_in) = match Offering::if_light(ingress, &body, &followed, &admitted)? {
         Some(offering) => {
             drop(body);
             ingress.wait_for_all(&offering.offers).await;
-            offering.answer(&ingress)?
+            offering.answer(ingress)?
         }
         None => {
-            let there = Arc::clone(&ingress);
+            let there = Arc::clone(ingress);
             let offer = move || {
-                body.split(there.limits.events_max)
-                    .and_then(|split| Offering::new(&there, split, followed, &admitted))
+                let split = body.split(there.limits.events_max)?;
+                Offering::new(&there, split, body.form(), followed, &admitted)
             };
             let offering = ingress.heavy.run(offer).await??;
             ingress.wait_for_all(&offering.offers).await;
             // what is stored is told at once: there is no waiting for a place any more
-            elsewhere(move || offering.answer(&ingress)).await?
+            let there = Arc::clone(ingress);
+            elsewhere(move || offering.answer(&there)).await?
         }
     };
     let answer = (StatusCode::OK, [(header::CONTENT_TYPE, JSON)], Body::from(answer)).into_response();
@@ -85,20 +96,20 @@ impl Offering {
             return Ok(None);
         }
         let split = body.split(ingress.limits.events_max)?;
-        (split.1.len() <= LIGHT_EVENTS)
-            .then(|| Self::new(ingress, split, followed.clone(), admitted))
-            .transpose()
+        let is_light = split.1.len() <= LIGHT_EVENTS;
+        is_light.then(|| Self::new(ingress, split, body.form(), followed.clone(), admitted)).transpose()
     }
 
     fn new(
         ingress: &Ingress,
         (lines, events): Split<'_>,
+        form: Form,
         followed: Followed,
         admitted: &Admitted,
     ) -> Result<Self, Problem> {
         ingress.admission.charge(admitted, events.len())?;
         let held = ingress.bodies.hold(events.len().saturating_mul(RESULT_BYTES))?;
-        Ok(Self { offers: ingress.offer_all(&events, followed, admitted), lines, held })
+        Ok(Self { offers: ingress.offer_all(&events, form, followed, admitted), lines, held })
     }
 
     /// What became of all, as the answer's body, and where those are that are not where they belong.
@@ -121,7 +132,7 @@ impl Offering {
 /// What one event's result takes at most, in memory and in the answer.
 const RESULT_BYTES: usize = 512;
 
-/// Refuses the header that fixes one event's id: here every event has its own key.
+/// Refuses the header that fixes one event's id, where every event has its own key.
 pub(super) struct NoKey;
 
 impl<S: Sync> axum::extract::FromRequestParts<S> for NoKey {
@@ -132,7 +143,7 @@ impl<S: Sync> axum::extract::FromRequestParts<S> for NoKey {
             false => Ok(Self),
             true => Err(Problem::invalid_request(
                 "Idempotency-Key",
-                "the header names one event; here every event has its own field idempotencyKey",
+                "every event has a key of its own here: its field idempotencyKey, or a CloudEvent's source and id",
             )),
         }
     }
@@ -172,11 +183,18 @@ type Split<'b> = (Option<Vec<usize>>, Vec<&'b [u8]>);
 impl Events {
     fn split(&self, max: usize) -> Result<Split<'_>, Problem> {
         match self {
-            Self::Array(body) => Ok((None, split_array(body, max)?)),
+            Self::Array(body) | Self::Envelopes(body) => Ok((None, split_array(body, max)?)),
             Self::Lines(body) => {
                 let (lines, events) = split_lines(body, max)?;
                 Ok((Some(lines), events))
             }
+        }
+    }
+
+    fn form(&self) -> Form {
+        match self {
+            Self::Array(_) | Self::Lines(_) => Form::Own,
+            Self::Envelopes(_) => Form::CloudEvents,
         }
     }
 }

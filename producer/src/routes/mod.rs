@@ -1,6 +1,7 @@
 //! One file per kind of thing a client can ask about.
 
 mod answers;
+mod cloudevents;
 mod coupons;
 mod events;
 mod expectations;

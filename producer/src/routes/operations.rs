@@ -3,13 +3,13 @@
 use axum::http::HeaderMap;
 use axum::routing::on;
 
-use super::{coupons, events, expectations, health, likes};
+use super::{cloudevents, coupons, events, expectations, health, likes};
 use crate::operation::{About, Operation, Verb};
 use crate::paths;
 use crate::scope::{Access, Scope};
 
 /// What clients can ask for.
-pub(super) static OPERATIONS: [Operation; 14] = [
+pub(super) static OPERATIONS: [Operation; 15] = [
     Operation {
         verb: Verb::Post,
         path: paths::EXPECTATIONS,
@@ -108,6 +108,15 @@ pub(super) static OPERATIONS: [Operation; 14] = [
         about: About::Events,
         access: Access::NeedsByEvent,
         route: |by, _| on(by, events::write),
+    },
+    Operation {
+        verb: Verb::Post,
+        path: paths::CLOUD_EVENTS,
+        name: "writeCloudEvents",
+        summary: "Write events as CloudEvents 1.0",
+        about: About::Events,
+        access: Access::NeedsByEvent,
+        route: |by, _| on(by, cloudevents::write),
     },
     Operation {
         verb: Verb::Get,

@@ -1,5 +1,8 @@
 //! Every route, from a request to what the buffer holds and the client is told.
 
+mod cloudevents;
+mod compressed;
+
 use axum::body::Body;
 use floodgate_buffer::{Refused, Topic};
 use floodgate_schemas::codec::Codecs;
@@ -322,10 +325,29 @@ async fn what_is_wrong_with_a_request_is_told() {
         let answer = world.ask("POST", path, &[("content-type", media_type)], body.clone()).await;
         assert_eq!(answer.told().0, if taken { 202 } else { 415 }, "{media_type}");
     }
-    for (encoding, taken) in [("identity", true), ("gzip", false)] {
-        let answer = world.ask("POST", path, &[JSON, ("content-encoding", encoding)], body.clone()).await;
-        assert_eq!(answer.told().0, if taken { 202 } else { 415 }, "{encoding}");
+    let unknown = [
+        &["br"][..],
+        &["deflate"],
+        &["compress"],
+        &["gzip, zstd"],
+        &["gzip", "gzip"],
+        &["identity", "gzip"],
+        &[""],
+    ];
+    for encodings in unknown {
+        let mut headers = vec![JSON];
+        headers.extend(encodings.iter().map(|encoding| ("content-encoding", *encoding)));
+        let answer = world.ask("POST", path, &headers, body.clone()).await;
+        let told = (problem(&answer), answer.header("accept-encoding"));
+        let wanted = ((415, "unsupported-media-type", Some("Content-Encoding")), Some("gzip, zstd"));
+        assert_eq!(told, wanted, "{encodings:?}");
     }
+    let media_type = world.ask("POST", path, &[("content-type", "text/plain")], body.clone()).await;
+    assert_eq!(media_type.header("accept-encoding"), None, "it is not about that");
+    assert_eq!(
+        world.ask("POST", path, &[JSON, ("content-encoding", "identity")], body.clone()).await.told().0,
+        202
+    );
     assert_eq!(
         problem(&world.ask("POST", path, &[], body.clone()).await),
         (415, "unsupported-media-type", None)
