@@ -8,6 +8,7 @@ mod config;
 mod counted;
 pub mod dead_letters;
 mod dlq;
+mod door;
 mod find;
 mod lag;
 mod live;

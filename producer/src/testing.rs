@@ -246,6 +246,7 @@ impl Answer {
 pub(crate) fn config() -> HttpConfig {
     HttpConfig {
         listen: ([127, 0, 0, 1], 0).into(),
+        allow_open: false,
         body_max_bytes: 1000,
         bodies_max_bytes: 100_000,
         head_max_bytes: 8192,
