@@ -4,11 +4,14 @@
 
 mod support;
 
+use std::io::{Read, Write};
+use std::net::TcpStream;
+
 use anyhow::{Context, Result, ensure};
 use support::browser::Browser;
 use support::client::{Answer, Ask};
 use support::node::Node;
-use support::world::{World, run};
+use support::world::{READY, World, run};
 
 const TOKEN: &str = "open-sesame-0123456789";
 const DOCKERFILE: &str = include_str!("../Dockerfile");
@@ -28,6 +31,16 @@ fn replay() -> Ask {
 fn form(token: &str) -> Ask {
     let form = format!("token={token}");
     Ask::new("POST", "/session").header("content-type", "application/x-www-form-urlencoded").body(form)
+}
+
+/// HTTP/1.0 knows no `Host`.
+fn without_a_host(node: &Node, path: &str) -> Result<String> {
+    let mut stream = TcpStream::connect(node.admin)?;
+    stream.set_read_timeout(Some(READY))?;
+    write!(stream, "GET {path} HTTP/1.0\r\n\r\n")?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    Ok(answer)
 }
 
 /// The cookie that an answer sets, as browsers send it back.
@@ -213,6 +226,12 @@ fn nobody_comes_in_without_the_token() {
         let told = node.ask_operators(&named(get("/lag")))?.json();
         let detail = told["detail"].as_str().unwrap_or_default();
         ensure!(detail.contains("`evil.example`") && detail.contains("admin.hosts"), "{detail}");
+        // as an image's probe asks, and whoever else has no name to ask for
+        for (path, status) in [("/readyz", " 200 "), ("/healthz", " 200 "), ("/lag", " 400 ")] {
+            let answer = without_a_host(&node, path)?;
+            let first = answer.lines().next().unwrap_or_default();
+            ensure!(first.contains(status), "{path}: {answer}");
+        }
         // told, but not each of them, and nowhere what was shown
         let log = node.process().stderr();
         let refused = log.lines().filter(|line| line.contains("without the right token")).count();
