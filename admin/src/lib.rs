@@ -5,6 +5,7 @@
 //! asks for them.
 
 mod config;
+mod connections;
 mod counted;
 pub mod dead_letters;
 mod dlq;

@@ -21,6 +21,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::AdminConfig;
+use crate::connections::{CONNECTIONS_MAX, serve};
 use crate::dead_letters::DeadLetterTopic;
 use crate::dlq::{DeadLetters, dlq, replay};
 use crate::door::{Door, admit, look, sign_in, sign_out};
@@ -193,11 +194,7 @@ impl AdminServer {
     /// Serves until `stop`. Requests being served then are cut off: nothing here is worth waiting for.
     pub async fn run(self, stop: CancellationToken) {
         tokio::select! {
-            served = axum::serve(self.listener, self.router).into_future() => {
-                if let Err(error) = served {
-                    tracing::error!(%error, "the admin listener ended");
-                }
-            }
+            () = serve(self.listener, self.router, Arc::new(Semaphore::new(CONNECTIONS_MAX))) => {}
             () = stop.cancelled() => {}
         }
     }
