@@ -13,7 +13,9 @@ COPY --from=build /floodgate /usr/local/bin/floodgate
 # the default role keeps ./floodgate.db
 USER floodgate
 WORKDIR /var/lib/floodgate
-# inside a container only its own network reaches these; what is published decides the host
+# other containers, and what is published, could not reach loopback. Nothing is opened to them by mistake: a role does not start
+# until it is told who may come, by FLOODGATE__ADMIN__TOKEN, or that whoever reaches it may, by FLOODGATE__HTTP__ALLOW_OPEN=true
+# and FLOODGATE__ADMIN__ALLOW_OPEN=true
 ENV FLOODGATE__HTTP__LISTEN=0.0.0.0:8080 FLOODGATE__ADMIN__LISTEN=0.0.0.0:9600
 EXPOSE 8080 9600
 STOPSIGNAL SIGTERM

@@ -65,9 +65,16 @@ pub(crate) fn set_from_environment(
             Value::Boolean(text.trim().parse().map_err(|_| "must be true or false".to_owned())?)
         }
         Value::Table(_) => return Err(format!("`{path}` is a section, not a value")),
+        Value::Array(_) => Value::Array(listed(text)),
         _ => Value::String(text.to_owned()),
     };
     Ok(())
+}
+
+/// A list of texts: commas between them, blanks around them, and nothing for none.
+fn listed(text: &str) -> Vec<Value> {
+    let items = text.split(',').map(str::trim).filter(|item| !item.is_empty());
+    items.map(|item| Value::String(item.to_owned())).collect()
 }
 
 /// Names the first part of `path` that is not there, and what may have been meant.
@@ -83,4 +90,25 @@ fn unknown_path(table: &Table, path: &str) -> String {
         }
     }
     format!("unknown key `{path}`")
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn set(text: &str) -> Vec<String> {
+        let mut table: Table = "part.names = ['before']".parse().unwrap();
+        set_from_environment(&mut table, "PART__NAMES", text, &[]).unwrap();
+        let names = find(&mut table, "part.names").unwrap().as_array().unwrap();
+        names.iter().map(|name| name.as_str().unwrap().to_owned()).collect()
+    }
+
+    #[test]
+    fn lists_have_commas_in_the_environment() {
+        assert_eq!(set("a,b"), ["a", "b"]);
+        assert_eq!(set(" a , b,,"), ["a", "b"]);
+        assert_eq!(set("10.0.0.0/8"), ["10.0.0.0/8"]);
+        assert_eq!(set(" "), [""; 0]);
+    }
 }

@@ -6,6 +6,7 @@ mod consume;
 mod dlq;
 mod drain;
 mod exit;
+mod exposure;
 mod finder;
 mod key;
 mod lag;
@@ -35,6 +36,7 @@ use floodgate_schemas::EventType;
 use floodgate_store::ReadError;
 
 use exit::Exit;
+use exposure::Opens;
 use settings::{Settings, told};
 
 #[global_allocator]
@@ -105,6 +107,16 @@ enum Command {
     Config(ConfigArgs),
 }
 
+impl Command {
+    fn opens(&self) -> Opens {
+        match self {
+            Command::Run | Command::Serve => Opens::Both,
+            Command::Consume(_) => Opens::Operators,
+            _ => Opens::Neither,
+        }
+    }
+}
+
 #[derive(Args)]
 struct ConfigArgs {
     /// Only check it, and the database if it can be reached: print nothing when all is well
@@ -136,7 +148,11 @@ fn check_sections(settings: &Settings) -> Result<(), Exit> {
     });
     let store = floodgate_store::open(&settings.store).err().map(|error| error.to_string());
     let logs = logs::check(&settings.log).err().map(|error| error.to_string());
-    let problems: Vec<_> = [strategy, store, logs].into_iter().flatten().collect();
+    let exposed = Opens::Both.problems(settings);
+    unless_any([strategy, store, logs].into_iter().flatten().chain(exposed).collect())
+}
+
+fn unless_any(problems: Vec<String>) -> Result<(), Exit> {
     if problems.is_empty() { Ok(()) } else { Err(Exit::usage(told(&problems))) }
 }
 
@@ -187,6 +203,7 @@ fn execute(cli: Cli) -> Result<(), Exit> {
         }
         return runtime.block_on(check_database(&settings));
     }
+    unless_any(command.opens().problems(&settings))?;
     logs::start(&settings.log).map_err(|error| match error {
         StartError::Level(error) => Exit::usage(error),
         error @ StartError::System(_) => Exit::failed(error),

@@ -148,6 +148,7 @@ impl Opened {
             find: finder::looks(&self.strategy, &self.store, &self.codecs),
             coupons: self.looks_at_coupons(),
             clock: Arc::clone(&self.clock),
+            chance: Arc::clone(&self.chance),
         };
         let server = AdminServer::bind(&self.settings.admin, operators, self.http().linger());
         let server = server.await.map_err(Exit::failed)?;

@@ -284,7 +284,7 @@ fn laid(
 }
 
 fn masked(mut table: Table, store: &floodgate_store::Config) -> Table {
-    for (section, secret) in [("otel", "headers"), ("schema_registry", "password")] {
+    for (section, secret) in [("otel", "headers"), ("schema_registry", "password"), ("admin", "token")] {
         if let Some(Value::Table(section)) = table.get_mut(section)
             && let Some(Value::String(secret)) = section.get_mut(secret)
             && !secret.is_empty()

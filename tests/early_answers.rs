@@ -148,12 +148,14 @@ fn who_writes_first_and_reads_then_gets_the_answer() {
 }
 
 fn operators_get_it_too(admin: SocketAddr, body: &[u8]) -> Result<()> {
-    for (line, status, problem) in
-        [("POST /metrics", 405, "method-not-allowed"), ("PUT /nothing", 404, "not-found")]
-    {
+    for (line, host, status, problem) in [
+        ("POST /metrics", "localhost", 405, "method-not-allowed"),
+        ("PUT /nothing", "localhost", 404, "not-found"),
+        ("POST /dlq/replay", "evil.example", 421, "misdirected-request"),
+    ] {
         for _ in 0..10 {
             let mut stream = connect(admin)?;
-            let head = format!("{line} HTTP/1.1\r\nhost: x\r\ncontent-length: {}\r\n\r\n", body.len());
+            let head = format!("{line} HTTP/1.1\r\nhost: {host}\r\ncontent-length: {}\r\n\r\n", body.len());
             stream.write_all(&[head.as_bytes(), body].concat())?;
             is(&answer(&mut stream)?, status, problem).with_context(|| line)?;
         }

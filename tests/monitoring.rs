@@ -143,15 +143,25 @@ struct Prometheus {
 
 impl Prometheus {
     fn start(nodes: &[&Node]) -> Result<Prometheus> {
+        let targets: Vec<String> = nodes.iter().map(|node| node.admin.to_string()).collect();
+        let jobs = json!([{"job_name": "floodgate", "static_configs": [{"targets": targets}]}]);
+        let prometheus = Prometheus::with(&jobs)?;
+        prometheus.wait("all targets to be scraped", || {
+            let up = prometheus.query("sum(up)").ok()?;
+            (value(&up) == Some(nodes.len() as f64)).then_some(())
+        })?;
+        Ok(prometheus)
+    }
+
+    fn with(jobs: &Value) -> Result<Prometheus> {
         let folder = ScratchDir::new("prometheus")?;
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, ports::free_port()?));
-        let targets: Vec<String> = nodes.iter().map(|node| node.admin.to_string()).collect();
         let rules = root().join("deploy/prometheus/floodgate.rules.yml");
         // JSON is YAML
         let config = json!({
             "global": {"scrape_interval": "1s", "evaluation_interval": "1s"},
             "rule_files": [rules],
-            "scrape_configs": [{"job_name": "floodgate", "static_configs": [{"targets": targets}]}],
+            "scrape_configs": jobs,
         });
         let file = folder.path().join("prometheus.yml");
         std::fs::write(&file, config.to_string())?;
@@ -161,12 +171,7 @@ impl Prometheus {
         command.arg(format!("--web.listen-address={address}"));
         let process = Process::spawn("prometheus", command, folder.path())
             .context("prometheus and promtool are installed by scripts/setup")?;
-        let prometheus = Prometheus { process, client: Client::new(address), _folder: folder };
-        prometheus.wait("all targets to be scraped", || {
-            let up = prometheus.query("sum(up)").ok()?;
-            (value(&up) == Some(nodes.len() as f64)).then_some(())
-        })?;
-        Ok(prometheus)
+        Ok(Prometheus { process, client: Client::new(address), _folder: folder })
     }
 
     /// Waits for a condition, and tells its log if that does not come.
@@ -190,6 +195,21 @@ impl Prometheus {
     fn query(&self, query: &str) -> Result<Vec<Value>> {
         let data = self.ask(&format!("/api/v1/query?query={}", encoded(query)))?;
         data["result"].as_array().cloned().with_context(|| data.to_string())
+    }
+
+    /// What became of the last scrape of every job: `up`, or why it failed. `None` before the first.
+    fn scrapes(&self) -> Option<BTreeMap<String, String>> {
+        let data = self.ask("/api/v1/targets").ok()?;
+        let targets = data["activeTargets"].as_array()?.iter();
+        let outcome = |target: &Value| {
+            let word = match target["health"].as_str()? {
+                "unknown" => return None,
+                "up" => "up",
+                _ => target["lastError"].as_str()?,
+            };
+            Some((target["scrapePool"].as_str()?.to_owned(), word.to_owned()))
+        };
+        targets.map(outcome).collect()
     }
 
     /// All rules, by their names.
@@ -310,6 +330,52 @@ fn every_panel_and_every_rule_has_an_answer() {
         prometheus.wait_alert("FloodgateInstanceDown")?;
         prometheus.wait_alert("FloodgateGroupEmpty")?;
         serve.stop()
+    });
+}
+
+/// As `docs/monitoring.md` has it: with the token by any name, without one by an address or a name that is listed.
+#[test]
+fn a_scrape_shows_the_token_or_asks_by_a_known_name() {
+    let (guarded, listed) = (World::empty().unwrap(), World::empty().unwrap());
+    run(|| {
+        guarded.set("admin.token", "open-sesame-0123456789");
+        listed.set("admin.hosts", "consumer-1");
+        let (guarded, listed) = (guarded.start(&[])?, listed.start(&[])?);
+        // a name leads to a process that is asked as its proxy
+        let job = |name: &str, node: &Node, target: &str, token: &str| {
+            let mut job = json!({"job_name": name, "static_configs": [{"targets": [target]}]});
+            if !target.starts_with("127.") {
+                job["proxy_url"] = json!(format!("http://{}", node.admin));
+            }
+            if !token.is_empty() {
+                job["authorization"] = json!({ "credentials": token });
+            }
+            job
+        };
+        let jobs = json!([
+            job("token", &guarded, "ingress-1:9600", "open-sesame-0123456789"),
+            job("wrong-token", &guarded, &guarded.admin.to_string(), "open-sesame-0123456788"),
+            job("no-token", &guarded, &guarded.admin.to_string(), ""),
+            job("address", &listed, &listed.admin.to_string(), ""),
+            job("listed", &listed, "consumer-1:9600", ""),
+            job("unlisted", &listed, "consumer-2:9600", ""),
+        ]);
+        let prometheus = Prometheus::with(&jobs)?;
+        let scrapes = prometheus.wait("every target to be scraped", || {
+            prometheus.scrapes().filter(|scrapes| scrapes.len() == 6)
+        })?;
+        for (job, word) in [
+            ("token", "up"),
+            ("wrong-token", "401 Unauthorized"),
+            ("no-token", "401 Unauthorized"),
+            ("address", "up"),
+            ("listed", "up"),
+            ("unlisted", "421 Misdirected Request"),
+        ] {
+            ensure!(scrapes[job].ends_with(word), "{job}: {scrapes:?}");
+        }
+        guarded.stop()?;
+        listed.stop()
     });
 }
 

@@ -2,6 +2,7 @@
 
 import { showCharts } from "./charts.js";
 import { watchLetters } from "./letters.js";
+import { signInAgain, watchSignOut } from "./session.js";
 import { Courses, follow } from "./state.js";
 import { showCoupons, showPartitions, showRates, showSetup } from "./tables.js";
 import { showAside, showVerdicts, titled } from "./verdicts.js";
@@ -72,6 +73,7 @@ function onBroken(lastNews) {
   tell(byId("news"), lastNews === null ? "No news yet" : `No news since ${clock(lastNews)}`);
   onTick(lastNews);
   titleAnew();
+  signInAgain();
 }
 
 function onTick(lastNews) {
@@ -86,6 +88,7 @@ document.addEventListener("visibilitychange", () => {
 });
 
 watchLetters();
+watchSignOut();
 watchWhere();
 byId("zone").textContent = zone();
 follow({ onSnapshot, onBroken, onTick });

@@ -4,12 +4,21 @@ use std::net::SocketAddr;
 
 use serde::Deserialize;
 
+use crate::door::{HostName, Token};
+
 /// `[admin]`.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct AdminConfig {
     /// Where operators connect.
     pub listen: SocketAddr,
+    /// Whether it may be open to others than this machine without a token.
+    pub allow_open: bool,
+    /// What operators have to show.
+    #[serde(deserialize_with = "Token::optional")]
+    pub token: Option<Token>,
+    /// Names by which it may be asked.
+    pub hosts: Vec<HostName>,
 }
 
 /// `[lag]`.

@@ -5,9 +5,11 @@
 //! asks for them.
 
 mod config;
+mod connections;
 mod counted;
 pub mod dead_letters;
 mod dlq;
+mod door;
 mod find;
 mod lag;
 mod live;

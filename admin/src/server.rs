@@ -7,22 +7,24 @@ use std::time::Duration;
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
-use axum::middleware::{Next, from_fn};
+use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use floodgate_buffer::{Parts, Publish};
 use floodgate_listener::{Linger, Watch};
 use floodgate_observe::Metrics;
-use floodgate_schemas::Clock;
+use floodgate_schemas::{Chance, Clock};
 use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::AdminConfig;
+use crate::connections::{CONNECTIONS_MAX, serve};
 use crate::dead_letters::DeadLetterTopic;
 use crate::dlq::{DeadLetters, dlq, replay};
+use crate::door::{Door, admit, look, sign_in, sign_out};
 use crate::find::{Finder, LookForEvents, by_id, by_key};
 use crate::lag::LagWatch;
 use crate::live::{About, Live, LookAtCoupons, VIEWERS_MAX, live as live_events};
@@ -68,6 +70,8 @@ pub struct Operators {
     pub coupons: LookAtCoupons,
     /// What time it is.
     pub clock: Arc<dyn Clock>,
+    /// What nobody can foresee.
+    pub chance: Arc<dyn Chance>,
 }
 
 struct Shared {
@@ -121,10 +125,12 @@ impl AdminServer {
             find,
             coupons,
             clock,
+            chance,
         } = operators;
         let listener = TcpListener::bind(config.listen)
             .await
             .map_err(|source| AdminError { listen: config.listen, source })?;
+        let door = Arc::new(Door::new(config, Arc::clone(&clock), &*chance));
         let live = Arc::new(Live {
             about,
             lag: Arc::clone(&lag),
@@ -152,14 +158,17 @@ impl AdminServer {
             .route("/live", get(live_events).with_state(Arc::clone(&live)))
             .route("/", get(page::index))
             .route("/page/{file}", get(page::asset))
+            .route("/session", get(look).post(sign_in).delete(sign_out).with_state(Arc::clone(&door)))
             .fallback(async || {
                 let detail = "here are /, /metrics, /healthz, /readyz, /lag, /where and /dlq";
                 Problem::new(StatusCode::NOT_FOUND, "not-found", "There is nothing here", detail)
             })
             .method_not_allowed_fallback(async || {
-                let (title, detail) = ("Not with this method", "only GET, and POST to /dlq/replay");
+                let (title, detail) =
+                    ("Not with this method", "only GET, and POST to /dlq/replay and /session");
                 Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", title, detail)
             })
+            .layer(from_fn_with_state(door, admit))
             .layer(from_fn(move |request: Request, next: Next| async move {
                 let (request, watch) = Watch::over(request);
                 let mut response = next.run(request).await;
@@ -185,11 +194,7 @@ impl AdminServer {
     /// Serves until `stop`. Requests being served then are cut off: nothing here is worth waiting for.
     pub async fn run(self, stop: CancellationToken) {
         tokio::select! {
-            served = axum::serve(self.listener, self.router).into_future() => {
-                if let Err(error) = served {
-                    tracing::error!(%error, "the admin listener ended");
-                }
-            }
+            () = serve(self.listener, self.router, Arc::new(Semaphore::new(CONNECTIONS_MAX))) => {}
             () = stop.cancelled() => {}
         }
     }

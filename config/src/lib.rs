@@ -62,16 +62,25 @@ impl Section {
             };
             let path = error.path().to_string();
             let text = error.inner().message();
-            let hint = match text.contains("socket address") {
-                true => ": an IP address and a port, such as 127.0.0.1:8080",
-                false => "",
-            };
-            problems.push(format!("{text} in `{}`{hint}", join(&self.path, &path)));
-            match (find(&mut table, &path), find(&mut default, &path)) {
+            problems.push(format!("{text} in `{}`{}", join(&self.path, &path), hint(text)));
+            // of a list all is replaced: the default has no item at that place
+            let key = path.split_once('[').map_or(path.as_str(), |(list, _)| list);
+            match (find(&mut table, key), find(&mut default, key)) {
                 (Some(wrong), Some(right)) if wrong != right => *wrong = right.clone(),
                 _ => return None,
             }
         }
+    }
+}
+
+/// What may have been meant, where the library's words do not say it.
+fn hint(text: &str) -> &'static str {
+    if text.contains("socket address") {
+        ": an IP address and a port, such as 127.0.0.1:8080"
+    } else if text.contains("expected a sequence") {
+        ": a list, such as [\"a\", \"b\"]"
+    } else {
+        ""
     }
 }
 
@@ -131,6 +140,27 @@ mod tests {
         problems.clear();
         let read: Option<Part> = section("size = 7\nwithin.flag = false").read(&mut problems);
         assert_eq!((read.unwrap().size, problems.len()), (7, 0));
+    }
+
+    #[test]
+    fn a_list_is_replaced_whole() {
+        #[derive(Debug, Deserialize)]
+        struct Listed {
+            names: Vec<String>,
+            size: u32,
+        }
+        for (wrong, told) in [
+            ("names = 'a'", "expected a sequence in `part.names`: a list, such as [\"a\", \"b\"]"),
+            ("names = ['a', 7]", "expected a string in `part.names[1]`"),
+        ] {
+            let table = format!("{wrong}\nsize = 'big'").parse().unwrap();
+            let section = Section::new("part", table, "names = ['x']\nsize = 3".parse().unwrap());
+            let mut problems = Vec::new();
+            let read: Listed = section.read(&mut problems).unwrap();
+            assert_eq!((read.names, read.size), (vec!["x".to_owned()], 3));
+            assert_eq!(problems.len(), 2, "{problems:?}");
+            assert!(problems.iter().any(|problem| problem.ends_with(told)), "{problems:?}");
+        }
     }
 
     #[test]

@@ -15,6 +15,8 @@ use crate::origins;
 pub struct HttpConfig {
     /// Where clients connect.
     pub listen: SocketAddr,
+    /// Whether it may be open to others than this machine though nobody has to say who they are.
+    pub allow_open: bool,
     /// The largest request body, in bytes: what comes, and what it becomes if it is compressed.
     pub body_max_bytes: usize,
     /// All request bodies being read or worked on, in bytes.

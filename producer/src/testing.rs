@@ -250,6 +250,7 @@ const PEER: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 pub(crate) fn config() -> HttpConfig {
     HttpConfig {
         listen: ([127, 0, 0, 1], 0).into(),
+        allow_open: false,
         body_max_bytes: 1000,
         bodies_max_bytes: 100_000,
         head_max_bytes: 8192,

@@ -11,6 +11,7 @@
 //   coupons SECONDS                    the coupons, once something was issued in a second
 //   dead-letters                       how many there are and the newest
 //   replay REASON                      dry run, confirmation, replay of all letters with a reason
+//   sign-in WRONG RIGHT                the form with a wrong token and the right one, the page, and out again
 //   a11y                               names, labels, headings, order of focus, contrast
 //   cost SECONDS                       the main thread's processor time for a snapshot
 //   screenshot FILE WIDTH light|dark   the whole page as PNG
@@ -38,6 +39,7 @@ const commands = {
   coupons: [1, coupons],
   "dead-letters": [0, deadLetters],
   replay: [1, replay],
+  "sign-in": [2, signIn],
   a11y: [0, a11y],
   cost: [1, cost],
   screenshot: [3, screenshot],
@@ -90,6 +92,8 @@ function watch(page) {
 /** What the server answers to a question stands on the page; that a stream breaks is what some commands wait for. */
 function isExpected({ path }) {
   if (path === null) return false;
+  // the form comes with a 401
+  if (command === "sign-in" && ["/", "/session"].includes(path)) return true;
   const isAsked = path === "/dlq" || path === "/dlq/replay" || path.startsWith("/where");
   return isAsked || (path === "/live" && ["wait-stale", "wait-restarted", "wait-status"].includes(command));
 }
@@ -262,6 +266,41 @@ async function replay(page, reason) {
   await page.click("#confirm-yes");
   await until(page, ASKED_MS / 1000, "the replay has no answer", () => ["done", "refused"].includes(document.getElementById("replay-told").dataset.state));
   return { state: await state(), ...question, says: await says() };
+}
+
+async function signIn(page, wrong, right) {
+  const form = async () => ({
+    title: await page.title(),
+    says: await page.$eval("[role=alert]", (alert) => alert.textContent),
+    focus: await page.evaluate(() => document.activeElement.id),
+    margin: await page.evaluate(() => getComputedStyle(document.body).maxWidth),
+  });
+  const submit = async (token) => {
+    await page.type("#token", token);
+    await Promise.all([page.waitForNavigation(), page.keyboard.press("Enter")]);
+  };
+  const asked = await form();
+  await submit(wrong);
+  const refused = await form();
+  await submit(right);
+  await firstSnapshot(page);
+  const readable = await page.evaluate(() => document.cookie);
+  await page.reload();
+  await firstSnapshot(page);
+  const [{ name, httpOnly, sameSite }] = await page.cookies();
+  const status = (path, options) => page.evaluate(async (asked, sent) => (await fetch(asked, sent)).status, path, options);
+  const lag = await status("/lag");
+  const headers = { "content-type": "application/json", "floodgate-confirm": "replay" };
+  const replay = await status("/dlq/replay", { method: "POST", headers, body: JSON.stringify({ dryRun: true }) });
+  // it is over without the page having been told
+  const cookies = await page.cookies();
+  await page.deleteCookie(...cookies);
+  await Promise.all([page.waitForNavigation(), page.evaluate(() => { fetch("/session").then(({ status }) => status === 401 && location.reload()); })]);
+  const over = await form();
+  await submit(right);
+  await firstSnapshot(page);
+  await Promise.all([page.waitForNavigation(), page.click("#sign-out")]);
+  return { asked, refused, cookie: { name, httpOnly, sameSite, readable }, lag, replay, over, out: await form(), left: (await page.cookies()).length };
 }
 
 async function a11y(page) {

@@ -161,7 +161,9 @@ impl Client {
 
     fn request(&self, ask: &Ask) -> Request<Full<Bytes>> {
         let mut request = Request::builder().method(ask.method.as_str()).uri(&ask.path);
-        request = request.header("host", self.address.to_string());
+        if ask.headers.iter().all(|(name, _)| *name != "host") {
+            request = request.header("host", self.address.to_string());
+        }
         for (name, value) in &ask.headers {
             request = request.header(*name, value);
         }

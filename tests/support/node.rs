@@ -139,8 +139,13 @@ impl Node {
 
     /// One GET from the operators' listener.
     pub fn ask_admin(&self, path: &str) -> Result<Answer> {
+        self.ask_operators(&Ask::get(path))
+    }
+
+    /// One request to the operators' listener.
+    pub fn ask_operators(&self, ask: &Ask) -> Result<Answer> {
         let [_, admin] = &self.clients;
-        admin.ask(&Ask::get(path)).map_err(|failure| anyhow::anyhow!("GET {path}: {failure:?}"))
+        admin.ask(ask).map_err(|failure| anyhow::anyhow!("{} {}: {failure:?}", ask.method, ask.path))
     }
 
     pub fn metrics(&self) -> Result<Metrics> {

@@ -83,13 +83,7 @@ fn read(config: &KeyConfig) -> Result<Known, String> {
 
 fn from_hex(text: &str) -> Option<Hash> {
     let mut hash = Hash::default();
-    if text.len() != 2 * hash.len() || !text.bytes().all(|digit| digit.is_ascii_hexdigit()) {
-        return None;
-    }
-    for (byte, digits) in hash.iter_mut().zip(text.as_bytes().chunks(2)) {
-        *byte = u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()?;
-    }
-    Some(hash)
+    hex::decode_to_slice(text, &mut hash).ok().map(|()| hash)
 }
 
 /// The SHA-256 of something.
@@ -120,7 +114,7 @@ impl KeyConfig {
 
 /// What the configuration keeps of a key: its SHA-256 in hexadecimal.
 pub fn key_hash(key: &str) -> String {
-    hash(key.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
+    hex::encode(hash(key.as_bytes()))
 }
 
 #[cfg(test)]

@@ -1,0 +1,123 @@
+//! Listeners that others than this machine can reach. None is opened with nobody asked who they are, unless the configuration says
+//! that this is meant: a service that runs open by mistake looks just as one that works.
+
+use std::net::{IpAddr, SocketAddr};
+
+use floodgate_producer::AuthMode;
+
+use crate::settings::Settings;
+
+/// A listener as it is configured.
+#[derive(Debug, Clone, Copy)]
+struct Listener {
+    section: &'static str,
+    listen: SocketAddr,
+    /// Whether those who come have to say who they are.
+    is_guarded: bool,
+    allow_open: bool,
+    /// What would make them.
+    guard: &'static str,
+}
+
+/// Which of them a command opens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Opens {
+    Both,
+    /// A consumer may share its configuration with an ingress, whose clients' listener is not its own.
+    Operators,
+    Neither,
+}
+
+impl Opens {
+    /// What stands against opening these.
+    pub(crate) fn problems(self, settings: &Settings) -> Vec<String> {
+        let Settings { http, auth, admin, .. } = settings;
+        let clients = Listener {
+            section: "http",
+            listen: http.listen,
+            is_guarded: auth.mode != AuthMode::Off,
+            allow_open: http.allow_open,
+            guard: "set auth.mode",
+        };
+        let operators = Listener {
+            section: "admin",
+            listen: admin.listen,
+            is_guarded: admin.token.is_some(),
+            allow_open: admin.allow_open,
+            guard: "set admin.token (FLOODGATE__ADMIN__TOKEN)",
+        };
+        let (clients, operators) = (clients.problem(), operators.problem());
+        match self {
+            Opens::Both => clients.into_iter().chain(operators).collect(),
+            Opens::Operators => operators.into_iter().collect(),
+            Opens::Neither => Vec::new(),
+        }
+    }
+}
+
+impl Listener {
+    fn problem(&self) -> Option<String> {
+        let Self { section, listen, is_guarded, allow_open, guard } = self;
+        if is_this_machine(listen.ip()) || *is_guarded || *allow_open {
+            return None;
+        }
+        Some(format!(
+            "{section}.listen = {listen} can be reached from other machines, and nobody there has to say who they are: {guard}, or \
+             listen on 127.0.0.1:{port}; {section}.allow_open = true (FLOODGATE__{upper}__ALLOW_OPEN=true) opens it as it is",
+            port = listen.port(),
+            upper = section.to_ascii_uppercase(),
+        ))
+    }
+}
+
+/// Unspecified addresses are all of the machine's, and so not.
+fn is_this_machine(address: IpAddr) -> bool {
+    address.to_canonical().is_loopback()
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    const OPEN: Listener = Listener {
+        section: "admin",
+        listen: SocketAddr::new(IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED), 9600),
+        is_guarded: false,
+        allow_open: false,
+        guard: "set admin.token",
+    };
+
+    #[test]
+    fn only_loopback_is_this_machine() {
+        for (listen, is_refused) in [
+            ("127.0.0.1:9600", false),
+            ("127.8.9.10:9600", false),
+            ("[::1]:9600", false),
+            ("[::ffff:127.0.0.1]:9600", false),
+            ("0.0.0.0:9600", true),
+            ("[::]:9600", true),
+            ("[::ffff:0.0.0.0]:9600", true),
+            ("10.0.0.7:9600", true),
+            ("[::ffff:10.0.0.7]:9600", true),
+            ("169.254.1.1:9600", true),
+            ("[fe80::1]:9600", true),
+            ("[fd00::1]:9600", true),
+            ("203.0.113.5:9600", true),
+        ] {
+            let listener = Listener { listen: listen.parse().unwrap(), ..OPEN };
+            assert_eq!(listener.problem().is_some(), is_refused, "{listen}");
+        }
+    }
+
+    #[test]
+    fn who_is_asked_or_meant_may_come() {
+        let told = OPEN.problem().unwrap();
+        for part in ["0.0.0.0:9600", "set admin.token", "127.0.0.1:9600", "FLOODGATE__ADMIN__ALLOW_OPEN=true"]
+        {
+            assert!(told.contains(part), "{part}: {told}");
+        }
+        assert_eq!(Listener { is_guarded: true, ..OPEN }.problem(), None);
+        assert_eq!(Listener { allow_open: true, ..OPEN }.problem(), None);
+    }
+}

@@ -1,0 +1,421 @@
+//! The operators' listener keeps out whoever has no business there, and neither listener is opened to others by mistake.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+
+mod support;
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+
+use anyhow::{Context, Result, ensure};
+use support::browser::Browser;
+use support::client::{Answer, Ask};
+use support::node::Node;
+use support::world::{READY, World, run};
+
+const TOKEN: &str = "open-sesame-0123456789";
+const DOCKERFILE: &str = include_str!("../Dockerfile");
+const COMPOSE: &str = include_str!("../docker-compose.kafka.yml");
+
+/// `printf %s open-sesame-0123456789 | sha256sum`
+const DIGEST: &str = "9112d278a91be5e2d5ff9a44515f73e03efeb10da5bd9b7dbedceacc969ce6b0";
+
+fn bearer(ask: Ask, token: &str) -> Ask {
+    ask.header("authorization", format!("Bearer {token}"))
+}
+
+fn replay() -> Ask {
+    Ask::new("POST", "/dlq/replay").header("floodgate-confirm", "replay").json(r#"{"dryRun":true}"#)
+}
+
+fn form(token: &str) -> Ask {
+    let form = format!("token={token}");
+    Ask::new("POST", "/session").header("content-type", "application/x-www-form-urlencoded").body(form)
+}
+
+/// HTTP/1.0 knows no `Host`.
+fn without_a_host(node: &Node, path: &str) -> Result<String> {
+    let mut stream = TcpStream::connect(node.admin)?;
+    stream.set_read_timeout(Some(READY))?;
+    write!(stream, "GET {path} HTTP/1.0\r\n\r\n")?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    Ok(answer)
+}
+
+/// The cookie that an answer sets, as browsers send it back.
+fn cookie(answer: &Answer) -> Result<String> {
+    let set = answer.header("set-cookie").with_context(|| format!("{} sets no cookie", answer.status))?;
+    Ok(set.split(';').next().unwrap_or_default().to_owned())
+}
+
+/// Asks, and wants this status; of a problem also its name.
+fn check(node: &Node, what: &str, ask: &Ask, status: u16, name: &str) -> Result<()> {
+    let answer = node.ask_operators(ask)?;
+    let text = answer.text();
+    ensure!(
+        answer.status == status,
+        "{what}: {} {} is answered {} {text}",
+        ask.method,
+        ask.path,
+        answer.status
+    );
+    if !name.is_empty() {
+        let told = answer.json();
+        ensure!(told["type"] == format!("/problems/{name}"), "{what}: {text}");
+        ensure!(
+            answer.header("content-type") == Some("application/problem+json"),
+            "{what}: {:?}",
+            answer.headers
+        );
+    }
+    let challenge = answer.header("www-authenticate");
+    ensure!(
+        (status == 401) == (challenge == Some("Bearer realm=\"floodgate operators\"")),
+        "{what}: {challenge:?}"
+    );
+    ensure!(!text.contains(TOKEN), "{what} tells the token: {text}");
+    Ok(())
+}
+
+#[test]
+fn nobody_comes_in_without_the_token() {
+    let world = World::empty().unwrap();
+    run(|| {
+        world.set("admin.token", TOKEN);
+        world.set("admin.hosts", "ops.example, floodgate.example");
+        let node = world.start(&[])?;
+        let signed_in = node.ask_operators(&form(TOKEN))?;
+        ensure!(signed_in.status == 303 && signed_in.header("location") == Some("/"), "{signed_in:?}");
+        let cookie = cookie(&signed_in)?;
+        let attributes = signed_in.header("set-cookie").unwrap_or_default();
+        ensure!(attributes.ends_with("; HttpOnly; SameSite=Strict; Path=/; Max-Age=43200"), "{attributes}");
+        let with_cookie = |ask: Ask| ask.header("cookie", format!("theme=dark; {cookie}"));
+        let get = |path: &str| Ask::get(path);
+
+        // open to all who ask whether it lives
+        for path in ["/healthz", "/readyz"] {
+            check(&node, "open", &get(path), 200, "")?;
+            check(&node, "open by any name", &get(path).header("host", "evil.example"), 200, "")?;
+        }
+        // let in
+        for path in ["/", "/metrics", "/lag", "/dlq", "/page/page.js", "/where?type=like&key=star%1Fann"] {
+            check(&node, "the token", &bearer(get(path), TOKEN), 200, "")?;
+            check(&node, "the session", &with_cookie(get(path)), 200, "")?;
+        }
+        let by_name = get("/lag").header("host", "anything.example:9600");
+        check(&node, "the token, by any name", &bearer(by_name, TOKEN), 200, "")?;
+        check(&node, "a listed name", &with_cookie(get("/lag").header("host", "OPS.example:9600")), 200, "")?;
+        check(
+            &node,
+            "another case",
+            &get("/lag").header("authorization", format!("bearer {TOKEN}")),
+            200,
+            "",
+        )?;
+        check(&node, "replay with the token", &bearer(replay(), TOKEN), 200, "")?;
+        let here = format!("http://{}", node.admin);
+        let own =
+            with_cookie(replay()).header("origin", here.clone()).header("sec-fetch-site", "same-origin");
+        check(&node, "replay from the page", &own, 200, "")?;
+        check(&node, "replay, by the origin", &with_cookie(replay()).header("origin", here), 200, "")?;
+        check(&node, "a session is there", &with_cookie(get("/session")), 204, "")?;
+
+        let evil = || ("host", "evil.example:9600".to_owned());
+        let named = |ask: Ask| ask.header(evil().0, evil().1);
+        let bare_replay = || Ask::new("POST", "/dlq/replay").json(r#"{"dryRun":true}"#);
+        let (until, seal) = cookie.split_once('.').context("no seal")?;
+        let longer = format!("{until}0.{seal}");
+        let crossed = |ask: Ask| ask.header("sec-fetch-site", "cross-site");
+        let refusals: Vec<(&str, Ask, u16, &str)> = vec![
+            ("nothing shown", get("/metrics"), 401, "unauthorized"),
+            ("nothing shown", get("/lag"), 401, "unauthorized"),
+            ("nothing shown", get("/live"), 401, "unauthorized"),
+            ("nothing shown", get("/dlq"), 401, "unauthorized"),
+            ("nothing shown", get("/where/01a3c5e7-0000-7000-8000-000000000001"), 401, "unauthorized"),
+            ("nothing shown", get("/page/page.js"), 401, "unauthorized"),
+            ("nothing shown", get("/session"), 401, "unauthorized"),
+            ("a path that is not there", get("/secret"), 401, "unauthorized"),
+            ("more than an open path", get("/healthz/"), 401, "unauthorized"),
+            ("another way to write a path", get("//healthz"), 401, "unauthorized"),
+            ("the form", get("/"), 401, ""),
+            ("the form", Ask::new("HEAD", "/"), 401, ""),
+            ("another method", Ask::new("POST", "/"), 401, "unauthorized"),
+            ("a wrong token", bearer(get("/lag"), "open-sesame-0123456788"), 401, "unauthorized"),
+            ("a beginning of it", bearer(get("/lag"), &TOKEN[..20]), 401, "unauthorized"),
+            ("more than it", bearer(get("/lag"), &format!("{TOKEN}x")), 401, "unauthorized"),
+            ("its digest", bearer(get("/lag"), DIGEST), 401, "unauthorized"),
+            ("an empty one", bearer(get("/lag"), ""), 401, "unauthorized"),
+            ("a huge one", bearer(get("/lag"), &"x".repeat(10_000)), 401, "unauthorized"),
+            ("a wrong token at the form", bearer(get("/"), "open-sesame-0123456788"), 401, "unauthorized"),
+            (
+                "another scheme",
+                get("/lag").header("authorization", format!("Basic {TOKEN}")),
+                401,
+                "unauthorized",
+            ),
+            ("no scheme", get("/lag").header("authorization", TOKEN), 401, "unauthorized"),
+            ("two", bearer(bearer(get("/lag"), TOKEN), TOKEN), 401, "unauthorized"),
+            ("in the query", get(&format!("/lag?token={TOKEN}&access_token={TOKEN}")), 401, "unauthorized"),
+            (
+                "a wrong token beside a session",
+                with_cookie(bearer(get("/lag"), "wrong")),
+                401,
+                "unauthorized",
+            ),
+            ("a session made longer", get("/lag").header("cookie", longer), 401, "unauthorized"),
+            ("a session without its seal", get("/lag").header("cookie", until), 401, "unauthorized"),
+            (
+                "the token as a cookie",
+                get("/lag").header("cookie", format!("token={TOKEN}")),
+                401,
+                "unauthorized",
+            ),
+            ("a wrong token in the form", form("open-sesame-0123456788"), 401, ""),
+            ("an empty form", Ask::new("POST", "/session"), 401, ""),
+            ("a form that is too long", form(&"x".repeat(2000)), 401, ""),
+            ("a name of others", named(get("/lag")), 421, "misdirected-request"),
+            ("a name of others", named(get("/")), 421, "misdirected-request"),
+            ("a name of others, with a session", with_cookie(named(get("/lag"))), 421, "misdirected-request"),
+            ("a name of others, with a session", with_cookie(named(replay())), 421, "misdirected-request"),
+            (
+                "a name of others, with a wrong token",
+                bearer(named(get("/lag")), "wrong"),
+                421,
+                "misdirected-request",
+            ),
+            ("a name of others, for the form", named(form(TOKEN)), 421, "misdirected-request"),
+            ("no name", get("/lag").header("host", ""), 400, "invalid-request"),
+            (
+                "two names",
+                get("/lag").header("host", "localhost").header("host", "ops.example"),
+                400,
+                "invalid-request",
+            ),
+            ("replay by GET", bearer(get("/dlq/replay"), TOKEN), 405, "method-not-allowed"),
+            ("replay without the header", bearer(bare_replay(), TOKEN), 403, "forbidden"),
+            ("replay without the header", with_cookie(bare_replay()), 403, "forbidden"),
+            ("replay with nothing shown", replay(), 401, "unauthorized"),
+            ("replay from another site", crossed(with_cookie(replay())), 403, "forbidden"),
+            ("replay from another site", crossed(bearer(replay(), TOKEN)), 403, "forbidden"),
+            (
+                "replay from another port",
+                with_cookie(replay()).header("sec-fetch-site", "same-site"),
+                403,
+                "forbidden",
+            ),
+            (
+                "replay from another origin",
+                with_cookie(replay()).header("origin", "http://evil.example"),
+                403,
+                "forbidden",
+            ),
+            ("replay from a hidden origin", with_cookie(replay()).header("origin", "null"), 403, "forbidden"),
+            ("signing in from another site", crossed(form(TOKEN)), 403, "forbidden"),
+            (
+                "signing out from another site",
+                crossed(with_cookie(Ask::new("DELETE", "/session"))),
+                403,
+                "forbidden",
+            ),
+        ];
+        ensure!(refusals.len() >= 25, "{}", refusals.len());
+        for (what, ask, status, name) in &refusals {
+            check(&node, what, ask, *status, name)?;
+        }
+        let told = node.ask_operators(&named(get("/lag")))?.json();
+        let detail = told["detail"].as_str().unwrap_or_default();
+        ensure!(detail.contains("`evil.example`") && detail.contains("admin.hosts"), "{detail}");
+        // as an image's probe asks, and whoever else has no name to ask for
+        for (path, status) in [("/readyz", " 200 "), ("/healthz", " 200 "), ("/lag", " 400 ")] {
+            let answer = without_a_host(&node, path)?;
+            let first = answer.lines().next().unwrap_or_default();
+            ensure!(first.contains(status), "{path}: {answer}");
+        }
+        // told, but not each of them, and nowhere what was shown
+        node.process().wait_for_log("without the right token", READY)?;
+        let log = node.process().stderr();
+        let refused = log.lines().filter(|line| line.contains("without the right token")).count();
+        ensure!(refused < refusals.len() / 4 && !log.contains(TOKEN), "{refused} lines: {log}");
+
+        let out = node.ask_operators(&with_cookie(Ask::new("DELETE", "/session")))?;
+        ensure!(
+            out.status == 204 && out.header("set-cookie").is_some_and(|set| set.contains("Max-Age=0")),
+            "{out:?}"
+        );
+        node.stop()?;
+
+        // another token is other sessions
+        world.set("admin.token", format!("sha256:{DIGEST}"));
+        let node = world.start(&[])?;
+        check(&node, "the token of a digest", &bearer(get("/lag"), TOKEN), 200, "")?;
+        check(&node, "a session of another key", &with_cookie(get("/lag")), 401, "unauthorized")?;
+        node.stop()
+    });
+}
+
+/// Names are checked where nothing else is asked for, too: what a page of another site reads it can tell.
+#[test]
+fn without_a_token_names_and_sites_are_looked_at_still() {
+    let world = World::empty().unwrap();
+    run(|| {
+        world.set("admin.hosts", "ops.example");
+        let node = world.start(&[])?;
+        let get = |path: &str, host: &str| Ask::get(path).header("host", host);
+        for host in ["localhost:9600", "10.0.0.7:9600", "[::1]:9600", "ops.example:9600"] {
+            check(&node, host, &get("/lag", host), 200, "")?;
+        }
+        for host in ["evil.example", "ops.example.evil.example:9600", "serve:9600"] {
+            check(&node, host, &get("/metrics", host), 421, "misdirected-request")?;
+            check(&node, host, &get("/", host), 421, "misdirected-request")?;
+            check(&node, host, &replay().header("host", host), 421, "misdirected-request")?;
+        }
+        check(&node, "replay", &replay(), 200, "")?;
+        check(&node, "replay by GET", &Ask::get("/dlq/replay"), 405, "method-not-allowed")?;
+        check(&node, "unconfirmed", &Ask::new("POST", "/dlq/replay").json("{}"), 403, "forbidden")?;
+        check(&node, "another site", &replay().header("origin", "http://evil.example"), 403, "forbidden")?;
+        for ask in [form(TOKEN), Ask::get("/session"), Ask::new("DELETE", "/session")] {
+            check(&node, "no session without a token", &ask, 404, "not-found")?;
+        }
+        node.stop()
+    });
+}
+
+#[test]
+fn a_browser_signs_in_and_out() {
+    let world = World::empty().unwrap();
+    run(|| {
+        world.set("admin.token", TOKEN);
+        let node = world.start(&[])?;
+        let seen = Browser::new()?.asks(&node, &["sign-in", "open-sesame-9876543210", TOKEN])?;
+        for (form, says) in [("asked", ""), ("refused", "That is not the token."), ("over", ""), ("out", "")]
+        {
+            let form = &seen[form];
+            ensure!(form["title"] == "Floodgate: sign in" && form["says"] == says, "{seen}");
+            ensure!(form["focus"] == "token" && form["margin"] == "416px", "without focus or style: {seen}");
+        }
+        let cookie = &seen["cookie"];
+        ensure!(
+            cookie["httpOnly"] == true && cookie["sameSite"] == "Strict" && cookie["readable"] == "",
+            "{seen}"
+        );
+        ensure!(seen["lag"] == 200 && seen["replay"] == 200 && seen["left"] == 0, "{seen}");
+        node.stop()
+    });
+}
+
+/// What would be open to others says so and is not opened; whoever means it says it in the configuration.
+#[test]
+fn open_listeners_are_refused_at_start() {
+    let world = World::empty().unwrap();
+    run(|| {
+        let any = "0.0.0.0:0";
+        let (http, admin) = (("http.listen", any), ("admin.listen", any));
+        let here = [("http.listen", "127.0.0.1:0"), ("admin.listen", "127.0.0.1:0")];
+        let may = [("http.allow_open", "true"), ("admin.allow_open", "true")];
+        let kafka = [("buffer.strategy", "kafka"), ("buffer.kafka.brokers", "127.0.0.1:1")];
+        let refused = |args: &[&str], settings: &[(&str, &str)], words: &[&str]| -> Result<()> {
+            let ended = world.command_with(args, settings)?;
+            ensure!(ended.code == 2, "{args:?} {settings:?}: {ended:?}");
+            let is_told = words.iter().all(|word| ended.stderr.contains(word));
+            ensure!(is_told && ended.stdout.is_empty(), "{args:?} {settings:?}: {ended:?}");
+            Ok(())
+        };
+        let of_http = ["http.listen = 0.0.0.0:0", "http.allow_open", "FLOODGATE__HTTP__ALLOW_OPEN=true"];
+        let of_admin = ["admin.listen = 0.0.0.0:0", "admin.token", "FLOODGATE__ADMIN__ALLOW_OPEN=true"];
+        for args in [&[][..], &["run"], &["config"], &["config", "--check"]] {
+            refused(args, &[http, here[1]], &of_http)?;
+            refused(args, &[here[0], admin], &of_admin)?;
+            refused(args, &[http, admin], &["2 problems", of_http[0], of_admin[0]])?;
+            refused(args, &[("http.listen", "[::]:0"), here[1]], &["http.listen = [::]:0"])?;
+            refused(args, &[http, admin, ("admin.token", TOKEN)], &of_http)?;
+        }
+        refused(&["serve"], &[kafka[0], kafka[1], http, here[1]], &of_http)?;
+        refused(&["consume"], &[kafka[0], kafka[1], http, admin], &of_admin)?;
+        let ended = world.command_with(&["config", "--check"], &[http, admin, may[0], may[1]])?;
+        ensure!(ended.code == 0 && ended.stdout.is_empty(), "{ended:?}");
+        let mapped = [("http.listen", "[::ffff:127.0.0.1]:0"), ("admin.listen", "[::1]:0")];
+        ensure!(world.command_with(&["config", "--check"], &mapped)?.code == 0);
+        // commands that open neither are nobody's way in
+        let ended = world.command_with(&["migrate"], &[http, admin])?;
+        ensure!(ended.code == 0, "{ended:?}");
+
+        // what is told of a token is not the token
+        refused(&["config"], &[("admin.token", "short-secret")], &["admin.token", "16 to 256"])?;
+        refused(&["config"], &[("admin.token", "sha256:0123")], &["admin.token", "64 hex"])?;
+        refused(
+            &["config"],
+            &[("admin.hosts", "https://ops.example")],
+            &["admin.hosts[0]", "no host's name"],
+        )?;
+        let ended = world
+            .command_with(&["config"], &[("admin.token", TOKEN), ("admin.hosts", "a.example,b.example")])?;
+        ensure!(ended.code == 0 && ended.stdout.contains("token = \"***\""), "{ended:?}");
+        ensure!(
+            !format!("{ended:?}").contains(TOKEN)
+                && ended.stdout.contains("hosts = [\"a.example\", \"b.example\"]"),
+            "{ended:?}"
+        );
+        Ok(())
+    });
+}
+
+/// A consumer reads the ingress' configuration and opens its own listener only: what it is told here is of something else.
+#[test]
+fn a_consumer_is_not_refused_for_a_listener_that_it_never_opens() {
+    let world = World::empty().unwrap();
+    run(|| {
+        let settings = [("http.listen", "0.0.0.0:0"), ("admin.listen", "127.0.0.1:0")];
+        let ended = world.command_with(&["consume"], &settings)?;
+        let is_of_memory = ended.stderr.contains("needs a strategy that processes share");
+        ensure!(ended.code == 2 && is_of_memory && !ended.stderr.contains("http.listen"), "{ended:?}");
+        Ok(())
+    });
+}
+
+/// An image that is run as it is says what to set; the compose file has set it, and publishes on this host alone.
+#[test]
+fn images_are_open_only_where_it_is_said() {
+    let world = World::empty().unwrap();
+    run(|| {
+        let set = |line: &str| -> Vec<(String, String)> {
+            let words = line.split_whitespace().filter_map(|word| word.strip_prefix("FLOODGATE__"));
+            words
+                .filter_map(|word| word.split_once('='))
+                .map(|(key, value)| (key.replace("__", ".").to_lowercase(), value.to_owned()))
+                .collect()
+        };
+        let image: Vec<_> =
+            DOCKERFILE.lines().filter(|line| line.starts_with("ENV ")).flat_map(set).collect();
+        ensure!(image.len() == 2, "{image:?}");
+        let as_given = |settings: &[(String, String)]| -> Result<_> {
+            let settings: Vec<_> =
+                settings.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
+            world.command_with(&["config", "--check"], &settings)
+        };
+        let ended = as_given(&image)?;
+        ensure!(
+            ended.code == 2
+                && ended.stderr.contains("http.allow_open")
+                && ended.stderr.contains("admin.token"),
+            "{ended:?}"
+        );
+
+        let lines = COMPOSE.lines().filter_map(|line| line.trim().strip_prefix("FLOODGATE__"));
+        let composed = lines
+            .filter_map(|line| line.split_once(": "))
+            .map(|(key, value)| (key.replace("__", ".").to_lowercase(), value.trim_matches('"').to_owned()));
+        let doors: Vec<_> = composed
+            .filter(|(key, _)| ["http.", "admin."].iter().any(|section| key.starts_with(section)))
+            .collect();
+        let ended = as_given(&[image, doors].concat())?;
+        ensure!(ended.code == 0, "{ended:?}");
+        for ports in COMPOSE.lines().filter(|line| line.trim().starts_with("ports:")) {
+            ensure!(
+                ports.matches('"').count() == 2 * ports.matches("\"127.0.0.1:").count(),
+                "published to all: {ports}"
+            );
+        }
+        Ok(())
+    });
+}
