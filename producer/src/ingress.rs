@@ -13,6 +13,7 @@ use crate::bodies::Bodies;
 use crate::cache::ExpectationCache;
 use crate::clock::AcceptanceClock;
 use crate::config::{HttpConfig, Limits};
+use crate::door::{Door, DoorConfig};
 use crate::heavy::Heavy;
 use crate::keys::Keys;
 use crate::metrics::PublishMetrics;
@@ -33,6 +34,7 @@ pub struct Ingress {
     pub(crate) cache: ExpectationCache,
     pub(crate) keys: Keys,
     pub(crate) waiting: Arc<Waiting>,
+    pub(crate) door: Door,
     pub(crate) metrics: PublishMetrics,
     pub(crate) http: HttpMetrics,
 }
@@ -47,6 +49,8 @@ pub struct Handed {
     pub encoder: Encoder,
     /// Follows requests.
     pub tracer: Tracer,
+    /// Which coupon requests are refused.
+    pub door: DoorConfig,
 }
 
 impl Ingress {
@@ -57,7 +61,7 @@ impl Ingress {
         publisher: Arc<dyn Publish>,
         reads: Arc<dyn Reads>,
         metrics: &Metrics,
-        Handed { clock, chance, encoder, tracer }: Handed,
+        Handed { clock, chance, encoder, tracer, door }: Handed,
     ) -> Arc<Self> {
         let http = &metrics.http;
         let cache_time = Duration::from_millis(config.cache_ms);
@@ -80,6 +84,7 @@ impl Ingress {
             encoder,
             tracer,
             waiting: Waiting::new(Arc::clone(&reads), wait_poll, config.waiters_max, http.clone()),
+            door: Door::new(&reads, door, &metrics.door),
             reads,
             metrics: PublishMetrics::new(metrics),
             http: http.clone(),

@@ -18,6 +18,7 @@ mod cache;
 mod clock;
 mod config;
 mod connection;
+mod door;
 mod extract;
 mod follow;
 mod heavy;
@@ -34,5 +35,6 @@ mod testing;
 mod waiting;
 
 pub use config::HttpConfig;
+pub use door::DoorConfig;
 pub use ingress::{Handed, Ingress};
 pub use server::{Server, ServerError};

@@ -1,11 +1,12 @@
 //! From valid events to what is answered: encode, offer, wait, judge.
 
+use std::any::Any;
 use std::cell::RefCell;
 use std::time::Instant;
 
 use floodgate_buffer::{Outcome, Receipt, Receipts, Record, Topic};
 use floodgate_schemas::{
-    Accept, Event, EventId, EventIdSource, EventType, IdempotencyKey, InvalidMixed, Mixed,
+    Accept, CouponIssue, Event, EventId, EventIdSource, EventType, IdempotencyKey, InvalidMixed, Mixed,
 };
 use floodgate_traces::{Sends, TRACEPARENT};
 
@@ -30,9 +31,18 @@ struct Offered {
 /// Many events on their way.
 pub(crate) struct Offers {
     offered: Vec<Offered>,
+    /// Coupon requests of which nobody knows yet whether they may be offered, with their places among all.
+    at_door: Vec<(usize, CouponIssue, Receipt)>,
     receipts: Receipts,
     offered_at: Instant,
     sends: Sends,
+}
+
+impl Offers {
+    /// How many wait at the door.
+    pub(crate) fn at_door(&self) -> usize {
+        self.at_door.len()
+    }
 }
 
 /// What became of one event of many.
@@ -73,6 +83,13 @@ impl Ingress {
     }
 
     async fn offer_and_wait<E: Event>(&self, event: &E, mut sends: Sends) -> Result<StoredIn, Problem> {
+        // decided when this is compiled: of other types there is nothing left
+        if let Some(request) = (event as &dyn Any).downcast_ref::<CouponIssue>() {
+            match self.door.at_once(request) {
+                Some(told) => told?,
+                None => Box::pin(self.door.ask_for_one(request)).await?,
+            }
+        }
         let receipts = Receipts::new(1);
         let offered_at = Instant::now();
         let key = self.offer_under_key(event, receipts.receipt(0), &mut sends)?;
@@ -87,10 +104,28 @@ impl Ingress {
         let receipts = Receipts::new(events.len());
         let offered_at = Instant::now();
         let mut sends = Sends::of(followed);
-        let offer =
-            |(index, json): (usize, &&[u8])| self.offer_one(json, receipts.receipt(index), &mut sends);
+        let mut at_door = Vec::new();
+        let offer = |(index, json): (usize, &&[u8])| {
+            self.offer_one(json, (index, receipts.receipt(index)), &mut sends, &mut at_door)
+        };
         let offered = events.iter().enumerate().map(offer).collect();
-        Offers { offered, receipts, offered_at, sends }
+        Offers { offered, at_door, receipts, offered_at, sends }
+    }
+
+    /// Asks about the coupon requests that wait at the door.
+    pub(crate) async fn ask_at_door(&self, offers: &Offers) -> Vec<Result<(), Problem>> {
+        let requests: Vec<_> = offers.at_door.iter().map(|(_, request, _)| request).collect();
+        self.door.ask(&requests).await
+    }
+
+    /// Offers those of them that may go on.
+    pub(crate) fn offer_from_door(&self, offers: &mut Offers, told: Vec<Result<(), Problem>>) {
+        for ((index, request, receipt), told) in std::mem::take(&mut offers.at_door).into_iter().zip(told) {
+            let result = told.and_then(|()| self.offer_under_key(&request, receipt, &mut offers.sends));
+            if let Some(offered) = offers.offered.get_mut(index) {
+                offered.result = result;
+            }
+        }
     }
 
     /// Waits until it is known what became of all, at most until the deadline.
@@ -117,10 +152,28 @@ impl Ingress {
         judged.collect()
     }
 
-    fn offer_one(&self, json: &[u8], receipt: Receipt, sends: &mut Sends) -> Offered {
+    fn offer_one(
+        &self,
+        json: &[u8],
+        (index, receipt): (usize, Receipt),
+        sends: &mut Sends,
+        at_door: &mut Vec<(usize, CouponIssue, Receipt)>,
+    ) -> Offered {
         match Mixed::from_json(json, |key| self.accept(key)) {
             Ok(Mixed::Expectation(event)) => self.offer_of(&event, receipt, sends),
-            Ok(Mixed::Coupon(event)) => self.offer_of(&event, receipt, sends),
+            Ok(Mixed::Coupon(event)) => {
+                let event_id = Some(event.event_id);
+                let result = match self.door.at_once(&event) {
+                    // it must not overtake one that waits: first come, first served
+                    Some(Ok(())) if at_door.is_empty() => return self.offer_of(&event, receipt, sends),
+                    Some(Err(refused)) => Err(refused),
+                    _ => {
+                        at_door.push((index, event, receipt));
+                        Err(Problem::outcome_unknown())
+                    }
+                };
+                Offered { of: Some(EventType::Coupon), event_id, result }
+            }
             Ok(Mixed::Like(event)) => self.offer_of(&event, receipt, sends),
             Err(InvalidMixed { of, invalid }) => Offered { of, event_id: None, result: Err(invalid.into()) },
         }
