@@ -28,6 +28,9 @@ pub(super) type Answer<K, V> = BoxFuture<'static, Result<HashMap<K, V>, ReadErro
 /// What a query found, once it has: nothing, if it failed.
 type Told<K, V> = Option<Option<Arc<HashMap<K, V>>>>;
 
+/// What a query is about, and who is told what it found.
+type Begun<K, V> = (Vec<K>, watch::Sender<Told<K, V>>);
+
 type Query<K, V> = Box<dyn Fn(Vec<K>) -> Answer<K, V> + Send + Sync>;
 
 /// Look-ups of one kind.
@@ -138,7 +141,7 @@ impl<K: Clone + Eq + Hash + Send + Sync + 'static, V: Send + Sync + 'static> Loo
     }
 
     /// What is to be looked up now, and who is to be told; `None`, and the task ends, when there is nothing.
-    fn begin(&self) -> Option<(Vec<K>, watch::Sender<Told<K, V>>)> {
+    fn begin(&self) -> Option<Begun<K, V>> {
         let mut state = self.state.lock();
         state.is_running = !state.next.is_empty();
         state.begun = state.is_running.then(Instant::now);
