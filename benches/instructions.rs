@@ -21,7 +21,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use floodgate_buffer::{BoxFuture, NotTaken, Outcome, Publish, Receipt, Record, Waiting};
 use floodgate_observe::Metrics;
-use floodgate_producer::{Admission, Handed, HttpConfig, Ingress, Server};
+use floodgate_producer::{Admission, DoorConfig, Handed, HttpConfig, Ingress, Server};
 use floodgate_schemas::codec::{Codecs, encode, schema_of};
 use floodgate_schemas::examples::{coupon_issue, expectation, like};
 use floodgate_schemas::{
@@ -322,7 +322,8 @@ fn serve(tracer: Tracer) -> SocketAddr {
     let (clock, chance) = (Arc::new(SystemClock), Arc::new(SystemChance));
     let metrics = Metrics::new().unwrap();
     let admission = Admission::off(Arc::clone(&clock) as _);
-    let handed = Handed { clock, chance, encoder: Encoder::single_object(), tracer, admission };
+    let (encoder, door) = (Encoder::single_object(), DoorConfig::OPEN);
+    let handed = Handed { clock, chance, encoder, tracer, admission, door };
     let ingress = Ingress::new(&http, Keying::default(), Arc::new(AtOnce), store, &metrics, handed);
     let server = Server::bind(&http, &ingress).unwrap();
     let address = server.local_addr().unwrap();

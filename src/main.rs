@@ -3,6 +3,7 @@
 #![allow(missing_docs, reason = "a binary has no public interface but its command line")]
 
 mod consume;
+mod coupon;
 mod dlq;
 mod drain;
 mod exit;

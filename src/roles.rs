@@ -82,17 +82,17 @@ impl Opened {
         let (clock, chance) = (Arc::clone(&self.clock), Arc::clone(&self.chance));
         let encoder =
             self.registry.as_ref().map_or_else(Encoder::single_object, |registry| registry.encoder());
-        let Settings { auth, rate_limit, .. } = &self.settings;
+        let Settings { auth, rate_limit, coupon, .. } = &self.settings;
         let admission = Admission::open(auth, rate_limit, &self.metrics.http, Arc::clone(&clock));
         let admission = admission.map_err(|problems| Exit::usage(told(&problems)))?;
-        let tracer = self.traces.tracer.clone();
-        let handed = Handed { clock, chance, encoder, tracer, admission };
+        let (tracer, door) = (self.traces.tracer.clone(), coupon.door());
+        let handed = Handed { clock, chance, encoder, tracer, admission, door };
         let ingress = Ingress::new(http, self.settings.keying(), publisher, reads, &self.metrics, handed);
         let server = Server::bind(http, &ingress).map_err(Exit::failed)?;
         let address = server.local_addr().map_err(Exit::failed)?;
-        // a request is answered within these, a heavy one's wait for a place included; and half of the time at least is left
+        // a request is answered within these, a heavy one's wait for a place and two look-ups included; and half of the time at least is left
         // for what comes after
-        let answered_ms = http.request_deadline_ms.saturating_mul(3) / 2;
+        let answered_ms = http.request_deadline_ms.saturating_mul(2);
         let longest = Duration::from_millis(http.send_timeout_ms.saturating_add(answered_ms));
         let drain = longest.min(Duration::from_millis(self.settings.shutdown.deadline_ms / 2));
         let stop = CancellationToken::new();
@@ -195,6 +195,7 @@ impl Opened {
             instances: config.instances_for(cores, self.settings.topics.partitions as usize),
             config,
             ahead_max_micros: self.settings.http.ahead_max_micros(),
+            decisions_retention_days: self.settings.coupon.decisions_retention_days,
             health: Health::default(),
             stop: CancellationToken::new(),
             clock: Arc::clone(&self.clock),

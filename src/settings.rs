@@ -13,11 +13,12 @@ use floodgate_consumers::ConsumersConfig;
 use floodgate_observe::logs::LogConfig;
 use floodgate_producer::{AuthConfig, HttpConfig, RateLimitConfig};
 use floodgate_registry::RegistryConfig;
-use floodgate_schemas::{CouponKey, Keying};
+use floodgate_schemas::Keying;
 use floodgate_traces::OtelConfig;
 use serde::Deserialize;
 use toml::{Table, Value};
 
+use crate::coupon::CouponConfig;
 use crate::exit::Exit;
 use crate::layers::{overlay, set_from_environment};
 
@@ -51,13 +52,6 @@ pub(crate) struct Settings {
     pub(crate) runtime: RuntimeConfig,
     /// What it was read from, for printing: secrets are masked.
     table: Table,
-}
-
-/// `[coupon]`.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct CouponConfig {
-    pub(crate) partition_key: CouponKey,
 }
 
 /// `[runtime]`.
@@ -145,7 +139,7 @@ impl Settings {
         let (store, consumers, coupon) = (
             all.section("store").read(problems),
             all.section("consumers").read::<ConsumersConfig>(problems),
-            all.section("coupon").read(problems),
+            all.section("coupon").read::<CouponConfig>(problems),
         );
         let (lag, log) = (all.section("lag").read(problems), all.section("log").read(problems));
         let otel = all.section("otel").read::<OtelConfig>(problems);
@@ -228,7 +222,8 @@ impl Settings {
         let broken = broken
             .chain(http.origins_problem())
             .chain(self.auth.problems())
-            .chain(self.rate_limit.problems());
+            .chain(self.rate_limit.problems())
+            .chain(self.coupon.problems(http, topics));
         broken.chain(self.schema_registry.problems()).chain(floodgate_traces::problems(&self.otel)).collect()
     }
 
@@ -312,6 +307,8 @@ pub(crate) fn told(problems: &[String]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use floodgate_schemas::CouponKey;
+
     use super::*;
 
     fn load(file: &str, environment: &[(&str, &str)]) -> Result<Settings, String> {
@@ -348,6 +345,8 @@ mod tests {
         assert_eq!((http.clock_ahead_max_ms, http.cache_ms), (300_000, 1000));
         assert_eq!((topics.partitions, topics.prefix.as_str()), (10, ""));
         assert_eq!(coupon.partition_key, CouponKey::Coupon);
+        assert_eq!((coupon.door().refuse_unknown, coupon.door().refuse_sold_out), (true, false));
+        assert_eq!(coupon.decisions_retention_days, 0);
         assert_eq!(settings.store.masked_url(), "sqlite://floodgate.db");
         assert_eq!(settings.consumers.instances, 0);
     }
@@ -384,6 +383,20 @@ mod tests {
         // its section is checked as that of a chosen strategy
         let file = "[buffer]\nstrategy = 'kafka'\nfallback = 'redis'\nredis.lease_ms = 1";
         assert!(refused(file, &[]).contains("buffer.redis.lease_ms"), "{}", refused(file, &[]));
+    }
+
+    /// What may be read again must find its decision.
+    #[test]
+    fn decisions_outlive_the_log() {
+        let told = |days, topics: &str| {
+            refused(&format!("[coupon]\ndecisions_retention_days = {days}\n[topics]\n{topics}"), &[])
+        };
+        let letters = "dead_letter_retention_hours = 240";
+        assert_eq!([told(0, ""), told(38, ""), told(18, letters)], ["", "", ""]);
+        assert!(told(37, "").contains("at least 38"), "{}", told(37, ""));
+        assert!(told(17, letters).contains("at least 18"), "{}", told(17, letters));
+        let longer = format!("{letters}\nretention_hours = 241");
+        assert!(told(18, &longer).contains("at least 19"), "{}", told(18, &longer));
     }
 
     #[test]

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use clap::Args;
 use floodgate_ledger::{
-    DEAD_LETTER_EXPIRED, DEAD_LETTER_UNREAD, Report, TypeReport, Verdict, Verification, VerifyError, Watch,
+    DEAD_LETTER_EXPIRED, DEAD_LETTER_UNREAD, DecisionsKept, Report, TypeReport, Verdict, Verification,
+    VerifyError, Watch,
 };
 use indicatif::{ProgressBar, ProgressStyle};
 
@@ -42,6 +43,7 @@ pub(crate) async fn verify(settings: &Settings, args: &VerifyArgs) -> Result<(),
         values: args.values,
         watch: &bar,
         clock: given().clock,
+        kept: DecisionsKept { days: settings.coupon.decisions_retention_days },
     };
     let mut signals = Signals::listen()?;
     let ended = tokio::select! {
@@ -203,6 +205,11 @@ fn besides(of: &TypeReport) -> String {
     if of.tally.differing + of.tally.cannot_tell > 0 {
         let (differing, cannot_tell) = (of.tally.differing, of.tally.cannot_tell);
         text += &format!("{}: also {differing} with other values, {cannot_tell} nobody can tell\n", of.of);
+    }
+    if of.tally.forgotten > 0 {
+        let forgotten = of.tally.forgotten;
+        text +=
+            &format!("{}: also {forgotten} decided so long ago that their decisions may be deleted\n", of.of);
     }
     for range in &of.unchecked {
         text += &format!("{}: unchecked: {range} have expired\n", of.of);

@@ -156,6 +156,7 @@ fn lines(told: &str) -> Result<Vec<Value>> {
 
 /// Our events, one of each type but for likes, of which there are some.
 fn write_ours(clients: &Clients) -> Result<BTreeSet<String>> {
+    clients.world.set("coupon.refuse_unknown", "false");
     let serve = clients.world.start(&["serve"])?;
     let like = |n: usize| json!({"type": "like", "targetOcid": format!("star-{n}"), "likerAccountId": "käthe", "action": "LIKE"});
     let mut events: Vec<Value> = (0..50).map(like).collect();

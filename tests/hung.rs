@@ -28,6 +28,7 @@ fn a_frozen_broker_is_answered_for_and_recovered_from() {
     // 503 or 504 within two seconds and a half
     world.set("buffer.kafka.message_timeout_ms", "1000");
     world.set("http.request_deadline_ms", "2500");
+    world.set("coupon.refuse_unknown", "false");
     run(|| {
         let (left, right) = (world.start(&["serve"])?, world.start(&["serve"])?);
         let consume = world.start(&["consume"])?;

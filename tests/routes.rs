@@ -177,8 +177,9 @@ fn coupons(node: &Node) -> Result<()> {
         ("later", "ann", "NOT_OPEN"),
         ("over", "ann", "NOT_OPEN"),
         ("none", "ann", "SOLD_OUT"),
-        ("nothing", "ann", "UNKNOWN_COUPON"),
     ];
+    let nothing = Ask::new("POST", "/api/v6/coupons/nothing/issues").json(r#"{"userId":"ann"}"#);
+    problem(&node.ask(&nothing)?, 404, "unknown-coupon", None)?;
     for (coupon, user, outcome) in decided {
         let ask = Ask::new("POST", format!("/api/v6/coupons/{coupon}/issues"));
         let id = pending(&node.ask(&ask.json(json!({"userId": user}).to_string()))?)?;

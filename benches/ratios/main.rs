@@ -19,6 +19,7 @@
 mod backlog;
 mod copy;
 mod curve;
+mod door;
 mod drain;
 mod ingress;
 mod lists;
@@ -97,7 +98,7 @@ fn compare(mut wanted: Vec<String>) -> Result<()> {
     }
     let mut table = Table::new(wanted);
     // a figure that cannot be measured here does not take the others with it
-    let steps = [ingress::measure, drain::measure, lists::measure, open_loop::measure];
+    let steps = [ingress::measure, door::measure, drain::measure, lists::measure, open_loop::measure];
     let failures: Vec<String> = steps
         .iter()
         .filter_map(|measure| measure(&servers, &mut table).err())

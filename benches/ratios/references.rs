@@ -9,8 +9,9 @@ use std::time::Duration;
 use anyhow::Result;
 use apache_avro::Schema;
 use apache_avro::types::Record;
-use axum::extract::State;
+use axum::extract::{Path, State};
 use axum::http::StatusCode;
+use axum::http::header::CONTENT_TYPE;
 use axum::routing::post;
 use axum::{Json, Router};
 use floodgate_testkit::{Process, ScratchDir, ports, wait};
@@ -70,13 +71,30 @@ fn accepted() -> (StatusCode, Json<Accepted>) {
     (StatusCode::ACCEPTED, Json(Accepted { event_id, status: "ACCEPTED" }))
 }
 
-/// Reads the JSON, answers 202, does nothing.
+/// The body of a request for a coupon.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct IssueBody {
+    user_id: String,
+}
+
+/// What our ingress says at the door, byte for byte.
+const SOLD_OUT: &str = r#"{"type":"/problems/sold-out","title":"Every piece of the coupon is given out","status":409,"detail":"every piece of this coupon is given out; nothing is stored","retryable":false}"#;
+
+/// Reads the JSON, answers 202 or, to requests for coupons, 409, does nothing.
 async fn bare(port: u16) {
     let handler = async |Json(body): Json<Body>| {
         std::hint::black_box((body.character_id, body.preset_no, body.calculated_at.len()));
         accepted()
     };
-    listen(port, Router::new().route("/api/v6/expectations", post(handler))).await;
+    let refuse = async |Path(coupon): Path<String>, Json(body): Json<IssueBody>| {
+        std::hint::black_box((coupon.len(), body.user_id.len()));
+        (StatusCode::CONFLICT, [(CONTENT_TYPE, "application/problem+json")], SOLD_OUT)
+    };
+    let router = Router::new()
+        .route("/api/v6/expectations", post(handler))
+        .route("/api/v6/coupons/{couponId}/issues", post(refuse));
+    listen(port, router).await;
 }
 
 struct Naive {

@@ -18,7 +18,7 @@ const fn figure(name: &'static str, what: &'static str, floor: f64, aim: f64) ->
 }
 
 /// Every figure.
-pub const FIGURES: [Figure; 23] = [
+pub const FIGURES: [Figure; 24] = [
     figure("A1", "single writes, 1000 connections ÷ axum that does nothing", 0.65, 0.80),
     figure("A1n", "single writes, 1000 connections ÷ naive axum + Kafka", 1.1, 1.4),
     figure("A1m", "single writes, 200 connections ÷ axum that does nothing", 0.0, 0.0),
@@ -38,6 +38,7 @@ pub const FIGURES: [Figure; 23] = [
     figure("C3", "Redis: likes/s into the database ÷ likes/s from Kafka", 0.8, 1.0),
     figure("D2", "decisions/s on one coupon ÷ expectations/s", 0.6, 0.9),
     figure("D3", "decisions/s on one coupon ÷ a transaction for each", 20.0, 50.0),
+    figure("D4", "refused as sold out, 1000 connections ÷ axum that says so to all", 0.8, 0.9),
     figure("E2", "accept to row, p99 at half load ÷ waits + 3 transactions' p99 (less is better)", 1.0, 0.8),
     figure("E3", "events/s after a minute without database ÷ 10,000/s offered meanwhile", 2.0, 4.0),
     figure("P2", "likes/s with counters ÷ best sink, without counters", 0.7, 1.0),

@@ -17,6 +17,7 @@ mod config;
 mod dead_letter;
 mod decode;
 mod follow;
+mod forget;
 mod health;
 mod hold;
 mod members;

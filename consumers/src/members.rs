@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use floodgate_buffer::{Publish, Strategy};
+use floodgate_buffer::{Parts, Publish, Strategy, Then};
 use floodgate_observe::Metrics;
 use floodgate_schemas::{Chance, Clock, Codecs, Event, EventType};
 use floodgate_store::{Apply, Store};
@@ -11,6 +11,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::ConsumersConfig;
+use crate::forget::Forgetting;
 use crate::health::{Health, MemberHealth};
 use crate::metrics::PipelineMetrics;
 use crate::pipeline::Pipeline;
@@ -52,6 +53,8 @@ pub struct Consumers {
     pub config: ConsumersConfig,
     /// How far ahead of now clients' versions and times may lie, in microseconds: beyond it is told.
     pub ahead_max_micros: i64,
+    /// How many days decisions on coupon requests are kept that gave nothing; 0: for ever.
+    pub decisions_retention_days: u32,
     /// How many members each group gets here.
     pub instances: usize,
     /// Whether all goes well.
@@ -81,10 +84,29 @@ impl Consumers {
                 self.start_group::<floodgate_schemas::ExpectationWrite>(self.store.clone(), members)
             }
             EventType::Coupon => {
-                self.start_group::<floodgate_schemas::CouponIssue>(self.store.clone(), members)
+                self.start_group::<floodgate_schemas::CouponIssue>(self.store.clone(), members);
+                self.forget_decisions();
             }
             EventType::Like => self.start_group::<floodgate_schemas::Like>(self.store.clone(), members),
         }
+    }
+
+    fn forget_decisions(&self) {
+        if self.decisions_retention_days == 0 {
+            return;
+        }
+        let forgetting = Arc::new(Forgetting {
+            store: Arc::clone(&self.store),
+            days: self.decisions_retention_days,
+            clock: Arc::clone(&self.clock),
+            deleted: self.metrics.decisions_deleted.clone(),
+        });
+        let stop = self.stop.clone();
+        let run = move || {
+            let (forgetting, stop) = (Arc::clone(&forgetting), stop.clone());
+            async move { forgetting.run(&stop).await }
+        };
+        tokio::spawn(Parts::of_this_process().keep("old-decisions", Then::GoOn, run));
     }
 
     fn start_group<E: Event>(&self, store: Arc<dyn Apply<E>>, members: &mut Members) {

@@ -7,7 +7,7 @@ use floodgate_buffer::{
     Chunk, Decoded, GroupLag, Log, Offset, Partition, PartitionLag, PartitionReader, Received, Strategy,
     Topic,
 };
-use floodgate_schemas::{Codecs, Event, EventType};
+use floodgate_schemas::{Clock, Codecs, Event, EventType};
 use floodgate_store::{Apply, Audit, Difference, EventStatus, Repair, Store};
 use tokio::sync::mpsc;
 
@@ -15,6 +15,7 @@ use crate::class::{Class, Tally};
 use crate::error::{VerifyError, blocking};
 use crate::finding::{Finding, NAMED_MAX, Note};
 use crate::findings::Findings;
+use crate::kept::DecisionsKept;
 use crate::letter_index::LetterIndex;
 use crate::range::OffsetRange;
 use crate::read::{CHUNK_EVENTS, CHUNKS_AHEAD, DecodedPiece, read};
@@ -47,6 +48,8 @@ pub(crate) struct Check<'a> {
     pub(crate) watch: &'a dyn Watch,
     pub(crate) codecs: &'a Codecs,
     pub(crate) limits: Limits,
+    pub(crate) kept: DecisionsKept,
+    pub(crate) clock: &'a dyn Clock,
     /// Whether values are compared, and not only which event stands on a row.
     pub(crate) values: bool,
     /// Who brings back what is found missing.
@@ -218,13 +221,18 @@ impl<'a> Work<'a> {
             true => self.check.store.differences(&decoded.events).await?,
             false => Vec::new(),
         };
+        // what was deleted by the look is older than it is kept by now
+        let now = self.check.clock.now();
         let mut differences = &differences[..];
         for (place, (event, status)) in decoded.events.iter().zip(statuses).enumerate() {
             let own = differences.iter().take_while(|difference| difference.event == place).count();
             let (own, others) = differences.split_at(own);
             differences = others;
             if let Some(record) = decoded.records.get(place).and_then(|number| batch.get(*number)) {
-                let class = self.class(&record, status, own);
+                let mut class = self.class(&record, status, own);
+                if self.check.kept.may_lack(event, now) {
+                    class = class.unless_forgotten();
+                }
                 let note = class.is_named().then(|| Note::of(&record, own).to_bytes());
                 self.run.push(event.event_id(), class, record.origin.offset.0, note.as_deref());
             }

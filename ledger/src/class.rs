@@ -14,6 +14,8 @@ pub(crate) enum Class {
     Decided,
     Differing,
     Superseded,
+    /// A coupon request that was decided so long ago that its decision may have been deleted.
+    Forgotten,
     Missing,
     /// The same, if none of the dead letters that expired was its own.
     LetterExpired,
@@ -35,11 +37,12 @@ pub(crate) enum HasLetter {
 }
 
 impl Class {
-    const ALL: [Class; 9] = [
+    const ALL: [Class; 10] = [
         Class::Current,
         Class::Decided,
         Class::Differing,
         Class::Superseded,
+        Class::Forgotten,
         Class::Missing,
         Class::LetterExpired,
         Class::LetterUnread,
@@ -70,6 +73,14 @@ impl Class {
         }
     }
 
+    /// The same, of an event whose row may have been deleted since: the group has passed it, so it was done.
+    pub(crate) fn unless_forgotten(self) -> Self {
+        match self {
+            Class::Missing | Class::LetterExpired | Class::LetterUnread => Class::Forgotten,
+            class => class,
+        }
+    }
+
     /// Whether events of this class are named one by one, with what is known of them.
     pub(crate) const fn is_named(self) -> bool {
         matches!(self, Class::Differing | Class::Missing | Class::LetterExpired | Class::LetterUnread)
@@ -96,6 +107,8 @@ pub struct Tally {
     pub superseded: u64,
     /// Coupon requests that are decided.
     pub decided: u64,
+    /// Coupon requests that were decided, and whose decisions may have been deleted since.
+    pub forgotten: u64,
     /// Their rows carry them with other values, which is only looked at on demand: violations.
     pub differing: u64,
     /// Not in the database, and among the dead letters.
@@ -114,6 +127,7 @@ impl Tally {
         *match class {
             Class::Current => &mut self.current,
             Class::Superseded => &mut self.superseded,
+            Class::Forgotten => &mut self.forgotten,
             Class::Decided => &mut self.decided,
             Class::DeadLettered => &mut self.dead_lettered,
             Class::Differing => &mut self.differing,
@@ -125,15 +139,17 @@ impl Tally {
 
     /// All classes together.
     pub fn total(&self) -> u64 {
-        let Self { current, superseded, decided, differing, dead_lettered, in_flight, missing, cannot_tell } =
-            self;
-        current + superseded + decided + differing + dead_lettered + in_flight + missing + cannot_tell
+        let Self { current, superseded, decided, forgotten, differing, .. } = self;
+        let Self { dead_lettered, in_flight, missing, cannot_tell, .. } = self;
+        let done = current + superseded + decided + forgotten + dead_lettered;
+        done + differing + in_flight + missing + cannot_tell
     }
 
     pub(crate) fn add(&mut self, other: &Tally) {
         self.current += other.current;
         self.superseded += other.superseded;
         self.decided += other.decided;
+        self.forgotten += other.forgotten;
         self.dead_lettered += other.dead_lettered;
         self.in_flight += other.in_flight;
         self.missing += other.missing;
@@ -151,7 +167,7 @@ mod tests {
         for class in Class::ALL {
             assert_eq!(Class::numbered(class.number()), Some(class));
         }
-        assert_eq!(Class::numbered(9), None);
+        assert_eq!(Class::numbered(10), None);
     }
 
     #[test]
@@ -185,14 +201,15 @@ mod tests {
             decided: 2 * by,
             differing: 3 * by,
             superseded: 4 * by,
-            missing: 5 * by,
+            forgotten: 5 * by,
+            missing: 6 * by,
             // letters that expired, and those that cannot be read
-            cannot_tell: (6 + 7) * by,
-            dead_lettered: 8 * by,
-            in_flight: 9 * by,
+            cannot_tell: (7 + 8) * by,
+            dead_lettered: 9 * by,
+            in_flight: 10 * by,
         };
-        assert_eq!((tally, tally.total()), (counts(1), 45));
+        assert_eq!((tally, tally.total()), (counts(1), 55));
         tally.add(&counts(10));
-        assert_eq!((tally, tally.total()), (counts(11), 495));
+        assert_eq!((tally, tally.total()), (counts(11), 605));
     }
 }

@@ -65,7 +65,8 @@ impl Findings {
             Class::Differing => self.differing.add(finding()),
             Class::LetterExpired => self.unknown.add(finding()),
             Class::LetterUnread => self.unread.add(finding()),
-            Class::Current | Class::Decided | Class::Superseded | Class::DeadLettered | Class::InFlight => {}
+            Class::Current | Class::Decided | Class::Superseded | Class::Forgotten => {}
+            Class::DeadLettered | Class::InFlight => {}
         }
     }
 

@@ -12,6 +12,9 @@
 //! 3. **The events**, from the log, each looked up in the database *afterwards*. Ranks on rows only grow and decisions
 //!    are final, so what was done by the first look is seen to be done now.
 //!
+//! Of a coupon request that is older than decisions are kept the row may have been deleted: before the committed offset it
+//! is *forgotten*, which is as good as decided.
+//!
 //! An event is *current*, *superseded* or *decided* by what its row says; if its row does not say so, *dead-lettered*
 //! if it is among those; else *in flight* at or beyond the committed offset, and *missing* before it: a violation. The
 //! consumers may be far ahead of the first look, which only makes fewer events in flight.
@@ -41,6 +44,7 @@ mod doubt;
 mod error;
 mod finding;
 mod findings;
+mod kept;
 mod letter_index;
 mod range;
 mod read;
@@ -61,6 +65,7 @@ pub use class::Tally;
 pub use doubt::{DEAD_LETTER_EXPIRED, DEAD_LETTER_UNREAD, Doubt, Lost};
 pub use error::VerifyError;
 pub use finding::{Column, NAMED_MAX};
+pub use kept::DecisionsKept;
 pub use range::OffsetRange;
 pub use reapplied::{Left, Reapplied};
 pub use record::RecordReport;

@@ -11,6 +11,7 @@ use crate::check::{Check, Limits};
 use crate::doubt::{Doubt, Lost, expired_unread};
 use crate::error::{VerifyError, blocking};
 use crate::finding::NAMED_MAX;
+use crate::kept::DecisionsKept;
 use crate::letter_index::LetterIndex;
 use crate::reapplied::Reapplied;
 use crate::reapply::Mender;
@@ -37,6 +38,8 @@ pub struct Verification<'a> {
     pub clock: Arc<dyn Clock>,
     /// What events are read with.
     pub codecs: Codecs,
+    /// How long decisions are kept.
+    pub kept: DecisionsKept,
 }
 
 impl Verification<'_> {
@@ -133,6 +136,8 @@ impl Verification<'_> {
             watch: self.watch,
             codecs: &self.codecs,
             limits,
+            kept: self.kept,
+            clock: &*self.clock,
             values: self.values,
             mender,
         };

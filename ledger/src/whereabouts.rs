@@ -316,6 +316,9 @@ fn told_of(class: Class) -> (&'static str, &'static str) {
             ("superseded", "applied, or passed over: its row carries a greater version or time")
         }
         Class::Decided => ("decided", "the request is decided"),
+        Class::Forgotten => {
+            ("decided", "the request was decided, so long ago that its decision may be deleted")
+        }
         Class::InFlight => ("in-flight", "not applied yet: the group is not there"),
         Class::DeadLettered => ("dead-lettered", "it could not be applied: see `floodgate dlq show`"),
         Class::Missing => {

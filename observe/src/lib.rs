@@ -10,7 +10,7 @@ mod make;
 mod metrics;
 
 pub use lag::LagGauges;
-pub use metrics::{HttpMetrics, Metrics, RegistryMetrics, TraceMetrics};
+pub use metrics::{DoorMetrics, HttpMetrics, Metrics, RegistryMetrics, TraceMetrics};
 
 /// An error with what it comes from, for whoever reads the log.
 pub fn with_causes(error: &dyn std::error::Error) -> String {

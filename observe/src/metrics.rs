@@ -75,8 +75,12 @@ pub struct Metrics {
     pub processed_tasks: IntCounter,
     /// `processed_tasks_failed_total`: events dead-lettered.
     pub processed_tasks_failed: IntCounter,
+    /// `floodgate_decisions_deleted_total`: decisions on coupon requests that were older than they are kept.
+    pub decisions_deleted: IntCounter,
     /// The clients' listener.
     pub http: HttpMetrics,
+    /// What is asked before coupon requests are accepted.
+    pub door: DoorMetrics,
     /// Spans; nothing where nothing is traced.
     pub traces: TraceMetrics,
     /// The schema registry; nothing where there is none.
@@ -105,6 +109,18 @@ pub struct HttpMetrics {
     pub wait_lookups: IntCounter,
     /// `floodgate_cache_reads_total{result}`: expectation reads from memory (`hit`) and the database (`miss`).
     pub cache_reads: IntCounterVec,
+}
+
+/// What the database is asked before coupon requests are accepted.
+#[derive(Debug, Clone)]
+pub struct DoorMetrics {
+    /// `floodgate_door_queries_total{part}`: queries, however many requests share them; `part` is `coupon-lookups` (whether
+    /// there are these coupons), `request-lookups` (whether these requests are decided) or `coupon-watch` (whether the coupons
+    /// that are asked for are sold out).
+    pub queries: IntCounterVec,
+    /// `floodgate_door_unanswered_total{part}`: requests, or bodies of many, that were let in because the database did not
+    /// answer in time, or too much was asked of it.
+    pub unanswered: IntCounterVec,
 }
 
 /// What becomes of spans.
@@ -164,6 +180,18 @@ impl Metrics {
                 "floodgate_cache_reads_total",
                 "Expectation reads from memory and from the database",
                 &["result"],
+            )?,
+        };
+        let door = DoorMetrics {
+            queries: make.counters(
+                "floodgate_door_queries_total",
+                "Queries before coupon requests are accepted",
+                &["part"],
+            )?,
+            unanswered: make.counters(
+                "floodgate_door_unanswered_total",
+                "Requests let in because the database did not answer in time",
+                &["part"],
             )?,
         };
         let spans = make.counters("floodgate_spans_total", "Spans, by what became of them", &["result"])?;
@@ -273,7 +301,12 @@ impl Metrics {
             processed_tasks: make
                 .counter("processed_tasks_total", "Events applied, whatever their outcome")?,
             processed_tasks_failed: make.counter("processed_tasks_failed_total", "Events dead-lettered")?,
+            decisions_deleted: make.counter(
+                "floodgate_decisions_deleted_total",
+                "Decisions on coupon requests that were older than they are kept",
+            )?,
             http,
+            door,
             traces,
             schema_registry,
             lag,

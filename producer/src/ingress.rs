@@ -16,6 +16,7 @@ use crate::bodies::Bodies;
 use crate::cache::ExpectationCache;
 use crate::clock::AcceptanceClock;
 use crate::config::{HttpConfig, Limits};
+use crate::door::{Door, DoorConfig};
 use crate::heavy::Heavy;
 use crate::instances::Instances;
 use crate::keys::Keys;
@@ -41,6 +42,7 @@ pub struct Ingress {
     pub(crate) cache: ExpectationCache,
     pub(crate) keys: Keys,
     pub(crate) waiting: Arc<Waiting>,
+    pub(crate) door: Door,
     pub(crate) metrics: PublishMetrics,
     pub(crate) http: HttpMetrics,
 }
@@ -57,6 +59,8 @@ pub struct Handed {
     pub tracer: Tracer,
     /// Lets requests in.
     pub admission: Admission,
+    /// Which coupon requests are refused.
+    pub door: DoorConfig,
 }
 
 impl Ingress {
@@ -67,7 +71,7 @@ impl Ingress {
         publisher: Arc<dyn Publish>,
         reads: Arc<dyn Reads>,
         metrics: &Metrics,
-        Handed { clock, chance, encoder, tracer, admission }: Handed,
+        Handed { clock, chance, encoder, tracer, admission, door }: Handed,
     ) -> Arc<Self> {
         let http = &metrics.http;
         let cache_time = Duration::from_millis(config.cache_ms);
@@ -93,6 +97,7 @@ impl Ingress {
             tracer,
             admission,
             waiting: Waiting::new(Arc::clone(&reads), wait_poll, config.waiters_max, http.clone()),
+            door: Door::new(&reads, door, &metrics.door),
             reads,
             metrics: PublishMetrics::new(metrics),
             http: http.clone(),

@@ -22,6 +22,7 @@ mod coding;
 mod config;
 mod connection;
 mod document;
+mod door;
 mod extract;
 mod follow;
 mod heavy;
@@ -48,6 +49,7 @@ pub use admission::{
     Admission, AuthConfig, AuthMode, JwtConfig, KeyConfig, RateLimitConfig, key_hash, new_key,
 };
 pub use config::HttpConfig;
+pub use door::DoorConfig;
 pub use ingress::{Handed, Ingress};
 pub use scope::{Scope, Scopes};
 pub use server::{Server, ServerError};

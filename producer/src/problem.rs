@@ -4,7 +4,7 @@ use axum::http::header::{ACCEPT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AF
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use floodgate_buffer::Refused;
-use floodgate_schemas::{Invalid, InvalidKind, NoSchemaId};
+use floodgate_schemas::{CouponId, Invalid, InvalidKind, NoSchemaId};
 use floodgate_store::ReadError;
 use serde::Serialize;
 use uuid::Uuid;
@@ -88,8 +88,10 @@ kinds! {
     UNAUTHORIZED = "unauthorized", "Who sends this is not known", UNAUTHORIZED, retryable: false;
     FORBIDDEN = "forbidden", "The caller may not do this", FORBIDDEN, retryable: false;
     NOT_FOUND = "not-found", "There is nothing here", NOT_FOUND, retryable: false;
+    UNKNOWN_COUPON = "unknown-coupon", "There is no such coupon", NOT_FOUND, retryable: false;
     METHOD_NOT_ALLOWED = "method-not-allowed", "Not with this method", METHOD_NOT_ALLOWED, retryable: false;
     COUPON_EXISTS = "coupon-exists", "The coupon exists with other terms", CONFLICT, retryable: false;
+    SOLD_OUT = "sold-out", "Every piece of the coupon is given out", CONFLICT, retryable: false;
     BODY_TIMEOUT = "body-timeout", "The body came too slowly", REQUEST_TIMEOUT, retryable: true;
     BODY_TOO_LARGE = "body-too-large", "The body is too large", PAYLOAD_TOO_LARGE, retryable: false;
     TOO_MANY_EVENTS = "too-many-events", "The body holds too many events", PAYLOAD_TOO_LARGE, retryable: false;
@@ -154,6 +156,11 @@ impl Problem {
         Self::new(&NOT_FOUND, detail)
     }
 
+    /// 404: a request for a coupon that there is not.
+    pub(crate) fn unknown_coupon(coupon: &CouponId) -> Self {
+        Self::new(&UNKNOWN_COUPON, format!("there is no coupon {coupon}; nothing is stored"))
+    }
+
     /// 405.
     pub(crate) fn method_not_allowed(detail: impl Into<String>) -> Self {
         Self::new(&METHOD_NOT_ALLOWED, detail)
@@ -167,6 +174,11 @@ impl Problem {
     /// 409: a coupon with other terms.
     pub(crate) fn coupon_exists(coupon: &str) -> Self {
         Self::new(&COUPON_EXISTS, format!("coupon {coupon} exists with another stock or other times"))
+    }
+
+    /// 409: a request that comes too late.
+    pub(crate) fn sold_out() -> Self {
+        Self::new(&SOLD_OUT, "every piece of this coupon is given out; nothing is stored")
     }
 
     /// 413.

@@ -24,6 +24,7 @@ use tokio::sync::Notify;
 
 use crate::admission::Admission;
 use crate::config::HttpConfig;
+use crate::door::DoorConfig;
 use crate::ingress::{Handed, Ingress};
 use crate::{routes, service};
 
@@ -164,6 +165,11 @@ impl Reads for Database {
         self.answer(found.filter(|found| found.terms.coupon_id == *coupon))
     }
 
+    fn coupons_named<'a>(&'a self, ids: &'a [CouponId]) -> BoxFuture<'a, Result<Vec<Coupon>, ReadError>> {
+        let found = self.coupon.lock().clone();
+        self.answer(found.filter(|found| ids.contains(&found.terms.coupon_id)).into_iter().collect())
+    }
+
     fn coupons(&self, _: u32) -> BoxFuture<'_, Result<Vec<Coupon>, ReadError>> {
         self.answer(self.coupon.lock().iter().cloned().collect())
     }
@@ -284,27 +290,32 @@ impl World {
     /// One that follows requests, and writes events so.
     pub(crate) fn handed(config: &HttpConfig, tracer: Tracer, encoder: Encoder) -> Self {
         let admission = Admission::off(Arc::new(HandClock::new(at(0))));
-        Self::guarded(config, tracer, encoder, admission)
+        Self::opened(config, tracer, encoder, (admission, DoorConfig::OPEN))
     }
 
-    /// One with a door.
-    pub(crate) fn guarded(
+    /// One that does not let everybody in.
+    pub(crate) fn guarded(config: &HttpConfig, admission: Admission) -> Self {
+        Self::opened(config, Tracer::off(), Encoder::single_object(), (admission, DoorConfig::OPEN))
+    }
+
+    /// One that refuses coupon requests.
+    pub(crate) fn with_door(config: &HttpConfig, door: DoorConfig) -> Self {
+        let admission = Admission::off(Arc::new(HandClock::new(at(0))));
+        Self::opened(config, Tracer::off(), Encoder::single_object(), (admission, door))
+    }
+
+    fn opened(
         config: &HttpConfig,
         tracer: Tracer,
         encoder: Encoder,
-        admission: Admission,
+        (admission, door): (Admission, DoorConfig),
     ) -> Self {
         let (buffer, database) = (Arc::<Buffer>::default(), Arc::<Database>::default());
         let metrics = Metrics::new().unwrap();
         let (publisher, reads) = (Arc::clone(&buffer) as _, Arc::clone(&database) as _);
         let clock = Arc::new(HandClock::new(at(0)));
-        let handed = Handed {
-            clock: Arc::clone(&clock) as _,
-            chance: Arc::new(Counted::default()),
-            encoder,
-            tracer,
-            admission,
-        };
+        let chance = Arc::new(Counted::default());
+        let handed = Handed { clock: Arc::clone(&clock) as _, chance, encoder, tracer, admission, door };
         let ingress = Ingress::new(config, Keying::default(), publisher, reads, &metrics, handed);
         let router = routes::router(Arc::clone(&ingress));
         Self { buffer, database, ingress, metrics, clock, router }

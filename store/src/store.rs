@@ -8,6 +8,7 @@ use floodgate_schemas::{
 use crate::SchemaState;
 use crate::audit::{Audit, Recount, Repair};
 use crate::call::{ApplyError, BoxFuture, ReadError};
+use crate::forget::Forget;
 use crate::reset::Reset;
 use crate::rows::{Coupon, CouponCreated, Decision, ExpectationRow, NewCoupon};
 
@@ -26,6 +27,7 @@ pub trait Store:
     + Repair<CouponIssue>
     + Repair<Like>
     + Reset
+    + Forget
     + RegisteredSchemas
 {
 }
@@ -44,6 +46,7 @@ impl<S> Store for S where
         + Repair<CouponIssue>
         + Repair<Like>
         + Reset
+        + Forget
         + RegisteredSchemas
 {
 }
@@ -120,6 +123,9 @@ pub trait Reads: Send + Sync {
 
     /// A coupon, if there is one of this id.
     fn coupon<'a>(&'a self, coupon: &'a CouponId) -> BoxFuture<'a, Result<Option<Coupon>, ReadError>>;
+
+    /// Those of these coupons that there are, in no particular order.
+    fn coupons_named<'a>(&'a self, ids: &'a [CouponId]) -> BoxFuture<'a, Result<Vec<Coupon>, ReadError>>;
 
     /// Coupons for somebody who watches: those of which some are left before the others, and of these those of which most are
     /// issued. The whole table is looked at, which is short in most databases: not for every request.

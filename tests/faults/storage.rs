@@ -61,6 +61,7 @@ fn topics_that_do_not_keep_events() {
             let told = ended.stderr.split("to mend it: kafka-configs.sh ").nth(1).context("no command")?;
             mend = told.lines().next().unwrap_or_default().to_owned();
         }
+        world.set("coupon.refuse_unknown", "false");
         let serve = world.launch(&["serve"])?;
         serve.wait_unready(property)?;
         let clients = serve.get("/readyz")?;

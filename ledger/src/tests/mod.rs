@@ -24,6 +24,7 @@ use tokio::sync::Notify;
 
 use crate::check::{Check, Limits};
 use crate::doubt::expired_unread;
+use crate::kept::DecisionsKept;
 use crate::letter_index::LetterIndex;
 use crate::reapply::Mender;
 use crate::report::Report;
@@ -134,7 +135,8 @@ impl Bench {
         let limits = Limits { chunk: 3, run: 5 };
         let (strategy, store) = (&*self.strategy, &*self.store);
         let codecs = &Codecs::builtin();
-        let check = Check { strategy, store, letters, watch, codecs, limits, values, mender };
+        let (clock, kept) = (&*self.clock, DecisionsKept::default());
+        let check = Check { strategy, store, letters, watch, codecs, limits, kept, clock, values, mender };
         check.topic::<E>(state, 0, lag).await?;
         let mut report = Report::new(at(0));
         report.add(lag, &state.progress.types[0], &self.names());

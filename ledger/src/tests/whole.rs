@@ -12,6 +12,7 @@ use parking_lot::Mutex;
 
 use super::*;
 use crate::Verification;
+use crate::kept::DecisionsKept;
 
 /// The log in memory as if others saw it, too, with what a cluster may say of it.
 #[derive(Clone)]
@@ -190,6 +191,7 @@ impl Bench {
             watch,
             clock: Arc::clone(&self.clock),
             codecs: Codecs::builtin(),
+            kept: DecisionsKept::default(),
         }
     }
 
@@ -397,4 +399,25 @@ async fn a_named_record_is_brought_back_once_its_group_has_read_it() {
     let done = verification.reapply(&origins, false).await.unwrap();
     assert_eq!((done.outcomes, done.left_count), ([("applied", 1)].into(), 1));
     assert!(done.left[0].reason.contains("on its way"), "{:?}", done.left);
+}
+
+/// The decisions of old requests may be deleted, and those of new ones may not.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_not_kept_is_not_missing() {
+    let bench = Bench::new().await;
+    let days = |days: i64| at(days * 24 * 3_600_000_000);
+    let ask = |number, accepted_at| CouponIssue { accepted_at, ..coupon_issue(number, "none", "ann") };
+    let requests = [ask(1, days(0)), ask(2, days(0)), ask(3, days(40))];
+    bench.publish::<CouponIssue>(&requests).await;
+    bench.store.apply(&requests[..1], days(0)).await.unwrap();
+    let report = async |kept: DecisionsKept| {
+        let strategy = bench.shared(Some(3));
+        let clock = Arc::new(HandClock::new(days(60)));
+        let verification = Verification { clock, kept, ..bench.verification(&strategy, false, &Nobody) };
+        let tally = verification.run().await.unwrap().types[1].tally;
+        let again = verification.reapply_missing(true).await.unwrap().outcomes;
+        (tally.decided, tally.forgotten, tally.missing, again.get("wouldDecide").copied())
+    };
+    assert_eq!(report(DecisionsKept { days: 0 }).await, (1, 0, 2, Some(2)));
+    assert_eq!(report(DecisionsKept { days: 38 }).await, (1, 1, 1, Some(1)));
 }

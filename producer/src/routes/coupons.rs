@@ -28,7 +28,9 @@ pub(super) async fn create(
     Json(body): Json,
 ) -> Result<Response, Problem> {
     let coupon = new_coupon(&body)?;
-    match ingress.reads.create_coupon(&coupon).await.map_err(Problem::coupon_not_created)? {
+    let created = ingress.reads.create_coupon(&coupon).await.map_err(Problem::coupon_not_created)?;
+    ingress.door.saw(&coupon.coupon_id, created == CouponCreated::Created && coupon.stock.get() == 0);
+    match created {
         CouponCreated::Created => Ok(json(StatusCode::CREATED, &Terms::from(&coupon))),
         CouponCreated::SameExists => Ok(json(StatusCode::OK, &Terms::from(&coupon))),
         CouponCreated::DifferentExists => Err(Problem::coupon_exists(coupon.coupon_id.as_str())),
@@ -71,8 +73,27 @@ pub(super) async fn read(
     OfCoupon(coupon): OfCoupon,
 ) -> Result<Response, Problem> {
     match ingress.reads.coupon(&coupon).await? {
-        Some(found) => Ok(json(StatusCode::OK, &CouponBody::from(&found))),
+        Some(found) => {
+            ingress.door.saw(&coupon, found.remaining() == 0);
+            Ok(json(StatusCode::OK, &CouponBody::from(&found)))
+        }
         None => Err(Problem::not_found(format!("there is no coupon {coupon}"))),
+    }
+}
+
+/// The coupon that a request asks for. Whoever comes too late for it is told so before the body is read.
+pub(super) struct AskedFor(CouponId);
+
+impl FromRequestParts<Arc<Ingress>> for AskedFor {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, ingress: &Arc<Ingress>) -> Result<Self, Problem> {
+        let OfCoupon(coupon) = OfCoupon::from_request_parts(parts, ingress).await?;
+        // with a key it may be one that was decided, which only its user tells
+        match !parts.headers.contains_key("idempotency-key") && ingress.door.is_sold_out(&coupon) {
+            true => Err(Problem::sold_out()),
+            false => Ok(Self(coupon)),
+        }
     }
 }
 
@@ -81,10 +102,10 @@ pub(super) async fn issue(
     State(ingress): State<Arc<Ingress>>,
     followed: Followed,
     admitted: Admitted,
-    write: Result<Write<OfCoupon, Json>, Problem>,
+    write: Result<Write<AskedFor, Json>, Problem>,
 ) -> Result<Response, Problem> {
     let check = || -> Result<CouponIssue, Problem> {
-        let Write { path: OfCoupon(coupon), key, body: Json(body) } = write?;
+        let Write { path: AskedFor(coupon), key, body: Json(body) } = write?;
         let user: UserId = Fields::parse(&["userId"], &body)?.required("userId")?.id()?;
         admitted.may_write_for(user.as_str(), "userId")?;
         Ok(CouponIssue::new(coupon, user, &ingress.accept(key.as_ref())))

@@ -49,8 +49,12 @@ pub(super) async fn write_all(
     admitted: Admitted,
 ) -> Result<Response, Problem> {
     let (answer, stored_in) = match Offering::if_light(ingress, &body, &followed, &admitted)? {
-        Some(offering) => {
+        Some(mut offering) => {
             drop(body);
+            if offering.offers.at_door() > 0 {
+                let told = ingress.ask_at_door(&offering.offers).await;
+                ingress.offer_from_door(&mut offering.offers, told);
+            }
             ingress.wait_for_all(&offering.offers).await;
             offering.answer(ingress)?
         }
@@ -60,7 +64,16 @@ pub(super) async fn write_all(
                 let split = body.split(there.limits.events_max)?;
                 Offering::new(&there, split, body.form(), followed, &admitted)
             };
-            let offering = ingress.heavy.run(offer).await??;
+            let mut offering = ingress.heavy.run(offer).await??;
+            if offering.offers.at_door() > 0 {
+                let told = ingress.ask_at_door(&offering.offers).await;
+                let there = Arc::clone(ingress);
+                let offer_rest = move || {
+                    there.offer_from_door(&mut offering.offers, told);
+                    offering
+                };
+                offering = elsewhere(offer_rest).await;
+            }
             ingress.wait_for_all(&offering.offers).await;
             // what is stored is told at once: there is no waiting for a place any more
             let there = Arc::clone(ingress);

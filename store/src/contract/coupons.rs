@@ -167,7 +167,12 @@ pub async fn creating_twice(subject: &dyn Subject) {
     };
     assert_eq!(listed(10).await, ["summer", "spring", "autumn"]);
     assert_eq!(listed(1).await, ["summer"]);
-    assert_eq!(store.coupons(1).await, Ok(vec![standing]));
+    assert_eq!(store.coupons(1).await, Ok(vec![standing.clone()]));
+
+    // by name, those that there are
+    let named = store.coupons_named(&["winter", "summer"].map(coupon_id)).await;
+    assert_eq!(named, Ok(vec![standing]));
+    assert_eq!(store.coupons_named(&[]).await, Ok(vec![]));
 }
 
 /// A request for a coupon that appears only later stays refused; a new request is granted.
@@ -185,5 +190,65 @@ pub async fn the_first_decision_is_final(subject: &dyn Subject) {
     assert_eq!(status(1), Some((DecisionStatus::UnknownCoupon, at(1))));
     assert_eq!(status(2), Some((DecisionStatus::Issued, at(2))));
     assert_eq!(status(99), None);
+    nothing_contradicts(subject).await;
+}
+
+/// Old decisions that gave nothing go, step by step; what they were about is decided anew, and nobody gets a second piece.
+pub async fn old_decisions_are_forgotten(subject: &dyn Subject) {
+    const STEP: u32 = 3;
+    let store = subject.store();
+    let requests: &dyn Apply<CouponIssue> = store.as_ref();
+    for (id, number) in [("few", 2), ("none", 0)] {
+        store.create_coupon(&always_open(id, number)).await.expect("a coupon");
+    }
+    let ask = |number: u64, coupon: &str, user: &str| coupon_issue(number, coupon, user);
+    let old = [
+        ask(1, "few", "ann"),
+        ask(2, "few", "ann"),
+        ask(3, "few", "ben"),
+        ask(4, "few", "cid"),
+        ask(5, "none", "ann"),
+        ask(6, "nothing", "ann"),
+    ];
+    let new = [ask(7, "few", "dan"), ask(8, "none", "dan")];
+    requests.apply(&old, at(10)).await.expect("a batch");
+    requests.apply(&new, at(20)).await.expect("a batch");
+    let walked = async || {
+        let (mut behind, mut deleted) = (None, Vec::new());
+        loop {
+            let step = store.forget_decisions(behind, STEP, at(20)).await.expect("a step");
+            deleted.push(step.deleted);
+            behind = step.last;
+            if behind.is_none() {
+                return deleted;
+            }
+        }
+    };
+    let left = async || {
+        let ids: Vec<_> = (1..=8).map(event_id).collect();
+        let decided = store.decisions(&ids).await.expect("an answer").into_iter();
+        let mut left: Vec<_> = decided.map(|decision| (decision.request_id, decision.status)).collect();
+        left.sort_by_key(|(id, _)| *id);
+        left
+    };
+    let (issued, sold_out) = (DecisionStatus::Issued, DecisionStatus::SoldOut);
+    let stay = [(1, issued), (3, issued), (7, sold_out), (8, sold_out)];
+    let stay = stay.map(|(number, status)| (event_id(number), status));
+    assert_eq!(walked().await, [1, 3, 0]);
+    assert_eq!(left().await, stay);
+    assert_eq!(walked().await, [0, 0], "nothing goes twice");
+    nothing_contradicts(subject).await;
+
+    // read again from somewhere: what is known is known, and the others get nothing either
+    let outcomes = requests.apply(&old, at(30)).await.expect("a batch");
+    let wanted = [
+        ApplyOutcome::Duplicate,
+        ApplyOutcome::AlreadyIssued,
+        ApplyOutcome::Duplicate,
+        ApplyOutcome::SoldOut,
+        ApplyOutcome::SoldOut,
+        ApplyOutcome::UnknownCoupon,
+    ];
+    assert_eq!(outcomes, wanted);
     nothing_contradicts(subject).await;
 }

@@ -55,6 +55,7 @@ macro_rules! store_contract {
             counters_move_with_the_state_only = likes::counters_move_with_the_state_only,
             creating_a_coupon_twice = coupons::creating_twice,
             the_first_decision_is_final = coupons::the_first_decision_is_final,
+            old_decisions_are_forgotten = coupons::old_decisions_are_forgotten,
             any_text_is_an_id = values::any_text_is_an_id,
             an_event_id_on_two_rows = values::an_event_id_on_two_rows,
             an_empty_database = values::an_empty_database,

@@ -26,6 +26,9 @@ const COUPONS: &str = "
 SELECT stock, issued, opens_at, closes_at, coupon_id FROM coupons
 ORDER BY issued < stock DESC, issued DESC, coupon_id LIMIT $1";
 
+const COUPONS_NAMED: &str = "
+SELECT stock, issued, opens_at, closes_at, coupon_id FROM coupons WHERE coupon_id = ANY($1)";
+
 const CREATE_COUPON: &str = "
 INSERT INTO coupons (coupon_id, stock, issued, opens_at, closes_at) VALUES ($1, $2, 0, $3, $4)
 ON CONFLICT (coupon_id) DO NOTHING";
@@ -62,11 +65,15 @@ impl Reads for PostgresStore {
     fn coupons(&self, at_most: u32) -> BoxFuture<'_, Result<Vec<Coupon>, ReadError>> {
         Box::pin(self.request(async move |connection| {
             let rows = sqlx::query(COUPONS).bind(i64::from(at_most)).fetch_all(connection).await?;
-            let found = |row: &PgRow| {
-                let id = CouponId::try_from(row.try_get::<String, _>(4)?).map_err(Error::decode)?;
-                coupon_of(&id, row)
-            };
-            rows.iter().map(found).collect()
+            rows.iter().map(coupon_in).collect()
+        }))
+    }
+
+    fn coupons_named<'a>(&'a self, ids: &'a [CouponId]) -> BoxFuture<'a, Result<Vec<Coupon>, ReadError>> {
+        Box::pin(self.request(async move |connection| {
+            let ids = ids.iter().map(CouponId::as_str).bind_iter();
+            let rows = sqlx::query(COUPONS_NAMED).bind(ids).fetch_all(connection).await?;
+            rows.iter().map(coupon_in).collect()
         }))
     }
 
@@ -123,6 +130,12 @@ impl Reads for PostgresStore {
 async fn coupon(connection: &mut PgConnection, id: &CouponId) -> Result<Option<Coupon>, Error> {
     let row = sqlx::query(COUPON).bind(id.as_str()).fetch_optional(connection).await?;
     row.map(|row| coupon_of(id, &row)).transpose()
+}
+
+/// A coupon whose row names it.
+fn coupon_in(row: &PgRow) -> Result<Coupon, Error> {
+    let id = CouponId::try_from(row.try_get::<String, _>(4)?).map_err(Error::decode)?;
+    coupon_of(&id, row)
 }
 
 fn coupon_of(id: &CouponId, row: &PgRow) -> Result<Coupon, Error> {

@@ -13,6 +13,7 @@ mod audit;
 mod blame;
 mod coupons;
 mod expectations;
+mod forget;
 mod likes;
 mod reads;
 mod repair;

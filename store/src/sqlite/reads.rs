@@ -24,6 +24,10 @@ const COUPONS: &str = "
 SELECT stock, issued, opens_at, closes_at, coupon_id FROM coupons
 ORDER BY issued < stock DESC, issued DESC, coupon_id LIMIT ?1";
 
+const COUPONS_NAMED: &str = "
+SELECT stock, issued, opens_at, closes_at, coupon_id
+FROM coupons WHERE coupon_id IN (SELECT value FROM json_each(?1))";
+
 const CREATE_COUPON: &str = "
 INSERT INTO coupons (coupon_id, stock, issued, opens_at, closes_at) VALUES (?1, ?2, 0, ?3, ?4)
 ON CONFLICT (coupon_id) DO NOTHING";
@@ -60,11 +64,15 @@ impl Reads for SqliteStore {
     fn coupons(&self, at_most: u32) -> BoxFuture<'_, Result<Vec<Coupon>, ReadError>> {
         Box::pin(self.read(async move |connection| {
             let rows = sqlx::query(COUPONS).bind(i64::from(at_most)).fetch_all(connection).await?;
-            let found = |row: &SqliteRow| {
-                let id = CouponId::try_from(row.try_get::<String, _>(4)?).map_err(Error::decode)?;
-                coupon_of(&id, row)
-            };
-            rows.iter().map(found).collect()
+            rows.iter().map(coupon_in).collect()
+        }))
+    }
+
+    fn coupons_named<'a>(&'a self, ids: &'a [CouponId]) -> BoxFuture<'a, Result<Vec<Coupon>, ReadError>> {
+        Box::pin(self.read(async move |connection| {
+            let ids = json(ids.iter().map(CouponId::as_str))?;
+            let rows = sqlx::query(COUPONS_NAMED).bind(ids).fetch_all(connection).await?;
+            rows.iter().map(coupon_in).collect()
         }))
     }
 
@@ -126,6 +134,12 @@ impl Reads for SqliteStore {
 async fn coupon(connection: &mut SqliteConnection, id: &CouponId) -> Result<Option<Coupon>, Error> {
     let row = sqlx::query(COUPON).bind(id.as_str()).fetch_optional(connection).await?;
     row.map(|row| coupon_of(id, &row)).transpose()
+}
+
+/// A coupon whose row names it.
+fn coupon_in(row: &SqliteRow) -> Result<Coupon, Error> {
+    let id = CouponId::try_from(row.try_get::<String, _>(4)?).map_err(Error::decode)?;
+    coupon_of(&id, row)
 }
 
 fn coupon_of(id: &CouponId, row: &SqliteRow) -> Result<Coupon, Error> {

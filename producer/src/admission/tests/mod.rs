@@ -7,9 +7,7 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use floodgate_observe::Metrics;
-use floodgate_schemas::Encoder;
 use floodgate_schemas::examples::{HandClock, at};
-use floodgate_traces::Tracer;
 use jsonwebtoken::Algorithm;
 use serde_json::json;
 
@@ -51,7 +49,7 @@ fn world(auth: &AuthConfig, limit: &RateLimitConfig) -> (World, Arc<HandClock>) 
     let metrics = Metrics::new().unwrap().http;
     let admission = Admission::open(auth, limit, &metrics, Arc::clone(&clock) as _).unwrap();
     let config = crate::HttpConfig { events_max: 1000, body_max_bytes: 100_000, ..config() };
-    (World::guarded(&config, Tracer::off(), Encoder::single_object(), admission), clock)
+    (World::guarded(&config, admission), clock)
 }
 
 fn with_keys(keys: &[(&str, &str, &[Scope])], bind_user: bool) -> AuthConfig {
