@@ -76,6 +76,14 @@ struct Routes {
     metrics: HttpMetrics,
 }
 
+/// Whom a connection leads to.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Peer {
+    /// Of the nearest hop, which may be a proxy.
+    #[allow(dead_code, reason = "for whoever tells clients apart")]
+    pub(crate) address: SocketAddr,
+}
+
 /// An open connection, counted, and its place among those that may be open.
 struct Open {
     connections: IntGauge,
@@ -111,6 +119,7 @@ impl Routes {
     async fn serve(
         self: Arc<Self>,
         request: Request<Incoming>,
+        _peer: Peer,
         lingers: Arc<AtomicBool>,
     ) -> Result<Response, Infallible> {
         let checked = self.check_head(&request);
@@ -176,7 +185,8 @@ impl Server {
         let serve = async {
             loop {
                 let Some(place) = self.place().await else { return };
-                let stream = accept(&self.listener).await;
+                let (stream, address) = accept(&self.listener).await;
+                let peer = Peer { address };
                 let open = Open::new(self.routes.metrics.connections.clone(), place);
                 let (routes, http, timeout) =
                     (Arc::clone(&self.routes), self.http.clone(), self.write_timeout);
@@ -187,8 +197,9 @@ impl Server {
                     let limits = Limits { write_timeout: timeout, linger: routes.linger };
                     let stream =
                         Connection::new(stream, limits, Arc::clone(&lingers), routes.metrics.clone());
-                    let service =
-                        service_fn(move |request| Arc::clone(&routes).serve(request, Arc::clone(&lingers)));
+                    let service = service_fn(move |request| {
+                        Arc::clone(&routes).serve(request, peer, Arc::clone(&lingers))
+                    });
                     let connection = http.serve_connection(TokioIo::new(stream), service);
                     // a client that goes away is its own affair
                     let _ = watcher.watch(connection).await;
@@ -227,13 +238,13 @@ fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
     socket.listen(BACKLOG)
 }
 
-async fn accept(listener: &TcpListener) -> TcpStream {
+async fn accept(listener: &TcpListener) -> (TcpStream, SocketAddr) {
     loop {
         match listener.accept().await {
-            Ok((stream, _)) => {
+            Ok((stream, peer)) => {
                 // answers are small and waited for: never held back to fill a packet
                 let _ = stream.set_nodelay(true);
-                return stream;
+                return (stream, peer);
             }
             Err(error) => {
                 tracing::warn!(%error, "a connection could not be accepted");
