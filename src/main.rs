@@ -132,7 +132,8 @@ fn check_sections(settings: &Settings) -> Result<(), Exit> {
     });
     let store = floodgate_store::open(&settings.store).err().map(|error| error.to_string());
     let logs = logs::check(&settings.log).err().map(|error| error.to_string());
-    let problems: Vec<_> = [strategy, store, logs].into_iter().flatten().collect();
+    let tls = settings.http.tls.check().err().map(|error| error.to_string());
+    let problems: Vec<_> = [strategy, store, logs, tls].into_iter().flatten().collect();
     if problems.is_empty() { Ok(()) } else { Err(Exit::usage(told(&problems))) }
 }
 
