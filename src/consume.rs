@@ -39,7 +39,7 @@ pub(crate) async fn consume(settings: &Settings, args: &ConsumeArgs) -> Result<(
     let start = start_when_fit(Arc::clone(&opened), groups, Arc::clone(&slot));
     let starting = tokio::spawn(Parts::of_this_process().once("consumers-start", start));
 
-    let (_, deadline) = until_stopped(settings, signals).await;
+    let (_, deadline) = until_stopped(settings, signals, None).await;
     starting.abort();
     let _ = starting.await;
     let stopped = stop(&slot, deadline).await;

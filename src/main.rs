@@ -149,8 +149,9 @@ fn check_sections(settings: &Settings) -> Result<(), Exit> {
     });
     let store = floodgate_store::open(&settings.store).err().map(|error| error.to_string());
     let logs = logs::check(&settings.log).err().map(|error| error.to_string());
+    let tls = settings.http.tls.check().err().map(|error| error.to_string());
     let exposed = Opens::Both.problems(settings);
-    unless_any([strategy, store, logs].into_iter().flatten().chain(exposed).collect())
+    unless_any([strategy, store, logs, tls].into_iter().flatten().chain(exposed).collect())
 }
 
 fn unless_any(problems: Vec<String>) -> Result<(), Exit> {

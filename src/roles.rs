@@ -14,7 +14,7 @@ use floodgate_admin::{
 use floodgate_buffer::{Given, Parts, Publish, Strategy, Then};
 use floodgate_consumers::{Consumers, Health, Members};
 use floodgate_observe::{Metrics, logs};
-use floodgate_producer::{Admission, Handed, HttpConfig, Ingress, Server};
+use floodgate_producer::{Admission, Handed, HttpConfig, Ingress, Server, Tls};
 use floodgate_registry::Registry;
 use floodgate_schemas::{Chance, Clock, Codecs, Encoder, EventType, SystemChance, SystemClock};
 use floodgate_store::{Coupon, Store};
@@ -88,8 +88,10 @@ impl Opened {
         let (tracer, door) = (self.traces.tracer.clone(), coupon.door());
         let handed = Handed { clock, chance, encoder, tracer, admission, door };
         let ingress = Ingress::new(http, self.settings.keying(), publisher, reads, &self.metrics, handed);
-        let server = Server::bind(http, &ingress).map_err(Exit::failed)?;
-        let address = server.local_addr().map_err(Exit::failed)?;
+        let tls = Tls::open(&http.tls, &self.metrics.http).map_err(Exit::usage)?;
+        let server = Server::bind(http, &ingress).map_err(Exit::failed)?.secured(tls.clone());
+        let scheme = if tls.is_some() { "https" } else { "http" };
+        let address = format!("{scheme}://{}", server.local_addr().map_err(Exit::failed)?);
         // a request is answered within these, a heavy one's wait for a place and two look-ups included; and half of the time at least is left
         // for what comes after
         let answered_ms = http.request_deadline_ms.saturating_mul(2);
@@ -112,7 +114,7 @@ impl Opened {
         };
         // clients are let in on with what is known
         tokio::spawn(Parts::of_this_process().keep("admission", Then::GoOn, run));
-        Ok(IngressRole { ingress, address: address.to_string(), server, drain, stop })
+        Ok(IngressRole { ingress, address, server, tls, drain, stop })
     }
 
     /// Opens the operators' listener of a role.
@@ -274,10 +276,23 @@ impl Deadline {
     }
 }
 
-/// Waits until a signal asks the process to stop, or one of its parts has died. A second signal ends it at once.
-pub(crate) async fn until_stopped(settings: &Settings, mut signals: Signals) -> (Signal, Deadline) {
+/// Waits until a signal asks the process to stop, or one of its parts has died. A second signal ends it at once. Where there are
+/// certificates, SIGHUP asks for them to be read again.
+pub(crate) async fn until_stopped(
+    settings: &Settings,
+    mut signals: Signals,
+    tls: Option<&Tls>,
+) -> (Signal, Deadline) {
+    let asked = async {
+        loop {
+            match (signals.next().await, tls) {
+                (Signal::HangUp, Some(tls)) => tls.reload(),
+                (signal, _) => return signal,
+            }
+        }
+    };
     let signal = tokio::select! {
-        signal = signals.next() => signal,
+        signal = asked => signal,
         // load balancers notice as they do of SIGTERM
         _ = Parts::of_this_process().any_died() => Signal::Terminate,
     };
@@ -300,8 +315,10 @@ pub(crate) fn all_lived() -> Result<(), Exit> {
 /// The clients' listener, open.
 pub(crate) struct IngressRole {
     pub(crate) ingress: Arc<Ingress>,
+    /// With its scheme.
     pub(crate) address: String,
     server: Server,
+    tls: Option<Arc<Tls>>,
     drain: Duration,
     stop: CancellationToken,
 }
@@ -309,6 +326,7 @@ pub(crate) struct IngressRole {
 /// The clients' listener, serving.
 pub(crate) struct Serving {
     ingress: Arc<Ingress>,
+    tls: Option<Arc<Tls>>,
     stop: CancellationToken,
     served: JoinHandle<Option<bool>>,
 }
@@ -318,11 +336,16 @@ impl IngressRole {
     pub(crate) fn start(self) -> Serving {
         let serving = self.server.run(self.stop.clone(), self.drain);
         let served = tokio::spawn(Parts::of_this_process().once("clients-listener", serving));
-        Serving { ingress: self.ingress, stop: self.stop, served }
+        Serving { ingress: self.ingress, tls: self.tls, stop: self.stop, served }
     }
 }
 
 impl Serving {
+    /// What connections are secured with.
+    pub(crate) fn tls(&self) -> Option<&Tls> {
+        self.tls.as_deref()
+    }
+
     /// Unready at once; after a grace in which load balancers notice, takes no more requests, answers those in
     /// work and flushes what was taken. Says what was left behind. Nobody at a terminal waits for the grace.
     pub(crate) async fn stop(self, signal: Signal, grace_ms: u64, deadline: Deadline) -> Result<(), Exit> {

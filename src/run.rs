@@ -17,10 +17,10 @@ pub(crate) async fn run(settings: &Settings) -> Result<(), Exit> {
     let consumers = opened.consumers(&EventType::ALL);
     let (ready, health) = (Arc::clone(&ingress.ingress), consumers.health.clone());
     let admin = opened.admin("run", Arc::new(move || ready.ready().and_then(|()| health.ready()))).await?;
-    opened.announce("run", &format!("http://{}; admin http://{}", ingress.address, admin.address));
+    opened.announce("run", &format!("{}; admin http://{}", ingress.address, admin.address));
     let serving = ingress.start();
 
-    let (signal, deadline) = until_stopped(settings, signals).await;
+    let (signal, deadline) = until_stopped(settings, signals, serving.tls()).await;
     let flushed = serving.stop(signal, settings.shutdown.grace_ms, deadline).await;
     let drained = consumers.stop(deadline).await;
     opened.traces.stop(deadline.left()).await;

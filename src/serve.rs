@@ -14,10 +14,10 @@ pub(crate) async fn serve(settings: &Settings) -> Result<(), Exit> {
     let ingress = opened.ingress()?;
     let ready = Arc::clone(&ingress.ingress);
     let admin = opened.admin("serve", Arc::new(move || ready.ready())).await?;
-    opened.announce("serve", &format!("http://{}; admin http://{}", ingress.address, admin.address));
+    opened.announce("serve", &format!("{}; admin http://{}", ingress.address, admin.address));
     let serving = ingress.start();
 
-    let (signal, deadline) = until_stopped(settings, signals).await;
+    let (signal, deadline) = until_stopped(settings, signals, serving.tls()).await;
     let flushed = serving.stop(signal, settings.shutdown.grace_ms, deadline).await;
     opened.traces.stop(deadline.left()).await;
     admin.stop();

@@ -188,6 +188,11 @@ impl Settings {
                 (1..=1_000_000).contains(&http.connections_max),
                 "http.connections_max must be between 1 and 1000000",
             ),
+            (http.idle_timeout_ms >= 1000, "http.idle_timeout_ms must be at least 1000"),
+            (
+                (1..=10_000).contains(&http.streams_per_connection_max),
+                "http.streams_per_connection_max must be between 1 and 10000",
+            ),
             (
                 http.waiters_max < http.connections_max,
                 "http.waiters_max must be less than http.connections_max, or those that wait keep all others out",

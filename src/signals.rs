@@ -15,7 +15,7 @@ pub(crate) enum Signal {
     Terminate,
     /// SIGINT: somebody at a terminal.
     Interrupt,
-    /// SIGHUP: the terminal is closed, or the session has ended.
+    /// SIGHUP: the terminal is closed, or the session has ended; or files are to be read again, where there are such.
     HangUp,
     /// SIGQUIT: how some supervisors ask for a stop in order.
     Quit,

@@ -60,6 +60,11 @@ pub enum Settled {
 }
 
 impl Watch {
+    /// Watches nothing: where a request is answered before it was read its protocol says what becomes of the rest.
+    pub fn none(request: Request) -> (Request, Self) {
+        (request, Self(None))
+    }
+
     /// Watches the body of a request.
     pub fn over(request: Request) -> (Request, Self) {
         if hyper::body::Body::is_end_stream(request.body()) {

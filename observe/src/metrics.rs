@@ -101,6 +101,11 @@ pub struct HttpMetrics {
     pub connections_full: IntCounter,
     /// `floodgate_http_clients`: clients that `[rate_limit]` tells apart now; at most `rate_limit.clients_max`.
     pub clients: IntGauge,
+    /// `floodgate_http_connections_refused_total{reason}`: closed before a request: `client` has as many as one may have, `tls`
+    /// did not come about.
+    pub connections_refused: IntCounterVec,
+    /// `floodgate_tls_reloads_total{result}`: how often the certificate was read again, `ok` or `failed`.
+    pub tls_reloads: IntCounterVec,
     /// `floodgate_waiters`: requests held until their coupon is decided.
     pub waiters: IntGauge,
     /// `floodgate_waiters_refused_total`: those answered at once because too many waited.
@@ -171,6 +176,16 @@ impl Metrics {
                 "How often as many connections were open as allowed",
             )?,
             clients: make.gauge("floodgate_http_clients", "Clients that limits tell apart")?,
+            connections_refused: make.counters(
+                "floodgate_http_connections_refused_total",
+                "Connections of clients closed before a request",
+                &["reason"],
+            )?,
+            tls_reloads: make.counters(
+                "floodgate_tls_reloads_total",
+                "How often the certificate of the clients' listener was read again",
+                &["result"],
+            )?,
             waiters: make.gauge("floodgate_waiters", "Requests held until their coupon is decided")?,
             waiters_refused: make
                 .counter("floodgate_waiters_refused_total", "Requests not held because too many were")?,

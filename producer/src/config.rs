@@ -8,6 +8,8 @@ use floodgate_schemas::Timestamp;
 use serde::Deserialize;
 
 use crate::origins;
+use crate::patience::Silence;
+use crate::tls::TlsConfig;
 
 /// `[http]`. Every key is required: the binary's compiled-in configuration supplies the defaults.
 #[derive(Debug, Clone, Deserialize)]
@@ -29,6 +31,8 @@ pub struct HttpConfig {
     pub events_max: usize,
     /// How long a client may take to send its request's head, and then its body.
     pub send_timeout_ms: u64,
+    /// How long a connection may be open without a request.
+    pub idle_timeout_ms: u64,
     /// How much of a request that is answered before it was read is still read and thrown away, in bytes.
     pub linger_max_bytes: usize,
     /// And for how long.
@@ -39,6 +43,10 @@ pub struct HttpConfig {
     pub clock_ahead_max_ms: u64,
     /// Connections served at once; more wait to be accepted.
     pub connections_max: usize,
+    /// Connections of one client; 0: any number.
+    pub connections_per_client_max: usize,
+    /// Requests at a time on one connection of HTTP/2.
+    pub streams_per_connection_max: u32,
     /// Requests with `waitMs` that are held at once; more are answered at once.
     pub waiters_max: usize,
     /// How often the decisions that requests wait for are looked up.
@@ -51,6 +59,8 @@ pub struct HttpConfig {
     pub idempotency_keys_max: u64,
     /// Origins whose pages may use this API in browsers.
     pub allow_origins: Vec<String>,
+    /// What connections are secured with.
+    pub tls: TlsConfig,
 }
 
 /// What the routes need of it.
@@ -67,6 +77,13 @@ impl HttpConfig {
     /// How the rest of a request that is answered already is read. The same for both listeners.
     pub fn linger(&self) -> Linger {
         Linger { max_bytes: self.linger_max_bytes, within: Duration::from_millis(self.linger_ms) }
+    }
+
+    pub(crate) fn silence(&self) -> Silence {
+        Silence {
+            send: Duration::from_millis(self.send_timeout_ms),
+            idle: Duration::from_millis(self.idle_timeout_ms),
+        }
     }
 
     /// The latest time that a client may name at `now`, and in microseconds the greatest version.

@@ -9,6 +9,12 @@
 //! answers, and the connection, would be kept as long as it likes. A write that makes no progress for as long as a
 //! client may take to send a request ends the connection.
 //!
+//! **Requests come in time.** hyper has one time for an idle connection and for a head that comes in pieces, and none for
+//! HTTP/2. What is silence and what is idleness is decided here, where bytes come ([`Patience`]).
+//!
+//! **The first bytes say what is spoken.** Who wants HTTP/2 without TLS begins with its preface, of which no request of
+//! HTTP/1.1 has the first three bytes. They are read before the library begins and handed to it again.
+//!
 //! **Refusals arrive.** Where what comes is no request any more nobody but this stream can read on (see
 //! `floodgate_listener`). So after such a refusal closing means: our half first, which tells the client that the answer
 //! is complete; then reading and throwing away until the client closes its half, too, or a bound is reached.
@@ -17,38 +23,79 @@ use std::io::{self, IoSlice};
 use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
 
 use floodgate_listener::Linger;
 use floodgate_observe::HttpMetrics;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
 
+use crate::exchange::Exchange;
+use crate::patience::{Over, Patience, Protocol, Silence};
 use crate::problem::{MEDIA_TYPE, Problem};
+use crate::stream::Stream;
+
+/// The preface of HTTP/2 begins like this, and nothing else that is sent to a server (RFC 9113, section 3.4).
+const HTTP_2_PREFIX: &[u8] = b"PRI";
+
+/// So many bytes of HTTP/2 without a request being open are no way to ask for anything: sixty thousand pings.
+const FRAMES_WITHOUT_REQUEST_MAX_BYTES: usize = 1 << 20;
 
 /// A client's connection.
 pub(crate) struct Connection {
-    stream: TcpStream,
+    stream: Stream,
+    protocol: Protocol,
+    first: FirstBytes,
     metrics: HttpMetrics,
     replacement: Option<Replacement>,
     limits: Limits,
+    patience: Patience,
     /// Runs while a write makes no progress.
     stalled: Option<Pin<Box<Sleep>>>,
-    /// Whether the client may be sending what cannot be read as a request.
-    lingers: Arc<AtomicBool>,
+    exchange: Arc<Exchange>,
     lingering: Option<Lingering>,
 }
 
 /// What a client may take of our time.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Limits {
-    /// How long a write may make no progress.
-    pub(crate) write_timeout: Duration,
+    /// How long it may be silent, and take nothing.
+    pub(crate) silence: Silence,
     /// What is read after the last answer.
     pub(crate) linger: Linger,
+}
+
+/// What was read to learn what is spoken, and is not yet handed on.
+#[derive(Debug, Default)]
+pub(crate) struct FirstBytes {
+    bytes: [u8; HTTP_2_PREFIX.len()],
+    read: usize,
+    taken: usize,
+}
+
+impl FirstBytes {
+    /// Reads until it is clear what is spoken. `None` where nothing comes.
+    pub(crate) async fn read(stream: &mut Stream) -> Option<(Self, Protocol)> {
+        let mut first = Self::default();
+        while first.read < HTTP_2_PREFIX.len() {
+            match stream.read(&mut first.bytes[first.read..]).await {
+                Ok(read) if read > 0 => first.read += read,
+                _ => return None,
+            }
+            if !HTTP_2_PREFIX.starts_with(&first.bytes[..first.read]) {
+                return Some((first, Protocol::Http1));
+            }
+        }
+        Some((first, Protocol::Http2))
+    }
+
+    fn take(&mut self, buffer: &mut ReadBuf<'_>) -> bool {
+        let rest = &self.bytes[self.taken..self.read];
+        let count = rest.len().min(buffer.remaining());
+        buffer.put_slice(&rest[..count]);
+        self.taken += count;
+        count > 0
+    }
 }
 
 /// Our half is closed, and the client's is read.
@@ -66,14 +113,40 @@ struct Replacement {
 }
 
 impl Connection {
-    /// `lingers` says, when the connection is closed, whether the client may still be sending.
+    /// Of a client that began with these bytes, which say what it speaks. What its requests do is told to `exchange`.
     pub(crate) fn new(
-        stream: TcpStream,
+        stream: Stream,
+        (first, protocol): (FirstBytes, Protocol),
         limits: Limits,
-        lingers: Arc<AtomicBool>,
+        exchange: Arc<Exchange>,
         metrics: HttpMetrics,
     ) -> Self {
-        Self { stream, metrics, replacement: None, limits, stalled: None, lingers, lingering: None }
+        let patience = Patience::new(limits.silence, protocol, Arc::clone(&exchange), first.read);
+        let (replacement, stalled, lingering) = (None, None, None);
+        Self { stream, protocol, first, metrics, replacement, limits, patience, stalled, exchange, lingering }
+    }
+
+    /// Nothing has come, which may have lasted for too long.
+    fn poll_patience(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        // who takes nothing of what is written has a time of its own
+        if self.stalled.is_some() {
+            return Poll::Pending;
+        }
+        match ready!(self.patience.poll(context)) {
+            // an end in order is up to whoever serves the connection
+            Over::Idle if self.protocol == Protocol::Http2 => {
+                self.exchange.end_idleness();
+                Poll::Pending
+            }
+            Over::Idle | Over::Slow => Poll::Ready(Err(io::ErrorKind::TimedOut.into())),
+        }
+    }
+
+    /// Whether bytes that came are of a client that asks, and not of one that only keeps us busy.
+    fn asks(&mut self, came: usize) -> bool {
+        let without_request = self.patience.came(came);
+        self.protocol == Protocol::Http1
+            || without_request <= FRAMES_WITHOUT_REQUEST_MAX_BYTES && !self.exchange.is_abused()
     }
 
     /// Reads and throws away until the client has closed, or a bound is reached.
@@ -96,6 +169,11 @@ impl Connection {
         }
     }
 
+    /// Frames of HTTP/2 may begin with anything.
+    fn bare_refusal(&self, written: &[u8]) -> Option<u16> {
+        if self.protocol == Protocol::Http1 { bare_refusal(written) } else { None }
+    }
+
     fn poll_replacement(&mut self, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
         let Some(replacement) = &mut self.replacement else { return Poll::Ready(Ok(0)) };
         while replacement.written < replacement.bytes.len() {
@@ -111,16 +189,13 @@ impl Connection {
     }
 
     /// Ends a write that waits for too long.
-    fn in_time(
-        &mut self,
-        written: Poll<io::Result<usize>>,
-        context: &mut Context<'_>,
-    ) -> Poll<io::Result<usize>> {
+    fn in_time<T>(&mut self, written: Poll<io::Result<T>>, context: &mut Context<'_>) -> Poll<io::Result<T>> {
         if written.is_ready() {
             self.stalled = None;
+            self.patience.took();
             return written;
         }
-        let timeout = self.limits.write_timeout;
+        let timeout = self.limits.silence.send;
         let stalled = self.stalled.get_or_insert_with(|| Box::pin(tokio::time::sleep(timeout)));
         ready!(stalled.as_mut().poll(context));
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
@@ -162,12 +237,12 @@ impl AsyncWrite for Connection {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         if self.replacement.is_none()
-            && let Some(status) = bare_refusal(bytes)
+            && let Some(status) = self.bare_refusal(bytes)
         {
             let problem = Problem::head_refused(status);
             self.metrics.problems.with_label_values(&[problem.name()]).inc();
             self.replacement = Some(Replacement::new(bytes, &problem));
-            self.lingers.store(true, Ordering::Release);
+            self.exchange.linger();
         }
         let written = match self.replacement {
             Some(_) => self.poll_replacement(context),
@@ -182,7 +257,7 @@ impl AsyncWrite for Connection {
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         match slices.iter().find(|slice| !slice.is_empty()) {
-            Some(first) if self.replacement.is_some() || bare_refusal(first).is_some() => {
+            Some(first) if self.replacement.is_some() || self.bare_refusal(first).is_some() => {
                 self.poll_write(context, first)
             }
             _ => {
@@ -197,13 +272,22 @@ impl AsyncWrite for Connection {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
+        match Pin::new(&mut self.stream).poll_flush(context) {
+            // without TLS there is never anything to wait for
+            Poll::Pending => self.in_time(Poll::Pending, context),
+            // the library does not read again before something comes, and an answer may be the last thing that happens
+            flushed => {
+                let _ = self.poll_patience(context);
+                flushed
+            }
+        }
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         if self.lingering.is_none() {
-            ready!(Pin::new(&mut self.stream).poll_shutdown(context))?;
-            if !self.lingers.load(Ordering::Acquire) {
+            let closed = Pin::new(&mut self.stream).poll_shutdown(context);
+            ready!(self.in_time(closed, context))?;
+            if !self.exchange.lingers() {
                 return Poll::Ready(Ok(()));
             }
             let Linger { max_bytes, within } = self.limits.linger;
@@ -220,7 +304,19 @@ impl AsyncRead for Connection {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(context, buffer)
+        if self.first.take(buffer) {
+            // with what came in one packet with them, so that a head is looked at once
+            let _ = Pin::new(&mut self.stream).poll_read(context, buffer)?;
+            return Poll::Ready(Ok(()));
+        }
+        let before = buffer.filled().len();
+        match Pin::new(&mut self.stream).poll_read(context, buffer) {
+            Poll::Pending => self.poll_patience(context),
+            Poll::Ready(Ok(())) if !self.asks(buffer.filled().len() - before) => {
+                Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()))
+            }
+            read => read,
+        }
     }
 }
 

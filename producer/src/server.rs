@@ -1,17 +1,18 @@
 //! The clients' listener.
 //!
-//! hyper is driven directly, not through `axum::serve`, which offers neither a time limit for request heads,
-//! nor a limit of connections, nor a bound on how long a graceful stop waits.
+//! hyper is driven directly, not through `axum::serve`, which offers neither time limits, nor limits of connections, nor a bound
+//! on how long a graceful stop waits. A connection has a place among all and among its client's, then TLS and what it speaks are
+//! settled in the time that a client may take to send something ([`crate::connection`]), and then it is served.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::Router;
-use axum::body::Body;
-use axum::http::{HeaderName, HeaderValue};
+use axum::http::header::CONNECTION;
+use axum::http::{HeaderValue, Version};
 use axum::response::{IntoResponse, Response};
 use floodgate_listener::{Linger, Settled, Watch};
 use floodgate_observe::HttpMetrics;
@@ -19,20 +20,25 @@ use hyper::Request;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use prometheus::IntGauge;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use crate::answer::tell;
 use crate::config::HttpConfig;
-use crate::connection::{Connection, Limits};
+use crate::connection::{Connection, FirstBytes, Limits};
+use crate::crowd::{Admitted, Crowd};
+use crate::exchange::{Exchange, Working};
+use crate::head::{self, HeadError};
 use crate::ingress::Ingress;
-use crate::problem::Problem;
-use crate::routes;
-use crate::service;
+use crate::patience::Protocol;
+use crate::stream::Stream;
+use crate::tls::{self, Tls};
+use crate::unread::Unread;
+use crate::{http2, routes, service};
 
 /// After an error of accept that will not pass at once (such as too many open files).
 const ACCEPT_RETRY: Duration = Duration::from_millis(50);
@@ -61,13 +67,21 @@ impl std::error::Error for ServerError {}
 /// A listener that is open; [`Server::run`] serves it.
 pub struct Server {
     listener: TcpListener,
-    routes: Arc<Routes>,
-    http: http1::Builder,
+    served: Served,
+    crowd: Arc<Crowd>,
     connections: Arc<Semaphore>,
-    write_timeout: Duration,
 }
 
 /// What every connection is served by.
+struct Served {
+    routes: Arc<Routes>,
+    http1: http1::Builder,
+    http2: hyper::server::conn::http2::Builder<TokioExecutor>,
+    tls: Option<Arc<Tls>>,
+    limits: Limits,
+}
+
+/// What every request is answered by.
 struct Routes {
     ingress: Arc<Ingress>,
     router: Router,
@@ -88,12 +102,13 @@ pub(crate) struct Peer {
 struct Open {
     connections: IntGauge,
     _place: OwnedSemaphorePermit,
+    _of_client: Admitted,
 }
 
 impl Open {
-    fn new(connections: IntGauge, place: OwnedSemaphorePermit) -> Self {
+    fn new(connections: IntGauge, place: OwnedSemaphorePermit, of_client: Admitted) -> Self {
         connections.inc();
-        Self { connections, _place: place }
+        Self { connections, _place: place, _of_client: of_client }
     }
 }
 
@@ -104,39 +119,85 @@ impl Drop for Open {
 }
 
 impl Routes {
-    /// The HTTP library's own limit is as coarse as the pieces it reads.
-    fn check_head(&self, request: &Request<Incoming>) -> Result<(), Problem> {
-        let target_bytes = request.uri().path_and_query().map_or(0, |target| target.as_str().len());
-        if target_bytes > self.target_max_bytes {
-            return Err(Problem::target_too_long(self.target_max_bytes));
-        }
-        let field_bytes = |(name, value): (&HeaderName, &HeaderValue)| name.as_str().len() + value.len() + 4;
-        let head_bytes = target_bytes + request.headers().iter().map(field_bytes).sum::<usize>();
-        if head_bytes > self.head_max_bytes { Err(Problem::head_too_large()) } else { Ok(()) }
-    }
-
-    /// Answers one request. What of it was not read is read afterwards; `lingers` is told where only the connection can.
+    /// Answers one request. What of it was not read is read afterwards, by the connection where only that can.
     async fn serve(
         self: Arc<Self>,
         request: Request<Incoming>,
         peer: Peer,
-        lingers: Arc<AtomicBool>,
+        working: Working,
     ) -> Result<Response, Infallible> {
-        let checked = self.check_head(&request);
-        let (request, watch) = Watch::over(request.map(Body::new));
-        let mut response = match checked {
-            Ok(()) => service::answered(&self.ingress, &self.router, peer.address.ip(), request).await?,
-            Err(problem) => {
+        let checked = head::check(&request, self.head_max_bytes, self.target_max_bytes);
+        let is_http_1 = request.version() <= Version::HTTP_11;
+        let request = request.map(|body| Unread::over(body, working.exchange()));
+        // a stream of HTTP/2 is reset behind its answer, and the client told that nothing more is wanted
+        let (request, watch) = match is_http_1 {
+            true => Watch::over(request),
+            false => Watch::none(request),
+        };
+        let (mut response, closes) = match checked {
+            Ok(()) => {
+                let peer = peer.address.ip();
+                (service::answered(&self.ingress, &self.router, peer, request).await?, false)
+            }
+            Err(HeadError { problem, closes }) => {
                 drop(request);
                 let mut response = problem.into_response();
                 tell(&self.ingress, &mut response);
-                response
+                (response, closes)
             }
         };
         if watch.settle(&mut response, self.linger) == Settled::Broken {
-            lingers.store(true, Ordering::Release);
+            working.exchange().linger();
         }
+        if closes {
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        working.answered();
         Ok(response)
+    }
+}
+
+impl Served {
+    /// What a client speaks, once it has said so. `None` where it does not come about.
+    async fn open(&self, stream: TcpStream) -> Option<(Stream, FirstBytes, Protocol)> {
+        let Some(tls) = &self.tls else {
+            let mut stream = Stream::Plain(stream);
+            let (first, protocol) = FirstBytes::read(&mut stream).await?;
+            return Some((stream, first, protocol));
+        };
+        let stream = tls.acceptor().accept(stream).await.ok()?;
+        let is_http_2 = tls::is_http_2(stream.get_ref().1.alpn_protocol());
+        let protocol = if is_http_2 { Protocol::Http2 } else { Protocol::Http1 };
+        Some((Stream::Tls(Box::new(stream)), FirstBytes::default(), protocol))
+    }
+
+    /// Serves a connection until its end. After `stop` that is when the request in work is answered.
+    async fn serve(&self, stream: TcpStream, peer: Peer, stop: CancellationToken) {
+        let opened = tokio::select! {
+            opened = tokio::time::timeout(self.limits.silence.send, self.open(stream)) => opened,
+            () = stop.cancelled() => return,
+        };
+        let Ok(Some((stream, first, protocol))) = opened else {
+            if self.tls.is_some() {
+                self.routes.metrics.connections_refused.with_label_values(&["tls"]).inc();
+            }
+            return;
+        };
+        let exchange = Exchange::new();
+        let metrics = self.routes.metrics.clone();
+        let stream = Connection::new(stream, (first, protocol), self.limits, Arc::clone(&exchange), metrics);
+        let answered = |request| Arc::clone(&self.routes).serve(request, peer, exchange.begin());
+        if protocol == Protocol::Http2 {
+            return http2::serve(&self.http2, stream, &exchange, &stop, answered).await;
+        }
+        let mut connection = pin!(self.http1.serve_connection(TokioIo::new(stream), service_fn(answered)));
+        tokio::select! {
+            biased;
+            // a client that goes away is its own affair
+            _ = connection.as_mut() => return,
+            () = stop.cancelled() => connection.as_mut().graceful_shutdown(),
+        }
+        let _ = connection.await;
     }
 }
 
@@ -148,10 +209,9 @@ impl Server {
     pub fn bind(config: &HttpConfig, ingress: &Arc<Ingress>) -> Result<Self, ServerError> {
         let listener =
             listen(config.listen).map_err(|source| ServerError { listen: config.listen, source })?;
-        let mut http = http1::Builder::new();
-        http.timer(TokioTimer::new())
-            .header_read_timeout(Duration::from_millis(config.send_timeout_ms))
-            .max_buf_size(config.head_max_bytes);
+        let mut http1 = http1::Builder::new();
+        // silence is the connection's affair
+        http1.header_read_timeout(None).max_buf_size(config.head_max_bytes);
         let routes = Arc::new(Routes {
             ingress: Arc::clone(ingress),
             router: routes::router(Arc::clone(ingress)),
@@ -160,13 +220,24 @@ impl Server {
             linger: config.linger(),
             metrics: ingress.http.clone(),
         });
+        let limits = Limits { silence: config.silence(), linger: config.linger() };
+        let http2 = http2::builder(config);
+        // a proxy has many behind it
+        let of = Arc::clone(ingress);
+        let exempt = Box::new(move |address| of.admission.trusts(address));
         Ok(Self {
             listener,
-            routes,
-            http,
+            served: Served { routes, http1, http2, tls: None, limits },
+            crowd: Crowd::new(config.connections_per_client_max, exempt),
             connections: Arc::new(Semaphore::new(config.connections_max)),
-            write_timeout: Duration::from_millis(config.send_timeout_ms),
         })
+    }
+
+    /// Secures connections, if there is something to secure them with.
+    #[must_use]
+    pub fn secured(mut self, tls: Option<Arc<Tls>>) -> Self {
+        self.served.tls = tls;
+        self
     }
 
     /// Where it listens.
@@ -180,29 +251,22 @@ impl Server {
     /// Serves until `stop`, then accepts nothing more and waits for the requests being served, at most
     /// `drain`. Returns whether all of them were answered.
     pub async fn run(self, stop: CancellationToken, drain: Duration) -> bool {
-        let graceful = GracefulShutdown::new();
+        let Self { listener, served, crowd, connections } = self;
+        let (served, open) = (Arc::new(served), TaskTracker::new());
+        let metrics = &served.routes.metrics;
         let serve = async {
             loop {
-                let Some(place) = self.place().await else { return };
-                let (stream, address) = accept(&self.listener).await;
-                let peer = Peer { address };
-                let open = Open::new(self.routes.metrics.connections.clone(), place);
-                let (routes, http, timeout) =
-                    (Arc::clone(&self.routes), self.http.clone(), self.write_timeout);
-                // from here on it counts among those that a stop waits for
-                let watcher = graceful.watcher();
-                tokio::spawn(async move {
-                    let lingers = Arc::new(AtomicBool::new(false));
-                    let limits = Limits { write_timeout: timeout, linger: routes.linger };
-                    let stream =
-                        Connection::new(stream, limits, Arc::clone(&lingers), routes.metrics.clone());
-                    let service = service_fn(move |request| {
-                        Arc::clone(&routes).serve(request, peer, Arc::clone(&lingers))
-                    });
-                    let connection = http.serve_connection(TokioIo::new(stream), service);
-                    // a client that goes away is its own affair
-                    let _ = watcher.watch(connection).await;
-                    drop(open);
+                let Some(place) = place(&connections, metrics).await else { return };
+                let (stream, address) = accept(&listener).await;
+                let Some(of_client) = crowd.admit(address.ip()) else {
+                    metrics.connections_refused.with_label_values(&["client"]).inc();
+                    continue;
+                };
+                let counted = Open::new(metrics.connections.clone(), place, of_client);
+                let (served, stop) = (Arc::clone(&served), stop.clone());
+                open.spawn(async move {
+                    served.serve(stream, Peer { address }, stop).await;
+                    drop(counted);
                 });
             }
         };
@@ -210,20 +274,20 @@ impl Server {
             () = serve => {}
             () = stop.cancelled() => {}
         }
-        drop(self.listener);
-        tokio::time::timeout(drain, graceful.shutdown()).await.is_ok()
+        drop(listener);
+        open.close();
+        tokio::time::timeout(drain, open.wait()).await.is_ok()
     }
+}
 
-    /// Room for one more connection, waited for if there is none.
-    async fn place(&self) -> Option<OwnedSemaphorePermit> {
-        let connections = Arc::clone(&self.connections);
-        if let Ok(place) = Arc::clone(&connections).try_acquire_owned() {
-            return Some(place);
-        }
-        tracing::debug!("http.connections_max is reached: more connections wait to be accepted");
-        self.routes.metrics.connections_full.inc();
-        connections.acquire_owned().await.ok()
+/// Room for one more connection, waited for if there is none.
+async fn place(connections: &Arc<Semaphore>, metrics: &HttpMetrics) -> Option<OwnedSemaphorePermit> {
+    if let Ok(place) = Arc::clone(connections).try_acquire_owned() {
+        return Some(place);
     }
+    tracing::debug!("http.connections_max is reached: more connections wait to be accepted");
+    metrics.connections_full.inc();
+    Arc::clone(connections).acquire_owned().await.ok()
 }
 
 fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {

@@ -263,17 +263,21 @@ pub(crate) fn config() -> HttpConfig {
         target_max_bytes: 200,
         events_max: 10,
         send_timeout_ms: 20_000,
+        idle_timeout_ms: 20_000,
         linger_max_bytes: 10_000,
         linger_ms: 20_000,
         request_deadline_ms: 20_000,
         clock_ahead_max_ms: 300_000,
         connections_max: 10,
+        connections_per_client_max: 0,
+        streams_per_connection_max: 10,
         waiters_max: 10,
         wait_poll_ms: 20,
         cache_ms: 3_600_000,
         cache_entries_max: 100,
         idempotency_keys_max: 100,
         allow_origins: Vec::new(),
+        tls: crate::TlsConfig::default(),
     }
 }
 

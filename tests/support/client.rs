@@ -16,8 +16,8 @@ use tokio::runtime::Runtime;
 /// Longer than any answer may take: an answer that is later counts as a broken connection.
 const ANSWER_DEADLINE: Duration = Duration::from_secs(120);
 
-/// Connections that lay idle for longer are not used again: half of what the server allows, which closes them without a word,
-/// perhaps in the moment a request is sent.
+/// Connections that lay idle for longer are not used again: less than any server allows, which closes them without a word, perhaps
+/// in the moment a request is sent.
 const IDLE_MAX: Duration = Duration::from_secs(5);
 
 /// Where all asynchronous work of a test process runs.

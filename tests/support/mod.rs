@@ -13,6 +13,7 @@ pub mod mistakes;
 pub mod model;
 pub mod node;
 pub mod plan;
+pub mod raw;
 pub mod recording;
 pub mod rule;
 pub mod state;

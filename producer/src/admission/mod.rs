@@ -158,6 +158,11 @@ impl Admission {
         Ok(())
     }
 
+    /// Whether this address is a trusted proxy's, behind which there are many clients.
+    pub(crate) fn trusts(&self, address: IpAddr) -> bool {
+        self.proxies.trust(address.to_canonical())
+    }
+
     /// Tells a caller how it stands.
     pub(crate) fn tell(&self, admitted: &Admitted, response: &mut Response) {
         let standing = admitted.0.as_ref().and_then(|caller| caller.standing());

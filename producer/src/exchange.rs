@@ -1,0 +1,187 @@
+//! What the stream of a connection and its requests tell each other.
+//!
+//! The stream sees bytes come and not come, and the HTTP library takes them apart. Whether a silent client is idle, sends its
+//! request too slowly or only waits for its answer is known to neither alone.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicUsize, Ordering};
+
+/// How many more requests of a connection may be given up by its client than are answered: whoever asks and takes it back, over
+/// and over, keeps us busy and is not bounded by how many requests may be open.
+const GIVEN_UP_MAX: i32 = 200;
+
+/// Of one connection.
+#[derive(Debug)]
+pub(crate) struct Exchange {
+    /// Requests that began, so far.
+    begun: AtomicUsize,
+    /// Requests in work, bodies that are read, answers that are handed over.
+    open: AtomicUsize,
+    /// Answers of which the client has not taken all.
+    answers: AtomicUsize,
+    /// How often something of an answer was taken.
+    taken: AtomicUsize,
+    /// How many more requests may be given up.
+    patience: AtomicI32,
+    /// Whether the client may be sending what cannot be read as a request.
+    lingers: AtomicBool,
+    /// Whether the connection was idle for as long as it may be.
+    is_idle_over: AtomicBool,
+}
+
+impl Exchange {
+    pub(crate) fn new() -> Arc<Self> {
+        Arc::new(Self {
+            begun: AtomicUsize::new(0),
+            open: AtomicUsize::new(0),
+            answers: AtomicUsize::new(0),
+            taken: AtomicUsize::new(0),
+            patience: AtomicI32::new(GIVEN_UP_MAX),
+            lingers: AtomicBool::new(false),
+            is_idle_over: AtomicBool::new(false),
+        })
+    }
+
+    /// A request begins.
+    pub(crate) fn begin(self: &Arc<Self>) -> Working {
+        self.begun.fetch_add(1, Ordering::Relaxed);
+        Working { open: self.hold(), is_answered: false }
+    }
+
+    /// Something is open until it is dropped.
+    pub(crate) fn hold(self: &Arc<Self>) -> Open {
+        self.open.fetch_add(1, Ordering::Relaxed);
+        Open(Arc::clone(self))
+    }
+
+    /// An answer that the client has to take.
+    pub(crate) fn answer(self: &Arc<Self>) -> Taking {
+        self.answers.fetch_add(1, Ordering::Relaxed);
+        Taking(self.hold())
+    }
+
+    pub(crate) fn begun(&self) -> usize {
+        self.begun.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn is_open(&self) -> bool {
+        self.open.load(Ordering::Relaxed) > 0
+    }
+
+    /// How often something of an answer was taken, while one is to be taken.
+    pub(crate) fn taking(&self) -> Option<usize> {
+        (self.answers.load(Ordering::Relaxed) > 0).then(|| self.taken.load(Ordering::Relaxed))
+    }
+
+    /// Whether the client gave up more requests than anybody has reason to.
+    pub(crate) fn is_abused(&self) -> bool {
+        self.patience.load(Ordering::Relaxed) < 0
+    }
+
+    pub(crate) fn lingers(&self) -> bool {
+        self.lingers.load(Ordering::Acquire)
+    }
+
+    /// What comes now is no request: it is to be read and thrown away when the connection closes.
+    pub(crate) fn linger(&self) {
+        self.lingers.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn is_idle_over(&self) -> bool {
+        self.is_idle_over.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn end_idleness(&self) {
+        self.is_idle_over.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Something that is open.
+#[derive(Debug)]
+pub(crate) struct Open(Arc<Exchange>);
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.open.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// A request in work: given up by its client, unless it is answered before it is dropped.
+#[derive(Debug)]
+pub(crate) struct Working {
+    open: Open,
+    is_answered: bool,
+}
+
+impl Working {
+    pub(crate) fn answered(mut self) {
+        self.is_answered = true;
+    }
+
+    pub(crate) fn exchange(&self) -> &Arc<Exchange> {
+        &self.open.0
+    }
+}
+
+impl Drop for Working {
+    fn drop(&mut self) {
+        let patience = &self.open.0.patience;
+        if !self.is_answered {
+            patience.fetch_sub(1, Ordering::Relaxed);
+        } else if patience.load(Ordering::Relaxed) < GIVEN_UP_MAX {
+            patience.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+/// An answer that is handed over.
+#[derive(Debug)]
+pub(crate) struct Taking(Open);
+
+impl Taking {
+    /// The client took something of it.
+    pub(crate) fn took(&self) {
+        self.0.0.taken.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+impl Drop for Taking {
+    fn drop(&mut self) {
+        self.took();
+        self.0.0.answers.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_gives_up_more_than_is_answered_is_found_out() {
+        let exchange = Exchange::new();
+        for _ in 0..10_000 {
+            drop(exchange.begin());
+            exchange.begin().answered();
+        }
+        assert!(!exchange.is_abused() && !exchange.is_open());
+        let answered = exchange.begun();
+        while !exchange.is_abused() {
+            drop(exchange.begin());
+        }
+        assert_eq!(exchange.begun() - answered, 201, "one answer after the last that was given up");
+    }
+
+    #[test]
+    fn a_connection_is_open_until_its_answers_are_taken() {
+        let exchange = Exchange::new();
+        let working = exchange.begin();
+        let answer = exchange.answer();
+        working.answered();
+        assert!(exchange.is_open());
+        assert_eq!(exchange.taking(), Some(0));
+        answer.took();
+        assert_eq!(exchange.taking(), Some(1));
+        drop(answer);
+        assert_eq!((exchange.is_open(), exchange.taking()), (false, None));
+    }
+}

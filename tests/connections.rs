@@ -1,0 +1,210 @@
+//! Connections of HTTP/1.1: how many, how long, and what bytes on them are taken for.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+
+#[path = "connections/corpus.rs"]
+mod corpus;
+mod support;
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use corpus::{Case, NEXT, corpus};
+use floodgate_testkit::wait;
+use support::client::runtime;
+use support::node::Node;
+use support::raw::{answer, ask, connect, rest, statuses};
+use support::world::{World, run};
+
+/// Requests that were seen: those accepted, and those refused.
+fn seen(node: &Node) -> Result<(f64, f64)> {
+    let metrics = node.metrics()?;
+    let accepted = metrics.sum("floodgate_events_accepted_total", &[]);
+    Ok((accepted, metrics.sum("floodgate_http_problems_total", &[])))
+}
+
+#[test]
+fn nothing_is_smuggled() {
+    let world = World::empty().unwrap();
+    run(|| {
+        let node = world.start(&[])?;
+        let mut wrong = Vec::new();
+        for Case { name, bytes, answers } in corpus() {
+            let before = seen(&node)?;
+            let mut stream = connect(node.http)?;
+            stream.write_all(&[&bytes, NEXT.as_bytes()].concat()).with_context(|| name)?;
+            let said = rest(&mut stream).with_context(|| name)?;
+            // frames of HTTP/2 answer no request
+            let is_http_1 = said.starts_with(b"HTTP/");
+            let said = if is_http_1 { statuses(&said).with_context(|| name)? } else { Vec::new() };
+            let after = seen(&node)?;
+            let requests = ((after.0 - before.0) as usize, (after.1 - before.1) as usize);
+            let accepted = answers.iter().filter(|status| **status == 202).count();
+            if said != answers || requests != (accepted, answers.len() - accepted) {
+                wrong.push(format!(
+                    "{name}: {said:?} instead of {answers:?}, {requests:?} accepted and refused"
+                ));
+            }
+        }
+        ensure!(wrong.is_empty(), "{}", wrong.join("\n"));
+        node.stop()
+    });
+}
+
+/// A request that is split anywhere is the same request.
+#[test]
+fn requests_in_pieces_are_whole() {
+    let world = World::empty().unwrap();
+    run(|| {
+        let node = world.start(&[])?;
+        let mut stream = connect(node.http)?;
+        let request = b"PUT /api/v6/characters/t/likes/l HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n{}";
+        for split in 1..request.len() {
+            stream.write_all(&request[..split])?;
+            stream.flush()?;
+            // until it has come, which nobody else can tell
+            std::thread::sleep(Duration::from_millis(1));
+            stream.write_all(&request[split..])?;
+            let told = answer(&mut stream)?;
+            ensure!(told.starts_with("HTTP/1.1 202 "), "split at {split}: {told}");
+        }
+        // and on new connections, on which the first bytes say what is spoken
+        for split in 1..5 {
+            let mut stream = connect(node.http)?;
+            stream.write_all(&request[..split])?;
+            std::thread::sleep(Duration::from_millis(20));
+            stream.write_all(&request[split..])?;
+            let told = answer(&mut stream)?;
+            ensure!(told.starts_with("HTTP/1.1 202 "), "split at {split}: {told}");
+        }
+        node.stop()
+    });
+}
+
+#[test]
+fn idle_connections_have_a_time_of_their_own() {
+    let world = World::empty().unwrap();
+    world.set("http.send_timeout_ms", "300");
+    world.set("http.idle_timeout_ms", "3600000");
+    run(|| {
+        let node = world.start(&[])?;
+        let mut idle = connect(node.http)?;
+        ask(&mut idle)?;
+        // later, a head that does not come to its end, byte by byte, is given up
+        let mut slow = connect(node.http)?;
+        ask(&mut slow)?;
+        slow.set_read_timeout(Some(Duration::from_millis(20)))?;
+        let mut sent = 0;
+        wait::until("the slow head to be given up", support::world::READY, || {
+            sent += 1;
+            if slow.write_all(b"G").is_err() {
+                return Some(());
+            }
+            matches!(slow.read(&mut [0]), Ok(0)).then_some(())
+        })?;
+        ensure!(sent > 3, "given up after {sent} bytes");
+        // and who says nothing at all on a new connection
+        ensure!(rest(&mut connect(node.http)?)?.is_empty());
+        // while who was served and says nothing is still welcome
+        ask(&mut idle)?;
+        node.stop()
+    });
+}
+
+#[test]
+fn who_is_idle_for_too_long_is_let_go() {
+    let world = World::empty().unwrap();
+    world.set("http.send_timeout_ms", "3600000");
+    world.set("http.idle_timeout_ms", "1000");
+    run(|| {
+        let node = world.start(&[])?;
+        let mut idle = connect(node.http)?;
+        ask(&mut idle)?;
+        ensure!(rest(&mut idle)?.is_empty(), "something was said");
+        // a request that takes longer is no idleness: the decision of a coupon that nobody issues
+        let mut waiting = connect(node.http)?;
+        let path = "/api/v6/coupon-requests/0195f1a0-0000-7000-8000-000000000000?waitMs=2500";
+        waiting.write_all(format!("GET {path} HTTP/1.1\r\nhost: x\r\n\r\n").as_bytes())?;
+        let told = answer(&mut waiting)?;
+        ensure!(told.starts_with("HTTP/1.1 200 ") && told.contains("PENDING"), "{told}");
+        // nor is a body that comes slowly
+        let mut sending = connect(node.http)?;
+        sending.write_all(b"PUT /api/v6/characters/t/likes/l HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n{")?;
+        std::thread::sleep(Duration::from_millis(1500));
+        sending.write_all(b"}")?;
+        let told = answer(&mut sending)?;
+        ensure!(told.starts_with("HTTP/1.1 202 "), "{told}");
+        node.stop()
+    });
+}
+
+/// A stop that waited for them would end with 1.
+#[test]
+fn idle_connections_end_with_the_process() {
+    let world = World::empty().unwrap();
+    world.set("http.send_timeout_ms", "3600000");
+    world.set("http.idle_timeout_ms", "3600000");
+    run(|| {
+        let node = world.start(&[])?;
+        let mut open = Vec::new();
+        for _ in 0..20 {
+            let mut served = connect(node.http)?;
+            ask(&mut served)?;
+            open.extend([served, connect(node.http)?]);
+        }
+        wait::until("all connections", support::world::READY, || {
+            let open = node.metrics().ok()?.sum("floodgate_http_connections", &[]);
+            (open >= 40.0).then_some(())
+        })?;
+        node.stop()?;
+        for mut stream in open {
+            ensure!(rest(&mut stream)?.is_empty());
+        }
+        Ok(())
+    });
+}
+
+/// A connection from another address of this machine.
+fn connect_from(from: [u8; 4], to: SocketAddr) -> Result<TcpStream> {
+    let stream = runtime().block_on(async {
+        let socket = tokio::net::TcpSocket::new_v4()?;
+        socket.bind(SocketAddr::from((from, 0)))?;
+        socket.connect(to).await?.into_std()
+    })?;
+    stream.set_nonblocking(false)?;
+    stream.set_read_timeout(Some(support::world::READY))?;
+    Ok(stream)
+}
+
+#[test]
+fn one_client_has_as_many_connections_as_it_may() {
+    let world = World::empty().unwrap();
+    world.set("http.connections_per_client_max", "3");
+    run(|| {
+        let node = world.start(&[])?;
+        let mut own = Vec::new();
+        for _ in 0..3 {
+            let mut stream = connect_from([127, 0, 0, 2], node.http)?;
+            ask(&mut stream)?;
+            own.push(stream);
+        }
+        for refused in 1..=20 {
+            let mut stream = connect_from([127, 0, 0, 2], node.http)?;
+            ensure!(rest(&mut stream)?.is_empty());
+            let metrics = node.metrics()?;
+            let counted = metrics.sum("floodgate_http_connections_refused_total", &[("reason", "client")]);
+            ensure!(counted == f64::from(refused), "{counted} of {refused}");
+        }
+        // others are none of its business, and those it has are served on
+        ask(&mut connect_from([127, 0, 0, 3], node.http)?)?;
+        own.iter_mut().try_for_each(ask)?;
+        // one that goes makes room
+        own.pop();
+        wait::until("room for one more", support::world::READY, || {
+            ask(&mut connect_from([127, 0, 0, 2], node.http).ok()?).ok()
+        })?;
+        node.stop()
+    });
+}
