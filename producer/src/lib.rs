@@ -18,6 +18,7 @@ mod cache;
 mod clock;
 mod config;
 mod connection;
+mod described;
 mod document;
 mod extract;
 mod follow;

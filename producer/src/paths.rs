@@ -20,3 +20,5 @@ pub(crate) const ROUTES: [&str; 9] =
 pub(crate) const HEALTHZ: &str = "/healthz";
 pub(crate) const READYZ: &str = "/readyz";
 pub(crate) const DOCUMENT: &str = "/openapi.json";
+pub(crate) const DOCS: &str = "/docs";
+pub(crate) const DOCS_FILE: &str = "/docs/{file}";

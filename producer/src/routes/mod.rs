@@ -2,6 +2,7 @@
 
 mod answers;
 mod coupons;
+mod docs;
 mod events;
 mod expectations;
 mod health;

@@ -1,15 +1,89 @@
 //! Every operation, in one table: from it the router is built and the document.
+//!
+//! What a request carries and what it is answered with stands here by the types that read and write it, so that nothing is said
+//! twice. Whoever adds an operation adds its row; a test asks the router for what the document does not have.
 
-use axum::http::HeaderMap;
+use axum::http::{HeaderMap, StatusCode};
 use axum::routing::on;
+use floodgate_schemas::{CouponIssue, Described, EventId, ExpectationWrite, IdempotencyKey, Like, Mixed};
+use serde_json::{Value, json};
 
-use super::{coupons, events, expectations, health, likes};
-use crate::operation::{About, Operation, Verb};
+use super::answers::{AcceptedBody, STORED_IN};
+use super::coupons::{self, CouponRequest, CouponState, CouponTerms, Creation};
+use super::docs;
+use super::events::{self, EventResults};
+use super::expectations::{self, Expectations};
+use super::health::{self, Health};
+use super::likes::{self, LikeCount, Liked};
+use crate::extract::{JSON, NDJSON};
+use crate::operation::{About, Answer, Body, Operation, Parameter, Schema, Verb};
 use crate::paths;
+use crate::problem::{self, Kind};
 use crate::scope::{Access, Scope};
 
+/// What reading a body may end with.
+const BODY: &[&Kind] = &[
+    &problem::MALFORMED_JSON,
+    &problem::BODY_TIMEOUT,
+    &problem::BODY_TOO_LARGE,
+    &problem::UNSUPPORTED_MEDIA_TYPE,
+    &problem::BUSY,
+];
+
+/// What its fields may be refused for.
+const FIELDS: &[&Kind] = &[&problem::INVALID_FIELD, &problem::INVALID_VALUE];
+
+/// What may become of an event that is offered alone.
+const WRITE: &[&Kind] = &[
+    &problem::IDEMPOTENCY_KEY_REUSED,
+    &problem::BODY_TOO_LARGE,
+    &problem::QUEUE_FULL,
+    &problem::NOT_STORED,
+    &problem::SHUTTING_DOWN,
+    &problem::OUTCOME_UNKNOWN,
+];
+
+/// What the database may have to say.
+const READ: &[&Kind] = &[&problem::DATABASE_UNAVAILABLE];
+
+/// Of a path.
+const ID: &[&Kind] = &[&problem::INVALID_VALUE];
+
+const KEY: Parameter = Parameter {
+    name: "Idempotency-Key",
+    place: "header",
+    meaning: "Makes a retry the same event: it takes effect once however often it is sent.",
+    schema: IdempotencyKey::schema,
+};
+
+const ACCEPTED: Answer = Answer {
+    status: StatusCode::ACCEPTED,
+    meaning: "Accepted: it will take effect, unless a newer one does.",
+    content: &[(JSON, AcceptedBody::schema)],
+    headers: &[KEPT],
+};
+
+const KEPT: (&str, &str) =
+    (STORED_IN, "Where the event is kept, if that is not where events are kept when all is well.");
+
+const HEALTHY: &[Answer] = &[found("It does.", &[(JSON, Health::schema)])];
+
+const fn found(meaning: &'static str, content: &'static [(&'static str, Schema)]) -> Answer {
+    Answer { status: StatusCode::OK, meaning, content, headers: &[] }
+}
+
+/// What is sent with a like, or when it is taken back.
+const LIKE: Option<Body> =
+    Some(Body { is_required: false, content: &[(JSON, || Like::BODY.schema("LikeBody"))] });
+
+/// One event a line.
+fn lines() -> Value {
+    let event = json!({ "type": "coupon", "couponId": "summer", "userId": "ann" });
+    json!({ "type": "string", "description": "One event a line.", "examples": [format!("{event}\n")] })
+}
+
 /// What clients can ask for.
-pub(super) static OPERATIONS: [Operation; 14] = [
+pub(super) static OPERATIONS: [Operation; 16] = [
     Operation {
         verb: Verb::Post,
         path: paths::EXPECTATIONS,
@@ -17,6 +91,13 @@ pub(super) static OPERATIONS: [Operation; 14] = [
         summary: "Write what upgrading one preset is expected to cost",
         about: About::Expectations,
         access: Access::Needs(Scope::ExpectationWrite),
+        parameters: &[KEY],
+        body: Some(Body {
+            is_required: true,
+            content: &[(JSON, || ExpectationWrite::FIELDS.schema("Expectation"))],
+        }),
+        answers: &[ACCEPTED],
+        problems: &[BODY, FIELDS, WRITE],
         route: |by, _| on(by, expectations::write),
     },
     Operation {
@@ -26,6 +107,10 @@ pub(super) static OPERATIONS: [Operation; 14] = [
         summary: "Read what stands for a character",
         about: About::Expectations,
         access: Access::Needs(Scope::Read),
+        parameters: &[Parameter::path(ExpectationWrite::CHARACTER_ID.row())],
+        body: None,
+        answers: &[found("What stands.", &[(JSON, Expectations::schema)])],
+        problems: &[ID, READ, &[&problem::NOT_FOUND]],
         route: |by, _| on(by, expectations::read),
     },
     Operation {
@@ -35,6 +120,18 @@ pub(super) static OPERATIONS: [Operation; 14] = [
         summary: "Create a coupon",
         about: About::Coupons,
         access: Access::Needs(Scope::CouponCreate),
+        parameters: &[],
+        body: Some(Body { is_required: true, content: &[(JSON, || Creation::FIELDS.schema("NewCoupon"))] }),
+        answers: &[
+            Answer {
+                status: StatusCode::CREATED,
+                meaning: "Created.",
+                content: &[(JSON, CouponTerms::schema)],
+                headers: &[],
+            },
+            found("It exists already, with the same terms.", &[(JSON, CouponTerms::schema)]),
+        ],
+        problems: &[BODY, FIELDS, READ, &[&problem::COUPON_EXISTS, &problem::OUTCOME_UNKNOWN]],
         route: |by, _| on(by, coupons::create),
     },
     Operation {
@@ -44,6 +141,10 @@ pub(super) static OPERATIONS: [Operation; 14] = [
         summary: "Read how a coupon stands",
         about: About::Coupons,
         access: Access::Needs(Scope::Read),
+        parameters: &[Parameter::path(CouponIssue::COUPON_ID.row())],
+        body: None,
+        answers: &[found("How it stands.", &[(JSON, CouponState::schema)])],
+        problems: &[ID, READ, &[&problem::NOT_FOUND]],
         route: |by, _| on(by, coupons::read),
     },
     Operation {
@@ -53,6 +154,18 @@ pub(super) static OPERATIONS: [Operation; 14] = [
         summary: "Ask for a coupon",
         about: About::Coupons,
         access: Access::Needs(Scope::CouponIssue),
+        parameters: &[Parameter::path(CouponIssue::COUPON_ID.row()), KEY],
+        body: Some(Body {
+            is_required: true,
+            content: &[(JSON, || CouponIssue::BODY.schema("CouponIssue"))],
+        }),
+        answers: &[Answer {
+            status: StatusCode::ACCEPTED,
+            meaning: "Accepted: it will be decided.",
+            content: &[(JSON, CouponRequest::schema)],
+            headers: &[("Location", "Where the decision will be found."), KEPT],
+        }],
+        problems: &[BODY, FIELDS, WRITE],
         route: |by, _| on(by, coupons::issue),
     },
     Operation {
@@ -62,6 +175,23 @@ pub(super) static OPERATIONS: [Operation; 14] = [
         summary: "Read what was decided on a request for a coupon",
         about: About::Coupons,
         access: Access::Needs(Scope::Read),
+        parameters: &[
+            Parameter {
+                name: "requestId",
+                place: "path",
+                meaning: "The request, named by its event.",
+                schema: EventId::schema,
+            },
+            Parameter {
+                name: "waitMs",
+                place: "query",
+                meaning: "How long the answer may wait for the decision, in milliseconds.",
+                schema: || json!({ "type": "integer", "minimum": 0, "maximum": coupons::WAIT_MS_MAX }),
+            },
+        ],
+        body: None,
+        answers: &[found("The decision, or that there is none yet.", &[(JSON, CouponRequest::schema)])],
+        problems: &[READ],
         route: |by, _| on(by, coupons::decision),
     },
     Operation {
@@ -71,6 +201,10 @@ pub(super) static OPERATIONS: [Operation; 14] = [
         summary: "Read how many like a character",
         about: About::Likes,
         access: Access::Needs(Scope::Read),
+        parameters: &[Parameter::path(Like::TARGET_OCID.row())],
+        body: None,
+        answers: &[found("How many; 0 of whom nobody knows.", &[(JSON, LikeCount::schema)])],
+        problems: &[ID, READ],
         route: |by, _| on(by, likes::count),
     },
     Operation {
@@ -80,6 +214,13 @@ pub(super) static OPERATIONS: [Operation; 14] = [
         summary: "Read whether an account likes a character",
         about: About::Likes,
         access: Access::Needs(Scope::Read),
+        parameters: &[
+            Parameter::path(Like::TARGET_OCID.row()),
+            Parameter::path(Like::LIKER_ACCOUNT_ID.row()),
+        ],
+        body: None,
+        answers: &[found("Whether it does.", &[(JSON, Liked::schema)])],
+        problems: &[ID, READ],
         route: |by, _| on(by, likes::liked),
     },
     Operation {
@@ -89,6 +230,14 @@ pub(super) static OPERATIONS: [Operation; 14] = [
         summary: "Like a character",
         about: About::Likes,
         access: Access::Needs(Scope::LikeWrite),
+        parameters: &[
+            Parameter::path(Like::TARGET_OCID.row()),
+            Parameter::path(Like::LIKER_ACCOUNT_ID.row()),
+            KEY,
+        ],
+        body: LIKE,
+        answers: &[ACCEPTED],
+        problems: &[BODY, FIELDS, WRITE],
         route: |by, _| on(by, likes::like),
     },
     Operation {
@@ -98,6 +247,14 @@ pub(super) static OPERATIONS: [Operation; 14] = [
         summary: "Take a like back",
         about: About::Likes,
         access: Access::Needs(Scope::LikeWrite),
+        parameters: &[
+            Parameter::path(Like::TARGET_OCID.row()),
+            Parameter::path(Like::LIKER_ACCOUNT_ID.row()),
+            KEY,
+        ],
+        body: LIKE,
+        answers: &[ACCEPTED],
+        problems: &[BODY, FIELDS, WRITE],
         route: |by, _| on(by, likes::unlike),
     },
     Operation {
@@ -107,6 +264,13 @@ pub(super) static OPERATIONS: [Operation; 14] = [
         summary: "Write many events of any type",
         about: About::Events,
         access: Access::NeedsByEvent,
+        parameters: &[],
+        body: Some(Body { is_required: true, content: &[(JSON, Vec::<Mixed>::schema), (NDJSON, lines)] }),
+        answers: &[Answer {
+            headers: &[KEPT],
+            ..found("What became of each, whatever is wrong with others.", &[(JSON, EventResults::schema)])
+        }],
+        problems: &[BODY, &[&problem::TOO_MANY_EVENTS]],
         route: |by, _| on(by, events::write),
     },
     Operation {
@@ -116,6 +280,10 @@ pub(super) static OPERATIONS: [Operation; 14] = [
         summary: "Whether this instance makes progress",
         about: About::Instance,
         access: Access::Open,
+        parameters: &[],
+        body: None,
+        answers: HEALTHY,
+        problems: &[&[&problem::NOT_READY]],
         route: |by, _| on(by, health::healthz),
     },
     Operation {
@@ -125,6 +293,10 @@ pub(super) static OPERATIONS: [Operation; 14] = [
         summary: "Whether this instance can take events",
         about: About::Instance,
         access: Access::Open,
+        parameters: &[],
+        body: None,
+        answers: HEALTHY,
+        problems: &[&[&problem::NOT_READY]],
         route: |by, _| on(by, health::readyz),
     },
     Operation {
@@ -134,10 +306,46 @@ pub(super) static OPERATIONS: [Operation; 14] = [
         summary: "This document",
         about: About::Instance,
         access: Access::Open,
+        parameters: &[],
+        body: None,
+        answers: &[Answer {
+            headers: &[("ETag", "Names this content of it.")],
+            ..found("OpenAPI 3.1.", &[(JSON, || json!({ "type": "object" }))])
+        }],
+        problems: &[],
         route: |by, document| {
             let document = document.clone();
             on(by, async move |asked: HeaderMap| document.answer(&asked))
         },
+    },
+    Operation {
+        verb: Verb::Get,
+        path: paths::DOCS,
+        name: "readDocs",
+        summary: "A page that shows this document",
+        about: About::Instance,
+        access: Access::Open,
+        parameters: &[],
+        body: None,
+        answers: &[found("The page.", &[(docs::HTML, str::schema)])],
+        problems: &[],
+        route: |by, _| on(by, docs::page),
+    },
+    Operation {
+        verb: Verb::Get,
+        path: paths::DOCS_FILE,
+        name: "readDocsFile",
+        summary: "A file of that page",
+        about: About::Instance,
+        access: Access::Open,
+        parameters: &[Parameter { name: "file", place: "path", meaning: "Its name.", schema: str::schema }],
+        body: None,
+        answers: &[found(
+            "The file.",
+            &[(docs::SCRIPT, str::schema), (docs::CSS, str::schema), (docs::TEXT, str::schema)],
+        )],
+        problems: &[&[&problem::NOT_FOUND]],
+        route: |by, _| on(by, docs::file),
     },
 ];
 
@@ -177,6 +385,45 @@ mod tests {
             api.into_iter().collect::<Vec<_>>(),
             BTreeSet::from(paths::ROUTES).into_iter().collect::<Vec<_>>()
         );
+    }
+
+    /// All that can be wrong is told, by the operation where it can be; a method that there is not is none.
+    #[test]
+    fn every_kind_of_problem_is_that_of_an_operation() {
+        let told: BTreeSet<&str> =
+            OPERATIONS.iter().flat_map(Operation::kinds).map(|kind| kind.name).collect();
+        let all = problem::KINDS.iter().map(|kind| kind.name).filter(|name| *name != "method-not-allowed");
+        assert_eq!(told, all.collect());
+    }
+
+    /// What the document shows as a request is one.
+    #[tokio::test]
+    async fn examples_are_accepted() {
+        let world = World::new(&config());
+        let document = world.ask("GET", paths::DOCUMENT, &[], Body::empty()).await.body;
+        let mut sent = 0;
+        for one in &OPERATIONS {
+            let described = &document["paths"][one.path][one.verb.name()];
+            let contents = described["requestBody"]["content"].as_object();
+            for (media_type, content) in contents.into_iter().flatten() {
+                let body =
+                    content["example"].as_str().map_or_else(|| content["example"].to_string(), str::to_owned);
+                *world.database.created.lock() = Some(floodgate_store::CouponCreated::Created);
+                let headers = [("content-type", media_type.as_str())];
+                let method = one.verb.name().to_uppercase();
+                // nobody likes oneself
+                let path = example(one.path).replace("likes/1", "likes/2");
+                let answer = world.ask(&method, &path, &headers, body.clone()).await;
+                assert!(answer.status.is_success(), "{method} {path} {body}: {answer:?}");
+                let results = answer.body["results"].as_array();
+                assert!(
+                    results.into_iter().flatten().all(|result| result["status"] == "accepted"),
+                    "{answer:?}"
+                );
+                sent += 1;
+            }
+        }
+        assert_eq!(sent, 7);
     }
 
     #[tokio::test]
