@@ -193,8 +193,9 @@ impl<'a, const N: usize> Fields<'a, N> {
 
     /// The field `name`, if it was sent and is not null.
     fn sent_as(&self, name: &'static str) -> Option<Field<'a>> {
-        let index = self.names.iter().position(|known| *known == name)?;
-        let raw = self.values[index]?.get();
+        let index = self.names.iter().position(|known| *known == name);
+        debug_assert!(index.is_some(), "{name} is read of a table that has no such field");
+        let raw = self.values[index?]?.get();
         (raw != "null").then_some(Field { name, raw })
     }
 
