@@ -174,31 +174,6 @@ impl Settings {
         let Self { http, admin, topics, consumers, lag, log, shutdown, runtime, .. } = self;
         let same = http.listen.port() != 0 && http.listen == admin.listen;
         let rules = [
-            (http.head_max_bytes >= 8192, "http.head_max_bytes must be at least 8192"),
-            (
-                http.target_max_bytes < http.head_max_bytes,
-                "http.target_max_bytes must be less than http.head_max_bytes, of which the target is a part",
-            ),
-            (
-                http.body_max_bytes <= http.bodies_max_bytes,
-                "http.body_max_bytes must be at most http.bodies_max_bytes, or the largest body never fits",
-            ),
-            (http.events_max >= 1, "http.events_max must be at least 1"),
-            (
-                (1..=1_000_000).contains(&http.connections_max),
-                "http.connections_max must be between 1 and 1000000",
-            ),
-            (http.idle_timeout_ms >= 1000, "http.idle_timeout_ms must be at least 1000"),
-            (
-                (1..=10_000).contains(&http.streams_per_connection_max),
-                "http.streams_per_connection_max must be between 1 and 10000",
-            ),
-            (
-                http.waiters_max < http.connections_max,
-                "http.waiters_max must be less than http.connections_max, or those that wait keep all others out",
-            ),
-            (http.cache_ms <= 86_400_000, "http.cache_ms must be at most 86400000, a day"),
-            (http.wait_poll_ms >= 10, "http.wait_poll_ms must be at least 10"),
             (!same, "http.listen and admin.listen must differ"),
             ((1..=100_000).contains(&topics.partitions), "topics.partitions must be between 1 and 100000"),
             (topics.replication_factor >= 1, "topics.replication_factor must be at least 1"),
@@ -225,7 +200,7 @@ impl Settings {
         ];
         let broken = rules.into_iter().filter(|(holds, _)| !holds).map(|(_, rule)| rule.to_owned());
         let broken = broken
-            .chain(http.origins_problem())
+            .chain(http.problems())
             .chain(self.auth.problems())
             .chain(self.rate_limit.problems())
             .chain(self.coupon.problems(http, topics));

@@ -96,9 +96,37 @@ impl HttpConfig {
         i64::try_from(self.clock_ahead_max_ms).unwrap_or(i64::MAX).saturating_mul(1000)
     }
 
-    /// What is wrong with the origins whose pages may use the API.
-    pub fn origins_problem(&self) -> Option<String> {
-        origins::problem(&self.allow_origins)
+    /// What is wrong with it by itself.
+    pub fn problems(&self) -> Vec<String> {
+        let rules = [
+            (self.head_max_bytes >= 8192, "http.head_max_bytes must be at least 8192"),
+            (
+                self.target_max_bytes < self.head_max_bytes,
+                "http.target_max_bytes must be less than http.head_max_bytes, of which the target is a part",
+            ),
+            (
+                self.body_max_bytes <= self.bodies_max_bytes,
+                "http.body_max_bytes must be at most http.bodies_max_bytes, or the largest body never fits",
+            ),
+            (self.events_max >= 1, "http.events_max must be at least 1"),
+            (
+                (1..=1_000_000).contains(&self.connections_max),
+                "http.connections_max must be between 1 and 1000000",
+            ),
+            (self.idle_timeout_ms >= 1000, "http.idle_timeout_ms must be at least 1000"),
+            (
+                (1..=10_000).contains(&self.streams_per_connection_max),
+                "http.streams_per_connection_max must be between 1 and 10000",
+            ),
+            (
+                self.waiters_max < self.connections_max,
+                "http.waiters_max must be less than http.connections_max, or those that wait keep all others out",
+            ),
+            (self.cache_ms <= 86_400_000, "http.cache_ms must be at most 86400000, a day"),
+            (self.wait_poll_ms >= 10, "http.wait_poll_ms must be at least 10"),
+        ];
+        let broken = rules.into_iter().filter(|(holds, _)| !holds).map(|(_, rule)| rule.to_owned());
+        broken.chain(origins::problem(&self.allow_origins)).collect()
     }
 
     pub(crate) fn limits(&self) -> Limits {

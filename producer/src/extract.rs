@@ -9,7 +9,7 @@ use axum::http::HeaderMap;
 use axum::http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use axum::http::request::Parts;
 use bytes::Bytes;
-use floodgate_schemas::{IdempotencyKey, InvalidKind};
+use floodgate_schemas::{FieldOf, IdempotencyKey, Invalid, InvalidKind};
 use hyper::body::Body as _;
 use serde::de::DeserializeOwned;
 use tokio::time::Instant;
@@ -45,8 +45,8 @@ impl Events {
     }
 }
 
-const JSON: &str = "application/json";
-const NDJSON: &str = "application/x-ndjson";
+pub(crate) const JSON: &str = "application/json";
+pub(crate) const NDJSON: &str = "application/x-ndjson";
 
 impl FromRequest<Arc<Ingress>> for Json {
     type Rejection = Problem;
@@ -178,12 +178,12 @@ fn is_percent_encoded(path: &str) -> bool {
     path.split('%').skip(1).all(is_byte)
 }
 
-/// One path parameter as the type that checks it.
+/// One path parameter as the type that checks it: that of the field of the same name.
 pub(crate) fn param<T: TryFrom<String, Error: std::fmt::Display>>(
-    name: &'static str,
+    of: &FieldOf<T>,
     text: String,
 ) -> Result<T, Problem> {
-    let refused = |reason: T::Error| floodgate_schemas::Invalid::field(InvalidKind::Value, name, reason);
+    let refused = |reason: T::Error| Invalid::field(InvalidKind::Value, of.name(), reason);
     T::try_from(text).map_err(|reason| Problem::from(refused(reason)))
 }
 

@@ -22,6 +22,7 @@ mod coding;
 mod config;
 mod connection;
 mod crowd;
+mod described;
 mod document;
 mod door;
 mod exchange;

@@ -2,10 +2,14 @@
 
 use std::sync::Arc;
 
+use axum::http::StatusCode;
 use axum::routing::{MethodFilter, MethodRouter};
+use floodgate_schemas::Row;
+use serde_json::Value;
 
 use crate::document::Document;
 use crate::ingress::Ingress;
+use crate::problem::{self, Kind};
 use crate::scope::Access;
 
 /// One method of one path.
@@ -18,8 +22,67 @@ pub(crate) struct Operation {
     pub(crate) summary: &'static str,
     pub(crate) about: About,
     pub(crate) access: Access,
+    /// What is read of a request beside its body.
+    pub(crate) parameters: &'static [Parameter],
+    pub(crate) body: Option<Body>,
+    /// What it is answered with when all is well.
+    pub(crate) answers: &'static [Answer],
+    /// And when not, beside [`ANY`].
+    pub(crate) problems: &'static [&'static [&'static Kind]],
     /// What answers it.
     pub(crate) route: fn(MethodFilter, &Arc<Document>) -> MethodRouter<Arc<Ingress>>,
+}
+
+/// What any request may be answered with, whatever it asks for.
+pub(crate) const ANY: &[&Kind] =
+    &[&problem::INVALID_REQUEST, &problem::TARGET_TOO_LONG, &problem::HEAD_TOO_LARGE, &problem::INTERNAL];
+
+/// What whoever is not let in may be answered with.
+const GUARDED: &[&Kind] =
+    &[&problem::UNAUTHORIZED, &problem::FORBIDDEN, &problem::RATE_LIMITED, &problem::NOT_READY];
+
+impl Operation {
+    /// The kinds of problem that it may be answered with.
+    pub(crate) fn kinds(&self) -> impl Iterator<Item = &'static Kind> {
+        let guarded = (self.access != Access::Open).then_some(GUARDED);
+        [ANY].into_iter().chain(guarded).chain(self.problems.iter().copied()).flatten().copied()
+    }
+}
+
+/// How values look.
+pub(crate) type Schema = fn() -> Value;
+
+/// A value that a request carries beside its body.
+pub(crate) struct Parameter {
+    pub(crate) name: &'static str,
+    /// `path`, `query` or `header`.
+    pub(crate) place: &'static str,
+    pub(crate) meaning: &'static str,
+    pub(crate) schema: Schema,
+}
+
+impl Parameter {
+    /// A part of the path: it is read as the field of its name is.
+    pub(crate) const fn path(field: Row) -> Self {
+        Self { name: field.name, place: "path", meaning: field.meaning, schema: field.schema }
+    }
+}
+
+/// What requests have in their body.
+pub(crate) struct Body {
+    pub(crate) is_required: bool,
+    /// By media type.
+    pub(crate) content: &'static [(&'static str, Schema)],
+}
+
+/// An answer that is no problem.
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) meaning: &'static str,
+    /// By media type.
+    pub(crate) content: &'static [(&'static str, Schema)],
+    /// Names, and what they mean.
+    pub(crate) headers: &'static [(&'static str, &'static str)],
 }
 
 /// The methods that operations have.

@@ -21,3 +21,5 @@ pub(crate) const ROUTES: [&str; 10] =
 pub(crate) const HEALTHZ: &str = "/healthz";
 pub(crate) const READYZ: &str = "/readyz";
 pub(crate) const DOCUMENT: &str = "/openapi.json";
+pub(crate) const DOCS: &str = "/docs";
+pub(crate) const DOCS_FILE: &str = "/docs/{file}";

@@ -4,12 +4,14 @@ use axum::http::header::{ACCEPT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AF
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use floodgate_buffer::Refused;
-use floodgate_schemas::{CouponId, Invalid, InvalidKind, NoSchemaId};
+use floodgate_schemas::{CouponId, Described, Invalid, InvalidKind, NoSchemaId};
 use floodgate_store::ReadError;
 use serde::Serialize;
+use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::coding::Coding;
+use crate::described::answer;
 
 /// What error bodies are.
 pub(crate) const MEDIA_TYPE: &str = "application/problem+json";
@@ -62,11 +64,18 @@ pub(crate) enum Effect {
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Kind {
     /// Stable: `type` is `/problems/<name>`, and metrics count by it.
-    name: &'static str,
-    title: &'static str,
-    status: StatusCode,
+    pub(crate) name: &'static str,
+    pub(crate) title: &'static str,
+    pub(crate) status: StatusCode,
     /// Whether the same request may succeed later.
-    retryable: bool,
+    pub(crate) retryable: bool,
+}
+
+impl Kind {
+    /// What `type` says.
+    pub(crate) fn uri(&self) -> String {
+        format!("/problems/{}", self.name)
+    }
 }
 
 const fn kind(name: &'static str, title: &'static str, status: StatusCode, retryable: bool) -> Kind {
@@ -76,6 +85,9 @@ const fn kind(name: &'static str, title: &'static str, status: StatusCode, retry
 macro_rules! kinds {
     ($($constant:ident = $name:literal, $title:literal, $status:ident, retryable: $retryable:literal;)*) => {
         $(pub(crate) static $constant: Kind = kind($name, $title, StatusCode::$status, $retryable);)*
+
+        /// Every kind.
+        pub(crate) static KINDS: &[&Kind] = &[$(&$constant),*];
     };
 }
 
@@ -356,21 +368,29 @@ impl From<ReadError> for Problem {
     }
 }
 
-#[derive(Serialize)]
-struct Body<'a> {
-    r#type: String,
-    title: &'a str,
-    status: u16,
-    detail: &'a str,
-    retryable: bool,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    field: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    line: Option<usize>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    index: Option<usize>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    instance: Option<String>,
+answer! {
+    struct Body<'a> {
+        uri: String = "type", "Names the kind of problem, and stays the same.";
+        title: &'a str = "title", "The kind of problem, in words.";
+        status: u16 = "status", "The answer's status.";
+        detail: &'a str = "detail", "What is wrong, for people.";
+        retryable: bool = "retryable", "Whether the same request may succeed later.";
+    } sometimes {
+        field: &'a str = "field", "The field at fault.";
+        line: usize = "line", "The line of an NDJSON body that it is about, from 1.";
+        index: usize = "index", "The element of an array that it is about, from 0.";
+        instance: String = "instance", "By what operators find it in their log.";
+    }
+}
+
+impl Described for Problem {
+    fn schema() -> Value {
+        let mut schema = Body::schema();
+        schema["title"] = "Problem".into();
+        schema["properties"]["type"]["enum"] = KINDS.iter().map(|kind| kind.uri()).collect();
+        schema["properties"]["status"] = json!({ "type": "integer", "minimum": 400, "maximum": 599 });
+        schema
+    }
 }
 
 impl Serialize for Problem {
@@ -381,7 +401,7 @@ impl Serialize for Problem {
             Some(Place::Index(index)) => (None, Some(index)),
         };
         let body = Body {
-            r#type: format!("/problems/{}", self.kind.name),
+            uri: self.kind.uri(),
             title: self.kind.title,
             status: self.kind.status.as_u16(),
             detail: &self.detail,

@@ -8,15 +8,77 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
-use crate::fields::not_after;
+use serde_json::{Value, json};
+
+use crate::describe::Described;
+use crate::field::{Field, FromField};
+use crate::fields;
 use crate::{
-    Accept, CouponIssue, EventType, ExpectationWrite, Fields, IdempotencyKey, Invalid, InvalidKind,
+    Accept, ByClock, CouponIssue, EventType, ExpectationWrite, Fields, IdempotencyKey, Invalid, InvalidKind,
     InvalidMixed, Like, Mixed, Timestamp,
 };
 
 /// The attributes that mean something here, and the data of an envelope in JSON.
-const MEMBERS: [&str; 8] =
-    ["specversion", "type", "source", "id", "time", "datacontenttype", "data", "data_base64"];
+struct Members;
+
+fields! {
+    Members {
+        SPECVERSION: String = "specversion", "The version of CloudEvents: 1.0.";
+        TYPE: String = "type", "The type of event, which is its topic's name.";
+        SOURCE: String = "source", "Who sends it. Together with `id` it makes a retry the same event.";
+        ID: String = "id", "Names the event within its source.";
+        TIME: Option<Timestamp> = "time", "When a like happened whose data do not say so.";
+        DATACONTENTTYPE: Option<String> = "datacontenttype", "JSON, which it is where it is left out.";
+        DATA: Option<CloudEventData> = "data", "The event's fields.";
+        DATA_BASE64: Option<String> = "data_base64", "The same as the bytes of a JSON object, in Base64.";
+    }
+}
+
+/// The fields of an event of any type.
+pub struct CloudEventData;
+
+impl Described for CloudEventData {
+    fn schema() -> Value {
+        json!({ "oneOf": [
+            ExpectationWrite::FIELDS.schema("ExpectationData"),
+            CouponIssue::FIELDS.schema("CouponData"),
+            Like::FIELDS.schema("LikeData"),
+        ] })
+    }
+}
+
+impl FromField for CloudEventData {
+    fn from_field(_: Field<'_>) -> Result<Self, Invalid> {
+        Ok(Self)
+    }
+}
+
+/// How an envelope in JSON looks.
+pub struct CloudEvent;
+
+impl Described for CloudEvent {
+    fn schema() -> Value {
+        let mut schema = Members::FIELDS.schema("CloudEvent");
+        let properties = &mut schema["properties"];
+        properties["specversion"]["const"] = "1.0".into();
+        properties["type"]["enum"] = EventType::ALL.map(EventType::topic).to_vec().into();
+        properties["source"]["minLength"] = 1.into();
+        properties["id"]["minLength"] = 1.into();
+        schema["additionalProperties"] = Value::Bool(false);
+        // extensions
+        schema["patternProperties"] = json!({ EXTENSION: true });
+        schema["examples"] = json!([{
+            "specversion": "1.0", "type": EventType::Coupon.topic(), "source": "/shop", "id": "order-4711",
+            "data": { "couponId": "summer", "userId": "ann" },
+        }]);
+        schema
+    }
+}
+
+const MEMBERS: usize = Members::FIELDS.names().len();
+
+/// What names of extensions look like.
+const EXTENSION: &str = "^[a-z0-9]+$";
 
 /// Whether a member of an envelope in JSON is an attribute that means nothing here, an extension's most likely. Others are
 /// most likely misspelt.
@@ -97,9 +159,9 @@ impl Envelope {
     /// A like happened when its envelope says, unless its data say otherwise.
     fn like(&self, data: &[u8], accept: &Accept<'_>) -> Result<Like, Invalid> {
         let fields = Fields::parse(&Like::FIELDS, data).map_err(in_data)?;
-        let time = match (fields.optional("occurredAt"), &self.time) {
+        let time = match (fields.sent_as(Like::OCCURRED_AT.name()), &self.time) {
             (Some(_), _) => None,
-            (None, Some(time)) => Some(self::time(time, accept.latest)?),
+            (None, Some(time)) => Some(ByClock::sent(time, Members::TIME.name())?.until(accept.latest)?),
             (None, None) => {
                 let detail = "or `data.occurredAt` is required: a late retry must not undo a newer change";
                 return Err(Invalid::field(InvalidKind::Value, "time", detail));
@@ -114,11 +176,6 @@ fn event_type(named: &str) -> Result<EventType, Invalid> {
         let names = EventType::ALL.map(EventType::topic).join(", ");
         Invalid::field(InvalidKind::Value, "type", format!("must be one of {names}"))
     })
-}
-
-fn time(text: &str, latest: Timestamp) -> Result<Timestamp, Invalid> {
-    let time = text.parse().map_err(|reason| Invalid::field(InvalidKind::Value, "time", reason))?;
-    not_after(latest, "time", time)
 }
 
 /// What is wrong with the data, as seen from the envelope.
@@ -136,16 +193,14 @@ impl Mixed {
         json: &[u8],
         accept: impl for<'k> FnOnce(Option<&'k IdempotencyKey>) -> Accept<'k>,
     ) -> Result<Self, InvalidMixed> {
-        let members = Fields::parse_beside(&MEMBERS, is_passed_over, json)
+        let members = Fields::parse_beside(&Members::FIELDS, is_passed_over, json)
             .map_err(|invalid| InvalidMixed { of: None, invalid })?;
-        let text = |name| {
-            members.optional(name).map(|member| member.text().map(std::borrow::Cow::into_owned)).transpose()
-        };
+        let text = |name| members.sent_as(name).map(String::from_field).transpose();
         let envelope = Envelope::read(text)?;
         let decoded;
         let data = match json_data(&members) {
-            Ok(Data::Json(json)) => json,
-            Ok(Data::Decoded(bytes)) => {
+            Ok(Sent::Json(json)) => json,
+            Ok(Sent::Decoded(bytes)) => {
                 decoded = bytes;
                 &decoded
             }
@@ -156,13 +211,13 @@ impl Mixed {
 }
 
 /// The data of an envelope in JSON: as they stand there, or as the bytes that some senders make of them.
-enum Data<'a> {
+enum Sent<'a> {
     Json(&'a [u8]),
     Decoded(Vec<u8>),
 }
 
-fn json_data<'a>(members: &Fields<'a, { MEMBERS.len() }>) -> Result<Data<'a>, Invalid> {
-    if let Some(declared) = members.optional("datacontenttype") {
+fn json_data<'a>(members: &Fields<'a, MEMBERS>) -> Result<Sent<'a>, Invalid> {
+    if let Some(declared) = members.sent_as(Members::DATACONTENTTYPE.name()) {
         let declared = declared.text()?;
         let media_type = declared.split_once(';').map_or(&*declared, |(media_type, _)| media_type);
         if !is_json(media_type.trim()) {
@@ -170,26 +225,25 @@ fn json_data<'a>(members: &Fields<'a, { MEMBERS.len() }>) -> Result<Data<'a>, In
             return Err(Invalid::field(InvalidKind::Value, "datacontenttype", detail));
         }
     }
-    match (members.optional("data"), members.optional("data_base64")) {
+    match (members.sent_as(Members::DATA.name()), members.sent_as(Members::DATA_BASE64.name())) {
         (Some(_), Some(both)) => Err(Invalid::field(
             InvalidKind::Shape,
             both.name,
             "is given besides data; only one of them may be",
         )),
-        (None, Some(encoded)) => STANDARD.decode(&*encoded.text()?).map(Data::Decoded).map_err(|error| {
+        (None, Some(encoded)) => STANDARD.decode(&*encoded.text()?).map(Sent::Decoded).map_err(|error| {
             Invalid::field(InvalidKind::Value, encoded.name, format!("is not valid Base64: {error}"))
         }),
-        (_, None) => members.required("data").map(|data| Data::Json(data.json())),
+        (Some(data), None) => Ok(Sent::Json(data.json())),
+        (None, None) => Err(Invalid::field(InvalidKind::Shape, Members::DATA.name(), "is required")),
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
-    use serde_json::{Value, json};
-
     use super::*;
     use crate::{EventId, EventIdSource};
+    use proptest::prelude::*;
 
     fn accept(key: Option<&IdempotencyKey>) -> Accept<'_> {
         let now: Timestamp = "2026-01-02T03:04:05Z".parse().unwrap();
@@ -359,7 +413,7 @@ mod tests {
         ) {
             let mut envelope = coupon();
             for (name, value) in &others {
-                if !MEMBERS.contains(&name.as_str()) {
+                if !Members::FIELDS.names().contains(&name.as_str()) {
                     envelope[name] = json!(value);
                 }
             }

@@ -1,9 +1,15 @@
 //! Amounts of money, exact: DECIMAL(20,2).
 
+use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 
+use serde_json::{Value, json};
+
 use crate::datum::{Datum, InvalidDatum, read_bytes, write_bytes};
+use crate::describe::Described;
+use crate::field::{Field, FromField};
+use crate::invalid::Invalid;
 
 /// An amount between 0.00 and 999999999999999999.99, held as whole hundredths; never a float.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -28,7 +34,13 @@ pub enum InvalidCost {
 
 impl Cost {
     /// 999999999999999999.99, the greatest DECIMAL(20,2).
-    pub const MAX: Cost = Cost(99_999_999_999_999_999_999);
+    pub const MAX: Cost = Cost(10_u128.pow((Self::WHOLE_DIGITS + Self::DECIMALS) as u32) - 1);
+
+    /// Digits before the point, at most.
+    pub const WHOLE_DIGITS: usize = 18;
+
+    /// Digits after the point, at most; when shown, always.
+    pub const DECIMALS: usize = 2;
 
     /// From whole hundredths.
     ///
@@ -79,10 +91,10 @@ impl Cost {
         if whole_digits == 0 || !rest.is_empty() || leading_zero {
             return Err(InvalidCost::NotPlainDecimal);
         }
-        if fraction_digits > 2 {
+        if fraction_digits > Self::DECIMALS {
             return Err(InvalidCost::TooManyDecimals);
         }
-        if whole_digits > 18 {
+        if whole_digits > Self::WHOLE_DIGITS {
             return Err(InvalidCost::TooLarge);
         }
         let hundredths = if fraction_digits == 1 { fraction * 10 } else { fraction };
@@ -98,6 +110,37 @@ fn leading_digits(text: &[u8]) -> (u64, usize, &[u8]) {
         count += 1;
     }
     (number, count, &text[count..])
+}
+
+/// As clients send it.
+impl Described for Cost {
+    fn schema() -> Value {
+        let (more, decimals) = (Self::WHOLE_DIGITS - 1, Self::DECIMALS);
+        let fraction = format!(r"(\.[0-9]{{1,{decimals}}})?");
+        let pattern = format!(r"^(-0(\.0{{1,{decimals}}})?|(0|[1-9][0-9]{{0,{more}}}){fraction})$");
+        json!({
+            "title": "Cost",
+            "description": format!("Read exactly from its digits, of which at most {decimals} stand behind the point; no exponent."),
+            "anyOf": [
+                { "type": "string", "pattern": pattern },
+                { "type": "number", "minimum": 0, "exclusiveMaximum": 10_i64.pow(Self::WHOLE_DIGITS as u32) },
+            ],
+            "examples": ["1250000.50"],
+        })
+    }
+}
+
+impl FromField for Cost {
+    /// As a string or a number, exactly as its digits say.
+    #[inline]
+    fn from_field(field: Field<'_>) -> Result<Self, Invalid> {
+        let text = if field.is_number() {
+            Cow::Borrowed(field.raw)
+        } else {
+            field.text().map_err(|_| field.shape("must be a decimal, as a string or a number"))?
+        };
+        Cost::from_str(&text).map_err(|reason| field.value(reason))
+    }
 }
 
 /// Bytes with logical type decimal: the unscaled value, two's complement, big-endian, as few bytes as keep the sign.

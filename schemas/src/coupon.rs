@@ -5,10 +5,11 @@ use std::hash::Hasher;
 use serde_json::{Value, json};
 
 use crate::datum::Datum;
+use crate::fields;
 use crate::key::{CouponKey, KEY_SEPARATOR, Keying};
 use crate::record::record;
 use crate::schema::{Codec, Schema};
-use crate::{Accept, CouponId, Event, EventId, EventType, Fields, Invalid, Timestamp, UserId};
+use crate::{Accept, CouponId, Event, EventId, EventType, Fields, Invalid, Table, Timestamp, UserId};
 
 /// A request for one coupon. Its [`event_id`](Self::event_id) is the request's id, under which the
 /// decision is kept; the first decision on an id is final.
@@ -24,17 +25,24 @@ pub struct CouponIssue {
     pub user_id: UserId,
 }
 
+fields! {
+    CouponIssue {
+        COUPON_ID: CouponId = "couponId", "The coupon.";
+        USER_ID: UserId = "userId", "Who asks for it.";
+    }
+}
+
 impl CouponIssue {
-    /// The names of the fields in JSON.
-    pub const FIELDS: [&str; 2] = ["couponId", "userId"];
+    /// What is sent where the path names the coupon.
+    pub const BODY: Table<1> = Table::of([Self::USER_ID.row()]);
 
     /// Reads and checks a client's words.
     ///
     /// # Errors
     /// [`Invalid`] names the field at fault.
     pub fn from_fields<const N: usize>(fields: &Fields<'_, N>, accept: &Accept<'_>) -> Result<Self, Invalid> {
-        let coupon_id = fields.required("couponId")?.id()?;
-        Ok(Self::new(coupon_id, fields.required("userId")?.id()?, accept))
+        let coupon_id = fields.get(&Self::COUPON_ID)?;
+        Ok(Self::new(coupon_id, fields.get(&Self::USER_ID)?, accept))
     }
 
     /// A request by `user_id` for `coupon_id`.

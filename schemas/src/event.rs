@@ -2,12 +2,17 @@
 
 use std::fmt;
 use std::hash::Hasher;
+use std::ops::RangeInclusive;
 
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::Timestamp;
 use crate::datum::{Datum, InvalidDatum, read_bytes, write_bytes};
+use crate::describe::Described;
+use crate::field::{Field, FromField};
+use crate::invalid::Invalid;
 use crate::key::{KEY_SEPARATOR, Keying};
 use crate::record::Planned;
 use crate::schema::Codec;
@@ -79,6 +84,22 @@ impl EventType {
     }
 }
 
+impl Described for EventType {
+    fn schema() -> Value {
+        json!({ "title": "EventType", "type": "string", "enum": Self::ALL.map(Self::name) })
+    }
+}
+
+impl FromField for EventType {
+    fn from_field(field: Field<'_>) -> Result<Self, Invalid> {
+        let named = field.text()?;
+        Self::ALL.into_iter().find(|of| of.name() == named).ok_or_else(|| {
+            let names = Self::ALL.map(Self::name).join(", ");
+            field.value(format!("must be one of {names}"))
+        })
+    }
+}
+
 impl fmt::Display for EventType {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
@@ -124,6 +145,15 @@ impl EventId {
     /// The id as a UUID.
     pub const fn as_uuid(self) -> Uuid {
         self.0
+    }
+}
+
+impl Described for EventId {
+    fn schema() -> Value {
+        json!({
+            "title": "EventId", "type": "string", "format": "uuid",
+            "examples": ["e93641c4-3915-527e-8007-ed73382f0647"],
+        })
     }
 }
 
@@ -173,9 +203,11 @@ impl fmt::Debug for EventId {
 pub struct IdempotencyKey(Box<str>);
 
 impl IdempotencyKey {
+    const CHARS: RangeInclusive<usize> = 8..=128;
+
     /// The key, or `None` when it is shorter than 8, longer than 128, or holds anything but visible ASCII.
     pub fn new(text: &str) -> Option<Self> {
-        let fits = (8..=128).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic());
+        let fits = Self::CHARS.contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic());
         fits.then(|| Self(text.into()))
     }
 
@@ -184,6 +216,23 @@ impl IdempotencyKey {
     pub fn of_source(source: &str, id: &str) -> Self {
         let name = format!("{}:{source}{id}", source.len());
         Self(Uuid::new_v5(&SOURCES, name.as_bytes()).hyphenated().to_string().into())
+    }
+}
+
+impl Described for IdempotencyKey {
+    fn schema() -> Value {
+        json!({
+            "title": "IdempotencyKey", "type": "string",
+            "minLength": Self::CHARS.start(), "maxLength": Self::CHARS.end(),
+            // what `is_ascii_graphic` lets pass
+            "pattern": "^[!-~]*$", "examples": ["order-4711"],
+        })
+    }
+}
+
+impl FromField for IdempotencyKey {
+    fn from_field(field: Field<'_>) -> Result<Self, Invalid> {
+        Self::new(&field.text()?).ok_or_else(|| field.value("must be 8 to 128 visible ASCII characters"))
     }
 }
 

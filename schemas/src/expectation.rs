@@ -6,7 +6,11 @@ use std::hash::{Hash, Hasher};
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use crate::by_clock::ByClock;
 use crate::datum::{Datum, InvalidDatum};
+use crate::describe::Described;
+use crate::field::{Field, FromField};
+use crate::fields;
 use crate::key::{KEY_SEPARATOR, Keying};
 use crate::record::record;
 use crate::schema::{Codec, Schema};
@@ -18,6 +22,9 @@ use crate::{Accept, CharacterId, Cost, Event, EventId, EventType, Fields, Invali
 pub struct PresetNo(u8);
 
 impl PresetNo {
+    const MIN: u8 = 1;
+    const MAX: u8 = 3;
+
     /// The preset as a number.
     pub const fn get(self) -> u8 {
         self.0
@@ -28,9 +35,22 @@ impl TryFrom<i64> for PresetNo {
     type Error = &'static str;
     fn try_from(number: i64) -> Result<Self, Self::Error> {
         match u8::try_from(number) {
-            Ok(number @ 1..=3) => Ok(Self(number)),
+            Ok(number @ Self::MIN..=Self::MAX) => Ok(Self(number)),
             _ => Err("must be 1, 2 or 3"),
         }
+    }
+}
+
+impl Described for PresetNo {
+    fn schema() -> Value {
+        json!({ "title": "PresetNo", "type": "integer", "minimum": Self::MIN, "maximum": Self::MAX, "examples": [2] })
+    }
+}
+
+impl FromField for PresetNo {
+    #[inline]
+    fn from_field(field: Field<'_>) -> Result<Self, Invalid> {
+        field.number()
     }
 }
 
@@ -77,20 +97,23 @@ pub struct ExpectationWrite {
     pub version: i64,
 }
 
-impl ExpectationWrite {
-    /// The names of the fields in JSON.
-    pub const FIELDS: [&str; 9] = [
-        "characterId",
-        "presetNo",
-        "totalExpectedCost",
-        "blackCubeCost",
-        "redCubeCost",
-        "additionalCubeCost",
-        "starforceCost",
-        "calculatedAt",
-        "version",
-    ];
+fields! {
+    ExpectationWrite {
+        CHARACTER_ID: CharacterId = "characterId", "The character.";
+        PRESET_NO: PresetNo = "presetNo", "Which of its presets.";
+        TOTAL_EXPECTED_COST: Cost = "totalExpectedCost", "What it is expected to cost in all.";
+        BLACK_CUBE_COST: Cost = "blackCubeCost", "The share of black cubes.";
+        RED_CUBE_COST: Cost = "redCubeCost", "The share of red cubes.";
+        ADDITIONAL_CUBE_COST: Cost = "additionalCubeCost", "The share of additional cubes.";
+        STARFORCE_COST: Cost = "starforceCost", "The share of star force.";
+        CALCULATED_AT: ByClock<Timestamp> = "calculatedAt", "When it was computed; at most a few minutes ahead.";
+        VERSION: Option<ByClock<i64>> = "version",
+            "Orders the writes to one preset: the greatest stands. Without it, the microseconds of calculatedAt, and never further \
+             ahead.";
+    }
+}
 
+impl ExpectationWrite {
     /// Reads and checks a client's JSON object.
     ///
     /// # Errors
@@ -104,11 +127,11 @@ impl ExpectationWrite {
     /// # Errors
     /// [`Invalid`] names the field at fault.
     pub fn from_fields<const N: usize>(fields: &Fields<'_, N>, accept: &Accept<'_>) -> Result<Self, Invalid> {
-        let character_id: CharacterId = fields.required("characterId")?.number()?;
-        let preset_no: PresetNo = fields.required("presetNo")?.number()?;
-        let calculated_at = fields.required("calculatedAt")?.time_until(accept.latest)?;
-        let version = match fields.optional("version") {
-            Some(version) => version.version_until(accept.latest)?,
+        let character_id = fields.get(&Self::CHARACTER_ID)?;
+        let preset_no = fields.get(&Self::PRESET_NO)?;
+        let calculated_at = fields.get(&Self::CALCULATED_AT)?.until(accept.latest)?;
+        let version = match fields.get(&Self::VERSION)? {
+            Some(version) => version.until(accept.latest)?,
             None => calculated_at.as_micros(),
         };
         Ok(Self {
@@ -118,11 +141,11 @@ impl ExpectationWrite {
             accepted_at: accept.accepted_at,
             character_id,
             preset_no,
-            total_expected_cost: fields.required("totalExpectedCost")?.cost()?,
-            black_cube_cost: fields.required("blackCubeCost")?.cost()?,
-            red_cube_cost: fields.required("redCubeCost")?.cost()?,
-            additional_cube_cost: fields.required("additionalCubeCost")?.cost()?,
-            starforce_cost: fields.required("starforceCost")?.cost()?,
+            total_expected_cost: fields.get(&Self::TOTAL_EXPECTED_COST)?,
+            black_cube_cost: fields.get(&Self::BLACK_CUBE_COST)?,
+            red_cube_cost: fields.get(&Self::RED_CUBE_COST)?,
+            additional_cube_cost: fields.get(&Self::ADDITIONAL_CUBE_COST)?,
+            starforce_cost: fields.get(&Self::STARFORCE_COST)?,
             calculated_at,
             version,
         })

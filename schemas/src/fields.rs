@@ -3,80 +3,153 @@
 //! A derived `Deserialize` stops at the first thing it dislikes and tells about it in prose. Here the
 //! object is first split into its raw values by name, without copying them (unknown, missing and
 //! repeated names are caught at that point), and then each value is read by the type that it is for.
+//!
+//! A [`Table`] has the fields of an object as constants, each with its name and type ([`FieldOf`]). What reads a value is the
+//! constant, and what describes the object to clients is the table, so that neither says what the other does not.
 
-use std::borrow::Cow;
 use std::fmt;
-use std::str::FromStr;
+use std::marker::PhantomData;
 
 use serde::de::{DeserializeSeed, Error as _, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
+use serde_json::{Map, Value, json};
 
-use crate::number::{Whole, whole};
-use crate::{Cost, Timestamp};
+use crate::describe::{Described, meaning};
+use crate::field::{Field, FromField};
+use crate::invalid::{Invalid, InvalidKind, not_json, utf8};
 
-/// A client's input that is refused, in terms of what the client can change.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{}{detail}", field.as_ref().map(|name| format!("`{name}` ")).unwrap_or_default())]
-pub struct Invalid {
-    /// What kind of mistake it is.
-    pub kind: InvalidKind,
-    /// The field at fault, where there is one.
-    pub field: Option<Cow<'static, str>>,
-    /// One sentence part, to be read behind the field's name.
-    pub detail: String,
+/// What a field is read as: a type, or an `Option` of one where the field may be left out.
+pub trait Slot: Sized {
+    /// Whether the field has to be sent.
+    const IS_REQUIRED: bool;
+
+    /// Reads the field `name`, if it was sent and is not null.
+    ///
+    /// # Errors
+    /// [`Invalid`] with the field's name.
+    fn from_sent(name: &'static str, sent: Option<Field<'_>>) -> Result<Self, Invalid>;
+
+    /// How the field looks.
+    fn schema() -> Value;
 }
 
-/// What kind of mistake an input holds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum InvalidKind {
-    /// Not JSON, or not an object.
-    Malformed,
-    /// A name this object does not have, or has twice, or lacks; or a value of another JSON type.
-    Shape,
-    /// Well-formed, but not a value the field may take.
-    Value,
-}
+impl<T: FromField> Slot for T {
+    const IS_REQUIRED: bool = true;
 
-impl Invalid {
-    /// A mistake in one field.
-    pub fn field(kind: InvalidKind, field: impl Into<Cow<'static, str>>, detail: impl fmt::Display) -> Self {
-        Self { kind, field: Some(field.into()), detail: detail.to_string() }
+    #[inline]
+    fn from_sent(name: &'static str, sent: Option<Field<'_>>) -> Result<Self, Invalid> {
+        T::from_field(sent.ok_or_else(|| Invalid::field(InvalidKind::Shape, name, "is required"))?)
     }
 
-    /// Input that is no JSON object at all.
-    pub fn malformed(detail: impl fmt::Display) -> Self {
-        Self { kind: InvalidKind::Malformed, field: None, detail: detail.to_string() }
+    fn schema() -> Value {
+        <T as Described>::schema()
     }
 }
 
-/// The text that the bytes of a JSON input are.
-///
-/// # Errors
-/// [`InvalidKind::Malformed`] when they are no UTF-8.
-pub fn utf8(json: &[u8]) -> Result<&str, Invalid> {
-    std::str::from_utf8(json)
-        .map_err(|error| Invalid::malformed(format!("is not valid UTF-8 after byte {}", error.valid_up_to())))
+impl<T: FromField> Slot for Option<T> {
+    const IS_REQUIRED: bool = false;
+
+    #[inline]
+    fn from_sent(_: &'static str, sent: Option<Field<'_>>) -> Result<Self, Invalid> {
+        sent.map(T::from_field).transpose()
+    }
+
+    fn schema() -> Value {
+        <Self as Described>::schema()
+    }
 }
 
-/// Why `text` is no JSON. Says where: line and column, of a single line the column alone, since whoever sends many lines
-/// counts them from elsewhere.
-pub fn not_json(text: &str, error: &serde_json::Error) -> Invalid {
-    if text.starts_with('\u{feff}') {
-        return Invalid::malformed("begins with a byte order mark (U+FEFF), which JSON has not");
+/// A field: its name, what it means, and the type that reads it.
+pub struct FieldOf<T> {
+    row: Row,
+    of: PhantomData<fn() -> T>,
+}
+
+/// What is said of a field to who does not read it.
+#[derive(Clone, Copy)]
+pub struct Row {
+    /// The field's name.
+    pub name: &'static str,
+    /// What it means, for people.
+    pub meaning: &'static str,
+    /// Whether it has to be sent.
+    pub is_required: bool,
+    /// How it looks.
+    pub schema: fn() -> Value,
+}
+
+impl<T> FieldOf<T> {
+    /// The field's name.
+    pub const fn name(&self) -> &'static str {
+        self.row.name
     }
-    let (line, column) = (error.line(), error.column());
-    let place = match text.contains('\n') {
-        true => format!("line {line} column {column}"),
-        false => format!("column {column}"),
+}
+
+impl<T: Slot> FieldOf<T> {
+    /// A field of this name.
+    pub const fn new(name: &'static str, meaning: &'static str) -> Self {
+        Self { row: Row { name, meaning, is_required: T::IS_REQUIRED, schema: T::schema }, of: PhantomData }
+    }
+
+    /// What it is, without its type.
+    pub const fn row(&self) -> Row {
+        self.row
+    }
+}
+
+/// The fields that an object may have, in the order in which they are documented.
+pub struct Table<const N: usize> {
+    names: [&'static str; N],
+    rows: [Row; N],
+}
+
+impl<const N: usize> Table<N> {
+    /// These fields.
+    pub const fn of(rows: [Row; N]) -> Self {
+        let mut names = [""; N];
+        let mut index = 0;
+        while index < N {
+            names[index] = rows[index].name;
+            index += 1;
+        }
+        Self { names, rows }
+    }
+
+    /// Their names.
+    pub const fn names(&self) -> &[&'static str; N] {
+        &self.names
+    }
+
+    /// What they are.
+    pub const fn rows(&self) -> &[Row; N] {
+        &self.rows
+    }
+
+    /// How an object of these fields looks, by the name that documents give it.
+    pub fn schema(&self, title: &str) -> Value {
+        let property = |row: &Row| (row.name.to_owned(), meaning((row.schema)(), row.meaning));
+        let required = self.rows.iter().filter(|row| row.is_required).map(|row| row.name);
+        json!({
+            "title": title,
+            "type": "object",
+            "properties": self.rows.iter().map(property).collect::<Map<_, _>>(),
+            "required": required.collect::<Vec<_>>(),
+            "additionalProperties": false,
+        })
+    }
+}
+
+/// Says which fields the JSON of a type has: a constant for each, and `FIELDS`, the [`Table`] of all of them.
+#[macro_export]
+macro_rules! fields {
+    ($of:ident { $($constant:ident: $type:ty = $name:literal, $meaning:literal;)* }) => {
+        impl $of {
+            $(#[doc = $meaning] pub const $constant: $crate::FieldOf<$type> = $crate::FieldOf::new($name, $meaning);)*
+
+            /// The fields in JSON.
+            pub const FIELDS: $crate::Table<{ [$($name),*].len() }> = $crate::Table::of([$(Self::$constant.row()),*]);
+        }
     };
-    Invalid::malformed(format!("is not valid JSON: {} at {place}", reason(error)))
-}
-
-/// The parser's words without its own count of lines and columns.
-fn reason(error: &serde_json::Error) -> String {
-    let place = format!(" at line {} column {}", error.line(), error.column());
-    let told = error.to_string();
-    told.strip_suffix(&place).unwrap_or(&told).to_owned()
 }
 
 /// The raw values of one JSON object, by name.
@@ -87,13 +160,13 @@ pub struct Fields<'a, const N: usize> {
 }
 
 impl<'a, const N: usize> Fields<'a, N> {
-    /// Splits `json`, one object with no other names than `names`.
+    /// Splits `json`, one object with no other fields than those of `table`.
     ///
     /// # Errors
     /// [`InvalidKind::Malformed`] when it is no JSON object or something follows it;
     /// [`InvalidKind::Shape`] for an unknown or repeated name.
-    pub fn parse(names: &'static [&'static str; N], json: &'a [u8]) -> Result<Self, Invalid> {
-        Self::parse_beside(names, |_| false, json)
+    pub fn parse(table: &'static Table<N>, json: &'a [u8]) -> Result<Self, Invalid> {
+        Self::parse_beside(table, |_| false, json)
     }
 
     /// The same of an object that may have others besides, whose names and values nobody wants to know.
@@ -101,11 +174,11 @@ impl<'a, const N: usize> Fields<'a, N> {
     /// # Errors
     /// As [`Fields::parse`].
     pub fn parse_beside(
-        names: &'static [&'static str; N],
+        table: &'static Table<N>,
         is_passed_over: fn(&str) -> bool,
         json: &'a [u8],
     ) -> Result<Self, Invalid> {
-        let mut fields = Fields { names, values: [None; N] };
+        let mut fields = Fields { names: &table.names, values: [None; N] };
         let mut refused = None;
         // checked once: the parser would look at every name and value by itself
         let text = utf8(json)?;
@@ -120,24 +193,27 @@ impl<'a, const N: usize> Fields<'a, N> {
         }
     }
 
+    /// The value of `field`.
+    ///
+    /// # Errors
+    /// [`InvalidKind::Shape`] when it has to be sent and is missing or null, or is of another JSON type; [`InvalidKind::Value`] when
+    /// its type has no such value.
+    #[inline]
+    pub fn get<T: Slot>(&self, field: &FieldOf<T>) -> Result<T, Invalid> {
+        T::from_sent(field.row.name, self.sent_as(field.row.name))
+    }
+
     /// The field `name`, if it was sent and is not null.
-    pub fn optional(&self, name: &'static str) -> Option<Field<'a>> {
-        let index = self.names.iter().position(|known| *known == name)?;
-        let raw = self.values[index]?.get();
+    pub(crate) fn sent_as(&self, name: &'static str) -> Option<Field<'a>> {
+        let index = self.names.iter().position(|known| *known == name);
+        debug_assert!(index.is_some(), "{name} is read of a table that has no such field");
+        let raw = self.values[index?]?.get();
         (raw != "null").then_some(Field { name, raw })
     }
 
     /// The names of the fields that were sent, null or not.
     pub fn sent(&self) -> impl Iterator<Item = &'static str> {
         self.names.iter().zip(&self.values).filter(|(_, value)| value.is_some()).map(|(name, _)| *name)
-    }
-
-    /// The field `name`.
-    ///
-    /// # Errors
-    /// [`InvalidKind::Shape`] when it is missing or null.
-    pub fn required(&self, name: &'static str) -> Result<Field<'a>, Invalid> {
-        self.optional(name).ok_or_else(|| Invalid::field(InvalidKind::Shape, name, "is required"))
     }
 }
 
@@ -225,162 +301,36 @@ impl<const N: usize> Visitor<'_> for Position<N> {
     }
 }
 
-/// One field's raw JSON value.
-#[derive(Debug, Clone, Copy)]
-pub struct Field<'a> {
-    /// The field's name.
-    pub name: &'static str,
-    raw: &'a str,
-}
-
-impl<'a> Field<'a> {
-    /// The value as it stands there.
-    pub fn json(&self) -> &'a [u8] {
-        self.raw.as_bytes()
-    }
-
-    fn shape(&self, detail: &str) -> Invalid {
-        Invalid::field(InvalidKind::Shape, self.name, detail)
-    }
-
-    fn value(&self, detail: impl fmt::Display) -> Invalid {
-        Invalid::field(InvalidKind::Value, self.name, detail)
-    }
-
-    fn is_number(&self) -> bool {
-        self.raw.starts_with(|first: char| first == '-' || first.is_ascii_digit())
-    }
-
-    /// A JSON string.
-    ///
-    /// # Errors
-    /// [`InvalidKind::Shape`] when it is another type.
-    pub fn text(&self) -> Result<Cow<'_, str>, Invalid> {
-        if !self.raw.starts_with('"') {
-            return Err(self.shape("must be a string"));
-        }
-        let inner = &self.raw[1..self.raw.len() - 1];
-        if !inner.contains('\\') {
-            return Ok(Cow::Borrowed(inner));
-        }
-        let unescaped: String = serde_json::from_str(self.raw).map_err(|error| {
-            let detail = format!("is not a valid JSON string: {}", reason(&error));
-            Invalid { field: Some(self.name.into()), ..Invalid::malformed(detail) }
-        })?;
-        Ok(Cow::Owned(unescaped))
-    }
-
-    /// A whole number between -2⁶³ and 2⁶³-1, however JSON writes it: `12`, `12.0` and `1.2e1` are the same.
-    ///
-    /// # Errors
-    /// [`InvalidKind::Shape`] when it is no number, [`InvalidKind::Value`] when it is not whole or too large.
-    pub fn integer(&self) -> Result<i64, Invalid> {
-        if !self.is_number() {
-            return Err(self.shape("must be a whole number"));
-        }
-        // almost all are written as digits
-        if let Ok(number) = self.raw.parse() {
-            return Ok(number);
-        }
-        match whole(self.raw) {
-            Whole::Number(number) => Ok(number),
-            Whole::TooLarge => Err(self.value("must lie between -2^63 and 2^63-1")),
-            Whole::Fraction => Err(self.value("must be a whole number, without a fraction")),
-        }
-    }
-
-    /// A number made into a type that checks its range.
-    ///
-    /// # Errors
-    /// As [`Field::integer`], and [`InvalidKind::Value`] with the type's own reason.
-    pub fn number<T: TryFrom<i64, Error: fmt::Display>>(&self) -> Result<T, Invalid> {
-        T::try_from(self.integer()?).map_err(|reason| self.value(reason))
-    }
-
-    /// A string made into a type that checks it.
-    ///
-    /// # Errors
-    /// As [`Field::text`], and [`InvalidKind::Value`] with the type's own reason.
-    pub fn id<T: TryFrom<String, Error: fmt::Display>>(&self) -> Result<T, Invalid> {
-        T::try_from(self.text()?.into_owned()).map_err(|reason| self.value(reason))
-    }
-
-    /// An amount, as a string or a number, exactly as its digits say.
-    ///
-    /// # Errors
-    /// [`InvalidKind::Shape`] for another type, [`InvalidKind::Value`] for what [`Cost`] refuses.
-    pub fn cost(&self) -> Result<Cost, Invalid> {
-        let text = if self.is_number() {
-            Cow::Borrowed(self.raw)
-        } else {
-            self.text().map_err(|_| self.shape("must be a decimal, as a string or a number"))?
-        };
-        Cost::from_str(&text).map_err(|reason| self.value(reason))
-    }
-
-    /// An RFC 3339 time.
-    ///
-    /// # Errors
-    /// As [`Field::text`], and [`InvalidKind::Value`] for what [`Timestamp`] refuses.
-    pub fn time(&self) -> Result<Timestamp, Invalid> {
-        Timestamp::from_str(&self.text()?).map_err(|reason| self.value(reason))
-    }
-
-    /// A whole number that orders writes as times do: not beyond `latest`, in microseconds.
-    ///
-    /// # Errors
-    /// As [`Field::integer`], and [`InvalidKind::Value`] when it is greater.
-    pub fn version_until(&self, latest: Timestamp) -> Result<i64, Invalid> {
-        let version = self.integer()?;
-        if version > latest.as_micros() {
-            let latest = latest.as_micros();
-            return Err(self.value(format!(
-                "lies too far ahead: no later write could count (at most {latest} now, which is microseconds since 1970)"
-            )));
-        }
-        Ok(version)
-    }
-
-    /// An RFC 3339 time not after `latest`.
-    ///
-    /// # Errors
-    /// As [`Field::time`], and [`InvalidKind::Value`] when it is later.
-    pub fn time_until(&self, latest: Timestamp) -> Result<Timestamp, Invalid> {
-        not_after(latest, self.name, self.time()?)
-    }
-}
-
-/// A time that is not after `latest`.
-pub(crate) fn not_after(
-    latest: Timestamp,
-    name: &'static str,
-    time: Timestamp,
-) -> Result<Timestamp, Invalid> {
-    if time > latest {
-        let detail = format!("lies too far in the future (at most {latest} now)");
-        return Err(Invalid::field(InvalidKind::Value, name, detail));
-    }
-    Ok(time)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{CouponId, UserId};
 
-    const NAMES: [&str; 3] = ["a", "b", "c"];
+    struct Body;
+
+    fields! {
+        Body {
+            A: i64 = "a", "A number.";
+            B: Option<UserId> = "b", "Somebody, or nobody.";
+            C: CouponId = "c", "A coupon.";
+        }
+    }
 
     fn refused(json: &str) -> Invalid {
-        Fields::parse(&NAMES, json.as_bytes()).unwrap_err()
+        Fields::parse(&Body::FIELDS, json.as_bytes()).unwrap_err()
     }
 
     #[test]
     fn splits_an_object() {
         let json = br#" {"c": "x\u0041", "a": -12 , "b": null} "#;
-        let fields = Fields::parse(&NAMES, json).unwrap();
-        assert_eq!(fields.required("a").unwrap().integer(), Ok(-12));
-        assert_eq!(fields.required("c").unwrap().text().unwrap(), "xA");
-        assert!(fields.optional("b").is_none());
-        assert_eq!(fields.required("b").unwrap_err().detail, "is required");
+        let fields = Fields::parse(&Body::FIELDS, json).unwrap();
+        assert_eq!(fields.get(&Body::A), Ok(-12));
+        assert_eq!(fields.get(&Body::C).unwrap().as_str(), "xA");
+        assert_eq!(fields.get(&Body::B), Ok(None));
+        let fields = Fields::parse(&Body::FIELDS, br#"{"a": null}"#).unwrap();
+        let missing = fields.get(&Body::A).unwrap_err();
+        assert_eq!((missing.kind, &*missing.detail), (InvalidKind::Shape, "is required"));
+        assert_eq!(fields.sent().collect::<Vec<_>>(), ["a"]);
     }
 
     #[test]
@@ -390,23 +340,9 @@ mod tests {
         for malformed in ["", "[]", "1", "\"a\"", "null", "{", r#"{"a":}"#, r#"{"a":1} x"#, r#"{"a":1}{}"#] {
             assert_eq!(refused(malformed).kind, InvalidKind::Malformed, "{malformed}");
         }
-        assert!(Fields::parse(&NAMES, b"{\"a\":\"\xff\"}").is_err());
+        assert!(Fields::parse(&Body::FIELDS, b"{\"a\":\"\xff\"}").is_err());
         let deep = format!("{{\"a\":{}", "[".repeat(200_000));
         assert_eq!(refused(&deep).kind, InvalidKind::Malformed);
-    }
-
-    #[test]
-    fn numbers_are_refused_by_reason() {
-        let integer = |raw: &'static str| Field { name: "a", raw }.integer().map_err(|e| (e.kind, e.detail));
-        assert_eq!(integer("1.0"), Ok(1));
-        for (raw, kind, detail) in [
-            ("9223372036854775808", InvalidKind::Value, "must lie between -2^63 and 2^63-1"),
-            ("1.5", InvalidKind::Value, "must be a whole number, without a fraction"),
-            ("\"1\"", InvalidKind::Shape, "must be a whole number"),
-            ("true", InvalidKind::Shape, "must be a whole number"),
-        ] {
-            assert_eq!(integer(raw), Err((kind, detail.to_owned())), "{raw}");
-        }
     }
 
     #[test]
@@ -415,12 +351,18 @@ mod tests {
         assert_eq!(detail(r#"{"a":1,}"#), "is not valid JSON: trailing comma at column 8");
         assert_eq!(detail("{\n\"a\":1,}"), "is not valid JSON: trailing comma at line 2 column 7");
         assert_eq!(detail("\u{feff}{}"), "begins with a byte order mark (U+FEFF), which JSON has not");
-        let bytes = Fields::parse(&NAMES, b"{\"a\":\"\xff\"}").unwrap_err();
+        let bytes = Fields::parse(&Body::FIELDS, b"{\"a\":\"\xff\"}").unwrap_err();
         assert_eq!(bytes.detail, "is not valid UTF-8 after byte 6");
-        let half = Field { name: "a", raw: r#""\ud800""# }.text().unwrap_err();
-        assert!(
-            half.detail.starts_with("is not a valid JSON string: ") && !half.detail.contains(" line "),
-            "{half}"
-        );
+    }
+
+    /// What the table says is what is read.
+    #[test]
+    fn a_table_describes_what_it_reads() {
+        let schema = Body::FIELDS.schema("Body");
+        assert_eq!(schema["required"], json!(["a", "c"]));
+        assert_eq!(schema["additionalProperties"], false);
+        assert_eq!(schema["properties"]["a"]["description"], "A number.");
+        assert_eq!(schema["properties"]["b"]["anyOf"][1], json!({ "type": "null" }));
+        assert_eq!(Body::FIELDS.names(), &["a", "b", "c"]);
     }
 }

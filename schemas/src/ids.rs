@@ -5,8 +5,12 @@
 use std::fmt;
 
 use serde::Serialize;
+use serde_json::{Value, json};
 
 use crate::datum::{Datum, InvalidDatum, read_text, write_bytes};
+use crate::describe::Described;
+use crate::field::{Field, FromField};
+use crate::invalid::Invalid;
 
 /// Why a text or number is no id.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -44,8 +48,18 @@ fn check_text_id(text: &str) -> Result<(), InvalidId> {
     }
 }
 
+/// Control characters, as regular expressions of every dialect have them.
+const CONTROL: &str = r"\u0000-\u001f\u007f-\u009f";
+
+fn text_id_schema(name: &str, example: &str) -> Value {
+    json!({
+        "title": name, "type": "string", "minLength": 1, "maxLength": ID_CHARS_MAX,
+        "pattern": format!("^[^{CONTROL}]*$"), "examples": [example],
+    })
+}
+
 macro_rules! text_id {
-    ($(#[$doc:meta])* $name:ident) => {
+    ($(#[$doc:meta])* $name:ident, such as $example:literal) => {
         $(#[$doc])*
         ///
         /// 1..=128 characters, no control characters; compared bytewise.
@@ -70,6 +84,19 @@ macro_rules! text_id {
         impl From<$name> for String {
             fn from(id: $name) -> String {
                 id.0.into_string()
+            }
+        }
+
+        impl Described for $name {
+            fn schema() -> Value {
+                text_id_schema(stringify!($name), $example)
+            }
+        }
+
+        impl FromField for $name {
+            #[inline]
+            fn from_field(field: Field<'_>) -> Result<Self, Invalid> {
+                field.id()
             }
         }
 
@@ -102,19 +129,19 @@ macro_rules! text_id {
 
 text_id!(
     /// A coupon: the thing of which there is a stock.
-    CouponId
+    CouponId, such as "summer"
 );
 text_id!(
     /// A user who asks for coupons.
-    UserId
+    UserId, such as "ann"
 );
 text_id!(
     /// The character that is liked.
-    TargetOcid
+    TargetOcid, such as "hero-1"
 );
 text_id!(
     /// The account that likes.
-    LikerAccountId
+    LikerAccountId, such as "ann"
 );
 
 /// A game character, 1 or greater.
@@ -123,6 +150,8 @@ text_id!(
 pub struct CharacterId(i64);
 
 impl CharacterId {
+    const MIN: i64 = 1;
+
     /// The id as a number.
     pub const fn get(self) -> i64 {
         self.0
@@ -132,7 +161,7 @@ impl CharacterId {
 impl TryFrom<i64> for CharacterId {
     type Error = InvalidId;
     fn try_from(id: i64) -> Result<Self, InvalidId> {
-        if id < 1 {
+        if id < Self::MIN {
             return Err(InvalidId::BelowOne);
         }
         Ok(Self(id))
@@ -142,6 +171,22 @@ impl TryFrom<i64> for CharacterId {
 impl From<CharacterId> for i64 {
     fn from(id: CharacterId) -> i64 {
         id.0
+    }
+}
+
+impl Described for CharacterId {
+    fn schema() -> Value {
+        json!({
+            "title": "CharacterId", "type": "integer", "format": "int64",
+            "minimum": Self::MIN, "maximum": i64::MAX, "examples": [4711],
+        })
+    }
+}
+
+impl FromField for CharacterId {
+    #[inline]
+    fn from_field(field: Field<'_>) -> Result<Self, Invalid> {
+        field.number()
     }
 }
 
@@ -178,6 +223,16 @@ mod tests {
         assert_eq!(user(&"가".repeat(129)), Err(InvalidId::TooLong));
         assert!(user(&"가".repeat(128)).is_ok());
         assert!(user("한 글 🙂").is_ok());
+    }
+
+    /// What clients are told is what is checked.
+    #[test]
+    fn control_characters_are_those_of_the_pattern() {
+        let ranges = CONTROL.split("\\u").filter(|code| !code.is_empty());
+        let codes: Vec<u32> =
+            ranges.map(|code| u32::from_str_radix(code.trim_end_matches('-'), 16).unwrap()).collect();
+        let is_told = |c: char| codes.chunks(2).any(|range| (range[0]..=range[1]).contains(&(c as u32)));
+        assert!(('\0'..=char::MAX).all(|c| is_told(c) == c.is_control()));
     }
 
     #[test]

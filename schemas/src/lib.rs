@@ -17,6 +17,7 @@
 //! in [`EventType`] and in [`Mixed`].
 
 mod avro;
+mod by_clock;
 mod chance;
 mod clock;
 mod cloud_event;
@@ -25,13 +26,16 @@ mod cost;
 mod coupon;
 mod datum;
 pub mod dead_letter;
+mod describe;
 mod encode;
 mod event;
 #[cfg(feature = "examples")]
 pub mod examples;
 mod expectation;
+mod field;
 mod fields;
 mod ids;
+mod invalid;
 mod key;
 mod learnt;
 mod like;
@@ -45,19 +49,23 @@ mod undecodable;
 mod whole;
 
 pub use avro::{Incompatible, InvalidSchema};
+pub use by_clock::ByClock;
 pub use chance::{Chance, SystemChance};
 pub use clock::{Clock, SystemClock};
-pub use cloud_event::{Envelope, is_json};
+pub use cloud_event::{CloudEvent, CloudEventData, Envelope, is_json};
 pub use codec::Codecs;
 pub use cost::{Cost, InvalidCost};
 pub use coupon::CouponIssue;
 pub use datum::InvalidDatum;
 pub use dead_letter::DEAD_LETTER_TOPIC;
+pub use describe::{Described, meaning};
 pub use encode::{Encoder, NoSchemaId, SchemaIds};
 pub use event::{Accept, Event, EventId, EventIdSource, EventType, IdempotencyKey};
 pub use expectation::{ExpectationWrite, PresetNo};
-pub use fields::{Field, Fields, Invalid, InvalidKind, not_json, utf8};
+pub use field::{Field, FromField};
+pub use fields::{FieldOf, Fields, Row, Slot, Table};
 pub use ids::{CharacterId, CouponId, InvalidId, LikerAccountId, TargetOcid, UserId};
+pub use invalid::{Invalid, InvalidKind, not_json, utf8};
 pub use key::{CouponKey, Keying};
 pub use learnt::{BoxFuture, Schemas};
 pub use like::{Like, LikeAction};

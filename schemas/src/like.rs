@@ -4,12 +4,16 @@ use std::hash::{Hash, Hasher};
 
 use serde_json::{Value, json};
 
+use crate::by_clock::ByClock;
 use crate::datum::{Datum, InvalidDatum};
+use crate::describe::Described;
+use crate::field::{Field, FromField};
+use crate::fields;
 use crate::key::{KEY_SEPARATOR, Keying};
 use crate::record::record;
 use crate::schema::{Codec, Schema};
 use crate::{
-    Accept, Event, EventId, EventIdSource, EventType, Fields, Invalid, InvalidKind, LikerAccountId,
+    Accept, Event, EventId, EventIdSource, EventType, Fields, Invalid, InvalidKind, LikerAccountId, Table,
     TargetOcid, Timestamp,
 };
 
@@ -28,6 +32,22 @@ impl LikeAction {
         match self {
             LikeAction::Like => "LIKE",
             LikeAction::Unlike => "UNLIKE",
+        }
+    }
+}
+
+impl Described for LikeAction {
+    fn schema() -> Value {
+        json!({ "title": "LikeAction", "type": "string", "enum": [Self::Like.name(), Self::Unlike.name()] })
+    }
+}
+
+impl FromField for LikeAction {
+    fn from_field(field: Field<'_>) -> Result<Self, Invalid> {
+        match &*field.text()? {
+            "LIKE" => Ok(LikeAction::Like),
+            "UNLIKE" => Ok(LikeAction::Unlike),
+            _ => Err(field.value("must be LIKE or UNLIKE")),
         }
     }
 }
@@ -71,9 +91,19 @@ pub struct Like {
     pub occurred_at: Timestamp,
 }
 
+fields! {
+    Like {
+        TARGET_OCID: TargetOcid = "targetOcid", "Who is liked.";
+        LIKER_ACCOUNT_ID: LikerAccountId = "likerAccountId", "Who likes; not oneself.";
+        ACTION: LikeAction = "action", "Whether it begins or ends.";
+        OCCURRED_AT: Option<ByClock<Timestamp>> = "occurredAt",
+            "When it happened; at most a few minutes ahead. Without it, when it is accepted; needed with an idempotency key.";
+    }
+}
+
 impl Like {
-    /// The names of the fields in JSON.
-    pub const FIELDS: [&str; 4] = ["targetOcid", "likerAccountId", "action", "occurredAt"];
+    /// What is sent where the path and the method say the rest.
+    pub const BODY: Table<1> = Table::of([Self::OCCURRED_AT.row()]);
 
     /// Reads and checks a client's words.
     ///
@@ -92,16 +122,11 @@ impl Like {
         time: Option<Timestamp>,
         accept: &Accept<'_>,
     ) -> Result<Self, Invalid> {
-        let target = fields.required("targetOcid")?.id()?;
-        let liker = fields.required("likerAccountId")?.id()?;
-        let action = fields.required("action")?;
-        let action = match &*action.text()? {
-            "LIKE" => LikeAction::Like,
-            "UNLIKE" => LikeAction::Unlike,
-            _ => return Err(Invalid::field(InvalidKind::Value, "action", "must be LIKE or UNLIKE")),
-        };
+        let target = fields.get(&Self::TARGET_OCID)?;
+        let liker = fields.get(&Self::LIKER_ACCOUNT_ID)?;
+        let action = fields.get(&Self::ACTION)?;
         let occurred_at =
-            fields.optional("occurredAt").map(|field| field.time_until(accept.latest)).transpose()?;
+            fields.get(&Self::OCCURRED_AT)?.map(|said| said.until(accept.latest)).transpose()?;
         Self::new(target, liker, action, occurred_at.or(time), accept)
     }
 

@@ -1,8 +1,15 @@
 //! One event of a mixed batch: an object that says itself of which type it is.
 
+use serde_json::{Value, json};
+
 use crate::codec::{Codecs, DecodeError};
+use crate::describe::Described;
 use crate::event::EventType;
-use crate::{Accept, CouponIssue, ExpectationWrite, Fields, IdempotencyKey, Invalid, InvalidKind, Like};
+use crate::fields;
+use crate::fields::Row;
+use crate::{
+    Accept, CouponIssue, ExpectationWrite, Fields, IdempotencyKey, Invalid, InvalidKind, Like, Table,
+};
 
 /// An event of any type.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,26 +32,36 @@ pub struct InvalidMixed {
 }
 
 /// The fields that every type has here.
-const COMMON: [&str; 2] = ["type", "idempotencyKey"];
+struct Common;
+
+fields! {
+    Common {
+        TYPE: EventType = "type", "Which type of event it is.";
+        IDEMPOTENCY_KEY: Option<IdempotencyKey> = "idempotencyKey",
+            "Makes a retry the same event: it takes effect once however often it is sent.";
+    }
+}
 
 /// All fields of all types.
-const FIELDS: [&str; FIELD_COUNT] = {
-    let mut all = [""; FIELD_COUNT];
-    let end = put(&mut all, 0, &COMMON);
-    let end = put(&mut all, end, &ExpectationWrite::FIELDS);
-    let end = put(&mut all, end, &CouponIssue::FIELDS);
-    put(&mut all, end, &Like::FIELDS);
-    all
+const FIELDS: Table<FIELD_COUNT> = {
+    let mut all = [Common::TYPE.row(); FIELD_COUNT];
+    let end = put(&mut all, 0, Common::FIELDS.rows());
+    let end = put(&mut all, end, ExpectationWrite::FIELDS.rows());
+    let end = put(&mut all, end, CouponIssue::FIELDS.rows());
+    put(&mut all, end, Like::FIELDS.rows());
+    Table::of(all)
 };
 
-const FIELD_COUNT: usize =
-    COMMON.len() + ExpectationWrite::FIELDS.len() + CouponIssue::FIELDS.len() + Like::FIELDS.len();
+const FIELD_COUNT: usize = Common::FIELDS.names().len()
+    + ExpectationWrite::FIELDS.names().len()
+    + CouponIssue::FIELDS.names().len()
+    + Like::FIELDS.names().len();
 
-/// Copies names in, and returns where the next ones go.
-const fn put(all: &mut [&'static str; FIELD_COUNT], mut at: usize, names: &[&'static str]) -> usize {
+/// Copies fields in, and returns where the next ones go.
+const fn put(all: &mut [Row; FIELD_COUNT], mut at: usize, rows: &[Row]) -> usize {
     let mut index = 0;
-    while index < names.len() {
-        all[at] = names[index];
+    while index < rows.len() {
+        all[at] = rows[index];
         at += 1;
         index += 1;
     }
@@ -74,7 +91,7 @@ impl Mixed {
     }
 
     /// The event as clients write it in a batch, with its id and the time of its acceptance.
-    pub fn to_json(&self) -> serde_json::Value {
+    pub fn to_json(&self) -> Value {
         match self {
             Self::Expectation(event) => event.to_json(),
             Self::Coupon(event) => event.to_json(),
@@ -92,7 +109,7 @@ impl Mixed {
     ) -> Result<Self, InvalidMixed> {
         let untyped = |invalid| InvalidMixed { of: None, invalid };
         let fields = Fields::parse(&FIELDS, json).map_err(untyped)?;
-        let of = event_type(&fields).map_err(untyped)?;
+        let of = fields.get(&Common::TYPE).map_err(untyped)?;
         Self::of_type(of, &fields, accept).map_err(|invalid| InvalidMixed { of: Some(of), invalid })
     }
 
@@ -102,15 +119,17 @@ impl Mixed {
         accept: impl for<'k> FnOnce(Option<&'k IdempotencyKey>) -> Accept<'k>,
     ) -> Result<Self, Invalid> {
         let own: &[&str] = match of {
-            EventType::Expectation => &ExpectationWrite::FIELDS,
-            EventType::Coupon => &CouponIssue::FIELDS,
-            EventType::Like => &Like::FIELDS,
+            EventType::Expectation => ExpectationWrite::FIELDS.names(),
+            EventType::Coupon => CouponIssue::FIELDS.names(),
+            EventType::Like => Like::FIELDS.names(),
         };
-        if let Some(foreign) = fields.sent().find(|name| !COMMON.contains(name) && !own.contains(name)) {
+        if let Some(foreign) =
+            fields.sent().find(|name| !Common::FIELDS.names().contains(name) && !own.contains(name))
+        {
             let detail = format!("is not a field of type {of}; its fields are {}", own.join(", "));
             return Err(Invalid::field(InvalidKind::Shape, foreign, detail));
         }
-        let key = fields.optional("idempotencyKey").map(idempotency_key).transpose()?;
+        let key = fields.get(&Common::IDEMPOTENCY_KEY)?;
         let accept = accept(key.as_ref());
         Ok(match of {
             EventType::Expectation => Self::Expectation(ExpectationWrite::from_fields(fields, &accept)?),
@@ -120,19 +139,29 @@ impl Mixed {
     }
 }
 
-fn event_type<const N: usize>(fields: &Fields<'_, N>) -> Result<EventType, Invalid> {
-    let field = fields.required("type")?;
-    let named = field.text()?;
-    EventType::ALL.into_iter().find(|of| of.name() == named).ok_or_else(|| {
-        let names = EventType::ALL.map(EventType::name).join(", ");
-        Invalid::field(InvalidKind::Value, "type", format!("must be one of {names}"))
-    })
-}
-
-fn idempotency_key(field: crate::Field<'_>) -> Result<IdempotencyKey, Invalid> {
-    IdempotencyKey::new(&field.text()?).ok_or_else(|| {
-        Invalid::field(InvalidKind::Value, field.name, "must be 8 to 128 visible ASCII characters")
-    })
+/// As clients send it: the fields of one type.
+impl Described for Mixed {
+    fn schema() -> Value {
+        let of_type = |of: EventType, title: &str, own: Value| {
+            let mut schema = Common::FIELDS.schema(title);
+            schema["properties"]["type"] = json!({ "const": of.name() });
+            for (name, property) in own["properties"].as_object().into_iter().flatten() {
+                schema["properties"][name] = property.clone();
+            }
+            if let (Some(required), Some(own)) =
+                (schema["required"].as_array_mut(), own["required"].as_array())
+            {
+                required.extend_from_slice(own);
+            }
+            schema
+        };
+        let types = [
+            of_type(EventType::Expectation, "ExpectationEvent", ExpectationWrite::FIELDS.schema("")),
+            of_type(EventType::Coupon, "CouponEvent", CouponIssue::FIELDS.schema("")),
+            of_type(EventType::Like, "LikeEvent", Like::FIELDS.schema("")),
+        ];
+        json!({ "title": "Event", "oneOf": types })
+    }
 }
 
 #[cfg(test)]

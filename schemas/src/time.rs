@@ -6,8 +6,12 @@ use std::str::FromStr;
 use jiff::SignedDuration;
 use jiff::civil::DateTime;
 use serde::Serialize;
+use serde_json::{Value, json};
 
 use crate::datum::{Datum, InvalidDatum};
+use crate::describe::Described;
+use crate::field::{Field, FromField};
+use crate::invalid::Invalid;
 
 /// Microseconds since 1970-01-01T00:00:00Z, between the years 1 and 9999 in UTC (what RFC 3339 can write and
 /// every supported database can hold).
@@ -88,6 +92,23 @@ impl TryFrom<i64> for Timestamp {
 impl From<Timestamp> for i64 {
     fn from(timestamp: Timestamp) -> i64 {
         timestamp.0
+    }
+}
+
+impl Described for Timestamp {
+    fn schema() -> Value {
+        json!({
+            "title": "Time", "type": "string", "format": "date-time",
+            "description": "RFC 3339 with an offset, in the years 1 to 9999, to the microsecond; answers have it in UTC.",
+            "examples": ["2026-01-02T03:04:05.000006Z"],
+        })
+    }
+}
+
+impl FromField for Timestamp {
+    #[inline]
+    fn from_field(field: Field<'_>) -> Result<Self, Invalid> {
+        Timestamp::from_str(&field.text()?).map_err(|reason| field.value(reason))
     }
 }
 

@@ -6,8 +6,8 @@ use std::hash::{DefaultHasher, Hasher};
 use floodgate_schemas::codec::{Codecs, encode};
 use floodgate_schemas::examples::{at, coupon_issue, event_id, expectation, like};
 use floodgate_schemas::{
-    Accept, CharacterId, CouponId, Event, EventId, EventIdSource, EventType, ExpectationWrite, Fields,
-    IdempotencyKey, Invalid, InvalidKind, InvalidMixed, Like, LikeAction, Mixed, Timestamp,
+    Accept, CharacterId, CouponId, CouponIssue, Event, EventId, EventIdSource, EventType, ExpectationWrite,
+    Fields, IdempotencyKey, Invalid, InvalidKind, InvalidMixed, Like, LikeAction, Mixed, Timestamp,
 };
 
 #[test]
@@ -49,9 +49,9 @@ fn ids_end_where_they_should() {
 #[test]
 fn times_end_where_they_should() {
     let until = |time: &str| {
-        let json = format!(r#"{{"t":"{time}"}}"#);
-        let fields = Fields::parse(&["t"], json.as_bytes()).unwrap();
-        fields.required("t").unwrap().time_until(at(0)).map_err(|invalid| invalid.kind)
+        let json = format!(r#"{{"occurredAt":"{time}"}}"#);
+        let fields = Fields::parse(&Like::BODY, json.as_bytes()).unwrap();
+        fields.get(&Like::OCCURRED_AT).unwrap().unwrap().until(at(0)).map_err(|invalid| invalid.kind)
     };
     assert_eq!(until("2026-11-21T10:00:00Z"), Ok(at(0)));
     assert_eq!(until("2026-11-21T09:59:59.999999Z"), Ok(at(-1)));
@@ -96,12 +96,12 @@ fn versions_lie_no_further_ahead_than_times() {
 
 #[test]
 fn what_is_wrong_with_json_is_told_apart() {
-    let detail = |json: &str| Fields::parse(&["a"], json.as_bytes()).unwrap_err().detail;
+    let detail = |json: &str| Fields::parse(&CouponIssue::BODY, json.as_bytes()).unwrap_err().detail;
     assert_eq!(detail("[]"), "is not a JSON object");
     assert!(detail("{").starts_with("is not valid JSON"), "{}", detail("{"));
-    let fields = Fields::parse(&["a"], br#"{"a":"\ud800"}"#).unwrap();
-    let refused = fields.required("a").unwrap().text().unwrap_err();
-    assert_eq!((refused.kind, refused.field.as_deref()), (InvalidKind::Malformed, Some("a")));
+    let fields = Fields::parse(&CouponIssue::BODY, br#"{"userId":"\ud800"}"#).unwrap();
+    let refused = fields.get(&CouponIssue::USER_ID).unwrap_err();
+    assert_eq!((refused.kind, refused.field.as_deref()), (InvalidKind::Malformed, Some("userId")));
     // a name that is no name is none of ours
     let unnamed = br#"{"type":"coupon","couponId":"c","userId":"u","":1}"#;
     let told = Mixed::from_json(unnamed, accept).unwrap_err().invalid.detail;

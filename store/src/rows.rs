@@ -1,6 +1,10 @@
 //! What the reads return: rows, in the terms of events.
 
-use floodgate_schemas::{CharacterId, Cost, CouponId, EventId, PresetNo, Timestamp, UserId};
+use floodgate_schemas::{
+    CharacterId, Cost, CouponId, Described, EventId, Field, FromField, Invalid, PresetNo, Timestamp, UserId,
+};
+use serde::Serialize;
+use serde_json::{Value, json};
 
 /// The expectation that stands on one preset of a character.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,7 +34,8 @@ pub struct ExpectationRow {
 }
 
 /// How many of a coupon there are to give out: 0..=2³¹−1.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(transparent)]
 pub struct Stock(i32);
 
 /// A number that is no [`Stock`].
@@ -39,6 +44,8 @@ pub struct Stock(i32);
 pub struct InvalidStock;
 
 impl Stock {
+    const MIN: i32 = 0;
+
     /// The stock as a number, at least 0.
     pub const fn get(self) -> i32 {
         self.0
@@ -49,9 +56,24 @@ impl TryFrom<i64> for Stock {
     type Error = InvalidStock;
     fn try_from(number: i64) -> Result<Self, InvalidStock> {
         match i32::try_from(number) {
-            Ok(number) if number >= 0 => Ok(Self(number)),
+            Ok(number) if number >= Self::MIN => Ok(Self(number)),
             _ => Err(InvalidStock),
         }
+    }
+}
+
+impl Described for Stock {
+    fn schema() -> Value {
+        json!({
+            "title": "Stock", "type": "integer", "format": "int32",
+            "minimum": Self::MIN, "maximum": i32::MAX, "examples": [1000],
+        })
+    }
+}
+
+impl FromField for Stock {
+    fn from_field(field: Field<'_>) -> Result<Self, Invalid> {
+        field.number()
     }
 }
 
@@ -133,7 +155,8 @@ pub enum DecisionStatus {
 }
 
 impl DecisionStatus {
-    const ALL: [DecisionStatus; 5] =
+    /// Every status.
+    pub const ALL: [DecisionStatus; 5] =
         [Self::Issued, Self::SoldOut, Self::Duplicate, Self::NotOpen, Self::UnknownCoupon];
 
     /// The word for it in JSON and in the tables.

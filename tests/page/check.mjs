@@ -15,6 +15,7 @@
 //   a11y                               names, labels, headings, order of focus, contrast
 //   cost SECONDS                       the main thread's processor time for a snapshot
 //   screenshot FILE WIDTH light|dark   the whole page as PNG
+//   docs                               of the page at BASE_URL that shows the document: its operations, and one that is tried out
 //
 // Commands that wait write `watching` to stderr once the page shows its first snapshot. Any error in the console, any
 // violation of the content security policy and any request to another origin is a failure: exit code 1 and a sentence.
@@ -43,6 +44,7 @@ const commands = {
   a11y: [0, a11y],
   cost: [1, cost],
   screenshot: [3, screenshot],
+  docs: [0, docs],
 };
 
 async function main() {
@@ -110,6 +112,24 @@ async function until(page, seconds, what, condition, ...values) {
 
 async function firstSnapshot(page) {
   await until(page, FIRST_SNAPSHOT_MS / 1000, "the page has no snapshot", () => document.body.dataset.snapshots > 0 && document.querySelector("[data-group]"));
+}
+
+/** The clients' page: all of the document is on it, and what it sends is answered. */
+async function docs(page) {
+  const shown = () => document.body.dataset.complete && document.querySelectorAll(".opblock").length > 0;
+  await until(page, ASKED_MS / 1000, "the document is not shown", shown);
+  await page.click("#operations-instance-readReadiness .opblock-summary-control");
+  for (const button of [".try-out__btn", ".execute"]) {
+    await page.waitForSelector(`#operations-instance-readReadiness ${button}`, { timeout: ASKED_MS });
+    await page.click(`#operations-instance-readReadiness ${button}`);
+  }
+  const status = "#operations-instance-readReadiness .live-responses-table tbody .response-col_status";
+  await page.waitForSelector(status, { timeout: ASKED_MS });
+  return page.evaluate((status) => ({
+    title: document.querySelector(".info .title").textContent,
+    operations: document.querySelectorAll(".opblock").length,
+    tried: Number.parseInt(document.querySelector(status).textContent, 10),
+  }), status);
 }
 
 function number(text) {

@@ -1,4 +1,4 @@
-//! The operators' page in a real Chromium, driven by `tests/page/check.mjs`.
+//! Pages in a real Chromium, above all the operators', driven by `tests/page/check.mjs`.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -31,24 +31,33 @@ impl Browser {
         Ok(Browser { script: folder.join("check.mjs"), logs: ScratchDir::new("page")? })
     }
 
-    fn command(&self, node: &Node, args: &[&str]) -> Command {
+    fn command(&self, url: &str, args: &[&str]) -> Command {
         let mut command = Command::new("node");
-        command.arg(&self.script).arg(format!("http://{}", node.admin)).args(args);
+        command.arg(&self.script).arg(url).args(args);
         command
     }
 
     /// What a command of the script prints.
     pub fn asks(&self, node: &Node, args: &[&str]) -> Result<Value> {
-        let printed = process::run("browser", self.command(node, args), self.logs.path(), BROWSER)?;
+        self.asks_at(&page_of(node), args)
+    }
+
+    /// The same, of another page.
+    pub fn asks_at(&self, url: &str, args: &[&str]) -> Result<Value> {
+        let printed = process::run("browser", self.command(url, args), self.logs.path(), BROWSER)?;
         serde_json::from_str(&printed).with_context(|| printed)
     }
 
     /// A command that waits for something, and is there to see it.
     pub fn watches(&self, node: &Node, args: &[&str]) -> Result<Watching> {
-        let process = Process::spawn("browser", self.command(node, args), self.logs.path())?;
+        let process = Process::spawn("browser", self.command(&page_of(node), args), self.logs.path())?;
         process.wait_for_log("watching", READY)?;
         Ok(Watching(process))
     }
+}
+
+fn page_of(node: &Node) -> String {
+    format!("http://{}", node.admin)
 }
 
 /// A browser that waits for something.

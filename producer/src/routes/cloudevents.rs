@@ -56,6 +56,10 @@ enum Mode {
     Batch,
 }
 
+/// The media type of an envelope, and of many.
+pub(super) const STRUCTURED: &str = "application/cloudevents+json";
+pub(super) const BATCH: &str = "application/cloudevents-batch+json";
+
 /// The media types of all modes' bodies.
 const MEDIA_TYPES: &str =
     "application/json, application/cloudevents+json or application/cloudevents-batch+json";
@@ -66,8 +70,8 @@ fn mode(headers: &HeaderMap) -> Result<Mode, Problem> {
     let Some(found) = media_type(headers) else { return Ok(Mode::Binary) };
     let found = found.map_err(refused)?;
     match found.to_ascii_lowercase().as_str() {
-        "application/cloudevents+json" => Ok(Mode::Structured),
-        "application/cloudevents-batch+json" => Ok(Mode::Batch),
+        STRUCTURED => Ok(Mode::Structured),
+        BATCH => Ok(Mode::Batch),
         // an envelope in a form that we do not read
         other if other.starts_with("application/cloudevents") || !is_json(other) => Err(refused(found)),
         _ => Ok(Mode::Binary),

@@ -8,14 +8,18 @@ use axum::http::header::LOCATION;
 use axum::http::request::Parts;
 use axum::http::{HeaderName, StatusCode};
 use axum::response::{IntoResponse, Response};
-use floodgate_schemas::{CouponId, CouponIssue, EventId, Fields, Invalid, InvalidKind, Timestamp, UserId};
-use floodgate_store::{Coupon, CouponCreated, Decision, NewCoupon};
-use serde::Serialize;
+use floodgate_schemas::{
+    CouponId, CouponIssue, Described, EventId, Fields, Invalid, InvalidKind, Timestamp, UserId, fields,
+};
+use floodgate_store::{Coupon, CouponCreated, Decision, DecisionStatus, NewCoupon, Stock};
+use serde::{Serialize, Serializer};
+use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::answers::{json, told_where};
+use super::answers::{self, told_where};
 use crate::accepted::Accepted;
 use crate::admission::Admitted;
+use crate::described::{Shown, answer};
 use crate::extract::{Json, NoQuery, Params, Write, param};
 use crate::follow::Followed;
 use crate::ingress::Ingress;
@@ -31,20 +35,32 @@ pub(super) async fn create(
     let created = ingress.reads.create_coupon(&coupon).await.map_err(Problem::coupon_not_created)?;
     ingress.door.saw(&coupon.coupon_id, created == CouponCreated::Created && coupon.stock.get() == 0);
     match created {
-        CouponCreated::Created => Ok(json(StatusCode::CREATED, &Terms::from(&coupon))),
-        CouponCreated::SameExists => Ok(json(StatusCode::OK, &Terms::from(&coupon))),
+        CouponCreated::Created => Ok(answers::json(StatusCode::CREATED, &CouponTerms::from(coupon))),
+        CouponCreated::SameExists => Ok(answers::json(StatusCode::OK, &CouponTerms::from(coupon))),
         CouponCreated::DifferentExists => Err(Problem::coupon_exists(coupon.coupon_id.as_str())),
     }
 }
 
+/// What a coupon is created with.
+pub(super) struct Creation;
+
+fields! {
+    Creation {
+        COUPON_ID: CouponId = "couponId", "The coupon.";
+        STOCK: Stock = "stock", "How many there are.";
+        OPENS_AT: Option<Timestamp> = "opensAt", "Requests accepted before are refused; without it, open from the start.";
+        CLOSES_AT: Option<Timestamp> = "closesAt",
+            "Requests accepted then or later are refused; later than opensAt. Without it, it never closes.";
+    }
+}
+
 fn new_coupon(body: &[u8]) -> Result<NewCoupon, Invalid> {
-    let fields = Fields::parse(&["couponId", "stock", "opensAt", "closesAt"], body)?;
-    let time = |name| fields.optional(name).map(|field| field.time()).transpose();
+    let fields = Fields::parse(&Creation::FIELDS, body)?;
     let coupon = NewCoupon {
-        coupon_id: fields.required("couponId")?.id()?,
-        stock: fields.required("stock")?.number()?,
-        opens_at: time("opensAt")?,
-        closes_at: time("closesAt")?,
+        coupon_id: fields.get(&Creation::COUPON_ID)?,
+        stock: fields.get(&Creation::STOCK)?,
+        opens_at: fields.get(&Creation::OPENS_AT)?,
+        closes_at: fields.get(&Creation::CLOSES_AT)?,
     };
     match (coupon.opens_at, coupon.closes_at) {
         (Some(opens), Some(closes)) if closes <= opens => {
@@ -62,7 +78,7 @@ impl FromRequestParts<Arc<Ingress>> for OfCoupon {
 
     async fn from_request_parts(parts: &mut Parts, ingress: &Arc<Ingress>) -> Result<Self, Problem> {
         let Params(coupon) = Params::<String>::from_request_parts(parts, ingress).await?;
-        param("couponId", coupon).map(Self)
+        param(&CouponIssue::COUPON_ID, coupon).map(Self)
     }
 }
 
@@ -75,7 +91,7 @@ pub(super) async fn read(
     match ingress.reads.coupon(&coupon).await? {
         Some(found) => {
             ingress.door.saw(&coupon, found.remaining() == 0);
-            Ok(json(StatusCode::OK, &CouponBody::from(&found)))
+            Ok(answers::json(StatusCode::OK, &CouponState::from(found)))
         }
         None => Err(Problem::not_found(format!("there is no coupon {coupon}"))),
     }
@@ -106,12 +122,12 @@ pub(super) async fn issue(
 ) -> Result<Response, Problem> {
     let check = || -> Result<CouponIssue, Problem> {
         let Write { path: AskedFor(coupon), key, body: Json(body) } = write?;
-        let user: UserId = Fields::parse(&["userId"], &body)?.required("userId")?.id()?;
-        admitted.may_write_for(user.as_str(), "userId")?;
+        let user = Fields::parse(&CouponIssue::BODY, &body)?.get(&CouponIssue::USER_ID)?;
+        admitted.may_write_for(user.as_str(), CouponIssue::USER_ID.name())?;
         Ok(CouponIssue::new(coupon, user, &ingress.accept(key.as_ref())))
     };
     let Accepted { event_id: request_id, stored_in } = ingress.publish(check(), followed).await?;
-    let pending = json(StatusCode::ACCEPTED, &Status::pending(request_id));
+    let pending = answers::json(StatusCode::ACCEPTED, &CouponRequest::pending(request_id));
     Ok(told_where((decided_at(request_id), pending).into_response(), stored_in))
 }
 
@@ -135,14 +151,14 @@ pub(super) async fn decision(
         ingress.waiting.decision(request_id, wait).await?
     };
     let status = match decision {
-        Some(decision) => Status::from(&*decision),
-        None => Status::pending(request_id),
+        Some(decision) => CouponRequest::from(&*decision),
+        None => CouponRequest::pending(request_id),
     };
-    Ok(json(StatusCode::OK, &status))
+    Ok(answers::json(StatusCode::OK, &status))
 }
 
 /// The longest that a client may wait.
-const WAIT_MS_MAX: u64 = 30_000;
+pub(super) const WAIT_MS_MAX: u64 = 30_000;
 
 /// The query parameter `waitMs`, the only one here; 0 without it.
 pub(super) struct WaitMs(Duration);
@@ -170,78 +186,96 @@ impl<S: Sync> FromRequestParts<S> for WaitMs {
     }
 }
 
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Terms<'a> {
-    coupon_id: &'a str,
-    stock: i32,
-    opens_at: Option<String>,
-    closes_at: Option<String>,
+answer! {
+    /// What a coupon was created with.
+    pub(super) struct CouponTerms {
+        coupon_id: Shown<CouponId> = "couponId", "The coupon.";
+        stock: Stock = "stock", "How many there are in all.";
+        opens_at: Option<Shown<Timestamp>> = "opensAt", "Requests accepted before are refused; null: open from the start.";
+        closes_at: Option<Shown<Timestamp>> = "closesAt", "Requests accepted then or later are refused; null: never closes.";
+    }
 }
 
-impl<'a> From<&'a NewCoupon> for Terms<'a> {
-    fn from(coupon: &'a NewCoupon) -> Self {
-        let text = |time: Option<Timestamp>| time.map(|time| time.to_string());
+impl From<NewCoupon> for CouponTerms {
+    fn from(coupon: NewCoupon) -> Self {
         Self {
-            coupon_id: coupon.coupon_id.as_str(),
-            stock: coupon.stock.get(),
-            opens_at: text(coupon.opens_at),
-            closes_at: text(coupon.closes_at),
+            coupon_id: Shown(coupon.coupon_id),
+            stock: coupon.stock,
+            opens_at: coupon.opens_at.map(Shown),
+            closes_at: coupon.closes_at.map(Shown),
         }
     }
 }
 
-#[derive(Serialize)]
-struct CouponBody<'a> {
-    #[serde(flatten)]
-    terms: Terms<'a>,
-    issued: i32,
-    remaining: i32,
-}
-
-impl<'a> From<&'a Coupon> for CouponBody<'a> {
-    fn from(coupon: &'a Coupon) -> Self {
-        Self { terms: Terms::from(&coupon.terms), issued: coupon.issued.get(), remaining: coupon.remaining() }
+answer! {
+    /// How a coupon stands.
+    pub(super) struct CouponState {
+        coupon_id: Shown<CouponId> = "couponId", "The coupon.";
+        stock: Stock = "stock", "How many there are in all.";
+        opens_at: Option<Shown<Timestamp>> = "opensAt", "Requests accepted before are refused; null: open from the start.";
+        closes_at: Option<Shown<Timestamp>> = "closesAt", "Requests accepted then or later are refused; null: never closes.";
+        issued: Stock = "issued", "How many are given out.";
+        remaining: i32 = "remaining", "How many are left.";
     }
 }
 
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Status {
-    request_id: String,
-    status: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    coupon_id: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    user_id: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    rank: Option<i32>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    decided_at: Option<String>,
+impl From<Coupon> for CouponState {
+    fn from(coupon: Coupon) -> Self {
+        let (issued, remaining) = (coupon.issued, coupon.remaining());
+        let CouponTerms { coupon_id, stock, opens_at, closes_at } = coupon.terms.into();
+        Self { coupon_id, stock, opens_at, closes_at, issued, remaining }
+    }
 }
 
-impl Status {
+answer! {
+    /// What became of a request for a coupon.
+    pub(super) struct CouponRequest {
+        request_id: EventId = "requestId", "The request, named by its event.";
+        status: RequestStatus = "status", "What was decided, or PENDING.";
+    } sometimes {
+        coupon_id: Shown<CouponId> = "couponId", "Once decided: the coupon.";
+        user_id: Shown<UserId> = "userId", "Once decided: who asked.";
+        rank: i32 = "rank", "Once issued: the place among those who got one, from 1.";
+        decided_at: Shown<Timestamp> = "decidedAt", "Once decided: when.";
+    }
+}
+
+impl CouponRequest {
     fn pending(request_id: EventId) -> Self {
-        Self {
-            request_id: request_id.to_string(),
-            status: "PENDING",
-            coupon_id: None,
-            user_id: None,
-            rank: None,
-            decided_at: None,
-        }
+        let status = RequestStatus(None);
+        Self { request_id, status, coupon_id: None, user_id: None, rank: None, decided_at: None }
     }
 }
 
-impl From<&Decision> for Status {
+impl From<&Decision> for CouponRequest {
     fn from(decision: &Decision) -> Self {
         Self {
-            request_id: decision.request_id.to_string(),
-            status: decision.status.name(),
-            coupon_id: Some(decision.coupon_id.to_string()),
-            user_id: Some(decision.user_id.to_string()),
+            request_id: decision.request_id,
+            status: RequestStatus(Some(decision.status)),
+            coupon_id: Some(Shown(decision.coupon_id.clone())),
+            user_id: Some(Shown(decision.user_id.clone())),
             rank: decision.rank,
-            decided_at: Some(decision.decided_at.to_string()),
+            decided_at: Some(Shown(decision.decided_at)),
         }
+    }
+}
+
+/// The decision, once there is one.
+pub(super) struct RequestStatus(Option<DecisionStatus>);
+
+impl RequestStatus {
+    const PENDING: &str = "PENDING";
+}
+
+impl Serialize for RequestStatus {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.0.map_or(Self::PENDING, DecisionStatus::name))
+    }
+}
+
+impl Described for RequestStatus {
+    fn schema() -> Value {
+        let names = [Self::PENDING].into_iter().chain(DecisionStatus::ALL.map(DecisionStatus::name));
+        json!({ "type": "string", "enum": names.collect::<Vec<_>>() })
     }
 }

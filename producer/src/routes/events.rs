@@ -13,8 +13,7 @@ use axum::http::request::Parts;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
-use floodgate_schemas::{Invalid, not_json, utf8};
-use serde::Serialize;
+use floodgate_schemas::{EventId, Invalid, not_json, utf8};
 use serde::de::{SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
@@ -22,6 +21,7 @@ use super::answers::{JSON, told_where};
 use crate::accepted::StoredIn;
 use crate::admission::Admitted;
 use crate::bodies::Held;
+use crate::described::{answer, words};
 use crate::extract::{Events, NoQuery};
 use crate::follow::Followed;
 use crate::heavy::elsewhere;
@@ -136,8 +136,9 @@ impl Offering {
         }
         let stored_in =
             published.iter().find_map(|published| published.result.as_ref().ok().copied().flatten());
-        let results = published.iter().map(Item::from).collect();
-        let body = serde_json::to_vec(&Results { results }).map_err(|e| Problem::internal(e.to_string()))?;
+        let results = published.iter().map(EventResult::from).collect();
+        let body =
+            serde_json::to_vec(&EventResults { results }).map_err(|e| Problem::internal(e.to_string()))?;
         Ok((self.held.until_dropped(body.into()), stored_in))
     }
 }
@@ -162,31 +163,40 @@ impl<S: Sync> axum::extract::FromRequestParts<S> for NoKey {
     }
 }
 
-#[derive(Serialize)]
-struct Results<'a> {
-    results: Vec<Item<'a>>,
+answer! {
+    pub(super) struct EventResults<'a> {
+        results: Vec<EventResult<'a>> = "results", "What became of each event, in their order.";
+    }
 }
 
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Item<'a> {
-    status: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    event_id: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    problem: Option<&'a Problem>,
+answer! {
+    pub(super) struct EventResult<'a> {
+        status: EventStatus = "status", "accepted: it will take effect; rejected: it never will; retry: not now; unknown: perhaps.";
+    } sometimes {
+        event_id: EventId = "eventId", "The event, where it got as far as to have an id.";
+        problem: &'a Problem = "problem", "Why it is not accepted.";
+    }
 }
 
-impl<'a> From<&'a Published> for Item<'a> {
+words! {
+    pub(super) enum EventStatus {
+        Accepted = "accepted",
+        Rejected = "rejected",
+        Retry = "retry",
+        Unknown = "unknown",
+    }
+}
+
+impl<'a> From<&'a Published> for EventResult<'a> {
     fn from(published: &'a Published) -> Self {
         let problem = published.result.as_ref().err();
         let status = match problem.map(Problem::effect) {
-            None => "accepted",
-            Some(Effect::Never) => "rejected",
-            Some(Effect::NotYet) => "retry",
-            Some(Effect::Unknown) => "unknown",
+            None => EventStatus::Accepted,
+            Some(Effect::Never) => EventStatus::Rejected,
+            Some(Effect::NotYet) => EventStatus::Retry,
+            Some(Effect::Unknown) => EventStatus::Unknown,
         };
-        Self { status, event_id: published.event_id.map(|id| id.to_string()), problem }
+        Self { status, event_id: published.event_id, problem }
     }
 }
 

@@ -5,12 +5,16 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
-use floodgate_schemas::{CharacterId, ExpectationWrite, Invalid, InvalidKind};
+use floodgate_schemas::{
+    CharacterId, Cost, Described, EventId, ExpectationWrite, Invalid, InvalidKind, PresetNo, Timestamp,
+};
 use floodgate_store::ExpectationRow;
-use serde::Serialize;
+use serde::{Serialize, Serializer};
+use serde_json::Value;
 
 use super::answers::{accepted, json};
 use crate::cache::Found;
+use crate::described::{Shown, answer};
 use crate::extract::{Json, NoParams, NoQuery, Params, Write};
 use crate::follow::Followed;
 use crate::ingress::Ingress;
@@ -41,12 +45,13 @@ pub(super) async fn read(
         return Err(Problem::not_found(format!("character {character} has no expectations")));
     }
     let presets = rows.iter().map(Preset::from).collect();
-    let body = Expectations { character_id: character.get(), presets, from_cache };
+    let body = Expectations { character_id: character, presets, from_cache };
     Ok(json(StatusCode::OK, &body))
 }
 
 fn character_id(text: &str) -> Result<CharacterId, Problem> {
-    let refused = |detail: String| Problem::from(Invalid::field(InvalidKind::Value, "characterId", detail));
+    let name = ExpectationWrite::CHARACTER_ID.name();
+    let refused = |detail: String| Problem::from(Invalid::field(InvalidKind::Value, name, detail));
     let digits = text.strip_prefix('-').unwrap_or(text);
     if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
         return Err(refused("must be a whole number, written as its digits".to_owned()));
@@ -55,42 +60,59 @@ fn character_id(text: &str) -> Result<CharacterId, Problem> {
     CharacterId::try_from(number).map_err(|reason| refused(reason.to_string()))
 }
 
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Expectations {
-    character_id: i64,
-    presets: Vec<Preset>,
-    from_cache: bool,
+answer! {
+    pub(super) struct Expectations {
+        character_id: CharacterId = "characterId", "The character.";
+        presets: Vec<Preset> = "presets", "What stands on each of its presets that was written.";
+        from_cache: bool = "fromCache", "Whether it was read from memory, where it stays for a short time.";
+    }
 }
 
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Preset {
-    preset_no: u8,
-    total_expected_cost: String,
-    black_cube_cost: String,
-    red_cube_cost: String,
-    additional_cube_cost: String,
-    starforce_cost: String,
-    calculated_at: String,
-    version: i64,
-    event_id: String,
-    updated_at: String,
+answer! {
+    pub(super) struct Preset {
+        preset_no: PresetNo = "presetNo", "Which preset.";
+        total_expected_cost: Amount = "totalExpectedCost", "What it is expected to cost in all.";
+        black_cube_cost: Amount = "blackCubeCost", "The share of black cubes.";
+        red_cube_cost: Amount = "redCubeCost", "The share of red cubes.";
+        additional_cube_cost: Amount = "additionalCubeCost", "The share of additional cubes.";
+        starforce_cost: Amount = "starforceCost", "The share of star force.";
+        calculated_at: Shown<Timestamp> = "calculatedAt", "When it was computed.";
+        version: i64 = "version", "Its place among the writes to the preset: the greatest stands.";
+        event_id: EventId = "eventId", "The event that wrote it.";
+        updated_at: Shown<Timestamp> = "updatedAt", "When it was written.";
+    }
+}
+
+/// A cost as answers have it: with all its decimals.
+pub(super) struct Amount(Cost);
+
+impl Serialize for Amount {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&self.0)
+    }
+}
+
+impl Described for Amount {
+    fn schema() -> Value {
+        let (whole, decimals) = (Cost::WHOLE_DIGITS, Cost::DECIMALS);
+        let pattern = format!(r"^[0-9]{{1,{whole}}}\.[0-9]{{{decimals}}}$");
+        serde_json::json!({ "title": "Amount", "type": "string", "pattern": pattern, "examples": ["1250000.50"] })
+    }
 }
 
 impl From<&ExpectationRow> for Preset {
     fn from(row: &ExpectationRow) -> Self {
         Self {
-            preset_no: row.preset_no.get(),
-            total_expected_cost: row.total_expected_cost.to_string(),
-            black_cube_cost: row.black_cube_cost.to_string(),
-            red_cube_cost: row.red_cube_cost.to_string(),
-            additional_cube_cost: row.additional_cube_cost.to_string(),
-            starforce_cost: row.starforce_cost.to_string(),
-            calculated_at: row.calculated_at.to_string(),
+            preset_no: row.preset_no,
+            total_expected_cost: Amount(row.total_expected_cost),
+            black_cube_cost: Amount(row.black_cube_cost),
+            red_cube_cost: Amount(row.red_cube_cost),
+            additional_cube_cost: Amount(row.additional_cube_cost),
+            starforce_cost: Amount(row.starforce_cost),
+            calculated_at: Shown(row.calculated_at),
             version: row.version,
-            event_id: row.event_id.to_string(),
-            updated_at: row.updated_at.to_string(),
+            event_id: row.event_id,
+            updated_at: Shown(row.updated_at),
         }
     }
 }

@@ -7,10 +7,10 @@ use axum::http::StatusCode;
 use axum::http::request::Parts;
 use axum::response::Response;
 use floodgate_schemas::{Fields, Like, LikeAction, LikerAccountId, TargetOcid};
-use serde::Serialize;
 
 use super::answers::{accepted, json};
 use crate::admission::Admitted;
+use crate::described::{Shown, answer};
 use crate::extract::{NoQuery, OptionalJson, Params, Write, param};
 use crate::follow::Followed;
 use crate::ingress::Ingress;
@@ -24,7 +24,7 @@ impl FromRequestParts<Arc<Ingress>> for Pair {
 
     async fn from_request_parts(parts: &mut Parts, ingress: &Arc<Ingress>) -> Result<Self, Problem> {
         let Params((target, liker)) = Params::<(String, String)>::from_request_parts(parts, ingress).await?;
-        Ok(Self(param("targetOcid", target)?, param("likerAccountId", liker)?))
+        Ok(Self(param(&Like::TARGET_OCID, target)?, param(&Like::LIKER_ACCOUNT_ID, liker)?))
     }
 }
 
@@ -60,9 +60,9 @@ fn check(
     admitted.may_write_for(liker.as_str(), "likerAccountId")?;
     let accept = ingress.accept(key.as_ref());
     let occurred_at = match body {
-        Some(body) => Fields::parse(&["occurredAt"], &body)?
-            .optional("occurredAt")
-            .map(|field| field.time_until(accept.latest))
+        Some(body) => Fields::parse(&Like::BODY, &body)?
+            .get(&Like::OCCURRED_AT)?
+            .map(|said| said.until(accept.latest))
             .transpose()?,
         None => None,
     };
@@ -75,15 +75,16 @@ pub(super) async fn count(
     _: NoQuery,
     Params(target): Params<String>,
 ) -> Result<Response, Problem> {
-    #[derive(Serialize)]
-    #[serde(rename_all = "camelCase")]
-    struct Count<'a> {
-        target_ocid: &'a str,
-        count: u64,
-    }
-    let target: TargetOcid = param("targetOcid", target)?;
+    let target = param(&Like::TARGET_OCID, target)?;
     let count = ingress.reads.like_count(&target).await?;
-    Ok(json(StatusCode::OK, &Count { target_ocid: target.as_str(), count }))
+    Ok(json(StatusCode::OK, &LikeCount { target_ocid: Shown(target), count }))
+}
+
+answer! {
+    pub(super) struct LikeCount {
+        target_ocid: Shown<TargetOcid> = "targetOcid", "Who is liked.";
+        count: u64 = "count", "By how many.";
+    }
 }
 
 /// `GET /api/v6/characters/{targetOcid}/likes/{likerAccountId}`
@@ -92,10 +93,12 @@ pub(super) async fn liked(
     _: NoQuery,
     Pair(target, liker): Pair,
 ) -> Result<Response, Problem> {
-    #[derive(Serialize)]
-    struct Liked {
-        liked: bool,
-    }
     let liked = ingress.reads.liked(&target, &liker).await?;
     Ok(json(StatusCode::OK, &Liked { liked }))
+}
+
+answer! {
+    pub(super) struct Liked {
+        liked: bool = "liked", "Whether the account likes the character now.";
+    }
 }

@@ -3,6 +3,7 @@
 mod answers;
 mod cloudevents;
 mod coupons;
+mod docs;
 mod events;
 mod expectations;
 mod health;

@@ -1,15 +1,104 @@
 //! Every operation, in one table: from it the router is built and the document.
+//!
+//! What a request carries and what it is answered with stands here by the types that read and write it, so that nothing is said
+//! twice. Whoever adds an operation adds its row; a test asks the router for what the document does not have.
 
-use axum::http::HeaderMap;
+#[cfg(test)]
+mod tests;
+
+use axum::http::{HeaderMap, StatusCode};
 use axum::routing::on;
+use floodgate_schemas::{
+    CloudEvent, CloudEventData, CouponIssue, Described, EventId, ExpectationWrite, IdempotencyKey, Like,
+    Mixed,
+};
+use serde_json::{Value, json};
 
-use super::{cloudevents, coupons, events, expectations, health, likes};
-use crate::operation::{About, Operation, Verb};
+use super::answers::{AcceptedBody, STORED_IN};
+use super::cloudevents::{self, BATCH, STRUCTURED};
+use super::coupons::{self, CouponRequest, CouponState, CouponTerms, Creation};
+use super::docs;
+use super::events::{self, EventResults};
+use super::expectations::{self, Expectations};
+use super::health::{self, Health};
+use super::likes::{self, LikeCount, Liked};
+use crate::extract::{JSON, NDJSON};
+use crate::operation::{About, Answer, Body, Operation, Parameter, Schema, Verb};
 use crate::paths;
+use crate::problem::{self, Kind};
 use crate::scope::{Access, Scope};
 
+/// What reading a body may end with.
+const BODY: &[&Kind] = &[
+    &problem::MALFORMED_JSON,
+    &problem::BODY_TIMEOUT,
+    &problem::BODY_TOO_LARGE,
+    &problem::UNSUPPORTED_MEDIA_TYPE,
+    &problem::BUSY,
+];
+
+/// What its fields may be refused for.
+const FIELDS: &[&Kind] = &[&problem::INVALID_FIELD, &problem::INVALID_VALUE];
+
+/// What may become of an event that is offered alone.
+const WRITE: &[&Kind] = &[
+    &problem::IDEMPOTENCY_KEY_REUSED,
+    &problem::BODY_TOO_LARGE,
+    &problem::QUEUE_FULL,
+    &problem::NOT_STORED,
+    &problem::SHUTTING_DOWN,
+    &problem::OUTCOME_UNKNOWN,
+];
+
+/// What may be known of a coupon before it is asked for.
+const COUPON: &[&Kind] = &[&problem::UNKNOWN_COUPON, &problem::SOLD_OUT];
+
+/// What the database may have to say.
+const READ: &[&Kind] = &[&problem::DATABASE_UNAVAILABLE];
+
+/// Of a path.
+const ID: &[&Kind] = &[&problem::INVALID_VALUE];
+
+const KEY: Parameter = Parameter {
+    name: "Idempotency-Key",
+    place: "header",
+    meaning: "Makes a retry the same event: it takes effect once however often it is sent.",
+    schema: IdempotencyKey::schema,
+};
+
+const ACCEPTED: Answer = Answer {
+    status: StatusCode::ACCEPTED,
+    meaning: "Accepted: it will take effect, unless a newer one does.",
+    content: &[(JSON, AcceptedBody::schema)],
+    headers: &[KEPT],
+};
+
+const KEPT: (&str, &str) =
+    (STORED_IN, "Where the event is kept, if that is not where events are kept when all is well.");
+
+const HEALTHY: &[Answer] = &[found("It does.", &[(JSON, Health::schema)])];
+
+const fn found(meaning: &'static str, content: &'static [(&'static str, Schema)]) -> Answer {
+    Answer { status: StatusCode::OK, meaning, content, headers: &[] }
+}
+
+/// An attribute of a CloudEvent in a request's head.
+const fn attribute(name: &'static str, meaning: &'static str) -> Parameter {
+    Parameter { name, place: "header", meaning, schema: String::schema }
+}
+
+/// What is sent with a like, or when it is taken back.
+const LIKE: Option<Body> =
+    Some(Body { is_required: false, content: &[(JSON, || Like::BODY.schema("LikeBody"))] });
+
+/// One event a line.
+fn lines() -> Value {
+    let event = json!({ "type": "coupon", "couponId": "summer", "userId": "ann" });
+    json!({ "type": "string", "description": "One event a line.", "examples": [format!("{event}\n")] })
+}
+
 /// What clients can ask for.
-pub(super) static OPERATIONS: [Operation; 15] = [
+pub(super) static OPERATIONS: [Operation; 17] = [
     Operation {
         verb: Verb::Post,
         path: paths::EXPECTATIONS,
@@ -17,6 +106,13 @@ pub(super) static OPERATIONS: [Operation; 15] = [
         summary: "Write what upgrading one preset is expected to cost",
         about: About::Expectations,
         access: Access::Needs(Scope::ExpectationWrite),
+        parameters: &[KEY],
+        body: Some(Body {
+            is_required: true,
+            content: &[(JSON, || ExpectationWrite::FIELDS.schema("Expectation"))],
+        }),
+        answers: &[ACCEPTED],
+        problems: &[BODY, FIELDS, WRITE],
         route: |by, _| on(by, expectations::write),
     },
     Operation {
@@ -26,6 +122,10 @@ pub(super) static OPERATIONS: [Operation; 15] = [
         summary: "Read what stands for a character",
         about: About::Expectations,
         access: Access::Needs(Scope::Read),
+        parameters: &[Parameter::path(ExpectationWrite::CHARACTER_ID.row())],
+        body: None,
+        answers: &[found("What stands.", &[(JSON, Expectations::schema)])],
+        problems: &[ID, READ, &[&problem::NOT_FOUND]],
         route: |by, _| on(by, expectations::read),
     },
     Operation {
@@ -35,6 +135,18 @@ pub(super) static OPERATIONS: [Operation; 15] = [
         summary: "Create a coupon",
         about: About::Coupons,
         access: Access::Needs(Scope::CouponCreate),
+        parameters: &[],
+        body: Some(Body { is_required: true, content: &[(JSON, || Creation::FIELDS.schema("NewCoupon"))] }),
+        answers: &[
+            Answer {
+                status: StatusCode::CREATED,
+                meaning: "Created.",
+                content: &[(JSON, CouponTerms::schema)],
+                headers: &[],
+            },
+            found("It exists already, with the same terms.", &[(JSON, CouponTerms::schema)]),
+        ],
+        problems: &[BODY, FIELDS, READ, &[&problem::COUPON_EXISTS, &problem::OUTCOME_UNKNOWN]],
         route: |by, _| on(by, coupons::create),
     },
     Operation {
@@ -44,6 +156,10 @@ pub(super) static OPERATIONS: [Operation; 15] = [
         summary: "Read how a coupon stands",
         about: About::Coupons,
         access: Access::Needs(Scope::Read),
+        parameters: &[Parameter::path(CouponIssue::COUPON_ID.row())],
+        body: None,
+        answers: &[found("How it stands.", &[(JSON, CouponState::schema)])],
+        problems: &[ID, READ, &[&problem::NOT_FOUND]],
         route: |by, _| on(by, coupons::read),
     },
     Operation {
@@ -53,6 +169,18 @@ pub(super) static OPERATIONS: [Operation; 15] = [
         summary: "Ask for a coupon",
         about: About::Coupons,
         access: Access::Needs(Scope::CouponIssue),
+        parameters: &[Parameter::path(CouponIssue::COUPON_ID.row()), KEY],
+        body: Some(Body {
+            is_required: true,
+            content: &[(JSON, || CouponIssue::BODY.schema("CouponIssue"))],
+        }),
+        answers: &[Answer {
+            status: StatusCode::ACCEPTED,
+            meaning: "Accepted: it will be decided.",
+            content: &[(JSON, CouponRequest::schema)],
+            headers: &[("Location", "Where the decision will be found."), KEPT],
+        }],
+        problems: &[COUPON, BODY, FIELDS, WRITE],
         route: |by, _| on(by, coupons::issue),
     },
     Operation {
@@ -62,6 +190,23 @@ pub(super) static OPERATIONS: [Operation; 15] = [
         summary: "Read what was decided on a request for a coupon",
         about: About::Coupons,
         access: Access::Needs(Scope::Read),
+        parameters: &[
+            Parameter {
+                name: "requestId",
+                place: "path",
+                meaning: "The request, named by its event.",
+                schema: EventId::schema,
+            },
+            Parameter {
+                name: "waitMs",
+                place: "query",
+                meaning: "How long the answer may wait for the decision, in milliseconds.",
+                schema: || json!({ "type": "integer", "minimum": 0, "maximum": coupons::WAIT_MS_MAX }),
+            },
+        ],
+        body: None,
+        answers: &[found("The decision, or that there is none yet.", &[(JSON, CouponRequest::schema)])],
+        problems: &[READ],
         route: |by, _| on(by, coupons::decision),
     },
     Operation {
@@ -71,6 +216,10 @@ pub(super) static OPERATIONS: [Operation; 15] = [
         summary: "Read how many like a character",
         about: About::Likes,
         access: Access::Needs(Scope::Read),
+        parameters: &[Parameter::path(Like::TARGET_OCID.row())],
+        body: None,
+        answers: &[found("How many; 0 of whom nobody knows.", &[(JSON, LikeCount::schema)])],
+        problems: &[ID, READ],
         route: |by, _| on(by, likes::count),
     },
     Operation {
@@ -80,6 +229,13 @@ pub(super) static OPERATIONS: [Operation; 15] = [
         summary: "Read whether an account likes a character",
         about: About::Likes,
         access: Access::Needs(Scope::Read),
+        parameters: &[
+            Parameter::path(Like::TARGET_OCID.row()),
+            Parameter::path(Like::LIKER_ACCOUNT_ID.row()),
+        ],
+        body: None,
+        answers: &[found("Whether it does.", &[(JSON, Liked::schema)])],
+        problems: &[ID, READ],
         route: |by, _| on(by, likes::liked),
     },
     Operation {
@@ -89,6 +245,14 @@ pub(super) static OPERATIONS: [Operation; 15] = [
         summary: "Like a character",
         about: About::Likes,
         access: Access::Needs(Scope::LikeWrite),
+        parameters: &[
+            Parameter::path(Like::TARGET_OCID.row()),
+            Parameter::path(Like::LIKER_ACCOUNT_ID.row()),
+            KEY,
+        ],
+        body: LIKE,
+        answers: &[ACCEPTED],
+        problems: &[BODY, FIELDS, WRITE],
         route: |by, _| on(by, likes::like),
     },
     Operation {
@@ -98,6 +262,14 @@ pub(super) static OPERATIONS: [Operation; 15] = [
         summary: "Take a like back",
         about: About::Likes,
         access: Access::Needs(Scope::LikeWrite),
+        parameters: &[
+            Parameter::path(Like::TARGET_OCID.row()),
+            Parameter::path(Like::LIKER_ACCOUNT_ID.row()),
+            KEY,
+        ],
+        body: LIKE,
+        answers: &[ACCEPTED],
+        problems: &[BODY, FIELDS, WRITE],
         route: |by, _| on(by, likes::unlike),
     },
     Operation {
@@ -107,6 +279,13 @@ pub(super) static OPERATIONS: [Operation; 15] = [
         summary: "Write many events of any type",
         about: About::Events,
         access: Access::NeedsByEvent,
+        parameters: &[],
+        body: Some(Body { is_required: true, content: &[(JSON, Vec::<Mixed>::schema), (NDJSON, lines)] }),
+        answers: &[Answer {
+            headers: &[KEPT],
+            ..found("What became of each, whatever is wrong with others.", &[(JSON, EventResults::schema)])
+        }],
+        problems: &[BODY, &[&problem::TOO_MANY_EVENTS]],
         route: |by, _| on(by, events::write),
     },
     Operation {
@@ -116,6 +295,29 @@ pub(super) static OPERATIONS: [Operation; 15] = [
         summary: "Write events as CloudEvents 1.0",
         about: About::Events,
         access: Access::NeedsByEvent,
+        parameters: &[
+            attribute("ce-specversion", "In binary mode: 1.0."),
+            attribute("ce-type", "In binary mode: the type of event, which is its topic's name."),
+            attribute("ce-source", "In binary mode: who sends it."),
+            attribute("ce-id", "In binary mode: names the event within its source."),
+            attribute("ce-time", "In binary mode: when a like happened whose data do not say so."),
+        ],
+        body: Some(Body {
+            is_required: true,
+            content: &[
+                (STRUCTURED, CloudEvent::schema),
+                (BATCH, Vec::<CloudEvent>::schema),
+                (JSON, CloudEventData::schema),
+            ],
+        }),
+        answers: &[
+            Answer { headers: &[KEPT, ("Location", "Of a coupon: where its decision will be.")], ..ACCEPTED },
+            Answer {
+                headers: &[KEPT],
+                ..found("What became of each of a batch.", &[(JSON, EventResults::schema)])
+            },
+        ],
+        problems: &[BODY, FIELDS, WRITE, COUPON, &[&problem::TOO_MANY_EVENTS]],
         route: |by, _| on(by, cloudevents::write),
     },
     Operation {
@@ -125,6 +327,10 @@ pub(super) static OPERATIONS: [Operation; 15] = [
         summary: "Whether this instance makes progress",
         about: About::Instance,
         access: Access::Open,
+        parameters: &[],
+        body: None,
+        answers: HEALTHY,
+        problems: &[&[&problem::NOT_READY]],
         route: |by, _| on(by, health::healthz),
     },
     Operation {
@@ -134,6 +340,10 @@ pub(super) static OPERATIONS: [Operation; 15] = [
         summary: "Whether this instance can take events",
         about: About::Instance,
         access: Access::Open,
+        parameters: &[],
+        body: None,
+        answers: HEALTHY,
+        problems: &[&[&problem::NOT_READY]],
         route: |by, _| on(by, health::readyz),
     },
     Operation {
@@ -143,63 +353,45 @@ pub(super) static OPERATIONS: [Operation; 15] = [
         summary: "This document",
         about: About::Instance,
         access: Access::Open,
+        parameters: &[],
+        body: None,
+        answers: &[Answer {
+            headers: &[("ETag", "Names this content of it.")],
+            ..found("OpenAPI 3.1.", &[(JSON, || json!({ "type": "object" }))])
+        }],
+        problems: &[],
         route: |by, document| {
             let document = document.clone();
             on(by, async move |asked: HeaderMap| document.answer(&asked))
         },
     },
+    Operation {
+        verb: Verb::Get,
+        path: paths::DOCS,
+        name: "readDocs",
+        summary: "A page that shows this document",
+        about: About::Instance,
+        access: Access::Open,
+        parameters: &[],
+        body: None,
+        answers: &[found("The page.", &[(docs::HTML, str::schema)])],
+        problems: &[],
+        route: |by, _| on(by, docs::page),
+    },
+    Operation {
+        verb: Verb::Get,
+        path: paths::DOCS_FILE,
+        name: "readDocsFile",
+        summary: "A file of that page",
+        about: About::Instance,
+        access: Access::Open,
+        parameters: &[Parameter { name: "file", place: "path", meaning: "Its name.", schema: str::schema }],
+        body: None,
+        answers: &[found(
+            "The file.",
+            &[(docs::SCRIPT, str::schema), (docs::CSS, str::schema), (docs::TEXT, str::schema)],
+        )],
+        problems: &[&[&problem::NOT_FOUND]],
+        route: |by, _| on(by, docs::file),
+    },
 ];
-
-#[cfg(test)]
-mod tests {
-    use std::collections::BTreeSet;
-
-    use axum::body::Body;
-
-    use super::*;
-    use crate::testing::{World, config};
-
-    /// A path with something in the place of every parameter.
-    fn example(path: &str) -> String {
-        let parts = path.split('/').map(|part| if part.starts_with('{') { "1" } else { part });
-        parts.collect::<Vec<_>>().join("/")
-    }
-
-    /// What the router serves is what the document has, and the other way round.
-    #[tokio::test]
-    async fn every_method_of_every_path_is_in_the_document_or_refused() {
-        let world = World::new(&config());
-        let document = world.ask("GET", paths::DOCUMENT, &[], Body::empty()).await.body;
-        let paths = document["paths"].as_object().unwrap();
-        assert_eq!(paths.len(), OPERATIONS.iter().map(|one| one.path).collect::<BTreeSet<_>>().len());
-        for (path, methods) in paths {
-            for method in ["GET", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "CONNECT"] {
-                let is_known = methods.get(method.to_lowercase()).is_some();
-                let answer = world.ask(method, &example(path), &[], Body::empty()).await;
-                assert_eq!(answer.told().1 != "method-not-allowed", is_known, "{method} {path}: {answer:?}");
-                let allowed = answer.header("allow").unwrap_or_default().to_lowercase();
-                assert!(is_known || methods.as_object().unwrap().keys().all(|known| allowed.contains(known)));
-            }
-        }
-        let api: BTreeSet<_> = paths.keys().filter(|path| path.starts_with(paths::API)).collect();
-        assert_eq!(
-            api.into_iter().collect::<Vec<_>>(),
-            BTreeSet::from(paths::ROUTES).into_iter().collect::<Vec<_>>()
-        );
-    }
-
-    #[tokio::test]
-    async fn who_has_the_document_is_not_sent_it_again() {
-        let world = World::new(&config());
-        let answer = world.ask("GET", paths::DOCUMENT, &[], Body::empty()).await;
-        assert_eq!(answer.header("content-type"), Some("application/json"));
-        assert_eq!(answer.header("cache-control"), Some("no-cache"));
-        let tag = answer.header("etag").unwrap().to_owned();
-        for known in [tag.clone(), format!("\"other\", W/{tag}"), "*".to_owned()] {
-            let again = world.ask("GET", paths::DOCUMENT, &[("if-none-match", &known)], Body::empty()).await;
-            assert_eq!((again.status.as_u16(), again.header("etag")), (304, Some(&*tag)));
-        }
-        let other = world.ask("GET", paths::DOCUMENT, &[("if-none-match", "\"other\"")], Body::empty()).await;
-        assert_eq!(other.status, 200);
-    }
-}
