@@ -33,7 +33,7 @@ for user in ann ben cat; do
   key="Idempotency-Key: $coupon-$user"
   issue=("$api/coupons/$coupon/issues" -H "$json" -H "$key" -d "{\"userId\":\"$user\"}")
   call "${issue[@]}"
-  location="$(sed -n 's/^location: *\([^[:space:]]*\).*/\1/ip' "$folder/head" | tail -n 1)"
+  location="$(awk 'tolower($1) == "location:" { sub(/\r$/, ""); at = $2 } END { print at }' "$folder/head")"
   call "$url$location?waitMs=30000"
 done
 
