@@ -25,6 +25,9 @@ use crate::scope::Scope;
 /// Longer tokens are none: those of large directories have some thousand bytes.
 const TOKEN_MAX_BYTES: usize = 8192;
 
+/// Of `sub`.
+const SUBJECT_MAX_CHARACTERS: usize = 128;
+
 /// Verifies tokens.
 pub(crate) struct Tokens {
     pub(super) issuer: Issuer,
@@ -148,8 +151,9 @@ impl Tokens {
         let claims =
             decode::<Claims>(token, &key.key, &validation).map_err(|error| untrusted(reason(&error)))?;
         let Claims { sub, exp, nbf, scope, scp } = claims.claims;
-        if sub.is_empty() {
-            return Err(untrusted("the token names nobody (sub)"));
+        // as ids are, which it is compared with
+        if sub.is_empty() || sub.chars().count() > SUBJECT_MAX_CHARACTERS {
+            return Err(untrusted("the token names nobody of 1 to 128 characters (sub)"));
         }
         let scopes = [scope, scp].iter().flatten().flat_map(Words::scopes).collect();
         let micros = |seconds: f64| (seconds * 1e6) as i64;

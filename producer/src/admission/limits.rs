@@ -82,7 +82,13 @@ struct Limit<K, S: StateStore<Key = K>> {
 
 /// Tokio's time, which tests pause, from when the limits were made.
 #[derive(Debug, Clone, Copy)]
-struct Monotonic(Instant);
+pub(super) struct Monotonic(Instant);
+
+impl Monotonic {
+    pub(super) fn new() -> Self {
+        Self(Instant::now())
+    }
+}
 
 impl Clock for Monotonic {
     type Instant = Duration;
@@ -119,7 +125,7 @@ impl StateStore for Clients {
 impl Limits {
     /// `None` where nothing is limited.
     pub(crate) fn new(config: &RateLimitConfig, known: &IntGauge) -> Option<Self> {
-        let clock = Monotonic(Instant::now());
+        let clock = Monotonic::new();
         let client = quota(config.client_events_per_s, config.client_burst_events).map(|quota| {
             let clients = Clients::new(quota, config.clients_max, known.clone());
             Limit::new(quota, clients, clock)
