@@ -21,7 +21,9 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use floodgate_buffer::{BoxFuture, NotTaken, Outcome, Publish, Receipt, Record, Waiting};
 use floodgate_observe::Metrics;
-use floodgate_producer::{Admission, DoorConfig, Handed, HttpConfig, Ingress, Server};
+use floodgate_producer::{
+    Admission, AuthConfig, DoorConfig, Handed, HttpConfig, Ingress, RateLimitConfig, Server, key_hash,
+};
 use floodgate_schemas::codec::{Codecs, encode, schema_of};
 use floodgate_schemas::examples::{coupon_issue, expectation, like};
 use floodgate_schemas::{
@@ -38,11 +40,10 @@ const TOLERANCE: f64 = 0.08;
 const RECORD: &str = "benches/instructions.tsv";
 const EVENTS: u64 = 300;
 const BODY_EVENTS: u64 = 100;
-const TRACEPARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
 
 type Case = (&'static str, fn(u64));
 
-const CASES: [Case; 16] = [
+const CASES: [Case; 19] = [
     ("encode an expectation", |events| encodes(events, &expectation(1, 2, 3, 4))),
     ("encode a coupon issue", |events| encodes(events, &coupon_issue(1, "coupon", "user-1"))),
     ("encode a like", |events| encodes(events, &like(1, "target-1", "liker-1", LikeAction::Like, 1))),
@@ -74,6 +75,11 @@ const CASES: [Case; 16] = [
     }),
     ("a single write, one in 100 followed", |events| followed(events, 100)),
     ("a single write, followed", |events| followed(events, 1)),
+    ("a single write, keys and limits on", |events| guarded(events, 10_000_000, "202")),
+    ("a single write, over its limit", |events| guarded(events, 1, "429")),
+    ("a coupon issue over HTTP", |events| {
+        over_http(events, "/api/v6/coupons/summer/issues", r#"{"userId":"user-123456"}"#);
+    }),
     ("one of a hundred events over HTTP", |events| {
         let body = format!("[{}]", [LIKE; BODY_EVENTS as usize].join(","));
         over_http(events / BODY_EVENTS, "/api/v6/events", &body);
@@ -266,16 +272,45 @@ fn traced() -> (Tracer, tokio::sync::mpsc::Receiver<Span>) {
 /// Single writes of which one in so many is followed.
 fn followed(events: u64, one_in: u64) {
     let (tracer, spans) = traced();
-    over_http_followed(events, "/api/v6/expectations", EXPECTATION, tracer, one_in);
+    let field = |number| if number % one_in == 0 { TRACED } else { "" };
+    exchange(events, "/api/v6/expectations", EXPECTATION, (tracer, None), field, "202");
     drop(spans);
 }
 
-fn over_http(requests: u64, path: &str, body: &str) {
-    over_http_followed(requests, path, body, Tracer::off(), u64::MAX);
+const TRACED: &str = "traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01\r\n";
+
+/// Single writes with a key, of which so many a second may come.
+fn guarded(events: u64, events_per_s: u32, status: &str) {
+    let sha256 = key_hash("key-of-a-game");
+    let key = format!("id = \"game\"\nsha256 = \"{sha256}\"\nscopes = [\"expectation:write\"]");
+    let mut table: toml::Table = include_str!("../src/default.toml").parse().unwrap();
+    table["auth"]["mode"] = "keys".into();
+    table["auth"]["keys"] = vec![key.parse::<toml::Table>().unwrap()].into();
+    table["rate_limit"]["client_events_per_s"] = i64::from(events_per_s).into();
+    let (auth, limit): (AuthConfig, RateLimitConfig) =
+        (table["auth"].clone().try_into().unwrap(), table["rate_limit"].clone().try_into().unwrap());
+    let admission = (auth, limit);
+    let field = |_| "authorization: Bearer key-of-a-game\r\n";
+    exchange(events, "/api/v6/expectations", EXPECTATION, (Tracer::off(), Some(admission)), field, status);
 }
 
-/// So many requests, one after the other, on one connection. One in so many says that it is followed.
-fn over_http_followed(requests: u64, path: &str, body: &str, tracer: Tracer, one_in: u64) {
+fn over_http(requests: u64, path: &str, body: &str) {
+    exchange(requests, path, body, (Tracer::off(), None), |_| "", "20");
+}
+
+/// What requests have to pass besides.
+type Around = (Tracer, Option<(AuthConfig, RateLimitConfig)>);
+
+/// So many requests, one after the other, on one connection, each with a header field of its own. They are answered with this status,
+/// or taken: one a second passes every limit.
+fn exchange(
+    requests: u64,
+    path: &str,
+    body: &str,
+    around: Around,
+    field: impl Fn(u64) -> &'static str,
+    status: &str,
+) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let length = body.len();
     let request = |field: &str| {
@@ -283,15 +318,15 @@ fn over_http_followed(requests: u64, path: &str, body: &str, tracer: Tracer, one
             "POST {path} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n{field}\r\n{body}"
         )
     };
-    let (plain, followed) = (request(""), request(&format!("traceparent: {TRACEPARENT}\r\n")));
-    let is_traced = tracer.is_on();
+    let (first, wanted) = (request(field(0)), format!("HTTP/1.1 {status}"));
+    let other = request(field(1));
     runtime.block_on(async {
-        let address = serve(tracer);
+        let address = serve(around);
         let mut stream = TcpStream::connect(address).await.unwrap();
         stream.set_nodelay(true).unwrap();
         let mut answer = vec![0; 64 * 1024];
         for number in 0..requests {
-            let request = if is_traced && number % one_in == 0 { &followed } else { &plain };
+            let request = if field(number) == field(0) { &first } else { &other };
             stream.write_all(request.as_bytes()).await.unwrap();
             let mut filled = 0;
             while !is_whole(&answer[..filled]) {
@@ -299,7 +334,10 @@ fn over_http_followed(requests: u64, path: &str, body: &str, tracer: Tracer, one
                 assert!(read > 0, "closed before the answer was whole");
                 filled += read;
             }
-            assert!(answer.starts_with(b"HTTP/1.1 20"), "{}", String::from_utf8_lossy(&answer[..filled]));
+            let told = &answer[..filled];
+            let is_right =
+                [&*wanted, "HTTP/1.1 202"].iter().any(|status| told.starts_with(status.as_bytes()));
+            assert!(is_right, "{}", String::from_utf8_lossy(told));
         }
     });
 }
@@ -311,7 +349,7 @@ fn is_whole(answer: &[u8]) -> bool {
     body.len() == length.parse::<usize>().unwrap()
 }
 
-fn serve(tracer: Tracer) -> SocketAddr {
+fn serve((tracer, guard): Around) -> SocketAddr {
     let table: toml::Table = include_str!("../src/default.toml").parse().unwrap();
     let mut http: HttpConfig = table["http"].clone().try_into().unwrap();
     http.listen = SocketAddr::from(([127, 0, 0, 1], 0));
@@ -321,7 +359,12 @@ fn serve(tracer: Tracer) -> SocketAddr {
     let store = floodgate_store::open(&store).unwrap();
     let (clock, chance) = (Arc::new(SystemClock), Arc::new(SystemChance));
     let metrics = Metrics::new().unwrap();
-    let admission = Admission::off(Arc::clone(&clock) as _);
+    let admission = match guard {
+        Some((auth, limit)) => {
+            Admission::open(&auth, &limit, &metrics.http, Arc::clone(&clock) as _).unwrap()
+        }
+        None => Admission::off(Arc::clone(&clock) as _),
+    };
     let (encoder, door) = (Encoder::single_object(), DoorConfig::OPEN);
     let handed = Handed { clock, chance, encoder, tracer, admission, door };
     let ingress = Ingress::new(&http, Keying::default(), Arc::new(AtOnce), store, &metrics, handed);

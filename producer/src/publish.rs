@@ -122,6 +122,7 @@ impl Ingress {
         let mut sends = Sends::of(followed);
         let mut at_door = Vec::new();
         let offer = |(index, json): (usize, &&[u8])| {
+            let receipt = receipts.receipt(index);
             let event = match form {
                 Form::Own => Mixed::from_json(json, |key| self.accept(key)),
                 Form::CloudEvents => Mixed::from_cloud_event(json, |key| self.accept(key)),
@@ -131,7 +132,7 @@ impl Ingress {
             {
                 return Offered { of: Some(event.event_type()), event_id: None, result: Err(problem) };
             }
-            self.offer_one(event, (index, receipts.receipt(index)), &mut sends, &mut at_door)
+            self.offer_one(event, (index, receipt), &mut sends, &mut at_door)
         };
         let offered = events.iter().enumerate().map(offer).collect();
         Offers { offered, at_door, receipts, offered_at, sends }

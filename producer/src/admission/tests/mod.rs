@@ -110,7 +110,7 @@ async fn without_a_word_on_who_it_is_nobody_is_let_in() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_key_is_good_for_its_scopes_alone() {
     let keys: Vec<_> = Scope::ALL.iter().map(std::slice::from_ref).collect();
     let keys: Vec<_> =
@@ -145,7 +145,9 @@ async fn a_key_is_good_for_its_scopes_alone() {
         {"type": "like", "targetOcid": "star", "likerAccountId": "ann", "action": "LIKE"},
     ]);
     world.buffer.take();
+    let asked = tokio::time::Instant::now();
     let answer = ask(&world, "POST", "/api/v6/events", "like:write", many).await;
+    assert_eq!(asked.elapsed(), std::time::Duration::ZERO, "nobody waits for one that is refused");
     let statuses: Vec<_> = (0..2).map(|index| &answer.body["results"][index]["status"]).collect();
     assert_eq!(
         (answer.told().0, statuses),
