@@ -296,6 +296,33 @@ fn the_fault_suite_describes_every_scenario() {
     );
 }
 
+/// Ids come from anybody, and are shown to operators.
+#[test]
+fn pages_make_no_markup_of_text() {
+    let mut read = 0;
+    for entry in fs::read_dir(root().join("admin/page")).unwrap().map(Result::unwrap) {
+        let file = entry.path().display().to_string();
+        let is_ours = file.ends_with(".js") && !file.ends_with("uplot.js");
+        for line in fs::read_to_string(entry.path()).unwrap().lines().filter(|_| is_ours) {
+            for way in [
+                "innerHTML",
+                "outerHTML",
+                "insertAdjacentHTML",
+                "document.write",
+                "eval(",
+                "srcdoc",
+                "javascript:",
+            ] {
+                assert!(!line.contains(way), "{file}: {line}");
+            }
+        }
+        read += usize::from(is_ours);
+    }
+    assert!(read >= 5, "{read} files");
+    let page = fs::read_to_string(root().join("admin/src/page.rs")).unwrap();
+    assert!(page.contains("default-src 'none'; script-src 'self';"), "the page may run other scripts");
+}
+
 /// What the page on security says of a test is only worth something while there is that test.
 #[test]
 fn the_security_page_names_tests_that_exist() {
