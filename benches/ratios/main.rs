@@ -21,6 +21,7 @@ mod copy;
 mod curve;
 mod door;
 mod drain;
+mod guard;
 mod ingress;
 mod lists;
 mod locking;
@@ -98,7 +99,8 @@ fn compare(mut wanted: Vec<String>) -> Result<()> {
     }
     let mut table = Table::new(wanted);
     // a figure that cannot be measured here does not take the others with it
-    let steps = [ingress::measure, door::measure, drain::measure, lists::measure, open_loop::measure];
+    let steps =
+        [ingress::measure, guard::measure, door::measure, drain::measure, lists::measure, open_loop::measure];
     let failures: Vec<String> = steps
         .iter()
         .filter_map(|measure| measure(&servers, &mut table).err())

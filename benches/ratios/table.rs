@@ -18,7 +18,7 @@ const fn figure(name: &'static str, what: &'static str, floor: f64, aim: f64) ->
 }
 
 /// Every figure.
-pub const FIGURES: [Figure; 24] = [
+pub const FIGURES: [Figure; 27] = [
     figure("A1", "single writes, 1000 connections ÷ axum that does nothing", 0.65, 0.80),
     figure("A1n", "single writes, 1000 connections ÷ naive axum + Kafka", 1.1, 1.4),
     figure("A1m", "single writes, 200 connections ÷ axum that does nothing", 0.0, 0.0),
@@ -41,6 +41,14 @@ pub const FIGURES: [Figure; 24] = [
     figure("D4", "refused as sold out, 1000 connections ÷ axum that says so to all", 0.8, 0.9),
     figure("E2", "accept to row, p99 at half load ÷ waits + 3 transactions' p99 (less is better)", 1.0, 0.8),
     figure("E3", "events/s after a minute without database ÷ 10,000/s offered meanwhile", 2.0, 4.0),
+    figure(
+        "F1",
+        "a refusal's processor time ÷ an accepted write's, Kafka's included (less is better)",
+        0.1,
+        0.05,
+    ),
+    figure("F2", "single writes, 1000 connections, keys and limits on ÷ off", 0.95, 0.98),
+    figure("F3", "p99 of who keeps to its rate, beside a flood ÷ alone (less is better)", 2.0, 1.5),
     figure("P2", "likes/s with counters ÷ best sink, without counters", 0.7, 1.0),
     figure("P2e", "expectations/s ÷ best sink of likes", 1.2, 1.6),
 ];

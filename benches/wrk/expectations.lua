@@ -1,4 +1,5 @@
--- For wrk: expectation writes over a million characters, each a new event, to the path behind `--` if there is one.
+-- For wrk: expectation writes over a million characters, each a new event, to the path behind `--` if there is one, with the
+-- key behind that.
 -- They are made before the run, so that what is measured is the server and not this script.
 local threads = 0
 
@@ -12,7 +13,7 @@ local requests, last = {}, 0
 function init(args)
   math.randomseed(seed)
   local path = args[1] or "/api/v6/expectations"
-  local headers = { ["content-type"] = "application/json" }
+  local headers = { ["content-type"] = "application/json", authorization = args[2] and "Bearer " .. args[2] }
   for number = 1, 20000 do
     local body = string.format(
       '{"characterId":%d,"presetNo":%d,"totalExpectedCost":"1234567.89","blackCubeCost":"1000000.00",'
