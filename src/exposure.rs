@@ -55,6 +55,18 @@ impl Opens {
     }
 }
 
+/// What is worth a word though it is allowed: keys that whoever is on the way can read.
+pub(crate) fn warning(settings: &Settings) -> Option<String> {
+    let Settings { http, auth, .. } = settings;
+    let is_plain = http.tls.cert_file.as_os_str().is_empty();
+    (auth.mode != AuthMode::Off && is_plain && !is_this_machine(http.listen.ip())).then(|| {
+        format!(
+            "keys and tokens come in the clear to http.listen = {}: set http.tls, unless what stands in front of it ends TLS",
+            http.listen
+        )
+    })
+}
+
 impl Listener {
     fn problem(&self) -> Option<String> {
         let Self { section, listen, is_guarded, allow_open, guard } = self;

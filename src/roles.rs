@@ -26,7 +26,7 @@ use crate::exit::Exit;
 use crate::settings::{Settings, told};
 use crate::signals::{Signal, Signals};
 use crate::traces::Traces;
-use crate::{finder, registry};
+use crate::{exposure, finder, registry};
 
 /// What every role opens first. None of it needs Kafka or the database to be up.
 pub(crate) struct Opened {
@@ -84,6 +84,9 @@ impl Opened {
             self.registry.as_ref().map_or_else(Encoder::single_object, |registry| registry.encoder());
         let Settings { auth, rate_limit, coupon, .. } = &self.settings;
         let admission = Admission::open(auth, rate_limit, &self.metrics.http, Arc::clone(&clock));
+        if let Some(warning) = exposure::warning(&self.settings) {
+            tracing::warn!("{warning}");
+        }
         let admission = admission.map_err(|problems| Exit::usage(told(&problems)))?;
         let (tracer, door) = (self.traces.tracer.clone(), coupon.door());
         let handed = Handed { clock, chance, encoder, tracer, admission, door };

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use floodgate_listener::Crowd;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
@@ -15,6 +16,9 @@ use tokio::task::JoinSet;
 
 /// Open at once; more wait to be accepted.
 pub(crate) const CONNECTIONS_MAX: usize = 256;
+
+/// Of one address; more are closed at once, so that nobody keeps those out who ask whether the process lives.
+const CONNECTIONS_OF_ONE_MAX: usize = 64;
 
 /// How long a request's head may take, from the answer before it.
 const HEAD_WITHIN: Duration = Duration::from_secs(10);
@@ -26,20 +30,22 @@ const HEAD_MAX_BYTES: usize = 64 * 1024;
 pub(crate) async fn serve(listener: TcpListener, router: Router, places: Arc<Semaphore>) {
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(HEAD_WITHIN).max_buf_size(HEAD_MAX_BYTES);
+    let crowd = Crowd::new(CONNECTIONS_OF_ONE_MAX, Box::new(|_| false));
     let mut connections = JoinSet::new();
     while let Ok(place) = Arc::clone(&places).acquire_owned().await {
         // those that have ended
         while connections.try_join_next().is_some() {}
-        let stream = match listener.accept().await {
-            Ok((stream, _)) => stream,
+        let (stream, address) = match listener.accept().await {
+            Ok(accepted) => accepted,
             Err(error) => {
                 accept_failed(&error).await;
                 continue;
             }
         };
+        let Some(of_one) = crowd.admit(address.ip()) else { continue };
         let (http, service) = (http.clone(), TowerToHyperService::new(router.clone()));
         connections.spawn(async move {
-            let _place = place;
+            let _places = (place, of_one);
             // how it ended is the client's affair
             let _ = http.serve_connection(TokioIo::new(stream), service).await;
         });

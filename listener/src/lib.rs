@@ -13,6 +13,8 @@
 //! the task that [`Watch::settle`] starts. Bytes that are no request any more (a head that cannot be read, chunks that
 //! are none) do not come through the library: [`Settled::Broken`] says that the connection itself has to be read on.
 
+mod crowd;
+
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -27,6 +29,8 @@ use bytes::Bytes;
 use http_body_util::BodyExt;
 use hyper::body::{Frame, SizeHint};
 use parking_lot::Mutex;
+
+pub use crowd::{Counted, Crowd, site};
 
 /// How much of a request that was answered already is still read.
 #[derive(Debug, Clone, Copy)]

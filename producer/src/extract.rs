@@ -1,6 +1,5 @@
 //! What requests carry, read under limits, with every refusal a problem.
 
-use std::convert::Infallible;
 use std::sync::Arc;
 
 use axum::body::Body;
@@ -244,14 +243,15 @@ impl<S: Sync> FromRequestParts<S> for WriteHead {
     }
 }
 
+/// Where somebody is asked who it is, who was not asked is not let in.
 impl FromRequestParts<Arc<Ingress>> for Admitted {
-    type Rejection = Infallible;
+    type Rejection = Problem;
 
-    async fn from_request_parts(parts: &mut Parts, ingress: &Arc<Ingress>) -> Result<Self, Self::Rejection> {
+    async fn from_request_parts(parts: &mut Parts, ingress: &Arc<Ingress>) -> Result<Self, Problem> {
         if !ingress.admission.is_on() {
             return Ok(Self::default());
         }
-        Ok(parts.extensions.get::<Self>().cloned().unwrap_or_default())
+        parts.extensions.get::<Self>().cloned().ok_or_else(|| Problem::internal("nobody let this request in"))
     }
 }
 

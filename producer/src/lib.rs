@@ -21,7 +21,6 @@ mod clock;
 mod coding;
 mod config;
 mod connection;
-mod crowd;
 mod described;
 mod document;
 mod door;

@@ -14,7 +14,7 @@ use axum::Router;
 use axum::http::header::CONNECTION;
 use axum::http::{HeaderValue, Version};
 use axum::response::{IntoResponse, Response};
-use floodgate_listener::{Linger, Settled, Watch};
+use floodgate_listener::{Counted, Crowd, Linger, Settled, Watch};
 use floodgate_observe::HttpMetrics;
 use hyper::Request;
 use hyper::body::Incoming;
@@ -30,7 +30,6 @@ use tokio_util::task::TaskTracker;
 use crate::answer::tell;
 use crate::config::HttpConfig;
 use crate::connection::{Connection, FirstBytes, Limits};
-use crate::crowd::{Admitted, Crowd};
 use crate::exchange::{Exchange, Working};
 use crate::head::{self, HeadError};
 use crate::ingress::Ingress;
@@ -102,11 +101,11 @@ pub(crate) struct Peer {
 struct Open {
     connections: IntGauge,
     _place: OwnedSemaphorePermit,
-    _of_client: Admitted,
+    _of_client: Counted,
 }
 
 impl Open {
-    fn new(connections: IntGauge, place: OwnedSemaphorePermit, of_client: Admitted) -> Self {
+    fn new(connections: IntGauge, place: OwnedSemaphorePermit, of_client: Counted) -> Self {
         connections.inc();
         Self { connections, _place: place, _of_client: of_client }
     }

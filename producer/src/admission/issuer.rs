@@ -229,6 +229,10 @@ fn client(url: &str, timeout_ms: u64) -> Result<reqwest::Client, String> {
     if !matches!(parsed.scheme(), "http" | "https") {
         return Err("auth.jwt.jwks_url must begin with https:// or http://".to_owned());
     }
+    // it is shown and logged
+    if !parsed.username().is_empty() || parsed.password().is_some() {
+        return Err("auth.jwt.jwks_url must not hold a user or a password: public keys need none".to_owned());
+    }
     // another one may have been chosen, which is as good
     let _ = rustls::crypto::ring::default_provider().install_default();
     let client =

@@ -108,28 +108,29 @@ impl Tokens {
         })
     }
 
+    /// Whose token this is, if it was verified before.
+    pub(super) fn remembered(&self, token: &str, now: Timestamp) -> Option<Result<Arc<Identity>, Untrusted>> {
+        if token.len() > TOKEN_MAX_BYTES {
+            return Some(Err(Untrusted("the token is longer than 8192 bytes")));
+        }
+        let verified = self.verified.get(&hash(token.as_bytes()))?;
+        (verified.generation == self.issuer.keys().generation).then(|| self.in_time(&verified, now))
+    }
+
     /// Whose token this is.
     pub(super) fn identify(&self, token: &str, now: Timestamp) -> Result<Arc<Identity>, Distrust> {
-        if token.len() > TOKEN_MAX_BYTES {
-            return Err(untrusted("the token is longer than 8192 bytes"));
-        }
-        let keys = self.issuer.keys();
-        let hash = hash(token.as_bytes());
-        let known = self.verified.get(&hash).filter(|verified| verified.generation == keys.generation);
-        let verified = match known {
-            Some(verified) => verified,
-            None => {
-                let verified = Arc::new(self.verify(token, &keys)?);
-                self.verified.insert(hash, Arc::clone(&verified));
-                verified
-            }
-        };
+        let verified = Arc::new(self.verify(token, &self.issuer.keys())?);
+        self.verified.insert(hash(token.as_bytes()), Arc::clone(&verified));
+        self.in_time(&verified, now).map_err(Distrust::Token)
+    }
+
+    fn in_time(&self, verified: &Verified, now: Timestamp) -> Result<Arc<Identity>, Untrusted> {
         let now = now.as_micros();
         if now.saturating_sub(self.leeway_micros) >= verified.expires {
-            return Err(untrusted("the token has expired"));
+            return Err(Untrusted("the token has expired"));
         }
         if verified.not_before.is_some_and(|from| now.saturating_add(self.leeway_micros) < from) {
-            return Err(untrusted("the token is not valid yet"));
+            return Err(Untrusted("the token is not valid yet"));
         }
         Ok(Arc::clone(&verified.identity))
     }

@@ -7,7 +7,7 @@
 //!
 //! What is counted is events. A request costs at least one, whatever it asks for, which is taken before anything of it is
 //! worked on; a batch costs what it holds, and the rest of that is taken once its events are counted. It is taken whole or
-//! refused whole.
+//! refused whole. What the limit of all clients refuses has cost its client the same: who floods has no more from that.
 //!
 //! Who is silent long enough to have its whole burst again is as good as new, and forgotten. Where more clients come than are
 //! told apart the one that was silent for longest is forgotten before: it has its burst again then.
@@ -143,18 +143,26 @@ impl Limits {
         Ok(standing)
     }
 
+    /// Takes one event of a client's share alone.
+    pub(crate) fn take_of_stranger(&self, client: &Client) -> Result<(), Exceeded> {
+        let Some(limit) = &self.client else { return Ok(()) };
+        limit.standing(Policy::Client, Ok(limit.limiter.check_key(client)), self.clock).map(drop)
+    }
+
     /// Takes what a batch of so many events costs beyond the one that its request has cost.
     pub(crate) fn take_rest(&self, client: &Client, events: usize) -> Result<Option<Standing>, Exceeded> {
         let events = u32::try_from(events).unwrap_or(u32::MAX);
         let Some(rest) = NonZeroU32::new(events.saturating_sub(1)) else { return Ok(None) };
+        // what never fits costs nobody anything
+        self.client.iter().try_for_each(|limit| limit.if_ever(Policy::Client, events))?;
+        self.total.iter().try_for_each(|limit| limit.if_ever(Policy::Total, events))?;
         let mut standing = None;
         if let Some(limit) = &self.client {
-            let decided =
-                limit.if_ever(events).and_then(|()| limit.limiter.check_key_n(client, rest).map_err(drop));
+            let decided = limit.limiter.check_key_n(client, rest).map_err(drop);
             standing = Some(limit.standing(Policy::Client, decided, self.clock)?);
         }
         if let Some(limit) = &self.total {
-            let decided = limit.if_ever(events).and_then(|()| limit.limiter.check_n(rest).map_err(drop));
+            let decided = limit.limiter.check_n(rest).map_err(drop);
             let of_all = limit.standing(Policy::Total, decided, self.clock)?;
             standing = standing.or(Some(of_all));
         }
@@ -207,9 +215,11 @@ impl<K, S: StateStore<Key = K>> Limit<K, S> {
         Self { limiter: RateLimiter::new(quota, state, clock), rate, burst }
     }
 
-    /// Whether so many events can ever be sent at once.
-    fn if_ever(&self, events: u32) -> Result<(), ()> {
-        if events <= self.burst.get() { Ok(()) } else { Err(()) }
+    /// # Errors
+    /// So many events can never be sent at once.
+    fn if_ever(&self, policy: Policy, events: u32) -> Result<(), Exceeded> {
+        let burst = self.burst.get();
+        if events <= burst { Ok(()) } else { Err(Exceeded::Ever { policy, burst }) }
     }
 
     fn standing(&self, policy: Policy, decided: Decided, clock: Monotonic) -> Result<Standing, Exceeded> {

@@ -21,6 +21,7 @@ mod keys;
 mod limits;
 mod refusals;
 mod signatures;
+mod strangers;
 #[cfg(test)]
 mod tests;
 
@@ -30,21 +31,23 @@ use std::sync::Arc;
 use axum::http::header::AUTHORIZATION;
 use axum::http::{HeaderMap, HeaderValue};
 use axum::response::Response;
+use floodgate_listener::site;
 use floodgate_observe::HttpMetrics;
-use floodgate_schemas::Clock;
+use floodgate_schemas::{Clock, Timestamp};
 use tokio_util::sync::CancellationToken;
 
-pub(crate) use address::{Proxies, site};
 pub(crate) use caller::Admitted;
 pub use config::{AuthConfig, AuthMode, JwtConfig, KeyConfig, RateLimitConfig};
 pub use keys::{key_hash, new_key};
 
 use crate::paths;
 use crate::problem::Problem;
+use address::Proxies;
 use caller::{Caller, Identity, Untrusted};
 use jwt::{Distrust, Tokens};
 use keys::Keys;
-use limits::{Client, Exceeded, Limits, Standing};
+use limits::{Client, Exceeded, Limits, Policy, Standing};
+use strangers::Strangers;
 
 /// What requests have to pass.
 pub struct Admission {
@@ -52,6 +55,7 @@ pub struct Admission {
     is_bound: bool,
     proxies: Proxies,
     limits: Option<Limits>,
+    strangers: Strangers,
     /// What is told of the limits, the same in every answer.
     policies: Option<HeaderValue>,
     clock: Arc<dyn Clock>,
@@ -89,14 +93,15 @@ impl Admission {
             proxies: Proxies::new(&limit.trusted_proxies),
             policies: limits.as_ref().and_then(|limits| HeaderValue::try_from(limits.policies()).ok()),
             limits,
+            strangers: Strangers::new(limit.clients_max),
             clock,
         })
     }
 
     /// One that everybody passes.
     pub fn off(clock: Arc<dyn Clock>) -> Self {
-        let (identities, proxies) = (Identities::Off, Proxies::default());
-        Self { identities, is_bound: false, proxies, limits: None, policies: None, clock }
+        let (identities, proxies, strangers) = (Identities::Off, Proxies::default(), Strangers::new(0));
+        Self { identities, is_bound: false, proxies, limits: None, strangers, policies: None, clock }
     }
 
     /// Whether there is anything to pass.
@@ -134,16 +139,35 @@ impl Admission {
         if !self.is_on() || !path.starts_with(paths::API) {
             return Ok(Admitted::default());
         }
-        let identified = self.identify(headers).await;
-        let client = match &identified {
-            Ok(Some(identity)) => Client::Subject(Arc::clone(&identity.subject)),
-            Ok(None) | Err(_) => Client::Site(site(self.proxies.client(peer, headers))),
+        let site = || site(self.proxies.client(peer, headers));
+        let identity = match self.identify(headers, site).await {
+            Ok(identity) => identity,
+            Err(problem) => return Err(self.turned_away(site(), problem)),
+        };
+        let client = match &identity {
+            Some(identity) => Client::Subject(Arc::clone(&identity.subject)),
+            None => Client::Site(site()),
         };
         let standing = self.limits.as_ref().map_or(Ok(None), |limits| limits.take_one(&client));
         let standing = standing.map_err(|exceeded| self.exceeded(exceeded))?;
-        let caller = Caller::new(client, identified?, self.is_bound);
+        let caller = Caller::new(client, identity, self.is_bound);
         standing.into_iter().for_each(|standing| caller.stands(standing));
         Ok(Admitted(Some(Arc::new(caller))))
+    }
+
+    /// Charges somebody who is not believed, by address alone: what all may send together is for those who are let in.
+    fn turned_away(&self, site: IpAddr, problem: Problem) -> Problem {
+        let taken =
+            self.limits.as_ref().map_or(Ok(()), |limits| limits.take_of_stranger(&Client::Site(site)));
+        match taken {
+            Ok(()) => problem,
+            Err(exceeded) => {
+                if let Exceeded::Now { retry_after_s, .. } = exceeded {
+                    self.strangers.hold(site, retry_after_s);
+                }
+                self.exceeded(exceeded)
+            }
+        }
     }
 
     /// Charges what a batch of so many events costs beyond its request.
@@ -171,7 +195,11 @@ impl Admission {
         }
     }
 
-    async fn identify(&self, headers: &HeaderMap) -> Result<Option<Arc<Identity>>, Problem> {
+    async fn identify(
+        &self,
+        headers: &HeaderMap,
+        site: impl Fn() -> IpAddr,
+    ) -> Result<Option<Arc<Identity>>, Problem> {
         if matches!(self.identities, Identities::Off) {
             return Ok(None);
         }
@@ -181,19 +209,14 @@ impl Admission {
         let identity = match &self.identities {
             Identities::Off => return Ok(None),
             Identities::Keys(keys) => keys.identify(token, now).map_err(refused)?,
-            Identities::Tokens(tokens) => match tokens.identify(token, now) {
-                Ok(identity) => identity,
-                Err(Distrust::Token(untrusted)) => return Err(refused(untrusted)),
-                Err(Distrust::KeyUnknown) => {
-                    tokens.issuer.look_again().await;
-                    tokens.issuer.ready().map_err(Problem::not_verifiable)?;
-                    tokens.identify(token, now).map_err(|distrust| match distrust {
-                        Distrust::Token(untrusted) => refused(untrusted),
-                        Distrust::KeyUnknown => {
-                            Problem::not_trusted("the token is signed with a key that is not known")
-                        }
-                    })?
-                }
+            Identities::Tokens(tokens) => match tokens.remembered(token, now) {
+                Some(remembered) => remembered.map_err(refused)?,
+                None => match self.strangers.held(site()) {
+                    Some(retry_after_s) => {
+                        return Err(self.exceeded(Exceeded::Now { policy: Policy::Client, retry_after_s }));
+                    }
+                    None => verified(tokens, token, now).await?,
+                },
             },
         };
         Ok(Some(identity))
@@ -210,6 +233,22 @@ impl Admission {
             }
         }
     }
+}
+
+/// Whose token this is, of which that is not known yet.
+async fn verified(tokens: &Tokens, token: &str, now: Timestamp) -> Result<Arc<Identity>, Problem> {
+    let refused = |Untrusted(reason)| Problem::not_trusted(reason);
+    match tokens.identify(token, now) {
+        Ok(identity) => return Ok(identity),
+        Err(Distrust::Token(untrusted)) => return Err(refused(untrusted)),
+        Err(Distrust::KeyUnknown) => {}
+    }
+    tokens.issuer.look_again().await;
+    tokens.issuer.ready().map_err(Problem::not_verifiable)?;
+    tokens.identify(token, now).map_err(|distrust| match distrust {
+        Distrust::Token(untrusted) => refused(untrusted),
+        Distrust::KeyUnknown => Problem::not_trusted("the token is signed with a key that is not known"),
+    })
 }
 
 /// `RateLimit-Policy` and `RateLimit` (draft-ietf-httpapi-ratelimit-headers-10).

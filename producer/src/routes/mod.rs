@@ -52,7 +52,8 @@ pub(crate) fn router(ingress: Arc<Ingress>) -> Router {
 fn guarded(methods: MethodRouter<Arc<Ingress>>, access: Access) -> MethodRouter<Arc<Ingress>> {
     methods.layer(from_fn(move |request: Request, next: Next| async move {
         let admitted = request.extensions().get::<Admitted>();
-        match admitted.map_or(Ok(()), |admitted| admitted.may_use(access)) {
+        let nobody = || Problem::internal("nobody let this request in");
+        match admitted.ok_or_else(nobody).and_then(|admitted| admitted.may_use(access)) {
             Ok(()) => next.run(request).await,
             Err(problem) => problem.into_response(),
         }

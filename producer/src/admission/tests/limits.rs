@@ -179,3 +179,36 @@ async fn who_says_who_it_is_is_limited_by_that() {
     }
     assert_eq!(told, [202, 429, 202, 401, 429, 429]);
 }
+
+/// What all may send together is for those who are let in: strangers use up their own share.
+#[tokio::test(start_paused = true)]
+async fn strangers_take_nothing_of_what_all_may_send() {
+    let keys = [("game", "key-1", &Scope::ALL[..])];
+    let total = RateLimitConfig { total_events_per_s: 5, total_burst_events: 5, ..unlimited() };
+    let (world, _) = world(&with_keys(&keys, false), &total);
+    for _ in 0..100 {
+        assert_eq!(ask(&world, "PUT", LIKE, "guess", json!(null)).await.told().0, 401);
+    }
+    let mut told = Vec::new();
+    for _ in 0..6 {
+        told.push(ask(&world, "PUT", LIKE, "key-1", json!(null)).await.told().0);
+    }
+    assert_eq!(told, [202, 202, 202, 202, 202, 429]);
+}
+
+/// A batch that never fits costs no more than its request, whichever limit it does not fit.
+#[tokio::test(start_paused = true)]
+async fn what_never_fits_costs_nothing() {
+    let config = RateLimitConfig {
+        client_events_per_s: 1,
+        client_burst_events: 100,
+        total_events_per_s: 1,
+        total_burst_events: 50,
+        ..unlimited()
+    };
+    let limits = limits(&config);
+    assert_eq!(limits.take_one(&client(1)).unwrap().unwrap().remaining, 99);
+    let never = Err(Exceeded::Ever { policy: Policy::Total, burst: 50 });
+    assert_eq!(limits.take_rest(&client(1), 60), never);
+    assert_eq!(limits.take_one(&client(1)).unwrap().unwrap().remaining, 98);
+}

@@ -285,6 +285,28 @@ async fn keys_follow_the_issuer() {
     assert_eq!(told(&world, &new).await.0, 202);
 }
 
+/// Whose address has used up its share with tokens that are none has no more verified for a while; those that were verified before
+/// are good all the same, whoever shares the address.
+#[tokio::test(start_paused = true)]
+async fn who_makes_tokens_up_has_none_verified() {
+    let issuer = Issuer::new("strangers");
+    let limit = RateLimitConfig { client_events_per_s: 1, client_burst_events: 3, ..unlimited() };
+    let (world, _) = world(&issuer.auth(), &limit);
+    let of = |subject: &str| issuer.sign(&header(), &with(claims(), json!({ "sub": subject })));
+    let (ann, bob) = (of("ann"), of("bob"));
+    assert_eq!(told(&world, &ann).await.0, 202);
+    let made_up = format!("{}x", of("cat"));
+    let mut answers = Vec::new();
+    for _ in 0..5 {
+        answers.push(told(&world, &made_up).await.0);
+    }
+    assert_eq!(answers, [401, 401, 401, 429, 429]);
+    assert_eq!(told(&world, &bob).await.0, 429, "nothing of this address is verified now");
+    assert_eq!(told(&world, &ann).await.0, 202);
+    tokio::time::advance(std::time::Duration::from_secs(1)).await;
+    assert_eq!(told(&world, &bob).await.0, 202);
+}
+
 #[test]
 fn what_is_wrong_with_the_configuration_is_told() {
     let problems = |change: fn(&mut AuthConfig)| {
@@ -309,6 +331,9 @@ fn what_is_wrong_with_the_configuration_is_told() {
         let told = problems(change);
         assert!(told.len() == 1 && told[0].contains(word), "{word}: {told:?}");
     }
+    let secret =
+        JwtConfig { jwks_url: "https://me:secret@issuer.example".to_owned(), ..auth(AuthMode::Jwt).jwt };
+    assert!(Tokens::open(&secret).err().unwrap().contains("jwks_url must not hold"));
     let missing = JwtConfig { jwks_file: "/nowhere/jwks.json".to_owned(), ..auth(AuthMode::Jwt).jwt };
     let config = AuthConfig { jwt: missing, ..auth(AuthMode::Jwt) };
     let metrics = Metrics::new().unwrap().http;

@@ -1,18 +1,16 @@
 //! How many connections each client has.
 
 use std::collections::HashMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-
-use crate::admission::site;
 
 /// Whose connections are not counted, by address.
 type Exempt = Box<dyn Fn(IpAddr) -> bool + Send + Sync>;
 
 /// The clients that have connections, never more than there are connections.
-pub(crate) struct Crowd {
+pub struct Crowd {
     /// Of each; 0: any number.
     max: usize,
     exempt: Exempt,
@@ -20,19 +18,20 @@ pub(crate) struct Crowd {
 }
 
 /// A connection that is counted until it is dropped.
-pub(crate) struct Admitted {
+pub struct Counted {
     counted: Option<(Arc<Crowd>, IpAddr)>,
 }
 
 impl Crowd {
-    pub(crate) fn new(max: usize, exempt: Exempt) -> Arc<Self> {
+    /// One in which each client may have `max` connections (0: any number), but for those that are exempt.
+    pub fn new(max: usize, exempt: Exempt) -> Arc<Self> {
         Arc::new(Self { max, exempt, open: Mutex::default() })
     }
 
     /// One more connection of a client, unless it has as many as it may have.
-    pub(crate) fn admit(self: &Arc<Self>, address: IpAddr) -> Option<Admitted> {
+    pub fn admit(self: &Arc<Self>, address: IpAddr) -> Option<Counted> {
         if self.max == 0 || (self.exempt)(address) {
-            return Some(Admitted { counted: None });
+            return Some(Counted { counted: None });
         }
         let client = site(address);
         let mut open = self.open.lock();
@@ -41,11 +40,11 @@ impl Crowd {
             return None;
         }
         *connections += 1;
-        Some(Admitted { counted: Some((Arc::clone(self), client)) })
+        Some(Counted { counted: Some((Arc::clone(self), client)) })
     }
 }
 
-impl Drop for Admitted {
+impl Drop for Counted {
     fn drop(&mut self) {
         let Some((crowd, client)) = &self.counted else { return };
         let mut open = crowd.open.lock();
@@ -55,6 +54,14 @@ impl Drop for Admitted {
                 open.remove(client);
             }
         }
+    }
+}
+
+/// The addresses that count as one client's: of IPv6 the network of 64 bits, of which everybody has at least one.
+pub fn site(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() & (u128::MAX << 64))),
+        v4 => v4,
     }
 }
 
