@@ -8,10 +8,10 @@ FROM debian:bookworm-slim
 RUN apt-get update \
  && apt-get install -y --no-install-recommends ca-certificates \
  && rm -rf /var/lib/apt/lists/* \
- && useradd --system --create-home --home-dir /var/lib/floodgate floodgate
+ && useradd --system --uid 10001 --user-group --create-home --home-dir /var/lib/floodgate floodgate
 COPY --from=build /floodgate /usr/local/bin/floodgate
-# the default role keeps ./floodgate.db
-USER floodgate
+# by number, so that whoever runs it can see that it is not root; the default role keeps ./floodgate.db, and nothing else is written
+USER 10001:10001
 WORKDIR /var/lib/floodgate
 # other containers, and what is published, could not reach loopback. Nothing is opened to them by mistake: a role does not start
 # until it is told who may come, by FLOODGATE__ADMIN__TOKEN, or that whoever reaches it may, by FLOODGATE__HTTP__ALLOW_OPEN=true

@@ -296,6 +296,60 @@ fn the_fault_suite_describes_every_scenario() {
     );
 }
 
+/// Ids come from anybody, and are shown to operators.
+#[test]
+fn pages_make_no_markup_of_text() {
+    let mut read = 0;
+    for entry in fs::read_dir(root().join("admin/page")).unwrap().map(Result::unwrap) {
+        let file = entry.path().display().to_string();
+        let is_ours = file.ends_with(".js") && !file.ends_with("uplot.js");
+        for line in fs::read_to_string(entry.path()).unwrap().lines().filter(|_| is_ours) {
+            for way in [
+                "innerHTML",
+                "outerHTML",
+                "insertAdjacentHTML",
+                "document.write",
+                "eval(",
+                "srcdoc",
+                "javascript:",
+            ] {
+                assert!(!line.contains(way), "{file}: {line}");
+            }
+        }
+        read += usize::from(is_ours);
+    }
+    assert!(read >= 5, "{read} files");
+    let page = fs::read_to_string(root().join("admin/src/page.rs")).unwrap();
+    assert!(page.contains("default-src 'none'; script-src 'self';"), "the page may run other scripts");
+}
+
+/// What the page on security says of a test is only worth something while there is that test.
+#[test]
+fn the_security_page_names_tests_that_exist() {
+    let text = fs::read_to_string(root().join("docs/security.md")).unwrap();
+    let mut named = BTreeSet::new();
+    for (file, test) in text.split('`').skip(1).step_by(2).filter_map(|span| span.split_once(".rs::")) {
+        let file = format!("{file}.rs");
+        let source = fs::read_to_string(root().join(&file)).unwrap_or_default();
+        let lines: Vec<_> = source.lines().map(str::trim).collect();
+        let at = lines
+            .iter()
+            .position(|line| line.contains(&format!("fn {test}(")))
+            .unwrap_or_else(|| panic!("there is no {test} in {file}"));
+        let attributes = &lines[at.saturating_sub(3)..at];
+        let is_test = |line: &&str| line.starts_with("#[test]") || line.starts_with("#[tokio::test");
+        assert!(attributes.iter().any(is_test), "{test} of {file} is no test");
+        named.insert((file, test));
+    }
+    assert!(named.len() >= 60, "{} tests are named", named.len());
+    let (_, table) = text.split_once("\n## What protects what\n").expect("no table");
+    let (table, _) = table.split_once("\n## ").expect("no end of the table");
+    let rows = table.lines().filter(|line| line.starts_with("| ") && !line.starts_with("| threat"));
+    for row in rows {
+        assert!(row.contains(".rs::"), "without a test: {row}");
+    }
+}
+
 /// Whoever reads the code map finds every room in it.
 #[test]
 fn architecture_names_every_crate_and_stays_short() {
