@@ -9,6 +9,7 @@ use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
+use governor::middleware::StateInformationMiddleware;
 use governor::state::{InMemoryState, NotKeyed};
 use governor::{Quota, RateLimiter};
 use moka::policy::EvictionPolicy;
@@ -23,7 +24,7 @@ const VERIFIED_PER_S: NonZeroU32 = NonZeroU32::new(1000).unwrap();
 /// The addresses whose tokens are not verified for a while.
 pub(super) struct Strangers {
     until: Cache<IpAddr, Instant>,
-    budget: RateLimiter<NotKeyed, InMemoryState, Monotonic>,
+    budget: RateLimiter<NotKeyed, InMemoryState, Monotonic, StateInformationMiddleware>,
 }
 
 impl Strangers {
