@@ -18,11 +18,6 @@ pub(crate) async fn answer(
     peer: IpAddr,
     mut request: Request,
 ) -> Result<Response, Infallible> {
-    if !ingress.admission.is_on() {
-        let mut response = router.clone().call(request).await?;
-        tell(ingress, &mut response);
-        return Ok(response);
-    }
     let mut response = match ingress.admission.admit(request.uri().path(), request.headers(), peer).await {
         Ok(admitted) => {
             request.extensions_mut().insert(admitted.clone());

@@ -110,6 +110,11 @@ impl Ingress {
         self.waiting.over.cancel();
     }
 
+    /// Whether nothing stands between requests and their routes.
+    pub(crate) fn is_plain(&self) -> bool {
+        !self.admission.is_on() && !self.tracer.is_on() && self.origins.is_none()
+    }
+
     pub(crate) fn is_draining(&self) -> bool {
         self.waiting.over.is_cancelled()
     }

@@ -352,7 +352,8 @@ impl From<Refused> for Problem {
 
 impl From<NoSchemaId> for Problem {
     fn from(no_id: NoSchemaId) -> Self {
-        Self::not_stored(no_id.to_string())
+        let detail = "this instance has no ids of the schema registry yet; send the event again";
+        Self::new(&NOT_STORED, detail).because(no_id.to_string())
     }
 }
 

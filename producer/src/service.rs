@@ -13,6 +13,7 @@ use axum::response::Response;
 use tower_layer::Layer;
 use tower_service::Service;
 
+use crate::answer::tell;
 use crate::follow;
 use crate::ingress::Ingress;
 
@@ -23,6 +24,12 @@ pub(crate) async fn answered(
     peer: IpAddr,
     request: Request,
 ) -> Result<Response, Infallible> {
+    // whoever needs nothing of all this goes the short way
+    if ingress.is_plain() {
+        let mut response = router.clone().call(request).await?;
+        tell(ingress, &mut response);
+        return Ok(response);
+    }
     let Some(layer) = &ingress.origins else { return follow::answered(ingress, router, peer, request).await };
     let inner = Inner { ingress: Arc::clone(ingress), router: router.clone(), peer };
     layer.layer(inner).call(request).await

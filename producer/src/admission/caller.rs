@@ -84,10 +84,14 @@ impl Admitted {
     /// # Errors
     /// 403 where the caller has no scope that lets it use such an operation.
     pub(crate) fn may_use(&self, access: Access) -> Result<(), Problem> {
-        let (Some(caller), Some(first)) = (&self.0, access.scopes().first().copied()) else { return Ok(()) };
-        match access.scopes().into_iter().any(|scope| caller.may(scope).is_ok()) {
-            true => Ok(()),
-            false => Err(Problem::scope_missing(first)),
+        let Some(caller) = &self.0 else { return Ok(()) };
+        match access {
+            Access::Open => Ok(()),
+            Access::Needs(scope) => caller.may(scope),
+            Access::NeedsByEvent => {
+                let first = caller.may(Scope::of(EventType::ALL[0]));
+                EventType::ALL.iter().fold(first, |may, of| may.or_else(|_| caller.may(Scope::of(*of))))
+            }
         }
     }
 

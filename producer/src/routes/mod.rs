@@ -6,6 +6,7 @@ mod coupons;
 mod docs;
 mod events;
 mod expectations;
+mod guard;
 mod health;
 mod likes;
 mod operations;
@@ -15,13 +16,9 @@ mod tests;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::Request;
-use axum::middleware::{Next, from_fn};
-use axum::response::IntoResponse;
-use axum::routing::MethodRouter;
 
+use self::guard::Guard;
 use self::operations::OPERATIONS;
-use crate::admission::Admitted;
 use crate::document::Document;
 use crate::ingress::Ingress;
 use crate::openapi;
@@ -35,7 +32,7 @@ pub(crate) fn router(ingress: Arc<Ingress>) -> Router {
     let route = |router: Router<Arc<Ingress>>, operation: &Operation| {
         let methods = (operation.route)(operation.verb.filter(), &document);
         let is_guarded = ingress.admission.is_on() && operation.access != Access::Open;
-        let methods = if is_guarded { guarded(methods, operation.access) } else { methods };
+        let methods = if is_guarded { methods.layer(Guard(operation.access)) } else { methods };
         router.route(operation.path, methods)
     };
     OPERATIONS
@@ -46,16 +43,4 @@ pub(crate) fn router(ingress: Arc<Ingress>) -> Router {
             Problem::method_not_allowed("the path exists, with other methods")
         })
         .with_state(ingress)
-}
-
-/// Serves whoever may use the operation.
-fn guarded(methods: MethodRouter<Arc<Ingress>>, access: Access) -> MethodRouter<Arc<Ingress>> {
-    methods.layer(from_fn(move |request: Request, next: Next| async move {
-        let admitted = request.extensions().get::<Admitted>();
-        let nobody = || Problem::internal("nobody let this request in");
-        match admitted.ok_or_else(nobody).and_then(|admitted| admitted.may_use(access)) {
-            Ok(()) => next.run(request).await,
-            Err(problem) => problem.into_response(),
-        }
-    }))
 }
