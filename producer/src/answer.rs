@@ -25,7 +25,10 @@ pub(crate) async fn answer(
             ingress.admission.tell(&admitted, &mut response);
             response
         }
-        Err(problem) => problem.into_response(),
+        Err(problem) => {
+            ingress.admission.slow_down(&problem).await;
+            problem.into_response()
+        }
     };
     tell(ingress, &mut response);
     Ok(response)

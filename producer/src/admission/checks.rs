@@ -68,7 +68,10 @@ impl RateLimitConfig {
         };
         let clients = (self.client_events_per_s > 0 && !(1..=10_000_000).contains(&self.clients_max))
             .then(|| "rate_limit.clients_max must be between 1 and 10000000".to_owned());
+        let slow = (self.refusal_delay_ms > 10_000)
+            .then(|| "rate_limit.refusal_delay_ms must be at most 10000".to_owned());
         [
+            slow,
             too_fast("client_events_per_s", self.client_events_per_s),
             too_fast("total_events_per_s", self.total_events_per_s),
             without("client", self.client_events_per_s, self.client_burst_events),

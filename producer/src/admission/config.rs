@@ -83,6 +83,8 @@ pub struct RateLimitConfig {
     pub total_events_per_s: u32,
     /// At once; 0: a second's worth.
     pub total_burst_events: u32,
+    /// How long a request that is refused waits for its answer, so that whoever floods does not keep the process busy; 0: not at all.
+    pub refusal_delay_ms: u64,
     /// Clients that are told apart; beyond it the one that was silent for longest is forgotten.
     pub clients_max: u64,
     /// Whose word on a client's address is believed.

@@ -27,6 +27,7 @@ mod tests;
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::http::header::AUTHORIZATION;
 use axum::http::{HeaderMap, HeaderValue};
@@ -34,6 +35,7 @@ use axum::response::Response;
 use floodgate_listener::site;
 use floodgate_observe::HttpMetrics;
 use floodgate_schemas::{Clock, Timestamp};
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use caller::Admitted;
@@ -49,6 +51,9 @@ use keys::Keys;
 use limits::{Client, Exceeded, Limits, Policy, Standing};
 use strangers::Strangers;
 
+/// So many refusals may wait at a time; others are told at once.
+const DELAYED_MAX: usize = 10_000;
+
 /// What requests have to pass.
 pub struct Admission {
     identities: Identities,
@@ -56,6 +61,9 @@ pub struct Admission {
     proxies: Proxies,
     limits: Option<Limits>,
     strangers: Strangers,
+    delay: Duration,
+    /// Of refusals that wait.
+    places: Semaphore,
     /// What is told of the limits, the same in every answer.
     policies: Option<HeaderValue>,
     clock: Arc<dyn Clock>,
@@ -94,14 +102,25 @@ impl Admission {
             policies: limits.as_ref().and_then(|limits| HeaderValue::try_from(limits.policies()).ok()),
             limits,
             strangers: Strangers::new(limit.clients_max),
+            delay: Duration::from_millis(limit.refusal_delay_ms),
+            places: Semaphore::new(DELAYED_MAX),
             clock,
         })
     }
 
     /// One that everybody passes.
     pub fn off(clock: Arc<dyn Clock>) -> Self {
-        let (identities, proxies, strangers) = (Identities::Off, Proxies::default(), Strangers::new(0));
-        Self { identities, is_bound: false, proxies, limits: None, strangers, policies: None, clock }
+        Self {
+            identities: Identities::Off,
+            is_bound: false,
+            proxies: Proxies::default(),
+            limits: None,
+            strangers: Strangers::new(0),
+            delay: Duration::ZERO,
+            places: Semaphore::new(0),
+            policies: None,
+            clock,
+        }
     }
 
     /// Whether there is anything to pass.
@@ -167,6 +186,17 @@ impl Admission {
                 }
                 self.exceeded(exceeded)
             }
+        }
+    }
+
+    /// Lets whoever sent too much wait for the answer, before which nobody sends the next request: a flood is as fast as it is
+    /// answered, and refusing takes nearly as much as what is refused.
+    pub(crate) async fn slow_down(&self, problem: &Problem) {
+        if problem.is_rate_limited()
+            && !self.delay.is_zero()
+            && let Ok(_place) = self.places.try_acquire()
+        {
+            tokio::time::sleep(self.delay).await;
         }
     }
 

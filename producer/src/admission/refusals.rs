@@ -7,6 +7,11 @@ use crate::problem::{FORBIDDEN, NOT_READY, Problem, RATE_LIMITED, TOO_MANY_EVENT
 use crate::scope::Scope;
 
 impl Problem {
+    /// Whether more came than a limit lets in.
+    pub(crate) fn is_rate_limited(&self) -> bool {
+        self.name() == RATE_LIMITED.name
+    }
+
     /// 401: nobody said who sends this.
     pub(crate) fn not_identified() -> Self {
         let detail = "send `Authorization: Bearer` with a key or token";

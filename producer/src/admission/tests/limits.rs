@@ -212,3 +212,15 @@ async fn what_never_fits_costs_nothing() {
     assert_eq!(limits.take_rest(&client(1), 60), never);
     assert_eq!(limits.take_one(&client(1)).unwrap().unwrap().remaining, 98);
 }
+
+/// Whoever sends too much waits for its answer; nobody else waits.
+#[tokio::test(start_paused = true)]
+async fn refusals_take_their_time() {
+    let limit = RateLimitConfig { client_events_per_s: 1, refusal_delay_ms: 100, ..unlimited() };
+    let (world, _) = world(&auth(AuthMode::Off), &limit);
+    for (status, waited) in [(202, 0), (429, 100), (429, 100)] {
+        let asked = Instant::now();
+        let answer = world.ask("PUT", LIKE, &[], Body::empty()).await;
+        assert_eq!((answer.told().0, asked.elapsed().as_millis()), (status, waited));
+    }
+}

@@ -38,6 +38,7 @@ fn unlimited() -> RateLimitConfig {
         client_burst_events: 0,
         total_events_per_s: 0,
         total_burst_events: 0,
+        refusal_delay_ms: 0,
         clients_max: 1000,
         trusted_proxies: Vec::new(),
     }
