@@ -222,7 +222,7 @@ fn told(fields: &mut HeaderMap, policies: &HeaderValue, Standing { policy, remai
 }
 
 /// The token of a request (RFC 6750).
-fn bearer(headers: &HeaderMap) -> Result<&str, Problem> {
+pub(crate) fn bearer(headers: &HeaderMap) -> Result<&str, Problem> {
     let mut sent = headers.get_all(AUTHORIZATION).iter();
     let Some(first) = sent.next() else { return Err(Problem::not_identified()) };
     if sent.next().is_some() {
