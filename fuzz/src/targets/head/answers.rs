@@ -32,7 +32,9 @@ pub fn read(mut said: &[u8], seen: &Seen) -> Vec<Answer> {
         let field = |name: &str| fields.iter().find(|(found, _)| *found == name).map(|(_, value)| *value);
         let asks_for_head = seen.heads.get(answers.len()).is_some_and(|head| head.method == b"HEAD");
         let length: usize = field("content-length").map_or(0, |length| length.parse().expect("a length"));
-        let length = if asks_for_head { 0 } else { length };
+        // what cannot be read is answered with a body, whatever its first word was, and nothing behind it
+        let is_left_out = asks_for_head && said.len() != length;
+        let length = if is_left_out { 0 } else { length };
         let body = said.split_at_checked(length).expect("a whole body");
         said = body.1;
         let is_problem = || {
@@ -45,7 +47,7 @@ pub fn read(mut said: &[u8], seen: &Seen) -> Vec<Answer> {
             status,
             closes: field("connection") == Some("close"),
             version_0: version == "http/1.0",
-            is_problem: is_of_type && (asks_for_head || is_problem()),
+            is_problem: is_of_type && (is_left_out || is_problem()),
         });
     }
     answers

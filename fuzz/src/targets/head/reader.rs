@@ -10,6 +10,9 @@ pub struct Seen {
     pub heads: Vec<Head>,
     /// Why it ends there.
     pub doubt: Doubt,
+    /// Whether every head ends as the library sees it in pieces: with two equal line ends. It waits for them before it looks again at
+    /// a head that came in part, also at one that is none; who never sends them is let go after his time.
+    pub is_plain: bool,
 }
 
 /// The head of a request.
@@ -38,7 +41,7 @@ pub enum Doubt {
 type Body = Result<usize, Doubt>;
 
 pub fn read(mut bytes: &[u8]) -> Seen {
-    let mut seen = Seen { heads: Vec::new(), doubt: Doubt::None };
+    let mut seen = Seen { heads: Vec::new(), doubt: Doubt::None, is_plain: true };
     loop {
         while let Some(rest) = bytes.strip_prefix(b"\r\n").or_else(|| bytes.strip_prefix(b"\n")) {
             bytes = rest;
@@ -53,10 +56,12 @@ pub fn read(mut bytes: &[u8]) -> Seen {
             Err(doubt) => {
                 seen.heads.push(Head { method: head.method, is_whole: false });
                 seen.doubt = doubt;
+                seen.is_plain &= ends(bytes);
                 return seen;
             }
         };
         let rest = &bytes[length..];
+        seen.is_plain &= ends(&bytes[..length]);
         let body = match framing {
             Framing::Length(length) if length > rest.len() as u64 => Err(Doubt::Ends),
             Framing::Length(length) => Ok(length as usize),
@@ -72,6 +77,10 @@ pub fn read(mut bytes: &[u8]) -> Seen {
             }
         }
     }
+}
+
+fn ends(head: &[u8]) -> bool {
+    head.windows(4).any(|window| window == b"\r\n\r\n") || head.windows(2).any(|window| window == b"\n\n")
 }
 
 #[derive(Default)]
@@ -102,12 +111,7 @@ impl Fields {
                 self.closes = closes || self.is_version_0 && !keeps;
                 return Ok(at);
             }
-            let colon = field.iter().position(|byte| *byte == b':').ok_or(Doubt::InHead)?;
-            let (name, value) = (field[..colon].to_ascii_lowercase(), field[colon + 1..].trim_ascii());
-            let is_text = |byte: &u8| *byte == b'\t' || *byte >= b' ' && *byte != 0x7f;
-            if name.is_empty() || !name.iter().all(is_token) || !value.iter().all(is_text) {
-                return Err(Doubt::InHead);
-            }
+            let (name, value) = self::field(field)?;
             match &*name {
                 b"host" => self.hosts += 1,
                 b"content-length" => self.lengths.push(value.to_vec()),
@@ -164,6 +168,17 @@ impl Fields {
     }
 }
 
+/// The name of a field, in small letters, and its value.
+fn field(line: &[u8]) -> Result<(Vec<u8>, &[u8]), Doubt> {
+    let colon = line.iter().position(|byte| *byte == b':').ok_or(Doubt::InHead)?;
+    let (name, value) = (line[..colon].to_ascii_lowercase(), line[colon + 1..].trim_ascii());
+    let is_text = |byte: &u8| *byte == b'\t' || *byte >= b' ' && *byte != 0x7f;
+    if name.is_empty() || !name.iter().all(is_token) || !value.iter().all(is_text) {
+        return Err(Doubt::InHead);
+    }
+    Ok((name, value))
+}
+
 fn is_token(byte: &u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte)
 }
@@ -212,8 +227,6 @@ fn chunked(bytes: &[u8]) -> Body {
         if line.is_empty() {
             return Ok(at);
         }
-        if !line.contains(&b':') {
-            return Err(Doubt::InBody);
-        }
+        field(line).map_err(|_| Doubt::InBody)?;
     }
 }
