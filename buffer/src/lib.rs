@@ -52,6 +52,9 @@ pub use decoded::Decoded;
 pub use drain::{Drain, DrainError, Moved};
 pub use floodgate_schemas::BoxFuture;
 pub use floodgate_schemas::dead_letter::Header;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub use kafka::fuzzing;
 pub use kind::{Given, Surroundings, TopicsConfig};
 pub use lag::{GroupLag, Lag, LagError, PartitionLag, QueueLag, SpillLag, Word};
 pub use log::{Chunk, Log, LogBounds, LogError, Logs, PartitionReader, Piece};

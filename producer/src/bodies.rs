@@ -134,7 +134,7 @@ impl Bodies {
     }
 }
 
-#[cfg(test)]
+#[cfg(any(test, feature = "fuzzing"))]
 impl Bodies {
     /// What all of them hold now.
     pub(crate) fn held_bytes(&self) -> usize {

@@ -202,9 +202,10 @@ impl Connection {
     }
 }
 
-/// The status of a head that only the HTTP library writes.
+/// The status of a head that only the HTTP library writes, in the version of the request before.
 fn bare_refusal(written: &[u8]) -> Option<u16> {
-    let status = match written.strip_prefix(b"HTTP/1.1 ")?.get(..3)? {
+    let versioned = written.strip_prefix(b"HTTP/1.1 ").or_else(|| written.strip_prefix(b"HTTP/1.0 "));
+    let status = match versioned?.get(..3)? {
         b"400" => 400,
         b"414" => 414,
         b"431" => 431,
@@ -328,6 +329,7 @@ mod tests {
     fn only_bare_refusals_are_replaced() {
         let bare = "HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\ndate: today\r\n\r\n";
         assert_eq!(bare_refusal(bare.as_bytes()), Some(431));
+        assert_eq!(bare_refusal(bare.replace("1.1", "1.0").as_bytes()), Some(431));
         for other in [
             "HTTP/1.1 202 Accepted\r\ncontent-length: 0\r\n\r\n",
             "HTTP/1.1 400 Bad Request\r\nContent-Type: x\r\ncontent-length: 0\r\n\r\n",

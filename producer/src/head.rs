@@ -39,15 +39,18 @@ pub(crate) fn check<B>(
     target_max_bytes: usize,
 ) -> Result<(), HeadError> {
     let target_bytes = request.uri().path_and_query().map_or(0, |target| target.as_str().len());
-    if target_bytes > target_max_bytes {
-        return Err(HeadError { problem: Problem::target_too_long(target_max_bytes), closes: false });
-    }
     let fields = Fields::of(request);
+    let ambiguous = fields.ambiguous(request);
+    if target_bytes > target_max_bytes {
+        // whatever else is wrong with it, what comes behind it is looked at only where all know where that is
+        let problem = Problem::target_too_long(target_max_bytes);
+        return Err(HeadError { problem, closes: ambiguous.is_some() });
+    }
     let closed = |problem| Err(HeadError { problem, closes: true });
     if target_bytes + fields.bytes > head_max_bytes {
         return closed(Problem::head_too_large());
     }
-    match fields.ambiguous(request) {
+    match ambiguous {
         None => Ok(()),
         Some((field, detail)) => closed(Problem::invalid_request(field, detail)),
     }
@@ -140,6 +143,12 @@ mod tests {
         let target = |length: usize| format!("/{}", "x".repeat(length - 1));
         assert_eq!(told(Version::HTTP_11, &target(50), &[("host", "x")]), None);
         assert_eq!(told(Version::HTTP_11, &target(51), &[("host", "x")]), Some(("target-too-long", false)));
+        let doubtful = [("host", "x"), ("transfer-encoding", "gzip, chunked")];
+        assert_eq!(
+            told(Version::HTTP_11, &target(51), &doubtful),
+            Some(("target-too-long", true)),
+            "and ambiguous"
+        );
         // "host: x\r\n" are nine
         let fits = "y".repeat(100 - 1 - 9 - 5);
         assert_eq!(told(Version::HTTP_11, "/", &[("host", "x"), ("a", &fits)]), None);

@@ -28,6 +28,9 @@ mod exchange;
 mod expiry;
 mod extract;
 mod follow;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod head;
 mod heavy;
 mod http2;

@@ -4,6 +4,9 @@
 //! on how long a graceful stop waits. A connection has a place among all and among its client's, then TLS and what it speaks are
 //! settled in the time that a client may take to send something ([`crate::connection`]), and then it is served.
 
+#[cfg(feature = "fuzzing")]
+mod fuzzing;
+
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::pin::pin;
@@ -182,6 +185,16 @@ impl Served {
             }
             return;
         };
+        self.speak((stream, first, protocol), peer, stop).await;
+    }
+
+    /// Serves a connection whose client has said what it speaks.
+    async fn speak(
+        &self,
+        (stream, first, protocol): (Stream, FirstBytes, Protocol),
+        peer: Peer,
+        stop: CancellationToken,
+    ) {
         let exchange = Exchange::new();
         let metrics = self.routes.metrics.clone();
         let stream = Connection::new(stream, (first, protocol), self.limits, Arc::clone(&exchange), metrics);

@@ -12,6 +12,9 @@ use tokio_rustls::server::TlsStream;
 pub(crate) enum Stream {
     Plain(TcpStream),
     Tls(Box<TlsStream<TcpStream>>),
+    /// Within this process.
+    #[cfg(feature = "fuzzing")]
+    Memory(tokio::io::DuplexStream),
 }
 
 macro_rules! of {
@@ -19,6 +22,8 @@ macro_rules! of {
         match $stream {
             Stream::Plain($inner) => $what,
             Stream::Tls($inner) => $what,
+            #[cfg(feature = "fuzzing")]
+            Stream::Memory($inner) => $what,
         }
     };
 }

@@ -196,7 +196,15 @@ impl Like {
     }
 }
 
-record!(Like { event_id, accepted_at, target_ocid, liker_account_id, action, occurred_at });
+record!(Like { event_id, accepted_at, target_ocid, liker_account_id, action, occurred_at } checked by not_of_oneself);
+
+/// Whoever writes to the topic without asking the ingress is held to the same.
+fn not_of_oneself(like: &Like) -> Result<(), InvalidDatum> {
+    match like.target_ocid.as_str() == like.liker_account_id.as_str() {
+        true => Err(InvalidDatum::new("an account likes itself")),
+        false => Ok(()),
+    }
+}
 
 impl Event for Like {
     const TYPE: EventType = EventType::Like;

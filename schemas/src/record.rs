@@ -9,9 +9,9 @@ pub trait Planned: Sized {
     fn read_planned(plan: &Plan, from: &mut &[u8]) -> Result<Self, Unread>;
 }
 
-/// A struct as the record of its fields, in their order.
+/// A struct as the record of its fields, in their order. What they must not be together a function says.
 macro_rules! record {
-    ($name:ident { $($field:ident),* $(,)? }) => {
+    ($name:ident { $($field:ident),* $(,)? } $(checked by $check:path)?) => {
         impl $crate::datum::Datum for $name {
             fn write(&self, out: &mut Vec<u8>) {
                 $($crate::datum::Datum::write(&self.$field, out);)*
@@ -19,7 +19,9 @@ macro_rules! record {
 
             fn read(from: &mut &[u8]) -> Result<Self, $crate::datum::InvalidDatum> {
                 // a struct's fields are made in the order they are written here
-                Ok(Self { $($field: $crate::datum::Datum::read(from)?),* })
+                let record = Self { $($field: $crate::datum::Datum::read(from)?),* };
+                $($check(&record)?;)?
+                Ok(record)
             }
         }
 
@@ -39,6 +41,7 @@ macro_rules! record {
                         }),*
                     };
                     between.pass(number, from)?;
+                    $($check(&record)?;)?
                     return Ok(record);
                 }
                 $(let mut $field = None;)*
@@ -56,7 +59,9 @@ macro_rules! record {
                     Ok(())
                 })?;
                 let missing = || $crate::datum::InvalidDatum::new("a field is missing");
-                Ok(Self { $($field: $field.ok_or_else(missing)?),* })
+                let record = Self { $($field: $field.ok_or_else(missing)?),* };
+                $($check(&record)?;)?
+                Ok(record)
             }
         }
     };

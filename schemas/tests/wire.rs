@@ -101,6 +101,8 @@ prop_compose! {
         event_id in id(), accepted_at in timestamp(), target in text(), liker in text(),
         liked: bool, occurred_at in timestamp(),
     ) -> Like {
+        // nobody likes oneself
+        let target = if target == liker { "nobody".to_owned() } else { target };
         Like {
             event_id, accepted_at,
             target_ocid: TargetOcid::try_from(target).unwrap(),
@@ -256,6 +258,11 @@ fn values_are_checked_on_reading() {
     let mut bad_id = like_bytes;
     bad_id[at] = b'x';
     assert!(matches!(Codecs::builtin().decode::<Like>(&bad_id), Err(DecodeError::Invalid(_))));
+
+    // what the fields must not be together
+    let of_oneself = bytes_of(&like(1, "t", "t", LikeAction::Like, 0));
+    let refused = Codecs::builtin().decode::<Like>(&of_oneself).unwrap_err();
+    assert!(refused.to_string().contains("likes itself"), "{refused}");
 }
 
 #[test]

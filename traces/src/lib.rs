@@ -32,6 +32,9 @@ mod tracer;
 pub use batch::Batch;
 pub use check::problems;
 pub use config::OtelConfig;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub use context::Parent;
 pub use context::{SpanContext, TRACEPARENT};
 pub use following::Surroundings;
 #[cfg(feature = "otlp")]

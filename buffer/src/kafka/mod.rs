@@ -17,6 +17,8 @@ mod checksum;
 mod client;
 mod config;
 mod delivery;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod generation;
 mod group;
 mod health;

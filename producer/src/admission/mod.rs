@@ -44,7 +44,7 @@ pub use keys::{key_hash, new_key};
 
 use crate::paths;
 use crate::problem::Problem;
-use address::Proxies;
+pub(crate) use address::Proxies;
 use caller::{Caller, Identity, Untrusted};
 use jwt::{Distrust, Tokens};
 use keys::Keys;
@@ -291,7 +291,7 @@ fn told(fields: &mut HeaderMap, policies: &HeaderValue, Standing { policy, remai
 }
 
 /// The token of a request (RFC 6750).
-fn bearer(headers: &HeaderMap) -> Result<&str, Problem> {
+pub(crate) fn bearer(headers: &HeaderMap) -> Result<&str, Problem> {
     let mut sent = headers.get_all(AUTHORIZATION).iter();
     let Some(first) = sent.next() else { return Err(Problem::not_identified()) };
     if sent.next().is_some() {

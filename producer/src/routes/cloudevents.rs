@@ -110,7 +110,7 @@ fn in_head(invalid: Invalid) -> Invalid {
 }
 
 /// An attribute as the head has it: perhaps in quotes, as an earlier binding had it, and percent-encoded.
-fn attribute(headers: &HeaderMap, name: &'static str) -> Result<Option<String>, Invalid> {
+pub(super) fn attribute(headers: &HeaderMap, name: &'static str) -> Result<Option<String>, Invalid> {
     let mut sent = headers.get_all(format!("ce-{name}")).iter();
     let Some(first) = sent.next() else { return Ok(None) };
     if sent.next().is_some() {

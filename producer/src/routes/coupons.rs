@@ -54,7 +54,7 @@ fields! {
     }
 }
 
-fn new_coupon(body: &[u8]) -> Result<NewCoupon, Invalid> {
+pub(super) fn new_coupon(body: &[u8]) -> Result<NewCoupon, Invalid> {
     let fields = Fields::parse(&Creation::FIELDS, body)?;
     let coupon = NewCoupon {
         coupon_id: fields.get(&Creation::COUPON_ID)?,

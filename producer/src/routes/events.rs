@@ -223,7 +223,7 @@ impl Events {
 }
 
 /// The raw elements of a JSON array.
-fn split_array(body: &[u8], max: usize) -> Result<Vec<&[u8]>, Problem> {
+pub(super) fn split_array(body: &[u8], max: usize) -> Result<Vec<&[u8]>, Problem> {
     // checked once: the parser would look at every element by itself
     let text = utf8(body)?;
     let mut deserializer = serde_json::Deserializer::from_str(text);
@@ -262,7 +262,7 @@ impl<'a> Visitor<'a> for Elements {
 }
 
 /// The lines of an NDJSON body, with their numbers from 1; empty ones, such as after the last line break, are none.
-fn split_lines(body: &[u8], max: usize) -> Result<(Vec<usize>, Vec<&[u8]>), Problem> {
+pub(super) fn split_lines(body: &[u8], max: usize) -> Result<(Vec<usize>, Vec<&[u8]>), Problem> {
     let is_empty = |line: &[u8]| line.iter().all(|byte| matches!(byte, b' ' | b'\t' | b'\r'));
     let lines = (1..).zip(body.split(|byte| *byte == b'\n')).filter(|(_, line)| !is_empty(line));
     let (numbers, lines): (Vec<usize>, Vec<&[u8]>) = lines.take(max + 1).unzip();

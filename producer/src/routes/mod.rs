@@ -6,6 +6,8 @@ mod coupons;
 mod docs;
 mod events;
 mod expectations;
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzzing;
 mod guard;
 mod health;
 mod likes;

@@ -144,8 +144,7 @@ impl Plan {
             }
             match &our.default {
                 None => reasons.push(format!("field {}: it is not written, and has no default", our.name)),
-                Some(default) => match write_default(&reader, our.of, default, &mut bytes, DEFAULT_DEPTH_MAX)
-                {
+                Some(default) => match write_default(&reader, our.of, default, &mut bytes) {
                     Ok(()) => steps.push(Step::Default(place, bytes.into())),
                     Err(reason) => reasons.push(format!("field {}: its default {reason}", our.name)),
                 },
@@ -229,78 +228,91 @@ fn between(steps: &[Step], fields: usize) -> Option<Box<[(usize, TypeId)]>> {
 /// How deep a default may stand within itself.
 const DEFAULT_DEPTH_MAX: usize = 16;
 
+/// Of how many parts and bytes of text a default may be, together: where records hold each other it may be more than its schema
+/// by any factor.
+const DEFAULT_SIZE_MAX: usize = 64 << 10;
+
 /// A default as its schema writes it in JSON, in Avro's bytes.
-fn write_default(
-    types: &Types,
-    of: TypeId,
-    default: &Value,
-    out: &mut Vec<u8>,
-    depth: usize,
-) -> Result<(), String> {
-    let depth = depth.checked_sub(1).ok_or("is within itself too deep")?;
-    let wrong = || format!("{default} is no {}", types.get(of).shape.word());
-    match &types.get(of).shape {
-        Shape::Null => default.as_null().ok_or_else(wrong)?,
-        Shape::Boolean => out.push(u8::from(default.as_bool().ok_or_else(wrong)?)),
-        Shape::Int => {
-            let number = default.as_i64().filter(|number| i32::try_from(*number).is_ok());
-            number.ok_or_else(wrong)?.write(out);
-        }
-        Shape::Long => default.as_i64().ok_or_else(wrong)?.write(out),
-        Shape::Float => {
-            out.extend_from_slice(&(default.as_f64().ok_or_else(wrong)? as f32).to_le_bytes());
-        }
-        Shape::Double => out.extend_from_slice(&default.as_f64().ok_or_else(wrong)?.to_le_bytes()),
-        Shape::String => write_bytes(default.as_str().ok_or_else(wrong)?.as_bytes(), out),
-        // a character for each byte
-        Shape::Bytes => write_bytes(&latin_1(default).ok_or_else(wrong)?, out),
-        Shape::Fixed { size, .. } => {
-            let bytes = latin_1(default).filter(|bytes| bytes.len() == *size);
-            out.extend_from_slice(&bytes.ok_or_else(wrong)?);
-        }
-        Shape::Enum { symbols, .. } => {
-            let symbol = symbols.iter().position(|symbol| default.as_str() == Some(symbol));
-            (symbol.ok_or_else(wrong)? as i64).write(out);
-        }
-        // of its first branch, as the specification had it; later ones also take another's
-        Shape::Union(branches) => {
-            let fits = |branch: &TypeId| {
-                let mut bytes = Vec::new();
-                write_default(types, *branch, default, &mut bytes, depth).ok().map(|()| bytes)
-            };
-            let found = branches.iter().enumerate().find_map(|(place, branch)| Some((place, fits(branch)?)));
-            let (place, bytes) = found.ok_or_else(wrong)?;
-            (place as i64).write(out);
-            out.extend_from_slice(&bytes);
-        }
-        Shape::Array(of) => {
-            let items = default.as_array().ok_or_else(wrong)?;
-            if !items.is_empty() {
-                (items.len() as i64).write(out);
+fn write_default(types: &Types, of: TypeId, default: &Value, out: &mut Vec<u8>) -> Result<(), String> {
+    Defaults { types, size_left: DEFAULT_SIZE_MAX }.write(of, default, out, DEFAULT_DEPTH_MAX)
+}
+
+struct Defaults<'t> {
+    types: &'t Types,
+    size_left: usize,
+}
+
+impl Defaults<'_> {
+    fn write(&mut self, of: TypeId, default: &Value, out: &mut Vec<u8>, depth: usize) -> Result<(), String> {
+        let depth = depth.checked_sub(1).ok_or("is within itself too deep")?;
+        let size = 1 + default.as_str().map_or(0, str::len);
+        self.size_left = self.size_left.checked_sub(size).ok_or("is too large")?;
+        let types = self.types;
+        let wrong = || format!("{default} is no {}", types.get(of).shape.word());
+        match &types.get(of).shape {
+            Shape::Null => default.as_null().ok_or_else(wrong)?,
+            Shape::Boolean => out.push(u8::from(default.as_bool().ok_or_else(wrong)?)),
+            Shape::Int => {
+                let number = default.as_i64().filter(|number| i32::try_from(*number).is_ok());
+                number.ok_or_else(wrong)?.write(out);
             }
-            items.iter().try_for_each(|item| write_default(types, *of, item, out, depth))?;
-            0_i64.write(out);
-        }
-        Shape::Map(of) => {
-            let values = default.as_object().ok_or_else(wrong)?;
-            if !values.is_empty() {
-                (values.len() as i64).write(out);
+            Shape::Long => default.as_i64().ok_or_else(wrong)?.write(out),
+            Shape::Float => {
+                out.extend_from_slice(&(default.as_f64().ok_or_else(wrong)? as f32).to_le_bytes());
             }
-            for (key, value) in values {
-                write_bytes(key.as_bytes(), out);
-                write_default(types, *of, value, out, depth)?;
+            Shape::Double => out.extend_from_slice(&default.as_f64().ok_or_else(wrong)?.to_le_bytes()),
+            Shape::String => write_bytes(default.as_str().ok_or_else(wrong)?.as_bytes(), out),
+            // a character for each byte
+            Shape::Bytes => write_bytes(&latin_1(default).ok_or_else(wrong)?, out),
+            Shape::Fixed { size, .. } => {
+                let bytes = latin_1(default).filter(|bytes| bytes.len() == *size);
+                out.extend_from_slice(&bytes.ok_or_else(wrong)?);
             }
-            0_i64.write(out);
-        }
-        Shape::Record { fields, .. } => {
-            let values = default.as_object().ok_or_else(wrong)?;
-            for field in fields {
-                let value = values.get(&field.name).or(field.default.as_ref()).ok_or_else(wrong)?;
-                write_default(types, field.of, value, out, depth)?;
+            Shape::Enum { symbols, .. } => {
+                let symbol = symbols.iter().position(|symbol| default.as_str() == Some(symbol));
+                (symbol.ok_or_else(wrong)? as i64).write(out);
+            }
+            // of its first branch, as the specification had it; later ones also take another's
+            Shape::Union(branches) => {
+                let mut fits = |branch: &TypeId| {
+                    let mut bytes = Vec::new();
+                    self.write(*branch, default, &mut bytes, depth).ok().map(|()| bytes)
+                };
+                let found =
+                    branches.iter().enumerate().find_map(|(place, branch)| Some((place, fits(branch)?)));
+                let (place, bytes) = found.ok_or_else(wrong)?;
+                (place as i64).write(out);
+                out.extend_from_slice(&bytes);
+            }
+            Shape::Array(of) => {
+                let items = default.as_array().ok_or_else(wrong)?;
+                if !items.is_empty() {
+                    (items.len() as i64).write(out);
+                }
+                items.iter().try_for_each(|item| self.write(*of, item, out, depth))?;
+                0_i64.write(out);
+            }
+            Shape::Map(of) => {
+                let values = default.as_object().ok_or_else(wrong)?;
+                if !values.is_empty() {
+                    (values.len() as i64).write(out);
+                }
+                for (key, value) in values {
+                    write_bytes(key.as_bytes(), out);
+                    self.write(*of, value, out, depth)?;
+                }
+                0_i64.write(out);
+            }
+            Shape::Record { fields, .. } => {
+                let values = default.as_object().ok_or_else(wrong)?;
+                for field in fields {
+                    let value = values.get(&field.name).or(field.default.as_ref()).ok_or_else(wrong)?;
+                    self.write(field.of, value, out, depth)?;
+                }
             }
         }
+        Ok(())
     }
-    Ok(())
 }
 
 fn latin_1(default: &Value) -> Option<Vec<u8>> {

@@ -138,6 +138,27 @@ fn values_of_very_many_parts_wait() {
 }
 
 /// A field that is called something else now is there, and is not what it is by default.
+/// Ten records, each of eight of the next by default, are a billion parts of a text of two thousand bytes.
+#[test]
+fn defaults_are_bounded() {
+    let hold = |inner: Value, number: usize| -> Value {
+        let next = inner.get("name").cloned().unwrap_or_else(|| inner.clone());
+        let field = |place: usize| {
+            let of = if place == 0 { &inner } else { &next };
+            json!({"name": format!("f{place}"), "type": of, "default": if inner.is_object() { json!({}) } else { json!(1) }})
+        };
+        json!({"type": "record", "name": format!("R{number}"), "fields": (0..8).map(field).collect::<Vec<_>>()})
+    };
+    let with = |levels: usize| {
+        let of = (0..levels).fold(json!("int"), hold);
+        changed(|fields| fields.push(json!({"name": "more", "type": of, "default": {}})))
+    };
+    let ours = Like::codec().text();
+    assert!(Plan::compile(ours, &with(3)).is_ok());
+    let refused = Plan::compile(ours, &with(10)).map(drop).unwrap_err();
+    assert!(refused.to_string().contains("its default is too large"), "{refused}");
+}
+
 #[test]
 fn a_renamed_field_does_not_become_its_default() {
     let mut reader = base(2);
