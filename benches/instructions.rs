@@ -287,6 +287,7 @@ fn guarded(events: u64, events_per_s: u32, status: &str) {
     table["auth"]["mode"] = "keys".into();
     table["auth"]["keys"] = vec![key.parse::<toml::Table>().unwrap()].into();
     table["rate_limit"]["client_events_per_s"] = i64::from(events_per_s).into();
+    table["rate_limit"]["refusal_delay_ms"] = 0.into();
     let (auth, limit): (AuthConfig, RateLimitConfig) =
         (table["auth"].clone().try_into().unwrap(), table["rate_limit"].clone().try_into().unwrap());
     let admission = (auth, limit);
