@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use axum::Router;
 use axum::extract::Request;
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use tower_service::Service;
 
 use crate::ingress::Ingress;
@@ -18,25 +18,34 @@ pub(crate) async fn answer(
     peer: IpAddr,
     mut request: Request,
 ) -> Result<Response, Infallible> {
-    let mut response = match ingress.admission.admit(request.uri().path(), request.headers(), peer).await {
-        Ok(admitted) => {
-            request.extensions_mut().insert(admitted.clone());
-            let mut response = router.clone().call(request).await?;
-            ingress.admission.tell(&admitted, &mut response);
-            response
-        }
+    let admitted = match ingress.admission.admit(request.uri().path(), request.headers(), peer).await {
+        Ok(admitted) => admitted,
         Err(problem) => {
             ingress.admission.slow_down(&problem).await;
-            problem.into_response()
+            let mut response = Response::default();
+            told(ingress, problem, &mut response);
+            return Ok(response);
         }
     };
+    request.extensions_mut().insert(admitted.clone());
+    let mut response = router.clone().call(request).await?;
+    // a batch is counted by its route
+    if let Some(problem) = response.extensions().get::<Problem>() {
+        ingress.admission.slow_down(problem).await;
+    }
+    ingress.admission.tell(&admitted, &mut response);
     tell(ingress, &mut response);
     Ok(response)
 }
 
 /// Tells a client of the problem that a response carries, and operators of what lies behind it.
 pub(crate) fn tell(ingress: &Ingress, response: &mut Response) {
-    let Some(mut problem) = response.extensions_mut().remove::<Problem>() else { return };
+    if let Some(problem) = response.extensions_mut().remove::<Problem>() {
+        told(ingress, problem, response);
+    }
+}
+
+fn told(ingress: &Ingress, mut problem: Problem, response: &mut Response) {
     ingress.http.problems.with_label_values(&[problem.name()]).inc();
     ingress.instances.tell(&mut problem);
     problem.answer(response);

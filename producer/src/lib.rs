@@ -31,6 +31,7 @@ mod follow;
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
 pub mod fuzzing;
+mod guard;
 mod head;
 mod heavy;
 mod http2;

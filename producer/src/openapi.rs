@@ -144,7 +144,7 @@ fn responses(operation: &Operation) -> Value {
 /// An answer that is one of some problems.
 fn problems(kinds: &[&Kind]) -> Value {
     let told: Vec<String> = kinds.iter().map(|kind| format!("`{}`: {}.", kind.name, kind.title)).collect();
-    let names: Vec<String> = kinds.iter().map(|kind| kind.uri()).collect();
+    let names: Vec<&str> = kinds.iter().map(|kind| kind.uri).collect();
     let schema = json!({ "allOf": [Problem::schema()], "properties": { "type": { "enum": names } } });
     let mut response = json!({
         "description": told.join(" "),

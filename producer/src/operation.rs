@@ -8,6 +8,7 @@ use floodgate_schemas::Row;
 use serde_json::Value;
 
 use crate::document::Document;
+use crate::guard::Way;
 use crate::ingress::Ingress;
 use crate::problem::{self, Kind};
 use crate::scope::Access;
@@ -30,7 +31,7 @@ pub(crate) struct Operation {
     /// And when not, beside [`ANY`].
     pub(crate) problems: &'static [&'static [&'static Kind]],
     /// What answers it.
-    pub(crate) route: fn(MethodFilter, &Arc<Document>) -> MethodRouter<Arc<Ingress>>,
+    pub(crate) route: fn(Way, &Arc<Document>) -> MethodRouter<Arc<Ingress>>,
 }
 
 /// What any request may be answered with, whatever it asks for.

@@ -1,7 +1,7 @@
 //! The one place where errors become answers: `application/problem+json` (RFC 9457).
 
 use axum::http::header::{ACCEPT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER};
-use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use axum::http::{HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use floodgate_buffer::Refused;
 use floodgate_schemas::{CouponId, Described, Invalid, InvalidKind, NoSchemaId};
@@ -19,6 +19,9 @@ pub(crate) const MEDIA_TYPE: &str = "application/problem+json";
 /// How long a client should wait before it tries again, in seconds.
 const RETRY_AFTER_SECONDS: u32 = 1;
 
+/// What most bodies have room in.
+const BODY_BYTES: usize = 320;
+
 /// An error as the client sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
@@ -32,8 +35,8 @@ pub struct Problem {
 /// What few problems have.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 struct More {
-    /// Of the answer.
-    fields: HeaderMap,
+    /// Of the answer's head.
+    fields: Vec<(HeaderName, HeaderValue)>,
     /// What happened, in words for operators: brokers, databases and files have names there.
     cause: Option<String>,
     /// Leads to the line of the log that has them.
@@ -63,28 +66,25 @@ pub(crate) enum Effect {
 /// A kind of problem. Names are part of the contract.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Kind {
-    /// Stable: `type` is `/problems/<name>`, and metrics count by it.
+    /// Stable: metrics count by it.
     pub(crate) name: &'static str,
+    /// What `type` says: `/problems/<name>`.
+    pub(crate) uri: &'static str,
     pub(crate) title: &'static str,
     pub(crate) status: StatusCode,
     /// Whether the same request may succeed later.
     pub(crate) retryable: bool,
 }
 
-impl Kind {
-    /// What `type` says.
-    pub(crate) fn uri(&self) -> String {
-        format!("/problems/{}", self.name)
-    }
-}
-
-const fn kind(name: &'static str, title: &'static str, status: StatusCode, retryable: bool) -> Kind {
-    Kind { name, title, status, retryable }
-}
-
 macro_rules! kinds {
     ($($constant:ident = $name:literal, $title:literal, $status:ident, retryable: $retryable:literal;)*) => {
-        $(pub(crate) static $constant: Kind = kind($name, $title, StatusCode::$status, $retryable);)*
+        $(pub(crate) static $constant: Kind = Kind {
+            name: $name,
+            uri: concat!("/problems/", $name),
+            title: $title,
+            status: StatusCode::$status,
+            retryable: $retryable,
+        };)*
 
         /// Every kind.
         pub(crate) static KINDS: &[&Kind] = &[$(&$constant),*];
@@ -126,16 +126,8 @@ impl Problem {
         Self { kind, detail: detail.into(), field: None, place: None, more: None }
     }
 
-    /// The same with a header field of its answer.
-    pub(crate) fn with(mut self, name: HeaderName, value: &str) -> Self {
-        if let Ok(value) = HeaderValue::from_str(value) {
-            self.more.get_or_insert_default().fields.insert(name, value);
-        }
-        self
-    }
-
     /// The same with these header fields of its answer.
-    pub(crate) fn with_all(mut self, fields: HeaderMap) -> Self {
+    pub(crate) fn with(mut self, fields: impl IntoIterator<Item = (HeaderName, HeaderValue)>) -> Self {
         self.more.get_or_insert_default().fields.extend(fields);
         self
     }
@@ -221,7 +213,8 @@ impl Problem {
         let detail =
             format!("send a body with one content-encoding of {}, or none, not {found}", Coding::ALL);
         // by which clients tell it from a media type (RFC 9110, 12.5.3)
-        Self::new(&UNSUPPORTED_MEDIA_TYPE, detail).at("Content-Encoding").with(ACCEPT_ENCODING, Coding::ALL)
+        let accepted = (ACCEPT_ENCODING, HeaderValue::from_static(Coding::ALL));
+        Self::new(&UNSUPPORTED_MEDIA_TYPE, detail).at("Content-Encoding").with([accepted])
     }
 
     /// 431.
@@ -371,7 +364,7 @@ impl From<ReadError> for Problem {
 
 answer! {
     struct Body<'a> {
-        uri: String = "type", "Names the kind of problem, and stays the same.";
+        uri: &'a str = "type", "Names the kind of problem, and stays the same.";
         title: &'a str = "title", "The kind of problem, in words.";
         status: u16 = "status", "The answer's status.";
         detail: &'a str = "detail", "What is wrong, for people.";
@@ -388,7 +381,7 @@ impl Described for Problem {
     fn schema() -> Value {
         let mut schema = Body::schema();
         schema["title"] = "Problem".into();
-        schema["properties"]["type"]["enum"] = KINDS.iter().map(|kind| kind.uri()).collect();
+        schema["properties"]["type"]["enum"] = KINDS.iter().map(|kind| kind.uri).collect();
         schema["properties"]["status"] = json!({ "type": "integer", "minimum": 400, "maximum": 599 });
         schema
     }
@@ -402,7 +395,7 @@ impl Serialize for Problem {
             Some(Place::Index(index)) => (None, Some(index)),
         };
         let body = Body {
-            uri: self.kind.uri(),
+            uri: self.kind.uri,
             title: self.kind.title,
             status: self.kind.status.as_u16(),
             detail: &self.detail,
@@ -428,7 +421,11 @@ impl IntoResponse for Problem {
 impl Problem {
     /// Makes it the answer that a client sees.
     pub(crate) fn answer(self, response: &mut Response) {
-        let body = serde_json::to_vec(&self).unwrap_or_default();
+        let mut body = Vec::with_capacity(BODY_BYTES);
+        if serde_json::to_writer(&mut body, &self).is_err() {
+            body.clear();
+        }
+        *response.status_mut() = self.kind.status;
         let headers = response.headers_mut();
         // it was that of no body
         headers.remove(CONTENT_LENGTH);
@@ -436,7 +433,9 @@ impl Problem {
         if self.kind.status == StatusCode::SERVICE_UNAVAILABLE {
             headers.insert(RETRY_AFTER, HeaderValue::from(RETRY_AFTER_SECONDS));
         }
-        headers.extend(self.more.map(|more| more.fields).unwrap_or_default());
+        for (name, value) in self.more.into_iter().flat_map(|more| more.fields) {
+            headers.insert(name, value);
+        }
         *response.body_mut() = body.into();
     }
 }

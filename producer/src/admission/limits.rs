@@ -17,6 +17,7 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::http::HeaderValue;
 use governor::clock::Clock;
 use governor::middleware::{StateInformationMiddleware, StateSnapshot};
 use governor::nanos::Nanos;
@@ -26,8 +27,12 @@ use moka::policy::EvictionPolicy;
 use moka::sync::Cache;
 use prometheus::IntGauge;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use super::config::RateLimitConfig;
+
+/// How often those who have been silent are forgotten.
+const FORGET: Duration = Duration::from_secs(1);
 
 /// Whom a limit is for.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -62,7 +67,7 @@ pub(crate) struct Standing {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Exceeded {
     /// It may be when so many seconds have passed.
-    Now { policy: Policy, retry_after_s: u32 },
+    Now { standing: Standing, retry_after_s: u32 },
     /// It never can be: so many events are the most that fit.
     Ever { policy: Policy, burst: u32 },
 }
@@ -70,6 +75,7 @@ pub(crate) enum Exceeded {
 /// The limits of an instance.
 pub(crate) struct Limits {
     clock: Monotonic,
+    clients: Option<Clients>,
     client: Option<Limit<Client, Clients>>,
     total: Option<Limit<NotKeyed, InMemoryState>>,
 }
@@ -113,11 +119,7 @@ impl StateStore for Clients {
     where
         F: Fn(Option<Nanos>) -> Result<(T, Nanos), E>,
     {
-        let new = || {
-            self.known.set(i64::try_from(self.states.entry_count()).unwrap_or(i64::MAX));
-            Arc::default()
-        };
-        let state = self.states.get_with_by_ref(client, new);
+        let state = self.states.get_with_by_ref(client, Arc::default);
         state.measure_and_replace(&NotKeyed::NonKey, f)
     }
 }
@@ -126,33 +128,43 @@ impl Limits {
     /// `None` where nothing is limited.
     pub(crate) fn new(config: &RateLimitConfig, known: &IntGauge) -> Option<Self> {
         let clock = Monotonic::new();
-        let client = quota(config.client_events_per_s, config.client_burst_events).map(|quota| {
-            let clients = Clients::new(quota, config.clients_max, known.clone());
-            Limit::new(quota, clients, clock)
-        });
+        let of_client = quota(config.client_events_per_s, config.client_burst_events);
+        let clients = of_client.map(|quota| Clients::new(quota, config.clients_max, known.clone()));
+        let client = of_client.zip(clients.clone()).map(|(quota, clients)| Limit::new(quota, clients, clock));
         let total = quota(config.total_events_per_s, config.total_burst_events)
             .map(|quota| Limit::new(quota, InMemoryState::default(), clock));
-        (client.is_some() || total.is_some()).then_some(Self { clock, client, total })
+        (client.is_some() || total.is_some()).then_some(Self { clock, clients, client, total })
     }
 
     /// Takes one event of a client's share, and of all clients'.
     pub(crate) fn take_one(&self, client: &Client) -> Result<Option<Standing>, Exceeded> {
-        let mut standing = None;
-        if let Some(limit) = &self.client {
-            let decided = Ok(limit.limiter.check_key(client));
-            standing = Some(limit.standing(Policy::Client, decided, self.clock)?);
-        }
-        if let Some(limit) = &self.total {
-            let of_all = limit.standing(Policy::Total, Ok(limit.limiter.check()), self.clock)?;
-            standing = standing.or(Some(of_all));
-        }
-        Ok(standing)
+        self.take(client, NonZeroU32::MIN)
     }
 
     /// Takes one event of a client's share alone.
     pub(crate) fn take_of_stranger(&self, client: &Client) -> Result<(), Exceeded> {
         let Some(limit) = &self.client else { return Ok(()) };
-        limit.standing(Policy::Client, Ok(limit.limiter.check_key(client)), self.clock).map(drop)
+        let one = NonZeroU32::MIN;
+        let decided = limit.limiter.check_key_n(client, one).map_err(drop);
+        limit.standing(Policy::Client, one, decided, self.clock).map(drop)
+    }
+
+    /// Why a client that has nothing left is not let in for so many seconds.
+    pub(crate) fn spent(&self, retry_after_s: u32) -> Exceeded {
+        let policy = Policy::Client;
+        let reset_s = self.client.as_ref().map_or(retry_after_s, |limit| limit.left(policy, 0).reset_s);
+        Exceeded::Now { standing: Standing { policy, remaining: 0, reset_s }, retry_after_s }
+    }
+
+    /// Forgets who has been silent, every second until `stop`, and says how many clients are left.
+    pub(crate) async fn keep(&self, stop: &CancellationToken) {
+        loop {
+            self.clients.iter().for_each(Clients::forget);
+            tokio::select! {
+                () = tokio::time::sleep(FORGET) => {}
+                () = stop.cancelled() => return,
+            }
+        }
     }
 
     /// Takes what a batch of so many events costs beyond the one that its request has cost.
@@ -162,14 +174,18 @@ impl Limits {
         // what never fits costs nobody anything
         self.client.iter().try_for_each(|limit| limit.if_ever(Policy::Client, events))?;
         self.total.iter().try_for_each(|limit| limit.if_ever(Policy::Total, events))?;
+        self.take(client, rest)
+    }
+
+    fn take(&self, client: &Client, events: NonZeroU32) -> Result<Option<Standing>, Exceeded> {
         let mut standing = None;
         if let Some(limit) = &self.client {
-            let decided = limit.limiter.check_key_n(client, rest).map_err(drop);
-            standing = Some(limit.standing(Policy::Client, decided, self.clock)?);
+            let decided = limit.limiter.check_key_n(client, events).map_err(drop);
+            standing = Some(limit.standing(Policy::Client, events, decided, self.clock)?);
         }
         if let Some(limit) = &self.total {
-            let decided = limit.limiter.check_n(rest).map_err(drop);
-            let of_all = limit.standing(Policy::Total, decided, self.clock)?;
+            let decided = limit.limiter.check_n(events).map_err(drop);
+            let of_all = limit.standing(Policy::Total, events, decided, self.clock)?;
             standing = standing.or(Some(of_all));
         }
         Ok(standing)
@@ -194,6 +210,21 @@ impl Clients {
         let full = Duration::from_secs(u64::from(burst.get() / rate.get()) + 2);
         let states = Cache::builder().max_capacity(max).time_to_idle(full);
         Self { states: states.eviction_policy(EvictionPolicy::lru()).build(), known }
+    }
+
+    fn forget(&self) {
+        self.states.run_pending_tasks();
+        self.known.set(i64::try_from(self.states.entry_count()).unwrap_or(i64::MAX));
+    }
+}
+
+impl Standing {
+    /// The value of `RateLimit`. Every answer has one, so it is put together without the machinery of `format!`.
+    pub(crate) fn told(self) -> HeaderValue {
+        let (mut remaining, mut reset_s) = (itoa::Buffer::new(), itoa::Buffer::new());
+        let (remaining, reset_s) = (remaining.format(self.remaining), reset_s.format(self.reset_s));
+        let told = ["\"", self.policy.name(), "\";r=", remaining, ";t=", reset_s].concat();
+        HeaderValue::try_from(told).unwrap_or(HeaderValue::from_static("?"))
     }
 }
 
@@ -228,19 +259,32 @@ impl<K, S: StateStore<Key = K>> Limit<K, S> {
         if events <= burst { Ok(()) } else { Err(Exceeded::Ever { policy, burst }) }
     }
 
-    fn standing(&self, policy: Policy, decided: Decided, clock: Monotonic) -> Result<Standing, Exceeded> {
+    /// How somebody stands who asked for so many events, by what was decided.
+    fn standing(
+        &self,
+        policy: Policy,
+        events: NonZeroU32,
+        decided: Decided,
+        clock: Monotonic,
+    ) -> Result<Standing, Exceeded> {
         match decided {
-            Ok(Ok(state)) => {
-                let remaining = state.remaining_burst_capacity();
-                let reset_s = (self.burst.get() - remaining.min(self.burst.get())).div_ceil(self.rate.get());
-                Ok(Standing { policy, remaining, reset_s })
-            }
+            Ok(Ok(state)) => Ok(self.left(policy, state.remaining_burst_capacity())),
             Ok(Err(until)) => {
                 let wait = until.wait_time_from(clock.now());
                 let retry_after_s = u32::try_from(wait.as_millis().div_ceil(1000)).unwrap_or(u32::MAX).max(1);
-                Err(Exceeded::Now { policy, retry_after_s })
+                // so many of the events are not there yet
+                let missing = (wait.as_nanos() * u128::from(self.rate.get())).div_ceil(1_000_000_000);
+                let missing = u32::try_from(missing).unwrap_or(u32::MAX);
+                let standing = self.left(policy, events.get().saturating_sub(missing));
+                Err(Exceeded::Now { standing, retry_after_s })
             }
             Err(()) => Err(Exceeded::Ever { policy, burst: self.burst.get() }),
         }
+    }
+
+    /// How somebody stands who may still send so many events at once.
+    fn left(&self, policy: Policy, remaining: u32) -> Standing {
+        let reset_s = self.burst.get().saturating_sub(remaining).div_ceil(self.rate.get());
+        Standing { policy, remaining, reset_s }
     }
 }

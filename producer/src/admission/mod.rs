@@ -30,7 +30,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::http::header::AUTHORIZATION;
-use axum::http::{HeaderMap, HeaderValue};
+use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use axum::response::Response;
 use floodgate_listener::site;
 use floodgate_observe::HttpMetrics;
@@ -48,8 +48,13 @@ pub(crate) use address::Proxies;
 use caller::{Caller, Identity, Untrusted};
 use jwt::{Distrust, Tokens};
 use keys::Keys;
-use limits::{Client, Exceeded, Limits, Policy, Standing};
+use limits::{Client, Exceeded, Limits};
 use strangers::Strangers;
+
+/// Which limits there are (draft-ietf-httpapi-ratelimit-headers-10).
+static RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
+/// How a caller stands (draft-ietf-httpapi-ratelimit-headers-10).
+static RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
 
 /// So many refusals may wait at a time; others are told at once.
 const DELAYED_MAX: usize = 10_000;
@@ -139,10 +144,17 @@ impl Admission {
 
     /// Keeps what is known of others up to date, until `stop`: where there is something.
     pub async fn run(&self, stop: &CancellationToken) {
-        match &self.identities {
-            Identities::Tokens(tokens) => tokens.issuer.run(stop).await,
-            Identities::Off | Identities::Keys(_) => stop.cancelled().await,
-        }
+        let issuer = async {
+            if let Identities::Tokens(tokens) = &self.identities {
+                tokens.issuer.run(stop).await;
+            }
+        };
+        let limits = async {
+            if let Some(limits) = &self.limits {
+                limits.keep(stop).await;
+            }
+        };
+        tokio::join!(issuer, limits, stop.cancelled());
     }
 
     /// Lets a request in, which came from `peer`.
@@ -221,7 +233,9 @@ impl Admission {
     pub(crate) fn tell(&self, admitted: &Admitted, response: &mut Response) {
         let standing = admitted.0.as_ref().and_then(|caller| caller.standing());
         if let (Some(policies), Some(standing)) = (&self.policies, standing) {
-            told(response.headers_mut(), policies, standing);
+            let headers = response.headers_mut();
+            headers.insert(&RATE_LIMIT_POLICY, policies.clone());
+            headers.insert(&RATE_LIMIT, standing.told());
         }
     }
 
@@ -241,9 +255,9 @@ impl Admission {
             Identities::Keys(keys) => keys.identify(token, now).map_err(refused)?,
             Identities::Tokens(tokens) => match tokens.remembered(token, now) {
                 Some(remembered) => remembered.map_err(refused)?,
-                None => match self.strangers.held(site()) {
-                    Some(retry_after_s) => {
-                        return Err(self.exceeded(Exceeded::Now { policy: Policy::Client, retry_after_s }));
+                None => match self.limits.as_ref().zip(self.strangers.held(site())) {
+                    Some((limits, retry_after_s)) => {
+                        return Err(self.exceeded(limits.spent(retry_after_s)));
                     }
                     None => verified(tokens, token, now).await?,
                 },
@@ -255,11 +269,11 @@ impl Admission {
     fn exceeded(&self, exceeded: Exceeded) -> Problem {
         match exceeded {
             Exceeded::Ever { policy, burst } => Problem::more_than_a_burst(policy.name(), burst),
-            Exceeded::Now { policy, retry_after_s } => {
-                let mut fields = HeaderMap::new();
-                let standing = Standing { policy, remaining: 0, reset_s: retry_after_s };
-                self.policies.iter().for_each(|policies| told(&mut fields, policies, standing));
-                Problem::rate_limited(policy.name(), retry_after_s, fields)
+            Exceeded::Now { standing, retry_after_s } => {
+                let policies =
+                    self.policies.iter().map(|policies| (RATE_LIMIT_POLICY.clone(), policies.clone()));
+                let fields = policies.chain([(RATE_LIMIT.clone(), standing.told())]);
+                Problem::rate_limited(standing.policy, retry_after_s, fields)
             }
         }
     }
@@ -279,15 +293,6 @@ async fn verified(tokens: &Tokens, token: &str, now: Timestamp) -> Result<Arc<Id
         Distrust::Token(untrusted) => refused(untrusted),
         Distrust::KeyUnknown => Problem::not_trusted("the token is signed with a key that is not known"),
     })
-}
-
-/// `RateLimit-Policy` and `RateLimit` (draft-ietf-httpapi-ratelimit-headers-10).
-fn told(fields: &mut HeaderMap, policies: &HeaderValue, Standing { policy, remaining, reset_s }: Standing) {
-    let standing = format!("\"{}\";r={remaining};t={reset_s}", policy.name());
-    fields.insert("ratelimit-policy", policies.clone());
-    if let Ok(standing) = HeaderValue::try_from(standing) {
-        fields.insert("ratelimit", standing);
-    }
 }
 
 /// The token of a request (RFC 6750).

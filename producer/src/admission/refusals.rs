@@ -1,8 +1,9 @@
 //! What those are told who are not let in.
 
-use axum::http::HeaderMap;
 use axum::http::header::{RETRY_AFTER, WWW_AUTHENTICATE};
+use axum::http::{HeaderName, HeaderValue};
 
+use super::limits::Policy;
 use crate::problem::{FORBIDDEN, NOT_READY, Problem, RATE_LIMITED, TOO_MANY_EVENTS, UNAUTHORIZED};
 use crate::scope::Scope;
 
@@ -15,7 +16,7 @@ impl Problem {
     /// 401: nobody said who sends this.
     pub(crate) fn not_identified() -> Self {
         let detail = "send `Authorization: Bearer` with a key or token";
-        Self::new(&UNAUTHORIZED, detail).with(WWW_AUTHENTICATE, "Bearer realm=\"floodgate\"")
+        Self::new(&UNAUTHORIZED, detail).challenges("Bearer realm=\"floodgate\"")
     }
 
     /// 401: who sends this says who it is, and is not believed.
@@ -23,7 +24,7 @@ impl Problem {
         let challenge =
             format!("Bearer realm=\"floodgate\", error=\"invalid_token\", error_description=\"{reason}\"");
         let challenge = challenge.replace('`', "'");
-        Self::new(&UNAUTHORIZED, reason).with(WWW_AUTHENTICATE, &challenge)
+        Self::new(&UNAUTHORIZED, reason).challenges(&challenge)
     }
 
     /// 403: the key or token is not good for this.
@@ -31,7 +32,7 @@ impl Problem {
         let challenge =
             format!("Bearer realm=\"floodgate\", error=\"insufficient_scope\", scope=\"{scope}\"");
         let detail = format!("this takes the scope {scope}, which the caller does not have");
-        Self::new(&FORBIDDEN, detail).with(WWW_AUTHENTICATE, &challenge)
+        Self::new(&FORBIDDEN, detail).challenges(&challenge)
     }
 
     /// 403: callers write for themselves alone.
@@ -41,14 +42,18 @@ impl Problem {
     }
 
     /// 429: `fields` say how the caller stands.
-    pub(crate) fn rate_limited(policy: &str, retry_after_s: u32, fields: HeaderMap) -> Self {
-        let whose = if policy == "client" {
-            "this client's share"
-        } else {
-            "what this instance takes of all clients"
+    pub(crate) fn rate_limited(
+        policy: Policy,
+        retry_after_s: u32,
+        fields: impl IntoIterator<Item = (HeaderName, HeaderValue)>,
+    ) -> Self {
+        let whose = match policy {
+            Policy::Client => "this client's share",
+            Policy::Total => "what this instance takes of all clients",
         };
         let detail = format!("{whose} is used up; send it again in {retry_after_s} s");
-        Self::new(&RATE_LIMITED, detail).with_all(fields).with(RETRY_AFTER, &retry_after_s.to_string())
+        let retry_after = (RETRY_AFTER, HeaderValue::from(retry_after_s));
+        Self::new(&RATE_LIMITED, detail).with(fields.into_iter().chain([retry_after]))
     }
 
     /// 413: a batch that no waiting lets in.
@@ -57,6 +62,11 @@ impl Problem {
             "a request holds at most {burst} events, which is the burst of the limit `{policy}`; nothing of it is stored"
         );
         Self::new(&TOO_MANY_EVENTS, detail)
+    }
+
+    /// The same, which says how to show who asks (RFC 6750, 3).
+    fn challenges(self, challenge: &str) -> Self {
+        self.with(HeaderValue::from_str(challenge).map(|challenge| (WWW_AUTHENTICATE, challenge)))
     }
 
     /// 503: no token can be verified yet.

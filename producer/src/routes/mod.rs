@@ -8,7 +8,6 @@ mod events;
 mod expectations;
 #[cfg(feature = "fuzzing")]
 pub(crate) mod fuzzing;
-mod guard;
 mod health;
 mod likes;
 mod operations;
@@ -19,9 +18,9 @@ use std::sync::Arc;
 
 use axum::Router;
 
-use self::guard::Guard;
 use self::operations::OPERATIONS;
 use crate::document::Document;
+use crate::guard::{Guard, Way};
 use crate::ingress::Ingress;
 use crate::openapi;
 use crate::operation::Operation;
@@ -32,10 +31,10 @@ use crate::scope::Access;
 pub(crate) fn router(ingress: Arc<Ingress>) -> Router {
     let document = Arc::new(Document::new(&openapi::document(&OPERATIONS)));
     let route = |router: Router<Arc<Ingress>>, operation: &Operation| {
-        let methods = (operation.route)(operation.verb.filter(), &document);
         let is_guarded = ingress.admission.is_on() && operation.access != Access::Open;
-        let methods = if is_guarded { methods.layer(Guard(operation.access)) } else { methods };
-        router.route(operation.path, methods)
+        let guard = is_guarded.then_some(Guard(operation.access));
+        let way = Way { by: operation.verb.filter(), guard };
+        router.route(operation.path, (operation.route)(way, &document))
     };
     OPERATIONS
         .iter()

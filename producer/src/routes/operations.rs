@@ -7,7 +7,6 @@
 mod tests;
 
 use axum::http::{HeaderMap, StatusCode};
-use axum::routing::on;
 use floodgate_schemas::{
     CloudEvent, CloudEventData, CouponIssue, Described, EventId, ExpectationWrite, IdempotencyKey, Like,
     Mixed,
@@ -113,7 +112,7 @@ pub(super) static OPERATIONS: [Operation; 17] = [
         }),
         answers: &[ACCEPTED],
         problems: &[BODY, FIELDS, WRITE],
-        route: |by, _| on(by, expectations::write),
+        route: |way, _| way.to(expectations::write),
     },
     Operation {
         verb: Verb::Get,
@@ -126,7 +125,7 @@ pub(super) static OPERATIONS: [Operation; 17] = [
         body: None,
         answers: &[found("What stands.", &[(JSON, Expectations::schema)])],
         problems: &[ID, READ, &[&problem::NOT_FOUND]],
-        route: |by, _| on(by, expectations::read),
+        route: |way, _| way.to(expectations::read),
     },
     Operation {
         verb: Verb::Post,
@@ -147,7 +146,7 @@ pub(super) static OPERATIONS: [Operation; 17] = [
             found("It exists already, with the same terms.", &[(JSON, CouponTerms::schema)]),
         ],
         problems: &[BODY, FIELDS, READ, &[&problem::COUPON_EXISTS, &problem::OUTCOME_UNKNOWN]],
-        route: |by, _| on(by, coupons::create),
+        route: |way, _| way.to(coupons::create),
     },
     Operation {
         verb: Verb::Get,
@@ -160,7 +159,7 @@ pub(super) static OPERATIONS: [Operation; 17] = [
         body: None,
         answers: &[found("How it stands.", &[(JSON, CouponState::schema)])],
         problems: &[ID, READ, &[&problem::NOT_FOUND]],
-        route: |by, _| on(by, coupons::read),
+        route: |way, _| way.to(coupons::read),
     },
     Operation {
         verb: Verb::Post,
@@ -181,7 +180,7 @@ pub(super) static OPERATIONS: [Operation; 17] = [
             headers: &[("Location", "Where the decision will be found."), KEPT],
         }],
         problems: &[COUPON, BODY, FIELDS, WRITE],
-        route: |by, _| on(by, coupons::issue),
+        route: |way, _| way.to(coupons::issue),
     },
     Operation {
         verb: Verb::Get,
@@ -207,7 +206,7 @@ pub(super) static OPERATIONS: [Operation; 17] = [
         body: None,
         answers: &[found("The decision, or that there is none yet.", &[(JSON, CouponRequest::schema)])],
         problems: &[READ],
-        route: |by, _| on(by, coupons::decision),
+        route: |way, _| way.to(coupons::decision),
     },
     Operation {
         verb: Verb::Get,
@@ -220,7 +219,7 @@ pub(super) static OPERATIONS: [Operation; 17] = [
         body: None,
         answers: &[found("How many; 0 of whom nobody knows.", &[(JSON, LikeCount::schema)])],
         problems: &[ID, READ],
-        route: |by, _| on(by, likes::count),
+        route: |way, _| way.to(likes::count),
     },
     Operation {
         verb: Verb::Get,
@@ -236,7 +235,7 @@ pub(super) static OPERATIONS: [Operation; 17] = [
         body: None,
         answers: &[found("Whether it does.", &[(JSON, Liked::schema)])],
         problems: &[ID, READ],
-        route: |by, _| on(by, likes::liked),
+        route: |way, _| way.to(likes::liked),
     },
     Operation {
         verb: Verb::Put,
@@ -253,7 +252,7 @@ pub(super) static OPERATIONS: [Operation; 17] = [
         body: LIKE,
         answers: &[ACCEPTED],
         problems: &[BODY, FIELDS, WRITE],
-        route: |by, _| on(by, likes::like),
+        route: |way, _| way.to(likes::like),
     },
     Operation {
         verb: Verb::Delete,
@@ -270,7 +269,7 @@ pub(super) static OPERATIONS: [Operation; 17] = [
         body: LIKE,
         answers: &[ACCEPTED],
         problems: &[BODY, FIELDS, WRITE],
-        route: |by, _| on(by, likes::unlike),
+        route: |way, _| way.to(likes::unlike),
     },
     Operation {
         verb: Verb::Post,
@@ -286,7 +285,7 @@ pub(super) static OPERATIONS: [Operation; 17] = [
             ..found("What became of each, whatever is wrong with others.", &[(JSON, EventResults::schema)])
         }],
         problems: &[BODY, &[&problem::TOO_MANY_EVENTS]],
-        route: |by, _| on(by, events::write),
+        route: |way, _| way.to(events::write),
     },
     Operation {
         verb: Verb::Post,
@@ -318,7 +317,7 @@ pub(super) static OPERATIONS: [Operation; 17] = [
             },
         ],
         problems: &[BODY, FIELDS, WRITE, COUPON, &[&problem::TOO_MANY_EVENTS]],
-        route: |by, _| on(by, cloudevents::write),
+        route: |way, _| way.to(cloudevents::write),
     },
     Operation {
         verb: Verb::Get,
@@ -331,7 +330,7 @@ pub(super) static OPERATIONS: [Operation; 17] = [
         body: None,
         answers: HEALTHY,
         problems: &[&[&problem::NOT_READY]],
-        route: |by, _| on(by, health::healthz),
+        route: |way, _| way.to(health::healthz),
     },
     Operation {
         verb: Verb::Get,
@@ -344,7 +343,7 @@ pub(super) static OPERATIONS: [Operation; 17] = [
         body: None,
         answers: HEALTHY,
         problems: &[&[&problem::NOT_READY]],
-        route: |by, _| on(by, health::readyz),
+        route: |way, _| way.to(health::readyz),
     },
     Operation {
         verb: Verb::Get,
@@ -360,9 +359,9 @@ pub(super) static OPERATIONS: [Operation; 17] = [
             ..found("OpenAPI 3.1.", &[(JSON, || json!({ "type": "object" }))])
         }],
         problems: &[],
-        route: |by, document| {
+        route: |way, document| {
             let document = document.clone();
-            on(by, async move |asked: HeaderMap| document.answer(&asked))
+            way.to(async move |asked: HeaderMap| document.answer(&asked))
         },
     },
     Operation {
@@ -376,7 +375,7 @@ pub(super) static OPERATIONS: [Operation; 17] = [
         body: None,
         answers: &[found("The page.", &[(docs::HTML, str::schema)])],
         problems: &[],
-        route: |by, _| on(by, docs::page),
+        route: |way, _| way.to(docs::page),
     },
     Operation {
         verb: Verb::Get,
@@ -392,6 +391,6 @@ pub(super) static OPERATIONS: [Operation; 17] = [
             &[(docs::SCRIPT, str::schema), (docs::CSS, str::schema), (docs::TEXT, str::schema)],
         )],
         problems: &[&[&problem::NOT_FOUND]],
-        route: |by, _| on(by, docs::file),
+        route: |way, _| way.to(docs::file),
     },
 ];

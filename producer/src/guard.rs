@@ -1,26 +1,52 @@
 //! Looks whether whoever asks may use an operation, before what answers it.
+//!
+//! It stands around the handler and not around the route: a layer around a route has every request boxed once more.
 
 use std::convert::Infallible;
 use std::future::{Ready, ready};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use axum::extract::Request;
+use axum::handler::Handler;
 use axum::response::{IntoResponse, Response};
+use axum::routing::{MethodFilter, MethodRouter, on};
 use futures_util::future::Either;
 use tower_layer::Layer;
 use tower_service::Service;
 
 use crate::admission::Admitted;
+use crate::ingress::Ingress;
 use crate::problem::Problem;
 use crate::scope::Access;
 
+/// How requests come to what answers an operation.
+pub(crate) struct Way {
+    pub(crate) by: MethodFilter,
+    /// Where callers have to say who they are, or how much they send is counted.
+    pub(crate) guard: Option<Guard>,
+}
+
+impl Way {
+    pub(crate) fn to<H, T>(self, handler: H) -> MethodRouter<Arc<Ingress>>
+    where
+        H: Handler<T, Arc<Ingress>>,
+        T: 'static,
+    {
+        match self.guard {
+            Some(guard) => on(self.by, handler.layer(guard)),
+            None => on(self.by, handler),
+        }
+    }
+}
+
 /// Wraps what answers an operation.
 #[derive(Clone, Copy)]
-pub(super) struct Guard(pub(super) Access);
+pub(crate) struct Guard(pub(crate) Access);
 
 /// What answers whoever may.
 #[derive(Clone)]
-pub(super) struct Guarded<S> {
+pub(crate) struct Guarded<S> {
     inner: S,
     access: Access,
 }
