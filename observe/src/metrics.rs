@@ -99,7 +99,8 @@ pub struct HttpMetrics {
     pub connections: IntGauge,
     /// `floodgate_http_connections_full_total`: how often there were as many as allowed, so that more have to wait.
     pub connections_full: IntCounter,
-    /// `floodgate_http_clients`: clients that `[rate_limit]` tells apart now; at most `rate_limit.clients_max`.
+    /// `floodgate_http_clients`: clients that `[rate_limit]` tells apart now, at most `rate_limit.clients_max`, beside those
+    /// whose keys stand in the configuration.
     pub clients: IntGauge,
     /// `floodgate_http_connections_refused_total{reason}`: closed before a request: `client` has as many as one may have, `tls`
     /// did not come about.

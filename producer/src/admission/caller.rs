@@ -14,6 +14,8 @@ use crate::scope::{Access, Scope, Scopes};
 pub(crate) struct Identity {
     /// The id of a key, the subject of a token.
     pub(crate) subject: Arc<str>,
+    /// Whose limit it is under.
+    pub(crate) client: Client,
     pub(crate) scopes: Scopes,
 }
 
@@ -139,8 +141,8 @@ mod tests {
     #[test]
     fn who_is_bound_writes_for_itself() {
         let scopes = [Scope::LikeWrite].into_iter().collect();
-        let identity = Arc::new(Identity { subject: "ann".into(), scopes });
-        let client = Client::Subject(Arc::clone(&identity.subject));
+        let client = Client::Subject("ann".into());
+        let identity = Arc::new(Identity { subject: "ann".into(), client: client.clone(), scopes });
         let told = |caller: Caller, user| {
             Admitted(Some(Arc::new(caller))).may_write_for(user, "userId").map_err(|problem| problem.name())
         };

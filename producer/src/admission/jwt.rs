@@ -19,6 +19,7 @@ use super::caller::{Identity, Untrusted};
 use super::config::JwtConfig;
 use super::issuer::{Issuer, IssuerKey, KeySet};
 use super::keys::hash;
+use super::limits::Client;
 use super::signatures;
 use crate::scope::Scope;
 
@@ -157,9 +158,10 @@ impl Tokens {
         }
         let scopes = [scope, scp].iter().flatten().flat_map(Words::scopes).collect();
         let micros = |seconds: f64| (seconds * 1e6) as i64;
+        let subject = Arc::from(sub);
         Ok(Verified {
             generation: keys.generation,
-            identity: Arc::new(Identity { subject: sub.into(), scopes }),
+            identity: Arc::new(Identity { client: Client::Subject(Arc::clone(&subject)), subject, scopes }),
             not_before: nbf.map(micros),
             expires: micros(exp),
         })

@@ -5,7 +5,7 @@
 //! hash, of which the time that finding takes may tell something: a caller cannot choose them. The whole hash is then
 //! compared in constant time.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use base64::Engine;
@@ -16,6 +16,7 @@ use subtle::ConstantTimeEq;
 
 use super::caller::{Identity, Untrusted};
 use super::config::KeyConfig;
+use super::limits::{Client, Share};
 
 /// Longer ones are none.
 const KEY_MAX_BYTES: usize = 256;
@@ -25,7 +26,7 @@ type Hash = [u8; SHA256_OUTPUT_LEN];
 
 /// All keys.
 #[derive(Debug, Default)]
-pub(crate) struct Keys(HashMap<u64, Known>);
+pub(crate) struct Keys(BTreeMap<u64, Known>);
 
 #[derive(Debug)]
 struct Known {
@@ -38,9 +39,11 @@ impl Keys {
     /// # Errors
     /// What is wrong with them, each by its place in the list.
     pub(crate) fn new(keys: &[KeyConfig]) -> Result<Self, Vec<String>> {
-        let (mut known, mut problems) = (HashMap::new(), Vec::new());
+        let (mut known, mut problems) = (BTreeMap::new(), Vec::new());
+        // keys of one id are one client's
+        let mut shares: HashMap<&str, Share> = HashMap::new();
         for (index, config) in keys.iter().enumerate() {
-            match read(config) {
+            match read(config, shares.entry(&config.id).or_default()) {
                 Ok(key) => {
                     if known.insert(place(&key.hash), key).is_some() {
                         problems.push(format!("auth.keys[{index}]: another has the same sha256"));
@@ -70,7 +73,7 @@ impl Keys {
     }
 }
 
-fn read(config: &KeyConfig) -> Result<Known, String> {
+fn read(config: &KeyConfig, share: &Share) -> Result<Known, String> {
     let KeyConfig { id, sha256, scopes, expires } = config;
     if !(1..=128).contains(&id.chars().count()) || id.chars().any(char::is_control) {
         return Err("id must have 1 to 128 characters, none of them a control character".to_owned());
@@ -83,9 +86,9 @@ fn read(config: &KeyConfig) -> Result<Known, String> {
     }
     let expires = expires.as_deref().map(str::parse).transpose();
     let expires = expires.map_err(|error: floodgate_schemas::InvalidTime| format!("expires {error}"))?;
-    let identity =
-        Arc::new(Identity { subject: id.as_str().into(), scopes: scopes.iter().copied().collect() });
-    Ok(Known { hash, identity, expires })
+    let (subject, client) = (id.as_str().into(), Client::Key(share.clone()));
+    let identity = Identity { subject, client, scopes: scopes.iter().copied().collect() };
+    Ok(Known { hash, identity: Arc::new(identity), expires })
 }
 
 fn from_hex(text: &str) -> Option<Hash> {
@@ -115,7 +118,7 @@ pub fn new_key(chance: &dyn Chance) -> String {
 impl KeyConfig {
     /// What is wrong with it.
     pub fn problem(&self) -> Option<String> {
-        read(self).err()
+        read(self, &Share::default()).err()
     }
 }
 

@@ -12,6 +12,7 @@
 //! Who is silent long enough to have its whole burst again is as good as new, and forgotten. Where more clients come than are
 //! told apart the one that was silent for longest is forgotten before: it has its burst again then.
 
+use std::hash::{Hash, Hasher};
 use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -37,10 +38,30 @@ const FORGET: Duration = Duration::from_secs(1);
 /// Whom a limit is for.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) enum Client {
-    /// Who says who it is.
+    /// Whose key stands in the configuration: what it has sent is kept with it, and nobody has to look for that.
+    Key(Share),
+    /// Who shows to be somebody otherwise.
     Subject(Arc<str>),
     /// Anybody else, by address.
     Site(IpAddr),
+}
+
+/// What a client has sent. One is itself alone.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Share(Arc<InMemoryState>);
+
+impl PartialEq for Share {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl Eq for Share {}
+
+impl Hash for Share {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        Arc::as_ptr(&self.0).hash(state);
+    }
 }
 
 /// What is limited.
@@ -104,10 +125,10 @@ impl Clock for Monotonic {
     }
 }
 
-/// One number for each client that was not silent for long.
+/// One number for each client that was not silent for long, of those who are not in the configuration.
 #[derive(Clone)]
 struct Clients {
-    states: Cache<Client, Arc<InMemoryState>>,
+    shares: Cache<Client, Share>,
     /// How many there are.
     known: IntGauge,
 }
@@ -119,8 +140,11 @@ impl StateStore for Clients {
     where
         F: Fn(Option<Nanos>) -> Result<(T, Nanos), E>,
     {
-        let state = self.states.get_with_by_ref(client, Arc::default);
-        state.measure_and_replace(&NotKeyed::NonKey, f)
+        let unkeyed = &NotKeyed::NonKey;
+        match client {
+            Client::Key(share) => share.0.measure_and_replace(unkeyed, f),
+            _ => self.shares.get_with_by_ref(client, Share::default).0.measure_and_replace(unkeyed, f),
+        }
     }
 }
 
@@ -208,13 +232,13 @@ impl Clients {
     fn new((rate, burst): (NonZeroU32, NonZeroU32), max: u64, known: IntGauge) -> Self {
         // who has been silent for so long has its whole burst again
         let full = Duration::from_secs(u64::from(burst.get() / rate.get()) + 2);
-        let states = Cache::builder().max_capacity(max).time_to_idle(full);
-        Self { states: states.eviction_policy(EvictionPolicy::lru()).build(), known }
+        let shares = Cache::builder().max_capacity(max).time_to_idle(full);
+        Self { shares: shares.eviction_policy(EvictionPolicy::lru()).build(), known }
     }
 
     fn forget(&self) {
-        self.states.run_pending_tasks();
-        self.known.set(i64::try_from(self.states.entry_count()).unwrap_or(i64::MAX));
+        self.shares.run_pending_tasks();
+        self.known.set(i64::try_from(self.shares.entry_count()).unwrap_or(i64::MAX));
     }
 }
 

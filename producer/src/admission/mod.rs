@@ -176,7 +176,7 @@ impl Admission {
             Err(problem) => return Err(self.turned_away(site(), problem)),
         };
         let client = match &identity {
-            Some(identity) => Client::Subject(Arc::clone(&identity.subject)),
+            Some(identity) => identity.client.clone(),
             None => Client::Site(site()),
         };
         let standing = self.limits.as_ref().map_or(Ok(None), |limits| limits.take_one(&client));
