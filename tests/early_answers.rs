@@ -5,11 +5,12 @@
 mod support;
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::SocketAddr;
 
 use anyhow::{Context, Result, ensure};
 use support::answers::{expectation, valid_expectation};
-use support::world::{READY, World, run};
+use support::raw::{answer, connect};
+use support::world::{World, run};
 
 const BODY_BYTES: usize = 1_000_000;
 
@@ -61,27 +62,6 @@ fn clear_from_the_head() -> Vec<Refused> {
         refused("POST /api/v6/events", json, 413, "body-too-large"),
         refused(&format!("POST /{}", "x".repeat(9000)), json, 414, "target-too-long"),
     ]
-}
-
-/// One answer: its head and as much as that says. Leaves the connection for the next.
-fn answer(stream: &mut TcpStream) -> Result<String> {
-    let (mut head, mut byte) = (Vec::new(), [0]);
-    while !head.ends_with(b"\r\n\r\n") {
-        stream.read_exact(&mut byte).with_context(|| String::from_utf8_lossy(&head).into_owned())?;
-        head.push(byte[0]);
-    }
-    let head = String::from_utf8(head)?;
-    let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
-    let mut body = vec![0; length.map_or(Ok(0), str::parse)?];
-    stream.read_exact(&mut body)?;
-    Ok(head + std::str::from_utf8(&body)?)
-}
-
-fn connect(address: SocketAddr) -> Result<TcpStream> {
-    let stream = TcpStream::connect(address)?;
-    stream.set_read_timeout(Some(READY))?;
-    stream.set_write_timeout(Some(READY))?;
-    Ok(stream)
 }
 
 fn is(answer: &str, status: u16, problem: &str) -> Result<()> {

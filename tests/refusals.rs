@@ -15,6 +15,7 @@ use support::answers::{accepted, expectation, from_now, in_microseconds, problem
 use support::client::Ask;
 use support::mistakes::{mistakes, with};
 use support::node::Node;
+use support::raw::{connect, read_nothing};
 use support::world::{READY, World, run};
 
 #[test]
@@ -99,8 +100,7 @@ fn is_well(node: &Node) -> Result<()> {
 
 /// Sends bytes and reads until the server closes, which it must do in time.
 fn exchange(node: &Node, bytes: &[u8]) -> Result<String> {
-    let mut stream = TcpStream::connect(node.http)?;
-    stream.set_read_timeout(Some(READY))?;
+    let mut stream = connect(node.http)?;
     stream.write_all(bytes)?;
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer).context("the server did not close")?;
@@ -169,10 +169,9 @@ fn who_sends_too_slowly_or_breaks_off_is_let_go() {
         let broken = "connection: close\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n{}\r\n";
         told(&exchange(&node, post(broken).as_bytes())?, 400, "invalid-request")?;
         // half of a request, and then the client has nothing more to say
-        let mut half = TcpStream::connect(node.http)?;
+        let mut half = connect(node.http)?;
         half.write_all(post("content-length: 100\r\n\r\n{").as_bytes())?;
         half.shutdown(std::net::Shutdown::Write)?;
-        half.set_read_timeout(Some(READY))?;
         let mut rest = String::new();
         half.read_to_string(&mut rest).context("the server did not close")?;
         ensure!(rest.is_empty() || rest.starts_with("HTTP/1.1 400"), "{rest}");
@@ -191,21 +190,7 @@ fn who_reads_nothing_is_let_go() {
     world.set("http.send_timeout_ms", "500");
     run(|| {
         let node = world.start(&[])?;
-        // ten thousand refusals are an answer of a megabyte and more; several are more than sockets hold
-        let body = format!("[{}1]", "1,".repeat(9999));
-        let head = "POST /api/v6/events HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n";
-        let request = format!("{head}content-length: {}\r\n\r\n{body}", body.len());
-        let mut stream = TcpStream::connect(node.http)?;
-        stream.set_write_timeout(Some(READY))?;
-        let mut sent = 0;
-        // until the server has closed, or holds so many that it should have
-        while sent < 1000 && stream.write_all(request.as_bytes()).is_ok() {
-            sent += 1;
-        }
-        ensure!(sent < 1000, "the server took {sent} requests of a client that read no answer");
-        wait::until("the connection to be gone", READY, || {
-            (node.metrics().ok()?.sum("floodgate_http_connections", &[]) == 0.0).then_some(())
-        })?;
+        read_nothing(&node, &mut connect(node.http)?)?;
         is_well(&node)?;
         node.stop()
     });
@@ -252,10 +237,8 @@ fn more_connections_than_configured_wait_their_turn() {
     run(|| {
         let node = world.start(&[])?;
         let ask = b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n";
-        let mut open: Vec<TcpStream> =
-            (0..3).map(|_| TcpStream::connect(node.http)).collect::<Result<_, _>>()?;
+        let mut open = (0..3).map(|_| connect(node.http)).collect::<Result<Vec<_>>>()?;
         for stream in &mut open {
-            stream.set_read_timeout(Some(READY))?;
             stream.write_all(ask)?;
         }
         let mut byte = [0];

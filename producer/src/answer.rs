@@ -1,4 +1,4 @@
-//! What every request passes: the door, its route, and what becomes of errors.
+//! What a request passes: who is let in, its route, and what becomes of errors.
 
 use std::convert::Infallible;
 use std::net::IpAddr;

@@ -9,8 +9,8 @@
 //! | certainly not stored | 503 with `Retry-After` |
 //! | perhaps stored, or nothing was heard by the deadline | 504 |
 //!
-//! Writes never touch the database; the reads and the creation of coupons do. Every error of every route
-//! becomes an answer in one place, [`problem`].
+//! Writes need no database, though requests for coupons may look there first, at the [`door`]; the reads and the creation of
+//! coupons do. Every error of every route becomes an answer in one place, [`problem`].
 
 mod accepted;
 mod admission;

@@ -20,6 +20,10 @@ const ANSWER_DEADLINE: Duration = Duration::from_secs(120);
 /// in the moment a request is sent.
 const IDLE_MAX: Duration = Duration::from_secs(5);
 
+/// After a longer body a connection is not used again. Its answer may come before all of it is sent, and the library forgets a
+/// request that is waiting while the last of it goes out.
+const REUSED_BODY_MAX_BYTES: usize = 64 << 10;
+
 /// Where all asynchronous work of a test process runs.
 pub fn runtime() -> &'static Runtime {
     static RUNTIME: OnceLock<Runtime> = OnceLock::new();
@@ -136,7 +140,7 @@ impl Client {
         };
         let (head, body) = response.into_parts();
         let body = body.collect().await.map_err(|error| Failure::Broken(error.to_string()))?.to_bytes();
-        if !connection.is_closed() {
+        if !connection.is_closed() && ask.body.len() <= REUSED_BODY_MAX_BYTES {
             self.idle.lock().unwrap().push((connection, Instant::now()));
         }
         Ok(Answer { status: head.status.as_u16(), headers: head.headers, body })

@@ -4,8 +4,9 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 
 use anyhow::{Context, Result, ensure};
+use floodgate_testkit::wait;
 
-use super::node::READY;
+use super::node::{Node, READY};
 
 pub fn connect(address: SocketAddr) -> Result<TcpStream> {
     let stream = TcpStream::connect(address)?;
@@ -69,5 +70,23 @@ pub fn ask(stream: &mut (impl Read + Write)) -> Result<()> {
     stream.write_all(b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n")?;
     let told = answer(stream)?;
     ensure!(told.starts_with("HTTP/1.1 200 "), "{told}");
+    Ok(())
+}
+
+/// Asks for long answers on a node's only connection and reads none, until the server has given it up, which it must do in time.
+pub fn read_nothing(node: &Node, stream: &mut impl Write) -> Result<()> {
+    // ten thousand refusals are an answer of a megabyte and more; several are more than sockets hold
+    let body = format!("[{}1]", "1,".repeat(9999));
+    let head = "POST /api/v6/events HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n";
+    let request = format!("{head}content-length: {}\r\n\r\n{body}", body.len());
+    let mut sent = 0;
+    // until the server has closed, or holds so many that it should have
+    while sent < 1000 && stream.write_all(request.as_bytes()).is_ok() {
+        sent += 1;
+    }
+    ensure!(sent < 1000, "the server took {sent} requests of a client that read no answer");
+    wait::until("the connection to be gone", READY, || {
+        (node.metrics().ok()?.sum("floodgate_http_connections", &[]) == 0.0).then_some(())
+    })?;
     Ok(())
 }

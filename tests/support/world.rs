@@ -12,65 +12,24 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use floodgate_testkit::{
-    Kafka, KafkaOptions, Postgres, PostgresOptions, Process, Redis, RedisOptions, ScratchDir, ports, wait,
-};
+use floodgate_testkit::{Kafka, Postgres, Process, Redis, RedisOptions, ScratchDir, ports, wait};
 use serde_json::Value;
 
 use super::client::{Ask, Client};
+use super::lag::lagging;
+pub use super::lag::{lag_records, partitions, spilled};
 use super::load::{Load, LoadOptions, Recording};
 use super::model;
 pub use super::node::READY;
 use super::node::{Node, PROBED, Spawn};
 use super::plan::{Plan, coupon_id};
+pub use super::servers::{Servers, is_redis};
 use super::state::State;
 use super::toggles::TOGGLED;
 
 /// From the last write to a lag of 0, rebalances after a kill included.
 pub const DRAINED: Duration = Duration::from_secs(240);
 const COMMAND: Duration = Duration::from_secs(240);
-
-/// Whether events are to wait in Redis lists: `FLOODGATE_TEST_STRATEGY` is `redis`, and not `kafka`, as it is without it.
-pub fn is_redis() -> bool {
-    match std::env::var("FLOODGATE_TEST_STRATEGY").as_deref() {
-        Ok("redis") => true,
-        Ok("kafka") | Err(_) => false,
-        Ok(other) => panic!("FLOODGATE_TEST_STRATEGY={other}: it must be kafka or redis"),
-    }
-}
-
-/// What several worlds can share.
-pub struct Servers {
-    pub kafka: Kafka,
-    pub postgres: Postgres,
-}
-
-impl Servers {
-    /// Those of this test process.
-    pub fn shared() -> &'static Servers {
-        static SHARED: OnceLock<Servers> = OnceLock::new();
-        SHARED.get_or_init(|| Servers::start(Servers::hurried_kafka(), PostgresOptions::default()).unwrap())
-    }
-
-    /// A broker on which a killed member's partitions go to others sooner than brokers allow by default.
-    pub fn hurried_kafka() -> KafkaOptions {
-        let properties = vec![("group.min.session.timeout.ms".into(), "1000".into())];
-        KafkaOptions { properties, ..KafkaOptions::default() }
-    }
-
-    /// Servers that a test may stop, freeze and break.
-    pub fn own() -> Servers {
-        Servers::start(Servers::hurried_kafka(), PostgresOptions::default()).unwrap()
-    }
-
-    pub fn start(kafka: KafkaOptions, postgres: PostgresOptions) -> Result<Servers> {
-        std::thread::scope(|scope| {
-            let postgres = scope.spawn(|| Postgres::start(postgres));
-            let kafka = Kafka::start(kafka)?;
-            Ok(Servers { kafka, postgres: postgres.join().unwrap()? })
-        })
-    }
-}
 
 /// How a command ended.
 #[derive(Debug)]
@@ -425,36 +384,4 @@ pub fn run(test: impl FnOnce() -> Result<()>) {
     if let Err(error) = test() {
         panic!("failed: {error:#}");
     }
-}
-
-/// All groups' lag together.
-pub fn lag_records(report: &Value) -> i64 {
-    partitions(report).map(|(_, partition)| partition["lag"].as_i64().unwrap()).sum()
-}
-
-/// What waits in the fallback; none where there is none.
-pub fn spilled(report: &Value) -> i64 {
-    report["spill"]["waiting"].as_i64().unwrap_or_default()
-}
-
-/// Every partition of every group, with the group's name.
-pub fn partitions(report: &Value) -> impl Iterator<Item = (&str, &Value)> {
-    let groups = report["groups"].as_array().into_iter().flatten();
-    groups.flat_map(|group| {
-        let name = group["group"].as_str().unwrap_or_default();
-        let topics = group["topics"].as_array().into_iter().flatten();
-        let partitions = topics.flat_map(|topic| topic["partitions"].as_array().into_iter().flatten());
-        partitions.map(move |partition| (name, partition))
-    })
-}
-
-/// The partitions that are behind, for people.
-fn lagging(report: &Value) -> String {
-    let behind = partitions(report).filter(|(_, partition)| partition["lag"] != 0);
-    let told = behind.map(|(group, partition)| {
-        let [number, committed, end] =
-            ["partition", "committedOffset", "endOffset"].map(|name| &partition[name]);
-        format!("{group} partition {number} at {committed} of {end}")
-    });
-    told.collect::<Vec<_>>().join(", ")
 }

@@ -86,9 +86,24 @@ const fn attribute(name: &'static str, meaning: &'static str) -> Parameter {
     Parameter { name, place: "header", meaning, schema: String::schema }
 }
 
-/// What is sent with a like, or when it is taken back.
-const LIKE: Option<Body> =
-    Some(Body { is_required: false, content: &[(JSON, || Like::BODY.schema("LikeBody"))] });
+/// A like. Taking it back is the same, but for what it is called.
+const LIKE: Operation = Operation {
+    verb: Verb::Put,
+    path: paths::LIKE,
+    name: "like",
+    summary: "Like a character",
+    about: About::Likes,
+    access: Access::Needs(Scope::LikeWrite),
+    parameters: &[
+        Parameter::path(Like::TARGET_OCID.row()),
+        Parameter::path(Like::LIKER_ACCOUNT_ID.row()),
+        KEY,
+    ],
+    body: Some(Body { is_required: false, content: &[(JSON, || Like::BODY.schema("LikeBody"))] }),
+    answers: &[ACCEPTED],
+    problems: &[BODY, FIELDS, WRITE],
+    route: |way, _| way.to(likes::like),
+};
 
 /// One event a line.
 fn lines() -> Value {
@@ -237,39 +252,13 @@ pub(super) static OPERATIONS: [Operation; 17] = [
         problems: &[ID, READ],
         route: |way, _| way.to(likes::liked),
     },
-    Operation {
-        verb: Verb::Put,
-        path: paths::LIKE,
-        name: "like",
-        summary: "Like a character",
-        about: About::Likes,
-        access: Access::Needs(Scope::LikeWrite),
-        parameters: &[
-            Parameter::path(Like::TARGET_OCID.row()),
-            Parameter::path(Like::LIKER_ACCOUNT_ID.row()),
-            KEY,
-        ],
-        body: LIKE,
-        answers: &[ACCEPTED],
-        problems: &[BODY, FIELDS, WRITE],
-        route: |way, _| way.to(likes::like),
-    },
+    LIKE,
     Operation {
         verb: Verb::Delete,
-        path: paths::LIKE,
         name: "unlike",
         summary: "Take a like back",
-        about: About::Likes,
-        access: Access::Needs(Scope::LikeWrite),
-        parameters: &[
-            Parameter::path(Like::TARGET_OCID.row()),
-            Parameter::path(Like::LIKER_ACCOUNT_ID.row()),
-            KEY,
-        ],
-        body: LIKE,
-        answers: &[ACCEPTED],
-        problems: &[BODY, FIELDS, WRITE],
         route: |way, _| way.to(likes::unlike),
+        ..LIKE
     },
     Operation {
         verb: Verb::Post,
