@@ -17,8 +17,10 @@
 //! So a request of which nobody answered whether it is stored can be asked for by its id, and several processes
 //! share a load by their number alone.
 
+pub mod client;
 pub mod plan;
 pub mod record;
+pub mod report;
 pub mod schedule;
 pub mod shape;
 
