@@ -18,11 +18,14 @@
 //! share a load by their number alone.
 
 pub mod client;
+pub mod drive;
 pub mod plan;
+mod readers;
 pub mod record;
 pub mod report;
 pub mod schedule;
 pub mod shape;
+pub mod watch;
 
 pub use schedule::Schedule;
 pub use shape::Shape;

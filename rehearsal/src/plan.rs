@@ -22,6 +22,8 @@ pub enum Salt {
     Which,
     /// Whether it is sent again without patience.
     Storm,
+    /// How much longer than told a pause is.
+    Pause,
 }
 
 /// A number from 0 to 1, without 1, that is the same whenever it is asked for.
@@ -272,7 +274,7 @@ mod tests {
 
     #[test]
     fn chance_is_even() {
-        for salt in [Salt::Due, Salt::Kind, Salt::Which, Salt::Storm] {
+        for salt in [Salt::Due, Salt::Kind, Salt::Which, Salt::Storm, Salt::Pause] {
             let drawn: Vec<f64> = (0..10_000).map(|number| chance(1, salt, number)).collect();
             assert!(drawn.iter().all(|drawn| (0.0..1.0).contains(drawn)));
             let mean = drawn.iter().sum::<f64>() / 1e4;
