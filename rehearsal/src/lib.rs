@@ -20,8 +20,10 @@
 pub mod client;
 pub mod drive;
 pub mod plan;
+mod prepare;
 mod readers;
 pub mod record;
+pub mod rehearsal;
 pub mod report;
 pub mod schedule;
 pub mod shape;

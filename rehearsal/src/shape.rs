@@ -178,6 +178,12 @@ impl Shape {
         self
     }
 
+    /// The most users that there are at a time.
+    pub fn peak_users(&self) -> f64 {
+        let of = |stage: &Stage| stage.users.max(stage.from.unwrap_or_default());
+        self.stages.iter().map(of).fold(0.0, f64::max)
+    }
+
     /// How long it lasts, in seconds.
     pub fn seconds(&self) -> f64 {
         self.stages.iter().map(|stage| stage.seconds).sum()

@@ -1,0 +1,167 @@
+//! A rehearsal from its beginning to its report.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+use tokio::sync::oneshot;
+
+use crate::client::Client;
+use crate::drive::{Course, Driving, Loaded, drive};
+use crate::plan::{Kind, Plan};
+pub use crate::prepare::RehearsalError;
+use crate::prepare::{create, look};
+use crate::report::Report;
+use crate::schedule::Schedule;
+use crate::shape::Shape;
+use crate::watch::{Lags, watch};
+
+/// What is rehearsed.
+pub struct Rehearsal {
+    /// Who asks how often.
+    pub shape: Shape,
+    /// How that is sent.
+    pub driving: Driving,
+    /// The coupon's id.
+    pub coupon: String,
+    /// Operators' listener, by which is known what groups are behind.
+    pub operators: Option<Client>,
+    /// How long to wait until nothing is open any more.
+    pub drain_limit: Duration,
+    /// When the load begins, from now on.
+    pub begins_in: Duration,
+    /// The same as a time, for the report: RFC 3339.
+    pub begins_at: String,
+}
+
+/// How far a rehearsal is.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Progress {
+    /// The load is being sent.
+    Load {
+        /// Since it began, in seconds; below 0 before it does.
+        seconds: f64,
+        /// How long it takes.
+        of_seconds: f64,
+        /// Requests that were set going.
+        sent: u64,
+        /// Answers, of those: 202.
+        accepted: u64,
+        /// Neither accepted nor told that nothing is left.
+        failed: u64,
+        /// Answers.
+        answered: u64,
+        /// Of the last second.
+        p99: Option<Duration>,
+        /// What all groups are behind, where that is known.
+        lag: Option<u64>,
+    },
+    /// What was promised is asked for.
+    Settling {
+        /// So much is known.
+        known: u64,
+        /// Of so much.
+        of: u64,
+        /// What all groups are behind, where that is known.
+        lag: Option<u64>,
+    },
+}
+
+/// Between two words about how far it is.
+const TELL: Duration = Duration::from_secs(1);
+
+impl Rehearsal {
+    /// Sends the load, waits until nothing is open, and judges. Blocks for as long as that takes.
+    ///
+    /// # Errors
+    /// [`RehearsalError`], when it cannot begin. What happens to the load is in the report.
+    pub fn run(&self, tell: &mut dyn FnMut(Progress)) -> Result<Report, RehearsalError> {
+        let schedule = Schedule::new(&self.shape, self.driving.seed).map_err(RehearsalError::Wrong)?;
+        let plan = Plan::new(&self.shape, self.driving.seed, self.coupon.clone());
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.map_err(|error| RehearsalError::Unready(error.to_string()))?;
+        let clients = self.driving.urls.iter().map(|url| Client::new(url, &self.driving.asking));
+        let clients = clients.collect::<Result<Vec<_>, _>>().map_err(RehearsalError::Wrong)?;
+        runtime.block_on(async {
+            look(&clients).await?;
+            match self.stock(&plan, &schedule) {
+                Some(stock) => create(&clients[0], &self.coupon, stock).await,
+                None => Ok(()),
+            }
+        })?;
+        let start = Instant::now() + self.begins_in;
+        let lags = Arc::new(Mutex::new(Lags::default()));
+        let loaded = self.load(&runtime, (&plan, &schedule), start, &lags, tell)?;
+        let _ = (loaded, &lags);
+        Err(RehearsalError::Unready(String::new()))
+    }
+
+    /// Pieces of the coupon: what the shape says, or a fifth of those who ask. `None` where nobody asks.
+    fn stock(&self, plan: &Plan, schedule: &Schedule) -> Option<u32> {
+        let asks = |number: &u32| matches!(plan.kind(*number), Kind::Coupon { user } if user == *number);
+        let users = (0..schedule.total()).filter(asks).count() as u32;
+        (users > 0).then(|| self.shape.coupon.stock.unwrap_or((users / 5).max(1)))
+    }
+
+    /// Sends the load, and watches while it is sent.
+    fn load(
+        &self,
+        runtime: &tokio::runtime::Runtime,
+        (plan, schedule): (&Plan, &Schedule),
+        start: Instant,
+        lags: &Arc<Mutex<Lags>>,
+        tell: &mut dyn FnMut(Progress),
+    ) -> Result<Loaded, RehearsalError> {
+        let course = Arc::new(Course::new().map_err(RehearsalError::Unready)?);
+        let (over, mut ended) = oneshot::channel();
+        std::thread::scope(|scope| {
+            let driving = scope.spawn(|| {
+                let loaded = drive(plan, schedule, &self.driving, &course, start);
+                // whoever watches is told, if it still does
+                let _ = over.send(());
+                loaded
+            });
+            let of_seconds = schedule.duration().as_secs_f64();
+            runtime.block_on(async {
+                let telling = async {
+                    loop {
+                        tokio::time::sleep(TELL).await;
+                        tell(course.progress(start, of_seconds, lags.lock().now));
+                    }
+                };
+                let watching = async {
+                    match &self.operators {
+                        Some(operators) => watch(operators, start, lags).await,
+                        None => std::future::pending().await,
+                    }
+                };
+                tokio::select! {
+                    () = telling => {}
+                    () = watching => {}
+                    _ = &mut ended => {}
+                }
+            });
+            let loaded = driving.join().map_err(|_| "the load met a bug".to_owned()).flatten();
+            loaded.map_err(RehearsalError::Unready)
+        })
+    }
+}
+
+impl Course {
+    fn progress(&self, start: Instant, of_seconds: f64, lag: Option<u64>) -> Progress {
+        let now = Instant::now();
+        let before = start.saturating_duration_since(now).as_secs_f64();
+        let of = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
+        Progress::Load {
+            seconds: now.saturating_duration_since(start).as_secs_f64() - before,
+            of_seconds,
+            sent: of(&self.sent),
+            accepted: of(&self.accepted),
+            failed: of(&self.failed),
+            answered: of(&self.answered),
+            p99: self.recent_p99(),
+            lag,
+        }
+    }
+}

@@ -1,0 +1,261 @@
+//! `floodgate burst`: rehearses a burst against running ingresses, and judges what became of it.
+
+use std::io::{IsTerminal, Write};
+use std::num::NonZeroU32;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use clap::Args;
+use floodgate_rehearsal::client::{Asking, Client};
+use floodgate_rehearsal::drive::Driving;
+use floodgate_rehearsal::rehearsal::{Progress, Rehearsal, RehearsalError};
+use floodgate_rehearsal::report::{Report, Verdict};
+use floodgate_rehearsal::{Shape, compare, page, saved, terminal};
+use floodgate_schemas::Timestamp;
+use url::Url;
+
+use crate::exit::{Exit, say};
+use crate::roles::given;
+
+/// What stands behind `Authorization: Bearer` for clients.
+const KEY: &str = "FLOODGATE_KEY";
+/// And for operators.
+const OPERATORS_TOKEN: &str = "FLOODGATE_OPERATORS_TOKEN";
+/// Between making ready and the first request.
+const LEAD: Duration = Duration::from_millis(300);
+
+#[derive(Args)]
+#[command(after_help = "\
+Examples:
+  floodgate burst                             5,000 users within one second, at a `floodgate run` on this machine
+  floodgate burst --users 500 --stock 100     fewer of them, for a hundred pieces
+  floodgate burst --shape pt-001 --html burst.html
+  floodgate burst --shape lt-001 --speed 10   the same load for a tenth of the time
+  floodgate burst --shape st-001 --times 10   ten times the users
+  floodgate burst --url http://a:8080 --url http://b:8080 --json now.json --compare before.json
+
+Shapes: burst, pt-001, lt-001, st-001, or a file (the reference has what it holds).
+FLOODGATE_KEY is sent as `Authorization: Bearer`, FLOODGATE_OPERATORS_TOKEN to operators' listener.
+Exit code 0 only if everything that was expected holds.")]
+pub(crate) struct BurstArgs {
+    /// An ingress; several are asked in turn
+    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8080", value_delimiter = ',')]
+    url: Vec<Url>,
+    /// Operators' listener, which knows what waits [default: http://127.0.0.1:9600 if the ingress is on this machine]
+    #[arg(long, value_name = "URL")]
+    operators: Option<Url>,
+    /// How many ask how often, and what is expected: a name or a file
+    #[arg(long, value_name = "SHAPE", default_value = "burst")]
+    shape: String,
+    /// The coupon, which must be new [default: one of this run]
+    #[arg(long, value_name = "ID")]
+    coupon: Option<String>,
+    /// Its pieces [default: the shape's, or a fifth of those who ask]
+    #[arg(long, value_name = "PIECES")]
+    stock: Option<u32>,
+    /// Users where the shape has most of them
+    #[arg(long, value_name = "USERS")]
+    users: Option<u32>,
+    /// So many times the shape's users
+    #[arg(long, value_name = "FACTOR", conflicts_with = "users")]
+    times: Option<f64>,
+    /// Every stage so many times shorter, with as many at a time
+    #[arg(long, value_name = "FACTOR")]
+    speed: Option<f64>,
+    /// Write the report as JSON
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Write the report as a page for a browser
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
+    /// Compare with an earlier report (JSON)
+    #[arg(long, value_name = "FILE")]
+    compare: Option<PathBuf>,
+    /// By which the same requests are made again; processes that share a load need the same
+    #[arg(long, value_name = "NUMBER")]
+    seed: Option<u64>,
+    /// Which of several processes this is that share a load, as 2/4
+    #[arg(long, value_name = "K/N", default_value = "1/1")]
+    part: Part,
+    /// When to begin, for several processes: a time as 2026-11-24T12:00:00Z
+    #[arg(long, value_name = "TIME")]
+    start_at: Option<Timestamp>,
+    /// Connections to each ingress; users share them
+    #[arg(long, value_name = "NUMBER", default_value_t = 256)]
+    connections: u32,
+    /// Threads that send the load [default: half the cores]
+    #[arg(long, value_name = "NUMBER")]
+    threads: Option<NonZeroU32>,
+    /// How long an answer may take, from when its request is sent
+    #[arg(long, value_name = "MS", default_value_t = 30_000)]
+    timeout_ms: u64,
+    /// How long to wait after the load until everything is applied
+    #[arg(long, value_name = "SECONDS", default_value_t = 600)]
+    drain_limit: u64,
+}
+
+/// One of so many.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Part {
+    which: u32,
+    of: NonZeroU32,
+}
+
+impl FromStr for Part {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let numbers = text.split_once('/').and_then(|(which, of)| Some((which.parse().ok()?, of.parse().ok()?)));
+        match numbers {
+            Some((which, of)) if (1..=u32::from(of)).contains(&which) => Ok(Self { which, of }),
+            _ => Err("it is which of how many, as 2/4".to_owned()),
+        }
+    }
+}
+
+pub(crate) fn burst(args: &BurstArgs) -> Result<(), Exit> {
+    let before = args.compare.as_deref().map(saved::read).transpose().map_err(Exit::usage)?;
+    let rehearsal = rehearsal(args)?;
+    let mut line = Line::new();
+    let report = rehearsal.run(&mut |progress| line.tell(&progress));
+    line.ends();
+    let report = report.map_err(|error| match error {
+        RehearsalError::Wrong(reason) => Exit::Usage(reason),
+        RehearsalError::Unready(reason) => Exit::Failed(reason),
+    })?;
+    if let Some(file) = &args.json {
+        saved::write_json(file, &report).map_err(Exit::failed)?;
+    }
+    if let Some(file) = &args.html {
+        saved::write(file, &page::page(&report, before.as_ref())).map_err(Exit::failed)?;
+    }
+    say(terminal::text(&report, std::io::stdout().is_terminal()).trim_end())?;
+    if let Some(before) = &before {
+        say(compare::text(before, &report).trim_end())?;
+    }
+    verdict(&report)
+}
+
+fn verdict(report: &Report) -> Result<(), Exit> {
+    let broken = report.checks.iter().filter(|check| check.verdict != Verdict::Pass).count();
+    match report.verdict {
+        Verdict::Pass => Ok(()),
+        Verdict::Fail | Verdict::Unknown => {
+            Err(Exit::failed(format!("{broken} of {} expectations do not hold", report.checks.len())))
+        }
+    }
+}
+
+fn rehearsal(args: &BurstArgs) -> Result<Rehearsal, Exit> {
+    let is_factor = |factor: f64| factor > 0.0 && factor.is_finite();
+    if ![args.speed, args.times].into_iter().flatten().all(is_factor) {
+        return Err(Exit::usage("--speed and --times must be above 0"));
+    }
+    let mut shape = Shape::open(&args.shape).map_err(Exit::usage)?;
+    if let Some(factor) = args.speed {
+        shape = shape.faster(factor);
+    }
+    let times = args.users.map(|users| f64::from(users) / shape.peak_users().max(1e-9)).or(args.times);
+    if let Some(times) = times {
+        shape = shape.times(times);
+    }
+    shape.coupon.stock = args.stock.or(shape.coupon.stock);
+    let given = given();
+    let now = given.clock.now();
+    let seed = args.seed.unwrap_or(now.micros() as u64);
+    let begins_in = match args.start_at {
+        Some(at) => u64::try_from(at.micros() - now.micros()).map(Duration::from_micros),
+        None => Ok(LEAD),
+    };
+    let begins_in = begins_in.map_err(|_| Exit::usage("--start-at is over"))?;
+    let begins_at = args.start_at.unwrap_or(now).to_string();
+    let asking = Asking {
+        connections: args.connections as usize,
+        timeout: Duration::from_millis(args.timeout_ms),
+        token: std::env::var(KEY).ok(),
+    };
+    let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get() as u32);
+    let half = NonZeroU32::new(cores / 2).unwrap_or(NonZeroU32::MIN);
+    Ok(Rehearsal {
+        driving: Driving {
+            urls: args.url.clone(),
+            asking: asking.clone(),
+            threads: args.threads.unwrap_or(half),
+            part: args.part.which - 1,
+            parts: args.part.of,
+            tries: shape.retry.tries,
+            slow_readers: shape.slow_readers,
+            seed,
+        },
+        shape,
+        coupon: args.coupon.clone().unwrap_or_else(|| format!("burst-{seed:x}")),
+        operators: operators(args, asking)?,
+        drain_limit: Duration::from_secs(args.drain_limit),
+        begins_in,
+        begins_at,
+    })
+}
+
+/// Operators' listener: the one that is named, or that of a `run` on this machine.
+fn operators(args: &BurstArgs, asking: Asking) -> Result<Option<Client>, Exit> {
+    let is_local = |url: &Url| matches!(url.host_str(), Some("127.0.0.1" | "localhost" | "[::1]"));
+    let near = || args.url.iter().all(is_local).then(|| "http://127.0.0.1:9600".parse().ok()).flatten();
+    let Some(url) = args.operators.clone().or_else(near) else { return Ok(None) };
+    let asking = Asking { connections: 2, token: std::env::var(OPERATORS_TOKEN).ok(), ..asking };
+    Client::new(&url, &asking).map(Some).map_err(Exit::usage)
+}
+
+/// How far it is, on stderr: one line that changes on a terminal, else one every ten seconds.
+struct Line {
+    is_terminal: bool,
+    told: u32,
+}
+
+impl Line {
+    /// Without a terminal only every so manieth is told.
+    const EVERY: u32 = 10;
+
+    fn new() -> Self {
+        Self { is_terminal: std::io::stderr().is_terminal(), told: 0 }
+    }
+
+    fn tell(&mut self, progress: &Progress) {
+        let text = words(progress);
+        let mut stderr = std::io::stderr();
+        // whoever watches may be gone, and the rehearsal goes on
+        let _ = if self.is_terminal {
+            write!(stderr, "\r\x1b[K{text}").and_then(|()| stderr.flush())
+        } else if self.told.is_multiple_of(Self::EVERY) {
+            writeln!(stderr, "{text}")
+        } else {
+            Ok(())
+        };
+        self.told += 1;
+    }
+
+    fn ends(&self) {
+        if self.is_terminal {
+            let _ = write!(std::io::stderr(), "\r\x1b[K");
+        }
+    }
+}
+
+fn words(progress: &Progress) -> String {
+    let behind = |lag: &Option<u64>| lag.map_or_else(String::new, |lag| format!(", lag {lag}"));
+    match progress {
+        Progress::Load { seconds, .. } if *seconds < 0.0 => format!("begins in {:.0} s", -seconds),
+        Progress::Load { seconds, of_seconds, sent, accepted, failed, answered, p99, lag } => {
+            let p99 = p99.map_or_else(String::new, |p99| format!(", p99 {:.1} ms", p99.as_secs_f64() * 1e3));
+            let open = sent.saturating_sub(*answered);
+            let left = (of_seconds - seconds).max(0.0);
+            format!(
+                "{seconds:.0} s: {sent} sent, {accepted} accepted, {failed} failed, {open} open{p99}{}, {left:.0} s left",
+                behind(lag)
+            )
+        }
+        Progress::Settling { known, of, lag } => {
+            format!("waiting until everything is applied: {known} of {of} known{}", behind(lag))
+        }
+    }
+}
