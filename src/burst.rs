@@ -163,9 +163,9 @@ fn rehearsal(args: &BurstArgs) -> Result<Rehearsal, Exit> {
     shape.coupon.stock = args.stock.or(shape.coupon.stock);
     let given = given();
     let now = given.clock.now();
-    let seed = args.seed.unwrap_or(now.micros() as u64);
+    let seed = args.seed.unwrap_or(now.as_micros() as u64);
     let begins_in = match args.start_at {
-        Some(at) => u64::try_from(at.micros() - now.micros()).map(Duration::from_micros),
+        Some(at) => u64::try_from(at.as_micros() - now.as_micros()).map(Duration::from_micros),
         None => Ok(LEAD),
     };
     let begins_in = begins_in.map_err(|_| Exit::usage("--start-at is over"))?;
