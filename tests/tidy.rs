@@ -14,7 +14,7 @@ fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
 }
 
-const CRATES: [&str; 14] = [
+const CRATES: [&str; 15] = [
     "config",
     "schemas",
     "buffer",
@@ -27,6 +27,7 @@ const CRATES: [&str; 14] = [
     "admin",
     "observe",
     "registry",
+    "rehearsal",
     "testkit",
     "traces",
 ];
@@ -80,6 +81,7 @@ fn crates_know_only_whom_they_may() {
     assert_eq!(ours("schemas"), [""; 0]);
     assert_eq!(ours("observe"), [""; 0]);
     assert_eq!(ours("testkit"), [""; 0]);
+    assert_eq!(ours("rehearsal"), [""; 0]);
     assert_eq!(ours("listener"), [""; 0]);
     assert_eq!(ours("buffer"), ["config", "schemas"]);
     assert_eq!(ours("store"), ["schemas"]);
