@@ -1,8 +1,8 @@
 //! Pages of other origins.
 //!
 //! Browsers let a page send requests to another origin than its own only if that says so. It does not unless origins are listed:
-//! then preflights are answered before anything else is asked, as browsers send them without credentials, and every answer,
-//! refusals included, says which page may read it.
+//! then preflights are answered before anything else is asked, as browsers send them without credentials, and every answer to what could
+//! be read as a request, refusals included, says which page may read it.
 
 use std::time::Duration;
 
