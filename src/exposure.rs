@@ -3,6 +3,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use floodgate_admin::AdminConfig;
 use floodgate_producer::AuthMode;
 
 use crate::settings::Settings;
@@ -55,14 +56,33 @@ impl Opens {
     }
 }
 
-/// What is worth a word though it is allowed: keys that whoever is on the way can read.
-pub(crate) fn warning(settings: &Settings) -> Option<String> {
+/// What is worth a word of the clients' listener though it is allowed: what whoever is on the way can read, or put there.
+pub(crate) fn clients_warnings(settings: &Settings) -> Vec<String> {
     let Settings { http, auth, .. } = settings;
     let is_plain = http.tls.cert_file.as_os_str().is_empty();
-    (auth.mode != AuthMode::Off && is_plain && !is_this_machine(http.listen.ip())).then(|| {
+    let shown = (auth.mode != AuthMode::Off && is_plain && !is_this_machine(http.listen.ip())).then(|| {
         format!(
             "keys and tokens come in the clear to http.listen = {}: set http.tls, unless what stands in front of it ends TLS",
             http.listen
+        )
+    });
+    let made_up = (auth.mode == AuthMode::Jwt && auth.jwt.comes_in_the_clear()).then(|| {
+        format!(
+            "the issuer's keys come in the clear from auth.jwt.jwks_url = {}: whoever is on the way can put others there, and let \
+             anybody in; use https://",
+            auth.jwt.jwks_url
+        )
+    });
+    shown.into_iter().chain(made_up).collect()
+}
+
+/// And of the operators'.
+pub(crate) fn operators_warning(settings: &Settings) -> Option<String> {
+    let AdminConfig { listen, token, .. } = &settings.admin;
+    (token.is_some() && !is_this_machine(listen.ip())).then(|| {
+        format!(
+            "the operators' token and their sessions come in the clear to admin.listen = {listen}, unless what stands in front of it \
+             ends TLS and nobody else reaches it"
         )
     })
 }
@@ -120,6 +140,34 @@ mod tests {
             let listener = Listener { listen: listen.parse().unwrap(), ..OPEN };
             assert_eq!(listener.problem().is_some(), is_refused, "{listen}");
         }
+    }
+
+    #[test]
+    fn what_goes_over_a_network_in_the_clear_is_told() {
+        let set = |layers: &[(&str, &str)]| {
+            let layers =
+                layers.iter().map(|(name, value)| (format!("FLOODGATE__{name}"), (*value).to_owned()));
+            let settings = Settings::from_layers(None, layers).unwrap();
+            let clients = clients_warnings(&settings);
+            let told = |word: &str| clients.iter().any(|warning| warning.contains(word));
+            (told("http.listen"), told("jwks_url"), operators_warning(&settings).is_some())
+        };
+        let tokens = |jwks_url| {
+            let jwt = [("AUTH__MODE", "jwt"), ("AUTH__JWT__ISSUER", "i"), ("AUTH__JWT__AUDIENCE", "a")];
+            [&jwt[..], &[("AUTH__JWT__JWKS_URL", jwks_url)]].concat()
+        };
+        let (here, there) = ("http://127.0.0.1:1/jwks", "http://10.0.0.7/jwks");
+        let http = [("HTTP__LISTEN", "0.0.0.0:8080")];
+        assert_eq!(set(&[]), (false, false, false));
+        assert_eq!(set(&tokens(here)), (false, false, false));
+        assert_eq!(set(&tokens(there)), (false, true, false));
+        assert_eq!(set(&[&tokens(here)[..], &http].concat()), (true, false, false));
+        let secured = [("HTTP__TLS__CERT_FILE", "c.pem"), ("HTTP__TLS__KEY_FILE", "k.pem")];
+        assert_eq!(set(&[&tokens(here)[..], &http, &secured].concat()), (false, false, false));
+        let token = [("ADMIN__TOKEN", "a-token-of-operators")];
+        assert_eq!(set(&token), (false, false, false));
+        let admin = [("ADMIN__LISTEN", "0.0.0.0:9600")];
+        assert_eq!(set(&[&token[..], &admin].concat()), (false, false, true));
     }
 
     #[test]

@@ -65,16 +65,20 @@ pub(crate) fn set_from_environment(
             Value::Boolean(text.trim().parse().map_err(|_| "must be true or false".to_owned())?)
         }
         Value::Table(_) => return Err(format!("`{path}` is a section, not a value")),
-        Value::Array(_) => Value::Array(listed(text)),
+        Value::Array(_) => listed(text)?,
         _ => Value::String(text.to_owned()),
     };
     Ok(())
 }
 
-/// A list of texts: commas between them, blanks around them, and nothing for none.
-fn listed(text: &str) -> Vec<Value> {
+/// A list: texts with commas between them and blanks around them, nothing for none; or as it stands in a file, in brackets.
+fn listed(text: &str) -> Result<Value, String> {
+    if text.trim_start().starts_with('[') {
+        let told = |error: toml::de::Error| format!("must be a list as in a file: {}", error.message());
+        return text.trim().parse::<Value>().map_err(told);
+    }
     let items = text.split(',').map(str::trim).filter(|item| !item.is_empty());
-    items.map(|item| Value::String(item.to_owned())).collect()
+    Ok(Value::Array(items.map(|item| Value::String(item.to_owned())).collect()))
 }
 
 /// Names the first part of `path` that is not there, and what may have been meant.
@@ -110,5 +114,19 @@ mod tests {
         assert_eq!(set(" a , b,,"), ["a", "b"]);
         assert_eq!(set("10.0.0.0/8"), ["10.0.0.0/8"]);
         assert_eq!(set(" "), [""; 0]);
+    }
+
+    #[test]
+    fn or_stand_there_as_in_a_file() {
+        assert_eq!(set(" ['a,b', \"c\"] "), ["a,b", "c"]);
+        assert_eq!(set("[]"), [""; 0]);
+        let mut table: Table = "part.names = []".parse().unwrap();
+        let set = |table: &mut Table, text| set_from_environment(table, "PART__NAMES", text, &[]);
+        set(&mut table, "[{ id = 'a', scopes = ['x', 'y'] }]").unwrap();
+        assert_eq!(table, "part.names = [{ id = 'a', scopes = ['x', 'y'] }]".parse().unwrap());
+        for wrong in ["['a'", "['a'] x", "[a]", "['a']\nx = 1"] {
+            let told = set(&mut table, wrong).unwrap_err();
+            assert!(told.starts_with("must be a list as in a file: ") && !told.contains('\n'), "{told}");
+        }
     }
 }

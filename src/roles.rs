@@ -84,7 +84,7 @@ impl Opened {
             self.registry.as_ref().map_or_else(Encoder::single_object, |registry| registry.encoder());
         let Settings { auth, rate_limit, coupon, .. } = &self.settings;
         let admission = Admission::open(auth, rate_limit, &self.metrics.http, Arc::clone(&clock));
-        if let Some(warning) = exposure::warning(&self.settings) {
+        for warning in exposure::clients_warnings(&self.settings) {
             tracing::warn!("{warning}");
         }
         let admission = admission.map_err(|problems| Exit::usage(told(&problems)))?;
@@ -155,6 +155,9 @@ impl Opened {
             clock: Arc::clone(&self.clock),
             chance: Arc::clone(&self.chance),
         };
+        if let Some(warning) = exposure::operators_warning(&self.settings) {
+            tracing::warn!("{warning}");
+        }
         let server = AdminServer::bind(&self.settings.admin, operators, self.http().linger());
         let server = server.await.map_err(Exit::failed)?;
         let address = server.local_addr().map_err(Exit::failed)?.to_string();

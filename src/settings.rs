@@ -111,7 +111,7 @@ impl Settings {
 
     /// # Errors
     /// Everything that is wrong, so that nobody has to come back once per mistake.
-    fn from_layers(
+    pub(crate) fn from_layers(
         file: Option<(&str, &str)>,
         environment: impl Iterator<Item = (String, String)>,
     ) -> Result<Self, Vec<String>> {
@@ -308,6 +308,14 @@ mod tests {
         assert_eq!(settings.http.listen.port(), 1);
         assert_eq!(settings.topics.partitions, 24);
         assert_eq!(settings.store.masked_url(), "sqlite://floodgate.db");
+    }
+
+    #[test]
+    fn keys_can_be_set_in_the_environment() {
+        let keys = format!("[{{ id = 'game', sha256 = '{}', scopes = ['read'] }}]", "0".repeat(64));
+        let layers = [("FLOODGATE__AUTH__MODE", "keys"), ("FLOODGATE__AUTH__KEYS", keys.as_str())];
+        let settings = load("", &layers).unwrap_or_else(|error| unreachable!("{error}"));
+        assert_eq!(settings.auth.keys[0].id, "game");
     }
 
     /// What clients and operators were told, and what holds without a configuration.

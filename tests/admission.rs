@@ -211,7 +211,7 @@ fn clients_are_limited_by_the_address_that_a_trusted_proxy_saw() {
         let mut statuses = asks(&open, "198.51.100.1", 3)?;
         statuses.extend(asks(&open, "198.51.100.2", 3)?);
         ensure!(statuses.contains(&429), "who says it is another is not: {statuses:?}");
-        world.set("rate_limit.trusted_proxies", "127.0.0.0/8");
+        world.set("rate_limit.trusted_proxies", "127.0.0.1");
         let behind = world.start(&[])?;
         for address in ["198.51.100.1", "198.51.100.2", "203.0.113.9, 198.51.100.3", "2001:db8:1:2::3"] {
             ensure!(asks(&behind, address, 3)? == [202; 3], "{address}");

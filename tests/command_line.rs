@@ -36,6 +36,8 @@ fn mistakes_of_usage_and_configuration_end_with_2_and_say_what_to_change() {
     let world = World::empty().unwrap();
     std::fs::write(world.folder().join("typo.toml"), "[buffer.kafka]\nbroker = 'x'\n").unwrap();
     std::fs::write(world.folder().join("broken.toml"), "[http\n").unwrap();
+    let key = "[[auth.keys]]\nid = 'game'\nscopes = ['read']\nsha256 = '";
+    std::fs::write(world.folder().join("idle.toml"), format!("{key}{}'\n", "0".repeat(64))).unwrap();
     let kafka = ("buffer.strategy", "kafka");
     let cases: &[Case<'_>] = &[
         (
@@ -53,6 +55,20 @@ fn mistakes_of_usage_and_configuration_end_with_2_and_say_what_to_change() {
         ),
         (&["--config", "broken.toml", "config", "--check"], &[], 2, &["broken.toml"]),
         (&["--config", "absent.toml"], &[], 2, &["absent.toml"]),
+        (&["--config", "idle.toml", "config", "--check"], &[], 2, &["auth.keys does nothing without"]),
+        (
+            &["serve"],
+            &[("auth.jwt.issuer", "https://i.example")],
+            2,
+            &["auth.jwt.issuer does nothing without"],
+        ),
+        (&["config"], &[("http.allow_origins", "https://a,*")], 2, &["http.allow_origins", "alone"]),
+        (
+            &["config"],
+            &[("rate_limit.trusted_proxies", "proxy")],
+            2,
+            &["rate_limit.trusted_proxies", "10.0.0.1"],
+        ),
         (&["config"], &[("buffer.strategy", "kafak")], 2, &["buffer.strategy", "kafak", "in-memory"]),
         (&["config"], &[("topics.partitions", "ten")], 2, &["TOPICS__PARTITIONS", "whole number"]),
         (&["config"], &[("topics.partitions", "0")], 2, &["topics.partitions"]),

@@ -9,10 +9,13 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::ensure;
+use anyhow::{Result, ensure};
+use floodgate_producer::key_hash;
 use floodgate_testkit::{ScratchDir, process};
 use serde_json::json;
 use support::browser::Browser;
+use support::client::Ask;
+use support::node::Node;
 use support::world::{World, run};
 
 /// For half a minute of requests, on a busy machine.
@@ -46,8 +49,24 @@ fn the_document_is_valid() {
     });
 }
 
-/// What fits the document and what does not, with every method, at every limit: no bug is met, every answer is in the document, what
-/// does not fit is refused.
+/// Has schemathesis ask a node so many times for each operation and phase: no bug is met, every answer is in the document, what does
+/// not fit is refused.
+fn asks(node: &Node, examples: u32, variables: &[(&str, String)]) -> Result<()> {
+    let folder = ScratchDir::new("schemathesis")?;
+    let url = format!("http://{}", node.http);
+    let mut schemathesis = python("schemathesis.cli", &folder);
+    schemathesis.arg("--config-file").arg(settings().join("schemathesis.toml"));
+    schemathesis.args(["run", &format!("{url}/openapi.json"), "--url", &url, "--no-color"]);
+    schemathesis.args(["--max-examples", &examples.to_string()]);
+    schemathesis.env("PYTHONPATH", settings()).env("SCHEMATHESIS_HOOKS", "hooks");
+    schemathesis.envs(variables.iter().map(|(name, value)| (name, value)));
+    let told = process::run("schemathesis", schemathesis, folder.path(), ASKED)?;
+    ensure!(told.contains("No issues found"), "{told}");
+    ensure!(!told.contains("errored"), "{told}");
+    Ok(())
+}
+
+/// What fits the document and what does not, with every method, at every limit.
 #[test]
 fn every_answer_is_in_the_document() {
     let world = World::empty().unwrap();
@@ -55,15 +74,49 @@ fn every_answer_is_in_the_document() {
         // whoever would wait for a decision is answered at once
         world.set("http.waiters_max", "0");
         let node = world.start(&[])?;
-        let folder = ScratchDir::new("schemathesis")?;
-        let url = format!("http://{}", node.http);
-        let mut schemathesis = python("schemathesis.cli", &folder);
-        schemathesis.arg("--config-file").arg(settings().join("schemathesis.toml"));
-        schemathesis.args(["run", &format!("{url}/openapi.json"), "--url", &url, "--no-color"]);
-        schemathesis.env("PYTHONPATH", settings()).env("SCHEMATHESIS_HOOKS", "hooks");
-        let told = process::run("schemathesis", schemathesis, folder.path(), ASKED)?;
-        ensure!(told.contains("No issues found"), "{told}");
-        ensure!(!told.contains("errored"), "{told}");
+        asks(&node, 40, &[])?;
+        node.stop()
+    });
+}
+
+/// Nor is anything else answered to whoever is not let in, sends too much, or comes too late.
+#[test]
+fn so_is_every_answer_of_a_guarded_door() {
+    /// More than anybody but one sends; a second's is next to nothing.
+    const BURST: usize = 2000;
+    let world = World::empty().unwrap();
+    world.set("http.waiters_max", "0");
+    world.set("coupon.refuse_sold_out", "true");
+    world.set("rate_limit.client_events_per_s", "1");
+    world.set("rate_limit.client_burst_events", BURST.to_string());
+    world.set("rate_limit.refusal_delay_ms", "0");
+    let key = |name: &str, scopes: &[&str]| {
+        let hash = key_hash(name);
+        format!("{{ id = '{name}', sha256 = '{hash}', scopes = {scopes:?} }}")
+    };
+    let all = ["expectation:write", "coupon:issue", "coupon:create", "like:write", "read"];
+    world.set("auth.mode", "keys");
+    let keys = [key("game", &all), key("page", &all), key("reader", &["read"]), key("flood", &all)];
+    world.set("auth.keys", format!("[{}]", keys.join(", ")));
+    run(|| {
+        let node = world.start(&[])?;
+        let ask = |key: &str, path: &str, body: String| {
+            let ask = Ask::new("POST", path).header("authorization", format!("Bearer {key}"));
+            node.ask(&ask.json(body))
+        };
+        let created = ask("game", "/api/v6/coupons", json!({ "couponId": "gone", "stock": 0 }).to_string())?;
+        ensure!(created.status == 201, "{}", created.text());
+        let all_of_it = vec![json!({}); BURST];
+        ensure!(ask("flood", "/api/v6/events", json!(all_of_it).to_string())?.status == 200);
+        let callers = ["game", "page", "game", "flood", "page", "reader", "game", "page", "", "made-up"];
+        let variables =
+            [("FLOODGATE_CALLERS", json!(callers).to_string()), ("FLOODGATE_SOLD_OUT", "gone".to_owned())];
+        asks(&node, 15, &variables)?;
+        let metrics = node.metrics()?;
+        for problem in ["unauthorized", "forbidden", "rate-limited", "sold-out"] {
+            let answered = metrics.sum("floodgate_http_problems_total", &[("problem", problem)]);
+            ensure!(answered >= 5.0, "{answered} were answered {problem}");
+        }
         node.stop()
     });
 }

@@ -203,6 +203,8 @@ fn limits_are_exact_and_idle_connections_are_only_connections() {
     for (key, value) in settings {
         world.set(&format!("http.{key}"), value);
     }
+    let game = "https://game.example";
+    world.set("http.allow_origins", game);
     run(|| {
         let node = world.start(&[])?;
         let mut padded = expectation().to_string();
@@ -211,7 +213,10 @@ fn limits_are_exact_and_idle_connections_are_only_connections() {
         accepted(&node.ask(&post(padded.clone()))?)?;
         problem(&node.ask(&post(padded + " "))?, 413, "body-too-large", None)?;
         ensure!(node.get(&format!("/healthz?{}", "x".repeat(91)))?.status == 200);
-        problem(&node.get(&format!("/healthz?{}", "x".repeat(92)))?, 414, "target-too-long", None)?;
+        let long = Ask::get(format!("/healthz?{}", "x".repeat(92))).header("origin", game);
+        let refused = node.ask(&long)?;
+        problem(&refused, 414, "target-too-long", None)?;
+        ensure!(refused.header("access-control-allow-origin") == Some(game), "a page cannot read why");
         let batch = |events: &str| Ask::new("POST", "/api/v6/events").json(events);
         ensure!(node.ask(&batch("[1,2,3]"))?.status == 200);
         problem(&node.ask(&batch("[1,2,3,4]"))?, 413, "too-many-events", None)?;

@@ -79,6 +79,8 @@ fn hint(text: &str) -> &'static str {
         ": an IP address and a port, such as 127.0.0.1:8080"
     } else if text.contains("expected a sequence") {
         ": a list, such as [\"a\", \"b\"]"
+    } else if text.contains("expected struct") {
+        ": a table, such as { name = \"a\" }"
     } else {
         ""
     }

@@ -8,6 +8,7 @@ use std::io::{self, BufRead, ErrorKind, Read};
 
 use bytes::{Buf, Bytes};
 use flate2::bufread::MultiGzDecoder;
+use serde_json::{Value, json};
 use zstd_safe::{DCtx, DParameter, InBuffer, OutBuffer};
 
 /// How a body is compressed.
@@ -20,6 +21,11 @@ pub(crate) enum Coding {
 impl Coding {
     /// What clients may send, as a header tells it.
     pub(crate) const ALL: &str = "gzip, zstd";
+
+    /// What one is called.
+    pub(crate) fn schema() -> Value {
+        json!({ "type": "string", "enum": Self::ALL.split(", ").collect::<Vec<_>>() })
+    }
 
     /// The coding of this name. `x-gzip` is gzip's name of old.
     pub(crate) fn named(name: &str) -> Option<Self> {

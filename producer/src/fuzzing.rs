@@ -10,11 +10,12 @@ use bytes::Bytes;
 use ipnet::IpNet;
 use tokio::time::Instant;
 
-use crate::admission::{self, Proxies};
+use crate::admission::{self, Admission, Proxies};
 use crate::bodies::Bodies;
 use crate::coding::Coding;
 use crate::heavy::Heavy;
 use crate::inflate::Inflater;
+use crate::paths;
 pub use crate::routes::fuzzing::{array, cloud_event, lines, new_coupon};
 
 /// Who asks, as a request from `peer` tells it.
@@ -25,6 +26,11 @@ pub fn client(trusted: &[IpNet], peer: IpAddr, headers: &HeaderMap) -> IpAddr {
 /// The token that a request carries.
 pub fn bearer(headers: &HeaderMap) -> Option<&str> {
     admission::bearer(headers).ok()
+}
+
+/// Whether a request of this head is let in; the name of the problem where it is not.
+pub async fn admit(admission: &Admission, headers: &HeaderMap, peer: IpAddr) -> Result<(), &'static str> {
+    admission.admit(paths::API, headers, peer).await.map(drop).map_err(|problem| problem.name())
 }
 
 /// Inflates bodies, and counts what they hold.

@@ -7,9 +7,10 @@ use axum::http::StatusCode;
 use floodgate_schemas::Described;
 use serde_json::{Map, Value, json};
 
+use crate::coding::Coding;
 use crate::operation::{About, Answer, Operation, Parameter, Schema};
 use crate::problem::{Kind, MEDIA_TYPE, Problem};
-use crate::scope::Scope;
+use crate::scope::{Access, Scope};
 
 /// The version of OpenAPI that documents are written in.
 const OPENAPI: &str = "3.1.0";
@@ -32,9 +33,26 @@ pub(crate) fn document(operations: &[Operation]) -> Value {
         "servers": [{ "url": "/" }],
         "tags": tags,
         "paths": paths,
-        "components": { "schemas": schemas, "securitySchemes": { BEARER: bearer() } },
+        "components": { "schemas": schemas, "headers": standing(), "securitySchemes": { BEARER: bearer() } },
     })
 }
+
+/// What every answer says to whom limits are set, by the headers' names.
+fn standing() -> Value {
+    let text = || json!({ "type": "string" });
+    json!({
+        "RateLimit": header("How the client stands, where this instance has limits.", text()),
+        "RateLimit-Policy": header("What the limits are.", text()),
+    })
+}
+
+/// How bodies may be compressed.
+const CODING: Parameter = Parameter {
+    name: "Content-Encoding",
+    place: "header",
+    meaning: "How the body is compressed, if it is.",
+    schema: Coding::schema,
+};
 
 const DESCRIPTION: &str = "A 202 is a promise: the event takes effect, once. 503 with Retry-After says that certainly nothing is stored, \
     504 that nobody can say; with the same Idempotency-Key sending again is safe. Every error is a problem (RFC 9457).";
@@ -62,12 +80,13 @@ fn described(operation: &Operation) -> Value {
     let needs: Vec<Value> =
         operation.access.scopes().into_iter().map(|scope| json!({ BEARER: [scope.name()] })).collect();
     let nobody = (!needs.is_empty()).then(|| json!({}));
+    let coding = operation.body.is_some().then_some(&CODING);
     let mut described = json!({
         "operationId": operation.name,
         "summary": operation.summary,
         "tags": [operation.about.name()],
         "security": nobody.into_iter().chain(needs).collect::<Vec<_>>(),
-        "parameters": operation.parameters.iter().map(parameter).collect::<Vec<_>>(),
+        "parameters": operation.parameters.iter().chain(coding).map(parameter).collect::<Vec<_>>(),
         "responses": responses(operation),
     });
     if let Some(body) = &operation.body {
@@ -138,6 +157,13 @@ fn responses(operation: &Operation) -> Value {
     for (status, kinds) in by_status {
         responses.insert(status.to_string(), problems(&kinds));
     }
+    if operation.access != Access::Open {
+        for response in responses.values_mut() {
+            for name in ["RateLimit", "RateLimit-Policy"] {
+                response["headers"][name] = json!({ "$ref": format!("#/components/headers/{name}") });
+            }
+        }
+    }
     Value::Object(responses)
 }
 
@@ -156,9 +182,9 @@ fn problems(kinds: &[&Kind]) -> Value {
         let seconds = json!({ "type": "integer", "minimum": 0 });
         response["headers"]["Retry-After"] = header("When to send it again, in seconds.", seconds);
     }
-    if has(StatusCode::TOO_MANY_REQUESTS) {
-        response["headers"]["RateLimit"] = header("How the client stands.", text());
-        response["headers"]["RateLimit-Policy"] = header("What the limits are.", text());
+    if has(StatusCode::UNSUPPORTED_MEDIA_TYPE) {
+        let meaning = "How a body may be compressed, if it was that.";
+        response["headers"]["Accept-Encoding"] = header(meaning, text());
     }
     if has(StatusCode::UNAUTHORIZED) {
         response["headers"]["WWW-Authenticate"] = header("What is asked for, and what is wrong.", text());

@@ -14,9 +14,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::http::header::CONNECTION;
+use axum::http::header::{CONNECTION, ORIGIN};
 use axum::http::{HeaderValue, Version};
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use floodgate_listener::{Counted, Crowd, Linger, Settled, Watch};
 use floodgate_observe::HttpMetrics;
 use hyper::Request;
@@ -30,7 +30,6 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::answer::tell;
 use crate::config::HttpConfig;
 use crate::connection::{Connection, FirstBytes, Limits};
 use crate::exchange::{Exchange, Working};
@@ -142,10 +141,9 @@ impl Routes {
                 (service::answered(&self.ingress, &self.router, peer, request).await?, false)
             }
             Err(HeadError { problem, closes }) => {
+                let origin = request.headers().get(ORIGIN).cloned();
                 drop(request);
-                let mut response = problem.into_response();
-                tell(&self.ingress, &mut response);
-                (response, closes)
+                (service::refused(&self.ingress, origin, problem).await?, closes)
             }
         };
         if watch.settle(&mut response, self.linger) == Settled::Broken {

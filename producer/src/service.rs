@@ -1,7 +1,7 @@
 //! What answers requests, whatever connection they come by.
 
 use std::convert::Infallible;
-use std::future::Future;
+use std::future::{Future, Ready, ready};
 use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -9,13 +9,16 @@ use std::task::{Context, Poll};
 
 use axum::Router;
 use axum::extract::Request;
-use axum::response::Response;
+use axum::http::HeaderValue;
+use axum::http::header::ORIGIN;
+use axum::response::{IntoResponse, Response};
 use tower_layer::Layer;
 use tower_service::Service;
 
 use crate::answer::tell;
 use crate::follow;
 use crate::ingress::Ingress;
+use crate::problem::Problem;
 
 /// Has a request answered, and tells browsers whose page may read it.
 pub(crate) async fn answered(
@@ -33,6 +36,38 @@ pub(crate) async fn answered(
     let Some(layer) = &ingress.origins else { return follow::answered(ingress, router, peer, request).await };
     let inner = Inner { ingress: Arc::clone(ingress), router: router.clone(), peer };
     layer.layer(inner).call(request).await
+}
+
+/// Tells of a request that is refused by its head alone what every answer tells. It was not looked at whether it is a preflight:
+/// nobody is let in by it.
+pub(crate) async fn refused(
+    ingress: &Ingress,
+    origin: Option<HeaderValue>,
+    problem: Problem,
+) -> Result<Response, Infallible> {
+    let mut response = problem.into_response();
+    tell(ingress, &mut response);
+    let Some(layer) = &ingress.origins else { return Ok(response) };
+    let mut request = Request::new(());
+    request.headers_mut().extend(origin.map(|origin| (ORIGIN, origin)));
+    layer.layer(Refusal(response)).call(request).await
+}
+
+/// An answer that there is already, for the layer around it.
+struct Refusal(Response);
+
+impl Service<Request<()>> for Refusal {
+    type Response = Response;
+    type Error = Infallible;
+    type Future = Ready<Result<Response, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, _: Request<()>) -> Self::Future {
+        ready(Ok(std::mem::take(&mut self.0)))
+    }
 }
 
 /// What answers a request, for the layer around it.
@@ -61,6 +96,7 @@ impl Service<Request> for Inner {
 mod tests {
     use axum::body::Body;
 
+    use super::*;
     use crate::HttpConfig;
     use crate::testing::{Answer, World, config};
 
@@ -95,6 +131,23 @@ mod tests {
         let world = world_of_any();
         let answer = world.ask("GET", "/nowhere", &[("origin", "https://evil.example")], "").await;
         assert_eq!((answer.told().0, allows(&answer)), (404, Some("*")));
+    }
+
+    /// Those that never come as far as a route say it as well, and let no preflight pass.
+    #[tokio::test]
+    async fn a_head_that_is_refused_can_be_read_too() {
+        let told = async |world: &World, origin: Option<&'static str>| {
+            let origin = origin.map(HeaderValue::from_static);
+            let response = super::refused(&world.ingress, origin, Problem::target_too_long(9)).await.unwrap();
+            let allowed = response.headers().get("access-control-allow-origin");
+            (response.status().as_u16(), allowed.map(|allowed| allowed.to_str().unwrap().to_owned()))
+        };
+        let game = "https://game.example";
+        let open = World::new(&HttpConfig { allow_origins: vec![game.to_owned()], ..config() });
+        assert_eq!(told(&open, Some(game)).await, (414, Some(game.to_owned())));
+        assert_eq!(told(&open, Some("https://evil.example")).await, (414, None));
+        assert_eq!(told(&open, None).await, (414, None));
+        assert_eq!(told(&World::new(&config()), Some(game)).await, (414, None));
     }
 
     fn world_of_any() -> World {

@@ -20,6 +20,22 @@ impl AuthConfig {
             !self.bind_user || self.mode != AuthMode::Off,
             "auth.bind_user needs callers that say who they are: auth.mode = \"keys\" or \"jwt\"",
         );
+        must(
+            self.keys.is_empty() || self.mode == AuthMode::Keys,
+            "auth.keys does nothing without auth.mode = \"keys\": nobody is asked for one",
+        );
+        let jwt = &self.jwt;
+        for (name, value) in [
+            ("jwks_file", &jwt.jwks_file),
+            ("jwks_url", &jwt.jwks_url),
+            ("issuer", &jwt.issuer),
+            ("audience", &jwt.audience),
+        ] {
+            must(
+                value.is_empty() || self.mode == AuthMode::Jwt,
+                &format!("auth.jwt.{name} does nothing without auth.mode = \"jwt\""),
+            );
+        }
         match self.mode {
             AuthMode::Off => {}
             AuthMode::Keys => must(
@@ -27,7 +43,6 @@ impl AuthConfig {
                 "auth.mode is \"keys\" and there are none in auth.keys: `floodgate key new` makes one",
             ),
             AuthMode::Jwt => {
-                let jwt = &self.jwt;
                 must(
                     jwt.jwks_file.is_empty() != jwt.jwks_url.is_empty(),
                     "auth.mode is \"jwt\": set one of auth.jwt.jwks_file and auth.jwt.jwks_url",

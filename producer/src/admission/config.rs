@@ -1,8 +1,11 @@
 //! The `[auth]` and `[rate_limit]` sections.
 
+use std::net::IpAddr;
+
 use ipnet::IpNet;
 use jsonwebtoken::Algorithm;
-use serde::Deserialize;
+use serde::de::Error;
+use serde::{Deserialize, Deserializer};
 
 use crate::scope::Scope;
 
@@ -88,5 +91,44 @@ pub struct RateLimitConfig {
     /// Clients that are told apart; beyond it the one that was silent for longest is forgotten.
     pub clients_max: u64,
     /// Whose word on a client's address is believed.
+    #[serde(deserialize_with = "networks")]
     pub trusted_proxies: Vec<IpNet>,
+}
+
+/// Networks; an address is one of itself.
+fn networks<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<IpNet>, D::Error> {
+    let network = |text: String| {
+        let address = text.parse::<IpAddr>().map(|address| IpNet::from(address.to_canonical()));
+        address.or_else(|_| text.parse()).map_err(|_| {
+            let told = "is neither an address nor a network, such as 10.0.0.1 and 10.0.0.0/8";
+            D::Error::custom(format!("{text:?} {told}"))
+        })
+    };
+    Vec::<String>::deserialize(from)?.into_iter().map(network).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_is_a_network_of_itself() {
+        let read = |text: &str| {
+            let value = serde_json::json!([text]);
+            networks(value).map(|nets| nets[0].to_string()).map_err(|error| error.to_string())
+        };
+        for (text, net) in [
+            ("10.0.0.1", "10.0.0.1/32"),
+            ("10.0.0.0/8", "10.0.0.0/8"),
+            ("fd00::7", "fd00::7/128"),
+            ("fd00::/8", "fd00::/8"),
+            ("::ffff:10.0.0.1", "10.0.0.1/32"),
+        ] {
+            assert_eq!(read(text).as_deref(), Ok(net));
+        }
+        for wrong in ["10.0.0", "10.0.0.0/33", "proxy.example", "", "10.0.0.1:80"] {
+            let told = read(wrong).unwrap_err();
+            assert!(told.contains(&format!("{wrong:?} is neither")), "{told}");
+        }
+    }
 }

@@ -16,6 +16,7 @@ use serde::Deserialize;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+use url::{Host, Url};
 
 use super::config::JwtConfig;
 
@@ -224,8 +225,22 @@ fn fits(algorithm: Algorithm, key: &Jwk) -> bool {
     }
 }
 
+impl JwtConfig {
+    /// Whether keys come over a network on which others can put theirs.
+    pub fn comes_in_the_clear(&self) -> bool {
+        let Ok(url) = Url::parse(&self.jwks_url) else { return false };
+        let is_this_machine = match url.host() {
+            Some(Host::Ipv4(address)) => address.is_loopback(),
+            Some(Host::Ipv6(address)) => address.to_canonical().is_loopback(),
+            Some(Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
+            None => true,
+        };
+        url.scheme() == "http" && !is_this_machine
+    }
+}
+
 fn client(url: &str, timeout_ms: u64) -> Result<reqwest::Client, String> {
-    let parsed = reqwest::Url::parse(url).map_err(|error| format!("auth.jwt.jwks_url: {error}"))?;
+    let parsed = Url::parse(url).map_err(|error| format!("auth.jwt.jwks_url: {error}"))?;
     if !matches!(parsed.scheme(), "http" | "https") {
         return Err("auth.jwt.jwks_url must begin with https:// or http://".to_owned());
     }

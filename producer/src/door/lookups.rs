@@ -78,8 +78,8 @@ impl<K: Clone + Eq + Hash + Send + Sync + 'static, V: Send + Sync + 'static> Loo
         })
     }
 
-    /// What a query that begins from here on finds, perhaps among other things; `None` if nobody can say in time, or
-    /// nothing was asked.
+    /// What a query that begins from here on finds, perhaps among other things; `None` if nobody can say in time, there is no
+    /// room for all that is asked, or nothing was.
     pub(super) async fn ask(self: &Arc<Self>, ids: Vec<K>) -> Option<Arc<HashMap<K, V>>> {
         if ids.is_empty() {
             return None;
@@ -98,16 +98,17 @@ impl<K: Clone + Eq + Hash + Send + Sync + 'static, V: Send + Sync + 'static> Loo
     }
 
     fn enter(self: &Arc<Self>, ids: Vec<K>) -> Option<watch::Receiver<Told<K, V>>> {
+        let ids: HashSet<K> = ids.into_iter().collect();
         let mut state = self.state.lock();
         if state.begun.is_some_and(|begun| begun.elapsed() >= self.within) {
             return None;
         }
-        for id in ids {
-            if state.next.len() >= self.max && !state.next.contains(&id) {
-                return None;
-            }
-            state.next.insert(id);
+        // all or none: part of a large batch would take the room of others, who would be told
+        let new = ids.iter().filter(|id| !state.next.contains(*id)).count();
+        if state.next.len() + new > self.max {
+            return None;
         }
+        state.next.extend(ids);
         let told = state.told.subscribe();
         if !state.is_running {
             state.is_running = true;

@@ -149,3 +149,32 @@ async fn many_are_told_at_the_door_each_for_itself() {
         assert_eq!(world.refused("coupon", "unknown-coupon"), 1);
     }
 }
+
+/// A batch that asks for more than can be looked up is let in whole, and the door stands as before.
+#[tokio::test]
+async fn a_batch_larger_than_the_room_goes_on_and_nobody_else() {
+    let door = DoorConfig { refuse_unknown: true, refuse_sold_out: true, lookups_max: 4, ..DoorConfig::OPEN };
+    let world = World::with_door(&config(), door);
+    let batch = |events: Vec<Value>| {
+        let world = &world;
+        async move {
+            let answer = world.ask("POST", "/api/v6/events", &[JSON], json!(events).to_string()).await;
+            let results = answer.body["results"].as_array().cloned().unwrap_or_default();
+            let accepted = results.iter().filter(|result| result["status"] == "accepted").count();
+            (answer.told().0, accepted)
+        }
+    };
+    let unknown = |number| json!({ "type": "coupon", "couponId": format!("c-{number}"), "userId": "ann" });
+    assert_eq!(batch((0..5).map(unknown).collect()).await, (200, 5));
+    assert_eq!(batch((0..4).map(unknown).collect()).await, (200, 0));
+    assert_eq!(issue(&world, "ben", &[]).await.told(), (404, "unknown-coupon"));
+
+    *world.database.coupon.lock() = Some(coupon("summer", 1, 1));
+    let retry = |number| {
+        let key = format!("key-number-{number}");
+        json!({ "type": "coupon", "couponId": "summer", "userId": "ann", "idempotencyKey": key })
+    };
+    assert_eq!(batch((0..5).map(retry).collect()).await, (200, 5));
+    assert_eq!(batch((5..9).map(retry).collect()).await, (200, 0));
+    assert_eq!(issue(&world, "ben", &[KEY]).await.told(), (409, "sold-out"));
+}

@@ -75,6 +75,8 @@ const ACCEPTED: Answer = Answer {
 const KEPT: (&str, &str) =
     (STORED_IN, "Where the event is kept, if that is not where events are kept when all is well.");
 
+const TAG: (&str, &str) = ("ETag", "Names this content of it.");
+
 const HEALTHY: &[Answer] = &[found("It does.", &[(JSON, Health::schema)])];
 
 const fn found(meaning: &'static str, content: &'static [(&'static str, Schema)]) -> Answer {
@@ -341,12 +343,22 @@ pub(super) static OPERATIONS: [Operation; 17] = [
         summary: "This document",
         about: About::Instance,
         access: Access::Open,
-        parameters: &[],
-        body: None,
-        answers: &[Answer {
-            headers: &[("ETag", "Names this content of it.")],
-            ..found("OpenAPI 3.1.", &[(JSON, || json!({ "type": "object" }))])
+        parameters: &[Parameter {
+            name: "If-None-Match",
+            place: "header",
+            meaning: "The content that is known already, by its ETag.",
+            schema: String::schema,
         }],
+        body: None,
+        answers: &[
+            Answer { headers: &[TAG], ..found("OpenAPI 3.1.", &[(JSON, || json!({ "type": "object" }))]) },
+            Answer {
+                status: StatusCode::NOT_MODIFIED,
+                meaning: "It is known already.",
+                content: &[],
+                headers: &[TAG],
+            },
+        ],
         problems: &[],
         route: |way, document| {
             let document = document.clone();

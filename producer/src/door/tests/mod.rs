@@ -253,6 +253,7 @@ async fn whoever_nobody_tells_anything_goes_on() {
     assert_eq!(told(&self::door(&database, ALL), &fresh(1)).await, "goes on");
 }
 
+/// And takes no room: whoever comes next is told.
 #[tokio::test(start_paused = true)]
 async fn what_there_is_no_room_for_goes_on() {
     let database = Arc::<Database>::default();
@@ -266,8 +267,15 @@ async fn what_there_is_no_room_for_goes_on() {
         }
     };
     assert_eq!(ask(0..3).await, vec!["unknown-coupon"; 3]);
-    let all: Vec<_> = ask(0..4).await;
-    assert_eq!(all, ["goes on"; 4]);
+    for _ in 0..2 {
+        assert_eq!(ask(0..4).await, vec!["goes on"; 4]);
+        assert_eq!(ask(4..7).await, vec!["unknown-coupon"; 3]);
+    }
+    assert_eq!(*database.asked.lock(), [3; 3]);
+    // one by one, while others wait
+    let (some, more, all) = tokio::join!(ask(0..2), ask(2..4), ask(1..3));
+    assert_eq!((some, more), (vec!["unknown-coupon"; 2], vec!["goes on"; 2]));
+    assert_eq!(all, ["unknown-coupon"; 2]);
 }
 
 /// Every instance learns it; winners go on, others do not, and one who was told SOLD_OUT is told so again as ever.

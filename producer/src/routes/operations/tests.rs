@@ -96,3 +96,28 @@ async fn who_has_the_document_is_not_sent_it_again() {
     let other = world.ask("GET", paths::DOCUMENT, &[("if-none-match", "\"other\"")], Body::empty()).await;
     assert_eq!(other.status, 200);
 }
+
+/// Statuses and headers beside a body, where they are answered.
+#[tokio::test]
+async fn what_answers_say_beside_their_body_is_in_the_document() {
+    let world = World::new(&config());
+    let document = world.ask("GET", paths::DOCUMENT, &[], Body::empty()).await.body;
+    for one in &OPERATIONS {
+        let described = &document["paths"][one.path][one.verb.name()];
+        let parameters = described["parameters"].as_array().unwrap();
+        let coding = parameters.iter().find(|parameter| parameter["name"] == "Content-Encoding");
+        let codings = coding.map(|coding| &coding["schema"]["enum"]);
+        assert_eq!(codings, one.body.is_some().then_some(&json!(["gzip", "zstd"])), "{}", one.name);
+        for (status, answer) in described["responses"].as_object().unwrap() {
+            for name in ["RateLimit", "RateLimit-Policy"] {
+                let is_told = answer["headers"][name]["$ref"] == format!("#/components/headers/{name}");
+                assert_eq!(is_told, one.access != Access::Open, "{} {status}", one.name);
+                assert!(document["components"]["headers"][name]["description"].is_string());
+            }
+            let codings = &answer["headers"]["Accept-Encoding"];
+            assert_eq!(codings.is_object(), status == "415", "{} {status}", one.name);
+        }
+    }
+    let known = &document["paths"][paths::DOCUMENT]["get"]["responses"]["304"];
+    assert!(known["headers"]["ETag"].is_object() && known["content"].is_null(), "{known}");
+}
