@@ -7,15 +7,13 @@ mod corpus;
 mod support;
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use corpus::{Case, NEXT, corpus};
 use floodgate_testkit::wait;
-use support::client::runtime;
 use support::node::Node;
-use support::raw::{answer, ask, connect, rest, statuses};
+use support::raw::{answer, ask, connect, connect_from, rest, statuses};
 use support::world::{World, run};
 
 /// Requests that were seen: those accepted, and those refused.
@@ -164,18 +162,6 @@ fn idle_connections_end_with_the_process() {
         }
         Ok(())
     });
-}
-
-/// A connection from another address of this machine.
-fn connect_from(from: [u8; 4], to: SocketAddr) -> Result<TcpStream> {
-    let stream = runtime().block_on(async {
-        let socket = tokio::net::TcpSocket::new_v4()?;
-        socket.bind(SocketAddr::from((from, 0)))?;
-        socket.connect(to).await?.into_std()
-    })?;
-    stream.set_nonblocking(false)?;
-    stream.set_read_timeout(Some(support::world::READY))?;
-    Ok(stream)
 }
 
 #[test]
