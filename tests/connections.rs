@@ -103,6 +103,11 @@ fn idle_connections_have_a_time_of_their_own() {
             matches!(slow.read(&mut [0]), Ok(0)).then_some(())
         })?;
         ensure!(sent > 3, "given up after {sent} bytes");
+        // also one that begins in the packet of the request before
+        let mut behind = connect(node.http)?;
+        behind.write_all(b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\nGET /hea")?;
+        answer(&mut behind)?;
+        ensure!(rest(&mut behind)?.is_empty());
         // and who says nothing at all on a new connection
         ensure!(rest(&mut connect(node.http)?)?.is_empty());
         // while who was served and says nothing is still welcome

@@ -33,8 +33,7 @@ const HEAD_MAX_BYTES: usize = 64 * 1024;
 pub(crate) async fn serve(listener: TcpListener, router: Router, places: Arc<Semaphore>) {
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(WITHIN).max_buf_size(HEAD_MAX_BYTES);
-    let of =
-        Places { of_one: CONNECTIONS_OF_ONE_MAX, before_newcomers: CONNECTIONS_MAX - FOR_NEWCOMERS };
+    let of = Places { of_one: CONNECTIONS_OF_ONE_MAX, before_newcomers: CONNECTIONS_MAX - FOR_NEWCOMERS };
     let crowd = Crowd::new(of, Box::new(|_| false));
     let mut connections = JoinSet::new();
     while let Ok(place) = Arc::clone(&places).acquire_owned().await {

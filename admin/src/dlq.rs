@@ -190,10 +190,7 @@ fn refused(Refusal { field, detail }: &Refusal) -> Problem {
     Problem::refused(field, detail)
 }
 
-pub(crate) async fn replay(
-    State(letters): State<Arc<DeadLetters>>,
-    request: Request,
-) -> Response {
+pub(crate) async fn replay(State(letters): State<Arc<DeadLetters>>, request: Request) -> Response {
     let confirmed = request.headers().get(CONFIRM).is_some_and(|confirmed| confirmed == "replay");
     if !confirmed {
         let detail = "a replay wants the header `floodgate-confirm: replay`; or use `floodgate dlq replay`";

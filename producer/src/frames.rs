@@ -104,8 +104,7 @@ impl Frames {
         if requests > 0 {
             self.of_heads = 0;
         }
-        let added =
-            requests * BYTES_A_REQUEST + pieces * BYTES_A_PIECE + seconds as usize * BYTES_A_SECOND;
+        let added = requests * BYTES_A_REQUEST + pieces * BYTES_A_PIECE + seconds as usize * BYTES_A_SECOND;
         self.spent = self.spent.saturating_sub(added);
         self.added += Duration::from_secs(seconds);
         (self.begun, self.taken) = (begun, taken);

@@ -92,10 +92,10 @@ impl Patience {
         }
     }
 
-    /// Whether a head has begun, while nothing is open.
+    /// Whether a head has begun, while nothing is open; a new connection is one to ask at once.
     fn is_within_head(&mut self) -> bool {
         let body = self.exchange.body();
-        let is_within = self.protocol == Protocol::Http1 && self.behind > body;
+        let is_within = self.protocol == Protocol::Http1 && (self.behind > body || self.begun == 0);
         if !is_within {
             // whatever comes now is of a head
             self.behind = body;
@@ -212,6 +212,8 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_head_has_its_time_from_the_first_byte_on() {
+        let (mut silent, _) = patience(Protocol::Http1, &[]);
+        assert_eq!(lasts(&mut silent).await, (10, Over::Slow), "also where none comes at all");
         let (mut patience, exchange) = patience(Protocol::Http1, b"G");
         assert_eq!(lasts(&mut patience).await, (10, Over::Slow));
         // a request that came whole, and was answered before anybody looked
