@@ -7,15 +7,13 @@ mod corpus;
 mod support;
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use corpus::{Case, NEXT, corpus};
 use floodgate_testkit::wait;
-use support::client::runtime;
 use support::node::Node;
-use support::raw::{answer, ask, connect, rest, statuses};
+use support::raw::{answer, ask, connect, connect_from, rest, statuses};
 use support::world::{World, run};
 
 /// Requests that were seen: those accepted, and those refused.
@@ -105,6 +103,11 @@ fn idle_connections_have_a_time_of_their_own() {
             matches!(slow.read(&mut [0]), Ok(0)).then_some(())
         })?;
         ensure!(sent > 3, "given up after {sent} bytes");
+        // also one that begins in the packet of the request before
+        let mut behind = connect(node.http)?;
+        behind.write_all(b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\nGET /hea")?;
+        answer(&mut behind)?;
+        ensure!(rest(&mut behind)?.is_empty());
         // and who says nothing at all on a new connection
         ensure!(rest(&mut connect(node.http)?)?.is_empty());
         // while who was served and says nothing is still welcome
@@ -164,18 +167,6 @@ fn idle_connections_end_with_the_process() {
         }
         Ok(())
     });
-}
-
-/// A connection from another address of this machine.
-fn connect_from(from: [u8; 4], to: SocketAddr) -> Result<TcpStream> {
-    let stream = runtime().block_on(async {
-        let socket = tokio::net::TcpSocket::new_v4()?;
-        socket.bind(SocketAddr::from((from, 0)))?;
-        socket.connect(to).await?.into_std()
-    })?;
-    stream.set_nonblocking(false)?;
-    stream.set_read_timeout(Some(support::world::READY))?;
-    Ok(stream)
 }
 
 #[test]

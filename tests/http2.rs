@@ -2,8 +2,6 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
-#[path = "http2/frames.rs"]
-mod frames;
 mod support;
 
 use std::process::Command;
@@ -13,35 +11,25 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use bytes::Bytes;
 use floodgate_testkit::wait;
-use frames::{
-    CONTINUATION, DATA, END_HEADERS, END_STREAM, GOAWAY, HEADERS, INITIAL_WINDOW_SIZE,
-    MAX_CONCURRENT_STREAMS, PRIORITY, REFUSED_STREAM, RST_STREAM, SETTINGS, Wire, frame, ping, request,
-    reset, settings,
-};
 use http_body_util::Full;
 use hyper::Request;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use support::answers::valid_like;
 use support::client::runtime;
+use support::frames::{
+    self, DATA, END_HEADERS, END_STREAM, GOAWAY, HEADERS, INITIAL_WINDOW_SIZE, MAX_CONCURRENT_STREAMS,
+    REFUSED_STREAM, RST_STREAM, SETTINGS, Wire, frame, request, reset, settings,
+};
 use support::node::Node;
+use support::siege::{Attack, LIKE, WAITS, floods, held_floods};
+use support::usage::peak_bytes;
 use support::world::{READY, World, run};
-
-const LIKE: &str = "/api/v6/characters/t/likes/l";
-/// What waits until somebody stops waiting.
-const WAITS: &str = "/api/v6/coupon-requests/0195f1a0-0000-7000-8000-000000000000?waitMs=30000";
 
 /// More than sockets and windows hold, by far.
 const FLOOD_BYTES: usize = 256 << 20;
 
 /// What a process may grow by while it is flooded: what it does not bound would take as much as is sent, or many times that.
 const GROWTH_MAX_BYTES: u64 = 96 << 20;
-
-/// The most memory that a process ever held.
-fn peak_bytes(node: &Node) -> Result<u64> {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", node.process().pid()))?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).context("no VmHWM")?;
-    Ok(line.trim().trim_end_matches(" kB").parse::<u64>()? * 1024)
-}
 
 fn open_connections(node: &Node) -> Option<f64> {
     Some(node.metrics().ok()?.sum("floodgate_http_connections", &[]))
@@ -204,54 +192,6 @@ fn served_meanwhile(node: &Node, floods: impl FnOnce() -> Result<()>) -> Result<
     Ok(())
 }
 
-type Frames = fn(u32) -> Vec<u8>;
-
-/// Frames that come for ever: what stands before them, and whether what the server says to them is read.
-struct Flood {
-    name: &'static str,
-    before: Vec<u8>,
-    frames: Frames,
-    reads: bool,
-}
-
-fn floods() -> Vec<Flood> {
-    let get = || request("GET", "/nothing");
-    let of = |name, before, frames, reads| Flood { name, before, frames, reads };
-    let body = frame(HEADERS, END_HEADERS, 1, &request("PUT", LIKE));
-    vec![
-        of(
-            "rapid resets",
-            Vec::new(),
-            |number| {
-                let stream = 2 * number + 1;
-                let head = frame(HEADERS, END_HEADERS | END_STREAM, stream, &request("GET", "/nothing"));
-                [head, reset(stream)].concat()
-            },
-            true,
-        ),
-        of(
-            "a head without end",
-            frame(HEADERS, END_STREAM, 1, &get()),
-            |_| frame(CONTINUATION, 0, 1, &frames::block(&[("x", "y")])),
-            true,
-        ),
-        of(
-            "a head without end, in empty pieces",
-            frame(HEADERS, END_STREAM, 1, &get()),
-            |_| frame(CONTINUATION, 0, 1, &[]),
-            true,
-        ),
-        of("settings", Vec::new(), |_| settings(&[(MAX_CONCURRENT_STREAMS, 1)]), true),
-        of("settings whose acknowledgements nobody reads", Vec::new(), |_| settings(&[]), false),
-        of("pings", Vec::new(), |number| ping(number.into()), true),
-        of("pings whose answers nobody reads", Vec::new(), |number| ping(number.into()), false),
-        of("priorities", Vec::new(), |number| frame(PRIORITY, 0, 2 * number + 1, &[0, 0, 0, 0, 7]), true),
-        of("frames of no kind", Vec::new(), |_| frame(200, 0, 0, b"anything"), true),
-        of("empty pieces of a body", body.clone(), |_| frame(DATA, 0, 1, &[]), true),
-        of("resets of streams that never were", Vec::new(), |number| reset(2 * number + 1), true),
-    ]
-}
-
 #[test]
 fn floods_end_and_take_no_memory() {
     let world = World::empty().unwrap();
@@ -259,25 +199,26 @@ fn floods_end_and_take_no_memory() {
     world.set("http.idle_timeout_ms", "3600000");
     run(|| {
         let node = world.start(&[])?;
-        let before = peak_bytes(&node)?;
+        let before = peak_bytes(node.process().pid())?;
         served_meanwhile(&node, || {
-            for Flood { name, before, frames, reads } in floods() {
-                let mut wire = Wire::open(node.http, &[]).context(name)?;
-                wire.send(&before).context(name)?;
+            let open = held_floods();
+            for Attack { name, begin, say, reads, .. } in floods().into_iter().chain(open) {
+                let mut wire = Wire::open(node.http, &[]).with_context(|| name.clone())?;
+                wire.send(&begin).with_context(|| name.clone())?;
                 let reader = reads.then(|| wire.discard()).transpose()?;
-                let sent = wire.flood(FLOOD_BYTES, frames).context(name)?;
+                let sent = wire.flood(FLOOD_BYTES, say).with_context(|| name.clone())?;
                 ensure!(sent < FLOOD_BYTES, "{name}: {sent} bytes were taken");
                 if let Some(reader) = reader {
                     reader
                         .join()
                         .map_err(|_| anyhow::anyhow!("{name}: the reader panicked"))?
-                        .context(name)?;
+                        .with_context(|| name.clone())?;
                 }
                 println!("{name}: ended after {sent} bytes");
             }
             Ok(())
         })?;
-        let grown = peak_bytes(&node)?.saturating_sub(before);
+        let grown = peak_bytes(node.process().pid())?.saturating_sub(before);
         println!("grown by {grown} bytes at most");
         ensure!(grown < GROWTH_MAX_BYTES, "grown by {grown} bytes");
         node.stop()
@@ -316,7 +257,7 @@ fn answers_that_nobody_takes_are_not_kept() {
     world.set("http.idle_timeout_ms", "1000");
     run(|| {
         let node = world.start(&[])?;
-        let before = peak_bytes(&node)?;
+        let before = peak_bytes(node.process().pid())?;
         // five hundred refusals, which are several pieces of an answer
         let events = format!("[{}1]", "1,".repeat(499));
         served_meanwhile(&node, || {
@@ -333,7 +274,7 @@ fn answers_that_nobody_takes_are_not_kept() {
             }
             Ok(())
         })?;
-        let grown = peak_bytes(&node)?.saturating_sub(before);
+        let grown = peak_bytes(node.process().pid())?.saturating_sub(before);
         ensure!(grown < GROWTH_MAX_BYTES, "grown by {grown} bytes");
         node.stop()
     });

@@ -4,13 +4,15 @@
 
 mod support;
 
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
 
 use anyhow::{Context, Result, ensure};
+use floodgate_testkit::wait;
 use support::browser::Browser;
 use support::client::{Answer, Ask};
 use support::node::Node;
+use support::raw::{answer, connect_from};
 use support::world::{READY, World, run};
 
 const TOKEN: &str = "open-sesame-0123456789";
@@ -417,5 +419,47 @@ fn images_are_open_only_where_it_is_said() {
             );
         }
         Ok(())
+    });
+}
+
+/// Whether the other side has closed it, which was said nothing on.
+fn is_closed(stream: &mut TcpStream) -> bool {
+    !matches!(stream.read(&mut [0]), Err(error) if error.kind() == ErrorKind::WouldBlock)
+}
+
+/// Connections of four addresses, as many as they get, each with a head that does not come to its end.
+fn held_by_four(node: &Node) -> Result<Vec<TcpStream>> {
+    let mut held = Vec::new();
+    for number in 0..256u16 {
+        let mut stream = connect_from([127, 0, 0, 1 + (number / 64) as u8], node.admin)?;
+        // one that is closed at once may say so
+        let _ = stream.write_all(b"GET");
+        stream.set_nonblocking(true)?;
+        held.push(stream);
+    }
+    Ok(held)
+}
+
+#[test]
+fn probes_get_in_while_a_few_hold_all_they_may() {
+    let world = World::empty().unwrap();
+    run(|| {
+        world.set("admin.token", TOKEN);
+        let node = world.start(&[])?;
+        // where this machine is so slow that those who hold them were closed for that meanwhile, once more
+        wait::until("a probe among all others", READY, || {
+            let told = || -> Result<usize> {
+                let mut held = held_by_four(&node)?;
+                let mut probe = connect_from([127, 0, 0, 9], node.admin)?;
+                for path in ["/healthz", "/readyz"] {
+                    write!(probe, "GET {path} HTTP/1.1\r\nhost: localhost\r\n\r\n")?;
+                    let told = answer(&mut probe)?;
+                    ensure!(told.starts_with("HTTP/1.1 200 "), "{path}: {told}");
+                }
+                Ok(held.iter_mut().filter_map(|stream| (!is_closed(stream)).then_some(())).count())
+            };
+            told().is_ok_and(|held| held == 224).then_some(())
+        })?;
+        node.stop()
     });
 }

@@ -1,12 +1,12 @@
-//! Connections of operators: so many at a time, and none for long that asks for nothing. They are files of a process that has more to
-//! do, whoever opens them.
+//! Connections of operators: so many at a time, and none for long that asks for nothing, or does not take what it asked for. They are
+//! files of a process that has more to do, whoever opens them. Those who ask whether it lives get in, whoever holds the others.
 
 use std::io::ErrorKind;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use floodgate_listener::Crowd;
+use floodgate_listener::{Crowd, Places, Timely};
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
@@ -17,11 +17,14 @@ use tokio::task::JoinSet;
 /// Open at once; more wait to be accepted.
 pub(crate) const CONNECTIONS_MAX: usize = 256;
 
-/// Of one address; more are closed at once, so that nobody keeps those out who ask whether the process lives.
+/// Of one address; more are closed at once.
 const CONNECTIONS_OF_ONE_MAX: usize = 64;
 
-/// How long a request's head may take, from the answer before it.
-const HEAD_WITHIN: Duration = Duration::from_secs(10);
+/// Of all, those that an address gets only while it has none: a few that hold as many as they may keep nobody else out.
+const FOR_NEWCOMERS: usize = 32;
+
+/// How long a client may take: for a request's head, from the answer before it; for a body; and to take something of an answer.
+pub(crate) const WITHIN: Duration = Duration::from_secs(10);
 
 /// The largest head.
 const HEAD_MAX_BYTES: usize = 64 * 1024;
@@ -29,8 +32,9 @@ const HEAD_MAX_BYTES: usize = 64 * 1024;
 /// Serves as many as there are places, until it is dropped, and all connections with it.
 pub(crate) async fn serve(listener: TcpListener, router: Router, places: Arc<Semaphore>) {
     let mut http = http1::Builder::new();
-    http.timer(TokioTimer::new()).header_read_timeout(HEAD_WITHIN).max_buf_size(HEAD_MAX_BYTES);
-    let crowd = Crowd::new(CONNECTIONS_OF_ONE_MAX, Box::new(|_| false));
+    http.timer(TokioTimer::new()).header_read_timeout(WITHIN).max_buf_size(HEAD_MAX_BYTES);
+    let of = Places { of_one: CONNECTIONS_OF_ONE_MAX, before_newcomers: CONNECTIONS_MAX - FOR_NEWCOMERS };
+    let crowd = Crowd::new(of, Box::new(|_| false));
     let mut connections = JoinSet::new();
     while let Ok(place) = Arc::clone(&places).acquire_owned().await {
         // those that have ended
@@ -47,7 +51,7 @@ pub(crate) async fn serve(listener: TcpListener, router: Router, places: Arc<Sem
         connections.spawn(async move {
             let _places = (place, of_one);
             // how it ended is the client's affair
-            let _ = http.serve_connection(TokioIo::new(stream), service).await;
+            let _ = http.serve_connection(TokioIo::new(Timely::new(stream, WITHIN)), service).await;
         });
     }
 }
@@ -63,36 +67,58 @@ async fn accept_failed(error: &std::io::Error) {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use std::convert::Infallible;
+
+    use axum::body::{Body, Bytes};
     use axum::routing::get;
+    use futures_util::stream::repeat;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::TcpStream;
 
     use super::*;
 
-    /// The last one is served once those that say nothing have been closed, which is by the clock and so moved on.
-    #[tokio::test]
-    async fn those_that_ask_for_nothing_make_room() {
+    const PLACES: usize = 20;
+
+    /// The last one is served once those that hold all places have been closed, which is by the clock and so moved on.
+    async fn makes_room(said: &[u8], router: Router) {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
-        let places = Arc::new(Semaphore::new(20));
-        let router = Router::new().route("/", get(async || "here"));
+        let places = Arc::new(Semaphore::new(PLACES));
+        let router = router.route("/", get(async || "here"));
         let serving = tokio::spawn(serve(listener, router, Arc::clone(&places)));
-        let mut silent = Vec::new();
-        for _ in 0..20 {
+        let mut held = Vec::new();
+        for _ in 0..PLACES {
             let mut stream = TcpStream::connect(address).await.unwrap();
-            stream.write_all(b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\nGET").await.unwrap();
+            stream.write_all(said).await.unwrap();
             // it is served, and not only accepted by the system
-            assert!(stream.read(&mut [0; 512]).await.unwrap() > 0);
-            silent.push(stream);
+            assert!(stream.read(&mut [0; 16]).await.unwrap() > 0);
+            held.push(stream);
         }
         assert_eq!(places.available_permits(), 0);
         let mut late = TcpStream::connect(address).await.unwrap();
         late.write_all(b"GET / HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n").await.unwrap();
         tokio::time::pause();
         let mut answer = String::new();
-        let read = tokio::time::timeout(2 * HEAD_WITHIN, late.read_to_string(&mut answer)).await;
+        let read = tokio::time::timeout(2 * WITHIN, late.read_to_string(&mut answer)).await;
         assert!(read.is_ok_and(|read| read.is_ok()), "not served: {answer}");
         assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with("here"), "{answer}");
         serving.abort();
+        tokio::time::resume();
+    }
+
+    #[tokio::test]
+    async fn those_that_ask_for_nothing_make_room() {
+        makes_room(b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\nGET", Router::new()).await;
+    }
+
+    #[tokio::test]
+    async fn those_that_take_no_answer_make_room() {
+        // more than sockets hold
+        let bytes = Bytes::from(vec![7; 32 << 20]);
+        let large = Router::new().route("/large", get(async move || bytes));
+        makes_room(b"GET /large HTTP/1.1\r\nhost: localhost\r\n\r\n", large).await;
+        let endless = async || Body::from_stream(repeat(Ok::<_, Infallible>(Bytes::from_static(&[7; 1024]))));
+        let endless = Router::new().route("/live", get(endless));
+        makes_room(b"GET /live HTTP/1.1\r\nhost: localhost\r\n\r\n", endless).await;
     }
 }

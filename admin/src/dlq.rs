@@ -7,15 +7,16 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::Json;
-use axum::extract::rejection::JsonRejection;
-use axum::extract::{RawQuery, State};
-use axum::http::{HeaderMap, StatusCode};
+use axum::extract::{FromRequest, RawQuery, Request, State};
+use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use floodgate_buffer::Publish;
 use percent_encoding::percent_decode_str;
 use serde::{Deserialize, Serialize};
 use tokio::task::JoinError;
+use tokio::time::timeout;
 
+use crate::connections::WITHIN;
 use crate::dead_letters::{
     DeadLetterTopic, FILTERS, Filter, Refusal, Replay, ReplayPlan, ScanError, ScanLimits, Survey, Unread,
 };
@@ -189,16 +190,17 @@ fn refused(Refusal { field, detail }: &Refusal) -> Problem {
     Problem::refused(field, detail)
 }
 
-pub(crate) async fn replay(
-    State(letters): State<Arc<DeadLetters>>,
-    headers: HeaderMap,
-    asked: Result<Json<ReplayAsked>, JsonRejection>,
-) -> Response {
-    let confirmed = headers.get(CONFIRM).is_some_and(|confirmed| confirmed == "replay");
+pub(crate) async fn replay(State(letters): State<Arc<DeadLetters>>, request: Request) -> Response {
+    let confirmed = request.headers().get(CONFIRM).is_some_and(|confirmed| confirmed == "replay");
     if !confirmed {
         let detail = "a replay wants the header `floodgate-confirm: replay`; or use `floodgate dlq replay`";
         return Problem::new(StatusCode::FORBIDDEN, "forbidden", "Not confirmed", detail).into_response();
     }
+    let Ok(asked) = timeout(WITHIN, Json::<ReplayAsked>::from_request(request, &())).await else {
+        let detail = format!("the body did not come within {} s", WITHIN.as_secs());
+        let title = "The body came too slowly";
+        return Problem::new(StatusCode::REQUEST_TIMEOUT, "body-timeout", title, &detail).into_response();
+    };
     let replayed = match asked {
         Ok(Json(asked)) => letters.replay(asked).await,
         Err(error) => Err(Problem::new(

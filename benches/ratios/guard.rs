@@ -95,7 +95,7 @@ fn flood(node: &Node, connections: u32, seconds: u32) -> Result<Report> {
 }
 
 /// One after the other, as they are due. The p99 in seconds, from when each was due.
-fn well_behaved(node: &Node) -> Result<Run> {
+pub(crate) fn well_behaved(node: &Node) -> Result<Run> {
     let write = Ask::new("POST", "/api/v6/expectations")
         .header("authorization", "Bearer key-of-other")
         .json(EXPECTATION);

@@ -32,6 +32,7 @@ mod raw;
 mod references;
 mod scale;
 mod side;
+mod siege;
 #[path = "../../tests/support/mod.rs"]
 mod support;
 mod table;
@@ -99,8 +100,15 @@ fn compare(mut wanted: Vec<String>) -> Result<()> {
     }
     let mut table = Table::new(wanted);
     // a figure that cannot be measured here does not take the others with it
-    let steps =
-        [ingress::measure, guard::measure, door::measure, drain::measure, lists::measure, open_loop::measure];
+    let steps = [
+        ingress::measure,
+        guard::measure,
+        siege::measure,
+        door::measure,
+        drain::measure,
+        lists::measure,
+        open_loop::measure,
+    ];
     let failures: Vec<String> = steps
         .iter()
         .filter_map(|measure| measure(&servers, &mut table).err())

@@ -1,4 +1,7 @@
 //! How many connections each client has.
+//!
+//! A limit for each keeps one client from taking all places, and a few of them take them all the same. So of all places some can be
+//! kept for newcomers: once only those are left, whoever has a connection gets no further one, and whoever has none is let in.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
@@ -11,10 +14,25 @@ type Exempt = Box<dyn Fn(IpAddr) -> bool + Send + Sync>;
 
 /// The clients that have connections, never more than there are connections.
 pub struct Crowd {
-    /// Of each; 0: any number.
-    max: usize,
+    places: Places,
     exempt: Exempt,
-    open: Mutex<HashMap<IpAddr, usize>>,
+    open: Mutex<Open>,
+}
+
+/// How many connections there may be.
+#[derive(Debug, Clone, Copy)]
+pub struct Places {
+    /// Of each client; 0: any number.
+    pub of_one: usize,
+    /// Of all, before only clients are let in that have none.
+    pub before_newcomers: usize,
+}
+
+/// Those that are counted.
+#[derive(Default)]
+struct Open {
+    all: usize,
+    of: HashMap<IpAddr, usize>,
 }
 
 /// A connection that is counted until it is dropped.
@@ -23,23 +41,25 @@ pub struct Counted {
 }
 
 impl Crowd {
-    /// One in which each client may have `max` connections (0: any number), but for those that are exempt.
-    pub fn new(max: usize, exempt: Exempt) -> Arc<Self> {
-        Arc::new(Self { max, exempt, open: Mutex::default() })
+    /// One in which each client may have so many connections, but for those that are exempt.
+    pub fn new(places: Places, exempt: Exempt) -> Arc<Self> {
+        Arc::new(Self { places, exempt, open: Mutex::default() })
     }
 
     /// One more connection of a client, unless it has as many as it may have.
     pub fn admit(self: &Arc<Self>, address: IpAddr) -> Option<Counted> {
-        if self.max == 0 || (self.exempt)(address) {
+        let Places { of_one, before_newcomers } = self.places;
+        if of_one == 0 || (self.exempt)(address) {
             return Some(Counted { counted: None });
         }
         let client = site(address);
         let mut open = self.open.lock();
-        let connections = open.entry(client).or_default();
-        if *connections >= self.max {
+        let its_own = open.of.get(&client).copied().unwrap_or_default();
+        if its_own >= of_one || its_own > 0 && open.all >= before_newcomers {
             return None;
         }
-        *connections += 1;
+        open.of.insert(client, its_own + 1);
+        open.all += 1;
         Some(Counted { counted: Some((Arc::clone(self), client)) })
     }
 }
@@ -48,10 +68,11 @@ impl Drop for Counted {
     fn drop(&mut self) {
         let Some((crowd, client)) = &self.counted else { return };
         let mut open = crowd.open.lock();
-        if let Some(connections) = open.get_mut(client) {
+        open.all -= 1;
+        if let Some(connections) = open.of.get_mut(client) {
             *connections -= 1;
             if *connections == 0 {
-                open.remove(client);
+                open.of.remove(client);
             }
         }
     }
@@ -70,13 +91,17 @@ pub fn site(address: IpAddr) -> IpAddr {
 mod tests {
     use super::*;
 
+    fn crowd(of_one: usize, before_newcomers: usize) -> Arc<Crowd> {
+        Crowd::new(Places { of_one, before_newcomers }, Box::new(|address| address == at("10.0.0.9")))
+    }
+
     fn at(address: &str) -> IpAddr {
         address.parse().unwrap()
     }
 
     #[test]
     fn each_client_has_as_many_as_allowed() {
-        let crowd = Crowd::new(2, Box::new(|address| address == at("10.0.0.9")));
+        let crowd = crowd(2, usize::MAX);
         let first = crowd.admit(at("10.0.0.1")).unwrap();
         let second = crowd.admit(at("::ffff:10.0.0.1")).unwrap();
         assert!(crowd.admit(at("10.0.0.1")).is_none());
@@ -86,12 +111,27 @@ mod tests {
         let again = crowd.admit(at("10.0.0.1")).unwrap();
         assert!(crowd.admit(at("10.0.0.1")).is_none());
         drop((second, again, other, proxy));
-        assert!(crowd.open.lock().is_empty(), "nobody is remembered who has no connection");
+        assert!(crowd.open.lock().of.is_empty(), "nobody is remembered who has no connection");
+    }
+
+    #[test]
+    fn newcomers_find_places_that_others_do_not_get() {
+        let crowd = crowd(4, 6);
+        let first: Vec<_> = (0..4).filter_map(|_| crowd.admit(at("10.0.0.1"))).collect();
+        let second: Vec<_> = (0..4).filter_map(|_| crowd.admit(at("10.0.0.2"))).collect();
+        assert_eq!((first.len(), second.len()), (4, 2));
+        let newcomer = crowd.admit(at("10.0.0.3")).unwrap();
+        assert!(crowd.admit(at("10.0.0.3")).is_none(), "it is none any more");
+        let other = crowd.admit(at("10.0.0.4")).unwrap();
+        drop((first, newcomer));
+        assert!(crowd.admit(at("10.0.0.4")).is_some());
+        drop((second, other));
+        assert_eq!(crowd.open.lock().all, 0);
     }
 
     #[test]
     fn a_network_of_ipv6_is_one_client() {
-        let crowd = Crowd::new(1, Box::new(|_| false));
+        let crowd = crowd(1, usize::MAX);
         let held = crowd.admit(at("2001:db8:1:2::1")).unwrap();
         assert!(crowd.admit(at("2001:db8:1:2:ffff::9")).is_none());
         assert!(crowd.admit(at("2001:db8:1:3::1")).is_some());
@@ -101,8 +141,8 @@ mod tests {
 
     #[test]
     fn without_a_limit_nobody_is_counted() {
-        let crowd = Crowd::new(0, Box::new(|_| false));
+        let crowd = crowd(0, 0);
         let _held: Vec<_> = (0..9).map(|_| crowd.admit(at("10.0.0.1")).unwrap()).collect();
-        assert!(crowd.open.lock().is_empty());
+        assert!(crowd.open.lock().of.is_empty());
     }
 }

@@ -14,6 +14,7 @@
 //! are none) do not come through the library: [`Settled::Broken`] says that the connection itself has to be read on.
 
 mod crowd;
+mod timely;
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -30,7 +31,8 @@ use http_body_util::BodyExt;
 use hyper::body::{Frame, SizeHint};
 use parking_lot::Mutex;
 
-pub use crowd::{Counted, Crowd, site};
+pub use crowd::{Counted, Crowd, Places, site};
+pub use timely::Timely;
 
 /// How much of a request that was answered already is still read.
 #[derive(Debug, Clone, Copy)]

@@ -5,12 +5,11 @@
 //! body, so the stream below looks at what hyper writes: a head that begins with one of these statuses and has no
 //! content type can only be hyper's own, and is replaced. All else passes untouched.
 //!
-//! **Answers are taken in time.** hyper waits for ever for a client that sends requests and does not read: its
-//! answers, and the connection, would be kept as long as it likes. A write that makes no progress for as long as a
-//! client may take to send a request ends the connection.
-//!
 //! **Requests come in time.** hyper has one time for an idle connection and for a head that comes in pieces, and none for
-//! HTTP/2. What is silence and what is idleness is decided here, where bytes come ([`Patience`]).
+//! HTTP/2. What is silence and what is idleness is decided here, where bytes come ([`Patience`]); who takes nothing of what is
+//! written has as long as for a head ([`Timely`]).
+//!
+//! **Frames ask for something.** What else a client of HTTP/2 sends is counted as it comes ([`Frames`]).
 //!
 //! **The first bytes say what is spoken.** Who wants HTTP/2 without TLS begins with its preface, of which no request of
 //! HTTP/1.1 has the first three bytes. They are read before the library begins and handed to it again.
@@ -25,12 +24,13 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use floodgate_listener::Linger;
+use floodgate_listener::{Linger, Timely};
 use floodgate_observe::HttpMetrics;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
 
 use crate::exchange::Exchange;
+use crate::frames::Frames;
 use crate::patience::{Over, Patience, Protocol, Silence};
 use crate::problem::{MEDIA_TYPE, Problem};
 use crate::stream::Stream;
@@ -38,20 +38,17 @@ use crate::stream::Stream;
 /// The preface of HTTP/2 begins like this, and nothing else that is sent to a server (RFC 9113, section 3.4).
 const HTTP_2_PREFIX: &[u8] = b"PRI";
 
-/// So many bytes of HTTP/2 without a request being open are no way to ask for anything: sixty thousand pings.
-const FRAMES_WITHOUT_REQUEST_MAX_BYTES: usize = 1 << 20;
-
 /// A client's connection.
 pub(crate) struct Connection {
-    stream: Stream,
+    stream: Timely<Stream>,
     protocol: Protocol,
     first: FirstBytes,
     metrics: HttpMetrics,
     replacement: Option<Replacement>,
     limits: Limits,
     patience: Patience,
-    /// Runs while a write makes no progress.
-    stalled: Option<Pin<Box<Sleep>>>,
+    /// Of HTTP/2.
+    frames: Option<Frames>,
     exchange: Arc<Exchange>,
     lingering: Option<Lingering>,
 }
@@ -121,15 +118,17 @@ impl Connection {
         exchange: Arc<Exchange>,
         metrics: HttpMetrics,
     ) -> Self {
-        let patience = Patience::new(limits.silence, protocol, Arc::clone(&exchange), first.read);
-        let (replacement, stalled, lingering) = (None, None, None);
-        Self { stream, protocol, first, metrics, replacement, limits, patience, stalled, exchange, lingering }
+        let stream = Timely::new(stream, limits.silence.send);
+        let patience = Patience::new(limits.silence, protocol, Arc::clone(&exchange));
+        let frames = (protocol == Protocol::Http2).then(Frames::new);
+        let (replacement, lingering) = (None, None);
+        Self { stream, protocol, first, metrics, replacement, limits, patience, frames, exchange, lingering }
     }
 
     /// Nothing has come, which may have lasted for too long.
     fn poll_patience(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         // who takes nothing of what is written has a time of its own
-        if self.stalled.is_some() {
+        if self.stream.is_stalled() {
             return Poll::Pending;
         }
         match ready!(self.patience.poll(context)) {
@@ -143,10 +142,14 @@ impl Connection {
     }
 
     /// Whether bytes that came are of a client that asks, and not of one that only keeps us busy.
-    fn asks(&mut self, came: usize) -> bool {
-        let without_request = self.patience.came(came);
-        self.protocol == Protocol::Http1
-            || without_request <= FRAMES_WITHOUT_REQUEST_MAX_BYTES && !self.exchange.is_abused()
+    fn asks(&mut self, came: &[u8]) -> bool {
+        match &mut self.frames {
+            Some(frames) => frames.came(came, &self.exchange) && !self.exchange.is_abused(),
+            None => {
+                self.patience.came(came);
+                true
+            }
+        }
     }
 
     /// Reads and throws away until the client has closed, or a bound is reached.
@@ -188,17 +191,12 @@ impl Connection {
         Poll::Ready(Ok(instead_of))
     }
 
-    /// Ends a write that waits for too long.
-    fn in_time<T>(&mut self, written: Poll<io::Result<T>>, context: &mut Context<'_>) -> Poll<io::Result<T>> {
+    /// Something was written, or not.
+    fn told<T>(&mut self, written: Poll<T>) -> Poll<T> {
         if written.is_ready() {
-            self.stalled = None;
             self.patience.took();
-            return written;
         }
-        let timeout = self.limits.silence.send;
-        let stalled = self.stalled.get_or_insert_with(|| Box::pin(tokio::time::sleep(timeout)));
-        ready!(stalled.as_mut().poll(context));
-        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+        written
     }
 }
 
@@ -249,7 +247,7 @@ impl AsyncWrite for Connection {
             Some(_) => self.poll_replacement(context),
             None => Pin::new(&mut self.stream).poll_write(context, bytes),
         };
-        self.in_time(written, context)
+        self.told(written)
     }
 
     fn poll_write_vectored(
@@ -263,7 +261,7 @@ impl AsyncWrite for Connection {
             }
             _ => {
                 let written = Pin::new(&mut self.stream).poll_write_vectored(context, slices);
-                self.in_time(written, context)
+                self.told(written)
             }
         }
     }
@@ -273,21 +271,15 @@ impl AsyncWrite for Connection {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match Pin::new(&mut self.stream).poll_flush(context) {
-            // without TLS there is never anything to wait for
-            Poll::Pending => self.in_time(Poll::Pending, context),
-            // the library does not read again before something comes, and an answer may be the last thing that happens
-            flushed => {
-                let _ = self.poll_patience(context);
-                flushed
-            }
-        }
+        let flushed = ready!(Pin::new(&mut self.stream).poll_flush(context));
+        // the library does not read again before something comes, and an answer may be the last thing that happens
+        let _ = self.poll_patience(context);
+        Poll::Ready(flushed)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         if self.lingering.is_none() {
-            let closed = Pin::new(&mut self.stream).poll_shutdown(context);
-            ready!(self.in_time(closed, context))?;
+            ready!(Pin::new(&mut self.stream).poll_shutdown(context))?;
             if !self.exchange.lingers() {
                 return Poll::Ready(Ok(()));
             }
@@ -305,17 +297,15 @@ impl AsyncRead for Connection {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        if self.first.take(buffer) {
-            // with what came in one packet with them, so that a head is looked at once
-            let _ = Pin::new(&mut self.stream).poll_read(context, buffer)?;
-            return Poll::Ready(Ok(()));
-        }
         let before = buffer.filled().len();
+        let are_first = self.first.take(buffer);
+        // the first ones with what came in one packet with them, so that a head is looked at once
         match Pin::new(&mut self.stream).poll_read(context, buffer) {
-            Poll::Pending => self.poll_patience(context),
-            Poll::Ready(Ok(())) if !self.asks(buffer.filled().len() - before) => {
+            Poll::Pending if !are_first => self.poll_patience(context),
+            Poll::Pending | Poll::Ready(Ok(())) if !self.asks(&buffer.filled()[before..]) => {
                 Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()))
             }
+            Poll::Pending => Poll::Ready(Ok(())),
             read => read,
         }
     }

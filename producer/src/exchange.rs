@@ -4,7 +4,7 @@
 //! request too slowly or only waits for its answer is known to neither alone.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, AtomicUsize, Ordering};
 
 /// How many more requests of a connection may be given up by its client than are answered: whoever asks and takes it back, over
 /// and over, keeps us busy and is not bounded by how many requests may be open.
@@ -15,6 +15,8 @@ const GIVEN_UP_MAX: i32 = 200;
 pub(crate) struct Exchange {
     /// Requests that began, so far.
     begun: AtomicUsize,
+    /// Bytes of the last one's body, where its head says how many.
+    body: AtomicU64,
     /// Requests in work, bodies that are read, answers that are handed over.
     open: AtomicUsize,
     /// Answers of which the client has not taken all.
@@ -33,6 +35,7 @@ impl Exchange {
     pub(crate) fn new() -> Arc<Self> {
         Arc::new(Self {
             begun: AtomicUsize::new(0),
+            body: AtomicU64::new(0),
             open: AtomicUsize::new(0),
             answers: AtomicUsize::new(0),
             taken: AtomicUsize::new(0),
@@ -42,8 +45,9 @@ impl Exchange {
         })
     }
 
-    /// A request begins.
-    pub(crate) fn begin(self: &Arc<Self>) -> Working {
+    /// A request begins, with a body of so many bytes, or 0 where its head does not say how many.
+    pub(crate) fn begin(self: &Arc<Self>, body: u64) -> Working {
+        self.body.store(body, Ordering::Relaxed);
         self.begun.fetch_add(1, Ordering::Relaxed);
         Working { open: self.hold(), is_answered: false }
     }
@@ -64,13 +68,23 @@ impl Exchange {
         self.begun.load(Ordering::Relaxed)
     }
 
+    /// Bytes of the body of the request that began last.
+    pub(crate) fn body(&self) -> u64 {
+        self.body.load(Ordering::Relaxed)
+    }
+
     pub(crate) fn is_open(&self) -> bool {
         self.open.load(Ordering::Relaxed) > 0
     }
 
-    /// How often something of an answer was taken, while one is to be taken.
+    /// How often something of an answer was taken.
+    pub(crate) fn taken(&self) -> usize {
+        self.taken.load(Ordering::Relaxed)
+    }
+
+    /// The same, while one is to be taken.
     pub(crate) fn taking(&self) -> Option<usize> {
-        (self.answers.load(Ordering::Relaxed) > 0).then(|| self.taken.load(Ordering::Relaxed))
+        (self.answers.load(Ordering::Relaxed) > 0).then(|| self.taken())
     }
 
     /// Whether the client gave up more requests than anybody has reason to.
@@ -160,13 +174,13 @@ mod tests {
     fn who_gives_up_more_than_is_answered_is_found_out() {
         let exchange = Exchange::new();
         for _ in 0..10_000 {
-            drop(exchange.begin());
-            exchange.begin().answered();
+            drop(exchange.begin(0));
+            exchange.begin(0).answered();
         }
         assert!(!exchange.is_abused() && !exchange.is_open());
         let answered = exchange.begun();
         while !exchange.is_abused() {
-            drop(exchange.begin());
+            drop(exchange.begin(0));
         }
         assert_eq!(exchange.begun() - answered, 201, "one answer after the last that was given up");
     }
@@ -174,7 +188,7 @@ mod tests {
     #[test]
     fn a_connection_is_open_until_its_answers_are_taken() {
         let exchange = Exchange::new();
-        let working = exchange.begin();
+        let working = exchange.begin(0);
         let answer = exchange.answer();
         working.answered();
         assert!(exchange.is_open());

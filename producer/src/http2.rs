@@ -13,7 +13,7 @@
 //!   So answers are handed over in pieces, and when nobody takes the next one for as long as a client may take to send
 //!   something, the connection ends.
 //! * *Idleness*: a connection without a request is told to go (GOAWAY) after its time, and pings are no requests.
-//! * *Frames without a request*: so many bytes with nothing open are nobody's way to ask.
+//! * *Frames that are no request*: so many are nobody's way to ask ([`crate::frames`]).
 
 use std::convert::Infallible;
 use std::future::poll_fn;

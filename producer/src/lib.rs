@@ -28,6 +28,7 @@ mod exchange;
 mod expiry;
 mod extract;
 mod follow;
+mod frames;
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
 pub mod fuzzing;

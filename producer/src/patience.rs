@@ -2,12 +2,17 @@
 //!
 //! One timer serves a connection as long as it lives: requests begin and end far more often than anybody waits for too long, so
 //! it is not set for each but looks, when it fires, whether the wait it was set for still lasts.
+//!
+//! Whether a client of HTTP/1.1 is idle or has begun a head is told by what came behind the empty line that ended the last one: the
+//! body, whose length that head said, and then the next head, which may have come in one packet with it. Where a body has empty lines
+//! itself the next head is known only once it comes by itself.
 
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use memchr::memrchr;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::exchange::Exchange;
@@ -54,31 +59,48 @@ pub(crate) struct Patience {
     silence: Silence,
     protocol: Protocol,
     exchange: Arc<Exchange>,
-    /// Requests that had begun when bytes came last.
+    /// Requests that had begun when it was looked last.
     begun: usize,
-    /// Bytes that came since then, while nothing was open: of HTTP/1.1 they are of a head.
-    came: usize,
+    /// Bytes that came behind the last empty line.
+    behind: u64,
+    /// The last ones that came: an empty line may come in pieces.
+    last: [u8; 2],
     awaited: Option<(Awaited, Instant)>,
     timer: Option<Pin<Box<Sleep>>>,
 }
 
 impl Patience {
-    /// Of a connection of which so many bytes have come.
-    pub(crate) fn new(silence: Silence, protocol: Protocol, exchange: Arc<Exchange>, came: usize) -> Self {
-        Self { silence, protocol, exchange, begun: 0, came, awaited: None, timer: None }
+    /// Of a connection of which nothing has come.
+    pub(crate) fn new(silence: Silence, protocol: Protocol, exchange: Arc<Exchange>) -> Self {
+        let (begun, behind, last) = (0, 0, [0; 2]);
+        Self { silence, protocol, exchange, begun, behind, last, awaited: None, timer: None }
     }
 
-    /// The client sent something. Returns how much it sent since a request began or while none was open.
-    pub(crate) fn came(&mut self, bytes: usize) -> usize {
-        let begun = self.exchange.begun();
-        if begun != self.begun || self.exchange.is_open() {
-            self.begun = begun;
-            self.came = 0;
+    /// The client of HTTP/1.1 sent something.
+    pub(crate) fn came(&mut self, bytes: &[u8]) {
+        // what is left of a body is not looked at
+        let left = usize::try_from(self.exchange.body().saturating_sub(self.behind)).unwrap_or(usize::MAX);
+        let end = if left < bytes.len() { end_of_head(self.last, bytes, left) } else { None };
+        match end {
+            Some(end) => self.behind = (bytes.len() - end) as u64,
+            None => self.behind += bytes.len() as u64,
         }
-        if !self.exchange.is_open() {
-            self.came += bytes;
+        match bytes {
+            [] => {}
+            [only] => self.last = [self.last[1], *only],
+            [.., before, last] => self.last = [*before, *last],
         }
-        self.came
+    }
+
+    /// Whether a head has begun, while nothing is open; a new connection is one to ask at once.
+    fn is_within_head(&mut self) -> bool {
+        let body = self.exchange.body();
+        let is_within = self.protocol == Protocol::Http1 && (self.behind > body || self.begun == 0);
+        if !is_within {
+            // whatever comes now is of a head
+            self.behind = body;
+        }
+        is_within
     }
 
     /// The client took something: what is waited for is waited for anew.
@@ -98,11 +120,11 @@ impl Patience {
         }
         let begun = self.exchange.begun();
         if begun != self.begun {
-            (self.begun, self.came, self.awaited) = (begun, 0, None);
+            (self.begun, self.awaited) = (begun, None);
         }
-        match self.protocol {
-            Protocol::Http1 if self.came > 0 => Some((Awaited::Head, send)),
-            _ => Some((Awaited::Request, idle)),
+        match self.is_within_head() {
+            true => Some((Awaited::Head, send)),
+            false => Some((Awaited::Request, idle)),
         }
     }
 
@@ -144,6 +166,20 @@ impl Patience {
     }
 }
 
+/// Where the last empty line ends, which does not begin before `from`; `last` came before.
+fn end_of_head(last: [u8; 2], bytes: &[u8], from: usize) -> Option<usize> {
+    let before = |at: usize, back: usize| if at >= back { bytes[at - back] } else { last[2 + at - back] };
+    let mut until = bytes.len();
+    while let Some(at) = memrchr(b'\n', &bytes[from..until]).map(|at| from + at) {
+        let is_empty = before(at, 1) == b'\n' || before(at, 1) == b'\r' && before(at, 2) == b'\n';
+        if is_empty {
+            return Some(at + 1);
+        }
+        until = at;
+    }
+    None
+}
+
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
@@ -153,9 +189,13 @@ mod tests {
 
     const SILENCE: Silence = Silence { send: Duration::from_secs(10), idle: Duration::from_secs(75) };
 
-    fn patience(protocol: Protocol, came: usize) -> (Patience, Arc<Exchange>) {
+    const GET: &[u8] = b"GET / HTTP/1.1\r\nhost: x\r\n\r\n";
+
+    fn patience(protocol: Protocol, came: &[u8]) -> (Patience, Arc<Exchange>) {
         let exchange = Exchange::new();
-        (Patience::new(SILENCE, protocol, Arc::clone(&exchange), came), exchange)
+        let mut patience = Patience::new(SILENCE, protocol, Arc::clone(&exchange));
+        patience.came(came);
+        (patience, exchange)
     }
 
     /// How long it lasts from here on, and what then is over.
@@ -172,31 +212,34 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_head_has_its_time_from_the_first_byte_on() {
-        let (mut patience, exchange) = patience(Protocol::Http1, 1);
+        let (mut silent, _) = patience(Protocol::Http1, &[]);
+        assert_eq!(lasts(&mut silent).await, (10, Over::Slow), "also where none comes at all");
+        let (mut patience, exchange) = patience(Protocol::Http1, b"G");
         assert_eq!(lasts(&mut patience).await, (10, Over::Slow));
         // a request that came whole, and was answered before anybody looked
-        patience.came(100);
-        exchange.begin().answered();
+        patience.came(&GET[1..]);
+        exchange.begin(0).answered();
         assert_eq!(lasts(&mut patience).await, (75, Over::Idle));
         // the next head begins long after, and no byte of it gives it more time
-        exchange.begin().answered();
+        exchange.begin(0).answered();
         assert!(!look(&mut patience).await);
         tokio::time::advance(Duration::from_secs(74)).await;
-        patience.came(1);
+        patience.came(b"G");
         assert!(!look(&mut patience).await);
         tokio::time::advance(Duration::from_secs(6)).await;
-        patience.came(1);
+        patience.came(b"G");
         assert_eq!(lasts(&mut patience).await, (4, Over::Slow));
     }
 
     #[tokio::test(start_paused = true)]
     async fn nobody_is_idle_whose_request_is_in_work_or_whose_body_is_read() {
-        let (mut patience, exchange) = patience(Protocol::Http1, 1);
-        let working = exchange.begin();
+        let (mut patience, exchange) = patience(Protocol::Http1, b"G");
+        patience.came(b"ET / HTTP/1.1\n\n");
+        let working = exchange.begin(1000);
         let body = exchange.hold();
         assert!(!look(&mut patience).await);
         tokio::time::advance(Duration::from_secs(1000)).await;
-        patience.came(1000);
+        patience.came(&[b'\n'; 1000]);
         assert!(!look(&mut patience).await);
         working.answered();
         tokio::time::advance(Duration::from_secs(1000)).await;
@@ -204,13 +247,14 @@ mod tests {
         drop(body);
         assert_eq!(lasts(&mut patience).await, (75, Over::Idle), "a body is no head");
         // what ends without anybody telling is found out in as long again
-        let working = exchange.begin();
+        patience.came(GET);
+        let working = exchange.begin(0);
         assert!(!look(&mut patience).await);
         working.answered();
         let (waited, over) = lasts(&mut patience).await;
         assert!((75..=150).contains(&waited) && over == Over::Idle, "{waited}");
         // and what is taken of an answer makes it busy
-        exchange.begin().answered();
+        exchange.begin(0).answered();
         assert!(!look(&mut patience).await);
         tokio::time::advance(Duration::from_secs(50)).await;
         patience.took();
@@ -219,9 +263,9 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn answers_of_http_2_are_taken_in_time() {
-        let (mut patience, exchange) = patience(Protocol::Http2, 24);
+        let (mut patience, exchange) = patience(Protocol::Http2, &[]);
         assert_eq!(lasts(&mut patience).await, (75, Over::Idle), "what comes may be no request at all");
-        let working = exchange.begin();
+        let working = exchange.begin(0);
         let answer = exchange.answer();
         working.answered();
         assert!(!look(&mut patience).await);
@@ -232,13 +276,38 @@ mod tests {
         assert_eq!(lasts(&mut patience).await, (75, Over::Idle));
     }
 
+    /// What is awaited of a client that sends requests in such pieces, each of which has a body so long where one ends in it.
+    async fn awaited(pieces: &[(&[u8], &[u64])]) -> Over {
+        let (mut patience, exchange) = patience(Protocol::Http1, &[]);
+        for (piece, bodies) in pieces {
+            patience.came(piece);
+            bodies.iter().for_each(|body| exchange.begin(*body).answered());
+        }
+        lasts(&mut patience).await.1
+    }
+
     #[tokio::test(start_paused = true)]
-    async fn what_comes_while_nothing_is_open_is_counted() {
-        let (mut patience, exchange) = patience(Protocol::Http2, 0);
-        assert_eq!((patience.came(5), patience.came(5)), (5, 10));
-        let working = exchange.begin();
-        assert_eq!(patience.came(5), 0);
-        working.answered();
-        assert_eq!(patience.came(5), 5);
+    async fn a_head_may_begin_in_the_packet_of_the_request_before() {
+        let put: &[u8] = b"PUT / HTTP/1.1\r\ncontent-length: 9\r\n\r\n\r\n\r\n.....";
+        let chunks: &[u8] = b"\r\n\r\n2\r\n{}\r\n0\r\n\r\n";
+        let with = |before: &[u8], rest: &[u8]| [before, rest].concat();
+        for whole in [GET, b"GET / HTTP/1.1\n\n", &with(GET, GET), chunks] {
+            assert_eq!(awaited(&[(whole, &[0])]).await, Over::Idle, "{whole:?}");
+            assert_eq!(awaited(&[(&with(whole, b"G"), &[0])]).await, Over::Slow, "{whole:?}");
+            for at in 1..whole.len() {
+                let (begin, end) = whole.split_at(at);
+                assert_eq!(awaited(&[(begin, &[]), (end, &[0])]).await, Over::Idle, "{whole:?} at {at}");
+                let more = with(end, b"G");
+                assert_eq!(awaited(&[(begin, &[]), (&more, &[0])]).await, Over::Slow, "{whole:?} at {at}");
+            }
+        }
+        // bodies of which the length is known, whatever is in them
+        assert_eq!(awaited(&[(put, &[9])]).await, Over::Idle);
+        let (head, body) = put.split_at(put.len() - 9);
+        assert_eq!(awaited(&[(head, &[9]), (body, &[])]).await, Over::Idle);
+        assert_eq!(awaited(&[(head, &[9]), (&with(body, b"G"), &[])]).await, Over::Slow);
+        assert_eq!(awaited(&[(head, &[9]), (&with(body, GET), &[0])]).await, Over::Idle);
+        let all = [head, body, GET, b"G"].concat();
+        assert_eq!(awaited(&[(&all, &[9, 0])]).await, Over::Slow);
     }
 }

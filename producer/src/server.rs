@@ -17,10 +17,10 @@ use axum::Router;
 use axum::http::header::{CONNECTION, ORIGIN};
 use axum::http::{HeaderValue, Version};
 use axum::response::Response;
-use floodgate_listener::{Counted, Crowd, Linger, Settled, Watch};
+use floodgate_listener::{Counted, Crowd, Linger, Places, Settled, Watch};
 use floodgate_observe::HttpMetrics;
 use hyper::Request;
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
@@ -196,7 +196,10 @@ impl Served {
         let exchange = Exchange::new();
         let metrics = self.routes.metrics.clone();
         let stream = Connection::new(stream, (first, protocol), self.limits, Arc::clone(&exchange), metrics);
-        let answered = |request| Arc::clone(&self.routes).serve(request, peer, exchange.begin());
+        let answered = |request: Request<Incoming>| {
+            let body = request.body().size_hint().exact().unwrap_or_default();
+            Arc::clone(&self.routes).serve(request, peer, exchange.begin(body))
+        };
         if protocol == Protocol::Http2 {
             return http2::serve(&self.http2, stream, &exchange, &stop, answered).await;
         }
@@ -232,13 +235,15 @@ impl Server {
         });
         let limits = Limits { silence: config.silence(), linger: config.linger() };
         let http2 = http2::builder(config);
+        let places =
+            Places { of_one: config.connections_per_client_max, before_newcomers: config.connections_max };
         // a proxy has many behind it
         let of = Arc::clone(ingress);
         let exempt = Box::new(move |address| of.admission.trusts(address));
         Ok(Self {
             listener,
             served: Served { routes, http1, http2, tls: None, limits },
-            crowd: Crowd::new(config.connections_per_client_max, exempt),
+            crowd: Crowd::new(places, exempt),
             connections: Arc::new(Semaphore::new(config.connections_max)),
         })
     }

@@ -6,6 +6,7 @@ use std::net::{SocketAddr, TcpStream};
 use anyhow::{Context, Result, ensure};
 use floodgate_testkit::wait;
 
+use super::client::runtime;
 use super::node::{Node, READY};
 
 pub fn connect(address: SocketAddr) -> Result<TcpStream> {
@@ -13,6 +14,18 @@ pub fn connect(address: SocketAddr) -> Result<TcpStream> {
     stream.set_nodelay(true)?;
     stream.set_read_timeout(Some(READY))?;
     stream.set_write_timeout(Some(READY))?;
+    Ok(stream)
+}
+
+/// From another address of this machine.
+pub fn connect_from(from: [u8; 4], to: SocketAddr) -> Result<TcpStream> {
+    let stream = runtime().block_on(async {
+        let socket = tokio::net::TcpSocket::new_v4()?;
+        socket.bind(SocketAddr::from((from, 0)))?;
+        socket.connect(to).await?.into_std()
+    })?;
+    stream.set_nonblocking(false)?;
+    stream.set_read_timeout(Some(READY))?;
     Ok(stream)
 }
 

@@ -7,6 +7,8 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use anyhow::{Context, Result};
+
 /// The kernel counts processor time in hundredths of a second for all programs.
 const TICKS_PER_SECOND: f64 = 100.0;
 const SAMPLE_EVERY: Duration = Duration::from_millis(500);
@@ -31,6 +33,13 @@ pub fn memory_bytes(pid: u32) -> u64 {
         line.trim().strip_suffix(" kB")?.parse::<u64>().ok()
     };
     tree(pid).keys().filter_map(pss).sum::<u64>() * 1024
+}
+
+/// The most memory that a process ever held.
+pub fn peak_bytes(pid: u32) -> Result<u64> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).context("no VmHWM")?;
+    Ok(line.trim().trim_end_matches(" kB").parse::<u64>()? * 1024)
 }
 
 struct Stat {

@@ -1,7 +1,6 @@
 //! `/session`: how browsers sign in and out.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::Extension;
 use axum::body::{Body, to_bytes};
@@ -13,19 +12,18 @@ use percent_encoding::percent_decode;
 
 use super::admit::{Door, Pass};
 use super::form::form;
+use crate::connections::WITHIN;
 use crate::problem::Problem;
 
 /// The longest form: a token all of whose characters are escaped, and its name.
 const FORM_MAX: usize = 1024;
-/// How long a browser may take to send one.
-const SENT_WITHIN: Duration = Duration::from_secs(10);
 
 /// `POST`: a token in a form. The right one begins a session, and leads to the page.
 pub(crate) async fn sign_in(State(door): State<Arc<Door>>, body: Body) -> Response {
     if !door.has_token() {
         return nothing_to_sign_in_to();
     }
-    let sent = tokio::time::timeout(SENT_WITHIN, to_bytes(body, FORM_MAX)).await;
+    let sent = tokio::time::timeout(WITHIN, to_bytes(body, FORM_MAX)).await;
     let shown = sent.ok().and_then(Result::ok).and_then(|form| token(&form));
     match shown.and_then(|shown| door.begin_session(&shown)) {
         Some(cookie) => (StatusCode::SEE_OTHER, with_cookie(&cookie), [(LOCATION, "/")]).into_response(),
