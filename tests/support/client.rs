@@ -20,6 +20,10 @@ const ANSWER_DEADLINE: Duration = Duration::from_secs(120);
 /// in the moment a request is sent.
 const IDLE_MAX: Duration = Duration::from_secs(5);
 
+/// How long a connection may take to be ready again. The library now and then forgets one whose answer came before all of its request
+/// was sent, though all of it was sent then.
+const READY_MAX: Duration = Duration::from_secs(1);
+
 /// Where all asynchronous work of a test process runs.
 pub fn runtime() -> &'static Runtime {
     static RUNTIME: OnceLock<Runtime> = OnceLock::new();
@@ -146,7 +150,8 @@ impl Client {
     async fn connection(&self) -> Result<(SendRequest<Full<Bytes>>, bool), Failure> {
         loop {
             let Some((mut idle, since)) = self.idle.lock().unwrap().pop() else { break };
-            if since.elapsed() < IDLE_MAX && idle.ready().await.is_ok() {
+            let ready = tokio::time::timeout(READY_MAX, idle.ready());
+            if since.elapsed() < IDLE_MAX && matches!(ready.await, Ok(Ok(()))) {
                 return Ok((idle, false));
             }
         }
