@@ -12,8 +12,12 @@
 //! The HTTP library, left alone, closes. It goes on reading a body for as long as somebody asks for its pieces: that is
 //! the task that [`Watch::settle`] starts. Bytes that are no request any more (a head that cannot be read, chunks that
 //! are none) do not come through the library: [`Settled::Broken`] says that the connection itself has to be read on.
+//!
+//! Reading on begins when the answer has left. The library takes an answer for done that it holds ready, once the request has
+//! ended, and would write a refusal of what comes next in front of that part of it which the client has not taken.
 
 mod crowd;
+mod leaving;
 mod timely;
 
 use std::pin::Pin;
@@ -39,7 +43,7 @@ pub use timely::Timely;
 pub struct Linger {
     /// Bytes.
     pub max_bytes: usize,
-    /// From the answer on.
+    /// From when the answer has left.
     pub within: Duration,
 }
 
@@ -99,7 +103,11 @@ impl Watch {
         if is_beyond || answer.status() == StatusCode::REQUEST_TIMEOUT {
             answer.headers_mut().insert(CONNECTION, CLOSE);
         }
-        tokio::spawn(tokio::time::timeout(linger.within, discard(body, linger.max_bytes)));
+        let left = leaving::left(answer);
+        tokio::spawn(async move {
+            left.await;
+            let _ = tokio::time::timeout(linger.within, discard(body, linger.max_bytes)).await;
+        });
         Settled::Done
     }
 }
@@ -195,10 +203,12 @@ mod tests {
         let mut answer = Response::new(Body::empty());
         *answer.status_mut() = status;
         let settled = watch.settle(&mut answer, LINGER);
+        let closes = answer.headers().get(CONNECTION).is_some();
+        drop(answer);
         for _ in 0..20 {
             tokio::task::yield_now().await;
         }
-        (settled, answer.headers().get(CONNECTION).is_some())
+        (settled, closes)
     }
 
     #[tokio::test]

@@ -20,9 +20,9 @@ const ANSWER_DEADLINE: Duration = Duration::from_secs(120);
 /// in the moment a request is sent.
 const IDLE_MAX: Duration = Duration::from_secs(5);
 
-/// After a longer body a connection is not used again. Its answer may come before all of it is sent, and the library forgets a
-/// request that is waiting while the last of it goes out.
-const REUSED_BODY_MAX_BYTES: usize = 64 << 10;
+/// How long a connection may take to be ready again. The library now and then forgets one whose answer came before all of its request
+/// was sent, though all of it was sent then.
+const READY_MAX: Duration = Duration::from_secs(1);
 
 /// Where all asynchronous work of a test process runs.
 pub fn runtime() -> &'static Runtime {
@@ -140,7 +140,7 @@ impl Client {
         };
         let (head, body) = response.into_parts();
         let body = body.collect().await.map_err(|error| Failure::Broken(error.to_string()))?.to_bytes();
-        if !connection.is_closed() && ask.body.len() <= REUSED_BODY_MAX_BYTES {
+        if !connection.is_closed() {
             self.idle.lock().unwrap().push((connection, Instant::now()));
         }
         Ok(Answer { status: head.status.as_u16(), headers: head.headers, body })
@@ -150,7 +150,8 @@ impl Client {
     async fn connection(&self) -> Result<(SendRequest<Full<Bytes>>, bool), Failure> {
         loop {
             let Some((mut idle, since)) = self.idle.lock().unwrap().pop() else { break };
-            if since.elapsed() < IDLE_MAX && idle.ready().await.is_ok() {
+            let ready = tokio::time::timeout(READY_MAX, idle.ready());
+            if since.elapsed() < IDLE_MAX && matches!(ready.await, Ok(Ok(()))) {
                 return Ok((idle, false));
             }
         }
