@@ -1,7 +1,7 @@
 //! What fuzzing found worth keeping is tried again: every file of `fuzz/corpus/`, and what once was a bug among them.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
-#[path = "../fuzz/src/targets/mod.rs"]
+#[path = "../src/targets/mod.rs"]
 mod targets;
 
 use std::fs;
@@ -15,7 +15,7 @@ const FILES_MAX: usize = 300;
 const BYTES_MAX: u64 = 500_000;
 
 fn corpus() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus")
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../corpus")
 }
 
 fn entries(folder: &Path) -> Vec<PathBuf> {
