@@ -171,7 +171,10 @@ fn tell_panic(panic: &std::panic::PanicHookInfo<'_>) {
 async fn check_database(settings: &Settings) -> Result<(), Exit> {
     let store = floodgate_store::open(&settings.store).map_err(Exit::usage)?;
     let looked = async {
-        let unfit = store.unfit(&EventType::ALL).await?;
+        let mut unfit = store.unfit(&EventType::ALL).await?;
+        if settings.coupon.decisions_retention_days > 0 {
+            unfit.extend(store.keeps_decisions().await?);
+        }
         Ok::<_, ReadError>((unfit, consume::schema_trouble(&*store).await?))
     };
     let url = settings.store.masked_url();

@@ -151,6 +151,17 @@ fn an_unfit_database_is_refused_in_words() {
         alter("SET default_transaction_read_only = on")?;
         refused("takes no writes")?;
         alter("RESET default_transaction_read_only")?;
+        // a right that only a configuration that needs it asks for
+        let role = "CREATE ROLE adder LOGIN PASSWORD 'adder'; GRANT SELECT, INSERT, UPDATE ON ALL TABLES IN SCHEMA public TO adder";
+        postgres.psql(&url, role)?;
+        world.set("store.url", url.replace("testkit:testkit", "adder:adder"));
+        world.succeed(&["config", "--check"])?;
+        let ended =
+            world.command_with(&["config", "--check"], &[("coupon.decisions_retention_days", "60")])?;
+        ensure!(
+            ended.code == 2 && ended.stderr.contains("GRANT DELETE ON coupon_requests TO adder"),
+            "{ended:?}"
+        );
         let create =
             "CREATE DATABASE latin_1 ENCODING 'LATIN1' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0";
         postgres.psql("postgres", create)?;

@@ -158,6 +158,12 @@ pub trait Site: Send + Sync {
     /// them, see [`Reads::schema_state`].
     fn unfit<'a>(&'a self, of: &'a [EventType]) -> BoxFuture<'a, Result<Vec<String>, ReadError>>;
 
+    /// What keeps old decisions from being deleted there, which needs a right that nothing else does; nothing where there are
+    /// no rights.
+    fn keeps_decisions(&self) -> BoxFuture<'_, Result<Option<String>, ReadError>> {
+        Box::pin(async { Ok(None) })
+    }
+
     /// Whether another database stands where the one was that this process first met: a sentence about it. Meeting one
     /// for the first time, it is remembered.
     fn moved(&self) -> BoxFuture<'_, Result<Option<String>, ReadError>>;

@@ -387,7 +387,14 @@ async fn what_makes_a_database_unfit_is_told_in_words() {
         found.contains("may not INSERT, UPDATE on likes: GRANT SELECT, INSERT, UPDATE ON likes TO reader"),
         "{found}"
     );
-    assert_eq!(open(&config(reader)).unwrap().unfit(&[]).await, Ok(vec![]), "only what is asked for");
+    let asked = open(&config(reader)).unwrap();
+    assert_eq!(asked.unfit(&[]).await, Ok(vec![]), "only what is asked for");
+    let told = asked.keeps_decisions().await.unwrap().unwrap();
+    assert!(told.contains("GRANT DELETE ON coupon_requests TO reader"), "{told}");
+    server().psql(&url, "GRANT DELETE ON coupon_requests TO reader").unwrap();
+    assert_eq!(asked.keeps_decisions().await, Ok(None));
+    server().psql(&url, "ALTER TABLE coupon_requests RENAME TO others").unwrap();
+    assert_eq!(asked.keeps_decisions().await, Ok(None), "there is none to delete from");
     assert!(unfit(&encoded("SQL_ASCII")).await.join("; ").contains("SQL_ASCII"));
 }
 

@@ -24,6 +24,10 @@ SELECT name, found.relnamespace::regnamespace::text,
 FROM unnest($1) AS name JOIN pg_class AS found ON found.oid = to_regclass(name)
 ORDER BY name";
 
+/// Who asks, and whether it may; nobody can say of a table that is not there.
+const MAY_DELETE: &str = "
+SELECT current_user::text, has_table_privilege(to_regclass('coupon_requests'), 'DELETE')";
+
 type Server = (String, String, bool, bool, Option<String>, String);
 type Table = (String, String, bool, bool, bool);
 
@@ -57,6 +61,24 @@ impl Site for PostgresStore {
             // what was changed since is for the next session to see
             self.requests.forget_idle();
             Ok(unfit)
+        })
+    }
+
+    fn keeps_decisions(&self) -> BoxFuture<'_, Result<Option<String>, ReadError>> {
+        let look = async |connection: &mut PgConnection| {
+            let (user, may): (String, Option<bool>) =
+                sqlx::query_as(MAY_DELETE).fetch_one(connection).await?;
+            Ok((may == Some(false)).then(|| {
+                format!(
+                    "the role {user} may not DELETE on coupon_requests, which coupon.decisions_retention_days needs: GRANT DELETE \
+                     ON coupon_requests TO {user}"
+                )
+            }))
+        };
+        Box::pin(async move {
+            let told = transaction::request(&self.requests, self.request_timeout, look).await?;
+            self.requests.forget_idle();
+            Ok(told)
         })
     }
 
