@@ -18,13 +18,18 @@
 //! So a request of which nobody answered whether it is stored can be asked for by its id, and several processes
 //! share a load by their number alone.
 
+mod axis;
 pub mod client;
 mod columns;
 pub mod compare;
+mod course;
 #[cfg(test)]
 mod example;
 pub mod files;
+mod markup;
+pub mod page;
 pub mod plan;
+mod plot;
 pub mod record;
 pub mod report;
 pub mod schedule;
