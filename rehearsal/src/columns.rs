@@ -35,7 +35,7 @@ pub(crate) fn wrapped(text: &str, room: usize) -> Vec<String> {
     let room = room.max(2);
     let mut lines = vec![String::new()];
     let mut used = 0;
-    for mut word in text.split(' ').filter(|word| !word.is_empty()) {
+    for mut word in text.split_whitespace() {
         let length = width(word);
         if used > 0 && used + 1 + length > room {
             lines.push(String::new());
@@ -111,7 +111,7 @@ mod tests {
         assert_eq!(wrapped("one two three", 7), ["one two", "three"]);
         assert_eq!(wrapped("a abcdefgh i", 4), ["a", "abcd", "efgh", "i"]);
         assert_eq!(wrapped("가나다", 4), ["가나", "다"]);
-        assert_eq!(wrapped("", 4), [""]);
+        assert_eq!([wrapped("", 4), wrapped(" \u{a0}", 4)], [[""], [""]]);
         assert_eq!([shortened("abcdef", 4), shortened("abcd", 4)], ["abc…", "abcd"]);
     }
 

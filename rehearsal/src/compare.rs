@@ -7,7 +7,7 @@ use std::fmt::Write;
 
 use crate::report::{Report, Verdict};
 use crate::told;
-use crate::words::{UNKNOWN, count, ms, places, seconds, share};
+use crate::words::{UNKNOWN, count, ms, places, seconds, share, stamp};
 
 /// What became of the figures of an earlier report.
 #[derive(Debug, Clone, PartialEq)]
@@ -188,14 +188,15 @@ fn notes(before: &Report, now: &Report) -> Vec<String> {
 }
 
 fn differ(before: f64, now: f64, tolerance: f64) -> bool {
-    before != now && !((before - now).abs() <= tolerance * before.abs())
+    let is_near = (before - now).abs() <= tolerance * before.abs();
+    !(before == now || is_near || before.is_nan() && now.is_nan())
 }
 
 impl Comparison {
     /// How many are better and worse, in a sentence.
     pub fn summary(&self) -> String {
         let number = |trend| self.rows.iter().filter(|row| row.trend == trend).count();
-        let mut told = format!("Since the run of {}: ", self.before);
+        let mut told = format!("Since the run of {}: ", stamp(&self.before));
         match (number(Trend::Better), number(Trend::Worse)) {
             (0, 0) => told.push_str("nothing is better or worse beyond what chance does"),
             // writing to a String cannot fail

@@ -6,7 +6,7 @@ use crate::report::{Latency, Report, Second};
 use crate::words::{UNKNOWN, count, ms, places};
 
 /// Points a line has at most: as many as can be told apart.
-const POINTS_MAX: u32 = 600;
+const POINTS_MAX: u32 = 300;
 
 /// A plot with what stands above it.
 #[derive(Debug, Clone)]
@@ -158,7 +158,7 @@ impl Page<'_> {
                 course.failures(),
             ]
         });
-        let rate = |line: &Line| format!("{}/s at most", number(most(line).unwrap_or(0.0)));
+        let rate = |line: &Line| format!("{}/s", number(most(line).unwrap_or(0.0)));
         let legend = entries(&lines.0, ["due", "answered", "failed"], rate);
         let drawn = Drawn { lines, legend, levels: Vec::new() };
         let values = Axis::linear(&drawn.values());
@@ -176,14 +176,13 @@ impl Page<'_> {
                 of("line-2", |latency| latency.p99),
             ]
         });
-        let at_most =
-            |line: &Line| most(line).map_or(UNKNOWN.to_owned(), |most| format!("{} at most", ms(most)));
-        let mut legend = entries(&lines.0, ["p50", "p95", "p99"], at_most);
+        let highest_of = |line: &Line| most(line).map_or(UNKNOWN.to_owned(), ms);
+        let mut legend = entries(&lines.0, ["p50", "p95", "p99"], highest_of);
         let expected = ["p50", "p95", "p99"].into_iter().filter_map(|word| expected(self.report, word));
         let levels = levels(expected, highest(&lines.0) * 100.0, &mut legend);
         let drawn = Drawn { lines, legend, levels };
         let values = Axis::log(&drawn.values());
-        let unit = "ms from when a request was due, log scale";
+        let unit = "ms from the due time, log scale";
         let mut figure = self.figure("latency", "Time to answer", unit, values, drawn);
         figure.plot.fill = Fill::Bands;
         figure
@@ -192,9 +191,8 @@ impl Page<'_> {
     fn lag(&self) -> Figure {
         let lines = self.both(|course| vec![course.line("line-0", |point| point.lag)]);
         let is_known = lines.0.iter().any(|line| most(line).is_some());
-        let at_most =
-            |line: &Line| most(line).map_or(UNKNOWN.to_owned(), |most| format!("{} at most", number(most)));
-        let mut legend = entries(&lines.0, ["lag"], at_most);
+        let highest_of = |line: &Line| most(line).map_or(UNKNOWN.to_owned(), number);
+        let mut legend = entries(&lines.0, ["lag"], highest_of);
         let levels = levels(expected(self.report, "lag"), highest(&lines.0) * 10.0, &mut legend);
         let drawn = Drawn { lines, legend, levels };
         let values = Axis::linear(&drawn.values());
@@ -204,9 +202,9 @@ impl Page<'_> {
     }
 
     fn decisions(&self) -> Figure {
-        let lines = self.both(|course| vec![course.line("line-2", |point| Some(point.decided))]);
+        let lines = self.both(|course| vec![course.line("line-0", |point| Some(point.decided))]);
         let is_known = highest(&lines.0) > 0.0;
-        let rate = |line: &Line| format!("{}/s at most", number(most(line).unwrap_or(0.0)));
+        let rate = |line: &Line| format!("{}/s", number(most(line).unwrap_or(0.0)));
         let legend = entries(&lines.0, ["decided"], rate);
         let drawn = Drawn { lines, legend, levels: Vec::new() };
         let values = Axis::linear(&drawn.values());
@@ -229,7 +227,8 @@ impl Page<'_> {
     ) -> Figure {
         let Drawn { lines: (lines, before), legend, levels } = drawn;
         let told = legend.iter().map(|entry| format!("{}: {}", entry.name, entry.value));
-        let description = format!("By second, {unit}. {}.", told.collect::<Vec<_>>().join(", "));
+        let description =
+            format!("By second, {unit}. The highest values: {}.", told.collect::<Vec<_>>().join(", "));
         let plot = Plot {
             id,
             title: title.to_owned(),
@@ -352,9 +351,9 @@ mod tests {
             .map(|second| Second { second, due: 30, lag: Some(u64::from(second % 100)), ..Second::default() })
             .collect();
         let course = Course::new(&report);
-        assert_eq!((course.each, course.points.len()), (12, 600));
+        assert_eq!((course.each, course.points.len()), (24, 300));
         assert!(course.points.iter().all(|point| point.due == 30.0));
-        assert_eq!(course.points[8].lag, Some(99.0));
+        assert_eq!(course.points[4].lag, Some(99.0));
         drawn(&report, None);
     }
 

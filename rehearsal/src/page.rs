@@ -8,7 +8,7 @@ use crate::course::{Course, Figure, figures};
 use crate::markup::text;
 use crate::report::{Check, Instance, Report, Verdict};
 use crate::told;
-use crate::words::{UNKNOWN, count, ms, places, seconds};
+use crate::words::{UNKNOWN, count, ms, places, seconds, stamp};
 
 const STYLE: &str = include_str!("page.css");
 
@@ -50,7 +50,7 @@ pub fn page(report: &Report, earlier: Option<Earlier<'_>>) -> String {
          <header class=\"bar\"><div class=\"bar-in\"><h1>Floodgate rehearsal</h1><p class=\"title\">{title}</p>\
          <p class=\"quiet\">{}</p></div></header>\n<main>\n",
         told::word(report.verdict),
-        text(&report.started_at),
+        text(&stamp(&report.started_at)),
     );
     page += &verdict(report);
     page += &checks(report);
@@ -86,8 +86,8 @@ fn badge(verdict: Verdict) -> String {
 }
 
 fn verdict(report: &Report) -> String {
-    let tally = told::tally(report);
-    let (first, rest) = tally.split_at(tally.chars().next().map_or(0, char::len_utf8));
+    let headline = told::headline(report);
+    let (first, rest) = headline.split_at(headline.chars().next().map_or(0, char::len_utf8));
     let generator = told::generator(report);
     let generator = match report.generator_was_the_limit {
         true => format!("<p class=\"told\">{}</p>", text(&generator)),
@@ -140,7 +140,10 @@ fn plots(report: &Report, course: &Course, earlier: Option<Earlier<'_>>) -> Stri
         figures(report, course, earlier.map(|earlier| earlier.report)).iter().map(chart).collect();
     let mut notes = String::new();
     if let Some(Earlier { report, .. }) = earlier {
-        notes += &format!("<p class=\"quiet\">Pale lines are the run of {}.</p>\n", text(&report.started_at));
+        notes += &format!(
+            "<p class=\"quiet\">Pale lines are the run of {}.</p>\n",
+            text(&stamp(&report.started_at))
+        );
     }
     if course.each > 1 {
         notes += &format!(
@@ -154,7 +157,10 @@ fn plots(report: &Report, course: &Course, earlier: Option<Earlier<'_>>) -> Stri
 
 fn chart(figure: &Figure) -> String {
     let Figure { plot, unit, legend, nothing } = figure;
-    let mut chart = format!("<figure class=\"chart\"><h3>{} <small>{unit}</small></h3>\n", text(&plot.title));
+    let mut chart = format!(
+        "<figure class=\"chart\"><figcaption><h3>{} <small>{unit}</small></h3><span class=\"quiet\">highest</span></figcaption>\n",
+        text(&plot.title)
+    );
     if let Some(nothing) = nothing {
         return chart + &format!("<p class=\"quiet\">{nothing}</p></figure>\n");
     }
@@ -228,7 +234,7 @@ fn compared(comparison: &Comparison) -> String {
     let told: String =
         comparison.notes.iter().map(|note| format!("<p class=\"told\">{}</p>\n", text(note))).collect();
     let body = format!(
-        "<p>{}</p>\n{told}<div class=\"scroll stack\">{}</div>",
+        "<p>{}</p>\n{told}<div class=\"scroll stack pairs\">{}</div>",
         text(&comparison.summary()),
         table("compared", &heads, &rows)
     );
@@ -281,7 +287,7 @@ fn again(report: &Report) -> String {
         ("Shape", report.title.clone()),
         ("Seed", report.seed.to_string()),
         ("Sent to", report.urls.join(", ")),
-        ("Began", report.started_at.clone()),
+        ("Began", stamp(&report.started_at)),
         ("Load for", seconds(report.seconds)),
     ]);
     let told = format!(
@@ -364,11 +370,11 @@ mod tests {
         let page = page(&example::report(), None);
         let place = |word: &str| page.find(word).unwrap_or_else(|| panic!("{word} is missing"));
         let order = [
-            "1 of 7 does not hold",
+            "1 of 7 does not hold: lag of any group",
             "7,800 requests were sent",
             "What had to hold",
-            "lag of any group",
-            "every 202 is decided",
+            "scope=\"row\">lag of any group",
+            "scope=\"row\">every 202 is decided",
             "id=\"load-t\"",
             "id=\"latency-t\"",
             "id=\"lag-t\"",

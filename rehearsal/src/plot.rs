@@ -84,6 +84,7 @@ impl Plot {
         for line in &self.lines {
             let _ = write!(svg, "<path class=\"line {}\" d=\"{}\"/>", line.look, self.course(line));
         }
+        self.load_ends(&mut svg);
         svg + "</svg>"
     }
 
@@ -115,13 +116,17 @@ impl Plot {
             HEIGHT - 7.0,
             self.time.unit
         );
+    }
+
+    fn load_ends(&self, svg: &mut String) {
         if let Some(x) = self.load_ends.and_then(|end| self.x(end)) {
-            let (look, at) = if x > WIDTH / 2.0 { ("unit", x - 5.0) } else { ("start", x + 5.0) };
+            let (look, at) = if x > WIDTH / 2.0 { ("unit over", x - 5.0) } else { ("over", x + 5.0) };
             let _ = write!(
                 svg,
-                "<path class=\"ends\" d=\"M{x:.1} {TOP:.1}V{ground:.1}\"/>\
+                "<path class=\"ends\" d=\"M{x:.1} {TOP:.1}V{:.1}\"/>\
                  <text class=\"{look}\" x=\"{at:.1}\" y=\"{:.1}\">load ends</text>",
-                TOP + 10.0
+                HEIGHT - BOTTOM,
+                TOP + 22.0
             );
         }
     }

@@ -15,7 +15,7 @@ pub(crate) fn word(verdict: Verdict) -> &'static str {
 }
 
 /// What the verdict rests on: `all 14 checks hold`, `2 of 14 do not hold`.
-pub(crate) fn tally(report: &Report) -> String {
+fn tally(report: &Report) -> String {
     let number = |verdict| report.checks.iter().filter(|check| check.verdict == verdict).count() as u64;
     let (failed, unknown) = (number(Verdict::Fail), number(Verdict::Unknown));
     let all = report.checks.len() as u64;
@@ -36,15 +36,20 @@ pub(crate) fn tally(report: &Report) -> String {
     }
 }
 
-/// The verdict, and the names of what does not hold.
-pub(crate) fn verdict(report: &Report) -> String {
+/// The same, and the names of what does not hold.
+pub(crate) fn headline(report: &Report) -> String {
     let names: Vec<&str> = in_order(report)
         .into_iter()
         .filter(|check| check.verdict != Verdict::Pass)
         .map(|check| check.name.as_str())
         .collect();
-    let names = if names.is_empty() { String::new() } else { format!(": {}", names.join(", ")) };
-    format!("{}: {}{names}", word(report.verdict), tally(report))
+    let tally = tally(report);
+    if names.is_empty() { tally } else { format!("{tally}: {}", names.join(", ")) }
+}
+
+/// The verdict in a line.
+pub(crate) fn verdict(report: &Report) -> String {
+    format!("{}: {}", word(report.verdict), headline(report))
 }
 
 /// Checks, those first that do not hold.
@@ -60,14 +65,21 @@ pub(crate) fn in_order(report: &Report) -> Vec<&Check> {
 
 /// The whole in one sentence, for those who read no other.
 pub(crate) fn summary(report: &Report) -> String {
-    let latency = report.latency_ms;
+    if report.sent == 0 {
+        return "No request was sent.".to_owned();
+    }
+    let share = |part| share_of(part, report.sent);
+    let told = match report.told_sold_out {
+        0 => String::new(),
+        told => format!(" and {} told that nothing is left", share(told)),
+    };
     let answered = format!(
-        "{} were sent in {}; {} were accepted, half of all answers came within {}, 99 of 100 within {}",
+        "{} were sent in {}; {} were accepted{told}, half of all answers came within {}, 99 of 100 within {}",
         many(report.sent, "request"),
         seconds(report.seconds),
-        share_of(report.accepted, report.sent),
-        ms(latency.p50),
-        ms(latency.p99),
+        share(report.accepted),
+        ms(report.latency_ms.p50),
+        ms(report.latency_ms.p99),
     );
     let drained = match report.drain_seconds {
         Some(drain) => {
@@ -216,6 +228,25 @@ mod tests {
         report.checks.truncate(1);
         assert_eq!(verdict(&report), "PASS: the one check holds");
         assert_eq!(verdict(&example::nothing()), "UNKNOWN: nothing was checked");
+    }
+
+    #[test]
+    fn one_sentence_tells_the_whole() {
+        let mut report = example::report();
+        assert_eq!(
+            summary(&report),
+            "7,800 requests were sent in 30 s; 99.85 % were accepted, half of all answers came within 2.4 ms, 99 of 100 within 41 ms; \
+             everything accepted had taken effect 3.6 s after the last answer."
+        );
+        (report.accepted, report.refused, report.told_sold_out) = (1950, 5850, 5850);
+        report.drain_seconds = None;
+        let told = summary(&report);
+        assert!(told.contains("25 % were accepted and 75 % told that nothing is left,"), "{told}");
+        assert!(
+            told.ends_with("; not everything accepted had taken effect in the time there was."),
+            "{told}"
+        );
+        assert_eq!(summary(&example::nothing()), "No request was sent.");
     }
 
     #[test]

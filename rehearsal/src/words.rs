@@ -74,6 +74,14 @@ pub(crate) fn places(number: f64) -> String {
     if text == "-0" { "0".to_owned() } else { text.to_owned() }
 }
 
+/// An RFC 3339 time without fractions of a second: `2026-01-02 03:04:05Z`.
+pub(crate) fn stamp(time: &str) -> String {
+    let Some((day, time)) = time.split_once('T') else { return time.to_owned() };
+    let (clock, rest) = time.split_once('.').unwrap_or((time, ""));
+    let zone = rest.trim_start_matches(|c: char| c.is_ascii_digit());
+    format!("{day} {clock}{zone}")
+}
+
 /// A text of somebody else's without what a terminal obeys, or what turns the order of its neighbours around.
 pub(crate) fn harmless(text: &str) -> String {
     let is_order =
@@ -103,6 +111,12 @@ mod tests {
         let told = [0.0, 0.000_01, 0.975, 0.999_999, 1.0, f64::NAN].map(share);
         assert_eq!(told, ["0 %", "under 0.01 %", "97.5 %", "over 99.99 %", "100 %", "?"]);
         assert_eq!([share_of(0, 0), share_of(1, 4)], ["?", "25 %"]);
+    }
+
+    #[test]
+    fn times_are_as_exact_as_people_need_them() {
+        let told = ["2026-01-02T03:04:05.123456Z", "2026-01-02T03:04:05+09:00", "yesterday"].map(stamp);
+        assert_eq!(told, ["2026-01-02 03:04:05Z", "2026-01-02 03:04:05+09:00", "yesterday"]);
     }
 
     #[test]
