@@ -362,7 +362,7 @@ mod tests {
         now.checks[5].verdict = Verdict::Pass;
         let found = compare(&before, &now);
         assert_eq!(row(&found, "every 202 is decided").trend, Trend::Worse);
-        assert_eq!(row(&found, "lag of any group").now, "PASS");
+        assert_eq!(row(&found, "no group is far behind").now, "PASS");
     }
 
     #[test]

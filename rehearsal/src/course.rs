@@ -2,7 +2,7 @@
 
 use crate::axis::Axis;
 use crate::plot::{Fill, Line, Plot};
-use crate::report::{Latency, Report, Second};
+use crate::report::{LAG, Latency, P95, P99, Report, Second};
 use crate::words::{UNKNOWN, count, ms, places};
 
 /// Points a line has at most: as many as can be told apart.
@@ -178,7 +178,9 @@ impl Page<'_> {
         });
         let highest_of = |line: &Line| most(line).map_or(UNKNOWN.to_owned(), ms);
         let mut legend = entries(&lines.0, ["p50", "p95", "p99"], highest_of);
-        let expected = ["p50", "p95", "p99"].into_iter().filter_map(|word| expected(self.report, word));
+        let expected = [("p95", P95), ("p99", P99)].into_iter().filter_map(|(of, name)| {
+            expected(self.report, name).map(|(ms, aim)| (ms, format!("{of} {aim}")))
+        });
         let levels = levels(expected, highest(&lines.0) * 100.0, &mut legend);
         let drawn = Drawn { lines, legend, levels };
         let values = Axis::log(&drawn.values());
@@ -193,7 +195,7 @@ impl Page<'_> {
         let is_known = lines.0.iter().any(|line| most(line).is_some());
         let highest_of = |line: &Line| most(line).map_or(UNKNOWN.to_owned(), number);
         let mut legend = entries(&lines.0, ["lag"], highest_of);
-        let levels = levels(expected(self.report, "lag"), highest(&lines.0) * 10.0, &mut legend);
+        let levels = levels(expected(self.report, LAG), highest(&lines.0) * 10.0, &mut legend);
         let drawn = Drawn { lines, legend, levels };
         let values = Axis::linear(&drawn.values());
         let mut figure = self.figure("lag", "Lag", "events accepted and not yet applied", values, drawn);
@@ -284,21 +286,11 @@ fn levels(expected: impl IntoIterator<Item = (f64, String)>, near: f64, legend: 
     levels
 }
 
-/// What must not be passed, of the check that has this word in its name: `at most 5,000`, `at most 0.2 s` (in ms).
-fn expected(report: &Report, word: &str) -> Option<(f64, String)> {
-    let has_word =
-        |name: &str| name.split(|c: char| !c.is_alphanumeric()).any(|part| part.eq_ignore_ascii_case(word));
-    let check = report.checks.iter().find(|check| has_word(&check.name))?;
-    let bound = check.aim.split("at most ").nth(1)?;
-    let end = bound.find(|c: char| !c.is_ascii_digit() && c != ',' && c != '.').unwrap_or(bound.len());
-    let number: f64 = bound[..end].replace(',', "").parse().ok()?;
-    let factor = match bound[end..].trim_start() {
-        "s" => 1000.0,
-        "min" => 60_000.0,
-        _ => 1.0,
-    };
-    let told = if word == "lag" { check.aim.clone() } else { format!("{word} {}", check.aim) };
-    Some((number * factor, told))
+/// What must not be passed, of the check of this name: the number in `at most 5000` and `at most 200 ms`, and all of it.
+fn expected(report: &Report, name: &str) -> Option<(f64, String)> {
+    let aim = &report.checks.iter().find(|check| check.name == name)?.aim;
+    let bound = aim.strip_prefix("at most ")?.trim_end_matches(" ms").replace(',', "");
+    bound.parse().ok().filter(|bound: &f64| bound.is_finite()).map(|bound| (bound, aim.clone()))
 }
 
 #[cfg(test)]

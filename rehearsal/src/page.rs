@@ -370,10 +370,10 @@ mod tests {
         let page = page(&example::report(), None);
         let place = |word: &str| page.find(word).unwrap_or_else(|| panic!("{word} is missing"));
         let order = [
-            "1 of 7 does not hold: lag of any group",
+            "1 of 7 does not hold: no group is far behind",
             "7,800 requests were sent",
             "What had to hold",
-            "scope=\"row\">lag of any group",
+            "scope=\"row\">no group is far behind",
             "scope=\"row\">every 202 is decided",
             "id=\"load-t\"",
             "id=\"latency-t\"",

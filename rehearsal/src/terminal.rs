@@ -121,10 +121,10 @@ mod tests {
         let text = terminal(&report, None, false);
         fits(&text);
         let lines: Vec<_> = text.lines().collect();
-        assert_eq!(lines[0], "FAIL: 1 of 7 does not hold: lag of any group");
+        assert_eq!(lines[0], "FAIL: 1 of 7 does not hold: no group is far behind");
         assert_eq!(lines[1], report.title);
         assert!(lines[3].trim_start().starts_with("CHECK"));
-        assert!(lines[4].starts_with("FAIL  lag of any group"), "{text}");
+        assert!(lines[4].starts_with("FAIL  no group is far behind"), "{text}");
         assert!(lines[5].starts_with("ok    every 202 is decided"), "{text}");
         for part in
             ["99 of 100 requests within 1.2 ms", "3.6 s after the last answer", "p95 18 ms", "1,560 issued"]

@@ -215,12 +215,12 @@ mod tests {
     #[test]
     fn the_verdict_names_what_does_not_hold() {
         let mut report = example::report();
-        assert_eq!(verdict(&report), "FAIL: 1 of 7 does not hold: lag of any group");
+        assert_eq!(verdict(&report), "FAIL: 1 of 7 does not hold: no group is far behind");
         report.checks[0].verdict = Verdict::Unknown;
         report.checks[1].verdict = Verdict::Fail;
         assert_eq!(
             verdict(&report),
-            "FAIL: 2 of 7 do not hold, 1 cannot be told: no piece beyond the stock, lag of any group, every 202 is decided"
+            "FAIL: 2 of 7 do not hold, 1 cannot be told: no piece beyond the stock, no group is far behind, every 202 is decided"
         );
         report.checks.iter_mut().for_each(|check| check.verdict = Verdict::Pass);
         report.verdict = Verdict::Pass;
