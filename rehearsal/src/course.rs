@@ -243,7 +243,7 @@ impl Page<'_> {
             levels,
             load_ends: self.load_ends,
         };
-        let nothing = self.now.points.is_empty().then_some("There is no second of it.");
+        let nothing = self.now.points.is_empty().then_some("Nothing was recorded.");
         Figure { plot, unit, legend, nothing }
     }
 }

@@ -197,7 +197,9 @@ fn number_of_places(number: f64) -> String {
 /// What can be said of whoever sent the load.
 pub(crate) fn generator(report: &Report) -> String {
     let slip = ms(report.slip_ms);
-    if report.generator_was_the_limit {
+    if report.sent == 0 {
+        "Nothing can be said of the generator.".to_owned()
+    } else if report.generator_was_the_limit {
         format!(
             "The generator was the limit: 1 request in 100 was sent more than {slip} after it was due, so that the figures say more \
              about whoever sent them. Use more processes, or another machine than the server's."
@@ -277,5 +279,6 @@ mod tests {
         assert!(generator(&report).contains("on time: 99 of 100 requests within 1.2 ms"));
         report.generator_was_the_limit = true;
         assert!(generator(&report).contains("Use more processes"));
+        assert_eq!(generator(&example::nothing()), "Nothing can be said of the generator.");
     }
 }
