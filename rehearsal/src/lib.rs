@@ -11,15 +11,26 @@
 //! 2. The load is sent by few threads ([`drive`]), which keep one line of each request ([`record`]).
 //! 3. When it is over everything is asked for that was promised ([`settle`]), until nothing is open any more: how long that takes is how
 //!    long the consumers took to catch up.
-//! 4. What was found is judged ([`judge`], [`fairness`]), and told ([`report`]).
+//! 4. What was found is judged ([`judge`], [`fairness`]), and told ([`report`]): to a [`terminal`], as a [`page`], and beside an
+//!    earlier one ([`compare`]).
 //!
 //! The plan depends on shape and seed alone, and so do the ids of its events, which clients can work out (the reference, *Idempotency*).
 //! So a request of which nobody answered whether it is stored can be asked for by its id, and several processes
 //! share a load by their number alone.
 
+mod axis;
 pub mod client;
+mod columns;
+pub mod compare;
+mod course;
 pub mod drive;
+#[cfg(test)]
+mod example;
+pub mod files;
+mod markup;
+pub mod page;
 pub mod plan;
+mod plot;
 mod prepare;
 mod readers;
 pub mod record;
@@ -27,7 +38,10 @@ pub mod rehearsal;
 pub mod report;
 pub mod schedule;
 pub mod shape;
+pub mod terminal;
+mod told;
 pub mod watch;
+mod words;
 
 pub use schedule::Schedule;
 pub use shape::Shape;

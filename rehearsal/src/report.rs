@@ -118,6 +118,13 @@ pub struct Check {
     pub verdict: Verdict,
 }
 
+/// What a check on the lag is called. Its aim, `at most 5000`, is a line in a plot, as are those of the next two.
+pub const LAG: &str = "no group is far behind";
+/// The check on p95; its aim is `at most 200 ms`.
+pub const P95: &str = "95 of 100 answers come in time";
+/// The check on p99.
+pub const P99: &str = "99 of 100 answers come in time";
+
 /// How something ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
