@@ -17,11 +17,20 @@
 //! So a request of which nobody answered whether it is stored can be asked for by its id, and several processes
 //! share a load by their number alone.
 
+pub mod ask;
+mod checks;
 pub mod client;
+pub mod fairness;
+mod figures;
+pub mod found;
+pub mod judge;
+mod look;
+pub mod observed;
 pub mod plan;
 pub mod record;
 pub mod report;
 pub mod schedule;
+pub mod settle;
 pub mod shape;
 
 pub use schedule::Schedule;

@@ -71,17 +71,11 @@ pub struct Mix {
 }
 
 /// The coupon.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct CouponShape {
     /// Pieces; without it a fifth of those who ask get one.
     pub stock: Option<u32>,
-}
-
-impl Default for CouponShape {
-    fn default() -> Self {
-        Self { stock: None }
-    }
 }
 
 /// What clients do about answers that another try can help: 408, 429, 502, 503, 504, and none.
