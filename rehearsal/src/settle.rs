@@ -365,3 +365,6 @@ impl Notes<'_> {
         (self.progress)(self.at);
     }
 }
+
+#[cfg(test)]
+mod tests;
