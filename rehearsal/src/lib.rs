@@ -18,7 +18,9 @@
 //! So a request of which nobody answered whether it is stored can be asked for by its id, and several processes
 //! share a load by their number alone.
 
+pub mod ask;
 mod axis;
+mod checks;
 pub mod client;
 mod columns;
 pub mod compare;
@@ -26,8 +28,14 @@ mod course;
 pub mod drive;
 #[cfg(test)]
 mod example;
+pub mod fairness;
+mod figures;
 pub mod files;
+pub mod found;
+pub mod judge;
+mod look;
 mod markup;
+pub mod observed;
 pub mod page;
 pub mod plan;
 mod plot;
@@ -37,6 +45,7 @@ pub mod record;
 pub mod rehearsal;
 pub mod report;
 pub mod schedule;
+pub mod settle;
 pub mod shape;
 pub mod terminal;
 mod told;

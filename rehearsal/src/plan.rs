@@ -86,6 +86,11 @@ impl Plan {
         &self.coupon
     }
 
+    /// Its path.
+    pub fn coupon_path(&self) -> String {
+        format!("/api/v6/coupons/{}", utf8_percent_encode(&self.coupon, NON_ALPHANUMERIC))
+    }
+
     /// What a request asks for.
     pub fn kind(&self, number: u32) -> Kind {
         match self.drawn(number) {
@@ -104,7 +109,7 @@ impl Plan {
         match self.kind(number) {
             Kind::Coupon { user } => Request {
                 method: "POST",
-                path: format!("/api/v6/coupons/{}/issues", encoded(&self.coupon)),
+                path: format!("{}/issues", self.coupon_path()),
                 body: format!("{{\"userId\":\"{}\"}}", self.user(user)),
                 key,
             },
@@ -211,10 +216,6 @@ enum Drawn {
     Expectation,
     Like,
     Hot,
-}
-
-fn encoded(id: &str) -> impl std::fmt::Display {
-    utf8_percent_encode(id, NON_ALPHANUMERIC)
 }
 
 #[cfg(test)]

@@ -1,0 +1,49 @@
+//! What has to hold of every load: checks of what was found against what was answered.
+//!
+//! Only what is certain fails. What could not be read may be either: if it would make the difference, the check is `unknown`.
+//! What only the whole load can tell (that every rank is there, how many pieces there have to be) is looked at where all of it is judged.
+
+mod coupon;
+mod effects;
+mod expected;
+mod promised;
+mod ranks;
+mod stock;
+mod words;
+
+pub(crate) use expected::expected;
+pub(crate) use ranks::Ranks;
+pub(crate) use stock::over_issued;
+
+use crate::observed::Observed;
+use crate::report::Check;
+
+/// All of them, as far as the load has what they are about.
+pub(crate) fn always(observed: &Observed<'_>) -> Vec<Check> {
+    let mut checks = vec![promised::refused(observed), promised::unanswered(observed)];
+    if !observed.settled.requests.is_empty() {
+        checks.extend([
+            coupon::decided(observed),
+            coupon::open(observed),
+            stock::pieces(observed),
+            coupon::second_pieces(observed),
+            ranks::ranks(observed),
+            stock::sold_out(observed),
+            coupon::order(observed),
+        ]);
+        if observed.load.judges_whole {
+            checks.extend([
+                stock::as_many(observed),
+                stock::own_count(observed),
+                coupon::duplicates(observed),
+            ]);
+        }
+    }
+    if !observed.settled.counters.is_empty() {
+        checks.push(effects::counters(observed));
+    }
+    if observed.settled.effects.keys().any(|number| effects::is_expectation(observed, *number)) {
+        checks.push(effects::expectations(observed));
+    }
+    checks
+}

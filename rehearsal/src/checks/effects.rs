@@ -1,0 +1,83 @@
+//! Likes and expectations.
+
+use std::collections::HashMap;
+
+use super::words::{Wrong, check, is_there, request};
+use crate::found::{Counter, Effect};
+use crate::observed::Observed;
+use crate::plan::Kind;
+use crate::record::Fate;
+use crate::report::{Check, Verdict};
+
+/// Exactly what was accepted, and of what nobody answered what took effect.
+pub(super) fn counters(observed: &Observed<'_>) -> Check {
+    // of each target: known to be in, and possibly
+    let mut unanswered: HashMap<String, (u64, u64)> = HashMap::new();
+    let load = observed.load;
+    for record in load.records.iter().filter(|record| matches!(record.fate, Fate::Unknown(_))) {
+        if let Some(target) = load.plan.target(load.plan.kind(record.number)) {
+            let (inside, possible) = unanswered.entry(target).or_default();
+            match is_there(observed, record) {
+                Some(true) => *inside += 1,
+                Some(false) | None => *possible += 1,
+            }
+        }
+    }
+    let (mut wrong, mut unread, mut late, mut sum) = (Wrong::default(), 0, 0, 0);
+    for Counter { target, accepted, others, count } in &observed.settled.counters {
+        let Some(count) = *count else {
+            unread += 1;
+            continue;
+        };
+        sum += count;
+        let (inside, possible) = unanswered.get(target).copied().unwrap_or_default();
+        let least = accepted + inside;
+        if !(least..=least + possible + others).contains(&count) {
+            wrong.add(|| format!("{target} has {count} instead of {least}"));
+        } else if count > least + others {
+            late += 1;
+        }
+    }
+    let fine = format!("{} targets with {sum} likes", observed.settled.counters.len());
+    let mut check = check(
+        "counters count every like once",
+        "exactly what was accepted",
+        &wrong,
+        "not exact",
+        unread,
+        fine,
+    );
+    if check.verdict == Verdict::Pass && late > 0 {
+        check.verdict = Verdict::Unknown;
+        check.found = format!("{late} count likes without an answer that were not there a moment before");
+    }
+    check
+}
+
+pub(super) fn expectations(observed: &Observed<'_>) -> Check {
+    let (mut wrong, mut unread, mut many) = (Wrong::default(), 0, 0);
+    let accepted = observed.load.records.iter().filter(|record| record.fate == Fate::Accepted);
+    for record in accepted.filter(|record| is_expectation(observed, record.number)) {
+        let cost = observed.load.plan.cost(record.number);
+        match observed.settled.effects.get(&record.number) {
+            Some(Effect::There(Some((found, _)))) if *found == cost => many += 1,
+            Some(Effect::There(found)) => {
+                let found = found.as_ref().map_or("", |(found, _)| found);
+                wrong.add(|| format!("{} has {found} instead of {cost}", request(observed, record.number)));
+            }
+            Some(Effect::Absent) => {
+                wrong.add(|| format!("{} is not there", request(observed, record.number)))
+            }
+            Some(Effect::Unread) => unread += 1,
+            // not of those that were read back
+            None => {}
+        }
+    }
+    let said = format!("{many} read back");
+    let name = "expectations are as they were written";
+    check(name, "all that are read back", &wrong, "not as written", unread, said)
+}
+
+pub(super) fn is_expectation(observed: &Observed<'_>, number: u32) -> bool {
+    observed.load.plan.kind(number) == Kind::Expectation
+}

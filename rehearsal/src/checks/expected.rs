@@ -1,0 +1,90 @@
+//! What the shape expects, besides what always has to hold.
+
+use std::time::Duration;
+
+use crate::found::Found;
+use crate::observed::Observed;
+use crate::record::Fate;
+use crate::report::{Check, Latency, Verdict};
+
+/// As many checks as the shape has expectations.
+pub(crate) fn expected(observed: &Observed<'_>, latency: Latency) -> Vec<Check> {
+    let expect = observed.shape.expect;
+    let sent = observed.load.records.len().max(1) as f64;
+    let answered = observed.ended(|fate| matches!(fate, Fate::Accepted | Fate::SoldOut)) as f64;
+    let (share, failed) = (answered / sent, 1.0 - answered / sent);
+    let checks = [
+        expect.accepted_share.map(|aim| {
+            let found = format!("{} of {}", percent(share), observed.load.records.len());
+            check(
+                "requests are accepted, or told that nothing is left",
+                &format!("at least {}", percent(aim)),
+                found,
+                share >= aim,
+            )
+        }),
+        expect.error_share.map(|aim| {
+            let found = format!("{} of {}", percent(failed), observed.load.records.len());
+            check(
+                "requests end with an error, or without an answer",
+                &format!("at most {}", percent(aim)),
+                found,
+                failed <= aim,
+            )
+        }),
+        expect.p95_ms.map(|aim| answers(observed, "95 of 100 answers come in time", aim, latency.p95)),
+        expect.p99_ms.map(|aim| answers(observed, "99 of 100 answers come in time", aim, latency.p99)),
+        expect.lag.map(|aim| lag(observed, aim)),
+        expect.drain_seconds.map(|aim| drain(observed, aim)),
+    ];
+    checks.into_iter().flatten().collect()
+}
+
+fn answers(observed: &Observed<'_>, name: &str, aim: f64, found_ms: f64) -> Check {
+    let mut check = check(name, &format!("at most {aim} ms"), format!("{found_ms:.1} ms"), found_ms <= aim);
+    if check.verdict == Verdict::Fail && observed.generator_was_the_limit {
+        check.found += &format!("; but requests were sent up to {:.1} ms late", observed.slip_ms);
+        check.verdict = Verdict::Unknown;
+    }
+    check
+}
+
+fn lag(observed: &Observed<'_>, aim: u64) -> Check {
+    let (name, aim_told) = ("no group is far behind", format!("at most {aim}"));
+    match observed.max_lag {
+        Some(lag) => check(name, &aim_told, lag.to_string(), lag <= aim),
+        None => unknown(name, &aim_told, "nobody could be asked"),
+    }
+}
+
+fn drain(observed: &Observed<'_>, aim: f64) -> Check {
+    let name = "everything accepted takes effect soon after the last answer";
+    let aim_told = format!("within {aim} s");
+    match observed.settled.drained {
+        Some(took) => {
+            check(name, &aim_told, format!("after {:.1} s", took.as_secs_f64()), took <= seconds(aim))
+        }
+        None if observed.settled.requests.values().any(|found| *found == Found::Unread) => {
+            unknown(name, &aim_told, "not everything could be read")
+        }
+        None => check(name, &aim_told, "not in the time there was".to_owned(), false),
+    }
+}
+
+fn seconds(seconds: f64) -> Duration {
+    Duration::try_from_secs_f64(seconds).unwrap_or_default()
+}
+
+fn percent(share: f64) -> String {
+    // as many digits as tell it from what it is near to
+    format!("{:.2} %", share * 100.0)
+}
+
+fn check(name: &str, aim: &str, found: String, holds: bool) -> Check {
+    let verdict = if holds { Verdict::Pass } else { Verdict::Fail };
+    Check { name: name.to_owned(), aim: aim.to_owned(), found, verdict }
+}
+
+fn unknown(name: &str, aim: &str, found: &str) -> Check {
+    Check { verdict: Verdict::Unknown, ..check(name, aim, found.to_owned(), false) }
+}

@@ -1,0 +1,78 @@
+//! Servers that lie, each in one way, are found out over HTTP; and one that does not, whatever trouble it has, is not accused.
+#![allow(clippy::unwrap_used, clippy::panic, missing_docs)]
+
+#[path = "liar/driver.rs"]
+mod driver;
+#[path = "liar/server.rs"]
+mod server;
+
+use floodgate_rehearsal::Shape;
+use floodgate_rehearsal::plan::{Kind, Plan};
+use floodgate_rehearsal::report::{Report, Verdict};
+
+use self::driver::{SEED, rehearse};
+use self::server::{Lie, Server};
+
+const STOCK: u64 = 60;
+
+/// 300 requests, of which most are for the coupon.
+async fn report(lie: Lie) -> Report {
+    let shape = "title = \"any\"\nevery_s = 1.0\n[[stages]]\nseconds = 1.0\nusers = 300.0\n[retry]\ntries = 2\n\
+                 [mix]\ncoupon = 0.6\ncoupon_again = 0.1\nexpectation = 0.1\nlike = 0.1\nhot = 0.1\n";
+    let shape = Shape::parse(shape).unwrap();
+    let plan = Plan::new(&shape, SEED, "summer".to_owned());
+    let asks = |user| (0..300).filter(|number| plan.kind(*number) == Kind::Coupon { user }).count();
+    // somebody who asks once
+    let about = (40..).find(|user| asks(*user) == 1).unwrap();
+    let server = Server::start(lie, about).await;
+    rehearse(server.address, &shape, STOCK).await
+}
+
+/// Which checks do not hold.
+async fn found(lie: Lie) -> Vec<String> {
+    let report = report(lie).await;
+    assert_eq!(report.verdict, Verdict::Fail, "{:#?}", report.checks);
+    let failed = report.checks.into_iter().filter(|check| check.verdict == Verdict::Fail);
+    failed.map(|check| check.name).collect()
+}
+
+#[tokio::test]
+async fn an_honest_server_passes() {
+    let report = report(Lie::None).await;
+    assert_eq!(report.verdict, Verdict::Pass, "{:#?}", report.checks);
+    assert_eq!((report.sent, report.issued), (300, STOCK));
+    // it had its trouble
+    assert!(report.refused > 5 && report.unknown > 10 && report.tries > 350, "{report:#?}");
+    assert!(report.sold_out > 0 && report.duplicates > 0 && report.drain_seconds.is_some());
+}
+
+#[tokio::test]
+async fn an_over_issue_is_found() {
+    let found = found(Lie::OverIssue).await;
+    assert!(found.contains(&"no piece is given out beyond the stock".to_owned()), "{found:?}");
+    assert!(
+        found.contains(&"the coupon itself counts the pieces that were given out".to_owned()),
+        "{found:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_lost_202_is_found() {
+    assert_eq!(found(Lie::Lost).await, ["every 202 is decided"]);
+}
+
+#[tokio::test]
+async fn a_doubled_rank_is_found() {
+    assert_eq!(found(Lie::DoubledRank).await, ["ranks are 1, 2, 3 and so on, one each"]);
+}
+
+#[tokio::test]
+async fn an_unfair_order_is_found() {
+    let name = "nobody is served before somebody who was answered before they asked";
+    assert_eq!(found(Lie::Unfair).await, [name]);
+}
+
+#[tokio::test]
+async fn a_stored_503_is_found() {
+    assert_eq!(found(Lie::Stored503).await, ["nothing that was refused is stored"]);
+}
