@@ -8,22 +8,22 @@ use std::time::Duration;
 
 use clap::Args;
 use floodgate_rehearsal::client::{Asking, Client};
+use floodgate_rehearsal::compare::compare;
 use floodgate_rehearsal::drive::Driving;
+use floodgate_rehearsal::page::{Earlier, page};
 use floodgate_rehearsal::rehearsal::{Progress, Rehearsal, RehearsalError};
 use floodgate_rehearsal::report::{Report, Verdict};
-use floodgate_rehearsal::{Shape, compare, page, saved, terminal};
-use floodgate_schemas::Timestamp;
+use floodgate_rehearsal::terminal::terminal;
+use floodgate_rehearsal::{Shape, files};
+use floodgate_schemas::{Clock, SystemClock, Timestamp};
 use url::Url;
 
 use crate::exit::{Exit, say};
-use crate::roles::given;
 
 /// What stands behind `Authorization: Bearer` for clients.
 const KEY: &str = "FLOODGATE_KEY";
 /// And for operators.
 const OPERATORS_TOKEN: &str = "FLOODGATE_OPERATORS_TOKEN";
-/// Between making ready and the first request.
-const LEAD: Duration = Duration::from_millis(300);
 
 #[derive(Args)]
 #[command(after_help = "\
@@ -106,7 +106,8 @@ impl FromStr for Part {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let numbers = text.split_once('/').and_then(|(which, of)| Some((which.parse().ok()?, of.parse().ok()?)));
+        let numbers =
+            text.split_once('/').and_then(|(which, of)| Some((which.parse().ok()?, of.parse().ok()?)));
         match numbers {
             Some((which, of)) if (1..=u32::from(of)).contains(&which) => Ok(Self { which, of }),
             _ => Err("it is which of how many, as 2/4".to_owned()),
@@ -115,7 +116,7 @@ impl FromStr for Part {
 }
 
 pub(crate) fn burst(args: &BurstArgs) -> Result<(), Exit> {
-    let before = args.compare.as_deref().map(saved::read).transpose().map_err(Exit::usage)?;
+    let before = args.compare.as_deref().map(files::read).transpose().map_err(Exit::usage)?;
     let rehearsal = rehearsal(args)?;
     let mut line = Line::new();
     let report = rehearsal.run(&mut |progress| line.tell(&progress));
@@ -124,16 +125,16 @@ pub(crate) fn burst(args: &BurstArgs) -> Result<(), Exit> {
         RehearsalError::Wrong(reason) => Exit::Usage(reason),
         RehearsalError::Unready(reason) => Exit::Failed(reason),
     })?;
+    let comparison = before.as_ref().map(|before| compare(before, &report));
     if let Some(file) = &args.json {
-        saved::write_json(file, &report).map_err(Exit::failed)?;
+        files::write_json(file, &report).map_err(Exit::failed)?;
     }
     if let Some(file) = &args.html {
-        saved::write(file, &page::page(&report, before.as_ref())).map_err(Exit::failed)?;
+        let earlier = before.as_ref().zip(comparison.as_ref());
+        let earlier = earlier.map(|(report, comparison)| Earlier { report, comparison });
+        files::write(file, &page(&report, earlier)).map_err(Exit::failed)?;
     }
-    say(terminal::text(&report, std::io::stdout().is_terminal()).trim_end())?;
-    if let Some(before) = &before {
-        say(compare::text(before, &report).trim_end())?;
-    }
+    say(terminal(&report, comparison.as_ref(), std::io::stdout().is_terminal()).trim_end())?;
     verdict(&report)
 }
 
@@ -161,15 +162,8 @@ fn rehearsal(args: &BurstArgs) -> Result<Rehearsal, Exit> {
         shape = shape.times(times);
     }
     shape.coupon.stock = args.stock.or(shape.coupon.stock);
-    let given = given();
-    let now = given.clock.now();
-    let seed = args.seed.unwrap_or(now.as_micros() as u64);
-    let begins_in = match args.start_at {
-        Some(at) => u64::try_from(at.as_micros() - now.as_micros()).map(Duration::from_micros),
-        None => Ok(LEAD),
-    };
-    let begins_in = begins_in.map_err(|_| Exit::usage("--start-at is over"))?;
-    let begins_at = args.start_at.unwrap_or(now).to_string();
+    let clock = || SystemClock.now().as_micros();
+    let seed = args.seed.unwrap_or(clock() as u64);
     let asking = Asking {
         connections: args.connections as usize,
         timeout: Duration::from_millis(args.timeout_ms),
@@ -192,8 +186,8 @@ fn rehearsal(args: &BurstArgs) -> Result<Rehearsal, Exit> {
         coupon: args.coupon.clone().unwrap_or_else(|| format!("burst-{seed:x}")),
         operators: operators(args, asking)?,
         drain_limit: Duration::from_secs(args.drain_limit),
-        begins_in,
-        begins_at,
+        begins_unix_us: args.start_at.map(Timestamp::as_micros),
+        clock,
     })
 }
 

@@ -2,6 +2,7 @@
 
 #![allow(missing_docs, reason = "a binary has no public interface but its command line")]
 
+mod burst;
 mod consume;
 mod coupon;
 mod dlq;
@@ -104,6 +105,8 @@ enum Command {
     /// Events take effect once, so a row that is right stays as it is. Exit code 0 when every event asked for is applied,
     /// superseded or decided.
     Reapply(reapply::ReapplyArgs),
+    /// Rehearse a burst: drive running ingresses, and judge what becomes of every request
+    Burst(Box<burst::BurstArgs>),
     /// Print the effective configuration as TOML, secrets masked
     Config(ConfigArgs),
 }
@@ -193,9 +196,12 @@ async fn check_database(settings: &Settings) -> Result<(), Exit> {
 }
 
 fn execute(cli: Cli) -> Result<(), Exit> {
-    // a key is made for a configuration that may not be right yet
-    if let Some(Command::Key(command)) = &cli.command {
-        return key::key(command);
+    match &cli.command {
+        // a key is made for a configuration that may not be right yet
+        Some(Command::Key(command)) => return key::key(command),
+        // a client has none
+        Some(Command::Burst(args)) => return burst::burst(args),
+        _ => {}
     }
     let settings = Settings::load(cli.config.as_deref())?;
     let command = cli.command.unwrap_or(Command::Run);
@@ -235,7 +241,7 @@ fn execute(cli: Cli) -> Result<(), Exit> {
         Command::Migrate => runtime.block_on(migrate::migrate(&settings)),
         Command::Verify(args) => runtime.block_on(verify::verify(&settings, &args)),
         Command::Reapply(args) => runtime.block_on(reapply::reapply(&settings, &args)),
-        Command::Config(_) | Command::Key(_) => Ok(()),
+        Command::Burst(_) | Command::Config(_) | Command::Key(_) => Ok(()),
     };
     drop(entered);
     // whatever is still blocked on the network must not keep a finished process alive

@@ -9,11 +9,15 @@ use tokio::sync::oneshot;
 
 use crate::client::Client;
 use crate::drive::{Course, Driving, Loaded, drive};
+use crate::found::Settled;
+use crate::judge::judge;
+use crate::observed::Observed;
 use crate::plan::{Kind, Plan};
 pub use crate::prepare::RehearsalError;
 use crate::prepare::{create, look};
 use crate::report::Report;
 use crate::schedule::Schedule;
+use crate::settle::{self, Limits, Load, settle};
 use crate::shape::Shape;
 use crate::watch::{Lags, watch};
 
@@ -29,10 +33,10 @@ pub struct Rehearsal {
     pub operators: Option<Client>,
     /// How long to wait until nothing is open any more.
     pub drain_limit: Duration,
-    /// When the load begins, from now on.
-    pub begins_in: Duration,
-    /// The same as a time, for the report: RFC 3339.
-    pub begins_at: String,
+    /// When the load begins, in microseconds since 1970; without it as soon as all is ready.
+    pub begins_unix_us: Option<i64>,
+    /// What time it is, in microseconds since 1970.
+    pub clock: fn() -> i64,
 }
 
 /// How far a rehearsal is.
@@ -70,31 +74,105 @@ pub enum Progress {
 
 /// Between two words about how far it is.
 const TELL: Duration = Duration::from_secs(1);
+/// Between making ready and the first request.
+const LEAD: Duration = Duration::from_millis(300);
+/// Where more than one in a hundred requests is set going later than this, the figures are the generator's: the tick of timers and a busy
+/// machine make some milliseconds.
+const SLIP_MAX_MS: f64 = 20.0;
+
+/// Hears how far it is.
+pub type Tell<'a> = dyn FnMut(Progress) + Send + 'a;
 
 impl Rehearsal {
     /// Sends the load, waits until nothing is open, and judges. Blocks for as long as that takes.
     ///
     /// # Errors
     /// [`RehearsalError`], when it cannot begin. What happens to the load is in the report.
-    pub fn run(&self, tell: &mut dyn FnMut(Progress)) -> Result<Report, RehearsalError> {
+    pub fn run(&self, tell: &mut Tell<'_>) -> Result<Report, RehearsalError> {
         let schedule = Schedule::new(&self.shape, self.driving.seed).map_err(RehearsalError::Wrong)?;
         let plan = Plan::new(&self.shape, self.driving.seed, self.coupon.clone());
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(|error| RehearsalError::Unready(error.to_string()))?;
         let clients = self.driving.urls.iter().map(|url| Client::new(url, &self.driving.asking));
         let clients = clients.collect::<Result<Vec<_>, _>>().map_err(RehearsalError::Wrong)?;
+        let stock = self.stock(&plan, &schedule);
         runtime.block_on(async {
             look(&clients).await?;
-            match self.stock(&plan, &schedule) {
+            match stock {
                 Some(stock) => create(&clients[0], &self.coupon, stock).await,
                 None => Ok(()),
             }
         })?;
-        let start = Instant::now() + self.begins_in;
+        let (start, began_unix_us) = self.begins()?;
         let lags = Arc::new(Mutex::new(Lags::default()));
-        let loaded = self.load(&runtime, (&plan, &schedule), start, &lags, tell)?;
-        let _ = (loaded, &lags);
-        Err(RehearsalError::Unready(String::new()))
+        let Loaded { records, slips } = self.load(&runtime, (&plan, &schedule), start, &lags, tell)?;
+        let load = Load {
+            plan: &plan,
+            records: &records,
+            whole: 0..schedule.total(),
+            judges_whole: self.driving.part == 0,
+            began: start.into(),
+            began_unix_us,
+        };
+        let settled = runtime.block_on(self.settle(&load, &clients, start, &lags, tell));
+        let urls: Vec<String> = self.driving.urls.iter().map(ToString::to_string).collect();
+        let slip_ms = slips.value_at_quantile(0.99) as f64 / 1e3;
+        let lags = lags.lock();
+        Ok(judge(&Observed {
+            shape: &self.shape,
+            schedule: &schedule,
+            load: &load,
+            settled: &settled,
+            urls: &urls,
+            seed: self.driving.seed,
+            stock: stock.unwrap_or_default().into(),
+            max_lag: lags.max,
+            lag: &lags.seconds(),
+            slip_ms,
+            generator_was_the_limit: slip_ms > SLIP_MAX_MS,
+        }))
+    }
+
+    /// When the load begins, and the same in microseconds since 1970.
+    fn begins(&self) -> Result<(Instant, i64), RehearsalError> {
+        let now = (self.clock)();
+        let at = self.begins_unix_us.unwrap_or(now + LEAD.as_micros() as i64);
+        let pause = u64::try_from(at - now).map(Duration::from_micros);
+        let late = |_| RehearsalError::Wrong("the time to begin was over before all was ready".to_owned());
+        Ok((Instant::now() + pause.map_err(late)?, at))
+    }
+
+    /// Asks for everything that was promised, and watches meanwhile.
+    async fn settle(
+        &self,
+        load: &Load<'_>,
+        clients: &[Client],
+        start: Instant,
+        lags: &Arc<Mutex<Lags>>,
+        tell: &mut Tell<'_>,
+    ) -> Settled {
+        let mut told = Instant::now();
+        let mut progress = |at: settle::Progress| {
+            if told.elapsed() >= TELL {
+                told = Instant::now();
+                let (known, of) = (at.settled as u64, at.of as u64);
+                tell(Progress::Settling { known, of, lag: lags.lock().now });
+            }
+        };
+        let limits = Limits { drain: self.drain_limit, ..Limits::default() };
+        let settling = settle(load, clients, &limits, &mut progress);
+        tokio::select! {
+            settled = settling => settled,
+            () = self.watching(start, lags) => Settled::default(),
+        }
+    }
+
+    /// What groups are behind, for as long as it is polled.
+    async fn watching(&self, start: Instant, lags: &Arc<Mutex<Lags>>) {
+        match &self.operators {
+            Some(operators) => watch(operators, start, lags).await,
+            None => std::future::pending().await,
+        }
     }
 
     /// Pieces of the coupon: what the shape says, or a fifth of those who ask. `None` where nobody asks.
@@ -111,7 +189,7 @@ impl Rehearsal {
         (plan, schedule): (&Plan, &Schedule),
         start: Instant,
         lags: &Arc<Mutex<Lags>>,
-        tell: &mut dyn FnMut(Progress),
+        tell: &mut Tell<'_>,
     ) -> Result<Loaded, RehearsalError> {
         let course = Arc::new(Course::new().map_err(RehearsalError::Unready)?);
         let (over, mut ended) = oneshot::channel();
@@ -130,15 +208,9 @@ impl Rehearsal {
                         tell(course.progress(start, of_seconds, lags.lock().now));
                     }
                 };
-                let watching = async {
-                    match &self.operators {
-                        Some(operators) => watch(operators, start, lags).await,
-                        None => std::future::pending().await,
-                    }
-                };
                 tokio::select! {
                     () = telling => {}
-                    () = watching => {}
+                    () = self.watching(start, lags) => {}
                     _ = &mut ended => {}
                 }
             });

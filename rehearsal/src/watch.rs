@@ -78,6 +78,16 @@ pub async fn look(operators: &Client) -> Result<Vec<u64>, String> {
 }
 
 impl Lags {
+    /// Second by second, from the beginning.
+    pub fn seconds(&self) -> Vec<Option<u64>> {
+        let last = self.by_second.last().map_or(0, |(second, _)| *second as usize + 1);
+        let mut seconds = vec![None; last];
+        for (second, lag) in &self.by_second {
+            seconds[*second as usize] = Some(*lag);
+        }
+        seconds
+    }
+
     fn saw(&mut self, second: u32, groups: &[u64]) {
         let all = groups.iter().sum();
         self.now = Some(all);
