@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use anyhow::{Context, Result, ensure};
 use support::answers::valid_like;
 use support::node::Node;
+use support::raw::{ask, connect};
 use support::siege::{Attack, CONNECTIONS_MAX, attacks, besiege};
 use support::usage::peak_bytes;
 use support::world::{World, run};
@@ -30,6 +31,10 @@ fn served_beside(node: &Node, attack: &Attack) -> Result<()> {
             while (served < SERVED || turns.load(Ordering::Relaxed) < TURNS) && !attacking.is_finished() {
                 let answer = node.ask(&valid_like("other"))?;
                 ensure!(answer.status == 202, "{}", answer.text());
+                // and once in a while somebody new
+                if served % 10 == 0 {
+                    ask(&mut connect(node.http)?)?;
+                }
                 served += 1;
             }
             Ok(())
