@@ -68,7 +68,7 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { drain: Duration::from_secs(300), doubt: Duration::from_secs(10), at_once: 64, sample: 2000 }
+        Self { drain: Duration::from_secs(300), doubt: Duration::from_secs(10), at_once: 256, sample: 2000 }
     }
 }
 

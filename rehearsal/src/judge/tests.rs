@@ -45,18 +45,21 @@ fn what_the_shape_expects_is_checked() {
     ];
     let report = history.judged();
     for (name, found) in
-        names.into_iter().zip(["100.00 % of 100", "0.00 % of 100", "0.0 ms", "0.0 ms", "after 0.0 s"])
+        names.into_iter().zip(["100 of 100, 100 %", "0 of 100, 0 %", "0.0 ms", "0.0 ms", "after 0.0 s"])
     {
         assert_check(&report, name, Verdict::Pass, found);
     }
     assert_check(&report, "no group is far behind", Verdict::Unknown, "nobody could be asked");
+    // exactly as many as may fail
+    history.records[97..].iter_mut().for_each(|record| record.fate = Fate::NotStored(503));
+    assert_check(&history.judged(), names[1], Verdict::Pass, "3 of 100, 3 %");
     for record in &mut history.records[90..] {
         record.fate = Fate::Unknown(Unanswered::Time);
         record.answered_us += 2_000_000;
     }
     history.settled.drained = None;
     let report = history.judged();
-    let found = ["90.00 % of 100", "10.00 % of 100", "2000.9 ms", "2000.9 ms", "not in the time there was"];
+    let found = ["90 of 100, 90 %", "10 of 100, 10 %", "2000.9 ms", "2000.9 ms", "not in the time there was"];
     for (name, found) in names.into_iter().zip(found) {
         assert_check(&report, name, Verdict::Fail, found);
     }
