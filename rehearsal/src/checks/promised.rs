@@ -50,6 +50,9 @@ pub(super) fn unanswered(observed: &Observed<'_>) -> Check {
         many => format!("{what}: {many} ({})", which.examples()),
     };
     let mut found = format!("{}; {}", told(&inside, "took effect"), told(&outside, "did not"));
+    if inside.many + outside.many + unresolved.many == 0 {
+        found = "there are none".to_owned();
+    }
     if unresolved.many > 0 {
         found += &format!("; {}", told(&unresolved, "nobody can tell"));
     }
