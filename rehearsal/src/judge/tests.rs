@@ -105,7 +105,7 @@ type Fault = fn(&mut History) -> bool;
 const ISSUED: &str = "as many pieces are given out as there are, or users who asked";
 
 /// Each with the check that has to find it, and a figure that is not 0 then.
-const FAULTS: [(&str, &str, Fault); 14] = [
+const FAULTS: [(&str, &str, Fault); 17] = [
     ("an over-issue", "no piece is given out beyond the stock", |history| {
         let Some(number) = history.of(Status::SoldOut).first().copied() else { return false };
         let rank = Some(history.stock as i64 + 1);
@@ -168,10 +168,29 @@ const FAULTS: [(&str, &str, Fault); 14] = [
         (decision.status, decision.rank) = (Status::Issued, rank);
         true
     }),
-    ("a piece that nobody got", ISSUED, |history| {
+    ("a piece that is kept", ISSUED, |history| {
         let Some(last) = history.of(Status::Issued).last().copied() else { return false };
         let decision = history.decision(last);
         (decision.status, decision.rank) = (Status::SoldOut, None);
+        true
+    }),
+    (
+        "nothing left while something is",
+        "nobody is told that nothing is left while something is",
+        |history| {
+            history.stock += 1;
+            history.settled.coupon.iter_mut().for_each(|coupon| coupon.stock += 1);
+            !history.of(Status::SoldOut).is_empty()
+        },
+    ),
+    ("a piece that nobody has", "whoever is told to have a piece has one", |history| {
+        let Some(number) = history.of(Status::SoldOut).first().copied() else { return false };
+        history.decision(number).status = Status::Duplicate;
+        true
+    }),
+    ("a coupon that is not open", "the coupon is there, and open to everybody", |history| {
+        let Some(number) = history.of(Status::SoldOut).first().copied() else { return false };
+        history.decision(number).status = Status::NotOpen;
         true
     }),
     (
