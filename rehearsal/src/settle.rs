@@ -1,16 +1,16 @@
 //! After the load: asks for everything that was promised, until nothing is open any more.
 //!
-//! 1. Everything accepted is looked at, and again while it is open and there is time, the newest first: it is what takes effect last, and those that
-//!    are looked at while it is awaited are only the more likely to have. Of expectations a part is looked at, evenly spread.
+//! 1. Everything accepted is looked at, and again while it is open and there is time. The newest comes first: it takes effect last, and
+//!    by then most of what is looked at after it has, too. Of expectations a part is looked at, evenly spread.
 //! 2. What others sent is looked at, until nothing more of it is decided: nobody here knows what was accepted.
 //! 3. Requests without an answer are looked at. They may come late: what is not there is looked at again, until some time has
 //!    passed since the last answer.
-//! 4. What was refused is looked at last, once everything that could have brought it with it is done; then what counts
-//!    others: counters, and the coupon.
+//! 4. What was refused is looked at last: whatever could have been stored with it has taken effect by then. So do counters, and the
+//!    coupon, which count what was looked at before.
 //!
-//! **How long it took.** Something that was seen open took effect when it was seen to have. Something that had when it was first looked
-//! at did so before: then the server's word counts on when, if it lies before. So what is looked at late, since there is
-//! much, makes no drain longer; and a server whose clock is behind can only shorten it for what nobody saw open.
+//! **How long it took.** What was seen open took effect when it was seen to have. What had taken effect when it was first looked at did so
+//! before: if the server says when, that counts, unless it lies ahead. So a drain is not longer because there is much to look at, and a
+//! server's clock that is behind makes it shorter only where nothing was seen open.
 //!
 //! **What cannot be read** is told as such. It is neither lost nor there.
 
