@@ -1,5 +1,7 @@
 //! Looks at one thing that a load asked for.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use tokio::time::Instant;
@@ -13,6 +15,8 @@ use crate::plan::{Kind, Plan};
 /// if they wait but shortly: that costs the server less than if each were looked up by itself, and those that are decided are
 /// told at once.
 const WAIT_MS: u32 = 100;
+/// The same, after a request that was still open: most others will be, and who has to catch up is not to be kept from it.
+const PATIENT_WAIT_MS: u32 = 1000;
 
 /// Something that can be looked at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,11 +42,13 @@ pub(crate) struct Looker<'a, A> {
     asked: Asked<'a, A>,
     plan: &'a Plan,
     targets: Vec<String>,
+    /// Whether the last request was still open.
+    is_behind: AtomicBool,
 }
 
 impl<'a, A: Ask> Looker<'a, A> {
     pub(crate) fn new(addresses: &'a [A], plan: &'a Plan, targets: Vec<String>) -> Self {
-        Self { asked: Asked::new(addresses), plan, targets }
+        Self { asked: Asked::new(addresses), plan, targets, is_behind: AtomicBool::new(false) }
     }
 
     pub(crate) async fn look(&self, thing: Thing, until: Instant) -> Sight {
@@ -62,8 +68,11 @@ impl<'a, A: Ask> Looker<'a, A> {
 
     async fn request(&self, number: u32, until: Instant) -> Found {
         let Some(id) = self.plan.coupon_request(number) else { return Found::Unread };
-        let path = format!("/api/v6/coupon-requests/{id}?waitMs={WAIT_MS}");
-        self.asked.read(&path, until, |answer| found(json(answer)?)).await.unwrap_or(Found::Unread)
+        let wait_ms = if self.is_behind.load(Ordering::Relaxed) { PATIENT_WAIT_MS } else { WAIT_MS };
+        let path = format!("/api/v6/coupon-requests/{id}?waitMs={wait_ms}");
+        let found = self.asked.read(&path, until, |answer| found(json(answer)?)).await;
+        self.is_behind.store(found == Some(Found::Open), Ordering::Relaxed);
+        found.unwrap_or(Found::Unread)
     }
 
     async fn effect(&self, number: u32, until: Instant) -> Effect {

@@ -1,16 +1,16 @@
 //! After the load: asks for everything that was promised, until nothing is open any more.
 //!
-//! 1. Everything accepted is looked at, and again while it is open, the newest first: it is what takes effect last, and those that
-//!    are looked at while it is awaited are only the more likely to have. Of expectations a part is looked at, evenly spread.
+//! 1. Everything accepted is looked at, and again while it is open and there is time. The newest comes first: it takes effect last, and
+//!    by then most of what is looked at after it has, too. Of expectations a part is looked at, evenly spread.
 //! 2. What others sent is looked at, until nothing more of it is decided: nobody here knows what was accepted.
 //! 3. Requests without an answer are looked at. They may come late: what is not there is looked at again, until some time has
 //!    passed since the last answer.
-//! 4. What was refused is looked at last, once everything that could have brought it with it is done; then what counts
-//!    others: counters, and the coupon.
+//! 4. What was refused is looked at last: whatever could have been stored with it has taken effect by then. So do counters, and the
+//!    coupon, which count what was looked at before.
 //!
-//! **How long it took.** Something that was seen open took effect when it was seen to have. Something that had when it was first looked
-//! at did so before: then the server's word counts on when, if it lies before. So what is looked at late, since there is
-//! much, makes no drain longer; and a server whose clock is behind can only shorten it for what nobody saw open.
+//! **How long it took.** What was seen open took effect when it was seen to have. What had taken effect when it was first looked at did so
+//! before: if the server says when, that counts, unless it lies ahead. So a drain is not longer because there is much to look at, and a
+//! server's clock that is behind makes it shorter only where nothing was seen open.
 //!
 //! **What cannot be read** is told as such. It is neither lost nor there.
 
@@ -31,7 +31,7 @@ use crate::record::{Fate, Record};
 const PAUSE: Duration = Duration::from_millis(100);
 /// Between two looks at what others sent.
 const QUIET: Duration = Duration::from_secs(1);
-/// What reading may take once nothing is waited for any more: the time for waiting may have passed, and that be what has to be told.
+/// What reading may take once nothing is waited for any more: what is still open then is what has to be told.
 const LAST_LOOKS: Duration = Duration::from_secs(60);
 /// How long counters may take to say what they will say: what is counted may be older by a moment than what was looked at.
 const COUNTS: Duration = Duration::from_secs(3);
@@ -68,7 +68,7 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { drain: Duration::from_secs(300), doubt: Duration::from_secs(10), at_once: 64, sample: 2000 }
+        Self { drain: Duration::from_secs(300), doubt: Duration::from_secs(10), at_once: 256, sample: 2000 }
     }
 }
 
@@ -107,16 +107,16 @@ pub async fn settle<A: Ask>(
             settled: Settled { counters: things.counters, ..Settled::default() },
         },
     };
-    let open = settling.follow(things.accepted, deadline, deadline).await;
-    if open.is_empty() {
-        settling.notes.settled.drained = Some(settling.notes.last_effect - last_answer);
-    }
-    settling.others(things.others, doubt, deadline).await;
-    let enough = deadline.max(Instant::now() + LAST_LOOKS);
+    let mut open = settling.follow(things.accepted, deadline, deadline).await;
+    // what there was no time for is looked at once more: it may have taken effect long before
+    let enough = deadline.max(Instant::now()) + LAST_LOOKS;
+    open = settling.follow(open, Instant::now(), enough).await;
+    let drained = Some(settling.notes.last_effect - last_answer).filter(|took| *took <= limits.drain);
+    settling.notes.settled.drained = drained.filter(|_| open.is_empty());
+    settling.notes.step(open.len());
+    settling.others(things.others, doubt, deadline, enough).await;
     settling.look_last(things.unknown, doubt, enough).await;
     settling.look_last(things.refused, Instant::now(), enough).await;
-    // what there was no time for is looked at once more
-    settling.look_last(open, Instant::now(), enough).await;
     let counters = (0..settling.notes.settled.counters.len()).map(Thing::Counter).collect();
     settling.follow(counters, Instant::now() + COUNTS, enough).await;
     if !settling.notes.settled.requests.is_empty() {
@@ -237,7 +237,7 @@ impl<A: Ask> Settling<'_, A> {
             }
             drop(looks);
             open = left;
-            if Instant::now() >= again_until {
+            if open.is_empty() || Instant::now() >= again_until {
                 break;
             }
             was_open = true;
@@ -253,10 +253,9 @@ impl<A: Ask> Settling<'_, A> {
     }
 
     /// What others sent, until a look finds nothing new, and the coupon has given out no piece that nobody is known to have.
-    async fn others(&mut self, mut open: Vec<Thing>, doubt: Instant, deadline: Instant) {
+    async fn others(&mut self, mut open: Vec<Thing>, doubt: Instant, deadline: Instant, read_until: Instant) {
         while !open.is_empty() {
             let before = open.len();
-            let read_until = deadline.max(Instant::now() + LAST_LOOKS);
             open = self.follow(open, Instant::now(), read_until).await;
             let given = self.notes.given();
             let coupon = self.looker.coupon(read_until).await;

@@ -43,7 +43,12 @@ async fn an_honest_server_passes() {
     assert_eq!((report.sent, report.issued), (300, STOCK));
     // it had its trouble
     assert!(report.refused > 5 && report.unknown > 10 && report.tries > 350, "{report:#?}");
-    assert!(report.sold_out > 0 && report.duplicates > 0 && report.drain_seconds.is_some());
+    assert!(
+        report.told_sold_out > 0
+            && report.sold_out > 0
+            && report.duplicates > 0
+            && report.drain_seconds.is_some()
+    );
 }
 
 #[tokio::test]

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::words::{Wrong, check, request, requests};
+use super::words::{Which, check, request, requests};
 use crate::fairness::{inversions, turns};
 use crate::found::{Found, Status};
 use crate::observed::Observed;
@@ -10,7 +10,7 @@ use crate::record::Fate;
 use crate::report::Check;
 
 pub(super) fn decided(observed: &Observed<'_>) -> Check {
-    let (mut open, mut unread, mut many) = (Wrong::default(), 0, 0);
+    let (mut open, mut unread, mut many) = (Which::new(), 0, 0);
     for (record, _) in observed.asked().filter(|(record, _)| record.fate == Fate::Accepted) {
         many += 1;
         match observed.settled.requests.get(&record.number) {
@@ -31,14 +31,14 @@ pub(super) fn decided(observed: &Observed<'_>) -> Check {
 pub(super) fn open(observed: &Observed<'_>) -> Check {
     let is_wrong = |status| matches!(status, Status::NotOpen | Status::UnknownCoupon);
     let wrong = observed.decided().filter(|(_, _, decision)| is_wrong(decision.status));
-    let wrong = Wrong::of(observed, wrong.map(|(number, ..)| number));
+    let wrong = Which::of(observed, wrong.map(|(number, ..)| number));
     let (name, what) = ("the coupon is there, and open to everybody", "told that there is none, or not now");
     check(name, "no decision says otherwise", &wrong, what, 0, "none does".to_owned())
 }
 
 pub(super) fn second_pieces(observed: &Observed<'_>) -> Check {
     let pieces: BTreeMap<u32, Vec<u32>> = observed.pieces().into_iter().collect();
-    let mut wrong = Wrong::default();
+    let mut wrong = Which::new();
     for pieces in pieces.values().filter(|pieces| pieces.len() > 1) {
         wrong.add(|| requests(observed, pieces));
     }
@@ -57,11 +57,11 @@ pub(super) fn duplicates(observed: &Observed<'_>) -> Check {
     let pieces = observed.pieces();
     let duplicates = observed.decided().filter(|(_, _, decision)| decision.status == Status::Duplicate);
     let without = duplicates.filter(|(_, user, _)| !pieces.contains_key(user));
-    let mut wrong = Wrong::of(observed, without.map(|(number, ..)| number));
+    let mut wrong = Which::of(observed, without.map(|(number, ..)| number));
     // it may be one that could not be read
     let unread = if wrong.many > 0 { observed.settled.unread() } else { 0 };
     if unread > 0 {
-        wrong = Wrong::default();
+        wrong = Which::new();
     }
     let fine = format!("{} told so", observed.count(Status::Duplicate));
     check("whoever is told to have a piece has one", "all of them", &wrong, "have none", unread, fine)
@@ -69,7 +69,7 @@ pub(super) fn duplicates(observed: &Observed<'_>) -> Check {
 
 pub(super) fn order(observed: &Observed<'_>) -> Check {
     let turns = turns(observed);
-    let mut wrong = Wrong::default();
+    let mut wrong = Which::new();
     for found in inversions(&turns) {
         wrong.add(|| {
             let (served, before) = (request(observed, found.served), request(observed, found.before));

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::words::{Wrong, check, is_there, request};
+use super::words::{Which, check, is_there, request};
 use crate::found::{Counter, Effect};
 use crate::observed::Observed;
 use crate::plan::Kind;
@@ -23,7 +23,7 @@ pub(super) fn counters(observed: &Observed<'_>) -> Check {
             }
         }
     }
-    let (mut wrong, mut unread, mut late, mut sum) = (Wrong::default(), 0, 0, 0);
+    let (mut wrong, mut unread, mut late, mut sum) = (Which::new(), 0, 0, 0);
     for Counter { target, accepted, others, count } in &observed.settled.counters {
         let Some(count) = *count else {
             unread += 1;
@@ -55,7 +55,7 @@ pub(super) fn counters(observed: &Observed<'_>) -> Check {
 }
 
 pub(super) fn expectations(observed: &Observed<'_>) -> Check {
-    let (mut wrong, mut unread, mut many) = (Wrong::default(), 0, 0);
+    let (mut wrong, mut unread, mut many) = (Which::new(), 0, 0);
     let accepted = observed.load.records.iter().filter(|record| record.fate == Fate::Accepted);
     for record in accepted.filter(|record| is_expectation(observed, record.number)) {
         let cost = observed.load.plan.cost(record.number);

@@ -10,27 +10,18 @@ use crate::report::{Check, Latency, Verdict};
 /// As many checks as the shape has expectations.
 pub(crate) fn expected(observed: &Observed<'_>, latency: Latency) -> Vec<Check> {
     let expect = observed.shape.expect;
-    let sent = observed.load.records.len().max(1) as f64;
-    let answered = observed.ended(|fate| matches!(fate, Fate::Accepted | Fate::SoldOut)) as f64;
-    let (share, failed) = (answered / sent, 1.0 - answered / sent);
+    let sent = observed.load.records.len() as u64;
+    let answered = observed.ended(|fate| matches!(fate, Fate::Accepted | Fate::SoldOut));
     let checks = [
         expect.accepted_share.map(|aim| {
-            let found = format!("{} of {}", percent(share), observed.load.records.len());
-            check(
-                "requests are accepted, or told that nothing is left",
-                &format!("at least {}", percent(aim)),
-                found,
-                share >= aim,
-            )
+            let name = "requests are accepted, or told that nothing is left";
+            let aim_told = format!("at least {}", percent(aim));
+            check(name, &aim_told, told(answered, sent), share(answered, sent) >= aim)
         }),
         expect.error_share.map(|aim| {
-            let found = format!("{} of {}", percent(failed), observed.load.records.len());
-            check(
-                "requests end with an error, or without an answer",
-                &format!("at most {}", percent(aim)),
-                found,
-                failed <= aim,
-            )
+            let (name, failed) = ("requests end with an error, or without an answer", sent - answered);
+            let aim_told = format!("at most {}", percent(aim));
+            check(name, &aim_told, told(failed, sent), share(failed, sent) <= aim)
         }),
         expect.p95_ms.map(|aim| answers(observed, "95 of 100 answers come in time", aim, latency.p95)),
         expect.p99_ms.map(|aim| answers(observed, "99 of 100 answers come in time", aim, latency.p99)),
@@ -75,9 +66,17 @@ fn seconds(seconds: f64) -> Duration {
     Duration::try_from_secs_f64(seconds).unwrap_or_default()
 }
 
+fn share(part: u64, of: u64) -> f64 {
+    part as f64 / of.max(1) as f64
+}
+
+fn told(part: u64, of: u64) -> String {
+    format!("{part} of {of}, {}", percent(share(part, of)))
+}
+
+/// With two digits behind the point at most.
 fn percent(share: f64) -> String {
-    // as many digits as tell it from what it is near to
-    format!("{:.2} %", share * 100.0)
+    format!("{} %", (share * 10_000.0).round() / 100.0)
 }
 
 fn check(name: &str, aim: &str, found: String, holds: bool) -> Check {

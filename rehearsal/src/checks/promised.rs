@@ -1,12 +1,12 @@
 //! What answers promised: that something is stored, or is not.
 
-use super::words::{Wrong, check, is_there, request};
+use super::words::{Which, check, is_there, request};
 use crate::observed::Observed;
 use crate::record::{Fate, Record};
 use crate::report::{Check, Verdict};
 
 pub(super) fn refused(observed: &Observed<'_>) -> Check {
-    let (mut stored, mut unread, mut many) = (Wrong::default(), 0, 0);
+    let (mut stored, mut unread, mut many) = (Which::new(), 0, 0);
     for record in observed.load.records {
         if matches!(record.fate, Fate::NotStored(_) | Fate::SoldOut) {
             many += 1;
@@ -35,21 +35,27 @@ pub(super) fn unanswered(observed: &Observed<'_>) -> Check {
             && observed.settled.requests.get(&record.number).is_some_and(|found| found.decision().is_none())
     };
     let last_open = records.iter().filter(is_open).map(|record| record.answered_us).max();
-    let (mut inside, mut outside, mut unresolved) = (0, 0, Wrong::default());
+    let [mut inside, mut outside, mut unresolved] = [const { Which::new() }; 3];
     for record in records.iter().filter(|record| matches!(record.fate, Fate::Unknown(_))) {
         let is_coupon = observed.settled.requests.contains_key(&record.number);
         let may_come = is_coupon && last_open.is_some_and(|open| open > record.asked_us);
         match is_there(observed, record) {
-            Some(true) => inside += 1,
-            Some(false) if !may_come => outside += 1,
+            Some(true) => inside.add(|| request(observed, record.number)),
+            Some(false) if !may_come => outside.add(|| request(observed, record.number)),
             Some(false) | None => unresolved.add(|| request(observed, record.number)),
         }
     }
-    let said = format!("{inside} took effect, {outside} did not");
-    let found = match unresolved.many {
-        0 => said,
-        many => format!("{said}, nobody can tell of {many}: {}", unresolved.examples()),
+    let told = |which: &Which, what| match which.many {
+        0 => format!("{what}: none"),
+        many => format!("{what}: {many} ({})", which.examples()),
     };
+    let mut found = format!("{}; {}", told(&inside, "took effect"), told(&outside, "did not"));
+    if inside.many + outside.many + unresolved.many == 0 {
+        found = "there are none".to_owned();
+    }
+    if unresolved.many > 0 {
+        found += &format!("; {}", told(&unresolved, "nobody can tell"));
+    }
     Check {
         name: "every request without an answer is known to be in or out".to_owned(),
         aim: "all of them".to_owned(),

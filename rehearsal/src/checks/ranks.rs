@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::words::{EXAMPLES, Wrong, check, request, requests};
+use super::words::{EXAMPLES, Which, check, request, requests};
 use crate::found::Status;
 use crate::observed::Observed;
 use crate::report::Check;
@@ -51,7 +51,7 @@ impl Ranks {
 
 pub(super) fn ranks(observed: &Observed<'_>) -> Check {
     let Ranks { doubled, strange, missing, first_missing, last } = Ranks::of(observed);
-    let mut wrong = Wrong::default();
+    let mut wrong = Which::new();
     for numbers in doubled {
         wrong.add(|| format!("{} have one rank", requests(observed, &numbers)));
     }

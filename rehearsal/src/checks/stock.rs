@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::words::{Wrong, check, told_unread};
+use super::words::{Which, check, told_unread};
 use crate::found::{Found, Status};
 use crate::observed::Observed;
 use crate::record::Fate;
@@ -22,7 +22,7 @@ pub(super) fn pieces(observed: &Observed<'_>) -> Check {
     check(
         "no piece is given out beyond the stock",
         &format!("at most {}", observed.stock),
-        &Wrong::of(observed, beyond.map(|(_, number)| number)),
+        &Which::of(observed, beyond.map(|(_, number)| number)),
         "beyond it",
         if given + unread as u64 > observed.stock { unread } else { 0 },
         format!("{given} given out"),
@@ -77,7 +77,7 @@ pub(super) fn sold_out(observed: &Observed<'_>) -> Check {
     let told = observed.asked().filter(|(record, _)| record.fate == Fate::SoldOut);
     let decided = observed.decided().filter(|(_, _, decision)| decision.status == Status::SoldOut);
     let numbers = told.map(|(record, _)| record.number).chain(decided.map(|(number, ..)| number));
-    let told = Wrong::of(observed, numbers);
+    let told = Which::of(observed, numbers);
     let given = observed.count(Status::Issued);
     let says = observed.settled.coupon.map_or(given, |coupon| coupon.issued.max(given));
     let is_so = told.many == 0 || says >= observed.stock;

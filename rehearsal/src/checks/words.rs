@@ -9,14 +9,18 @@ use crate::report::{Check, Verdict};
 /// Examples in a check that does not hold.
 pub(super) const EXAMPLES: usize = 3;
 
-/// What is wrong: how much, and some of it.
-#[derive(Debug, Default)]
-pub(super) struct Wrong {
+/// Something that there may be much of: how much, and some of it.
+#[derive(Debug)]
+pub(super) struct Which {
     pub(super) many: u64,
     examples: Vec<String>,
 }
 
-impl Wrong {
+impl Which {
+    pub(super) const fn new() -> Self {
+        Self { many: 0, examples: Vec::new() }
+    }
+
     pub(super) fn add(&mut self, example: impl FnOnce() -> String) {
         self.many += 1;
         if self.examples.len() < EXAMPLES {
@@ -26,9 +30,9 @@ impl Wrong {
 
     /// Of requests.
     pub(super) fn of(observed: &Observed<'_>, numbers: impl IntoIterator<Item = u32>) -> Self {
-        let mut wrong = Self::default();
-        numbers.into_iter().for_each(|number| wrong.add(|| request(observed, number)));
-        wrong
+        let mut which = Self::new();
+        numbers.into_iter().for_each(|number| which.add(|| request(observed, number)));
+        which
     }
 
     pub(super) fn examples(&self) -> String {
@@ -38,7 +42,7 @@ impl Wrong {
 }
 
 /// A check that fails with anything wrong, and of which nobody can tell if nothing is, but something could not be read.
-pub(super) fn check(name: &str, aim: &str, wrong: &Wrong, what: &str, unread: usize, fine: String) -> Check {
+pub(super) fn check(name: &str, aim: &str, wrong: &Which, what: &str, unread: usize, fine: String) -> Check {
     let (found, verdict) = match (wrong.many, unread) {
         (0, 0) => (fine, Verdict::Pass),
         (0, _) => (fine, Verdict::Unknown),

@@ -45,18 +45,21 @@ fn what_the_shape_expects_is_checked() {
     ];
     let report = history.judged();
     for (name, found) in
-        names.into_iter().zip(["100.00 % of 100", "0.00 % of 100", "0.0 ms", "0.0 ms", "after 0.0 s"])
+        names.into_iter().zip(["100 of 100, 100 %", "0 of 100, 0 %", "0.0 ms", "0.0 ms", "after 0.0 s"])
     {
         assert_check(&report, name, Verdict::Pass, found);
     }
     assert_check(&report, "no group is far behind", Verdict::Unknown, "nobody could be asked");
+    // exactly as many as may fail
+    history.records[97..].iter_mut().for_each(|record| record.fate = Fate::NotStored(503));
+    assert_check(&history.judged(), names[1], Verdict::Pass, "3 of 100, 3 %");
     for record in &mut history.records[90..] {
         record.fate = Fate::Unknown(Unanswered::Time);
         record.answered_us += 2_000_000;
     }
     history.settled.drained = None;
     let report = history.judged();
-    let found = ["90.00 % of 100", "10.00 % of 100", "2000.9 ms", "2000.9 ms", "not in the time there was"];
+    let found = ["90 of 100, 90 %", "10 of 100, 10 %", "2000.9 ms", "2000.9 ms", "not in the time there was"];
     for (name, found) in names.into_iter().zip(found) {
         assert_check(&report, name, Verdict::Fail, found);
     }
@@ -102,7 +105,7 @@ type Fault = fn(&mut History) -> bool;
 const ISSUED: &str = "as many pieces are given out as there are, or users who asked";
 
 /// Each with the check that has to find it, and a figure that is not 0 then.
-const FAULTS: [(&str, &str, Fault); 14] = [
+const FAULTS: [(&str, &str, Fault); 17] = [
     ("an over-issue", "no piece is given out beyond the stock", |history| {
         let Some(number) = history.of(Status::SoldOut).first().copied() else { return false };
         let rank = Some(history.stock as i64 + 1);
@@ -165,10 +168,29 @@ const FAULTS: [(&str, &str, Fault); 14] = [
         (decision.status, decision.rank) = (Status::Issued, rank);
         true
     }),
-    ("a piece that nobody got", ISSUED, |history| {
+    ("a piece that is kept", ISSUED, |history| {
         let Some(last) = history.of(Status::Issued).last().copied() else { return false };
         let decision = history.decision(last);
         (decision.status, decision.rank) = (Status::SoldOut, None);
+        true
+    }),
+    (
+        "nothing left while something is",
+        "nobody is told that nothing is left while something is",
+        |history| {
+            history.stock += 1;
+            history.settled.coupon.iter_mut().for_each(|coupon| coupon.stock += 1);
+            !history.of(Status::SoldOut).is_empty()
+        },
+    ),
+    ("a piece that nobody has", "whoever is told to have a piece has one", |history| {
+        let Some(number) = history.of(Status::SoldOut).first().copied() else { return false };
+        history.decision(number).status = Status::Duplicate;
+        true
+    }),
+    ("a coupon that is not open", "the coupon is there, and open to everybody", |history| {
+        let Some(number) = history.of(Status::SoldOut).first().copied() else { return false };
+        history.decision(number).status = Status::NotOpen;
         true
     }),
     (

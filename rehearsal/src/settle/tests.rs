@@ -122,6 +122,11 @@ async fn what_took_effect_before_it_was_looked_at_did_so_when_the_server_says() 
     tokio::time::advance(9 * SECOND).await;
     let settled = settled(&plan, &records(&[Fate::Accepted; 200]), &[server]).await;
     assert_eq!(settled.drained, Some(Duration::from_millis(500)));
+    // nor does it matter that there was no time to look
+    let server = Server::new(|_, _| Some(issued(Duration::from_millis(1500))));
+    tokio::time::advance(60 * SECOND).await;
+    let settled = self::settled(&plan, &records(&[Fate::Accepted; 200]), &[server]).await;
+    assert_eq!(settled.drained, Some(Duration::from_millis(500)));
     // a clock that is ahead is not believed
     let server = Server::new(|_, _| Some(issued(100 * SECOND)));
     let settled = self::settled(&plan, &records(&[Fate::Accepted; 200]), &[server]).await;

@@ -101,6 +101,7 @@ async fn ask(
         tries += 1;
         match client.send(&request).await.unwrap().status {
             202 => break Fate::Accepted,
+            409 => break unknown.unwrap_or(Fate::SoldOut),
             504 => unknown = Some(Fate::Unknown(Unanswered::Status(504))),
             503 if tries == tries_max => break unknown.unwrap_or(Fate::NotStored(503)),
             503 => {}

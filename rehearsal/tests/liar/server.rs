@@ -26,7 +26,7 @@ const DOUBLED: usize = 9;
 /// What is wrong with a server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Lie {
-    /// Nothing; some requests are answered 503 or 504, once or always.
+    /// Nothing; some requests are answered 503 or 504, once or always, and some are told at once that nothing is left.
     None,
     /// A piece more than there are is given out, and the coupon does not count it.
     OverIssue,
@@ -233,6 +233,12 @@ async fn issue(
     let name = format!("coupon\u{1f}{coupon}\u{1f}{user}\u{1f}{key}");
     let request = Uuid::new_v5(&NAMESPACE, name.as_bytes());
     let mut world = world.lock();
+    world.decide();
+    let is_new = !world.stood.contains(&request);
+    let is_sold_out = world.holders.len() == world.stock;
+    if is_new && is_sold_out && world.lie == Lie::None && number(key).is_multiple_of(2) {
+        return StatusCode::CONFLICT.into_response();
+    }
     let outcome = world.outcome(key);
     if outcome.is_in() || world.lie == Lie::Stored503 {
         world.stand(request, user.to_owned(), key);
