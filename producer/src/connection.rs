@@ -9,6 +9,9 @@
 //! answers, and the connection, would be kept as long as it likes. A write that makes no progress for as long as a
 //! client may take to send a request ends the connection.
 //!
+//! **Answers are whole.** Once hyper has read a body to its end it takes an answer for done that it only holds ready, and would write
+//! a refusal of what comes next in front of the part that is still to be taken. So while a write waits nothing is read.
+//!
 //! **Requests come in time.** hyper has one time for an idle connection and for a head that comes in pieces, and none for
 //! HTTP/2. What is silence and what is idleness is decided here, where bytes come ([`Patience`]).
 //!
@@ -52,6 +55,8 @@ pub(crate) struct Connection {
     patience: Patience,
     /// Runs while a write makes no progress.
     stalled: Option<Pin<Box<Sleep>>>,
+    /// Something was to be read meanwhile.
+    is_read_put_off: bool,
     exchange: Arc<Exchange>,
     lingering: Option<Lingering>,
 }
@@ -122,8 +127,19 @@ impl Connection {
         metrics: HttpMetrics,
     ) -> Self {
         let patience = Patience::new(limits.silence, protocol, Arc::clone(&exchange), first.read);
-        let (replacement, stalled, lingering) = (None, None, None);
-        Self { stream, protocol, first, metrics, replacement, limits, patience, stalled, exchange, lingering }
+        Self {
+            stream,
+            protocol,
+            first,
+            metrics,
+            replacement: None,
+            limits,
+            patience,
+            stalled: None,
+            is_read_put_off: false,
+            exchange,
+            lingering: None,
+        }
     }
 
     /// Nothing has come, which may have lasted for too long.
@@ -188,10 +204,18 @@ impl Connection {
         Poll::Ready(Ok(instead_of))
     }
 
+    /// Nothing waits to be written any more.
+    fn go_on(&mut self, context: &Context<'_>) {
+        self.stalled = None;
+        if std::mem::take(&mut self.is_read_put_off) {
+            context.waker().wake_by_ref();
+        }
+    }
+
     /// Ends a write that waits for too long.
     fn in_time<T>(&mut self, written: Poll<io::Result<T>>, context: &mut Context<'_>) -> Poll<io::Result<T>> {
         if written.is_ready() {
-            self.stalled = None;
+            self.go_on(context);
             self.patience.took();
             return written;
         }
@@ -278,6 +302,7 @@ impl AsyncWrite for Connection {
             Poll::Pending => self.in_time(Poll::Pending, context),
             // the library does not read again before something comes, and an answer may be the last thing that happens
             flushed => {
+                self.go_on(context);
                 let _ = self.poll_patience(context);
                 flushed
             }
@@ -310,6 +335,10 @@ impl AsyncRead for Connection {
             let _ = Pin::new(&mut self.stream).poll_read(context, buffer)?;
             return Poll::Ready(Ok(()));
         }
+        if self.stalled.is_some() && self.protocol == Protocol::Http1 {
+            self.is_read_put_off = true;
+            return Poll::Pending;
+        }
         let before = buffer.filled().len();
         match Pin::new(&mut self.stream).poll_read(context, buffer) {
             Poll::Pending => self.poll_patience(context),
@@ -322,8 +351,56 @@ impl AsyncRead for Connection {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
+    use std::future::poll_fn;
+    use std::time::Duration;
+
+    use tokio::io::AsyncWriteExt;
+    use tokio::net::{TcpListener, TcpStream};
+
     use super::*;
+
+    #[tokio::test]
+    async fn nothing_is_read_while_an_answer_waits() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (ours, _) = listener.accept().await.unwrap();
+        let hour = Duration::from_secs(3600);
+        let silence = Silence { send: hour, idle: hour };
+        let limits = Limits { silence, linger: Linger { max_bytes: 0, within: hour } };
+        let first = (FirstBytes::default(), Protocol::Http1);
+        let metrics = floodgate_observe::Metrics::new().unwrap().http;
+        let mut connection = Connection::new(Stream::Plain(ours), first, limits, Exchange::new(), metrics);
+        let answer = [b'x'; 100_000];
+        let mut filled = 0;
+        while let Poll::Ready(written) =
+            poll_fn(|context| Poll::Ready(Pin::new(&mut connection).poll_write(context, &answer))).await
+        {
+            filled += written.unwrap();
+        }
+        client.write_all(b"GET").await.unwrap();
+        if let Stream::Plain(ours) = &connection.stream {
+            ours.readable().await.unwrap();
+        }
+        let (mut from, mut to) = tokio::io::split(connection);
+        let mut three = [0; 3];
+        let put_off = poll_fn(|context| {
+            let mut buffer = ReadBuf::new(&mut three);
+            Poll::Ready(Pin::new(&mut from).poll_read(context, &mut buffer).is_pending())
+        });
+        assert!(put_off.await);
+        // what waits is taken, and then it is read
+        let taken = tokio::spawn(async move {
+            let mut bytes = vec![0; filled];
+            client.read_exact(&mut bytes).await.unwrap();
+            client
+        });
+        to.write_all(b"x").await.unwrap();
+        from.read_exact(&mut three).await.unwrap();
+        assert_eq!(three, *b"GET");
+        drop(taken.await.unwrap());
+    }
 
     #[test]
     fn only_bare_refusals_are_replaced() {
