@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use targets::TARGETS;
 
 /// It is read by people, and kept in every clone.
-const FILES_MAX: usize = 300;
+const FILES_MAX: usize = 400;
 const BYTES_MAX: u64 = 500_000;
 
 fn corpus() -> PathBuf {

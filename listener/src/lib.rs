@@ -9,15 +9,16 @@
 //! throws away what comes, until the request has ended (then the connection serves the next one) or a bound is reached,
 //! in bytes and in time, so that nobody keeps us busy with what was refused.
 //!
+//! Behind a body in chunks no next one is served: before its end nobody knows whether fields follow it (*trailers*), and the library
+//! takes for such, up to an empty line as it should be, what others take for the end and for another request. Nor is one behind an
+//! answer that may not leave at once: the library, once it has read a body to its end, takes an answer for done that it only holds
+//! ready, and would write a refusal of what comes next in front of the part that the client has not taken.
+//!
 //! The HTTP library, left alone, closes. It goes on reading a body for as long as somebody asks for its pieces: that is
 //! the task that [`Watch::settle`] starts. Bytes that are no request any more (a head that cannot be read, chunks that
 //! are none) do not come through the library: [`Settled::Broken`] says that the connection itself has to be read on.
-//!
-//! Reading on begins when the answer has left. The library takes an answer for done that it holds ready, once the request has
-//! ended, and would write a refusal of what comes next in front of that part of it which the client has not taken.
 
 mod crowd;
-mod leaving;
 mod timely;
 
 use std::pin::Pin;
@@ -43,14 +44,19 @@ pub use timely::Timely;
 pub struct Linger {
     /// Bytes.
     pub max_bytes: usize,
-    /// From when the answer has left.
+    /// From the answer on.
     pub within: Duration,
 }
+
+/// What any socket takes at once: refusals are a fraction of it.
+const SMALL_BYTES: u64 = 4096;
 
 /// How a body was left.
 enum Left {
     /// Read to its end, or never there.
     Read,
+    /// Read to its end, and the fields behind it.
+    Trailed,
     /// With more to come.
     Unread(Body),
     /// What came is no body.
@@ -91,6 +97,10 @@ impl Watch {
         let left = self.0.map_or(Left::Read, |left| std::mem::replace(&mut *left.lock(), Left::Read));
         let body = match left {
             Left::Read => return Settled::Done,
+            Left::Trailed => {
+                answer.headers_mut().insert(CONNECTION, CLOSE);
+                return Settled::Done;
+            }
             Left::Unread(body) => body,
             Left::Broken => {
                 answer.headers_mut().insert(CONNECTION, CLOSE);
@@ -99,15 +109,14 @@ impl Watch {
         };
         // where the rest is certainly more than is read, and where the client was too slow already, the next request
         // would be sent in vain
-        let is_beyond = hyper::body::Body::size_hint(&body).lower() > linger.max_bytes as u64;
-        if is_beyond || answer.status() == StatusCode::REQUEST_TIMEOUT {
+        let size = hyper::body::Body::size_hint(&body);
+        let (is_beyond, is_chunked) = (size.lower() > linger.max_bytes as u64, size.exact().is_none());
+        let answer_bytes = hyper::body::Body::size_hint(answer.body()).upper().unwrap_or(u64::MAX);
+        let is_small = answer_bytes <= SMALL_BYTES;
+        if is_beyond || is_chunked || !is_small || answer.status() == StatusCode::REQUEST_TIMEOUT {
             answer.headers_mut().insert(CONNECTION, CLOSE);
         }
-        let left = leaving::left(answer);
-        tokio::spawn(async move {
-            left.await;
-            let _ = tokio::time::timeout(linger.within, discard(body, linger.max_bytes)).await;
-        });
+        tokio::spawn(tokio::time::timeout(linger.within, discard(body, linger.max_bytes)));
         Settled::Done
     }
 }
@@ -142,6 +151,10 @@ impl hyper::body::Body for Watched {
         let Some(body) = &mut self.body else { return Poll::Ready(None) };
         let polled = ready!(Pin::new(body).poll_frame(context));
         match &polled {
+            Some(Ok(frame)) if frame.is_trailers() => {
+                self.body = None;
+                *self.left.lock() = Left::Trailed;
+            }
             Some(Ok(_)) => {}
             Some(Err(_)) => {
                 self.body = None;
@@ -174,9 +187,16 @@ impl Drop for Watched {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use std::convert::Infallible;
     use std::sync::atomic::{AtomicUsize, Ordering};
 
-    use futures_util::stream;
+    use axum::http::HeaderMap;
+    use futures_util::{StreamExt, stream};
+    use http_body_util::StreamBody;
+    use hyper::server::conn::http1;
+    use hyper::service::service_fn;
+    use hyper_util::rt::TokioIo;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex, split};
 
     use super::*;
 
@@ -203,24 +223,70 @@ mod tests {
         let mut answer = Response::new(Body::empty());
         *answer.status_mut() = status;
         let settled = watch.settle(&mut answer, LINGER);
-        let closes = answer.headers().get(CONNECTION).is_some();
-        drop(answer);
         for _ in 0..20 {
             tokio::task::yield_now().await;
         }
-        (settled, closes)
+        (settled, answer.headers().get(CONNECTION).is_some())
     }
 
     #[tokio::test]
     async fn the_rest_is_read_to_its_end_or_the_bound() {
         let (request, taken) = body(2, false);
-        assert_eq!(settled(request, StatusCode::NOT_FOUND, 0).await, (Settled::Done, false));
+        assert_eq!(settled(request, StatusCode::NOT_FOUND, 0).await, (Settled::Done, true));
         assert_eq!(taken.load(Ordering::Relaxed), 2);
         let (request, taken) = body(9, false);
-        assert_eq!(settled(request, StatusCode::NOT_FOUND, 1).await, (Settled::Done, false));
+        assert_eq!(settled(request, StatusCode::NOT_FOUND, 1).await, (Settled::Done, true));
         assert_eq!(taken.load(Ordering::Relaxed), 4, "one was read, two fit, the next is beyond");
-        let (request, _) = body(2, false);
-        assert_eq!(settled(request, StatusCode::REQUEST_TIMEOUT, 1).await, (Settled::Done, true));
+        let ten_bytes = || Request::new(Body::from("ten bytes!"));
+        assert_eq!(settled(ten_bytes(), StatusCode::NOT_FOUND, 0).await, (Settled::Done, false));
+        assert_eq!(settled(ten_bytes(), StatusCode::REQUEST_TIMEOUT, 0).await, (Settled::Done, true));
+    }
+
+    #[tokio::test]
+    async fn nothing_is_looked_at_behind_trailers() {
+        let frames =
+            || stream::iter([Frame::data(Bytes::from_static(b"four")), Frame::trailers(HeaderMap::new())]);
+        let request = || Request::new(Body::new(StreamBody::new(frames().map(Ok::<_, Infallible>))));
+        for read in 0..4 {
+            assert_eq!(settled(request(), StatusCode::OK, read).await, (Settled::Done, true), "{read} read");
+        }
+    }
+
+    /// What a client is told that reads only once it has sent all, by an answer larger than what lies between them.
+    async fn told(head: &str, rest: &str) -> String {
+        let (near, far) = duplex(1000);
+        let answered = service_fn(async |request: hyper::Request<hyper::body::Incoming>| {
+            let (request, watch) = Watch::over(request.map(Body::new));
+            drop(request);
+            let mut answer = Response::new(Body::from("x".repeat(10_000)));
+            watch.settle(&mut answer, Linger { max_bytes: 1000, ..LINGER });
+            Ok::<_, Infallible>(answer)
+        });
+        let serving = tokio::spawn(http1::Builder::new().serve_connection(TokioIo::new(far), answered));
+        let (mut from, mut to) = split(near);
+        for part in [head, rest] {
+            to.write_all(part.as_bytes()).await.unwrap();
+            for _ in 0..100 {
+                tokio::task::yield_now().await;
+            }
+        }
+        let mut said = String::new();
+        from.read_to_string(&mut said).await.unwrap();
+        serving.await.unwrap().unwrap();
+        said
+    }
+
+    #[tokio::test]
+    async fn nothing_stands_in_the_middle_of_an_answer() {
+        for (framing, rest) in [
+            ("content-length: 2", "{}no request\r\n\r\n"),
+            ("transfer-encoding: chunked", "2\r\n{}\r\n0\r\n\r\nno request\r\n\r\n"),
+            ("transfer-encoding: chunked", "0\r\n\r\nno request\r\n\r\n"),
+        ] {
+            let said = told(&format!("GET / HTTP/1.1\r\n{framing}\r\n\r\n"), rest).await;
+            let (_, answer) = said.split_once("\r\n\r\n").unwrap();
+            assert_eq!(answer, "x".repeat(10_000));
+        }
     }
 
     #[tokio::test]

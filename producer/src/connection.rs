@@ -5,6 +5,9 @@
 //! body, so the stream below looks at what hyper writes: a head that begins with one of these statuses and has no
 //! content type can only be hyper's own, and is replaced. All else passes untouched.
 //!
+//! **Answers are whole.** Once hyper has read a body to its end it takes an answer for done that it only holds ready, and would write
+//! a refusal of what comes next in front of the part that is still to be taken. So while a write waits nothing is read.
+//!
 //! **Requests come in time.** hyper has one time for an idle connection and for a head that comes in pieces, and none for
 //! HTTP/2. What is silence and what is idleness is decided here, where bytes come ([`Patience`]); who takes nothing of what is
 //! written has as long as for a head ([`Timely`]).
@@ -49,6 +52,8 @@ pub(crate) struct Connection {
     patience: Patience,
     /// Of HTTP/2.
     frames: Option<Frames>,
+    /// Something was to be read while a write waited.
+    is_read_put_off: bool,
     exchange: Arc<Exchange>,
     lingering: Option<Lingering>,
 }
@@ -118,11 +123,19 @@ impl Connection {
         exchange: Arc<Exchange>,
         metrics: HttpMetrics,
     ) -> Self {
-        let stream = Timely::new(stream, limits.silence.send);
-        let patience = Patience::new(limits.silence, protocol, Arc::clone(&exchange));
-        let frames = (protocol == Protocol::Http2).then(Frames::new);
-        let (replacement, lingering) = (None, None);
-        Self { stream, protocol, first, metrics, replacement, limits, patience, frames, exchange, lingering }
+        Self {
+            stream: Timely::new(stream, limits.silence.send),
+            protocol,
+            first,
+            metrics,
+            replacement: None,
+            limits,
+            patience: Patience::new(limits.silence, protocol, Arc::clone(&exchange)),
+            frames: (protocol == Protocol::Http2).then(Frames::new),
+            is_read_put_off: false,
+            exchange,
+            lingering: None,
+        }
     }
 
     /// Nothing has come, which may have lasted for too long.
@@ -191,9 +204,17 @@ impl Connection {
         Poll::Ready(Ok(instead_of))
     }
 
+    /// Nothing waits to be written any more.
+    fn go_on(&mut self, context: &Context<'_>) {
+        if std::mem::take(&mut self.is_read_put_off) {
+            context.waker().wake_by_ref();
+        }
+    }
+
     /// Something was written, or not.
-    fn told<T>(&mut self, written: Poll<T>) -> Poll<T> {
+    fn told<T>(&mut self, written: Poll<T>, context: &Context<'_>) -> Poll<T> {
         if written.is_ready() {
+            self.go_on(context);
             self.patience.took();
         }
         written
@@ -247,7 +268,7 @@ impl AsyncWrite for Connection {
             Some(_) => self.poll_replacement(context),
             None => Pin::new(&mut self.stream).poll_write(context, bytes),
         };
-        self.told(written)
+        self.told(written, context)
     }
 
     fn poll_write_vectored(
@@ -261,7 +282,7 @@ impl AsyncWrite for Connection {
             }
             _ => {
                 let written = Pin::new(&mut self.stream).poll_write_vectored(context, slices);
-                self.told(written)
+                self.told(written, context)
             }
         }
     }
@@ -272,6 +293,7 @@ impl AsyncWrite for Connection {
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let flushed = ready!(Pin::new(&mut self.stream).poll_flush(context));
+        self.go_on(context);
         // the library does not read again before something comes, and an answer may be the last thing that happens
         let _ = self.poll_patience(context);
         Poll::Ready(flushed)
@@ -297,6 +319,10 @@ impl AsyncRead for Connection {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        if self.protocol == Protocol::Http1 && self.stream.is_stalled() {
+            self.is_read_put_off = true;
+            return Poll::Pending;
+        }
         let before = buffer.filled().len();
         let are_first = self.first.take(buffer);
         // the first ones with what came in one packet with them, so that a head is looked at once
@@ -312,8 +338,56 @@ impl AsyncRead for Connection {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
+    use std::future::poll_fn;
+    use std::time::Duration;
+
+    use tokio::io::AsyncWriteExt;
+    use tokio::net::{TcpListener, TcpStream};
+
     use super::*;
+
+    #[tokio::test]
+    async fn nothing_is_read_while_an_answer_waits() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (ours, _) = listener.accept().await.unwrap();
+        let hour = Duration::from_secs(3600);
+        let silence = Silence { send: hour, idle: hour };
+        let limits = Limits { silence, linger: Linger { max_bytes: 0, within: hour } };
+        let first = (FirstBytes::default(), Protocol::Http1);
+        let metrics = floodgate_observe::Metrics::new().unwrap().http;
+        let mut connection = Connection::new(Stream::Plain(ours), first, limits, Exchange::new(), metrics);
+        let answer = [b'x'; 100_000];
+        let mut filled = 0;
+        while let Poll::Ready(written) =
+            poll_fn(|context| Poll::Ready(Pin::new(&mut connection).poll_write(context, &answer))).await
+        {
+            filled += written.unwrap();
+        }
+        client.write_all(b"GET").await.unwrap();
+        if let Stream::Plain(ours) = connection.stream.get_ref() {
+            ours.readable().await.unwrap();
+        }
+        let (mut from, mut to) = tokio::io::split(connection);
+        let mut three = [0; 3];
+        let put_off = poll_fn(|context| {
+            let mut buffer = ReadBuf::new(&mut three);
+            Poll::Ready(Pin::new(&mut from).poll_read(context, &mut buffer).is_pending())
+        });
+        assert!(put_off.await);
+        // what waits is taken, and then it is read
+        let taken = tokio::spawn(async move {
+            let mut bytes = vec![0; filled];
+            client.read_exact(&mut bytes).await.unwrap();
+            client
+        });
+        to.write_all(b"x").await.unwrap();
+        from.read_exact(&mut three).await.unwrap();
+        assert_eq!(three, *b"GET");
+        drop(taken.await.unwrap());
+    }
 
     #[test]
     fn only_bare_refusals_are_replaced() {

@@ -153,7 +153,9 @@ fn chunks(case: Add<'_>) {
     case("a size that is too small", chunked("1\r\n{}\r\n0\r\n\r\n"), REFUSED);
     case("a chunk without its end", chunked("2\r\n{}0\r\n\r\n"), REFUSED);
     case("a chunk that ends with a bare line feed", chunked("2\r\n{}\n0\r\n\r\n"), REFUSED);
-    case("trailers", chunked("2\r\n{}\r\n0\r\nx-after: y\r\ncontent-length: 9\r\n\r\n"), ONE);
+    case("trailers", chunked("2\r\n{}\r\n0\r\nx-after: y\r\ncontent-length: 9\r\n\r\n"), ONE_AND_CLOSED);
+    let hides = format!("2\r\n{{}}\r\n0\r\nx-after: y\n\n{HIDDEN}");
+    case("trailers that end with bare line feeds", chunked(&hides), ONE_AND_CLOSED);
     case("trailers that are none", chunked("2\r\n{}\r\n0\r\nno field\r\n\r\n"), REFUSED);
 }
 
