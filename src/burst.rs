@@ -15,10 +15,11 @@ use floodgate_rehearsal::rehearsal::{Progress, Rehearsal, RehearsalError};
 use floodgate_rehearsal::report::{Report, Verdict};
 use floodgate_rehearsal::terminal::terminal;
 use floodgate_rehearsal::{Shape, files};
-use floodgate_schemas::{Clock, SystemClock, Timestamp};
+use floodgate_schemas::Timestamp;
 use url::Url;
 
 use crate::exit::{Exit, say};
+use crate::roles::clock;
 
 /// What stands behind `Authorization: Bearer` for clients.
 const KEY: &str = "FLOODGATE_KEY";
@@ -162,8 +163,8 @@ fn rehearsal(args: &BurstArgs) -> Result<Rehearsal, Exit> {
         shape = shape.times(times);
     }
     shape.coupon.stock = args.stock.or(shape.coupon.stock);
-    let clock = || SystemClock.now().as_micros();
-    let seed = args.seed.unwrap_or(clock() as u64);
+    let clock = clock();
+    let seed = args.seed.unwrap_or(clock.now().as_micros() as u64);
     let asking = Asking {
         connections: args.connections as usize,
         timeout: Duration::from_millis(args.timeout_ms),
@@ -187,7 +188,7 @@ fn rehearsal(args: &BurstArgs) -> Result<Rehearsal, Exit> {
         operators: operators(args, asking)?,
         drain_limit: Duration::from_secs(args.drain_limit),
         begins_unix_us: args.start_at.map(Timestamp::as_micros),
-        clock,
+        clock: Box::new(move || clock.now().as_micros()),
     })
 }
 

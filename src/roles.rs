@@ -231,10 +231,15 @@ impl Opened {
 
 /// Time, chance and runtime of the process: whoever depends on them is handed them. Within the runtime, which `main` enters.
 pub(crate) fn given() -> Given {
-    Given { clock: Arc::new(SystemClock), chance: chance(), runtime: Handle::current() }
+    Given { clock: clock(), chance: chance(), runtime: Handle::current() }
 }
 
-/// Chance alone, which needs no runtime.
+/// Time alone, which needs no runtime.
+pub(crate) fn clock() -> Arc<dyn Clock> {
+    Arc::new(SystemClock)
+}
+
+/// Chance alone, which needs none either.
 pub(crate) fn chance() -> Arc<dyn Chance> {
     Arc::new(SystemChance)
 }

@@ -36,7 +36,7 @@ pub struct Rehearsal {
     /// When the load begins, in microseconds since 1970; without it as soon as all is ready.
     pub begins_unix_us: Option<i64>,
     /// What time it is, in microseconds since 1970.
-    pub clock: fn() -> i64,
+    pub clock: Box<dyn Fn() -> i64 + Send + Sync>,
 }
 
 /// How far a rehearsal is.
