@@ -13,6 +13,7 @@ use floodgate_rehearsal::drive::Driving;
 use floodgate_rehearsal::page::{Earlier, page};
 use floodgate_rehearsal::rehearsal::{Progress, Rehearsal, RehearsalError};
 use floodgate_rehearsal::report::{Report, Verdict};
+use floodgate_rehearsal::settle::Limits;
 use floodgate_rehearsal::terminal::terminal;
 use floodgate_rehearsal::{Shape, files};
 use floodgate_schemas::Timestamp;
@@ -186,7 +187,7 @@ fn rehearsal(args: &BurstArgs) -> Result<Rehearsal, Exit> {
         shape,
         coupon: args.coupon.clone().unwrap_or_else(|| format!("burst-{seed:x}")),
         operators: operators(args, asking)?,
-        drain_limit: Duration::from_secs(args.drain_limit),
+        limits: Limits { drain: Duration::from_secs(args.drain_limit), ..Limits::default() },
         begins_unix_us: args.start_at.map(Timestamp::as_micros),
         clock: Box::new(move || clock.now().as_micros()),
     })

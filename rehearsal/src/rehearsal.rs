@@ -31,8 +31,8 @@ pub struct Rehearsal {
     pub coupon: String,
     /// Operators' listener, by which is known what groups are behind.
     pub operators: Option<Client>,
-    /// How long to wait until nothing is open any more.
-    pub drain_limit: Duration,
+    /// How far asking goes for what became of the load.
+    pub limits: Limits,
     /// When the load begins, in microseconds since 1970; without it as soon as all is ready.
     pub begins_unix_us: Option<i64>,
     /// What time it is, in microseconds since 1970.
@@ -159,8 +159,7 @@ impl Rehearsal {
                 tell(Progress::Settling { known, of, lag: lags.lock().now });
             }
         };
-        let limits = Limits { drain: self.drain_limit, ..Limits::default() };
-        let settling = settle(load, clients, &limits, &mut progress);
+        let settling = settle(load, clients, &self.limits, &mut progress);
         tokio::select! {
             settled = settling => settled,
             () = self.watching(start, lags) => Settled::default(),

@@ -1,31 +1,61 @@
 //! Servers that lie, each in one way, are found out over HTTP; and one that does not, whatever trouble it has, is not accused.
 #![allow(clippy::unwrap_used, clippy::panic, missing_docs)]
 
-#[path = "liar/driver.rs"]
-mod driver;
 #[path = "liar/server.rs"]
 mod server;
 
-use floodgate_rehearsal::Shape;
-use floodgate_rehearsal::plan::{Kind, Plan};
-use floodgate_rehearsal::report::{Report, Verdict};
+use std::num::NonZeroU32;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use self::driver::{SEED, rehearse};
+use floodgate_rehearsal::Shape;
+use floodgate_rehearsal::client::Asking;
+use floodgate_rehearsal::drive::Driving;
+use floodgate_rehearsal::plan::{Kind, Plan};
+use floodgate_rehearsal::rehearsal::Rehearsal;
+use floodgate_rehearsal::report::{Report, Verdict};
+use floodgate_rehearsal::settle::Limits;
+
 use self::server::{Lie, Server};
 
-const STOCK: u64 = 60;
+const SEED: u64 = 5;
+
+const STOCK: u32 = 60;
 
 /// 300 requests, of which most are for the coupon.
 async fn report(lie: Lie) -> Report {
     let shape = "title = \"any\"\nevery_s = 1.0\n[[stages]]\nseconds = 1.0\nusers = 300.0\n[retry]\ntries = 2\n\
                  [mix]\ncoupon = 0.6\ncoupon_again = 0.1\nexpectation = 0.1\nlike = 0.1\nhot = 0.1\n";
-    let shape = Shape::parse(shape).unwrap();
+    let mut shape = Shape::parse(shape).unwrap();
+    shape.coupon.stock = Some(STOCK);
     let plan = Plan::new(&shape, SEED, "summer".to_owned());
     let asks = |user| (0..300).filter(|number| plan.kind(*number) == Kind::Coupon { user }).count();
     // somebody who asks once
     let about = (40..).find(|user| asks(*user) == 1).unwrap();
     let server = Server::start(lie, about).await;
-    rehearse(server.address, &shape, STOCK).await
+    let rehearsal = Rehearsal {
+        driving: Driving {
+            urls: vec![format!("http://{}", server.address).parse().unwrap()],
+            // each is certain to come after some
+            asking: Asking { connections: 4, timeout: Duration::from_secs(10), token: None },
+            threads: NonZeroU32::MIN,
+            part: 0,
+            parts: NonZeroU32::MIN,
+            tries: shape.retry.tries,
+            slow_readers: 0,
+            seed: SEED,
+        },
+        shape,
+        coupon: "summer".to_owned(),
+        operators: None,
+        limits: Limits {
+            drain: Duration::from_secs(5),
+            doubt: Duration::from_millis(200),
+            ..Limits::default()
+        },
+        begins_unix_us: None,
+        clock: Box::new(|| SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_micros() as i64),
+    };
+    tokio::task::spawn_blocking(move || rehearsal.run(&mut |_| {}).unwrap()).await.unwrap()
 }
 
 /// Which checks do not hold.
@@ -36,11 +66,11 @@ async fn found(lie: Lie) -> Vec<String> {
     failed.map(|check| check.name).collect()
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn an_honest_server_passes() {
     let report = report(Lie::None).await;
     assert_eq!(report.verdict, Verdict::Pass, "{:#?}", report.checks);
-    assert_eq!((report.sent, report.issued), (300, STOCK));
+    assert_eq!((report.sent, report.issued), (300, u64::from(STOCK)));
     // it had its trouble
     assert!(report.refused > 5 && report.unknown > 10 && report.tries > 350, "{report:#?}");
     assert!(
@@ -51,7 +81,7 @@ async fn an_honest_server_passes() {
     );
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn an_over_issue_is_found() {
     let found = found(Lie::OverIssue).await;
     assert!(found.contains(&"no piece is given out beyond the stock".to_owned()), "{found:?}");
@@ -61,23 +91,23 @@ async fn an_over_issue_is_found() {
     );
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_lost_202_is_found() {
     assert_eq!(found(Lie::Lost).await, ["every 202 is decided"]);
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_doubled_rank_is_found() {
     assert_eq!(found(Lie::DoubledRank).await, ["ranks are 1, 2, 3 and so on, one each"]);
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn an_unfair_order_is_found() {
     let name = "nobody is served before somebody who was answered before they asked";
     assert_eq!(found(Lie::Unfair).await, [name]);
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_stored_503_is_found() {
     assert_eq!(found(Lie::Stored503).await, ["nothing that was refused is stored"]);
 }

@@ -1,0 +1,176 @@
+//! `floodgate burst` against the real thing: what is right passes, also when a consumer dies in the middle, and what went wrong is found.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+
+mod support;
+
+use std::fs;
+
+use anyhow::{Context, Result, ensure};
+use floodgate_testkit::wait;
+use serde_json::Value;
+use support::node::Node;
+use support::world::{DRAINED, Ended, READY, Servers, World, run};
+
+/// Everybody within a second and a half, of whom a tenth ask twice, and some have no patience.
+const SHAPE: &str = r#"
+title = "a test"
+every_s = 1.0
+slow_readers = 4
+[[stages]]
+seconds = 1.5
+from = 200
+users = 800
+[mix]
+coupon = 0.5
+coupon_again = 0.1
+expectation = 0.2
+like = 0.1
+hot = 0.1
+[coupon]
+stock = 100
+[retry]
+storm = 0.1
+[expect]
+accepted_share = 1.0
+error_share = 0.0
+lag = 100000
+drain_seconds = 120
+"#;
+
+/// A rehearsal against these ingresses, with its report.
+fn burst(world: &World, nodes: &[&Node], args: &[&str]) -> Result<(Ended, Value)> {
+    let (shape, report) = (world.folder().join("shape.toml"), world.folder().join("report.json"));
+    fs::write(&shape, SHAPE)?;
+    let urls: Vec<String> = nodes.iter().map(|node| format!("http://{}", node.http)).collect();
+    let operators = format!("http://{}", nodes[0].admin);
+    let (shape, report_file) = (shape.display().to_string(), report.display().to_string());
+    let mut all = vec!["burst", "--shape", &shape, "--json", &report_file, "--operators", &operators];
+    urls.iter().for_each(|url| all.extend(["--url", url]));
+    all.extend(args);
+    let ended = world.command(&all)?;
+    let text = fs::read_to_string(&report).with_context(|| format!("{}{}", ended.stdout, ended.stderr))?;
+    Ok((ended, serde_json::from_str(&text)?))
+}
+
+fn passes(ended: &Ended, report: &Value) -> Result<()> {
+    ensure!(ended.code == 0 && report["verdict"] == "pass", "{}\n{}", ended.stdout, ended.stderr);
+    ensure!(ended.stdout.starts_with("PASS"), "{}", ended.stdout);
+    for (figure, value) in [("sent", 750), ("accepted", 750), ("issued", 100), ("undecided", 0)] {
+        ensure!(report[figure] == value, "{figure}: {report:#}");
+    }
+    Ok(())
+}
+
+#[test]
+fn what_runs_in_one_process_passes() {
+    run(|| {
+        let world = World::empty()?;
+        let node = world.start(&["run"])?;
+        let page = world.folder().join("page.html").display().to_string();
+        let (ended, report) = burst(&world, &[&node], &["--html", &page])?;
+        passes(&ended, &report)?;
+        // what was is compared with what is
+        let before = world.folder().join("before.json");
+        fs::rename(world.folder().join("report.json"), &before)?;
+        let before = before.display().to_string();
+        let (ended, report) = burst(&world, &[&node], &["--compare", &before, "--html", &page])?;
+        passes(&ended, &report)?;
+        ensure!(ended.stdout.contains("BEFORE"), "{}", ended.stdout);
+        let html = fs::read_to_string(&page)?;
+        ensure!(html.contains("<svg") && html.contains("a test"), "{html}");
+        node.stop()
+    });
+}
+
+/// Two ingresses, two consumers, one of which is killed while the load is sent.
+#[test]
+fn a_consumer_that_is_killed_costs_nothing() {
+    let Servers { kafka, postgres } = Servers::shared();
+    let world = World::ready(kafka, postgres).unwrap().hurried();
+    run(|| {
+        let ingresses = [world.start(&["serve"])?, world.start(&["serve"])?];
+        let (killed, other) = (world.start(&["consume"])?, world.start(&["consume"])?);
+        let (ended, report) = std::thread::scope(|scope| {
+            let rehearsal = scope.spawn(|| burst(&world, &[&ingresses[0], &ingresses[1]], &[]));
+            wait::until("something to be applied", READY, || {
+                let applied =
+                    killed.metrics().map(|metrics| metrics.sum("floodgate_events_applied_total", &[]));
+                applied.is_ok_and(|applied| applied > 0.0).then_some(())
+            })?;
+            killed.kill()?;
+            rehearsal.join().expect("the rehearsal")
+        })?;
+        passes(&ended, &report)?;
+        ensure!(report["fairness"]["instances"].as_array().map(Vec::len) == Some(2), "{report:#}");
+        other.stop()?;
+        ingresses.iter().try_for_each(Node::stop)
+    });
+}
+
+/// Two processes share a load, and each says what it can say.
+#[test]
+fn processes_share_a_load() {
+    run(|| {
+        let world = World::empty()?;
+        let node = world.start(&["run"])?;
+        let (shape, operators) = (world.folder().join("shape.toml"), format!("http://{}", node.admin));
+        fs::write(&shape, SHAPE)?;
+        let (shape, url) = (shape.display().to_string(), format!("http://{}", node.http));
+        let part = |part: &str| {
+            let args = ["burst", "--shape", &shape, "--url", &url, "--operators", &operators];
+            world.command(&[&args[..], &["--seed", "77", "--part", part]].concat())
+        };
+        let (one, other) = std::thread::scope(|scope| {
+            let other = scope.spawn(|| part("2/2"));
+            (part("1/2"), other.join().expect("the other"))
+        });
+        for ended in [one?, other?] {
+            ensure!(ended.code == 0, "{}\n{}", ended.stdout, ended.stderr);
+        }
+        node.stop()
+    });
+}
+
+/// Nobody is there; a coupon that exists; a shape that is none.
+#[test]
+fn what_cannot_begin_says_why() {
+    run(|| {
+        let world = World::empty()?;
+        let node = world.start(&["run"])?;
+        let url = format!("http://{}", node.http);
+        let create = support::client::Ask::new("POST", "/api/v6/coupons")
+            .json(r#"{"couponId":"taken","stock":7}"#.to_owned());
+        ensure!(node.ask(&create)?.status == 201);
+        let cases: [(&[&str], i32, &str); 6] = [
+            (&["--url", "http://127.0.0.1:9"], 1, "is `floodgate run` or `serve` running there?"),
+            (&["--url", &url, "--coupon", "taken", "--stock", "8"], 2, "exists with another stock"),
+            (&["--shape", "pt-002"], 2, "built in are burst, pt-001"),
+            (&["--part", "3/2"], 2, "which of how many"),
+            (&["--speed", "0"], 2, "must be above 0"),
+            (&["--url", "ftp://127.0.0.1"], 2, "neither http nor https"),
+        ];
+        for (args, code, words) in cases {
+            let ended = world.command(&[&["burst"], args].concat())?;
+            ensure!(ended.code == code && ended.stderr.contains(words), "{args:?}: {}", ended.stderr);
+        }
+        node.stop()
+    });
+}
+
+/// The group stands still, and nothing is applied in the time there is.
+#[test]
+fn what_is_not_applied_in_time_fails() {
+    let Servers { kafka, postgres } = Servers::shared();
+    let world = World::ready(kafka, postgres).unwrap().hurried();
+    run(|| {
+        let ingress = world.start(&["serve"])?;
+        let (ended, report) = burst(&world, &[&ingress], &["--drain-limit", "1"])?;
+        ensure!(ended.code == 1 && report["verdict"] == "fail", "{}", ended.stderr);
+        ensure!(report["undecided"].as_u64() > Some(0) && report["drainSeconds"].is_null(), "{report:#}");
+        let consume = world.start(&["consume"])?;
+        world.wait_drained(DRAINED)?;
+        consume.stop()?;
+        ingress.stop()
+    });
+}
