@@ -265,6 +265,46 @@ fn k6() {
     run(|| hard("k6", &turns, &rows, look).map(drop));
 }
 
+/// As many ask for as much as with `floodgate burst`, to a tenth, and what is asked for is answered.
+#[test]
+fn shapes_in_k6_are_those_of_burst() {
+    run(|| {
+        let world = World::empty()?;
+        let node = world.start(&["run"])?;
+        let (url, operators) = (format!("http://{}", node.http), format!("http://{}", node.admin));
+        let k6 = process::target_folder().join("testkit/bin/k6");
+        let file = |name: &str| world.folder().join(name).display().to_string();
+        let read = |name: &str| -> Result<Value> {
+            Ok(serde_json::from_str(&std::fs::read_to_string(world.folder().join(name))?)?)
+        };
+        // a few seconds each, of thousands of requests
+        for (shape, speed, times) in [("pt-001", "40", "1"), ("lt-001", "500", "20"), ("st-001", "400", "10")]
+        {
+            let mut command = Command::new(&k6);
+            command.args(["run", "--quiet", "--summary-export", &file("k6.json")]);
+            command.arg(examples().join("k6/shapes.js"));
+            command.envs([("SHAPE", shape), ("SPEED", speed), ("TIMES", times), ("FLOODGATE_URL", &url)]);
+            let process = Process::spawn("k6", command, world.folder())?;
+            let exit = process.wait_exit(EXAMPLE)?;
+            // 99: answers were slower than expected, as machines are
+            ensure!(matches!(exit.code(), Some(0 | 99)), "{}{}", process.stdout(), process.stderr());
+            let summary = read("k6.json")?;
+            let [asked, failed] = [("http_reqs", "count"), ("http_req_failed", "value")]
+                .map(|(metric, value)| summary["metrics"][metric][value].as_f64());
+            let args = ["burst", "--url", &url, "--operators", &operators, "--json", &file("burst.json")];
+            let args = [&args[..], &["--shape", shape, "--speed", speed, "--times", times]].concat();
+            let ended = world.command(&args)?;
+            let report = read("burst.json").with_context(|| ended.stderr.clone())?;
+            let sent = report["sent"].as_f64().context("no requests")?;
+            // one of k6's creates the coupon
+            let share = (asked.context("no requests of k6")? - 1.0) / sent;
+            ensure!((0.9..=1.1).contains(&share) && failed == Some(0.0), "{shape}: {share}, {summary:#}");
+            ensure!(report["accepted"] == report["sent"] && report["inversions"] == 0, "{report:#}");
+        }
+        node.stop()
+    });
+}
+
 /// What Java writes by itself has a row, on the partition that an ingress would choose, and twice is as once.
 #[test]
 fn java() {

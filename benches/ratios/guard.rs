@@ -13,6 +13,12 @@ use crate::table::{Cpu, Run, Table, rounds};
 use crate::tools::wrk::{Report, Wrk};
 use crate::worlds::world;
 
+/// For how long the limit is looked at, and the clients with the limit of each.
+const LIMIT_SECONDS: u32 = 10;
+const LIMITED: [(u32, u32); 3] = [(1, 2000), (2, 2000), (200, 50)];
+/// What each may send at once, so that who comes a little late misses nothing.
+const BURST: u32 = 20;
+
 const ROUNDS: usize = 5;
 const SECONDS: u32 = 6;
 const WARM_SECONDS: u32 = 4;
@@ -26,36 +32,53 @@ const FLOOD_CONNECTIONS: u32 = 100;
 const PERIOD: Duration = Duration::from_millis(5);
 
 pub fn measure(servers: &Servers, table: &mut Table) -> Result<()> {
-    if !table.wants_any(&["F1", "F2", "F3"]) {
+    if !table.wants_any(&["F1", "F1r", "F2", "F3"]) {
         return Ok(());
     }
     let scratch = ScratchDir::new("guard")?;
     let open = world(servers)?;
     let open = (open.start(&["serve"])?, open);
-    let guarded = |events_per_s: u32| -> Result<(Node, World)> {
+    let guarded = |name: &str, limit: &str| -> Result<(Node, World)> {
         let world = world(servers)?;
-        let file = scratch.path().join(format!("{events_per_s}.toml"));
-        std::fs::write(&file, config(events_per_s))?;
+        let file = scratch.path().join(name);
+        std::fs::write(&file, config(limit))?;
         let node = world.start(&["--config", &file.display().to_string(), "serve"])?;
         Ok((node, world))
     };
-    let (wide, narrow) = (guarded(10_000_000)?, guarded(1000)?);
+    let wide = guarded("wide", "client_events_per_s = 10000000")?;
+    let narrow = guarded("narrow", "client_events_per_s = 300")?;
+    let hasty = guarded("hasty", "client_events_per_s = 1000\nrefusal_delay_ms = 0")?;
     let kafka = ("Kafka", servers.kafka.pid(0)?);
-    for (node, _) in [&open, &wide, &narrow] {
+    for (node, _) in [&open, &wide, &narrow, &hasty] {
         flood(node, CONNECTIONS, WARM_SECONDS)?;
     }
-    if table.wants_any(&["F1", "F2"]) {
+    if table.wants_any(&["F1r", "F2"]) {
         let runs: Vec<[Run; 3]> = rounds(ROUNDS, |side| {
-            let node = &[&wide, &open, &narrow][side].0;
+            let node = &[&wide, &open, &hasty][side].0;
             let cpu = Cpu::watch(&[("floodgate", node.process().pid()), kafka]);
             let report = flood(node, CONNECTIONS, SECONDS)?;
             let note = format!("p50 {:.1?}, p99 {:.1?}", report.p50, report.p99);
             Ok(Run { value: report.rate, cpu: cpu.per_event(report.requests), note })
         })?;
         table.add("F2", runs.iter().map(|run| (&run[0], &run[1])));
-        let costs = |run: &Run| Run { value: run.cpu.iter().map(|(_, micros)| micros).sum(), ..run.clone() };
-        let costs: Vec<_> = runs.iter().map(|run| (costs(&run[2]), costs(&run[0]))).collect();
-        table.add("F1", costs.iter().map(|(refusal, accept)| (refusal, accept)));
+        // what Kafka does besides is of no refusal
+        let cost = |run: &Run, processes: usize| {
+            let value = run.cpu.iter().take(processes).map(|(_, micros)| micros).sum();
+            Run { value, ..run.clone() }
+        };
+        let costs: Vec<_> = runs.iter().map(|run| (cost(&run[2], 1), cost(&run[0], 2))).collect();
+        table.add("F1r", costs.iter().map(|(refusal, accept)| (refusal, accept)));
+    }
+    if table.wants("F1") {
+        let runs: Vec<[Run; 2]> = rounds(ROUNDS, |side| {
+            let node = &[&narrow, &wide][side].0;
+            let cpu = Cpu::watch(&[("floodgate", node.process().pid()), kafka]);
+            let report = flood(node, FLOOD_CONNECTIONS, SECONDS)?;
+            let cpu = cpu.per_event(f64::from(SECONDS));
+            let value = cpu.iter().map(|(_, micros)| micros / 1e6).sum();
+            Ok(Run { value, cpu, note: format!("{:.0} requests a second", report.rate) })
+        })?;
+        table.add("F1", runs.iter().map(|run| (&run[0], &run[1])));
     }
     if table.wants("F3") {
         let runs: Vec<[Run; 2]> = rounds(ROUNDS, |side| match side {
@@ -69,20 +92,56 @@ pub fn measure(servers: &Servers, table: &mut Table) -> Result<()> {
         })?;
         table.add("F3", runs.iter().map(|run| (&run[0], &run[1])));
     }
-    for (node, _) in [open, wide, narrow] {
+    for (node, _) in [open, wide, narrow, hasty] {
         node.stop()?;
     }
     Ok(())
 }
 
+/// How far what is let in is from what the limit says.
+pub fn limits(servers: &Servers, table: &mut Table) -> Result<()> {
+    if !table.wants("F5") {
+        return Ok(());
+    }
+    let mut worst = Run::default();
+    for (clients, rate) in LIMITED {
+        let world = world(servers)?;
+        world.set("rate_limit.client_events_per_s", rate.to_string());
+        world.set("rate_limit.client_burst_events", BURST.to_string());
+        world.set("rate_limit.refusal_delay_ms", "0");
+        world.set("rate_limit.trusted_proxies", "127.0.0.1");
+        let node = world.start(&["serve"])?;
+        let (seconds, number) = (LIMIT_SECONDS, clients.to_string());
+        let args = ["/api/v6/expectations", "", &number];
+        let wrk = Wrk {
+            script: "expectations.lua",
+            args: &args,
+            threads: 1,
+            connections: FLOOD_CONNECTIONS,
+            seconds,
+        };
+        let let_in = wrk.run(node.http)?.rate * f64::from(seconds);
+        let wanted = f64::from(clients * (rate * seconds + BURST));
+        let off = (let_in / wanted - 1.0).abs();
+        if off >= worst.value {
+            let note = format!("{clients} clients of {rate}/s: {let_in:.0} of {wanted:.0} let in");
+            worst = Run { value: off, note, ..Run::default() };
+        }
+        node.stop()?;
+    }
+    let allowed = Run { value: 0.02, ..Run::default() };
+    table.add("F5", [(&worst, &allowed)].into_iter());
+    Ok(())
+}
+
 /// Two keys, each with this limit.
-fn config(events_per_s: u32) -> String {
+fn config(limit: &str) -> String {
     let key = |id: &str| {
         let sha256 = key_hash(&format!("key-of-{id}"));
         format!("[[auth.keys]]\nid = \"{id}\"\nsha256 = \"{sha256}\"\nscopes = [\"expectation:write\"]\n")
     };
     let (one, other) = (key("flood"), key("other"));
-    format!("[rate_limit]\nclient_events_per_s = {events_per_s}\n[auth]\nmode = \"keys\"\n{one}{other}")
+    format!("[rate_limit]\n{limit}\n[auth]\nmode = \"keys\"\n{one}{other}")
 }
 
 /// Single writes, as many as go.

@@ -103,6 +103,7 @@ fn compare(mut wanted: Vec<String>) -> Result<()> {
     let steps = [
         ingress::measure,
         guard::measure,
+        guard::limits,
         siege::measure,
         door::measure,
         drain::measure,

@@ -15,6 +15,7 @@ mod address;
 mod caller;
 mod checks;
 mod config;
+mod delays;
 mod issuer;
 mod jwt;
 mod keys;
@@ -35,7 +36,6 @@ use axum::response::Response;
 use floodgate_listener::site;
 use floodgate_observe::HttpMetrics;
 use floodgate_schemas::{Clock, Timestamp};
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use caller::Admitted;
@@ -46,6 +46,7 @@ use crate::paths;
 use crate::problem::Problem;
 pub(crate) use address::Proxies;
 use caller::{Caller, Identity, Untrusted};
+use delays::Delays;
 use jwt::{Distrust, Tokens};
 use keys::Keys;
 use limits::{Client, Exceeded, Limits};
@@ -56,9 +57,6 @@ static RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy
 /// How a caller stands (draft-ietf-httpapi-ratelimit-headers-10).
 static RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
 
-/// So many refusals may wait at a time; others are told at once.
-const DELAYED_MAX: usize = 10_000;
-
 /// What requests have to pass.
 pub struct Admission {
     identities: Identities,
@@ -66,9 +64,7 @@ pub struct Admission {
     proxies: Proxies,
     limits: Option<Limits>,
     strangers: Strangers,
-    delay: Duration,
-    /// Of refusals that wait.
-    places: Semaphore,
+    delays: Delays,
     /// What is told of the limits, the same in every answer.
     policies: Option<HeaderValue>,
     clock: Arc<dyn Clock>,
@@ -107,8 +103,7 @@ impl Admission {
             policies: limits.as_ref().and_then(|limits| HeaderValue::try_from(limits.policies()).ok()),
             limits,
             strangers: Strangers::new(limit.clients_max),
-            delay: Duration::from_millis(limit.refusal_delay_ms),
-            places: Semaphore::new(DELAYED_MAX),
+            delays: Delays::new(Duration::from_millis(limit.refusal_delay_ms)),
             clock,
         })
     }
@@ -121,8 +116,7 @@ impl Admission {
             proxies: Proxies::default(),
             limits: None,
             strangers: Strangers::new(0),
-            delay: Duration::ZERO,
-            places: Semaphore::new(0),
+            delays: Delays::new(Duration::ZERO),
             policies: None,
             clock,
         }
@@ -204,11 +198,8 @@ impl Admission {
     /// Lets whoever sent too much wait for the answer, before which nobody sends the next request: a flood is as fast as it is
     /// answered, and refusing takes nearly as much as what is refused.
     pub(crate) async fn slow_down(&self, problem: &Problem) {
-        if problem.is_rate_limited()
-            && !self.delay.is_zero()
-            && let Ok(_place) = self.places.try_acquire()
-        {
-            tokio::time::sleep(self.delay).await;
+        if problem.is_rate_limited() {
+            self.delays.wait().await;
         }
     }
 

@@ -232,9 +232,11 @@ async fn refusals_take_their_time() {
         let like = json!({"type": "like", "targetOcid": "a", "likerAccountId": "b", "action": "LIKE"});
         json!(vec![like; number]).to_string()
     };
-    for (events, status, waited) in [(2, 200, 0), (4, 429, 100), (1, 200, 0), (1, 429, 100), (1, 429, 100)] {
+    for (events, status) in [(2, 200), (4, 429), (1, 200), (1, 429), (1, 429)] {
         let asked = Instant::now();
         let answer = world.ask("POST", "/api/v6/events", &[JSON], likes(events)).await;
-        assert_eq!((answer.told().0, asked.elapsed().as_millis()), (status, waited));
+        let waited = asked.elapsed().as_millis();
+        assert_eq!(answer.told().0, status);
+        assert!(if status == 429 { (50..=151).contains(&waited) } else { waited == 0 }, "{waited} ms");
     }
 }
