@@ -7,7 +7,8 @@ mod support;
 use std::fs;
 
 use anyhow::{Context, Result, ensure};
-use floodgate_testkit::wait;
+use floodgate_producer::key_hash;
+use floodgate_testkit::{Certificates, ScratchDir, wait};
 use serde_json::Value;
 use support::node::Node;
 use support::world::{DRAINED, Ended, READY, Servers, World, run};
@@ -128,6 +129,43 @@ fn processes_share_a_load() {
         for ended in [one?, other?] {
             ensure!(ended.code == 0, "{}\n{}", ended.stdout, ended.stderr);
         }
+        node.stop()
+    });
+}
+
+/// Over TLS, with a key for clients and a token for operators.
+#[test]
+fn what_is_secured_is_rehearsed_as_well() {
+    run(|| {
+        let (world, folder) = (World::empty()?, ScratchDir::new("certificates")?);
+        let made = Certificates::make(folder.path())?;
+        let (key, token) = ("key-of-a-rehearsal", "a token of sixteen and more".replace(' ', "-"));
+        let scopes = r#"["coupon:create", "coupon:issue", "expectation:write", "like:write", "read"]"#;
+        let keys = format!(r#"[{{ id = "r", sha256 = "{}", scopes = {scopes} }}]"#, key_hash(key));
+        for (name, value) in [
+            ("http.tls.cert_file", made.certificate.display().to_string()),
+            ("http.tls.key_file", made.key.display().to_string()),
+            ("auth.mode", "keys".to_owned()),
+            ("auth.keys", keys),
+            ("admin.token", token.clone()),
+        ] {
+            world.set(name, value);
+        }
+        let node = world.start(&["run"])?;
+        let (url, operators) =
+            (format!("https://localhost:{}", node.http.port()), format!("http://{}", node.admin));
+        let args = ["burst", "--users", "40", "--url", &url, "--operators", &operators];
+        // neither the certificate nor who asks is known
+        let ended = world.command(&args)?;
+        ensure!(ended.code != 0 && !ended.stderr.contains("bug"), "{}", ended.stderr);
+        world.set_variable("SSL_CERT_FILE", folder.path().join("ca.pem").display().to_string());
+        let ended = world.command(&args)?;
+        ensure!(ended.code == 2 && ended.stderr.contains("FLOODGATE_KEY"), "{}", ended.stderr);
+        world.set_variable("FLOODGATE_KEY", key);
+        world.set_variable("FLOODGATE_OPERATORS_TOKEN", token);
+        let ended = world.command(&args)?;
+        ensure!(ended.code == 0, "{}{}", ended.stdout, ended.stderr);
+        ensure!(!ended.stdout.contains(key) && !ended.stderr.contains(key), "{}", ended.stdout);
         node.stop()
     });
 }
