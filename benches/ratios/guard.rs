@@ -142,7 +142,7 @@ pub fn limits(servers: &Servers, table: &mut Table) -> Result<()> {
         node.stop()?;
     }
     let allowed = Run { value: 0.02, ..Run::default() };
-    table.add("F5", [(&worst, &allowed)].into_iter());
+    table.add("F5", [(&worst, &allowed)]);
     Ok(())
 }
 
