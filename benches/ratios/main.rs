@@ -30,6 +30,7 @@ mod peers;
 mod profile;
 mod raw;
 mod references;
+mod rehearsal;
 mod scale;
 mod side;
 mod siege;
@@ -109,6 +110,7 @@ fn compare(mut wanted: Vec<String>) -> Result<()> {
         drain::measure,
         lists::measure,
         open_loop::measure,
+        rehearsal::measure,
     ];
     let failures: Vec<String> = steps
         .iter()
