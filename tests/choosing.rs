@@ -2,6 +2,9 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
+#[path = "../benches/compare/cases.rs"]
+#[allow(dead_code, reason = "only names are looked at")]
+mod cases;
 #[path = "../benches/compare/chart.rs"]
 mod chart;
 #[path = "../benches/compare/page.rs"]
@@ -9,6 +12,9 @@ mod chart;
 mod page;
 
 use page::{BEGIN, END, Figures, Row, Toll};
+
+const PAGE: &str = include_str!("../docs/choosing.md");
+const CHART: &str = include_str!("../docs/pictures/strategies.svg");
 
 fn figures(accepted: f64) -> Figures {
     Figures {
@@ -93,4 +99,15 @@ fn bars_are_as_long_as_rates_are_great() {
     }
     assert!(svg.contains("with &lt; server") && svg.contains("65,400"), "{svg}");
     assert!(svg.contains("prefers-color-scheme:dark"));
+}
+
+/// Whoever adds a strategy measures it, too.
+#[test]
+fn the_page_has_every_strategy() {
+    let (_, rest) = PAGE.split_once(BEGIN).expect("no beginning");
+    let (table, _) = rest.split_once(END).expect("no end");
+    for case in &cases::CASES {
+        assert!(table.contains(&format!("\n| {} | ", case.name)), "no row for {}", case.name);
+        assert!(CHART.contains(&format!(">{}</text>", case.name)), "no bars for {}", case.name);
+    }
 }

@@ -50,7 +50,12 @@ pub const CASES: [Case; 5] = [
     },
     Case {
         name: "kafka, fallback = redis, Kafka away",
-        settings: &[("buffer.strategy", "kafka"), ("buffer.fallback", "redis")],
+        // what comes in a minute of as fast as it goes may be more than the million that may wait by default
+        settings: &[
+            ("buffer.strategy", "kafka"),
+            ("buffer.fallback", "redis"),
+            ("buffer.redis.max_events", "10000000"),
+        ],
         servers: &[Server::Kafka, Server::Redis],
         outage: true,
     },

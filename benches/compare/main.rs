@@ -109,8 +109,8 @@ fn write(options: &Options, writes: usize, rows: &[Row]) -> Result<()> {
         "![Accepted writes and rows a second, by strategy](pictures/strategies.svg)\n\n{table}\n\
          `{}` on {}. Rates: 256 clients that send their next write when the last is answered, for {} s; rows/s until the last row \
          is there. Times: {} writes/s, from when each was due to its answer, and from acceptance to the row. CPU and memory: floodgate + \
-         what events wait in + Postgres. Kills: lost, and applied twice, of {} writes that were all accepted in the end. Kafka is away \
-         for {} s of each load where it says so.\n",
+         what events wait in + Postgres. Kills: lost, and applied twice, of {} writes that were all accepted in the end. Where Kafka \
+         is away it is killed in the midst of each load and started again after {} s.\n",
         options.command(),
         machine(),
         options.seconds,

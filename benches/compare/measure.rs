@@ -19,7 +19,7 @@ const RATE_MAX: usize = 50_000;
 pub const STEADY_RATE: u32 = 2000;
 /// What a server takes to start, which makes loads longer.
 const COMES_BACK: Duration = Duration::from_secs(60);
-const WARM_WRITES: usize = 10_000;
+const WARM_WRITES: usize = 20_000;
 
 /// For how long.
 #[derive(Debug, Clone, Copy)]
@@ -95,19 +95,18 @@ fn steady(site: &Site<'_>, times: Times, figures: &mut Figures) -> Result<()> {
 }
 
 /// Lets a load go on for its time, through the outage where there is one.
-fn through(site: &Site<'_>, times: Times, load: Load, meter: Option<&mut Meter>) -> Result<Recording> {
+fn through(site: &Site<'_>, times: Times, load: Load, mut meter: Option<&mut Meter>) -> Result<Recording> {
     sleep(times.load / 2);
     if site.case.outage {
         let server = site.server()?;
         let pid = site.fleet.pid(server)?;
-        let mut meter = meter;
-        if let Some(meter) = &mut meter {
+        if let Some(meter) = meter.as_deref_mut() {
             meter.ends(pid);
         }
         site.fleet.kill(server)?;
         sleep(times.outage);
         site.fleet.start_again(server)?;
-        if let Some(meter) = &mut meter {
+        if let Some(meter) = meter {
             meter.watch(Part::Server, format!("{server:?}"), site.fleet.pid(server)?);
         }
     }

@@ -68,8 +68,8 @@ fn median(mut values: Vec<f64>) -> f64 {
 /// The strategies as a table in Markdown.
 pub fn table(rows: &[Row]) -> String {
     let mut table = String::from(
-        "| | accepted/s | rows/s | to the answer, p50, p99 | to the row, p50, p99 | CPU, µs an event | peak, MiB | an ingress \
-         killed | a consumer killed | its server killed |\n|---|---|---|---|---|---|---|---|---|---|\n",
+        "| | accepted/s | rows/s | to the answer, p50, p99 | to the row, p50, p99 | CPU, µs an event | peak, MiB | lost, doubled: \
+         an ingress killed | a consumer killed | its server killed |\n|---|---|---|---|---|---|---|---|---|---|\n",
     );
     for Row { name, has_server, figures, tolls } in rows {
         let parts = |values: [f64; PARTS]| {

@@ -38,8 +38,6 @@ impl<'f> Site<'f> {
         let world = World::empty()?;
         world.set("topics.prefix", format!("c{}.", SITES.fetch_add(1, Ordering::Relaxed)));
         world.set("store.url", fleet.postgres.create_database()?);
-        // what an outage leaves in the fallback is more than its default, which bounds memory
-        world.set("buffer.redis.max_events", "10000000");
         case.settings.iter().for_each(|(key, value)| world.set(key, *value));
         for (key, place) in case.servers.iter().map(|server| fleet.place(*server)) {
             world.set(key, place);
