@@ -4,5 +4,6 @@
 
 pub mod database;
 pub mod filler;
+pub mod machine;
 pub mod start;
 pub mod wrk;
