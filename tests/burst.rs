@@ -162,6 +162,9 @@ fn what_is_secured_is_rehearsed_as_well() {
         let ended = world.command(&args)?;
         ensure!(ended.code == 2 && ended.stderr.contains("FLOODGATE_KEY"), "{}", ended.stderr);
         world.set_variable("FLOODGATE_KEY", key);
+        // clients' requests are well, and what groups are behind is told to nobody
+        let ended = world.command(&args)?;
+        ensure!(ended.code == 1 && ended.stdout.contains("401"), "{}{}", ended.stdout, ended.stderr);
         world.set_variable("FLOODGATE_OPERATORS_TOKEN", token);
         let ended = world.command(&args)?;
         ensure!(ended.code == 0, "{}{}", ended.stdout, ended.stderr);

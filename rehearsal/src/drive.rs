@@ -57,7 +57,7 @@ pub struct Driving {
 
 /// How far the load is.
 #[derive(Debug)]
-pub struct Course {
+pub struct Meter {
     /// Requests that were set going.
     pub sent: AtomicU64,
     /// Those whose last answer came.
@@ -84,7 +84,7 @@ fn histogram() -> Result<Histogram<u64>, String> {
     Histogram::new_with_bounds(1, LONGEST_US, 3).map_err(|error| error.to_string())
 }
 
-impl Course {
+impl Meter {
     /// One that has not begun.
     ///
     /// # Errors
@@ -119,7 +119,7 @@ struct Shared {
     plan: Plan,
     schedule: Schedule,
     driving: Driving,
-    course: Arc<Course>,
+    meter: Arc<Meter>,
     start: Instant,
 }
 
@@ -131,14 +131,14 @@ pub fn drive(
     plan: &Plan,
     schedule: &Schedule,
     driving: &Driving,
-    course: &Arc<Course>,
+    meter: &Arc<Meter>,
     start: Instant,
 ) -> Result<Loaded, String> {
     let shared = Arc::new(Shared {
         plan: plan.clone(),
         schedule: schedule.clone(),
         driving: driving.clone(),
-        course: Arc::clone(course),
+        meter: Arc::clone(meter),
         start,
     });
     // what is wrong with an address is told before anything is sent
@@ -181,7 +181,7 @@ impl Side {
     }
 
     async fn send_all(self) -> Result<(Vec<Record>, Histogram<u64>), String> {
-        let Shared { schedule, driving, course, start, .. } = &*self.shared;
+        let Shared { schedule, driving, meter, start, .. } = &*self.shared;
         let threads = driving.threads.get();
         let readers = readers::start(&self.clients, share_of(driving.slow_readers, threads, self.thread));
         let places = Arc::new(Semaphore::new(OPEN_MAX / threads as usize));
@@ -195,13 +195,13 @@ impl Side {
             let Ok(place) = Arc::clone(&places).acquire_owned().await else { break };
             let slip = start.elapsed().saturating_sub(due);
             slips.saturating_record(micros(slip).max(1));
-            course.sent.fetch_add(1, Ordering::Relaxed);
+            meter.sent.fetch_add(1, Ordering::Relaxed);
             let asking =
                 One { shared: Arc::clone(&self.shared), clients: Arc::clone(&self.clients), number, due };
             let ended = ended.clone();
             tokio::spawn(async move {
                 let record = asking.ask().await;
-                asking.shared.course.tell(&record);
+                asking.shared.meter.tell(&record);
                 drop(place);
                 // whoever collects them waits for all
                 let _ = ended.send(record);

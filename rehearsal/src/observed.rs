@@ -28,6 +28,8 @@ pub struct Observed<'a> {
     pub stock: u64,
     /// The most that any group was behind.
     pub max_lag: Option<u64>,
+    /// Why that could not be read, the last time it could not.
+    pub lag_trouble: Option<&'a str>,
     /// What the groups were behind, all together, second by second from the beginning of the load.
     pub lag: &'a [Option<u64>],
     /// How late requests were sent, 99 of 100, in ms.

@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
 use crate::client::Client;
-use crate::drive::{Course, Driving, Loaded, drive};
+use crate::drive::{Driving, Loaded, Meter, drive};
 use crate::found::Settled;
 use crate::judge::judge;
 use crate::observed::Observed;
@@ -127,6 +127,7 @@ impl Rehearsal {
             seed: self.driving.seed,
             stock: stock.unwrap_or_default().into(),
             max_lag: lags.max,
+            lag_trouble: lags.trouble.as_deref(),
             lag: &lags.seconds(),
             slip_ms,
             generator_was_the_limit: slip_ms > SLIP_MAX_MS,
@@ -190,11 +191,11 @@ impl Rehearsal {
         lags: &Arc<Mutex<Lags>>,
         tell: &mut Tell<'_>,
     ) -> Result<Loaded, RehearsalError> {
-        let course = Arc::new(Course::new().map_err(RehearsalError::Unready)?);
+        let meter = Arc::new(Meter::new().map_err(RehearsalError::Unready)?);
         let (over, mut ended) = oneshot::channel();
         std::thread::scope(|scope| {
             let driving = scope.spawn(|| {
-                let loaded = drive(plan, schedule, &self.driving, &course, start);
+                let loaded = drive(plan, schedule, &self.driving, &meter, start);
                 // whoever watches is told, if it still does
                 let _ = over.send(());
                 loaded
@@ -204,7 +205,7 @@ impl Rehearsal {
                 let telling = async {
                     loop {
                         tokio::time::sleep(TELL).await;
-                        tell(course.progress(start, of_seconds, lags.lock().now));
+                        tell(meter.progress(start, of_seconds, lags.lock().now));
                     }
                 };
                 tokio::select! {
@@ -219,7 +220,7 @@ impl Rehearsal {
     }
 }
 
-impl Course {
+impl Meter {
     fn progress(&self, start: Instant, of_seconds: f64, lag: Option<u64>) -> Progress {
         let now = Instant::now();
         let before = start.saturating_duration_since(now).as_secs_f64();

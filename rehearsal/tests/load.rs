@@ -13,7 +13,7 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use floodgate_rehearsal::client::Asking;
-use floodgate_rehearsal::drive::{Course, Driving, Loaded, drive};
+use floodgate_rehearsal::drive::{Driving, Loaded, Meter, drive};
 use floodgate_rehearsal::plan::Plan;
 use floodgate_rehearsal::record::{Fate, Unanswered};
 use floodgate_rehearsal::{Schedule, Shape};
@@ -83,7 +83,7 @@ fn driving(address: SocketAddr, connections: usize) -> Driving {
 
 fn load(shape: &Shape, driving: &Driving) -> Loaded {
     let (plan, schedule) = (Plan::new(shape, 7, "c".to_owned()), Schedule::new(shape, 7).unwrap());
-    drive(&plan, &schedule, driving, &Arc::new(Course::new().unwrap()), Instant::now()).unwrap()
+    drive(&plan, &schedule, driving, &Arc::new(Meter::new().unwrap()), Instant::now()).unwrap()
 }
 
 /// The first request holds the only connection. Those behind it were due meanwhile, and have waited.

@@ -167,10 +167,7 @@ impl Limits {
 
     /// Takes one event of a client's share alone.
     pub(crate) fn take_of_stranger(&self, client: &Client) -> Result<(), Exceeded> {
-        let Some(limit) = &self.client else { return Ok(()) };
-        let one = NonZeroU32::MIN;
-        let decided = limit.limiter.check_key_n(client, one).map_err(drop);
-        limit.standing(Policy::Client, one, decided, self.clock).map(drop)
+        self.take_of_client(client, NonZeroU32::MIN).map(drop)
     }
 
     /// Why a client that has nothing left is not let in for so many seconds.
@@ -201,12 +198,14 @@ impl Limits {
         self.take(client, rest)
     }
 
+    fn take_of_client(&self, client: &Client, events: NonZeroU32) -> Result<Option<Standing>, Exceeded> {
+        let Some(limit) = &self.client else { return Ok(None) };
+        let decided = limit.limiter.check_key_n(client, events).map_err(drop);
+        limit.standing(Policy::Client, events, decided, self.clock).map(Some)
+    }
+
     fn take(&self, client: &Client, events: NonZeroU32) -> Result<Option<Standing>, Exceeded> {
-        let mut standing = None;
-        if let Some(limit) = &self.client {
-            let decided = limit.limiter.check_key_n(client, events).map_err(drop);
-            standing = Some(limit.standing(Policy::Client, events, decided, self.clock)?);
-        }
+        let mut standing = self.take_of_client(client, events)?;
         if let Some(limit) = &self.total {
             let decided = limit.limiter.check_n(events).map_err(drop);
             let of_all = limit.standing(Policy::Total, events, decided, self.clock)?;

@@ -44,7 +44,7 @@ fn lag(observed: &Observed<'_>, aim: u64) -> Check {
     let (name, aim_told) = ("no group is far behind", format!("at most {aim}"));
     match observed.max_lag {
         Some(lag) => check(name, &aim_told, lag.to_string(), lag <= aim),
-        None => unknown(name, &aim_told, "nobody could be asked"),
+        None => unknown(name, &aim_told, observed.lag_trouble.unwrap_or("nobody could be asked")),
     }
 }
 

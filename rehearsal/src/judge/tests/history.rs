@@ -219,6 +219,7 @@ impl History {
             seed: 1,
             stock: self.stock,
             max_lag: None,
+            lag_trouble: None,
             lag: &[],
             slip_ms: 0.0,
             generator_was_the_limit: false,
