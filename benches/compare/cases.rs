@@ -16,7 +16,7 @@ pub struct Case {
     pub name: &'static str,
     /// What floodgate is told, but for where its servers are.
     pub settings: &'static [(&'static str, &'static str)],
-    /// Its servers, of which the first is killed. Without any, one process does everything.
+    /// Its servers, of which the last is killed. Without any, one process does everything.
     pub servers: &'static [Server],
     /// Whether the first of them is away in the midst of every load.
     pub outage: bool,

@@ -1,4 +1,6 @@
 //! What a kill takes with it: the same load on a fresh database, and in its midst a process is killed (SIGKILL) and started again.
+//! Where a strategy is for the time without its first server, that one is away meanwhile, and the one that holds events then is
+//! the one that is killed.
 
 use anyhow::Result;
 
@@ -8,7 +10,8 @@ use crate::fleet::Fleet;
 use crate::page::{Toll, VICTIMS};
 use crate::site::{Site, plan};
 
-/// Of the writes, when the kill comes.
+/// Of the writes, when the first server goes where it does, and when the kill comes.
+const AWAY_AT: f64 = 0.2;
 const KILLED_AT: f64 = 0.4;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,29 +21,41 @@ enum Victim {
     Server,
 }
 
-/// By victim. Where one process is everything, it is killed once.
-pub fn tolls(fleet: &Fleet, case: &Case, writes: usize) -> Result<[Toll; VICTIMS]> {
+/// By victim. Where one process is everything, there is no other to kill.
+pub fn tolls(fleet: &Fleet, case: &Case, writes: usize) -> Result<[Option<Toll>; VICTIMS]> {
+    let ingress = killed(fleet, case, Victim::Ingress, writes)?;
     if case.is_one_process() {
-        return Ok([killed(fleet, case, Victim::Ingress, writes)?; VICTIMS]);
+        return Ok([Some(ingress), None, None]);
     }
-    let [ingress, consumer, server] =
-        [Victim::Ingress, Victim::Consumer, Victim::Server].map(|victim| killed(fleet, case, victim, writes));
-    Ok([ingress?, consumer?, server?])
+    let consumer = killed(fleet, case, Victim::Consumer, writes)?;
+    let server = killed(fleet, case, Victim::Server, writes)?;
+    Ok([Some(ingress), Some(consumer), Some(server)])
 }
 
 fn killed(fleet: &Fleet, case: &Case, victim: Victim, writes: usize) -> Result<Toll> {
     let mut site = Site::open(fleet, case)?;
     let load = site.load(&plan(0, writes), None);
+    let away = if case.outage { Some(site.server()?) } else { None };
+    if let Some(server) = away {
+        load.wait_for(AWAY_AT)?;
+        fleet.kill(server)?;
+    }
     load.wait_for(KILLED_AT)?;
     load.is_running()?;
     match victim {
         Victim::Ingress => site.restart_ingress()?,
-        Victim::Consumer => site.restart_consumer()?,
+        Victim::Consumer => site.kill_consumer()?,
         Victim::Server => {
-            let server = site.server()?;
+            let server = site.holder()?;
             fleet.kill(server)?;
             fleet.start_again(server)?;
         }
+    }
+    if let Some(server) = away {
+        fleet.start_again(server)?;
+    }
+    if victim == Victim::Consumer {
+        site.start_consumer()?;
     }
     let toll = judge(&site, load.finish()?)?;
     println!("{}: {victim:?} killed: {toll:?}", case.name);

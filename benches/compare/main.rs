@@ -80,6 +80,7 @@ impl Options {
 fn compare(options: &Options) -> Result<()> {
     let (load, outage) = (Duration::from_secs(options.seconds), Duration::from_secs(options.outage));
     let fleet = Fleet::start()?;
+    account::try_out(&fleet).context("what is planted is not counted")?;
     let mut rounds: [Vec<Figures>; CASES.len()] = Default::default();
     for number in 0..options.rounds {
         let mut order: Vec<usize> = (0..CASES.len()).collect();
@@ -110,7 +111,7 @@ fn write(options: &Options, writes: usize, rows: &[Row]) -> Result<()> {
          `{}` on {}. Rates: 256 clients that send their next write when the last is answered, for {} s; rows/s until the last row \
          is there. Times: {} writes/s, from when each was due to its answer, and from acceptance to the row. CPU and memory: floodgate + \
          what events wait in + Postgres. Kills: lost, and applied twice, of {} writes that were all accepted in the end. Where Kafka \
-         is away it is killed in the midst of each load and started again after {} s.\n",
+         is away it is killed in the midst of each load and started again after {} s, and Redis is the server that is killed meanwhile.\n",
         options.command(),
         machine(),
         options.seconds,

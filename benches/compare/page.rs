@@ -36,13 +36,22 @@ pub struct Toll {
     pub doubled: usize,
 }
 
+impl Toll {
+    /// What was lost and what was doubled, and in bold what should not be.
+    fn told(self) -> String {
+        let told = |count: usize| if count > 0 { format!("**{count}**") } else { "0".to_owned() };
+        format!("{}, {}", told(self.lost), told(self.doubled))
+    }
+}
+
 /// One strategy.
 pub struct Row {
     pub name: &'static str,
     /// Whether anything but floodgate itself holds its events.
     pub has_server: bool,
     pub figures: Figures,
-    pub tolls: [Toll; VICTIMS],
+    /// None where nothing is left to kill.
+    pub tolls: [Option<Toll>; VICTIMS],
 }
 
 impl Figures {
@@ -87,9 +96,9 @@ pub fn table(rows: &[Row]) -> String {
             parts(figures.cpu),
             parts(figures.peak),
         );
-        for Toll { lost, doubled, .. } in tolls {
-            let lost = if *lost > 0 { format!("**{lost}**") } else { "0".to_owned() };
-            let _ = write!(table, " {lost}, {doubled} |");
+        for toll in tolls {
+            let told = toll.map_or_else(|| "–".to_owned(), |toll| toll.told());
+            let _ = write!(table, " {told} |");
         }
         table.push('\n');
     }

@@ -63,16 +63,24 @@ impl<'f> Site<'f> {
         self.ingress.start_again(&self.world)
     }
 
-    /// The same of the consumer.
-    pub fn restart_consumer(&mut self) -> Result<()> {
-        let Some(consumer) = &mut self.consumer else { return self.restart_ingress() };
-        consumer.kill()?;
-        consumer.start_again(&self.world)
+    /// SIGKILL.
+    pub fn kill_consumer(&mut self) -> Result<()> {
+        self.consumer.as_ref().context("it is the ingress")?.kill()
     }
 
-    /// The server that is killed, and is away.
+    /// Which is ready when it has joined, so that Kafka must be there.
+    pub fn start_consumer(&mut self) -> Result<()> {
+        self.consumer.as_mut().context("it is the ingress")?.start_again(&self.world)
+    }
+
+    /// The server that is away where one is.
     pub fn server(&self) -> Result<Server> {
         self.case.servers.first().copied().context("it has no server")
+    }
+
+    /// The server in which events wait, also while the first one is away.
+    pub fn holder(&self) -> Result<Server> {
+        self.case.servers.last().copied().context("it has no server")
     }
 
     /// Sends a plan's writes, and again what was not accepted: as fast as they are answered, or so many a second.

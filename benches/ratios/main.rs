@@ -5,6 +5,7 @@
 //! ./scripts/bench A1 B2           # some
 //! ./scripts/bench linger          # instead: what gathering costs and brings, by connections
 //! ./scripts/bench scale           # instead: two million events drained by 1 to 10 members
+//! ./scripts/bench instances       # instead: one to five ingresses and consumers
 //! ./scripts/bench profile         # instead: where the ingress's processor time goes
 //! ```
 //!
@@ -23,6 +24,7 @@ mod door;
 mod drain;
 mod guard;
 mod ingress;
+mod instances;
 mod lists;
 mod locking;
 mod open_loop;
@@ -56,8 +58,9 @@ use tools::start::start;
 /// Tables of their own.
 const LINGER: &str = "linger";
 const SCALE: &str = "scale";
+const INSTANCES: &str = "instances";
 const PROFILE: &str = "profile";
-const OTHERS: [&str; 3] = [LINGER, SCALE, PROFILE];
+const OTHERS: [&str; 4] = [LINGER, SCALE, INSTANCES, PROFILE];
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -92,6 +95,7 @@ fn compare(mut wanted: Vec<String>) -> Result<()> {
             match name {
                 LINGER => curve::print(&servers)?,
                 SCALE => scale::print(&servers)?,
+                INSTANCES => instances::print(&servers)?,
                 _ => profile::print(&servers)?,
             }
             if wanted.is_empty() {

@@ -202,6 +202,35 @@ fn a_full_fallback() {
     });
 }
 
+/// The only ingress dies while Kafka is away, and comes back before Kafka does: what it answered is in Redis, which nobody moves
+/// meanwhile, and it moves it itself.
+#[test]
+fn only_ingress_killed_while_it_spills() {
+    scenario("32", "only_ingress_killed_while_it_spills", Pace::Slow, servers, |round| {
+        let redis = Redis::start(RedisOptions::default())?;
+        let world = world(round, &redis, &[])?;
+        let mut serve = world.start(&["serve"])?;
+        let consume = world.start(&["consume"])?;
+        let plan = round.plan(30_000);
+        world.create_coupons(&serve, &plan)?;
+        let load = world.load(&plan, &[&serve], steady(0));
+        load.wait_for(round.between(0.1, 0.3))?;
+        round.kafka().kill(0)?;
+        let accepted = load.accepted() + 5000;
+        wait::until("events that are spilled", READY, || (load.accepted() >= accepted).then_some(()))?;
+        load.is_running()?;
+        serve.kill()?;
+        serve.start_again(&world)?;
+        let over = Instant::now();
+        round.kafka().start_again(0)?;
+        round.recovers(&serve, over)?;
+        let recording = load.finish()?;
+        wait_spill(&serve, "an idle fallback", |state, _| state == "idle")?;
+        round.judge(&world, &recording)?;
+        [&serve, &consume].into_iter().try_for_each(Node::stop)
+    });
+}
+
 /// An ingress dies in the midst of spilling: what it answered is in Redis, and another one moves it.
 #[test]
 fn ingress_killed_while_it_spills() {
