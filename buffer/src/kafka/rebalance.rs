@@ -68,7 +68,7 @@ impl MemberContext {
     pub(super) fn commit_done(&self, consumer: &BaseConsumer<Self>) -> KafkaResult<()> {
         let (commits, log) = {
             let mut share = self.shared.share.lock();
-            (share.commits_to_send(), share.log().cloned())
+            (share.commits_to_send(tokio::time::Instant::now()), share.log().cloned())
         };
         if commits.is_empty() {
             return Ok(());

@@ -160,7 +160,7 @@ impl Owner {
         if Instant::now() >= self.beats_at {
             self.beat().await;
         }
-        self.trim(|share| share.commits_to_send()).await;
+        self.trim(|share| share.commits_to_send(Instant::now())).await;
         self.finish_leaving().await;
         self.serve_holds();
         let is_read = self.read().await;

@@ -20,6 +20,8 @@ pub(crate) struct Position {
     pub(crate) done: Offset,
     /// The newest commit sent.
     pub(crate) sent: Offset,
+    /// When that was, until it is answered, where nobody waits for the answer.
+    pub(crate) sent_at: Option<Instant>,
     /// The newest commit the cluster acknowledged.
     pub(crate) acknowledged: Offset,
     pub(crate) hold: Hold,
@@ -70,6 +72,7 @@ impl Position {
             read: offset,
             done: offset,
             sent: offset,
+            sent_at: None,
             acknowledged: offset,
             hold: Hold::None,
             is_found: false,

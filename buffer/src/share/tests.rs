@@ -5,6 +5,7 @@ mod world;
 use proptest::prelude::*;
 
 use self::world::{Event, PARTITIONS, World, event, partition};
+use super::commits::Commit;
 use super::place::{Finding, Place};
 use super::*;
 use crate::Word;
@@ -92,9 +93,9 @@ fn what_a_position_was_found_to_be_is_seen_until_something_else_is_committed() {
     let place = Place { offset: Offset(3), leader_epoch: None, finding, has_word: false };
     share.comes(partition(0), &place, now);
     share.leave_word(partition(0), Some(&words[0]));
-    assert!(share.commits_to_send().is_empty(), "the word alone would hide it");
+    assert!(share.commits_to_send(now).is_empty(), "the word alone would hide it");
     let told = |share: &mut Share| {
-        let commits = share.commits_to_send().into_iter().map(|commit| (commit.next, commit.word));
+        let commits = share.commits_to_send(now).into_iter().map(|commit| (commit.next, commit.word));
         commits.collect::<Vec<_>>()
     };
     share.reaches(partition(0), Offset(5));
@@ -104,6 +105,30 @@ fn what_a_position_was_found_to_be_is_seen_until_something_else_is_committed() {
         "markers, and what could not be said"
     );
     share.leave_word(partition(0), Some(&words[1]));
+    assert_eq!(told(&mut share), [], "the one before may come after it");
+    share.answered(partition(0), Some(Offset(5)));
     assert_eq!(told(&mut share), [(Offset(5), Some(words[1].clone()))], "a word alone");
     assert!(told(&mut share).is_empty());
+}
+
+/// Nothing comes after it, so that no later commit takes its place.
+#[test]
+fn a_commit_whose_answer_never_comes_is_sent_again() {
+    let mut world = World::new();
+    world.come(0, true);
+    (0..3).for_each(|_| world.play(&Event::Append(0, true)));
+    (0..3).for_each(|_| world.deliver(0));
+    world.play(&Event::Wait(10));
+    world.take();
+    world.give_back();
+    let ends = |commits: Vec<Commit>| commits.iter().map(|commit| commit.next).collect::<Vec<_>>();
+    let (share, sent_at) = (&mut world.share, world.now);
+    assert_eq!(ends(share.commits_to_send(sent_at)), [Offset(3)]);
+    share.reaches(partition(0), Offset(5));
+    assert_eq!(ends(share.commits_to_send(sent_at + Duration::from_secs(59))), [], "it is waited for");
+    assert_eq!(ends(share.commits_to_send(sent_at + Duration::from_secs(60))), [Offset(5)]);
+    // the first answer after all, and then the second
+    share.answered(partition(0), Some(Offset(3)));
+    share.answered(partition(0), Some(Offset(5)));
+    assert_eq!(ends(share.commits_to_send(sent_at + Duration::from_secs(600))), [], "it is answered");
 }

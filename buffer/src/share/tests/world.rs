@@ -157,8 +157,12 @@ impl World {
                 }
             }
             Event::SendCommits => {
-                let commits = self.share.commits_to_send();
+                let commits = self.share.commits_to_send(self.now);
                 if !commits.is_empty() {
+                    let on_their_way: Vec<Partition> =
+                        self.sent.iter().flatten().map(|commit| commit.partition).collect();
+                    let twice = commits.iter().find(|commit| on_their_way.contains(&commit.partition));
+                    assert!(twice.is_none(), "{twice:?} may be overtaken by an older one");
                     self.sent.push_back(commits);
                 }
             }
