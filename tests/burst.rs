@@ -183,9 +183,10 @@ fn what_cannot_begin_says_why() {
         let create = support::client::Ask::new("POST", "/api/v6/coupons")
             .json(r#"{"couponId":"taken","stock":7}"#.to_owned());
         ensure!(node.ask(&create)?.status == 201);
-        let cases: [(&[&str], i32, &str); 6] = [
+        let cases: [(&[&str], i32, &str); 7] = [
             (&["--url", "http://127.0.0.1:9"], 1, "is `floodgate run` or `serve` running there?"),
             (&["--url", &url, "--coupon", "taken", "--stock", "8"], 2, "exists with another stock"),
+            (&["--url", &url, "--coupon", "taken", "--stock", "7"], 2, "was used before"),
             (&["--shape", "pt-002"], 2, "built in are burst, pt-001"),
             (&["--part", "3/2"], 2, "which of how many"),
             (&["--speed", "0"], 2, "must be above 0"),

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use crate::ask::{Ask, Asked};
 use crate::client::Answer;
 use crate::found::{Coupon, Decision, Effect, Found, Status};
-use crate::plan::{Kind, Plan};
+use crate::plan::{Kind, Plan, count_path};
 
 /// How long the server may hold an answer until there is a decision, in ms. Requests that wait are looked up together there, and soon
 /// if they wait but shortly: that costs the server less than if each were looked up by itself, and those that are decided are
@@ -85,14 +85,13 @@ impl<'a, A: Ask> Looker<'a, A> {
     }
 
     async fn like(&self, number: u32, until: Instant) -> Option<Effect> {
-        // who put a like asks for it by the same path
-        let path = self.plan.request(number).path;
+        let path = self.plan.effect_path(number)?;
         let body: LikeBody = self.asked.read(&path, until, json).await?;
         Some(if body.liked { Effect::There(None) } else { Effect::Absent })
     }
 
     async fn expectation(&self, number: u32, until: Instant) -> Option<Effect> {
-        let path = format!("/api/v6/characters/{}/expectations", self.plan.character(number));
+        let path = self.plan.effect_path(number)?;
         let presets = |answer: &Answer| match answer.status {
             404 => Some(Vec::new()),
             _ => json(answer).map(|body: ExpectationsBody| body.presets),
@@ -105,7 +104,7 @@ impl<'a, A: Ask> Looker<'a, A> {
     }
 
     async fn count(&self, index: usize, until: Instant) -> Option<u64> {
-        let path = format!("/api/v6/characters/{}/likes", self.targets.get(index)?);
+        let path = count_path(self.targets.get(index)?);
         let body: CountBody = self.asked.read(&path, until, json).await?;
         Some(body.count)
     }

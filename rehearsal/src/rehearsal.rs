@@ -14,7 +14,7 @@ use crate::judge::judge;
 use crate::observed::Observed;
 use crate::plan::{Kind, Plan};
 pub use crate::prepare::RehearsalError;
-use crate::prepare::{create, look};
+use crate::prepare::{create, look, unused};
 use crate::report::Report;
 use crate::schedule::Schedule;
 use crate::settle::{self, Limits, Load, settle};
@@ -98,10 +98,10 @@ impl Rehearsal {
         let stock = self.stock(&plan, &schedule);
         runtime.block_on(async {
             look(&clients).await?;
-            match stock {
-                Some(stock) => create(&clients[0], &self.coupon, stock).await,
-                None => Ok(()),
+            if let Some(stock) = stock {
+                create(&clients[0], &self.coupon, stock, self.driving.parts.get() > 1).await?;
             }
+            unused(&clients[0], &plan, schedule.total()).await
         })?;
         let (start, began_unix_us) = self.begins()?;
         let lags = Arc::new(Mutex::new(Lags::default()));

@@ -11,9 +11,10 @@ use floodgate_rehearsal::Shape;
 use floodgate_rehearsal::client::Asking;
 use floodgate_rehearsal::drive::Driving;
 use floodgate_rehearsal::plan::{Kind, Plan};
-use floodgate_rehearsal::rehearsal::Rehearsal;
+use floodgate_rehearsal::rehearsal::{Rehearsal, RehearsalError};
 use floodgate_rehearsal::report::{Report, Verdict};
 use floodgate_rehearsal::settle::Limits;
+use floodgate_rehearsal::shape::Mix;
 
 use self::server::{Lie, Server};
 
@@ -23,16 +24,28 @@ const STOCK: u32 = 60;
 
 /// 300 requests, of which most are for the coupon.
 async fn report(lie: Lie) -> Report {
+    let (shape, about) = shape();
+    run(rehearsal(shape, &Server::start(lie, about).await)).await.unwrap()
+}
+
+async fn run(rehearsal: Rehearsal) -> Result<Report, RehearsalError> {
+    tokio::task::spawn_blocking(move || rehearsal.run(&mut |_| {})).await.unwrap()
+}
+
+/// With the number of a request of somebody who asks once.
+fn shape() -> (Shape, u32) {
     let shape = "title = \"any\"\nevery_s = 1.0\n[[stages]]\nseconds = 1.0\nusers = 300.0\n[retry]\ntries = 2\n\
                  [mix]\ncoupon = 0.6\ncoupon_again = 0.1\nexpectation = 0.1\nlike = 0.1\nhot = 0.1\n";
     let mut shape = Shape::parse(shape).unwrap();
     shape.coupon.stock = Some(STOCK);
     let plan = Plan::new(&shape, SEED, "summer".to_owned());
     let asks = |user| (0..300).filter(|number| plan.kind(*number) == Kind::Coupon { user }).count();
-    // somebody who asks once
     let about = (40..).find(|user| asks(*user) == 1).unwrap();
-    let server = Server::start(lie, about).await;
-    let rehearsal = Rehearsal {
+    (shape, about)
+}
+
+fn rehearsal(shape: Shape, server: &Server) -> Rehearsal {
+    Rehearsal {
         driving: Driving {
             urls: vec![format!("http://{}", server.address).parse().unwrap()],
             // each is certain to come after some
@@ -54,8 +67,7 @@ async fn report(lie: Lie) -> Report {
         },
         begins_unix_us: None,
         clock: Box::new(|| SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_micros() as i64),
-    };
-    tokio::task::spawn_blocking(move || rehearsal.run(&mut |_| {}).unwrap()).await.unwrap()
+    }
 }
 
 /// Which checks do not hold.
@@ -110,4 +122,28 @@ async fn an_unfair_order_is_found() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stored_503_is_found() {
     assert_eq!(found(Lie::Stored503).await, ["nothing that was refused is stored"]);
+}
+
+/// What an earlier load left there would be taken for this one's.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_used_before_is_refused() {
+    let (shape, about) = shape();
+    let server = Server::start(Lie::None, about).await;
+    run(rehearsal(shape.clone(), &server)).await.unwrap();
+    let again = rehearsal(shape.clone(), &server);
+    let mut shared = rehearsal(shape.clone(), &server);
+    shared.driving.parts = NonZeroU32::new(2).unwrap();
+    let mut another = rehearsal(shape.clone(), &server);
+    another.coupon = "winter".to_owned();
+    let mut likes = shape;
+    likes.mix = Mix { hot: 1.0, ..Mix::default() };
+    for (rehearsal, words) in [
+        (again, "coupon summer was used before"),
+        (shared, "coupon summer was used before"),
+        (another, "/expectations says that this seed was used before"),
+        (self::rehearsal(likes, &server), "says that this seed was used before"),
+    ] {
+        let Err(RehearsalError::Wrong(told)) = run(rehearsal).await else { panic!("{words}") };
+        assert!(told.contains(words), "{told}");
+    }
 }

@@ -207,8 +207,12 @@ fn key(headers: &HeaderMap) -> &str {
 
 async fn create(State(world): Shared, Json(body): Json<Value>) -> StatusCode {
     let mut world = world.lock();
-    world.coupon = body["couponId"].as_str().unwrap().to_owned();
-    world.stock = body["stock"].as_u64().unwrap() as usize;
+    let (coupon, stock) = (body["couponId"].as_str().unwrap(), body["stock"].as_u64().unwrap() as usize);
+    if (world.coupon.as_str(), world.stock) == (coupon, stock) {
+        return StatusCode::OK;
+    }
+    (world.coupon, world.stock) = (coupon.to_owned(), stock);
+    world.holders.clear();
     StatusCode::CREATED
 }
 
