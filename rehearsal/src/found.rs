@@ -12,7 +12,7 @@ pub struct Settled {
     pub coupon: Option<Coupon>,
     /// Of every target that was liked.
     pub counters: Vec<Counter>,
-    /// Of likes and expectations: of those that were not accepted all, and some expectations that were.
+    /// Of expectations, and of likes that were not accepted.
     pub effects: BTreeMap<u32, Effect>,
     /// From the last answer until everything that was accepted had taken effect; nothing if it did not in time.
     pub drained: Option<Duration>,
@@ -121,8 +121,10 @@ pub struct Counter {
 /// What there is of a like or an expectation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Effect {
-    /// It took effect; for an expectation with the cost that is written, and when, in microseconds since 1970.
-    There(Option<(String, i64)>),
+    /// It took effect as it was asked for.
+    There,
+    /// An expectation has this cost instead.
+    Altered(Box<str>),
     /// It did not, when it was asked for last.
     Absent,
     /// Nobody could be asked.

@@ -33,7 +33,8 @@ pub(crate) enum Thing {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Sight {
     Request(u32, Found),
-    Effect(u32, Effect),
+    /// With when it was written, if that is told, in microseconds since 1970.
+    Effect(u32, Effect, Option<i64>),
     Count(usize, Option<u64>),
 }
 
@@ -54,7 +55,10 @@ impl<'a, A: Ask> Looker<'a, A> {
     pub(crate) async fn look(&self, thing: Thing, until: Instant) -> Sight {
         match thing {
             Thing::Request(number) => Sight::Request(number, self.request(number, until).await),
-            Thing::Effect(number) => Sight::Effect(number, self.effect(number, until).await),
+            Thing::Effect(number) => {
+                let (effect, written_us) = self.effect(number, until).await;
+                Sight::Effect(number, effect, written_us)
+            }
             Thing::Counter(index) => Sight::Count(index, self.count(index, until).await),
         }
     }
@@ -75,22 +79,22 @@ impl<'a, A: Ask> Looker<'a, A> {
         found.unwrap_or(Found::Unread)
     }
 
-    async fn effect(&self, number: u32, until: Instant) -> Effect {
+    async fn effect(&self, number: u32, until: Instant) -> (Effect, Option<i64>) {
         let found = match self.plan.kind(number) {
-            Kind::Like { .. } | Kind::Hot => self.like(number, until).await,
+            Kind::Like { .. } | Kind::Hot => self.like(number, until).await.map(|found| (found, None)),
             Kind::Expectation => self.expectation(number, until).await,
             Kind::Coupon { .. } => None,
         };
-        found.unwrap_or(Effect::Unread)
+        found.unwrap_or((Effect::Unread, None))
     }
 
     async fn like(&self, number: u32, until: Instant) -> Option<Effect> {
         let path = self.plan.effect_path(number)?;
         let body: LikeBody = self.asked.read(&path, until, json).await?;
-        Some(if body.liked { Effect::There(None) } else { Effect::Absent })
+        Some(if body.liked { Effect::There } else { Effect::Absent })
     }
 
-    async fn expectation(&self, number: u32, until: Instant) -> Option<Effect> {
+    async fn expectation(&self, number: u32, until: Instant) -> Option<(Effect, Option<i64>)> {
         let path = self.plan.effect_path(number)?;
         let presets = |answer: &Answer| match answer.status {
             404 => Some(Vec::new()),
@@ -98,9 +102,13 @@ impl<'a, A: Ask> Looker<'a, A> {
         };
         let presets = self.asked.read(&path, until, presets).await?;
         let Some(first) = presets.into_iter().find(|preset| preset.preset_no == 1) else {
-            return Some(Effect::Absent);
+            return Some((Effect::Absent, None));
         };
-        Some(Effect::There(Some((first.total_expected_cost, micros(&first.updated_at)?))))
+        let found = match first.total_expected_cost {
+            cost if cost == self.plan.cost(number) => Effect::There,
+            cost => Effect::Altered(cost.into()),
+        };
+        Some((found, Some(micros(&first.updated_at)?)))
     }
 
     async fn count(&self, index: usize, until: Instant) -> Option<u64> {

@@ -1,7 +1,7 @@
 //! After the load: asks for everything that was promised, until nothing is open any more.
 //!
 //! 1. Everything accepted is looked at, and again while it is open and there is time. The newest comes first: it takes effect last, and
-//!    by then most of what is looked at after it has, too. Of expectations a part is looked at, evenly spread.
+//!    by then most of what is looked at after it has, too.
 //! 2. What others sent is looked at, until nothing more of it is decided: nobody here knows what was accepted.
 //! 3. Requests without an answer are looked at. They may come late: what is not there is looked at again, until some time has
 //!    passed since the last answer.
@@ -62,13 +62,11 @@ pub struct Limits {
     pub doubt: Duration,
     /// So many are asked for at once.
     pub at_once: usize,
-    /// So many expectations that were accepted are read back.
-    pub sample: usize,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { drain: Duration::from_secs(300), doubt: Duration::from_secs(10), at_once: 256, sample: 2000 }
+        Self { drain: Duration::from_secs(300), doubt: Duration::from_secs(10), at_once: 256 }
     }
 }
 
@@ -88,7 +86,7 @@ pub async fn settle<A: Ask>(
     limits: &Limits,
     progress: &mut (dyn FnMut(Progress) + Send),
 ) -> Settled {
-    let things = Things::of(load, limits.sample);
+    let things = Things::of(load);
     let targets = things.counters.iter().map(|counter| counter.target.clone()).collect();
     let looker = Looker::new(addresses, load.plan, targets);
     let last_answer = load.records.iter().map(|record| record.answered_us).max().unwrap_or_default();
@@ -117,6 +115,7 @@ pub async fn settle<A: Ask>(
     settling.others(things.others, doubt, deadline, enough).await;
     settling.look_last(things.unknown, doubt, enough).await;
     settling.look_last(things.refused, Instant::now(), enough).await;
+    settling.notes.want_what_is_there();
     let counters = (0..settling.notes.settled.counters.len()).map(Thing::Counter).collect();
     settling.follow(counters, Instant::now() + COUNTS, enough).await;
     if !settling.notes.settled.requests.is_empty() {
@@ -139,7 +138,7 @@ impl Things {
         self.accepted.len() + self.others.len() + self.unknown.len() + self.refused.len()
     }
 
-    fn of(load: &Load<'_>, sample: usize) -> Self {
+    fn of(load: &Load<'_>) -> Self {
         let counters = counters(load);
         let mut records: Vec<&Record> = load.records.iter().collect();
         records.sort_unstable_by_key(|record| std::cmp::Reverse((record.answered_us, record.number)));
@@ -160,7 +159,7 @@ impl Things {
         }
         let counted = counters.iter().enumerate().filter(|(_, counter)| counter.accepted > 0);
         let mut accepted: Vec<Thing> = counted.map(|(index, _)| Thing::Counter(index)).collect();
-        accepted.extend(spread(&expectations, sample));
+        accepted.extend(expectations);
         accepted.extend(requests);
         Self { accepted, others: others(load), unknown, refused, counters }
     }
@@ -171,12 +170,6 @@ fn thing(kind: Kind, number: u32) -> Thing {
         Kind::Coupon { .. } => Thing::Request(number),
         Kind::Expectation | Kind::Like { .. } | Kind::Hot => Thing::Effect(number),
     }
-}
-
-/// So many of them, the first among them.
-fn spread(things: &[Thing], many: usize) -> impl Iterator<Item = Thing> + '_ {
-    let many = many.min(things.len());
-    (0..many).filter_map(move |index| things.get(index * things.len() / many).copied())
 }
 
 /// Numbers that have no record here.
@@ -290,10 +283,10 @@ impl Notes<'_> {
                 let told_us = self.settled.decision(number).map(|decision| decision.decided_us);
                 (Thing::Request(number), told_us.is_some(), told_us)
             }
-            Sight::Effect(number, effect) => {
-                let (is_done, told_us) = self.effect(number, &effect);
+            Sight::Effect(number, effect, written_us) => {
+                let is_done = effect == Effect::There;
                 self.keep_effect(number, effect);
-                (Thing::Effect(number), is_done, told_us)
+                (Thing::Effect(number), is_done, written_us)
             }
             Sight::Count(index, count) => (Thing::Counter(index), self.count(index, count), None),
         };
@@ -312,29 +305,23 @@ impl Notes<'_> {
         *kept = if found == Found::Unread { *kept } else { found };
     }
 
+    /// Has counters count all likes that are there.
+    fn want_what_is_there(&mut self) {
+        let plan = self.load.plan;
+        for (number, _) in self.settled.effects.iter().filter(|(_, effect)| **effect == Effect::There) {
+            let Some(target) = plan.target(plan.kind(*number)) else { continue };
+            let index = self.settled.counters.binary_search_by(|counter| counter.target.cmp(&target));
+            if let Some(wanted) = index.ok().and_then(|index| self.wanted.get_mut(index)) {
+                *wanted += 1;
+            }
+        }
+    }
+
     fn keep_effect(&mut self, number: u32, effect: Effect) {
         if effect == Effect::Unread {
             self.settled.effects.entry(number).or_insert(effect);
         } else {
             self.settled.effects.insert(number, effect);
-        }
-    }
-
-    /// Whether it is as was asked for, and when it was written, if that is told.
-    fn effect(&mut self, number: u32, effect: &Effect) -> (bool, Option<i64>) {
-        match effect {
-            Effect::There(Some((cost, written_us))) => {
-                (*cost == self.load.plan.cost(number), Some(*written_us))
-            }
-            Effect::There(None) => {
-                let target = self.load.plan.target(self.load.plan.kind(number)).unwrap_or_default();
-                let index = self.settled.counters.binary_search_by(|counter| counter.target.cmp(&target));
-                if let Some(wanted) = index.ok().and_then(|index| self.wanted.get_mut(index)) {
-                    *wanted += 1;
-                }
-                (true, None)
-            }
-            Effect::Absent | Effect::Unread => (false, None),
         }
     }
 

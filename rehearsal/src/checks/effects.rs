@@ -58,24 +58,20 @@ pub(super) fn expectations(observed: &Observed<'_>) -> Check {
     let (mut wrong, mut unread, mut many) = (Which::new(), 0, 0);
     let accepted = observed.load.records.iter().filter(|record| record.fate == Fate::Accepted);
     for record in accepted.filter(|record| is_expectation(observed, record.number)) {
-        let cost = observed.load.plan.cost(record.number);
+        let named = || request(observed, record.number);
         match observed.settled.effects.get(&record.number) {
-            Some(Effect::There(Some((found, _)))) if *found == cost => many += 1,
-            Some(Effect::There(found)) => {
-                let found = found.as_ref().map_or("", |(found, _)| found);
-                wrong.add(|| format!("{} has {found} instead of {cost}", request(observed, record.number)));
+            Some(Effect::There) => many += 1,
+            Some(Effect::Altered(found)) => {
+                let cost = observed.load.plan.cost(record.number);
+                wrong.add(|| format!("{} has {found} instead of {cost}", named()));
             }
-            Some(Effect::Absent) => {
-                wrong.add(|| format!("{} is not there", request(observed, record.number)))
-            }
-            Some(Effect::Unread) => unread += 1,
-            // not of those that were read back
-            None => {}
+            Some(Effect::Absent) => wrong.add(|| format!("{} is not there", named())),
+            Some(Effect::Unread) | None => unread += 1,
         }
     }
-    let said = format!("{many} read back");
+    let said = format!("{many} read back, all that were accepted");
     let name = "expectations are as they were written";
-    check(name, "all that are read back", &wrong, "not as written", unread, said)
+    check(name, "all that were accepted", &wrong, "not as written", unread, said)
 }
 
 pub(super) fn is_expectation(observed: &Observed<'_>, number: u32) -> bool {

@@ -81,7 +81,7 @@ pub(super) fn is_there(observed: &Observed<'_>, record: &Record) -> Option<bool>
         };
     }
     match observed.settled.effects.get(&record.number)? {
-        Effect::There(_) => Some(true),
+        Effect::There | Effect::Altered(_) => Some(true),
         Effect::Absent => Some(false),
         Effect::Unread => None,
     }

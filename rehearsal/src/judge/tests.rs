@@ -157,7 +157,7 @@ const FAULTS: [(&str, &str, Fault); 17] = [
         let decided = Decision { status: Status::SoldOut, rank: None, decided_us: 0 };
         match history.settled.requests.get_mut(&number) {
             Some(found) => *found = Found::Decided(decided),
-            None => drop(history.settled.effects.insert(number, Effect::There(None))),
+            None => drop(history.settled.effects.insert(number, Effect::There)),
         }
         true
     }),
@@ -220,7 +220,7 @@ const FAULTS: [(&str, &str, Fault); 17] = [
             .map(|record| record.number)
             .find(|number| history.plan.kind(*number) == Kind::Expectation);
         let Some(number) = number else { return false };
-        history.settled.effects.insert(number, Effect::There(Some(("7.77".to_owned(), 0))));
+        history.settled.effects.insert(number, Effect::Altered("7.77".into()));
         true
     }),
 ];

@@ -171,11 +171,10 @@ impl History {
                 self.settled.requests.insert(number, if is_in { decided } else { Found::Open });
             }
             Kind::Expectation => {
-                let written = Effect::There(Some((self.plan.cost(number), decided_us)));
-                self.settled.effects.insert(number, if is_in { written } else { Effect::Absent });
+                self.settled.effects.insert(number, if is_in { Effect::There } else { Effect::Absent });
             }
             Kind::Like { .. } | Kind::Hot if record.fate != Fate::Accepted => {
-                self.settled.effects.insert(number, if is_in { Effect::There(None) } else { Effect::Absent });
+                self.settled.effects.insert(number, if is_in { Effect::There } else { Effect::Absent });
             }
             Kind::Like { .. } | Kind::Hot => {}
         }
