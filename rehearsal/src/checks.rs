@@ -16,6 +16,7 @@ pub(crate) use ranks::Ranks;
 pub(crate) use stock::over_issued;
 
 use crate::observed::Observed;
+use crate::plan::Kind;
 use crate::report::Check;
 
 /// All of them, as far as the load has what they are about.
@@ -39,10 +40,13 @@ pub(crate) fn always(observed: &Observed<'_>) -> Vec<Check> {
             ]);
         }
     }
-    if !observed.settled.counters.is_empty() {
-        checks.push(effects::counters(observed));
+    let asks = |is: fn(Kind) -> bool| {
+        observed.load.records.iter().any(|record| is(observed.load.plan.kind(record.number)))
+    };
+    if asks(effects::is_like) {
+        checks.extend([effects::likes(observed), effects::counters(observed)]);
     }
-    if observed.settled.effects.keys().any(|number| effects::is_expectation(observed, *number)) {
+    if asks(|kind| kind == Kind::Expectation) {
         checks.push(effects::expectations(observed));
     }
     checks

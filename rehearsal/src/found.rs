@@ -12,7 +12,7 @@ pub struct Settled {
     pub coupon: Option<Coupon>,
     /// Of every target that was liked.
     pub counters: Vec<Counter>,
-    /// Of expectations, and of likes that were not accepted.
+    /// Of expectations and likes.
     pub effects: BTreeMap<u32, Effect>,
     /// From the last answer until everything that was accepted had taken effect; nothing if it did not in time.
     pub drained: Option<Duration>,

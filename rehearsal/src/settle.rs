@@ -142,7 +142,7 @@ impl Things {
         let counters = counters(load);
         let mut records: Vec<&Record> = load.records.iter().collect();
         records.sort_unstable_by_key(|record| std::cmp::Reverse((record.answered_us, record.number)));
-        let (mut requests, mut expectations) = (Vec::new(), Vec::new());
+        let [mut requests, mut expectations, mut likes] = [const { Vec::new() }; 3];
         let (mut unknown, mut refused) = (Vec::new(), Vec::new());
         for record in records {
             let kind = load.plan.kind(record.number);
@@ -150,8 +150,7 @@ impl Things {
             match (record.fate, kind) {
                 (Fate::Accepted, Kind::Coupon { .. }) => requests.push(thing),
                 (Fate::Accepted, Kind::Expectation) => expectations.push(thing),
-                // they are counted
-                (Fate::Accepted, Kind::Like { .. } | Kind::Hot) => {}
+                (Fate::Accepted, Kind::Like { .. } | Kind::Hot) => likes.push(thing),
                 (Fate::Unknown(_), _) => unknown.push(thing),
                 (Fate::NotStored(_) | Fate::SoldOut, _) => refused.push(thing),
                 (Fate::Rejected(_), _) => {}
@@ -159,6 +158,7 @@ impl Things {
         }
         let counted = counters.iter().enumerate().filter(|(_, counter)| counter.accepted > 0);
         let mut accepted: Vec<Thing> = counted.map(|(index, _)| Thing::Counter(index)).collect();
+        accepted.extend(likes);
         accepted.extend(expectations);
         accepted.extend(requests);
         Self { accepted, others: others(load), unknown, refused, counters }
@@ -277,24 +277,31 @@ struct Notes<'a> {
 impl Notes<'_> {
     /// Notes what was seen, and returns the thing if it is still open.
     fn note(&mut self, sight: Sight, now: Instant, was_open: bool) -> Option<Thing> {
-        let (thing, is_done, told_us) = match sight {
+        // when it took effect, if that is told and it was not seen open
+        let by_told = |told: Option<i64>| told.and_then(|told_us| self.by_our_clock(told_us)).unwrap_or(now);
+        let (thing, is_done, at) = match &sight {
             Sight::Request(number, found) => {
-                self.keep_request(number, found);
-                let told_us = self.settled.decision(number).map(|decision| decision.decided_us);
-                (Thing::Request(number), told_us.is_some(), told_us)
+                let told_us = found.decision().map(|decision| decision.decided_us);
+                (Thing::Request(*number), told_us.is_some(), by_told(told_us))
             }
-            Sight::Effect(number, effect, written_us) => {
-                let is_done = effect == Effect::There;
-                self.keep_effect(number, effect);
-                (Thing::Effect(number), is_done, written_us)
+            // a like says nothing of it, but was counted before
+            Sight::Effect(number, effect, None) => {
+                (Thing::Effect(*number), *effect == Effect::There, self.last_effect)
             }
-            Sight::Count(index, count) => (Thing::Counter(index), self.count(index, count), None),
+            Sight::Effect(number, effect, told_us) => {
+                (Thing::Effect(*number), *effect == Effect::There, by_told(*told_us))
+            }
+            Sight::Count(index, count) => (Thing::Counter(*index), self.is_count(*index, *count), now),
         };
+        match sight {
+            Sight::Request(number, found) => self.keep_request(number, found),
+            Sight::Effect(number, effect, _) => self.keep_effect(number, effect),
+            Sight::Count(index, count) => self.keep_count(index, count),
+        }
         if !is_done {
             return Some(thing);
         }
-        let told = told_us.filter(|_| !was_open).and_then(|told_us| self.by_our_clock(told_us));
-        self.last_effect = self.last_effect.max(told.unwrap_or(now).min(now));
+        self.last_effect = self.last_effect.max(if was_open { now } else { at.min(now) });
         self.step(1);
         None
     }
@@ -308,6 +315,7 @@ impl Notes<'_> {
     /// Has counters count all likes that are there.
     fn want_what_is_there(&mut self) {
         let plan = self.load.plan;
+        self.wanted.fill(0);
         for (number, _) in self.settled.effects.iter().filter(|(_, effect)| **effect == Effect::There) {
             let Some(target) = plan.target(plan.kind(*number)) else { continue };
             let index = self.settled.counters.binary_search_by(|counter| counter.target.cmp(&target));
@@ -325,14 +333,15 @@ impl Notes<'_> {
         }
     }
 
+    fn keep_count(&mut self, index: usize, count: Option<u64>) {
+        if let Some(counter) = self.settled.counters.get_mut(index) {
+            counter.count = count.or(counter.count);
+        }
+    }
+
     /// Whether a counter counts all that it has to.
-    fn count(&mut self, index: usize, count: Option<u64>) -> bool {
-        let (Some(counter), Some(wanted)) = (self.settled.counters.get_mut(index), self.wanted.get(index))
-        else {
-            return true;
-        };
-        counter.count = count.or(counter.count);
-        count.is_some_and(|count| count >= *wanted)
+    fn is_count(&self, index: usize, count: Option<u64>) -> bool {
+        self.wanted.get(index).is_none_or(|wanted| count.is_some_and(|count| count >= *wanted))
     }
 
     /// When that was, by the clock of this process.

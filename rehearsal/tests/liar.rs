@@ -147,3 +147,21 @@ async fn what_was_used_before_is_refused() {
         assert!(told.contains(words), "{told}");
     }
 }
+
+const LIKES: &str = "every like that was accepted is there";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lost_like_is_found() {
+    assert_eq!(found(Lie::LostLike).await, [LIKES, "counters count every like once"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lost_like_is_not_hidden_by_a_doubled_one() {
+    assert_eq!(found(Lie::LostAndDoubledLike).await, [LIKES]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn lost_and_altered_expectations_are_found() {
+    let (lost, altered) = tokio::join!(found(Lie::LostExpectation), found(Lie::AlteredExpectation));
+    assert_eq!((&lost, lost[0].as_str()), (&altered, "expectations are as they were written"));
+}

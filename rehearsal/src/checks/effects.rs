@@ -54,10 +54,19 @@ pub(super) fn counters(observed: &Observed<'_>) -> Check {
     check
 }
 
+/// Each by itself: one that is lost does not make up for one that is counted twice.
+pub(super) fn likes(observed: &Observed<'_>) -> Check {
+    accepted(observed, is_like, "every like that was accepted is there")
+}
+
 pub(super) fn expectations(observed: &Observed<'_>) -> Check {
+    accepted(observed, |kind| kind == Kind::Expectation, "expectations are as they were written")
+}
+
+fn accepted(observed: &Observed<'_>, is: fn(Kind) -> bool, name: &str) -> Check {
     let (mut wrong, mut unread, mut many) = (Which::new(), 0, 0);
     let accepted = observed.load.records.iter().filter(|record| record.fate == Fate::Accepted);
-    for record in accepted.filter(|record| is_expectation(observed, record.number)) {
+    for record in accepted.filter(|record| is(observed.load.plan.kind(record.number))) {
         let named = || request(observed, record.number);
         match observed.settled.effects.get(&record.number) {
             Some(Effect::There) => many += 1,
@@ -70,10 +79,9 @@ pub(super) fn expectations(observed: &Observed<'_>) -> Check {
         }
     }
     let said = format!("{many} read back, all that were accepted");
-    let name = "expectations are as they were written";
     check(name, "all that were accepted", &wrong, "not as written", unread, said)
 }
 
-pub(super) fn is_expectation(observed: &Observed<'_>, number: u32) -> bool {
-    observed.load.plan.kind(number) == Kind::Expectation
+pub(super) fn is_like(kind: Kind) -> bool {
+    matches!(kind, Kind::Like { .. } | Kind::Hot)
 }

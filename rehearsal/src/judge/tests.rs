@@ -105,7 +105,7 @@ type Fault = fn(&mut History) -> bool;
 const ISSUED: &str = "as many pieces are given out as there are, or users who asked";
 
 /// Each with the check that has to find it, and a figure that is not 0 then.
-const FAULTS: [(&str, &str, Fault); 17] = [
+const FAULTS: [(&str, &str, Fault); 18] = [
     ("an over-issue", "no piece is given out beyond the stock", |history| {
         let Some(number) = history.of(Status::SoldOut).first().copied() else { return false };
         let rank = Some(history.stock as i64 + 1);
@@ -211,6 +211,12 @@ const FAULTS: [(&str, &str, Fault); 17] = [
             history.settled.effects.values().filter(|effect| **effect == Effect::Absent).count() as u64;
         let counter = history.settled.counters.first_mut();
         counter.and_then(|counter| counter.count.as_mut()).map(|count| *count += open + 1).is_some()
+    }),
+    ("a lost like beside one that is counted twice", "every like that was accepted is there", |history| {
+        let is_like = |number| history.plan.target(history.plan.kind(number)).is_some();
+        let mut accepted = history.records.iter().filter(|record| record.fate == Fate::Accepted);
+        let like = accepted.find(|record| is_like(record.number)).map(|record| record.number);
+        like.is_some_and(|like| history.settled.effects.insert(like, Effect::Absent).is_some())
     }),
     ("another cost", "expectations are as they were written", |history| {
         let accepted: Vec<_> =

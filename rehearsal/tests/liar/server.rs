@@ -38,6 +38,14 @@ pub enum Lie {
     Unfair,
     /// Some requests are stored, and answered 503.
     Stored503,
+    /// A like is answered 202, and forgotten.
+    LostLike,
+    /// The same, and another of that target is counted twice.
+    LostAndDoubledLike,
+    /// An expectation is answered 202, and forgotten.
+    LostExpectation,
+    /// An expectation is stored with another cost.
+    AlteredExpectation,
 }
 
 /// A server that is running, for as long as its runtime.
@@ -85,6 +93,8 @@ struct World {
     holders: HashSet<String>,
     over_issued: bool,
     likes: HashMap<String, HashSet<String>>,
+    /// Whose like was lost.
+    lost_like: Option<String>,
     expectations: HashMap<u64, Value>,
     tries: HashMap<String, u32>,
 }
@@ -126,6 +136,7 @@ impl World {
             holders: HashSet::new(),
             over_issued: false,
             likes: HashMap::new(),
+            lost_like: None,
             expectations: HashMap::new(),
             tries: HashMap::new(),
         }
@@ -262,6 +273,13 @@ async fn write(State(world): Shared, headers: HeaderMap, Json(mut body): Json<Va
     let outcome = world.outcome(key(&headers));
     if outcome.is_in() {
         body["updatedAt"] = jiff::Timestamp::now().to_string().into();
+        let is_first = world.expectations.is_empty();
+        if is_first && world.lie == Lie::AlteredExpectation {
+            body["totalExpectedCost"] = "7.77".into();
+        }
+        if is_first && world.lie == Lie::LostExpectation {
+            body["presetNo"] = 3.into();
+        }
         world.expectations.insert(body["characterId"].as_u64().unwrap(), body);
     }
     outcome.status()
@@ -281,7 +299,10 @@ async fn like(
 ) -> StatusCode {
     let mut world = world.lock();
     let outcome = world.outcome(key(&headers));
-    if outcome.is_in() {
+    let is_lost = matches!(world.lie, Lie::LostLike | Lie::LostAndDoubledLike) && world.lost_like.is_none();
+    if is_lost && target.ends_with("-hot") {
+        world.lost_like = Some(target);
+    } else if outcome.is_in() {
         world.likes.entry(target).or_default().insert(liker);
     }
     outcome.status()
@@ -293,6 +314,8 @@ async fn liked(State(world): Shared, Path((target, liker)): Path<(String, String
 }
 
 async fn likes(State(world): Shared, Path(target): Path<String>) -> Json<Value> {
-    let count = world.lock().likes.get(&target).map_or(0, HashSet::len);
+    let world = world.lock();
+    let is_doubled = world.lie == Lie::LostAndDoubledLike && world.lost_like.as_ref() == Some(&target);
+    let count = world.likes.get(&target).map_or(0, HashSet::len) + usize::from(is_doubled);
     Json(json!({ "targetOcid": target, "count": count }))
 }

@@ -170,13 +170,9 @@ impl History {
                 }
                 self.settled.requests.insert(number, if is_in { decided } else { Found::Open });
             }
-            Kind::Expectation => {
+            Kind::Expectation | Kind::Like { .. } | Kind::Hot => {
                 self.settled.effects.insert(number, if is_in { Effect::There } else { Effect::Absent });
             }
-            Kind::Like { .. } | Kind::Hot if record.fate != Fate::Accepted => {
-                self.settled.effects.insert(number, if is_in { Effect::There } else { Effect::Absent });
-            }
-            Kind::Like { .. } | Kind::Hot => {}
         }
     }
 
