@@ -312,3 +312,22 @@ proptest! {
         prop_assert_eq!(report.verdict, wanted, "{:#?}", report.checks);
     }
 }
+
+/// How many of others' likes were accepted nobody here knows.
+#[test]
+fn a_count_that_others_share_in_is_a_range() {
+    let history = History::prompt(100, 10).half(true);
+    let likes = |is_ours: bool| {
+        let targets = (0..100u32).filter(|number| number.is_multiple_of(2) == is_ours);
+        targets.filter(|number| history.plan.target(history.plan.kind(*number)).is_some()).count()
+    };
+    let (ours, others) = (likes(true), likes(false));
+    assert!(ours > 0 && others > 0);
+    let report = history.judged();
+    let check = report.checks.iter().find(|check| check.name == "counters count every like once").unwrap();
+    assert_eq!(check.aim, format!("{ours} to {}: other processes sent {others}", ours + others));
+    assert!(
+        check.found.contains(&format!(" {} likes, and each of this process", ours + others)),
+        "{check:?}"
+    );
+}
