@@ -21,8 +21,9 @@ use crate::report::Check;
 
 /// All of them, as far as the load has what they are about.
 pub(crate) fn always(observed: &Observed<'_>) -> Vec<Check> {
-    let mut checks = vec![promised::refused(observed), promised::unanswered(observed)];
-    if !observed.settled.requests.is_empty() {
+    let mut checks =
+        vec![promised::accepted(observed), promised::refused(observed), promised::unanswered(observed)];
+    if observed.load.asks_for_coupon() {
         checks.extend([
             coupon::decided(observed),
             coupon::open(observed),

@@ -8,7 +8,7 @@ use std::time::Duration;
 pub struct Settled {
     /// Of requests for the coupon, those of other processes among them.
     pub requests: BTreeMap<u32, Found>,
-    /// The coupon; nothing if it could not be read, or nobody asked for it.
+    /// The coupon; nothing if it could not be read, or the load does not ask for it.
     pub coupon: Option<Coupon>,
     /// Of every target that was liked.
     pub counters: Vec<Counter>,

@@ -52,9 +52,10 @@ impl<'a, A: Ask> Looker<'a, A> {
         Self { asked: Asked::new(addresses), plan, targets, is_behind: AtomicBool::new(false) }
     }
 
-    pub(crate) async fn look(&self, thing: Thing, until: Instant) -> Sight {
+    /// `is_last`: what is open now stays so, and nobody waits for it.
+    pub(crate) async fn look(&self, thing: Thing, until: Instant, is_last: bool) -> Sight {
         match thing {
-            Thing::Request(number) => Sight::Request(number, self.request(number, until).await),
+            Thing::Request(number) => Sight::Request(number, self.request(number, until, is_last).await),
             Thing::Effect(number) => {
                 let (effect, written_us) = self.effect(number, until).await;
                 Sight::Effect(number, effect, written_us)
@@ -70,9 +71,13 @@ impl<'a, A: Ask> Looker<'a, A> {
         Some(Coupon { stock: body.stock, issued: body.issued })
     }
 
-    async fn request(&self, number: u32, until: Instant) -> Found {
+    async fn request(&self, number: u32, until: Instant, is_last: bool) -> Found {
         let Some(id) = self.plan.coupon_request(number) else { return Found::Unread };
-        let wait_ms = if self.is_behind.load(Ordering::Relaxed) { PATIENT_WAIT_MS } else { WAIT_MS };
+        let wait_ms = match self.is_behind.load(Ordering::Relaxed) {
+            _ if is_last => 0,
+            true => PATIENT_WAIT_MS,
+            false => WAIT_MS,
+        };
         let path = format!("/api/v6/coupon-requests/{id}?waitMs={wait_ms}");
         let found = self.asked.read(&path, until, |answer| found(json(answer)?)).await;
         self.is_behind.store(found == Some(Found::Open), Ordering::Relaxed);

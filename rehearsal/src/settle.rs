@@ -53,6 +53,14 @@ pub struct Load<'a> {
     pub began_unix_us: i64,
 }
 
+impl Load<'_> {
+    /// Whether the coupon is asked for, here or by others.
+    pub(crate) fn asks_for_coupon(&self) -> bool {
+        let ours = self.records.iter().map(|record| record.number);
+        ours.chain(self.whole.clone()).any(|number| matches!(self.plan.kind(number), Kind::Coupon { .. }))
+    }
+}
+
 /// How far asking goes.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
@@ -118,7 +126,7 @@ pub async fn settle<A: Ask>(
     settling.notes.want_what_is_there();
     let counters = (0..settling.notes.settled.counters.len()).map(Thing::Counter).collect();
     settling.follow(counters, Instant::now() + COUNTS, enough).await;
-    if !settling.notes.settled.requests.is_empty() {
+    if load.asks_for_coupon() {
         settling.notes.settled.coupon = settling.looker.coupon(enough).await;
     }
     settling.notes.settled
@@ -152,8 +160,7 @@ impl Things {
                 (Fate::Accepted, Kind::Expectation) => expectations.push(thing),
                 (Fate::Accepted, Kind::Like { .. } | Kind::Hot) => likes.push(thing),
                 (Fate::Unknown(_), _) => unknown.push(thing),
-                (Fate::NotStored(_) | Fate::SoldOut, _) => refused.push(thing),
-                (Fate::Rejected(_), _) => {}
+                (Fate::NotStored(_) | Fate::SoldOut | Fate::Rejected(_), _) => refused.push(thing),
             }
         }
         let counted = counters.iter().enumerate().filter(|(_, counter)| counter.accepted > 0);
@@ -223,7 +230,8 @@ impl<A: Ask> Settling<'_, A> {
         while !open.is_empty() {
             let mut left = Vec::new();
             let looker = &self.looker;
-            let looks = stream::iter(open).map(|thing| looker.look(thing, read_until));
+            let is_last = Instant::now() >= again_until;
+            let looks = stream::iter(open).map(|thing| looker.look(thing, read_until, is_last));
             let mut looks = looks.buffer_unordered(self.at_once);
             while let Some(sight) = looks.next().await {
                 left.extend(self.notes.note(sight, Instant::now(), was_open));

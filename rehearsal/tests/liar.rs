@@ -165,3 +165,16 @@ async fn lost_and_altered_expectations_are_found() {
     let (lost, altered) = tokio::join!(found(Lie::LostExpectation), found(Lie::AlteredExpectation));
     assert_eq!((&lost, lost[0].as_str()), (&altered, "expectations are as they were written"));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stored_rejection_is_found() {
+    // its likes are counted, too
+    let names = ["nothing that was refused is stored", "counters count every like once"];
+    assert_eq!(found(Lie::StoredRejection).await, names);
+}
+
+/// Of nothing everything else holds.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_accepts_nothing_does_not_pass() {
+    assert_eq!(found(Lie::Forbidden).await, ["something was accepted"]);
+}

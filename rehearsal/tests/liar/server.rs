@@ -38,6 +38,10 @@ pub enum Lie {
     Unfair,
     /// Some requests are stored, and answered 503.
     Stored503,
+    /// Some requests are stored, and answered 422.
+    StoredRejection,
+    /// Every request is answered 403.
+    Forbidden,
     /// A like is answered 202, and forgotten.
     LostLike,
     /// The same, and another of that target is counted twice.
@@ -103,19 +107,23 @@ struct World {
 enum Outcome {
     Accepted,
     NotStored,
+    RejectedIn,
+    Forbidden,
     UnknownIn,
     UnknownOut,
 }
 
 impl Outcome {
     fn is_in(&self) -> bool {
-        matches!(self, Self::Accepted | Self::UnknownIn)
+        matches!(self, Self::Accepted | Self::UnknownIn | Self::RejectedIn)
     }
 
     fn status(&self) -> StatusCode {
         match self {
             Self::Accepted => StatusCode::ACCEPTED,
             Self::NotStored => StatusCode::SERVICE_UNAVAILABLE,
+            Self::RejectedIn => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::Forbidden => StatusCode::FORBIDDEN,
             Self::UnknownIn | Self::UnknownOut => StatusCode::GATEWAY_TIMEOUT,
         }
     }
@@ -149,6 +157,8 @@ impl World {
         let number = number(key);
         match (number % 20, *tries) {
             (3, _) if self.lie == Lie::Stored503 => Outcome::NotStored,
+            (3, _) if self.lie == Lie::StoredRejection => Outcome::RejectedIn,
+            _ if self.lie == Lie::Forbidden => Outcome::Forbidden,
             _ if self.lie != Lie::None => Outcome::Accepted,
             (3, _) | (5, 1) => Outcome::NotStored,
             (7, _) | (11, 1) => Outcome::UnknownIn,
