@@ -2,7 +2,7 @@
 
 use crate::checks::{Ranks, always, expected, over_issued};
 use crate::fairness::{fairness, inversions, turns};
-use crate::figures::{latency, series};
+use crate::figures::{latency, series, waiting};
 use crate::found::Status;
 use crate::observed::Observed;
 use crate::record::Fate;
@@ -32,7 +32,9 @@ pub fn judge(observed: &Observed<'_>) -> Report {
         tries: records.iter().map(|record| u64::from(record.tries)).sum(),
         latency_ms,
         drain_seconds: observed.settled.drained.map(|drained| drained.as_secs_f64()),
-        max_lag: observed.max_lag,
+        max_lag: observed.lags.max,
+        lag_readings: observed.lags.readings,
+        max_waiting: waiting(observed),
         issued: observed.count(Status::Issued),
         sold_out: observed.count(Status::SoldOut),
         duplicates: observed.count(Status::Duplicate),

@@ -8,6 +8,7 @@ use crate::record::{Fate, Record};
 use crate::schedule::Schedule;
 use crate::settle::Load;
 use crate::shape::Shape;
+use crate::watch::Lags;
 
 /// What was planned, sent, measured and found.
 #[derive(Debug, Clone, Copy)]
@@ -26,12 +27,8 @@ pub struct Observed<'a> {
     pub seed: u64,
     /// Pieces that the coupon was created with.
     pub stock: u64,
-    /// The most that any group was behind.
-    pub max_lag: Option<u64>,
-    /// Why that could not be read, the last time it could not.
-    pub lag_trouble: Option<&'a str>,
-    /// What the groups were behind, all together, second by second from the beginning of the load.
-    pub lag: &'a [Option<u64>],
+    /// What groups were behind.
+    pub lags: &'a Lags,
     /// How late requests were sent, 99 of 100, in ms.
     pub slip_ms: f64,
     /// Whether that was so late that the figures say more about whoever sent them.

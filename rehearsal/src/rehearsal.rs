@@ -19,7 +19,7 @@ use crate::report::Report;
 use crate::schedule::Schedule;
 use crate::settle::{self, Limits, Load, settle};
 use crate::shape::Shape;
-use crate::watch::{Lags, watch};
+use crate::watch::{Lags, first_reading, watch};
 
 /// What is rehearsed.
 pub struct Rehearsal {
@@ -126,9 +126,7 @@ impl Rehearsal {
             urls: &urls,
             seed: self.driving.seed,
             stock: stock.unwrap_or_default().into(),
-            max_lag: lags.max,
-            lag_trouble: lags.trouble.as_deref(),
-            lag: &lags.seconds(),
+            lags: &lags,
             slip_ms,
             generator_was_the_limit: slip_ms > SLIP_MAX_MS,
         }))
@@ -160,7 +158,13 @@ impl Rehearsal {
                 tell(Progress::Settling { known, of, lag: lags.lock().now });
             }
         };
-        let settling = settle(load, clients, &self.limits, &mut progress);
+        let settling = async {
+            let settled = settle(load, clients, &self.limits, &mut progress).await;
+            if self.shape.expect.lag.is_some() && self.operators.is_some() {
+                first_reading(lags).await;
+            }
+            settled
+        };
         tokio::select! {
             settled = settling => settled,
             () = self.watching(start, lags) => Settled::default(),

@@ -32,8 +32,13 @@ pub struct Report {
     pub latency_ms: Latency,
     /// From the last answer until everything that was accepted had taken effect; null if it did not in the time there was.
     pub drain_seconds: Option<f64>,
-    /// The most that any group was behind; null where operators' listener was not asked.
+    /// The most that any group was behind in any reading; null where operators' listener was not asked.
     pub max_lag: Option<u64>,
+    /// How often that was read anew, for so often it could be seen: every `lag.refresh_ms`.
+    pub lag_readings: u64,
+    /// The most requests for the coupon that had been accepted and were not decided, by when decisions say that they were made: all the
+    /// time, and not only when it was read. Null if nothing was decided.
+    pub max_waiting: Option<u64>,
     /// Decisions that gave a piece.
     pub issued: u64,
     /// Decisions that gave nothing, since all were given out.

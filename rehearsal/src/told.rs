@@ -122,7 +122,7 @@ pub(crate) fn figures(report: &Report) -> Vec<(&'static str, String)> {
             ),
         ),
         ("Drained", drained),
-        ("Lag", format!("{} at most", report.max_lag.map_or_else(|| UNKNOWN.to_owned(), count))),
+        ("Lag", lag(report)),
         (
             "Decisions",
             format!(
@@ -143,6 +143,18 @@ pub(crate) fn figures(report: &Report) -> Vec<(&'static str, String)> {
             ),
         ),
     ]
+}
+
+/// How far behind groups were, and how far that could be seen.
+fn lag(report: &Report) -> String {
+    let told = match report.max_lag {
+        Some(lag) => format!("{} at most in {}", count(lag), many(report.lag_readings, "reading")),
+        None => format!("{UNKNOWN} at most"),
+    };
+    match report.max_waiting {
+        Some(waiting) => format!("{told}; {} waited for a decision at most", many(waiting, "request")),
+        None => told,
+    }
 }
 
 /// How fair it was, a sentence each.

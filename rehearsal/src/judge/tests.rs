@@ -49,7 +49,12 @@ fn what_the_shape_expects_is_checked() {
     {
         assert_check(&report, name, Verdict::Pass, found);
     }
-    assert_check(&report, "no group is far behind", Verdict::Unknown, "nobody could be asked");
+    assert_check(
+        &report,
+        "no group is far behind",
+        Verdict::Unknown,
+        "nobody said anything while the load ran",
+    );
     // exactly as many as may fail
     history.records[97..].iter_mut().for_each(|record| record.fate = Fate::NotStored(503));
     assert_check(&history.judged(), names[1], Verdict::Pass, "3 of 100, 3 %");
@@ -330,4 +335,53 @@ fn a_count_that_others_share_in_is_a_range() {
         check.found.contains(&format!(" {} likes, and each of this process", ours + others)),
         "{check:?}"
     );
+}
+
+/// Of a load of twelve seconds, with so many behind in these.
+fn lag_check(seconds: &[(u32, u64)], trouble: Option<&str>) -> (Verdict, String) {
+    let mut history = History::prompt(100, 10);
+    history.shape.expect.lag = Some(50);
+    history.shape.stages[0].seconds = 12.0;
+    history.schedule = crate::Schedule::new(&history.shape, 7).unwrap();
+    history.lags = crate::watch::Lags {
+        by_second: seconds.to_vec(),
+        max: seconds.iter().map(|(_, lag)| *lag).max(),
+        readings: seconds.len() as u64,
+        trouble: trouble.map(str::to_owned),
+        ..crate::watch::Lags::default()
+    };
+    let report = history.judged();
+    let check = report.checks.into_iter().find(|check| check.name == "no group is far behind").unwrap();
+    (check.verdict, check.found)
+}
+
+#[test]
+fn a_lag_is_only_known_where_it_was_read() {
+    let known = [(1, 3), (4, 50), (8, 2), (11, 0)];
+    assert_eq!(lag_check(&known, Some("gone")), (Verdict::Pass, "50, in 4 readings".to_owned()));
+    assert_eq!(lag_check(&[(2, 51)], None), (Verdict::Fail, "51, in 1 reading".to_owned()));
+    let found = "50, in 2 readings; for 8 s of the load nothing new was said: gone".to_owned();
+    assert_eq!(lag_check(&known[..2], Some("gone")), (Verdict::Unknown, found));
+    assert_eq!(lag_check(&[], Some("gone")), (Verdict::Unknown, "gone".to_owned()));
+}
+
+/// Between two readings nobody sees what groups are behind, and decisions say it all the same.
+#[test]
+fn what_waits_for_a_decision_is_counted_all_the_time() {
+    let mut history = History::prompt(100, 10);
+    history.shape.expect.lag = Some(2);
+    history.lags.max = Some(0);
+    assert_eq!(history.judged().max_waiting, Some(0));
+    // three are decided a second late, at times that overlap, and one never
+    let numbers: Vec<u32> = history.of(Status::SoldOut)[..4].to_vec();
+    for number in &numbers[..3] {
+        let decided_us = history::BEGAN_UNIX_US + history.record(*number).answered_us as i64 + 1_000_000;
+        history.decision(*number).decided_us = decided_us;
+    }
+    assert_eq!(history.judged().max_waiting, Some(3));
+    history.settled.requests.insert(numbers[3], Found::Open);
+    let report = history.judged();
+    assert_eq!(report.max_waiting, Some(4));
+    let found = "0, in 0 readings; by when they were made 4 decisions were waited for";
+    assert_check(&report, "no group is far behind", Verdict::Unknown, found);
 }

@@ -15,6 +15,7 @@ use crate::report::Report;
 use crate::schedule::Schedule;
 use crate::settle::Load;
 use crate::shape::Shape;
+use crate::watch::Lags;
 
 pub(super) const BEGAN_UNIX_US: i64 = 1_767_225_600_000_000;
 const MIX: &str = "[mix]\ncoupon = 0.6\ncoupon_again = 0.15\nexpectation = 0.1\nlike = 0.05\nhot = 0.1\n";
@@ -49,6 +50,7 @@ pub(super) struct History {
     pub(super) records: Vec<Record>,
     pub(super) settled: Settled,
     pub(super) stock: u64,
+    pub(super) lags: Lags,
     pub(super) judges_whole: bool,
 }
 
@@ -122,6 +124,7 @@ impl History {
             records: Vec::new(),
             settled: Settled::default(),
             stock,
+            lags: Lags::default(),
             judges_whole: true,
         };
         let mut holders = HashSet::new();
@@ -213,9 +216,7 @@ impl History {
             urls: &["http://one".to_owned(), "http://two".to_owned()],
             seed: 1,
             stock: self.stock,
-            max_lag: None,
-            lag_trouble: None,
-            lag: &[],
+            lags: &self.lags,
             slip_ms: 0.0,
             generator_was_the_limit: false,
         })
