@@ -77,7 +77,7 @@ pub(crate) struct BurstArgs {
     /// By which the same requests are made again; processes that share a load need the same
     #[arg(long, value_name = "NUMBER")]
     seed: Option<u64>,
-    /// Which of several processes this is that share a load, as 2/4
+    /// Which of several processes this is that share a load, as 2/4; all have one --seed and one --start-at
     #[arg(long, value_name = "K/N", default_value = "1/1")]
     part: Part,
     /// When to begin, for several processes: a time as 2026-11-24T12:00:00Z
@@ -154,6 +154,11 @@ fn rehearsal(args: &BurstArgs) -> Result<Rehearsal, Exit> {
     let is_factor = |factor: f64| factor > 0.0 && factor.is_finite();
     if ![args.speed, args.times].into_iter().flatten().all(is_factor) {
         return Err(Exit::usage("--speed and --times must be above 0"));
+    }
+    if args.part.of.get() > 1 && (args.seed.is_none() || args.start_at.is_none()) {
+        return Err(Exit::usage(
+            "processes that share a load need the same --seed, and begin together by --start-at: --part takes both",
+        ));
     }
     let mut shape = Shape::open(&args.shape).map_err(Exit::usage)?;
     if let Some(factor) = args.speed {

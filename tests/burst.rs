@@ -8,6 +8,7 @@ use std::fs;
 
 use anyhow::{Context, Result, ensure};
 use floodgate_producer::key_hash;
+use floodgate_schemas::{Clock, SystemClock, Timestamp};
 use floodgate_testkit::{Certificates, ScratchDir, wait};
 use serde_json::Value;
 use support::node::Node;
@@ -118,9 +119,11 @@ fn processes_share_a_load() {
         let (shape, operators) = (world.folder().join("shape.toml"), format!("http://{}", node.admin));
         fs::write(&shape, SHAPE)?;
         let (shape, url) = (shape.display().to_string(), format!("http://{}", node.http));
+        // when both are ready
+        let start = Timestamp::from_micros(SystemClock.now().as_micros() + 5_000_000)?.to_string();
         let part = |part: &str| {
             let args = ["burst", "--shape", &shape, "--url", &url, "--operators", &operators];
-            world.command(&[&args[..], &["--seed", "77", "--part", part]].concat())
+            world.command(&[&args[..], &["--seed", "77", "--start-at", &start, "--part", part]].concat())
         };
         let (one, other) = std::thread::scope(|scope| {
             let other = scope.spawn(|| part("2/2"));
@@ -183,12 +186,14 @@ fn what_cannot_begin_says_why() {
         let create = support::client::Ask::new("POST", "/api/v6/coupons")
             .json(r#"{"couponId":"taken","stock":7}"#.to_owned());
         ensure!(node.ask(&create)?.status == 201);
-        let cases: [(&[&str], i32, &str); 7] = [
+        let cases: [(&[&str], i32, &str); 9] = [
             (&["--url", "http://127.0.0.1:9"], 1, "is `floodgate run` or `serve` running there?"),
             (&["--url", &url, "--coupon", "taken", "--stock", "8"], 2, "exists with another stock"),
             (&["--url", &url, "--coupon", "taken", "--stock", "7"], 2, "was used before"),
             (&["--shape", "pt-002"], 2, "built in are burst, pt-001"),
             (&["--part", "3/2"], 2, "which of how many"),
+            (&["--part", "1/2", "--start-at", "2026-11-24T12:00:00Z"], 2, "--part takes both"),
+            (&["--part", "1/2", "--seed", "7"], 2, "--part takes both"),
             (&["--speed", "0"], 2, "must be above 0"),
             (&["--url", "ftp://127.0.0.1"], 2, "neither http nor https"),
         ];
