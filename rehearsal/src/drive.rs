@@ -17,7 +17,7 @@ use parking_lot::Mutex;
 use tokio::sync::{Semaphore, mpsc};
 use url::Url;
 
-use crate::client::{Answer, Asking, Client, NoAnswer};
+use crate::client::{Answer, Asking, Client, Exchange, NoAnswer};
 use crate::plan::{Plan, Salt, chance};
 use crate::readers;
 use crate::record::{Fate, Record, Unanswered};
@@ -238,8 +238,8 @@ impl One {
     async fn ask(&self) -> Record {
         let Shared { plan, driving, start, .. } = &*self.shared;
         let (request, copies) = (plan.request(self.number), plan.copies(self.number));
-        let asked = start.elapsed();
-        let mut best: Option<Try> = None;
+        let began = start.elapsed();
+        let (mut asked, mut best): (Option<Duration>, Option<Try>) = (None, None);
         let mut tries = 0;
         for round in 0..driving.tries {
             let copies = if round == 0 { copies } else { 1 };
@@ -249,6 +249,7 @@ impl One {
             let mut pause = None;
             for answer in answers {
                 pause = pause.max(answer.pause);
+                asked = asked.into_iter().chain(answer.sent).min();
                 best = Some(match best {
                     Some(before) if before.outweighs(&answer) => before,
                     _ => answer,
@@ -268,11 +269,12 @@ impl One {
             answered: start.elapsed(),
             instance: 0,
             pause: None,
+            sent: None,
         });
         Record {
             number: self.number,
             due_us: micros(self.due),
-            asked_us: micros(asked),
+            asked_us: micros(asked.unwrap_or(began)),
             answered_us: micros(answered),
             tries: u16::try_from(tries).unwrap_or(u16::MAX),
             instance,
@@ -287,10 +289,13 @@ impl One {
         }
         let instance = ((u64::from(self.number) + turn) % self.clients.len() as u64) as usize;
         let crate::plan::Request { method, path, body, key } = request;
-        let answer = self.clients[instance].ask(method, path, Some(key), body).await;
+        let Exchange { sent, answer, .. } =
+            self.clients[instance].exchange(method, path, Some(key), body).await;
         let (fate, pause) = understood(&answer);
         let instance = u16::try_from(instance).unwrap_or(u16::MAX);
-        Try { fate, pause, answered: self.shared.start.elapsed(), instance }
+        let start = self.shared.start;
+        let sent = sent.map(|sent| sent.saturating_duration_since(start));
+        Try { fate, pause, sent, answered: start.elapsed(), instance }
     }
 }
 
@@ -299,6 +304,8 @@ struct Try {
     fate: Fate,
     /// After which another may help; `None` where none can.
     pause: Option<Duration>,
+    /// When it was handed to a connection.
+    sent: Option<Duration>,
     answered: Duration,
     instance: u16,
 }

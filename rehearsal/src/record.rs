@@ -33,7 +33,7 @@ pub struct Record {
     pub number: u32,
     /// When it was due.
     pub due_us: u64,
-    /// When its first try was sent.
+    /// When its first try was handed to a connection; when it was set going, if none was. Nobody can have known of it before.
     pub asked_us: u64,
     /// When the answer to its last try had come, or nothing more was waited for.
     pub answered_us: u64,
