@@ -46,6 +46,7 @@ pub(crate) fn report() -> Report {
         }),
         generator_was_the_limit: false,
         slip_ms: 1.2,
+        wait_ms: 0.1,
         checks: vec![
             check("every 202 is decided", "all of them", "7,788 of 7,788", Verdict::Pass),
             check("no piece beyond the stock", "1,560 issued", "1,560 issued", Verdict::Pass),
@@ -121,6 +122,7 @@ pub(crate) fn nothing() -> Report {
         duplicates: 0,
         fairness: None,
         slip_ms: f64::NAN,
+        wait_ms: f64::NAN,
         checks: Vec::new(),
         verdict: Verdict::Unknown,
         series: Vec::new(),

@@ -45,6 +45,7 @@ pub fn judge(observed: &Observed<'_>) -> Report {
         fairness: fairness(observed),
         generator_was_the_limit: observed.generator_was_the_limit,
         slip_ms: observed.slip_ms,
+        wait_ms: observed.wait_ms,
         verdict: verdict(&checks),
         checks,
         series: series(observed),

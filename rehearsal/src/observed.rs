@@ -31,6 +31,8 @@ pub struct Observed<'a> {
     pub lags: &'a Lags,
     /// How late requests were sent, 99 of 100, in ms.
     pub slip_ms: f64,
+    /// How long they waited for a connection, 99 of 100, in ms.
+    pub wait_ms: f64,
     /// Whether that was so late that the figures say more about whoever sent them.
     pub generator_was_the_limit: bool,
 }

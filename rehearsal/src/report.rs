@@ -59,6 +59,8 @@ pub struct Report {
     pub generator_was_the_limit: bool,
     /// How late requests were sent, 99 of 100, in ms.
     pub slip_ms: f64,
+    /// How long they waited for a connection then, 99 of 100, in ms.
+    pub wait_ms: f64,
     /// What had to hold.
     pub checks: Vec<Check>,
     /// Whether all of it did.

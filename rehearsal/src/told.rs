@@ -208,9 +208,14 @@ fn number_of_places(number: f64) -> String {
 
 /// What can be said of whoever sent the load.
 pub(crate) fn generator(report: &Report) -> String {
-    let slip = ms(report.slip_ms);
+    let (slip, wait) = (ms(report.slip_ms), ms(report.wait_ms));
     if report.sent == 0 {
         "Nothing can be said of the generator.".to_owned()
+    } else if report.generator_was_the_limit && report.wait_ms > report.slip_ms {
+        format!(
+            "The generator was the limit: 1 request in 100 waited for more than {wait} until one of its connections was free, though answers \
+             came at once, so that the figures say more about whoever sent them. Use more --connections."
+        )
     } else if report.generator_was_the_limit {
         format!(
             "The generator was the limit: 1 request in 100 was sent more than {slip} after it was due, so that the figures say more \
@@ -291,6 +296,9 @@ mod tests {
         assert!(generator(&report).contains("on time: 99 of 100 requests within 1.2 ms"));
         report.generator_was_the_limit = true;
         assert!(generator(&report).contains("Use more processes"));
+        report.wait_ms = 300.0;
+        assert!(generator(&report).contains("more than 300 ms until one of its connections was free"));
+        assert!(generator(&report).ends_with("Use more --connections."));
         assert_eq!(generator(&example::nothing()), "Nothing can be said of the generator.");
     }
 }

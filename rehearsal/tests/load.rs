@@ -189,3 +189,13 @@ async fn an_answer_has_its_time_from_when_its_request_is_sent() {
     assert!(began.elapsed() >= Duration::from_secs(4) && other.waited >= Duration::from_secs(2));
     assert!(other.sent >= one.sent.map(|sent| sent + Duration::from_secs(2)));
 }
+
+/// With one connection to a server that takes a moment for each, the wait is for the connection.
+#[test]
+fn a_wait_for_a_connection_is_no_time_of_the_server() {
+    let (address, _) = server(|_, _| (Duration::from_millis(5), StatusCode::ACCEPTED));
+    let one = Driving { threads: NonZeroU32::MIN, ..driving(address, 1) };
+    let loaded = load(&shape(400, ""), &one);
+    let [waited, took] = [loaded.waits, loaded.answers].map(|times| times.value_at_quantile(0.99));
+    assert!(waited > 500_000 && took < waited / 2, "{waited} {took}");
+}

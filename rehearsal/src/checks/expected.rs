@@ -39,7 +39,8 @@ pub(crate) fn expected(observed: &Observed<'_>, latency: Latency) -> Vec<Check> 
 fn answers(observed: &Observed<'_>, name: &str, aim: f64, found_ms: f64) -> Check {
     let mut check = check(name, &format!("at most {aim} ms"), format!("{found_ms:.1} ms"), found_ms <= aim);
     if check.verdict == Verdict::Fail && observed.generator_was_the_limit {
-        check.found += &format!("; but requests were sent up to {:.1} ms late", observed.slip_ms);
+        check.found +=
+            &format!("; but requests were sent up to {:.1} ms late", observed.slip_ms + observed.wait_ms);
         check.verdict = Verdict::Unknown;
     }
     check

@@ -218,6 +218,7 @@ impl History {
             stock: self.stock,
             lags: &self.lags,
             slip_ms: 0.0,
+            wait_ms: 0.0,
             generator_was_the_limit: false,
         })
     }
