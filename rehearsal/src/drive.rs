@@ -270,7 +270,7 @@ impl One {
         let (request, copies) = (plan.request(self.number), plan.copies(self.number));
         let began = start.elapsed();
         let (mut asked, mut best): (Option<Duration>, Option<Try>) = (None, None);
-        let (mut tries, mut waited, mut took) = (0, Duration::ZERO, Duration::ZERO);
+        let (mut tries, mut waited, mut took, mut last) = (0, Duration::ZERO, Duration::ZERO, began);
         for round in 0..driving.tries {
             let copies = if round == 0 { copies } else { 1 };
             let sent = (0..copies).map(|copy| self.attempt(&request, u64::from(round + copy), STORM * copy));
@@ -279,6 +279,7 @@ impl One {
             let mut pause = None;
             for answer in answers {
                 pause = pause.max(answer.pause);
+                last = last.max(answer.answered);
                 waited = waited.max(answer.waited);
                 took =
                     took.max(answer.sent.map_or(Duration::ZERO, |sent| answer.answered.saturating_sub(sent)));
@@ -305,6 +306,8 @@ impl One {
             sent: None,
             waited,
         });
+        // a 202 is the end of it, and else there was another try
+        let answered = if fate == Fate::Accepted { answered } else { last };
         let record = Record {
             number: self.number,
             due_us: micros(self.due),

@@ -135,6 +135,8 @@ fn what_may_be_stored_stays_so() {
     let loaded = load(&shape(4, ""), &driving(address, 4));
     for record in &loaded.records {
         assert_eq!((record.fate, record.tries), (Fate::Unknown(Unanswered::Status(504)), 3));
+        // after two pauses of half a second
+        assert!(record.answered_us - record.asked_us >= 1_000_000, "{record:?}");
     }
 }
 
