@@ -42,7 +42,7 @@ pub fn judge(observed: &Observed<'_>) -> Report {
         over_issued: over_issued(observed),
         rank_gaps: Ranks::of(observed).gaps(observed),
         inversions: inversions(&turns(observed)).len() as u64,
-        fairness: fairness(observed),
+        fairness: observed.load.judges_whole.then(|| fairness(observed)).flatten(),
         generator_was_the_limit: observed.generator_was_the_limit,
         slip_ms: observed.slip_ms,
         wait_ms: observed.wait_ms,
