@@ -14,7 +14,7 @@ pub struct Settled {
     pub counters: Vec<Counter>,
     /// Of expectations and likes.
     pub effects: BTreeMap<u32, Effect>,
-    /// From the last answer until everything that was accepted had taken effect; nothing if it did not in time.
+    /// From the last 202 until everything that was accepted had taken effect; nothing if it did not in time.
     pub drained: Option<Duration>,
 }
 

@@ -30,7 +30,7 @@ pub struct Report {
     pub tries: u64,
     /// From when a request was due until its last answer.
     pub latency_ms: Latency,
-    /// From the last answer until everything that was accepted had taken effect; null if it did not in the time there was.
+    /// From the last 202 until everything that was accepted had taken effect; null if it did not in the time there was.
     pub drain_seconds: Option<f64>,
     /// The most that any group was behind in any reading; null where operators' listener was not asked.
     pub max_lag: Option<u64>,
@@ -53,7 +53,7 @@ pub struct Report {
     pub rank_gaps: u64,
     /// Users who were given a rank before, or a piece instead of, somebody who was answered before they asked.
     pub inversions: u64,
-    /// How fair it was to those who came first.
+    /// How fair it was to those who came first; null where nobody got a piece, and where others' decisions are judged elsewhere.
     pub fairness: Option<Fairness>,
     /// Whether the requests were sent so late that the figures say more about whoever sent them.
     pub generator_was_the_limit: bool,

@@ -64,7 +64,7 @@ impl Load<'_> {
 /// How far asking goes.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
-    /// For how long after the last answer is waited for what was accepted.
+    /// For how long after the last 202 is waited for what was accepted.
     pub drain: Duration,
     /// For how long after the last answer something may still come that nobody answered.
     pub doubt: Duration,
@@ -97,10 +97,14 @@ pub async fn settle<A: Ask>(
     let things = Things::of(load);
     let targets = things.counters.iter().map(|counter| counter.target.clone()).collect();
     let looker = Looker::new(addresses, load.plan, targets);
-    let last_answer = load.records.iter().map(|record| record.answered_us).max().unwrap_or_default();
-    let last_answer = load.began + Duration::from_micros(last_answer);
-    let deadline = last_answer + limits.drain;
-    let doubt = deadline.min(last_answer + limits.doubt);
+    let last = |is: fn(&&Record) -> bool| {
+        let answered = load.records.iter().filter(is).map(|record| record.answered_us).max();
+        load.began + Duration::from_micros(answered.unwrap_or_default())
+    };
+    // requests that are refused to the end are answered long after, and delay nothing
+    let (last_accepted, last_answer) = (last(|record| record.fate == Fate::Accepted), last(|_| true));
+    let deadline = last_accepted + limits.drain;
+    let doubt = last_answer + limits.doubt.min(limits.drain);
     let mut settling = Settling {
         looker,
         at_once: limits.at_once.max(1),
@@ -108,19 +112,19 @@ pub async fn settle<A: Ask>(
             load,
             progress,
             at: Progress { settled: 0, of: things.len() },
-            last_effect: last_answer,
+            last_effect: last_accepted,
             wanted: things.counters.iter().map(|counter| counter.accepted).collect(),
             settled: Settled { counters: things.counters, ..Settled::default() },
         },
     };
     let mut open = settling.follow(things.accepted, deadline, deadline).await;
     // what there was no time for is looked at once more: it may have taken effect long before
-    let enough = deadline.max(Instant::now()) + LAST_LOOKS;
+    let enough = deadline.max(doubt).max(Instant::now()) + LAST_LOOKS;
     open = settling.follow(open, Instant::now(), enough).await;
-    let drained = Some(settling.notes.last_effect - last_answer).filter(|took| *took <= limits.drain);
+    let drained = Some(settling.notes.last_effect - last_accepted).filter(|took| *took <= limits.drain);
     settling.notes.settled.drained = drained.filter(|_| open.is_empty());
     settling.notes.step(open.len());
-    settling.others(things.others, doubt, deadline, enough).await;
+    settling.others(things.others, doubt, last_answer + limits.drain, enough).await;
     settling.look_last(things.unknown, doubt, enough).await;
     settling.look_last(things.refused, Instant::now(), enough).await;
     settling.notes.want_what_is_there();

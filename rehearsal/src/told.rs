@@ -83,7 +83,7 @@ pub(crate) fn summary(report: &Report) -> String {
     );
     let drained = match report.drain_seconds {
         Some(drain) => {
-            format!("everything accepted had taken effect {} after the last answer", seconds(drain))
+            format!("everything accepted had taken effect {} after the last 202", seconds(drain))
         }
         None => "not everything accepted had taken effect in the time there was".to_owned(),
     };
@@ -96,7 +96,7 @@ pub(crate) fn figures(report: &Report) -> Vec<(&'static str, String)> {
     let latency = report.latency_ms;
     let drained = report.drain_seconds.map_or_else(
         || "not in the time there was".to_owned(),
-        |drain| format!("{} after the last answer", seconds(drain)),
+        |drain| format!("{} after the last 202", seconds(drain)),
     );
     let (sent, tries) = (many(report.sent, "request"), report.tries);
     vec![
@@ -255,7 +255,7 @@ mod tests {
         assert_eq!(
             summary(&report),
             "7,800 requests were sent in 30 s; 99.85 % were accepted, half of all answers came within 2.4 ms, 99 of 100 within 41 ms; \
-             everything accepted had taken effect 3.6 s after the last answer."
+             everything accepted had taken effect 3.6 s after the last 202."
         );
         (report.accepted, report.refused, report.told_sold_out) = (1950, 5850, 5850);
         report.drain_seconds = None;

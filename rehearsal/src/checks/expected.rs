@@ -76,7 +76,7 @@ fn lag(observed: &Observed<'_>, aim: u64) -> Check {
 }
 
 fn drain(observed: &Observed<'_>, aim: f64) -> Check {
-    let name = "everything accepted takes effect soon after the last answer";
+    let name = "everything accepted takes effect soon after the last 202";
     let aim_told = format!("within {aim} s");
     match observed.settled.drained {
         Some(took) => {

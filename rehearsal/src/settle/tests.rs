@@ -291,3 +291,17 @@ async fn every_expectation_is_read() {
     assert_eq!(others, [(&1234, &Effect::Altered("7.77".into())), (&4321, &Effect::Absent)]);
     assert_eq!((settled.effects.len(), settled.drained), (5000, None));
 }
+
+/// One that is refused to the end is answered long after the others.
+#[tokio::test(start_paused = true)]
+async fn a_drain_counts_from_the_last_202() {
+    let plan = plan("coupon = 1.0");
+    let mut records = records(&[Fate::Accepted, Fate::NotStored(503)]);
+    records[0].answered_us = 200_000;
+    let accepted = path(&plan, 0);
+    let server = Server::new(move |path, _| {
+        Some(if path.contains(&accepted) { issued(Duration::from_millis(900)) } else { pending() })
+    });
+    let settled = settled(&plan, &records, &[server]).await;
+    assert_eq!(settled.drained, Some(Duration::from_millis(700)));
+}
