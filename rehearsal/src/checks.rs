@@ -17,12 +17,16 @@ pub(crate) use stock::over_issued;
 
 use crate::observed::Observed;
 use crate::plan::Kind;
-use crate::report::Check;
+use crate::report::{Check, Verdict};
+use crate::told::slow_readers;
 
 /// All of them, as far as the load has what they are about.
 pub(crate) fn always(observed: &Observed<'_>) -> Vec<Check> {
     let mut checks =
         vec![promised::accepted(observed), promised::refused(observed), promised::unanswered(observed)];
+    if observed.shape.slow_readers > 0 {
+        checks.push(readers(observed));
+    }
     if observed.load.asks_for_coupon() {
         checks.extend([
             coupon::decided(observed),
@@ -51,4 +55,15 @@ pub(crate) fn always(observed: &Observed<'_>) -> Vec<Check> {
         checks.push(effects::expectations(observed));
     }
     checks
+}
+
+/// Without them the load was another one than the shape's.
+fn readers(observed: &Observed<'_>) -> Check {
+    let is_there = observed.readers.answered > 0;
+    Check {
+        name: "some connections hardly read".to_owned(),
+        aim: "one at least, as the shape has them".to_owned(),
+        found: slow_readers(observed.readers),
+        verdict: if is_there { Verdict::Pass } else { Verdict::Unknown },
+    }
 }

@@ -17,7 +17,7 @@ use parking_lot::Mutex;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, RootCertStore};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream, lookup_host};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
@@ -254,7 +254,7 @@ impl Client {
 
     /// A connection that speaks HTTP.
     async fn open(&self) -> Result<SendRequest<Full<Bytes>>, NoAnswer> {
-        let stream = timeout(self.timeout, self.connect()).await;
+        let stream = timeout(self.timeout, self.connect(None)).await;
         let stream = stream.map_err(|_| NoAnswer::NotSent(format!("none within {:?}", self.timeout)))?;
         let stream = stream.map_err(|error| NoAnswer::NotSent(error.to_string()))?;
         let (sender, connection) =
@@ -266,9 +266,12 @@ impl Client {
         Ok(sender)
     }
 
-    /// A connection on which nothing was said yet.
-    pub(crate) async fn connect(&self) -> std::io::Result<Box<dyn Stream>> {
-        let stream = TcpStream::connect((self.host.as_str(), self.port)).await?;
+    /// A connection on which nothing was said yet; with a buffer of so many bytes for what comes.
+    pub(crate) async fn connect(&self, receive_bytes: Option<u32>) -> std::io::Result<Box<dyn Stream>> {
+        let stream = match receive_bytes {
+            None => TcpStream::connect((self.host.as_str(), self.port)).await?,
+            Some(bytes) => self.connect_with(bytes).await?,
+        };
         stream.set_nodelay(true)?;
         Ok(match &self.tls {
             None => Box::new(stream),
@@ -276,12 +279,31 @@ impl Client {
         })
     }
 
-    /// What a request for this path begins with, for who writes it by hand.
+    /// The size of the buffer counts only if it is said before.
+    async fn connect_with(&self, receive_bytes: u32) -> std::io::Result<TcpStream> {
+        let mut failed = std::io::Error::other(format!("{} has no address", self.host));
+        for address in lookup_host((self.host.as_str(), self.port)).await? {
+            let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+            socket.set_recv_buffer_size(receive_bytes)?;
+            match socket.connect(address).await {
+                Ok(stream) => return Ok(stream),
+                Err(error) => failed = error,
+            }
+        }
+        Err(failed)
+    }
+
+    /// A request for this path, for who writes it by hand.
     pub(crate) fn get(&self, path: &str) -> Vec<u8> {
-        let mut head = format!("GET {}{path} HTTP/1.1\r\nhost: ", self.url.path().trim_end_matches('/'));
-        head.push_str(&String::from_utf8_lossy(self.host_header.as_bytes()));
-        head.push_str("\r\n\r\n");
-        head.into_bytes()
+        let mut head =
+            format!("GET {}{path} HTTP/1.1\r\nhost: ", self.url.path().trim_end_matches('/')).into_bytes();
+        head.extend(self.host_header.as_bytes());
+        if let Some(authorization) = &self.authorization {
+            head.extend(b"\r\nauthorization: ");
+            head.extend(authorization.as_bytes());
+        }
+        head.extend(b"\r\n\r\n");
+        head
     }
 }
 

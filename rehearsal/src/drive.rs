@@ -21,6 +21,7 @@ use crate::client::{Answer, Asking, Client, Exchange, NoAnswer};
 use crate::plan::{Plan, Salt, chance};
 use crate::readers;
 use crate::record::{Fate, Record, Unanswered};
+use crate::report::SlowReaders;
 use crate::schedule::Schedule;
 
 /// Requests that wait for an answer, or for their next try, of all threads.
@@ -81,15 +82,28 @@ pub struct Loaded {
     pub waits: Histogram<u64>,
     /// How long answers took from when their requests were sent, that try of each that took longest.
     pub answers: Histogram<u64>,
+    /// What became of connections that hardly read.
+    pub readers: SlowReaders,
 }
 
 impl Loaded {
     fn new() -> Result<Self, String> {
-        Ok(Self { records: Vec::new(), slips: histogram()?, waits: histogram()?, answers: histogram()? })
+        Ok(Self {
+            records: Vec::new(),
+            slips: histogram()?,
+            waits: histogram()?,
+            answers: histogram()?,
+            readers: SlowReaders::default(),
+        })
     }
 
     fn add(&mut self, other: Self) -> Result<(), String> {
         self.records.extend(other.records);
+        let SlowReaders { answered, ended, failed, trouble } = other.readers;
+        self.readers.answered += answered;
+        self.readers.ended += ended;
+        self.readers.failed += failed;
+        self.readers.trouble = trouble.or(self.readers.trouble.take());
         for (ours, others) in [
             (&mut self.slips, other.slips),
             (&mut self.waits, other.waits),
@@ -203,7 +217,9 @@ impl Side {
     async fn send_all(self) -> Result<Loaded, String> {
         let Shared { schedule, driving, meter, start, .. } = &*self.shared;
         let threads = driving.threads.get();
-        let readers = readers::start(&self.clients, share_of(driving.slow_readers, threads, self.thread));
+        let seen = Arc::default();
+        let readers = share_of(driving.slow_readers, threads, self.thread);
+        let readers = readers::start(&self.clients, readers, &seen);
         let places = Arc::new(Semaphore::new(OPEN_MAX / threads as usize));
         let (ended, mut asked) = mpsc::unbounded_channel();
         let mut all = Loaded::new()?;
@@ -234,6 +250,7 @@ impl Side {
             all.answers.saturating_record(micros(took).max(1));
         }
         drop(readers);
+        all.readers = seen.lock().clone();
         Ok(all)
     }
 }

@@ -44,6 +44,7 @@ pub(crate) fn report() -> Report {
                 Instance { url: "http://127.0.0.1:8081".to_owned(), asked: 3899, issued: 774, due: 780 },
             ],
         }),
+        slow_readers: None,
         generator_was_the_limit: false,
         slip_ms: 1.2,
         wait_ms: 0.1,

@@ -43,6 +43,7 @@ pub fn judge(observed: &Observed<'_>) -> Report {
         rank_gaps: Ranks::of(observed).gaps(observed),
         inversions: inversions(&turns(observed)).len() as u64,
         fairness: observed.load.judges_whole.then(|| fairness(observed)).flatten(),
+        slow_readers: (observed.shape.slow_readers > 0).then(|| observed.readers.clone()),
         generator_was_the_limit: observed.generator_was_the_limit,
         slip_ms: observed.slip_ms,
         wait_ms: observed.wait_ms,

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use crate::found::{Decision, Settled, Status};
 use crate::plan::Kind;
 use crate::record::{Fate, Record};
+use crate::report::SlowReaders;
 use crate::schedule::Schedule;
 use crate::settle::Load;
 use crate::shape::Shape;
@@ -29,6 +30,8 @@ pub struct Observed<'a> {
     pub stock: u64,
     /// What groups were behind.
     pub lags: &'a Lags,
+    /// What became of connections that hardly read, if the shape has some.
+    pub readers: &'a SlowReaders,
     /// How late requests were sent, 99 of 100, in ms.
     pub slip_ms: f64,
     /// How long they waited for a connection, 99 of 100, in ms.

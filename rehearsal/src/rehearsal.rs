@@ -111,7 +111,7 @@ impl Rehearsal {
         })?;
         let (start, began_unix_us) = self.begins()?;
         let lags = Arc::new(Mutex::new(Lags::default()));
-        let Loaded { records, slips, waits, answers } =
+        let Loaded { records, slips, waits, answers, readers } =
             self.load(&runtime, (&plan, &schedule), start, &lags, tell)?;
         let load = Load {
             plan: &plan,
@@ -135,6 +135,7 @@ impl Rehearsal {
             seed: self.driving.seed,
             stock: stock.unwrap_or_default().into(),
             lags: &lags,
+            readers: &readers,
             slip_ms,
             wait_ms,
             generator_was_the_limit: was_the_limit(slip_ms, wait_ms, answer_ms),

@@ -55,6 +55,8 @@ pub struct Report {
     pub inversions: u64,
     /// How fair it was to those who came first; null where nobody got a piece, and where others' decisions are judged elsewhere.
     pub fairness: Option<Fairness>,
+    /// Connections that hardly read; null where the shape has none.
+    pub slow_readers: Option<SlowReaders>,
     /// Whether the requests were sent so late that the figures say more about whoever sent them.
     pub generator_was_the_limit: bool,
     /// How late requests were sent, 99 of 100, in ms.
@@ -109,6 +111,20 @@ pub struct Instance {
     pub issued: u64,
     /// How many would have, had everybody been served by due time.
     pub due: u64,
+}
+
+/// What became of connections that hardly read.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SlowReaders {
+    /// Connections whose first answer began.
+    pub answered: u64,
+    /// Of those, the server had enough of so many, and closed them.
+    pub ended: u64,
+    /// Not connected, or not answered with 200.
+    pub failed: u64,
+    /// Why, the last time.
+    pub trouble: Option<String>,
 }
 
 /// Something that had to hold.

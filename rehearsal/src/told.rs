@@ -2,7 +2,7 @@
 //!
 //! Texts of others (titles, addresses, what checks found) are as they are: whoever shows them makes them harmless for its place.
 
-use crate::report::{Check, Fairness, Report, Verdict};
+use crate::report::{Check, Fairness, Report, SlowReaders, Verdict};
 use crate::words::{UNKNOWN, count, many, ms, places, seconds, share, share_of};
 
 /// The word for how something ended.
@@ -99,7 +99,7 @@ pub(crate) fn figures(report: &Report) -> Vec<(&'static str, String)> {
         |drain| format!("{} after the last 202", seconds(drain)),
     );
     let (sent, tries) = (many(report.sent, "request"), report.tries);
-    vec![
+    let mut figures = vec![
         ("Sent", format!("{sent} in {}, tried {} times", seconds(report.seconds), count(tries))),
         ("Accepted", of_sent(report.accepted)),
         (
@@ -142,7 +142,21 @@ pub(crate) fn figures(report: &Report) -> Vec<(&'static str, String)> {
                 count(report.inversions)
             ),
         ),
-    ]
+    ];
+    figures.extend(report.slow_readers.as_ref().map(|readers| ("Slow readers", slow_readers(readers))));
+    figures
+}
+
+/// What became of connections that hardly read.
+pub(crate) fn slow_readers(readers: &SlowReaders) -> String {
+    let SlowReaders { answered, ended, failed, trouble } = readers;
+    let told = format!(
+        "{} answered, {} of them closed by the server; {} failed",
+        count(*answered),
+        count(*ended),
+        count(*failed)
+    );
+    trouble.iter().fold(told, |told, trouble| format!("{told}: {trouble}"))
 }
 
 /// How far behind groups were, and how far that could be seen.

@@ -387,3 +387,17 @@ fn what_waits_for_a_decision_is_counted_all_the_time() {
     let found = "0, in 0 readings; by when they were made 4 decisions were waited for";
     assert_check(&report, "no group is far behind", Verdict::Unknown, found);
 }
+
+#[test]
+fn slow_readers_that_were_none_are_told() {
+    let mut history = History::prompt(100, 10);
+    history.shape.slow_readers = 2;
+    history.readers.failed = 9;
+    history.readers.trouble = Some("refused".to_owned());
+    let (name, found) =
+        ("some connections hardly read", "0 answered, 0 of them closed by the server; 9 failed: refused");
+    assert_check(&history.judged(), name, Verdict::Unknown, found);
+    (history.readers.answered, history.readers.ended) = (4, 2);
+    let found = "4 answered, 2 of them closed by the server; 9 failed: refused";
+    assert_check(&history.judged(), name, Verdict::Pass, found);
+}

@@ -11,7 +11,7 @@ use crate::found::{Counter, Coupon, Decision, Effect, Found, Settled, Status};
 use crate::observed::Observed;
 use crate::plan::{Kind, Plan};
 use crate::record::{Fate, Record, Unanswered};
-use crate::report::Report;
+use crate::report::{Report, SlowReaders};
 use crate::schedule::Schedule;
 use crate::settle::Load;
 use crate::shape::Shape;
@@ -51,6 +51,7 @@ pub(super) struct History {
     pub(super) settled: Settled,
     pub(super) stock: u64,
     pub(super) lags: Lags,
+    pub(super) readers: SlowReaders,
     pub(super) judges_whole: bool,
 }
 
@@ -125,6 +126,7 @@ impl History {
             settled: Settled::default(),
             stock,
             lags: Lags::default(),
+            readers: SlowReaders::default(),
             judges_whole: true,
         };
         let mut holders = HashSet::new();
@@ -217,6 +219,7 @@ impl History {
             seed: 1,
             stock: self.stock,
             lags: &self.lags,
+            readers: &self.readers,
             slip_ms: 0.0,
             wait_ms: 0.0,
             generator_was_the_limit: false,
