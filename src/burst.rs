@@ -120,6 +120,9 @@ impl FromStr for Part {
 pub(crate) fn burst(args: &BurstArgs) -> Result<(), Exit> {
     let before = args.compare.as_deref().map(files::read).transpose().map_err(Exit::usage)?;
     let rehearsal = rehearsal(args)?;
+    for file in [&args.json, &args.html].into_iter().flatten() {
+        files::check(file).map_err(Exit::usage)?;
+    }
     let mut line = Line::new();
     let report = rehearsal.run(&mut |progress| line.tell(&progress));
     line.ends();
@@ -128,6 +131,8 @@ pub(crate) fn burst(args: &BurstArgs) -> Result<(), Exit> {
         RehearsalError::Unready(reason) => Exit::Failed(reason),
     })?;
     let comparison = before.as_ref().map(|before| compare(before, &report));
+    // what was found is told whatever becomes of files
+    say(terminal(&report, comparison.as_ref(), std::io::stdout().is_terminal()).trim_end())?;
     if let Some(file) = &args.json {
         files::write_json(file, &report).map_err(Exit::failed)?;
     }
@@ -136,7 +141,6 @@ pub(crate) fn burst(args: &BurstArgs) -> Result<(), Exit> {
         let earlier = earlier.map(|(report, comparison)| Earlier { report, comparison });
         files::write(file, &page(&report, earlier)).map_err(Exit::failed)?;
     }
-    say(terminal(&report, comparison.as_ref(), std::io::stdout().is_terminal()).trim_end())?;
     verdict(&report)
 }
 

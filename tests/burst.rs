@@ -186,7 +186,7 @@ fn what_cannot_begin_says_why() {
         let create = support::client::Ask::new("POST", "/api/v6/coupons")
             .json(r#"{"couponId":"taken","stock":7}"#.to_owned());
         ensure!(node.ask(&create)?.status == 201);
-        let cases: [(&[&str], i32, &str); 9] = [
+        let cases: [(&[&str], i32, &str); 10] = [
             (&["--url", "http://127.0.0.1:9"], 1, "is `floodgate run` or `serve` running there?"),
             (&["--url", &url, "--coupon", "taken", "--stock", "8"], 2, "exists with another stock"),
             (&["--url", &url, "--coupon", "taken", "--stock", "7"], 2, "was used before"),
@@ -194,6 +194,7 @@ fn what_cannot_begin_says_why() {
             (&["--part", "3/2"], 2, "which of how many"),
             (&["--part", "1/2", "--start-at", "2026-11-24T12:00:00Z"], 2, "--part takes both"),
             (&["--part", "1/2", "--seed", "7"], 2, "--part takes both"),
+            (&["--url", &url, "--json", "none/report.json"], 2, "none/report.json: "),
             (&["--speed", "0"], 2, "must be above 0"),
             (&["--url", "ftp://127.0.0.1"], 2, "neither http nor https"),
         ];
