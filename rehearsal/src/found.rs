@@ -16,6 +16,8 @@ pub struct Settled {
     pub effects: BTreeMap<u32, Effect>,
     /// From the last 202 until everything that was accepted had taken effect; nothing if it did not in time.
     pub drained: Option<Duration>,
+    /// Why something could not be read, the last time.
+    pub trouble: Option<String>,
 }
 
 impl Settled {

@@ -52,6 +52,11 @@ impl<'a, A: Ask> Looker<'a, A> {
         Self { asked: Asked::new(addresses), plan, targets, is_behind: AtomicBool::new(false) }
     }
 
+    /// Why something could not be read, the last time.
+    pub(crate) fn trouble(&self) -> Option<String> {
+        self.asked.trouble()
+    }
+
     /// `is_last`: what is open now stays so, and nobody waits for it.
     pub(crate) async fn look(&self, thing: Thing, until: Instant, is_last: bool) -> Sight {
         match thing {

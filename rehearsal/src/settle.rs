@@ -31,8 +31,6 @@ use crate::record::{Fate, Record};
 const PAUSE: Duration = Duration::from_millis(100);
 /// Between two looks at what others sent.
 const QUIET: Duration = Duration::from_secs(1);
-/// What reading may take once nothing is waited for any more: what is still open then is what has to be told.
-const LAST_LOOKS: Duration = Duration::from_secs(60);
 /// How long counters may take to say what they will say: what is counted may be older by a moment than what was looked at.
 const COUNTS: Duration = Duration::from_secs(3);
 
@@ -68,13 +66,20 @@ pub struct Limits {
     pub drain: Duration,
     /// For how long after the last answer something may still come that nobody answered.
     pub doubt: Duration,
+    /// What reading may take once nothing is waited for any more: what is still open then is what has to be told.
+    pub last_looks: Duration,
     /// So many are asked for at once.
     pub at_once: usize,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { drain: Duration::from_secs(300), doubt: Duration::from_secs(10), at_once: 256 }
+        Self {
+            drain: Duration::from_secs(300),
+            doubt: Duration::from_secs(10),
+            last_looks: Duration::from_secs(60),
+            at_once: 256,
+        }
     }
 }
 
@@ -119,7 +124,7 @@ pub async fn settle<A: Ask>(
     };
     let mut open = settling.follow(things.accepted, deadline, deadline).await;
     // what there was no time for is looked at once more: it may have taken effect long before
-    let enough = deadline.max(doubt).max(Instant::now()) + LAST_LOOKS;
+    let enough = deadline.max(doubt).max(Instant::now()) + limits.last_looks;
     open = settling.follow(open, Instant::now(), enough).await;
     let drained = Some(settling.notes.last_effect - last_accepted).filter(|took| *took <= limits.drain);
     settling.notes.settled.drained = drained.filter(|_| open.is_empty());
@@ -133,6 +138,7 @@ pub async fn settle<A: Ask>(
     if load.asks_for_coupon() {
         settling.notes.settled.coupon = settling.looker.coupon(enough).await;
     }
+    settling.notes.settled.trouble = settling.looker.trouble();
     settling.notes.settled
 }
 

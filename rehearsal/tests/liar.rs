@@ -178,3 +178,29 @@ async fn a_stored_rejection_is_found() {
 async fn who_accepts_nothing_does_not_pass() {
     assert_eq!(found(Lie::Forbidden).await, ["something was accepted"]);
 }
+
+/// A key may be good for writing alone.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_that_reads_nothing_is_told_of_before() {
+    let (shape, about) = shape();
+    let server = Server::start(Lie::Unreadable, about).await;
+    let Err(RehearsalError::Wrong(told)) = run(rehearsal(shape, &server)).await else { panic!() };
+    assert!(told.contains("could not be read: 403") && told.contains("FLOODGATE_KEY"), "{told}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn why_something_could_not_be_read_is_told() {
+    let (shape, about) = shape();
+    let server = Server::start(Lie::UnreadableDecisions, about).await;
+    let mut rehearsal = rehearsal(shape, &server);
+    rehearsal.limits =
+        Limits { drain: Duration::from_secs(1), last_looks: Duration::from_secs(1), ..rehearsal.limits };
+    let report = run(rehearsal).await.unwrap();
+    assert_eq!(report.verdict, Verdict::Unknown, "{:#?}", report.checks);
+    let decided = report.checks.iter().find(|check| check.name == "every 202 is decided").unwrap();
+    assert!(
+        decided.found.contains(" could not be read (/api/v6/coupon-requests/")
+            && decided.found.ends_with(" answered 403)"),
+        "{decided:?}"
+    );
+}

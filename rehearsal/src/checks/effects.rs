@@ -48,7 +48,8 @@ pub(super) fn counters(observed: &Observed<'_>) -> Check {
         aim = format!("{least_sum} to {}: other processes sent {others_sum}", least_sum + others_sum);
         fine += ", and each of this process is read by itself";
     }
-    let mut check = check("counters count every like once", &aim, &wrong, "not exact", unread, fine);
+    let mut check =
+        check(observed, "counters count every like once", &aim, &wrong, "not exact", unread, fine);
     if check.verdict == Verdict::Pass && late > 0 {
         check.verdict = Verdict::Unknown;
         check.found = format!("{late} count likes without an answer that were not there a moment before");
@@ -81,7 +82,7 @@ fn accepted(observed: &Observed<'_>, is: fn(Kind) -> bool, name: &str) -> Check 
         }
     }
     let said = format!("{many} read back, all that were accepted");
-    check(name, "all that were accepted", &wrong, "not as written", unread, said)
+    check(observed, name, "all that were accepted", &wrong, "not as written", unread, said)
 }
 
 pub(super) fn is_like(kind: Kind) -> bool {

@@ -30,6 +30,7 @@ pub(super) fn refused(observed: &Observed<'_>) -> Check {
         }
     }
     check(
+        observed,
         "nothing that was refused is stored",
         "none of those answered 4xx or 503",
         &stored,

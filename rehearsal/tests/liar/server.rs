@@ -42,6 +42,10 @@ pub enum Lie {
     StoredRejection,
     /// Every request is answered 403.
     Forbidden,
+    /// Nothing can be read.
+    Unreadable,
+    /// Decisions cannot be read.
+    UnreadableDecisions,
     /// A like is answered 202, and forgotten.
     LostLike,
     /// The same, and another of that target is counted twice.
@@ -240,6 +244,9 @@ async fn create(State(world): Shared, Json(body): Json<Value>) -> StatusCode {
 async fn coupon(State(world): Shared, Path(coupon): Path<String>) -> Response {
     let mut world = world.lock();
     world.decide();
+    if world.lie == Lie::Unreadable {
+        return StatusCode::FORBIDDEN.into_response();
+    }
     if coupon != world.coupon {
         return StatusCode::NOT_FOUND.into_response();
     }
@@ -271,11 +278,14 @@ async fn issue(
     (outcome.status(), Json(json!({ "requestId": request, "status": "PENDING" }))).into_response()
 }
 
-async fn decision(State(world): Shared, Path(request): Path<Uuid>) -> Json<Value> {
+async fn decision(State(world): Shared, Path(request): Path<Uuid>) -> Response {
     let mut world = world.lock();
     world.decide();
+    if world.lie == Lie::UnreadableDecisions {
+        return StatusCode::FORBIDDEN.into_response();
+    }
     let pending = || json!({ "requestId": request, "status": "PENDING" });
-    Json(world.decided.get(&request).cloned().unwrap_or_else(pending))
+    Json(world.decided.get(&request).cloned().unwrap_or_else(pending)).into_response()
 }
 
 async fn write(State(world): Shared, headers: HeaderMap, Json(mut body): Json<Value>) -> StatusCode {
