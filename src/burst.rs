@@ -35,7 +35,7 @@ Examples:
   floodgate burst --shape pt-001 --html burst.html
   floodgate burst --shape lt-001 --speed 10   the same load for a tenth of the time
   floodgate burst --shape st-001 --times 10   ten times the users
-  floodgate burst --url http://a:8080 --url http://b:8080 --json now.json --compare before.json
+  floodgate burst --url http://a:8080 --url http://b:8080 --operators http://a:9600 --json now.json --compare before.json
 
 Shapes: burst, pt-001, lt-001, st-001, or a file (the reference has what it holds).
 FLOODGATE_KEY is sent as `Authorization: Bearer`, FLOODGATE_OPERATORS_TOKEN to operators' listener.

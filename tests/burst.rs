@@ -167,7 +167,12 @@ fn what_is_secured_is_rehearsed_as_well() {
         world.set_variable("FLOODGATE_KEY", key);
         // clients' requests are well, and what groups are behind is told to nobody
         let ended = world.command(&args)?;
-        ensure!(ended.code == 1 && ended.stdout.contains("401"), "{}{}", ended.stdout, ended.stderr);
+        ensure!(
+            ended.code == 1 && ended.stderr.contains("lag answered 401"),
+            "{}{}",
+            ended.stdout,
+            ended.stderr
+        );
         world.set_variable("FLOODGATE_OPERATORS_TOKEN", token);
         let ended = world.command(&args)?;
         ensure!(ended.code == 0, "{}{}", ended.stdout, ended.stderr);
@@ -182,19 +187,29 @@ fn what_cannot_begin_says_why() {
     run(|| {
         let world = World::empty()?;
         let node = world.start(&["run"])?;
-        let url = format!("http://{}", node.http);
+        let (url, operators) = (format!("http://{}", node.http), format!("http://{}", node.admin));
         let create = support::client::Ask::new("POST", "/api/v6/coupons")
             .json(r#"{"couponId":"taken","stock":7}"#.to_owned());
         ensure!(node.ask(&create)?.status == 201);
-        let cases: [(&[&str], i32, &str); 10] = [
+        let cases: [(&[&str], i32, &str); 12] = [
             (&["--url", "http://127.0.0.1:9"], 1, "is `floodgate run` or `serve` running there?"),
-            (&["--url", &url, "--coupon", "taken", "--stock", "8"], 2, "exists with another stock"),
-            (&["--url", &url, "--coupon", "taken", "--stock", "7"], 2, "was used before"),
+            (
+                &["--url", &url, "--operators", &operators, "--coupon", "taken", "--stock", "8"],
+                2,
+                "exists with another stock",
+            ),
+            (
+                &["--url", &url, "--operators", &operators, "--coupon", "taken", "--stock", "7"],
+                2,
+                "was used before",
+            ),
             (&["--shape", "pt-002"], 2, "built in are burst, pt-001"),
             (&["--part", "3/2"], 2, "which of how many"),
             (&["--part", "1/2", "--start-at", "2026-11-24T12:00:00Z"], 2, "--part takes both"),
             (&["--part", "1/2", "--seed", "7"], 2, "--part takes both"),
             (&["--url", &url, "--json", "none/report.json"], 2, "none/report.json: "),
+            (&["--url", &url, "--operators", "http://127.0.0.1:9"], 1, "--operators names who knows it"),
+            (&["--url", &url.replace("127.0.0.1", "127.0.0.2")], 2, "name it with --operators"),
             (&["--speed", "0"], 2, "must be above 0"),
             (&["--url", "ftp://127.0.0.1"], 2, "neither http nor https"),
         ];

@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use crate::client::{Answer, Client};
 use crate::plan::{Kind, Plan, count_path};
+use crate::watch;
 
 /// So many targets of likes and expectations are looked at beforehand, the first of each: of an earlier load some of them are there all but
 /// certainly.
@@ -33,6 +34,20 @@ pub(crate) async fn look(clients: &[Client]) -> Result<(), RehearsalError> {
         }
     }
     Ok(())
+}
+
+/// Looks whether operators' listener says what groups are behind, where something is expected of that.
+pub(crate) async fn lag_is_told(operators: Option<&Client>) -> Result<(), RehearsalError> {
+    let Some(operators) = operators else {
+        let why = "the shape expects something of the lag, which operators' listener knows: name it with --operators";
+        return Err(RehearsalError::Wrong(why.to_owned()));
+    };
+    let unready = |why| {
+        RehearsalError::Unready(format!(
+            "{why}; the shape expects something of the lag, and --operators names who knows it (FLOODGATE_OPERATORS_TOKEN has the token)"
+        ))
+    };
+    watch::ready(operators).await.map_err(unready)
 }
 
 /// Creates the coupon, with terms that every process of a rehearsal says alike. Without others it has to be new.

@@ -14,7 +14,7 @@ use crate::judge::judge;
 use crate::observed::Observed;
 use crate::plan::{Kind, Plan};
 pub use crate::prepare::RehearsalError;
-use crate::prepare::{create, look, unused};
+use crate::prepare::{create, lag_is_told, look, unused};
 use crate::report::Report;
 use crate::schedule::Schedule;
 use crate::settle::{self, Limits, Load, settle};
@@ -104,6 +104,9 @@ impl Rehearsal {
         let stock = self.stock(&plan, &schedule);
         runtime.block_on(async {
             look(&clients).await?;
+            if self.shape.expect.lag.is_some() {
+                lag_is_told(self.operators.as_ref()).await?;
+            }
             if let Some(stock) = stock {
                 create(&clients[0], &self.coupon, stock, self.driving.parts.get() > 1).await?;
             }
@@ -170,7 +173,7 @@ impl Rehearsal {
         };
         let settling = async {
             let settled = settle(load, clients, &self.limits, &mut progress).await;
-            if self.shape.expect.lag.is_some() && self.operators.is_some() {
+            if self.shape.expect.lag.is_some() {
                 first_reading(lags).await;
             }
             settled

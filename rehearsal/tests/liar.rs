@@ -8,11 +8,11 @@ use std::num::NonZeroU32;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use floodgate_rehearsal::Shape;
-use floodgate_rehearsal::client::Asking;
+use floodgate_rehearsal::client::{Asking, Client};
 use floodgate_rehearsal::drive::Driving;
 use floodgate_rehearsal::plan::{Kind, Plan};
 use floodgate_rehearsal::rehearsal::{Rehearsal, RehearsalError};
-use floodgate_rehearsal::report::{Report, Verdict};
+use floodgate_rehearsal::report::{Check, Report, Verdict};
 use floodgate_rehearsal::settle::Limits;
 use floodgate_rehearsal::shape::Mix;
 
@@ -203,4 +203,42 @@ async fn why_something_could_not_be_read_is_told() {
             && decided.found.ends_with(" answered 403)"),
         "{decided:?}"
     );
+}
+
+/// The check on the lag, of a shape that expects something of it.
+async fn lag(lie: Lie) -> Check {
+    let (mut shape, about) = shape();
+    shape.expect.lag = Some(5000);
+    let server = Server::start(lie, about).await;
+    let mut rehearsal = rehearsal(shape, &server);
+    let url = format!("http://{}", server.address).parse().unwrap();
+    rehearsal.operators = Some(Client::new(&url, &rehearsal.driving.asking).unwrap());
+    let report = run(rehearsal).await.unwrap();
+    report.checks.into_iter().find(|check| check.name == "no group is far behind").unwrap()
+}
+
+/// It says of the load nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stale_lag_is_not_believed() {
+    let (honest, stale) = tokio::join!(lag(Lie::None), lag(Lie::StaleLag));
+    assert_eq!(honest.verdict, Verdict::Pass, "{honest:?}");
+    assert_eq!(
+        (stale.verdict, stale.found.as_str()),
+        (Verdict::Unknown, "nobody said anything while the load ran")
+    );
+}
+
+/// Who is expected to know it is asked before anything is sent.
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_who_knows_the_lag_is_told_of_before() {
+    let (mut shape, about) = shape();
+    shape.expect.lag = Some(5000);
+    let server = Server::start(Lie::None, about).await;
+    let Err(RehearsalError::Wrong(told)) = run(rehearsal(shape.clone(), &server)).await else { panic!() };
+    assert!(told.contains("--operators"), "{told}");
+    let mut rehearsal = rehearsal(shape, &server);
+    let nobody = "http://127.0.0.1:9".parse().unwrap();
+    rehearsal.operators = Some(Client::new(&nobody, &rehearsal.driving.asking).unwrap());
+    let Err(RehearsalError::Unready(told)) = run(rehearsal).await else { panic!() };
+    assert!(told.contains("127.0.0.1:9") && told.contains("--operators"), "{told}");
 }

@@ -54,6 +54,8 @@ pub enum Lie {
     LostExpectation,
     /// An expectation is stored with another cost.
     AlteredExpectation,
+    /// What groups are behind is what it was once, and is said over and over.
+    StaleLag,
 }
 
 /// A server that is running, for as long as its runtime.
@@ -76,6 +78,7 @@ impl Server {
             .route("/api/v6/characters/{target}/likes", get(likes))
             .route("/api/v6/characters/{target}/likes/{liker}", put(like).get(liked))
             .route("/readyz", get(|| async {}))
+            .route("/lag", get(lag))
             .with_state(world);
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -338,4 +341,17 @@ async fn likes(State(world): Shared, Path(target): Path<String>) -> Json<Value> 
     let is_doubled = world.lie == Lie::LostAndDoubledLike && world.lost_like.as_ref() == Some(&target);
     let count = world.likes.get(&target).map_or(0, HashSet::len) + usize::from(is_doubled);
     Json(json!({ "targetOcid": target, "count": count }))
+}
+
+async fn lag(State(world): Shared) -> Json<Value> {
+    let mut world = world.lock();
+    world.decide();
+    let (as_of, lag) = match world.lie {
+        Lie::StaleLag => ("2026-01-01T00:00:00Z".to_owned(), 0),
+        _ => (jiff::Timestamp::now().to_string(), world.line.len()),
+    };
+    let topics = json!([{ "topic": "coupon", "partitions": [{ "partition": 0, "lag": lag }] }]);
+    let group =
+        json!({ "group": "coupon", "asOf": as_of, "status": "LAGGING", "reason": "", "topics": topics });
+    Json(json!({ "asOf": as_of, "groups": [group] }))
 }
