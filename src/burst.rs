@@ -215,6 +215,8 @@ fn operators(args: &BurstArgs, asking: Asking) -> Result<Option<Client>, Exit> {
 struct Line {
     is_terminal: bool,
     told: u32,
+    /// When the last line was, and how many requests were sent then.
+    last: (f64, u64),
 }
 
 impl Line {
@@ -222,21 +224,26 @@ impl Line {
     const EVERY: u32 = 10;
 
     fn new() -> Self {
-        Self { is_terminal: std::io::stderr().is_terminal(), told: 0 }
+        Self { is_terminal: std::io::stderr().is_terminal(), told: 0, last: (0.0, 0) }
     }
 
     fn tell(&mut self, progress: &Progress) {
-        let text = words(progress);
+        let is_told = self.is_terminal || self.told.is_multiple_of(Self::EVERY);
+        self.told += 1;
+        if !is_told {
+            return;
+        }
+        let text = words(progress, self.last);
+        if let Progress::Load { seconds, sent, .. } = progress {
+            self.last = (seconds.max(0.0), *sent);
+        }
         let mut stderr = std::io::stderr();
         // whoever watches may be gone, and the rehearsal goes on
         let _ = if self.is_terminal {
             write!(stderr, "\r\x1b[K{text}").and_then(|()| stderr.flush())
-        } else if self.told.is_multiple_of(Self::EVERY) {
-            writeln!(stderr, "{text}")
         } else {
-            Ok(())
+            writeln!(stderr, "{text}")
         };
-        self.told += 1;
     }
 
     fn ends(&self) {
@@ -246,7 +253,8 @@ impl Line {
     }
 }
 
-fn words(progress: &Progress) -> String {
+/// `last`: when the line before was, and how many requests were sent then.
+fn words(progress: &Progress, last: (f64, u64)) -> String {
     let behind = |lag: &Option<u64>| lag.map_or_else(String::new, |lag| format!(", lag {lag}"));
     match progress {
         Progress::Load { seconds, .. } if *seconds < 0.0 => format!("begins in {:.0} s", -seconds),
@@ -254,13 +262,38 @@ fn words(progress: &Progress) -> String {
             let p99 = p99.map_or_else(String::new, |p99| format!(", p99 {:.1} ms", p99.as_secs_f64() * 1e3));
             let open = sent.saturating_sub(*answered);
             let left = (of_seconds - seconds).max(0.0);
+            let rate = sent.saturating_sub(last.1) as f64 / (seconds - last.0).max(0.001);
             format!(
-                "{seconds:.0} s: {sent} sent, {accepted} accepted, {failed} failed, {open} open{p99}{}, {left:.0} s left",
+                "{seconds:.0} s: {rate:.0}/s, {sent} sent, {accepted} accepted, {failed} failed, {open} open{p99}{}, {left:.0} s left",
                 behind(lag)
             )
         }
         Progress::Settling { known, of, lag } => {
             format!("waiting until everything is applied: {known} of {of} known{}", behind(lag))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rate_is_of_what_was_sent_since_the_line_before() {
+        let progress = |seconds, sent| Progress::Load {
+            seconds,
+            of_seconds: 30.0,
+            sent,
+            accepted: sent - 10,
+            failed: 0,
+            answered: sent,
+            p99: Some(Duration::from_micros(1500)),
+            lag: None,
+        };
+        assert_eq!(
+            words(&progress(12.0, 3000), (10.0, 2000)),
+            "12 s: 500/s, 3000 sent, 2990 accepted, 0 failed, 0 open, p99 1.5 ms, 18 s left"
+        );
+        assert_eq!(words(&progress(-2.0, 10), (0.0, 0)), "begins in 2 s");
     }
 }
