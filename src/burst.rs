@@ -35,7 +35,7 @@ Examples:
   floodgate burst --shape pt-001 --html burst.html
   floodgate burst --shape lt-001 --speed 10   the same load for a tenth of the time
   floodgate burst --shape st-001 --times 10   ten times the users
-  floodgate burst --url http://a:8080 --url http://b:8080 --json now.json --compare before.json
+  floodgate burst --url http://a:8080 --url http://b:8080 --operators http://a:9600 --json now.json --compare before.json
 
 Shapes: burst, pt-001, lt-001, st-001, or a file (the reference has what it holds).
 FLOODGATE_KEY is sent as `Authorization: Bearer`, FLOODGATE_OPERATORS_TOKEN to operators' listener.
@@ -77,7 +77,7 @@ pub(crate) struct BurstArgs {
     /// By which the same requests are made again; processes that share a load need the same
     #[arg(long, value_name = "NUMBER")]
     seed: Option<u64>,
-    /// Which of several processes this is that share a load, as 2/4
+    /// Which of several processes this is that share a load, as 2/4; all have one --seed and one --start-at
     #[arg(long, value_name = "K/N", default_value = "1/1")]
     part: Part,
     /// When to begin, for several processes: a time as 2026-11-24T12:00:00Z
@@ -120,6 +120,9 @@ impl FromStr for Part {
 pub(crate) fn burst(args: &BurstArgs) -> Result<(), Exit> {
     let before = args.compare.as_deref().map(files::read).transpose().map_err(Exit::usage)?;
     let rehearsal = rehearsal(args)?;
+    for file in [&args.json, &args.html].into_iter().flatten() {
+        files::check(file).map_err(Exit::usage)?;
+    }
     let mut line = Line::new();
     let report = rehearsal.run(&mut |progress| line.tell(&progress));
     line.ends();
@@ -128,6 +131,8 @@ pub(crate) fn burst(args: &BurstArgs) -> Result<(), Exit> {
         RehearsalError::Unready(reason) => Exit::Failed(reason),
     })?;
     let comparison = before.as_ref().map(|before| compare(before, &report));
+    // what was found is told whatever becomes of files
+    say(terminal(&report, comparison.as_ref(), std::io::stdout().is_terminal()).trim_end())?;
     if let Some(file) = &args.json {
         files::write_json(file, &report).map_err(Exit::failed)?;
     }
@@ -136,7 +141,6 @@ pub(crate) fn burst(args: &BurstArgs) -> Result<(), Exit> {
         let earlier = earlier.map(|(report, comparison)| Earlier { report, comparison });
         files::write(file, &page(&report, earlier)).map_err(Exit::failed)?;
     }
-    say(terminal(&report, comparison.as_ref(), std::io::stdout().is_terminal()).trim_end())?;
     verdict(&report)
 }
 
@@ -154,6 +158,11 @@ fn rehearsal(args: &BurstArgs) -> Result<Rehearsal, Exit> {
     let is_factor = |factor: f64| factor > 0.0 && factor.is_finite();
     if ![args.speed, args.times].into_iter().flatten().all(is_factor) {
         return Err(Exit::usage("--speed and --times must be above 0"));
+    }
+    if args.part.of.get() > 1 && (args.seed.is_none() || args.start_at.is_none()) {
+        return Err(Exit::usage(
+            "processes that share a load need the same --seed, and begin together by --start-at: --part takes both",
+        ));
     }
     let mut shape = Shape::open(&args.shape).map_err(Exit::usage)?;
     if let Some(factor) = args.speed {
@@ -206,6 +215,8 @@ fn operators(args: &BurstArgs, asking: Asking) -> Result<Option<Client>, Exit> {
 struct Line {
     is_terminal: bool,
     told: u32,
+    /// When the last line was, and how many requests were sent then.
+    last: (f64, u64),
 }
 
 impl Line {
@@ -213,21 +224,26 @@ impl Line {
     const EVERY: u32 = 10;
 
     fn new() -> Self {
-        Self { is_terminal: std::io::stderr().is_terminal(), told: 0 }
+        Self { is_terminal: std::io::stderr().is_terminal(), told: 0, last: (0.0, 0) }
     }
 
     fn tell(&mut self, progress: &Progress) {
-        let text = words(progress);
+        let is_told = self.is_terminal || self.told.is_multiple_of(Self::EVERY);
+        self.told += 1;
+        if !is_told {
+            return;
+        }
+        let text = words(progress, self.last);
+        if let Progress::Load { seconds, sent, .. } = progress {
+            self.last = (seconds.max(0.0), *sent);
+        }
         let mut stderr = std::io::stderr();
         // whoever watches may be gone, and the rehearsal goes on
         let _ = if self.is_terminal {
             write!(stderr, "\r\x1b[K{text}").and_then(|()| stderr.flush())
-        } else if self.told.is_multiple_of(Self::EVERY) {
-            writeln!(stderr, "{text}")
         } else {
-            Ok(())
+            writeln!(stderr, "{text}")
         };
-        self.told += 1;
     }
 
     fn ends(&self) {
@@ -237,7 +253,8 @@ impl Line {
     }
 }
 
-fn words(progress: &Progress) -> String {
+/// `last`: when the line before was, and how many requests were sent then.
+fn words(progress: &Progress, last: (f64, u64)) -> String {
     let behind = |lag: &Option<u64>| lag.map_or_else(String::new, |lag| format!(", lag {lag}"));
     match progress {
         Progress::Load { seconds, .. } if *seconds < 0.0 => format!("begins in {:.0} s", -seconds),
@@ -245,13 +262,38 @@ fn words(progress: &Progress) -> String {
             let p99 = p99.map_or_else(String::new, |p99| format!(", p99 {:.1} ms", p99.as_secs_f64() * 1e3));
             let open = sent.saturating_sub(*answered);
             let left = (of_seconds - seconds).max(0.0);
+            let rate = sent.saturating_sub(last.1) as f64 / (seconds - last.0).max(0.001);
             format!(
-                "{seconds:.0} s: {sent} sent, {accepted} accepted, {failed} failed, {open} open{p99}{}, {left:.0} s left",
+                "{seconds:.0} s: {rate:.0}/s, {sent} sent, {accepted} accepted, {failed} failed, {open} open{p99}{}, {left:.0} s left",
                 behind(lag)
             )
         }
         Progress::Settling { known, of, lag } => {
             format!("waiting until everything is applied: {known} of {of} known{}", behind(lag))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rate_is_of_what_was_sent_since_the_line_before() {
+        let progress = |seconds, sent| Progress::Load {
+            seconds,
+            of_seconds: 30.0,
+            sent,
+            accepted: sent - 10,
+            failed: 0,
+            answered: sent,
+            p99: Some(Duration::from_micros(1500)),
+            lag: None,
+        };
+        assert_eq!(
+            words(&progress(12.0, 3000), (10.0, 2000)),
+            "12 s: 500/s, 3000 sent, 2990 accepted, 0 failed, 0 open, p99 1.5 ms, 18 s left"
+        );
+        assert_eq!(words(&progress(-2.0, 10), (0.0, 0)), "begins in 2 s");
     }
 }

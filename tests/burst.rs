@@ -5,9 +5,11 @@
 mod support;
 
 use std::fs;
+use std::sync::RwLock;
 
 use anyhow::{Context, Result, ensure};
 use floodgate_producer::key_hash;
+use floodgate_schemas::{Clock, SystemClock, Timestamp};
 use floodgate_testkit::{Certificates, ScratchDir, wait};
 use serde_json::Value;
 use support::node::Node;
@@ -39,14 +41,23 @@ lag = 100000
 drain_seconds = 120
 "#;
 
+/// Held alone by who takes both cores, and by who expects answers in time, in which they do not come beside other tests.
+static BESIDE: RwLock<()> = RwLock::new(());
+
 /// A rehearsal against these ingresses, with its report.
 fn burst(world: &World, nodes: &[&Node], args: &[&str]) -> Result<(Ended, Value)> {
-    let (shape, report) = (world.folder().join("shape.toml"), world.folder().join("report.json"));
+    let shape = world.folder().join("shape.toml");
     fs::write(&shape, SHAPE)?;
+    rehearse(world, nodes, &shape.display().to_string(), args)
+}
+
+/// One of any shape.
+fn rehearse(world: &World, nodes: &[&Node], shape: &str, args: &[&str]) -> Result<(Ended, Value)> {
+    let report = world.folder().join("report.json");
     let urls: Vec<String> = nodes.iter().map(|node| format!("http://{}", node.http)).collect();
     let operators = format!("http://{}", nodes[0].admin);
-    let (shape, report_file) = (shape.display().to_string(), report.display().to_string());
-    let mut all = vec!["burst", "--shape", &shape, "--json", &report_file, "--operators", &operators];
+    let report_file = report.display().to_string();
+    let mut all = vec!["burst", "--shape", shape, "--json", &report_file, "--operators", &operators];
     urls.iter().for_each(|url| all.extend(["--url", url]));
     all.extend(args);
     let ended = world.command(&all)?;
@@ -65,6 +76,7 @@ fn passes(ended: &Ended, report: &Value) -> Result<()> {
 
 #[test]
 fn what_runs_in_one_process_passes() {
+    let _beside = BESIDE.read();
     run(|| {
         let world = World::empty()?;
         let node = world.start(&["run"])?;
@@ -87,6 +99,7 @@ fn what_runs_in_one_process_passes() {
 /// Two ingresses, two consumers, one of which is killed while the load is sent.
 #[test]
 fn a_consumer_that_is_killed_costs_nothing() {
+    let _beside = BESIDE.read();
     let Servers { kafka, postgres } = Servers::shared();
     let world = World::ready(kafka, postgres).unwrap().hurried();
     run(|| {
@@ -109,18 +122,83 @@ fn a_consumer_that_is_killed_costs_nothing() {
     });
 }
 
+/// The shape of a coupon drop, a tenth as long: the consumer that decides is killed while everybody asks.
+#[test]
+fn a_coupon_drop_passes_though_its_consumer_is_killed_in_the_spike() {
+    // due before the spike, and in it
+    const BEFORE: f64 = 600.0;
+    const SPIKE: f64 = 500.0;
+    let _alone = BESIDE.write();
+    let Servers { kafka, postgres } = Servers::shared();
+    let world = World::ready(kafka, postgres).unwrap().hurried();
+    run(|| {
+        let ingresses = [world.start(&["serve"])?, world.start(&["serve"])?];
+        let consumers = [world.start(&["consume"])?, world.start(&["consume"])?];
+        let sum = |nodes: &[Node], metric: &str| -> Result<f64> {
+            nodes.iter().map(|node| Ok(node.metrics()?.sum(metric, &[]))).sum()
+        };
+        let (killed, (ended, report)) = std::thread::scope(|scope| {
+            let urls = [&ingresses[0], &ingresses[1]];
+            let rehearsal = scope.spawn(move || rehearse(&world, &urls, "pt-001", &["--speed", "10"]));
+            let accepted = wait::until("the spike", DRAINED, || {
+                let accepted = sum(&ingresses, "floodgate_events_accepted_total").ok()?;
+                (accepted > BEFORE + SPIKE / 10.0).then_some(accepted)
+            })?;
+            let applied = "floodgate_events_applied_total";
+            let [first, _] = [0, 1].map(|which| sum(&consumers[which..=which], applied).unwrap_or_default());
+            let killed = usize::from(first == 0.0);
+            consumers[killed].kill()?;
+            ensure!(accepted < BEFORE + SPIKE, "the spike was over: {accepted}");
+            Ok((killed, rehearsal.join().expect("the rehearsal")?))
+        })?;
+        ensure!(ended.code == 0, "{}\n{}", ended.stdout, ended.stderr);
+        ensure!(report["sent"] == 3900 && report["undecided"] == 0, "{report:#}");
+        consumers[1 - killed].stop()?;
+        ingresses.iter().try_for_each(Node::stop)
+    });
+}
+
+/// Everybody has their own task, and no connection: memory is that of what is open, and not of a client each.
+#[test]
+fn fifty_thousand_users_fit_into_bounded_memory() {
+    const PEAK_MAX: u64 = 300 << 20;
+    let _alone = BESIDE.write();
+    run(|| {
+        let world = World::empty()?;
+        let node = world.start(&["run"])?;
+        let (url, operators) = (format!("http://{}", node.http), format!("http://{}", node.admin));
+        let args = ["burst", "--users", "50000", "--url", &url, "--operators", &operators];
+        let burst = world.launch(&args)?;
+        let mut peak = 0;
+        wait::until("the rehearsal", DRAINED, || {
+            peak = burst.process().peak_rss_bytes().unwrap_or_default().max(peak);
+            burst.process().exit_status().map(drop)
+        })?;
+        let (told, errors) = (burst.process().stdout(), burst.process().stderr());
+        ensure!(told.contains("50,000 requests in"), "{told}{errors}");
+        // on a busy machine answers or decisions may come later than the shape expects
+        ensure!(told.contains("50,000 (100 %)"), "{told}{errors}");
+        ensure!((1 << 20..PEAK_MAX).contains(&peak), "{} MiB", peak >> 20);
+        println!("{} MiB", peak >> 20);
+        node.stop()
+    });
+}
+
 /// Two processes share a load, and each says what it can say.
 #[test]
 fn processes_share_a_load() {
+    let _beside = BESIDE.read();
     run(|| {
         let world = World::empty()?;
         let node = world.start(&["run"])?;
         let (shape, operators) = (world.folder().join("shape.toml"), format!("http://{}", node.admin));
         fs::write(&shape, SHAPE)?;
         let (shape, url) = (shape.display().to_string(), format!("http://{}", node.http));
+        // when both are ready
+        let start = Timestamp::from_micros(SystemClock.now().as_micros() + 5_000_000)?.to_string();
         let part = |part: &str| {
             let args = ["burst", "--shape", &shape, "--url", &url, "--operators", &operators];
-            world.command(&[&args[..], &["--seed", "77", "--part", part]].concat())
+            world.command(&[&args[..], &["--seed", "77", "--start-at", &start, "--part", part]].concat())
         };
         let (one, other) = std::thread::scope(|scope| {
             let other = scope.spawn(|| part("2/2"));
@@ -136,6 +214,7 @@ fn processes_share_a_load() {
 /// Over TLS, with a key for clients and a token for operators.
 #[test]
 fn what_is_secured_is_rehearsed_as_well() {
+    let _beside = BESIDE.read();
     run(|| {
         let (world, folder) = (World::empty()?, ScratchDir::new("certificates")?);
         let made = Certificates::make(folder.path())?;
@@ -159,13 +238,13 @@ fn what_is_secured_is_rehearsed_as_well() {
         let ended = world.command(&args)?;
         ensure!(ended.code != 0 && !ended.stderr.contains("bug"), "{}", ended.stderr);
         world.set_variable("SSL_CERT_FILE", folder.path().join("ca.pem").display().to_string());
+        // what groups are behind is told to nobody
+        let ended = world.command(&args)?;
+        ensure!(ended.code == 1 && ended.stderr.contains("lag answered 401"), "{}", ended.stderr);
+        world.set_variable("FLOODGATE_OPERATORS_TOKEN", token);
         let ended = world.command(&args)?;
         ensure!(ended.code == 2 && ended.stderr.contains("FLOODGATE_KEY"), "{}", ended.stderr);
         world.set_variable("FLOODGATE_KEY", key);
-        // clients' requests are well, and what groups are behind is told to nobody
-        let ended = world.command(&args)?;
-        ensure!(ended.code == 1 && ended.stdout.contains("401"), "{}{}", ended.stdout, ended.stderr);
-        world.set_variable("FLOODGATE_OPERATORS_TOKEN", token);
         let ended = world.command(&args)?;
         ensure!(ended.code == 0, "{}{}", ended.stdout, ended.stderr);
         ensure!(!ended.stdout.contains(key) && !ended.stderr.contains(key), "{}", ended.stdout);
@@ -176,18 +255,32 @@ fn what_is_secured_is_rehearsed_as_well() {
 /// Nobody is there; a coupon that exists; a shape that is none.
 #[test]
 fn what_cannot_begin_says_why() {
+    let _beside = BESIDE.read();
     run(|| {
         let world = World::empty()?;
         let node = world.start(&["run"])?;
-        let url = format!("http://{}", node.http);
+        let (url, operators) = (format!("http://{}", node.http), format!("http://{}", node.admin));
         let create = support::client::Ask::new("POST", "/api/v6/coupons")
             .json(r#"{"couponId":"taken","stock":7}"#.to_owned());
         ensure!(node.ask(&create)?.status == 201);
-        let cases: [(&[&str], i32, &str); 6] = [
+        let cases: [(&[&str], i32, &str); 11] = [
             (&["--url", "http://127.0.0.1:9"], 1, "is `floodgate run` or `serve` running there?"),
-            (&["--url", &url, "--coupon", "taken", "--stock", "8"], 2, "exists with another stock"),
+            (
+                &["--url", &url, "--operators", &operators, "--coupon", "taken", "--stock", "8"],
+                2,
+                "exists with another stock",
+            ),
+            (
+                &["--url", &url, "--operators", &operators, "--coupon", "taken", "--stock", "7"],
+                2,
+                "was used before",
+            ),
             (&["--shape", "pt-002"], 2, "built in are burst, pt-001"),
             (&["--part", "3/2"], 2, "which of how many"),
+            (&["--part", "1/2", "--start-at", "2026-11-24T12:00:00Z"], 2, "--part takes both"),
+            (&["--part", "1/2", "--seed", "7"], 2, "--part takes both"),
+            (&["--url", &url, "--json", "none/report.json"], 2, "none/report.json: "),
+            (&["--url", &url, "--operators", "http://127.0.0.1:9"], 1, "--operators names who knows it"),
             (&["--speed", "0"], 2, "must be above 0"),
             (&["--url", "ftp://127.0.0.1"], 2, "neither http nor https"),
         ];
@@ -202,6 +295,7 @@ fn what_cannot_begin_says_why() {
 /// The group stands still, and nothing is applied in the time there is.
 #[test]
 fn what_is_not_applied_in_time_fails() {
+    let _beside = BESIDE.read();
     let Servers { kafka, postgres } = Servers::shared();
     let world = World::ready(kafka, postgres).unwrap().hurried();
     run(|| {

@@ -115,6 +115,7 @@ fn compare(mut wanted: Vec<String>) -> Result<()> {
         lists::measure,
         open_loop::measure,
         rehearsal::measure,
+        rehearsal::beside_k6,
     ];
     let failures: Vec<String> = steps
         .iter()

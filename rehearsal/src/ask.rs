@@ -4,6 +4,7 @@ use std::future::Future;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::time::{Instant, sleep};
 
 use crate::client::{Answer, Client, NoAnswer};
@@ -28,11 +29,18 @@ impl Ask for Client {
 pub(crate) struct Asked<'a, A> {
     addresses: &'a [A],
     next: AtomicUsize,
+    /// Why somebody said nothing, the last time.
+    trouble: Mutex<Option<String>>,
 }
 
 impl<'a, A: Ask> Asked<'a, A> {
     pub(crate) fn new(addresses: &'a [A]) -> Self {
-        Self { addresses, next: AtomicUsize::new(0) }
+        Self { addresses, next: AtomicUsize::new(0), trouble: Mutex::default() }
+    }
+
+    /// Why somebody said nothing that could be understood, the last time.
+    pub(crate) fn trouble(&self) -> Option<String> {
+        self.trouble.lock().clone()
     }
 
     /// What `understood` makes of the first answer of which it makes something. Until then the next is asked: one may be
@@ -46,9 +54,14 @@ impl<'a, A: Ask> Asked<'a, A> {
         while Instant::now() < until {
             let turn = self.next.fetch_add(1, Ordering::Relaxed);
             let address = self.addresses.get(turn % self.addresses.len().max(1))?;
-            if let Some(said) = address.get(path).await.ok().as_ref().and_then(&understood) {
+            let answer = address.get(path).await;
+            if let Some(said) = answer.as_ref().ok().and_then(&understood) {
                 return Some(said);
             }
+            *self.trouble.lock() = Some(match answer {
+                Ok(answer) => format!("{path} answered {}", answer.status),
+                Err(error) => error.to_string(),
+            });
             sleep(PAUSE).await;
         }
         None

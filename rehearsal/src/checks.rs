@@ -16,12 +16,18 @@ pub(crate) use ranks::Ranks;
 pub(crate) use stock::over_issued;
 
 use crate::observed::Observed;
-use crate::report::Check;
+use crate::plan::Kind;
+use crate::report::{Check, Verdict};
+use crate::told::slow_readers;
 
 /// All of them, as far as the load has what they are about.
 pub(crate) fn always(observed: &Observed<'_>) -> Vec<Check> {
-    let mut checks = vec![promised::refused(observed), promised::unanswered(observed)];
-    if !observed.settled.requests.is_empty() {
+    let mut checks =
+        vec![promised::accepted(observed), promised::refused(observed), promised::unanswered(observed)];
+    if observed.shape.slow_readers > 0 {
+        checks.push(readers(observed));
+    }
+    if observed.load.asks_for_coupon() {
         checks.extend([
             coupon::decided(observed),
             coupon::open(observed),
@@ -39,11 +45,25 @@ pub(crate) fn always(observed: &Observed<'_>) -> Vec<Check> {
             ]);
         }
     }
-    if !observed.settled.counters.is_empty() {
-        checks.push(effects::counters(observed));
+    let asks = |is: fn(Kind) -> bool| {
+        observed.load.records.iter().any(|record| is(observed.load.plan.kind(record.number)))
+    };
+    if asks(effects::is_like) {
+        checks.extend([effects::likes(observed), effects::counters(observed)]);
     }
-    if observed.settled.effects.keys().any(|number| effects::is_expectation(observed, *number)) {
+    if asks(|kind| kind == Kind::Expectation) {
         checks.push(effects::expectations(observed));
     }
     checks
+}
+
+/// Without them the load was another one than the shape's.
+fn readers(observed: &Observed<'_>) -> Check {
+    let is_there = observed.readers.answered > 0;
+    Check {
+        name: "some connections hardly read".to_owned(),
+        aim: "one at least, as the shape has them".to_owned(),
+        found: slow_readers(observed.readers),
+        verdict: if is_there { Verdict::Pass } else { Verdict::Unknown },
+    }
 }

@@ -3,8 +3,9 @@
 //! Users of a rehearsal share connections, as they do behind a proxy: whoever asks takes one that is free, or opens another while there
 //! are fewer than allowed, or waits for one. What is waited so is part of what the answer took.
 
+use std::future::Future;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
@@ -16,8 +17,9 @@ use parking_lot::Mutex;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, RootCertStore};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream, lookup_host};
 use tokio::sync::Semaphore;
+use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use url::Url;
 
@@ -49,7 +51,7 @@ pub struct Client {
 pub struct Asking {
     /// Connections at a time.
     pub connections: usize,
-    /// For a connection, and for an answer.
+    /// For an answer, from when its request was sent; before that once for a free place, and once for a new connection.
     pub timeout: Duration,
     /// What stands behind `Authorization: Bearer`.
     pub token: Option<String>,
@@ -64,6 +66,17 @@ pub struct Answer {
     pub retry_after: Option<Duration>,
     /// The body.
     pub body: Bytes,
+}
+
+/// What became of a request, and when.
+#[derive(Debug)]
+pub struct Exchange {
+    /// For how long all connections were taken.
+    pub waited: Duration,
+    /// When it was handed to a connection; nothing if it never was.
+    pub sent: Option<Instant>,
+    /// What was answered.
+    pub answer: Result<Answer, NoAnswer>,
 }
 
 /// Why there is no answer.
@@ -139,50 +152,80 @@ impl Client {
         key: Option<&str>,
         body: &str,
     ) -> Result<Answer, NoAnswer> {
-        let asked = tokio::time::timeout(self.timeout, self.exchange(method, path, key, body)).await;
-        asked.unwrap_or(Err(NoAnswer::Time(self.timeout)))
+        self.exchange(method, path, key, body).await.answer
     }
 
-    async fn exchange(
+    /// The same, with its times.
+    pub async fn exchange(
+        &self,
+        method: &'static str,
+        path: &str,
+        key: Option<&str>,
+        body: &str,
+    ) -> Exchange {
+        let began = Instant::now();
+        let place = timeout(self.timeout, self.places.acquire()).await;
+        let (waited, mut sent) = (began.elapsed(), None);
+        let answer = match place {
+            Ok(Ok(_place)) => self.send(method, path, key, body, &mut sent).await,
+            Ok(Err(error)) => Err(NoAnswer::NotSent(error.to_string())),
+            Err(_) => Err(NoAnswer::NotSent(format!("none was free within {:?}", self.timeout))),
+        };
+        Exchange { waited, sent, answer }
+    }
+
+    async fn send(
         &self,
         method: &str,
         path: &str,
         key: Option<&str>,
         body: &str,
+        sent: &mut Option<Instant>,
     ) -> Result<Answer, NoAnswer> {
-        let _place = self.places.acquire().await.map_err(|error| NoAnswer::NotSent(error.to_string()))?;
         let mut request = self.request(method, path, key, body)?;
-        let (response, sender) = loop {
+        let (response, sender, at) = loop {
             let kept = self.free.lock().pop();
             let is_kept = kept.is_some();
             let mut sender = match kept {
                 Some(sender) => sender,
                 None => self.open().await?,
             };
-            let sent = match sender.ready().await {
-                Ok(()) => sender.try_send_request(request).await,
+            match sender.ready().await {
+                Ok(()) => {}
                 // it was closed while nobody had it
                 Err(_) if is_kept => continue,
                 Err(error) => return Err(NoAnswer::NotSent(error.to_string())),
-            };
-            match sent {
-                Ok(response) => break (response, sender),
+            }
+            let at = *sent.insert(Instant::now());
+            match self.in_time(at, sender.try_send_request(request)).await? {
+                Ok(response) => break (response, sender, at),
                 Err(mut failed) => match failed.take_message() {
                     // closed at the moment it was taken: nothing of it was sent
-                    Some(unsent) if is_kept => request = unsent,
-                    Some(_) => return Err(NoAnswer::NotSent(failed.error().to_string())),
+                    Some(unsent) => {
+                        *sent = None;
+                        if !is_kept {
+                            return Err(NoAnswer::NotSent(failed.error().to_string()));
+                        }
+                        request = unsent;
+                    }
                     None => return Err(NoAnswer::Broken(failed.error().to_string())),
                 },
             }
         };
         let (head, body) = response.into_parts();
-        let body = Limited::new(body, BODY_MAX_BYTES).collect().await;
+        let body = self.in_time(at, Limited::new(body, BODY_MAX_BYTES).collect()).await?;
         let body = body.map_err(|error| NoAnswer::Broken(error.to_string()))?.to_bytes();
         if !sender.is_closed() {
             self.free.lock().push(sender);
         }
         let retry_after = head.headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
         Ok(Answer { status: head.status.as_u16(), retry_after: retry_after.map(Duration::from_secs), body })
+    }
+
+    /// Whatever a request that was sent then still may take.
+    async fn in_time<F: Future>(&self, sent: Instant, of: F) -> Result<F::Output, NoAnswer> {
+        let left = self.timeout.saturating_sub(sent.elapsed());
+        timeout(left, of).await.map_err(|_| NoAnswer::Time(self.timeout))
     }
 
     fn request(
@@ -211,7 +254,9 @@ impl Client {
 
     /// A connection that speaks HTTP.
     async fn open(&self) -> Result<SendRequest<Full<Bytes>>, NoAnswer> {
-        let stream = self.connect().await.map_err(|error| NoAnswer::NotSent(error.to_string()))?;
+        let stream = timeout(self.timeout, self.connect(None)).await;
+        let stream = stream.map_err(|_| NoAnswer::NotSent(format!("none within {:?}", self.timeout)))?;
+        let stream = stream.map_err(|error| NoAnswer::NotSent(error.to_string()))?;
         let (sender, connection) =
             handshake(TokioIo::new(stream)).await.map_err(|error| NoAnswer::NotSent(error.to_string()))?;
         tokio::spawn(async move {
@@ -221,9 +266,12 @@ impl Client {
         Ok(sender)
     }
 
-    /// A connection on which nothing was said yet.
-    pub(crate) async fn connect(&self) -> std::io::Result<Box<dyn Stream>> {
-        let stream = TcpStream::connect((self.host.as_str(), self.port)).await?;
+    /// A connection on which nothing was said yet; with a buffer of so many bytes for what comes.
+    pub(crate) async fn connect(&self, receive_bytes: Option<u32>) -> std::io::Result<Box<dyn Stream>> {
+        let stream = match receive_bytes {
+            None => TcpStream::connect((self.host.as_str(), self.port)).await?,
+            Some(bytes) => self.connect_with(bytes).await?,
+        };
         stream.set_nodelay(true)?;
         Ok(match &self.tls {
             None => Box::new(stream),
@@ -231,12 +279,31 @@ impl Client {
         })
     }
 
-    /// What a request for this path begins with, for who writes it by hand.
+    /// The size of the buffer counts only if it is said before.
+    async fn connect_with(&self, receive_bytes: u32) -> std::io::Result<TcpStream> {
+        let mut failed = std::io::Error::other(format!("{} has no address", self.host));
+        for address in lookup_host((self.host.as_str(), self.port)).await? {
+            let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+            socket.set_recv_buffer_size(receive_bytes)?;
+            match socket.connect(address).await {
+                Ok(stream) => return Ok(stream),
+                Err(error) => failed = error,
+            }
+        }
+        Err(failed)
+    }
+
+    /// A request for this path, for who writes it by hand.
     pub(crate) fn get(&self, path: &str) -> Vec<u8> {
-        let mut head = format!("GET {}{path} HTTP/1.1\r\nhost: ", self.url.path().trim_end_matches('/'));
-        head.push_str(&String::from_utf8_lossy(self.host_header.as_bytes()));
-        head.push_str("\r\n\r\n");
-        head.into_bytes()
+        let mut head =
+            format!("GET {}{path} HTTP/1.1\r\nhost: ", self.url.path().trim_end_matches('/')).into_bytes();
+        head.extend(self.host_header.as_bytes());
+        if let Some(authorization) = &self.authorization {
+            head.extend(b"\r\nauthorization: ");
+            head.extend(authorization.as_bytes());
+        }
+        head.extend(b"\r\n\r\n");
+        head
     }
 }
 

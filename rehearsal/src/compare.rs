@@ -93,7 +93,7 @@ struct Pair {
 /// What of a report is compared.
 type Figure = (&'static str, Kind, Wish, fn(&Report) -> Option<f64>);
 
-const FIGURES: [Figure; 18] = [
+const FIGURES: [Figure; 19] = [
     ("sent", Kind::Count(0.01, 0.0), Wish::None, |report| Some(report.sent as f64)),
     ("accepted", Kind::Share(0.001), Wish::More, |report| part(report.accepted, report)),
     ("errors and unknown", Kind::Share(0.001), Wish::Less, |report| part(errors(report), report)),
@@ -105,6 +105,9 @@ const FIGURES: [Figure; 18] = [
     // what did not end took longer than anything that did
     ("drained after", Kind::Seconds, Wish::Less, |report| report.drain_seconds.or(Some(f64::INFINITY))),
     ("lag at most", Kind::Count(0.1, 100.0), Wish::Less, |report| report.max_lag.map(|lag| lag as f64)),
+    ("waited for a decision", Kind::Count(0.1, 100.0), Wish::Less, |report| {
+        report.max_waiting.map(|waiting| waiting as f64)
+    }),
     ("undecided", Kind::Count(0.0, 0.0), Wish::Less, |report| Some(report.undecided as f64)),
     ("issued too many", Kind::Count(0.0, 0.0), Wish::Less, |report| Some(report.over_issued as f64)),
     ("missing or double ranks", Kind::Count(0.0, 0.0), Wish::Less, |report| Some(report.rank_gaps as f64)),

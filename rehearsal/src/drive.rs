@@ -3,8 +3,8 @@
 //! A few threads share the numbers of the plan, each with a runtime and connections of its own. A thread does nothing but
 //! wait for the next request to be due and set it going; a request then is a task, which waits for its answer, and tries again
 //! where another try can help. The number of tasks is bounded: where that is reached the thread waits, requests are sent late, and
-//! [`Loaded::slips`] tells so. What is late by the server's doing, since all connections wait for answers, is not: the request
-//! was set going in time.
+//! [`Loaded::slips`] tells so. What is late since all connections wait for answers was set going in time: [`Loaded::waits`] tells for
+//! how long, and [`Loaded::answers`] whether that is by the server's doing or since there are too few of them.
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -17,10 +17,11 @@ use parking_lot::Mutex;
 use tokio::sync::{Semaphore, mpsc};
 use url::Url;
 
-use crate::client::{Answer, Asking, Client, NoAnswer};
+use crate::client::{Answer, Asking, Client, Exchange, NoAnswer};
 use crate::plan::{Plan, Salt, chance};
 use crate::readers;
 use crate::record::{Fate, Record, Unanswered};
+use crate::report::SlowReaders;
 use crate::schedule::Schedule;
 
 /// Requests that wait for an answer, or for their next try, of all threads.
@@ -77,6 +78,41 @@ pub struct Loaded {
     pub records: Vec<Record>,
     /// How much later than due requests were set going, in microseconds.
     pub slips: Histogram<u64>,
+    /// How long they waited for a connection, that try of each that waited longest.
+    pub waits: Histogram<u64>,
+    /// How long answers took from when their requests were sent, that try of each that took longest.
+    pub answers: Histogram<u64>,
+    /// What became of connections that hardly read.
+    pub readers: SlowReaders,
+}
+
+impl Loaded {
+    fn new() -> Result<Self, String> {
+        Ok(Self {
+            records: Vec::new(),
+            slips: histogram()?,
+            waits: histogram()?,
+            answers: histogram()?,
+            readers: SlowReaders::default(),
+        })
+    }
+
+    fn add(&mut self, other: Self) -> Result<(), String> {
+        self.records.extend(other.records);
+        let SlowReaders { answered, ended, failed, trouble } = other.readers;
+        self.readers.answered += answered;
+        self.readers.ended += ended;
+        self.readers.failed += failed;
+        self.readers.trouble = trouble.or(self.readers.trouble.take());
+        for (ours, others) in [
+            (&mut self.slips, other.slips),
+            (&mut self.waits, other.waits),
+            (&mut self.answers, other.answers),
+        ] {
+            ours.add(others).map_err(|error| error.to_string())?;
+        }
+        Ok(())
+    }
 }
 
 /// A histogram of microseconds.
@@ -144,13 +180,11 @@ pub fn drive(
     // what is wrong with an address is told before anything is sent
     let threads = driving.threads.get();
     let sides = (0..threads).map(|thread| Side::new(&shared, thread)).collect::<Result<Vec<_>, _>>()?;
-    let mut loaded = Loaded { records: Vec::new(), slips: histogram()? };
+    let mut loaded = Loaded::new()?;
     std::thread::scope(|scope| {
         let running: Vec<_> = sides.into_iter().map(|side| scope.spawn(move || side.run())).collect();
         for thread in running {
-            let (records, slips) = thread.join().map_err(|_| "a thread met a bug".to_owned())??;
-            loaded.records.extend(records);
-            loaded.slips.add(slips).map_err(|error| error.to_string())?;
+            loaded.add(thread.join().map_err(|_| "a thread met a bug".to_owned())??)?;
         }
         Ok::<_, String>(())
     })?;
@@ -175,18 +209,20 @@ impl Side {
         Ok(Self { shared: Arc::clone(shared), thread, clients })
     }
 
-    fn run(self) -> Result<(Vec<Record>, Histogram<u64>), String> {
+    fn run(self) -> Result<Loaded, String> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         runtime.map_err(|error| error.to_string())?.block_on(self.send_all())
     }
 
-    async fn send_all(self) -> Result<(Vec<Record>, Histogram<u64>), String> {
+    async fn send_all(self) -> Result<Loaded, String> {
         let Shared { schedule, driving, meter, start, .. } = &*self.shared;
         let threads = driving.threads.get();
-        let readers = readers::start(&self.clients, share_of(driving.slow_readers, threads, self.thread));
+        let seen = Arc::default();
+        let readers = share_of(driving.slow_readers, threads, self.thread);
+        let readers = readers::start(&self.clients, readers, &seen);
         let places = Arc::new(Semaphore::new(OPEN_MAX / threads as usize));
-        let (ended, mut records) = mpsc::unbounded_channel();
-        let mut slips = histogram()?;
+        let (ended, mut asked) = mpsc::unbounded_channel();
+        let mut all = Loaded::new()?;
         let first = driving.part + driving.parts.get() * self.thread;
         let step = (driving.parts.get() * threads) as usize;
         for number in (first..schedule.total()).step_by(step) {
@@ -194,26 +230,28 @@ impl Side {
             tokio::time::sleep_until((*start + due).into()).await;
             let Ok(place) = Arc::clone(&places).acquire_owned().await else { break };
             let slip = start.elapsed().saturating_sub(due);
-            slips.saturating_record(micros(slip).max(1));
+            all.slips.saturating_record(micros(slip).max(1));
             meter.sent.fetch_add(1, Ordering::Relaxed);
             let asking =
                 One { shared: Arc::clone(&self.shared), clients: Arc::clone(&self.clients), number, due };
             let ended = ended.clone();
             tokio::spawn(async move {
-                let record = asking.ask().await;
-                asking.shared.meter.tell(&record);
+                let asked = asking.ask().await;
+                asking.shared.meter.tell(&asked.record);
                 drop(place);
                 // whoever collects them waits for all
-                let _ = ended.send(record);
+                let _ = ended.send(asked);
             });
         }
         drop(ended);
-        let mut all = Vec::new();
-        while let Some(record) = records.recv().await {
-            all.push(record);
+        while let Some(Asked { record, waited, took }) = asked.recv().await {
+            all.records.push(record);
+            all.waits.saturating_record(micros(waited).max(1));
+            all.answers.saturating_record(micros(took).max(1));
         }
         drop(readers);
-        Ok((all, slips))
+        all.readers = seen.lock().clone();
+        Ok(all)
     }
 }
 
@@ -226,6 +264,15 @@ fn micros(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
 
+/// A request that was asked.
+struct Asked {
+    record: Record,
+    /// The longest of its tries for a connection.
+    waited: Duration,
+    /// The longest of its tries, from when it was sent.
+    took: Duration,
+}
+
 /// A request, with all its tries.
 struct One {
     shared: Arc<Shared>,
@@ -235,12 +282,12 @@ struct One {
 }
 
 impl One {
-    async fn ask(&self) -> Record {
+    async fn ask(&self) -> Asked {
         let Shared { plan, driving, start, .. } = &*self.shared;
         let (request, copies) = (plan.request(self.number), plan.copies(self.number));
-        let asked = start.elapsed();
-        let mut best: Option<Try> = None;
-        let mut tries = 0;
+        let began = start.elapsed();
+        let (mut asked, mut best): (Option<Duration>, Option<Try>) = (None, None);
+        let (mut tries, mut waited, mut took, mut last) = (0, Duration::ZERO, Duration::ZERO, began);
         for round in 0..driving.tries {
             let copies = if round == 0 { copies } else { 1 };
             let sent = (0..copies).map(|copy| self.attempt(&request, u64::from(round + copy), STORM * copy));
@@ -249,6 +296,11 @@ impl One {
             let mut pause = None;
             for answer in answers {
                 pause = pause.max(answer.pause);
+                last = last.max(answer.answered);
+                waited = waited.max(answer.waited);
+                took =
+                    took.max(answer.sent.map_or(Duration::ZERO, |sent| answer.answered.saturating_sub(sent)));
+                asked = asked.into_iter().chain(answer.sent).min();
                 best = Some(match best {
                     Some(before) if before.outweighs(&answer) => before,
                     _ => answer,
@@ -268,16 +320,21 @@ impl One {
             answered: start.elapsed(),
             instance: 0,
             pause: None,
+            sent: None,
+            waited,
         });
-        Record {
+        // a 202 is the end of it, and else there was another try
+        let answered = if fate == Fate::Accepted { answered } else { last };
+        let record = Record {
             number: self.number,
             due_us: micros(self.due),
-            asked_us: micros(asked),
+            asked_us: micros(asked.unwrap_or(began)),
             answered_us: micros(answered),
             tries: u16::try_from(tries).unwrap_or(u16::MAX),
             instance,
             fate,
-        }
+        };
+        Asked { record, waited, took }
     }
 
     /// One try, which begins a little later.
@@ -287,10 +344,13 @@ impl One {
         }
         let instance = ((u64::from(self.number) + turn) % self.clients.len() as u64) as usize;
         let crate::plan::Request { method, path, body, key } = request;
-        let answer = self.clients[instance].ask(method, path, Some(key), body).await;
+        let Exchange { waited, sent, answer } =
+            self.clients[instance].exchange(method, path, Some(key), body).await;
         let (fate, pause) = understood(&answer);
         let instance = u16::try_from(instance).unwrap_or(u16::MAX);
-        Try { fate, pause, answered: self.shared.start.elapsed(), instance }
+        let start = self.shared.start;
+        let sent = sent.map(|sent| sent.saturating_duration_since(start));
+        Try { fate, pause, waited, sent, answered: start.elapsed(), instance }
     }
 }
 
@@ -299,6 +359,10 @@ struct Try {
     fate: Fate,
     /// After which another may help; `None` where none can.
     pause: Option<Duration>,
+    /// For how long all connections were taken.
+    waited: Duration,
+    /// When it was handed to one.
+    sent: Option<Duration>,
     answered: Duration,
     instance: u16,
 }

@@ -7,7 +7,7 @@
 //!
 //! * of A the *last* answer counts, the 202 after whatever was tried before it (503, 504, nothing at all): before it nobody can tell
 //!   that A stood in line. Copies that were sent without patience are tries of one request;
-//! * of B the *first* try counts: it may have been stored, whatever its answer was. Nor does it matter what was answered in the end: with
+//! * of B the *first* try counts, from when it was handed to a connection: it may have been stored, whatever its answer was. Nor does it matter what was answered in the end: with
 //!   a piece it was served;
 //! * A may have been told that nothing is left (409): it got none, and nobody who asks later may get one;
 //! * who was told DUPLICATE has a piece by another request, which is looked at by itself, and so says nothing. Neither do requests without

@@ -30,13 +30,14 @@ pub(crate) fn series(observed: &Observed<'_>) -> Vec<Second> {
         .filter_map(|(_, decision)| u64::try_from(decision.decided_us - load.began_unix_us).ok())
         .map(second)
         .collect();
+    let lag = observed.lags.seconds();
     let happened = load.records.iter().flat_map(|record| [second(record.due_us), second(record.answered_us)]);
     let happened = happened.chain(decided.iter().copied()).filter(|second| *second < SECONDS_MAX);
-    let many = happened.map(|second| second + 1).max().unwrap_or_default().max(observed.lag.len() as u64);
+    let many = happened.map(|second| second + 1).max().unwrap_or_default().max(lag.len() as u64);
     let mut series: Vec<Second> =
         (0..many as u32).map(|second| Second { second, ..Second::default() }).collect();
-    for (second, lag) in series.iter_mut().zip(observed.lag) {
-        second.lag = *lag;
+    for (second, lag) in series.iter_mut().zip(lag) {
+        second.lag = lag;
     }
     for decided in decided {
         change(&mut series, decided, |second| second.decided += 1);
@@ -57,6 +58,32 @@ pub(crate) fn series(observed: &Observed<'_>) -> Vec<Second> {
         change(&mut series, due, |second| second.latency_ms = latency);
     }
     series
+}
+
+/// The most requests for the coupon that had been accepted at one time and were not decided, by the server's clock; `None` if nothing is
+/// decided.
+pub(crate) fn waiting(observed: &Observed<'_>) -> Option<u64> {
+    observed.settled.decisions().next()?;
+    let mut changes: Vec<(u64, i64)> = Vec::new();
+    for (record, _) in observed.asked().filter(|(record, _)| record.fate == Fate::Accepted) {
+        let decision = observed.settled.decision(record.number);
+        let decided = decision.map(|decision| decision.decided_us - observed.load.began_unix_us);
+        // what was decided before its answer came did not wait
+        if decided.is_none_or(|decided| decided > record.answered_us as i64) {
+            changes.push((record.answered_us, 1));
+            changes.extend(decided.map(|decided| (decided as u64, -1)));
+        }
+    }
+    changes.sort_unstable();
+    let mut waiting = 0;
+    changes
+        .iter()
+        .map(|(_, change)| {
+            waiting += change;
+            waiting as u64
+        })
+        .max()
+        .or(Some(0))
 }
 
 fn second(us: u64) -> u64 {

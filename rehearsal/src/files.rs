@@ -4,6 +4,8 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
+use tempfile::NamedTempFile;
+
 use crate::report::Report;
 
 /// Why a report cannot be read or written.
@@ -47,6 +49,20 @@ pub fn read(file: &Path) -> Result<Report, FileError> {
     serde_json::from_slice(&text).map_err(|source| FileError::NoReport { file: file.to_owned(), source })
 }
 
+/// Looks whether a file can be written, before there is anything to write.
+///
+/// # Errors
+/// [`FileError::Write`].
+pub fn check(file: &Path) -> Result<(), FileError> {
+    let looked = match fs::metadata(file) {
+        Ok(found) if found.is_dir() => Err(io::ErrorKind::IsADirectory.into()),
+        // a pipe is somebody's, who would take a look for the end of it
+        Ok(found) if !found.is_file() => Ok(()),
+        _ => beside(file).map(drop),
+    };
+    looked.map_err(|source| FileError::Write { file: file.to_owned(), source })
+}
+
 /// Writes a report as JSON, for programs and for comparison.
 ///
 /// # Errors
@@ -72,6 +88,15 @@ pub fn write(file: &Path, text: &str) -> Result<(), FileError> {
 }
 
 fn replace(file: &Path, text: &str) -> io::Result<()> {
+    let (file, mut new) = beside(file)?;
+    new.write_all(text.as_bytes())?;
+    new.as_file().sync_all()?;
+    new.persist(&file)?;
+    Ok(())
+}
+
+/// What is going to be a file, with where that is.
+fn beside(file: &Path) -> io::Result<(PathBuf, NamedTempFile)> {
     // a link stays one
     let file = fs::canonicalize(file).unwrap_or_else(|_| file.to_owned());
     let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
@@ -80,11 +105,8 @@ fn replace(file: &Path, text: &str) -> io::Result<()> {
     // readable by whom other new files are
     #[cfg(unix)]
     builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-    let mut new = builder.tempfile_in(folder)?;
-    new.write_all(text.as_bytes())?;
-    new.as_file().sync_all()?;
-    new.persist(&file)?;
-    Ok(())
+    let new = builder.tempfile_in(folder)?;
+    Ok((file, new))
 }
 
 #[cfg(test)]
@@ -109,6 +131,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let told = write(&folder.path().join("none/report.html"), "").unwrap_err().to_string();
         assert!(told.contains("none/report.html"), "{told}");
+        assert!(check(&folder.path().join("none/report.html")).is_err() && check(folder.path()).is_err());
+        check(&folder.path().join("report.html")).unwrap();
         let told = write(folder.path(), "").unwrap_err().to_string();
         assert!(told.contains("is still there"), "{told}");
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);

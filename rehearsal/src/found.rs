@@ -8,14 +8,16 @@ use std::time::Duration;
 pub struct Settled {
     /// Of requests for the coupon, those of other processes among them.
     pub requests: BTreeMap<u32, Found>,
-    /// The coupon; nothing if it could not be read, or nobody asked for it.
+    /// The coupon; nothing if it could not be read, or the load does not ask for it.
     pub coupon: Option<Coupon>,
     /// Of every target that was liked.
     pub counters: Vec<Counter>,
-    /// Of likes and expectations: of those that were not accepted all, and some expectations that were.
+    /// Of expectations and likes.
     pub effects: BTreeMap<u32, Effect>,
-    /// From the last answer until everything that was accepted had taken effect; nothing if it did not in time.
+    /// From the last 202 until everything that was accepted had taken effect; nothing if it did not in time.
     pub drained: Option<Duration>,
+    /// Why something could not be read, the last time.
+    pub trouble: Option<String>,
 }
 
 impl Settled {
@@ -121,8 +123,10 @@ pub struct Counter {
 /// What there is of a like or an expectation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Effect {
-    /// It took effect; for an expectation with the cost that is written, and when, in microseconds since 1970.
-    There(Option<(String, i64)>),
+    /// It took effect as it was asked for.
+    There,
+    /// An expectation has this cost instead.
+    Altered(Box<str>),
     /// It did not, when it was asked for last.
     Absent,
     /// Nobody could be asked.

@@ -2,7 +2,7 @@
 
 use crate::checks::{Ranks, always, expected, over_issued};
 use crate::fairness::{fairness, inversions, turns};
-use crate::figures::{latency, series};
+use crate::figures::{latency, series, waiting};
 use crate::found::Status;
 use crate::observed::Observed;
 use crate::record::Fate;
@@ -32,7 +32,9 @@ pub fn judge(observed: &Observed<'_>) -> Report {
         tries: records.iter().map(|record| u64::from(record.tries)).sum(),
         latency_ms,
         drain_seconds: observed.settled.drained.map(|drained| drained.as_secs_f64()),
-        max_lag: observed.max_lag,
+        max_lag: observed.lags.max,
+        lag_readings: observed.lags.readings,
+        max_waiting: waiting(observed),
         issued: observed.count(Status::Issued),
         sold_out: observed.count(Status::SoldOut),
         duplicates: observed.count(Status::Duplicate),
@@ -40,9 +42,11 @@ pub fn judge(observed: &Observed<'_>) -> Report {
         over_issued: over_issued(observed),
         rank_gaps: Ranks::of(observed).gaps(observed),
         inversions: inversions(&turns(observed)).len() as u64,
-        fairness: fairness(observed),
+        fairness: observed.load.judges_whole.then(|| fairness(observed)).flatten(),
+        slow_readers: (observed.shape.slow_readers > 0).then(|| observed.readers.clone()),
         generator_was_the_limit: observed.generator_was_the_limit,
         slip_ms: observed.slip_ms,
+        wait_ms: observed.wait_ms,
         verdict: verdict(&checks),
         checks,
         series: series(observed),

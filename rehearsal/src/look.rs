@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use crate::ask::{Ask, Asked};
 use crate::client::Answer;
 use crate::found::{Coupon, Decision, Effect, Found, Status};
-use crate::plan::{Kind, Plan};
+use crate::plan::{Kind, Plan, count_path};
 
 /// How long the server may hold an answer until there is a decision, in ms. Requests that wait are looked up together there, and soon
 /// if they wait but shortly: that costs the server less than if each were looked up by itself, and those that are decided are
@@ -33,7 +33,8 @@ pub(crate) enum Thing {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Sight {
     Request(u32, Found),
-    Effect(u32, Effect),
+    /// With when it was written, if that is told, in microseconds since 1970.
+    Effect(u32, Effect, Option<i64>),
     Count(usize, Option<u64>),
 }
 
@@ -51,10 +52,19 @@ impl<'a, A: Ask> Looker<'a, A> {
         Self { asked: Asked::new(addresses), plan, targets, is_behind: AtomicBool::new(false) }
     }
 
-    pub(crate) async fn look(&self, thing: Thing, until: Instant) -> Sight {
+    /// Why something could not be read, the last time.
+    pub(crate) fn trouble(&self) -> Option<String> {
+        self.asked.trouble()
+    }
+
+    /// `is_last`: what is open now stays so, and nobody waits for it.
+    pub(crate) async fn look(&self, thing: Thing, until: Instant, is_last: bool) -> Sight {
         match thing {
-            Thing::Request(number) => Sight::Request(number, self.request(number, until).await),
-            Thing::Effect(number) => Sight::Effect(number, self.effect(number, until).await),
+            Thing::Request(number) => Sight::Request(number, self.request(number, until, is_last).await),
+            Thing::Effect(number) => {
+                let (effect, written_us) = self.effect(number, until).await;
+                Sight::Effect(number, effect, written_us)
+            }
             Thing::Counter(index) => Sight::Count(index, self.count(index, until).await),
         }
     }
@@ -66,46 +76,53 @@ impl<'a, A: Ask> Looker<'a, A> {
         Some(Coupon { stock: body.stock, issued: body.issued })
     }
 
-    async fn request(&self, number: u32, until: Instant) -> Found {
+    async fn request(&self, number: u32, until: Instant, is_last: bool) -> Found {
         let Some(id) = self.plan.coupon_request(number) else { return Found::Unread };
-        let wait_ms = if self.is_behind.load(Ordering::Relaxed) { PATIENT_WAIT_MS } else { WAIT_MS };
+        let wait_ms = match self.is_behind.load(Ordering::Relaxed) {
+            _ if is_last => 0,
+            true => PATIENT_WAIT_MS,
+            false => WAIT_MS,
+        };
         let path = format!("/api/v6/coupon-requests/{id}?waitMs={wait_ms}");
         let found = self.asked.read(&path, until, |answer| found(json(answer)?)).await;
         self.is_behind.store(found == Some(Found::Open), Ordering::Relaxed);
         found.unwrap_or(Found::Unread)
     }
 
-    async fn effect(&self, number: u32, until: Instant) -> Effect {
+    async fn effect(&self, number: u32, until: Instant) -> (Effect, Option<i64>) {
         let found = match self.plan.kind(number) {
-            Kind::Like { .. } | Kind::Hot => self.like(number, until).await,
+            Kind::Like { .. } | Kind::Hot => self.like(number, until).await.map(|found| (found, None)),
             Kind::Expectation => self.expectation(number, until).await,
             Kind::Coupon { .. } => None,
         };
-        found.unwrap_or(Effect::Unread)
+        found.unwrap_or((Effect::Unread, None))
     }
 
     async fn like(&self, number: u32, until: Instant) -> Option<Effect> {
-        // who put a like asks for it by the same path
-        let path = self.plan.request(number).path;
+        let path = self.plan.effect_path(number)?;
         let body: LikeBody = self.asked.read(&path, until, json).await?;
-        Some(if body.liked { Effect::There(None) } else { Effect::Absent })
+        Some(if body.liked { Effect::There } else { Effect::Absent })
     }
 
-    async fn expectation(&self, number: u32, until: Instant) -> Option<Effect> {
-        let path = format!("/api/v6/characters/{}/expectations", self.plan.character(number));
+    async fn expectation(&self, number: u32, until: Instant) -> Option<(Effect, Option<i64>)> {
+        let path = self.plan.effect_path(number)?;
         let presets = |answer: &Answer| match answer.status {
             404 => Some(Vec::new()),
             _ => json(answer).map(|body: ExpectationsBody| body.presets),
         };
         let presets = self.asked.read(&path, until, presets).await?;
         let Some(first) = presets.into_iter().find(|preset| preset.preset_no == 1) else {
-            return Some(Effect::Absent);
+            return Some((Effect::Absent, None));
         };
-        Some(Effect::There(Some((first.total_expected_cost, micros(&first.updated_at)?))))
+        let found = match first.total_expected_cost {
+            cost if cost == self.plan.cost(number) => Effect::There,
+            cost => Effect::Altered(cost.into()),
+        };
+        Some((found, Some(micros(&first.updated_at)?)))
     }
 
     async fn count(&self, index: usize, until: Instant) -> Option<u64> {
-        let path = format!("/api/v6/characters/{}/likes", self.targets.get(index)?);
+        let path = count_path(self.targets.get(index)?);
         let body: CountBody = self.asked.read(&path, until, json).await?;
         Some(body.count)
     }

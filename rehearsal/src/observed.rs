@@ -5,9 +5,11 @@ use std::collections::HashMap;
 use crate::found::{Decision, Settled, Status};
 use crate::plan::Kind;
 use crate::record::{Fate, Record};
+use crate::report::SlowReaders;
 use crate::schedule::Schedule;
 use crate::settle::Load;
 use crate::shape::Shape;
+use crate::watch::Lags;
 
 /// What was planned, sent, measured and found.
 #[derive(Debug, Clone, Copy)]
@@ -26,14 +28,14 @@ pub struct Observed<'a> {
     pub seed: u64,
     /// Pieces that the coupon was created with.
     pub stock: u64,
-    /// The most that any group was behind.
-    pub max_lag: Option<u64>,
-    /// Why that could not be read, the last time it could not.
-    pub lag_trouble: Option<&'a str>,
-    /// What the groups were behind, all together, second by second from the beginning of the load.
-    pub lag: &'a [Option<u64>],
+    /// What groups were behind.
+    pub lags: &'a Lags,
+    /// What became of connections that hardly read, if the shape has some.
+    pub readers: &'a SlowReaders,
     /// How late requests were sent, 99 of 100, in ms.
     pub slip_ms: f64,
+    /// How long they waited for a connection, 99 of 100, in ms.
+    pub wait_ms: f64,
     /// Whether that was so late that the figures say more about whoever sent them.
     pub generator_was_the_limit: bool,
 }

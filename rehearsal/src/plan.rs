@@ -35,6 +35,11 @@ pub fn chance(seed: u64, salt: Salt, number: u32) -> f64 {
     (bits ^ bits >> 31) as f64 / 2f64.powi(64).next_up()
 }
 
+/// Where a target's likes are counted.
+pub fn count_path(target: &str) -> String {
+    format!("/api/v6/characters/{target}/likes")
+}
+
 /// What all requests of a rehearsal are made of.
 #[derive(Debug, Clone)]
 pub struct Plan {
@@ -144,6 +149,16 @@ impl Plan {
         let Kind::Coupon { user } = self.kind(number) else { return None };
         let name = format!("coupon\u{1f}{}\u{1f}{}\u{1f}{}", self.coupon, self.user(user), self.key(number));
         Some(Uuid::new_v5(&NAMESPACE, name.as_bytes()))
+    }
+
+    /// Where it is read whether a like or an expectation took effect.
+    pub fn effect_path(&self, number: u32) -> Option<String> {
+        match self.kind(number) {
+            Kind::Coupon { .. } => None,
+            Kind::Expectation => Some(format!("/api/v6/characters/{}/expectations", self.character(number))),
+            // who put a like asks for it by the same path
+            Kind::Like { .. } | Kind::Hot => Some(self.request(number).path),
+        }
     }
 
     /// Whom a like is of.

@@ -33,9 +33,9 @@ pub struct Record {
     pub number: u32,
     /// When it was due.
     pub due_us: u64,
-    /// When its first try was sent.
+    /// When its first try was handed to a connection; when it was set going, if none was. Nobody can have known of it before.
     pub asked_us: u64,
-    /// When the answer to its last try had come, or nothing more was waited for.
+    /// When its first 202 had come; without one the answer to its last try, or nothing more was waited for.
     pub answered_us: u64,
     /// How often it was sent.
     pub tries: u16,

@@ -14,12 +14,12 @@ use crate::judge::judge;
 use crate::observed::Observed;
 use crate::plan::{Kind, Plan};
 pub use crate::prepare::RehearsalError;
-use crate::prepare::{create, look};
+use crate::prepare::{create, lag_is_told, look, unused};
 use crate::report::Report;
 use crate::schedule::Schedule;
 use crate::settle::{self, Limits, Load, settle};
 use crate::shape::Shape;
-use crate::watch::{Lags, watch};
+use crate::watch::{Lags, first_reading, watch};
 
 /// What is rehearsed.
 pub struct Rehearsal {
@@ -76,9 +76,15 @@ pub enum Progress {
 const TELL: Duration = Duration::from_secs(1);
 /// Between making ready and the first request.
 const LEAD: Duration = Duration::from_millis(300);
-/// Where more than one in a hundred requests is set going later than this, the figures are the generator's: the tick of timers and a busy
+/// Where more than one in a hundred requests is sent later than this, the figures are the generator's: the tick of timers and a busy
 /// machine make some milliseconds.
-const SLIP_MAX_MS: f64 = 20.0;
+const LATE_MAX_MS: f64 = 20.0;
+
+/// Whether requests were set going late, or waited for connections though answers, once asked for, came at once: more of them would
+/// have been answered in time. A server that is slow has all connections taken, however many there are.
+fn was_the_limit(slip_ms: f64, wait_ms: f64, answer_ms: f64) -> bool {
+    slip_ms > LATE_MAX_MS || wait_ms > LATE_MAX_MS && answer_ms <= LATE_MAX_MS
+}
 
 /// Hears how far it is.
 pub type Tell<'a> = dyn FnMut(Progress) + Send + 'a;
@@ -98,14 +104,18 @@ impl Rehearsal {
         let stock = self.stock(&plan, &schedule);
         runtime.block_on(async {
             look(&clients).await?;
-            match stock {
-                Some(stock) => create(&clients[0], &self.coupon, stock).await,
-                None => Ok(()),
+            if self.shape.expect.lag.is_some() {
+                lag_is_told(self.operators.as_ref()).await?;
             }
+            if let Some(stock) = stock {
+                create(&clients[0], &self.coupon, stock, self.driving.parts.get() > 1).await?;
+            }
+            unused(&clients[0], &plan, schedule.total()).await
         })?;
         let (start, began_unix_us) = self.begins()?;
         let lags = Arc::new(Mutex::new(Lags::default()));
-        let Loaded { records, slips } = self.load(&runtime, (&plan, &schedule), start, &lags, tell)?;
+        let Loaded { records, slips, waits, answers, readers } =
+            self.load(&runtime, (&plan, &schedule), start, &lags, tell)?;
         let load = Load {
             plan: &plan,
             records: &records,
@@ -116,7 +126,8 @@ impl Rehearsal {
         };
         let settled = runtime.block_on(self.settle(&load, &clients, start, &lags, tell));
         let urls: Vec<String> = self.driving.urls.iter().map(ToString::to_string).collect();
-        let slip_ms = slips.value_at_quantile(0.99) as f64 / 1e3;
+        let [slip_ms, wait_ms, answer_ms] =
+            [slips, waits, answers].map(|times| times.value_at_quantile(0.99) as f64 / 1e3);
         let lags = lags.lock();
         Ok(judge(&Observed {
             shape: &self.shape,
@@ -126,11 +137,11 @@ impl Rehearsal {
             urls: &urls,
             seed: self.driving.seed,
             stock: stock.unwrap_or_default().into(),
-            max_lag: lags.max,
-            lag_trouble: lags.trouble.as_deref(),
-            lag: &lags.seconds(),
+            lags: &lags,
+            readers: &readers,
             slip_ms,
-            generator_was_the_limit: slip_ms > SLIP_MAX_MS,
+            wait_ms,
+            generator_was_the_limit: was_the_limit(slip_ms, wait_ms, answer_ms),
         }))
     }
 
@@ -160,7 +171,13 @@ impl Rehearsal {
                 tell(Progress::Settling { known, of, lag: lags.lock().now });
             }
         };
-        let settling = settle(load, clients, &self.limits, &mut progress);
+        let settling = async {
+            let settled = settle(load, clients, &self.limits, &mut progress).await;
+            if self.shape.expect.lag.is_some() {
+                first_reading(lags).await;
+            }
+            settled
+        };
         tokio::select! {
             settled = settling => settled,
             () = self.watching(start, lags) => Settled::default(),
@@ -235,5 +252,18 @@ impl Meter {
             p99: self.recent_p99(),
             lag,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slow_server_is_no_limit_of_the_generator() {
+        assert!(was_the_limit(21.0, 0.0, 5.0), "set going late");
+        assert!(was_the_limit(1.0, 300.0, 5.0), "too few connections");
+        assert!(!was_the_limit(1.0, 300.0, 200.0), "a slow server");
+        assert!(!was_the_limit(1.0, 1.0, 200.0));
     }
 }

@@ -30,10 +30,15 @@ pub struct Report {
     pub tries: u64,
     /// From when a request was due until its last answer.
     pub latency_ms: Latency,
-    /// From the last answer until everything that was accepted had taken effect; null if it did not in the time there was.
+    /// From the last 202 until everything that was accepted had taken effect; null if it did not in the time there was.
     pub drain_seconds: Option<f64>,
-    /// The most that any group was behind; null where operators' listener was not asked.
+    /// The most that any group was behind in any reading; null where operators' listener was not asked.
     pub max_lag: Option<u64>,
+    /// How often that was read anew, for so often it could be seen: every `lag.refresh_ms`.
+    pub lag_readings: u64,
+    /// The most requests for the coupon that had been accepted and were not decided, by when decisions say that they were made: all the
+    /// time, and not only when it was read. Null if nothing was decided.
+    pub max_waiting: Option<u64>,
     /// Decisions that gave a piece.
     pub issued: u64,
     /// Decisions that gave nothing, since all were given out.
@@ -48,12 +53,16 @@ pub struct Report {
     pub rank_gaps: u64,
     /// Users who were given a rank before, or a piece instead of, somebody who was answered before they asked.
     pub inversions: u64,
-    /// How fair it was to those who came first.
+    /// How fair it was to those who came first; null where nobody got a piece, and where others' decisions are judged elsewhere.
     pub fairness: Option<Fairness>,
+    /// Connections that hardly read; null where the shape has none.
+    pub slow_readers: Option<SlowReaders>,
     /// Whether the requests were sent so late that the figures say more about whoever sent them.
     pub generator_was_the_limit: bool,
     /// How late requests were sent, 99 of 100, in ms.
     pub slip_ms: f64,
+    /// How long they waited for a connection then, 99 of 100, in ms.
+    pub wait_ms: f64,
     /// What had to hold.
     pub checks: Vec<Check>,
     /// Whether all of it did.
@@ -102,6 +111,20 @@ pub struct Instance {
     pub issued: u64,
     /// How many would have, had everybody been served by due time.
     pub due: u64,
+}
+
+/// What became of connections that hardly read.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SlowReaders {
+    /// Connections whose first answer began.
+    pub answered: u64,
+    /// Of those, the server had enough of so many, and closed them.
+    pub ended: u64,
+    /// Not connected, or not answered with 200.
+    pub failed: u64,
+    /// Why, the last time.
+    pub trouble: Option<String>,
 }
 
 /// Something that had to hold.

@@ -1,7 +1,7 @@
 //! After the load: asks for everything that was promised, until nothing is open any more.
 //!
 //! 1. Everything accepted is looked at, and again while it is open and there is time. The newest comes first: it takes effect last, and
-//!    by then most of what is looked at after it has, too. Of expectations a part is looked at, evenly spread.
+//!    by then most of what is looked at after it has, too.
 //! 2. What others sent is looked at, until nothing more of it is decided: nobody here knows what was accepted.
 //! 3. Requests without an answer are looked at. They may come late: what is not there is looked at again, until some time has
 //!    passed since the last answer.
@@ -31,8 +31,6 @@ use crate::record::{Fate, Record};
 const PAUSE: Duration = Duration::from_millis(100);
 /// Between two looks at what others sent.
 const QUIET: Duration = Duration::from_secs(1);
-/// What reading may take once nothing is waited for any more: what is still open then is what has to be told.
-const LAST_LOOKS: Duration = Duration::from_secs(60);
 /// How long counters may take to say what they will say: what is counted may be older by a moment than what was looked at.
 const COUNTS: Duration = Duration::from_secs(3);
 
@@ -53,22 +51,35 @@ pub struct Load<'a> {
     pub began_unix_us: i64,
 }
 
+impl Load<'_> {
+    /// Whether the coupon is asked for, here or by others.
+    pub(crate) fn asks_for_coupon(&self) -> bool {
+        let ours = self.records.iter().map(|record| record.number);
+        ours.chain(self.whole.clone()).any(|number| matches!(self.plan.kind(number), Kind::Coupon { .. }))
+    }
+}
+
 /// How far asking goes.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
-    /// For how long after the last answer is waited for what was accepted.
+    /// For how long after the last 202 is waited for what was accepted.
     pub drain: Duration,
     /// For how long after the last answer something may still come that nobody answered.
     pub doubt: Duration,
+    /// What reading may take once nothing is waited for any more: what is still open then is what has to be told.
+    pub last_looks: Duration,
     /// So many are asked for at once.
     pub at_once: usize,
-    /// So many expectations that were accepted are read back.
-    pub sample: usize,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { drain: Duration::from_secs(300), doubt: Duration::from_secs(10), at_once: 256, sample: 2000 }
+        Self {
+            drain: Duration::from_secs(300),
+            doubt: Duration::from_secs(10),
+            last_looks: Duration::from_secs(60),
+            at_once: 256,
+        }
     }
 }
 
@@ -88,13 +99,17 @@ pub async fn settle<A: Ask>(
     limits: &Limits,
     progress: &mut (dyn FnMut(Progress) + Send),
 ) -> Settled {
-    let things = Things::of(load, limits.sample);
+    let things = Things::of(load);
     let targets = things.counters.iter().map(|counter| counter.target.clone()).collect();
     let looker = Looker::new(addresses, load.plan, targets);
-    let last_answer = load.records.iter().map(|record| record.answered_us).max().unwrap_or_default();
-    let last_answer = load.began + Duration::from_micros(last_answer);
-    let deadline = last_answer + limits.drain;
-    let doubt = deadline.min(last_answer + limits.doubt);
+    let last = |is: fn(&&Record) -> bool| {
+        let answered = load.records.iter().filter(is).map(|record| record.answered_us).max();
+        load.began + Duration::from_micros(answered.unwrap_or_default())
+    };
+    // requests that are refused to the end are answered long after, and delay nothing
+    let (last_accepted, last_answer) = (last(|record| record.fate == Fate::Accepted), last(|_| true));
+    let deadline = last_accepted + limits.drain;
+    let doubt = last_answer + limits.doubt.min(limits.drain);
     let mut settling = Settling {
         looker,
         at_once: limits.at_once.max(1),
@@ -102,26 +117,28 @@ pub async fn settle<A: Ask>(
             load,
             progress,
             at: Progress { settled: 0, of: things.len() },
-            last_effect: last_answer,
+            last_effect: last_accepted,
             wanted: things.counters.iter().map(|counter| counter.accepted).collect(),
             settled: Settled { counters: things.counters, ..Settled::default() },
         },
     };
     let mut open = settling.follow(things.accepted, deadline, deadline).await;
     // what there was no time for is looked at once more: it may have taken effect long before
-    let enough = deadline.max(Instant::now()) + LAST_LOOKS;
+    let enough = deadline.max(doubt).max(Instant::now()) + limits.last_looks;
     open = settling.follow(open, Instant::now(), enough).await;
-    let drained = Some(settling.notes.last_effect - last_answer).filter(|took| *took <= limits.drain);
+    let drained = Some(settling.notes.last_effect - last_accepted).filter(|took| *took <= limits.drain);
     settling.notes.settled.drained = drained.filter(|_| open.is_empty());
     settling.notes.step(open.len());
-    settling.others(things.others, doubt, deadline, enough).await;
+    settling.others(things.others, doubt, last_answer + limits.drain, enough).await;
     settling.look_last(things.unknown, doubt, enough).await;
     settling.look_last(things.refused, Instant::now(), enough).await;
+    settling.notes.want_what_is_there();
     let counters = (0..settling.notes.settled.counters.len()).map(Thing::Counter).collect();
     settling.follow(counters, Instant::now() + COUNTS, enough).await;
-    if !settling.notes.settled.requests.is_empty() {
+    if load.asks_for_coupon() {
         settling.notes.settled.coupon = settling.looker.coupon(enough).await;
     }
+    settling.notes.settled.trouble = settling.looker.trouble();
     settling.notes.settled
 }
 
@@ -139,11 +156,11 @@ impl Things {
         self.accepted.len() + self.others.len() + self.unknown.len() + self.refused.len()
     }
 
-    fn of(load: &Load<'_>, sample: usize) -> Self {
+    fn of(load: &Load<'_>) -> Self {
         let counters = counters(load);
         let mut records: Vec<&Record> = load.records.iter().collect();
         records.sort_unstable_by_key(|record| std::cmp::Reverse((record.answered_us, record.number)));
-        let (mut requests, mut expectations) = (Vec::new(), Vec::new());
+        let [mut requests, mut expectations, mut likes] = [const { Vec::new() }; 3];
         let (mut unknown, mut refused) = (Vec::new(), Vec::new());
         for record in records {
             let kind = load.plan.kind(record.number);
@@ -151,16 +168,15 @@ impl Things {
             match (record.fate, kind) {
                 (Fate::Accepted, Kind::Coupon { .. }) => requests.push(thing),
                 (Fate::Accepted, Kind::Expectation) => expectations.push(thing),
-                // they are counted
-                (Fate::Accepted, Kind::Like { .. } | Kind::Hot) => {}
+                (Fate::Accepted, Kind::Like { .. } | Kind::Hot) => likes.push(thing),
                 (Fate::Unknown(_), _) => unknown.push(thing),
-                (Fate::NotStored(_) | Fate::SoldOut, _) => refused.push(thing),
-                (Fate::Rejected(_), _) => {}
+                (Fate::NotStored(_) | Fate::SoldOut | Fate::Rejected(_), _) => refused.push(thing),
             }
         }
         let counted = counters.iter().enumerate().filter(|(_, counter)| counter.accepted > 0);
         let mut accepted: Vec<Thing> = counted.map(|(index, _)| Thing::Counter(index)).collect();
-        accepted.extend(spread(&expectations, sample));
+        accepted.extend(likes);
+        accepted.extend(expectations);
         accepted.extend(requests);
         Self { accepted, others: others(load), unknown, refused, counters }
     }
@@ -171,12 +187,6 @@ fn thing(kind: Kind, number: u32) -> Thing {
         Kind::Coupon { .. } => Thing::Request(number),
         Kind::Expectation | Kind::Like { .. } | Kind::Hot => Thing::Effect(number),
     }
-}
-
-/// So many of them, the first among them.
-fn spread(things: &[Thing], many: usize) -> impl Iterator<Item = Thing> + '_ {
-    let many = many.min(things.len());
-    (0..many).filter_map(move |index| things.get(index * things.len() / many).copied())
 }
 
 /// Numbers that have no record here.
@@ -230,7 +240,8 @@ impl<A: Ask> Settling<'_, A> {
         while !open.is_empty() {
             let mut left = Vec::new();
             let looker = &self.looker;
-            let looks = stream::iter(open).map(|thing| looker.look(thing, read_until));
+            let is_last = Instant::now() >= again_until;
+            let looks = stream::iter(open).map(|thing| looker.look(thing, read_until, is_last));
             let mut looks = looks.buffer_unordered(self.at_once);
             while let Some(sight) = looks.next().await {
                 left.extend(self.notes.note(sight, Instant::now(), was_open));
@@ -284,24 +295,31 @@ struct Notes<'a> {
 impl Notes<'_> {
     /// Notes what was seen, and returns the thing if it is still open.
     fn note(&mut self, sight: Sight, now: Instant, was_open: bool) -> Option<Thing> {
-        let (thing, is_done, told_us) = match sight {
+        // when it took effect, if that is told and it was not seen open
+        let by_told = |told: Option<i64>| told.and_then(|told_us| self.by_our_clock(told_us)).unwrap_or(now);
+        let (thing, is_done, at) = match &sight {
             Sight::Request(number, found) => {
-                self.keep_request(number, found);
-                let told_us = self.settled.decision(number).map(|decision| decision.decided_us);
-                (Thing::Request(number), told_us.is_some(), told_us)
+                let told_us = found.decision().map(|decision| decision.decided_us);
+                (Thing::Request(*number), told_us.is_some(), by_told(told_us))
             }
-            Sight::Effect(number, effect) => {
-                let (is_done, told_us) = self.effect(number, &effect);
-                self.keep_effect(number, effect);
-                (Thing::Effect(number), is_done, told_us)
+            // a like says nothing of it, but was counted before
+            Sight::Effect(number, effect, None) => {
+                (Thing::Effect(*number), *effect == Effect::There, self.last_effect)
             }
-            Sight::Count(index, count) => (Thing::Counter(index), self.count(index, count), None),
+            Sight::Effect(number, effect, told_us) => {
+                (Thing::Effect(*number), *effect == Effect::There, by_told(*told_us))
+            }
+            Sight::Count(index, count) => (Thing::Counter(*index), self.is_count(*index, *count), now),
         };
+        match sight {
+            Sight::Request(number, found) => self.keep_request(number, found),
+            Sight::Effect(number, effect, _) => self.keep_effect(number, effect),
+            Sight::Count(index, count) => self.keep_count(index, count),
+        }
         if !is_done {
             return Some(thing);
         }
-        let told = told_us.filter(|_| !was_open).and_then(|told_us| self.by_our_clock(told_us));
-        self.last_effect = self.last_effect.max(told.unwrap_or(now).min(now));
+        self.last_effect = self.last_effect.max(if was_open { now } else { at.min(now) });
         self.step(1);
         None
     }
@@ -312,6 +330,19 @@ impl Notes<'_> {
         *kept = if found == Found::Unread { *kept } else { found };
     }
 
+    /// Has counters count all likes that are there.
+    fn want_what_is_there(&mut self) {
+        let plan = self.load.plan;
+        self.wanted.fill(0);
+        for (number, _) in self.settled.effects.iter().filter(|(_, effect)| **effect == Effect::There) {
+            let Some(target) = plan.target(plan.kind(*number)) else { continue };
+            let index = self.settled.counters.binary_search_by(|counter| counter.target.cmp(&target));
+            if let Some(wanted) = index.ok().and_then(|index| self.wanted.get_mut(index)) {
+                *wanted += 1;
+            }
+        }
+    }
+
     fn keep_effect(&mut self, number: u32, effect: Effect) {
         if effect == Effect::Unread {
             self.settled.effects.entry(number).or_insert(effect);
@@ -320,32 +351,15 @@ impl Notes<'_> {
         }
     }
 
-    /// Whether it is as was asked for, and when it was written, if that is told.
-    fn effect(&mut self, number: u32, effect: &Effect) -> (bool, Option<i64>) {
-        match effect {
-            Effect::There(Some((cost, written_us))) => {
-                (*cost == self.load.plan.cost(number), Some(*written_us))
-            }
-            Effect::There(None) => {
-                let target = self.load.plan.target(self.load.plan.kind(number)).unwrap_or_default();
-                let index = self.settled.counters.binary_search_by(|counter| counter.target.cmp(&target));
-                if let Some(wanted) = index.ok().and_then(|index| self.wanted.get_mut(index)) {
-                    *wanted += 1;
-                }
-                (true, None)
-            }
-            Effect::Absent | Effect::Unread => (false, None),
+    fn keep_count(&mut self, index: usize, count: Option<u64>) {
+        if let Some(counter) = self.settled.counters.get_mut(index) {
+            counter.count = count.or(counter.count);
         }
     }
 
     /// Whether a counter counts all that it has to.
-    fn count(&mut self, index: usize, count: Option<u64>) -> bool {
-        let (Some(counter), Some(wanted)) = (self.settled.counters.get_mut(index), self.wanted.get(index))
-        else {
-            return true;
-        };
-        counter.count = count.or(counter.count);
-        count.is_some_and(|count| count >= *wanted)
+    fn is_count(&self, index: usize, count: Option<u64>) -> bool {
+        self.wanted.get(index).is_none_or(|wanted| count.is_some_and(|count| count >= *wanted))
     }
 
     /// When that was, by the clock of this process.

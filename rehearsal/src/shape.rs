@@ -110,7 +110,7 @@ pub struct Expect {
     pub p99_ms: Option<f64>,
     /// Of any group, at any time.
     pub lag: Option<u64>,
-    /// From the last answer until everything that was accepted is applied.
+    /// From the last 202 until everything that was accepted is applied.
     pub drain_seconds: Option<f64>,
 }
 

@@ -2,7 +2,7 @@
 //!
 //! Texts of others (titles, addresses, what checks found) are as they are: whoever shows them makes them harmless for its place.
 
-use crate::report::{Check, Fairness, Report, Verdict};
+use crate::report::{Check, Fairness, Report, SlowReaders, Verdict};
 use crate::words::{UNKNOWN, count, many, ms, places, seconds, share, share_of};
 
 /// The word for how something ended.
@@ -83,7 +83,7 @@ pub(crate) fn summary(report: &Report) -> String {
     );
     let drained = match report.drain_seconds {
         Some(drain) => {
-            format!("everything accepted had taken effect {} after the last answer", seconds(drain))
+            format!("everything accepted had taken effect {} after the last 202", seconds(drain))
         }
         None => "not everything accepted had taken effect in the time there was".to_owned(),
     };
@@ -96,10 +96,10 @@ pub(crate) fn figures(report: &Report) -> Vec<(&'static str, String)> {
     let latency = report.latency_ms;
     let drained = report.drain_seconds.map_or_else(
         || "not in the time there was".to_owned(),
-        |drain| format!("{} after the last answer", seconds(drain)),
+        |drain| format!("{} after the last 202", seconds(drain)),
     );
     let (sent, tries) = (many(report.sent, "request"), report.tries);
-    vec![
+    let mut figures = vec![
         ("Sent", format!("{sent} in {}, tried {} times", seconds(report.seconds), count(tries))),
         ("Accepted", of_sent(report.accepted)),
         (
@@ -122,7 +122,7 @@ pub(crate) fn figures(report: &Report) -> Vec<(&'static str, String)> {
             ),
         ),
         ("Drained", drained),
-        ("Lag", format!("{} at most", report.max_lag.map_or_else(|| UNKNOWN.to_owned(), count))),
+        ("Lag", lag(report)),
         (
             "Decisions",
             format!(
@@ -142,7 +142,33 @@ pub(crate) fn figures(report: &Report) -> Vec<(&'static str, String)> {
                 count(report.inversions)
             ),
         ),
-    ]
+    ];
+    figures.extend(report.slow_readers.as_ref().map(|readers| ("Slow readers", slow_readers(readers))));
+    figures
+}
+
+/// What became of connections that hardly read.
+pub(crate) fn slow_readers(readers: &SlowReaders) -> String {
+    let SlowReaders { answered, ended, failed, trouble } = readers;
+    let told = format!(
+        "{} answered, {} of them closed by the server; {} failed",
+        count(*answered),
+        count(*ended),
+        count(*failed)
+    );
+    trouble.iter().fold(told, |told, trouble| format!("{told}: {trouble}"))
+}
+
+/// How far behind groups were, and how far that could be seen.
+fn lag(report: &Report) -> String {
+    let told = match report.max_lag {
+        Some(lag) => format!("{} at most in {}", count(lag), many(report.lag_readings, "reading")),
+        None => format!("{UNKNOWN} at most"),
+    };
+    match report.max_waiting {
+        Some(waiting) => format!("{told}; {} waited for a decision at most", many(waiting, "request")),
+        None => told,
+    }
 }
 
 /// How fair it was, a sentence each.
@@ -196,9 +222,14 @@ fn number_of_places(number: f64) -> String {
 
 /// What can be said of whoever sent the load.
 pub(crate) fn generator(report: &Report) -> String {
-    let slip = ms(report.slip_ms);
+    let (slip, wait) = (ms(report.slip_ms), ms(report.wait_ms));
     if report.sent == 0 {
         "Nothing can be said of the generator.".to_owned()
+    } else if report.generator_was_the_limit && report.wait_ms > report.slip_ms {
+        format!(
+            "The generator was the limit: 1 request in 100 waited for more than {wait} until one of its connections was free, though answers \
+             came at once, so that the figures say more about whoever sent them. Use more --connections."
+        )
     } else if report.generator_was_the_limit {
         format!(
             "The generator was the limit: 1 request in 100 was sent more than {slip} after it was due, so that the figures say more \
@@ -238,7 +269,7 @@ mod tests {
         assert_eq!(
             summary(&report),
             "7,800 requests were sent in 30 s; 99.85 % were accepted, half of all answers came within 2.4 ms, 99 of 100 within 41 ms; \
-             everything accepted had taken effect 3.6 s after the last answer."
+             everything accepted had taken effect 3.6 s after the last 202."
         );
         (report.accepted, report.refused, report.told_sold_out) = (1950, 5850, 5850);
         report.drain_seconds = None;
@@ -279,6 +310,9 @@ mod tests {
         assert!(generator(&report).contains("on time: 99 of 100 requests within 1.2 ms"));
         report.generator_was_the_limit = true;
         assert!(generator(&report).contains("Use more processes"));
+        report.wait_ms = 300.0;
+        assert!(generator(&report).contains("more than 300 ms until one of its connections was free"));
+        assert!(generator(&report).ends_with("Use more --connections."));
         assert_eq!(generator(&example::nothing()), "Nothing can be said of the generator.");
     }
 }

@@ -12,7 +12,7 @@ use axum::Router;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
-use floodgate_rehearsal::client::Asking;
+use floodgate_rehearsal::client::{Asking, Client};
 use floodgate_rehearsal::drive::{Driving, Loaded, Meter, drive};
 use floodgate_rehearsal::plan::Plan;
 use floodgate_rehearsal::record::{Fate, Unanswered};
@@ -102,8 +102,9 @@ fn who_waits_for_others_is_counted() {
         assert!(record.answered_us >= held, "the connection is one: {record:?}");
         assert_eq!(record.latency_us(), record.answered_us - record.due_us);
     }
-    // all were set going before any was answered
-    assert!(loaded.records.iter().all(|record| record.asked_us < held), "{:?}", loaded.slips.max());
+    // all were set going before any was answered, and nobody else was asked before
+    assert!(loaded.slips.max() < held);
+    assert!(loaded.records[1..].iter().all(|record| record.asked_us >= held), "{:?}", loaded.records);
 }
 
 /// Each is sent again under its key while that can help, and not longer.
@@ -134,6 +135,8 @@ fn what_may_be_stored_stays_so() {
     let loaded = load(&shape(4, ""), &driving(address, 4));
     for record in &loaded.records {
         assert_eq!((record.fate, record.tries), (Fate::Unknown(Unanswered::Status(504)), 3));
+        // after two pauses of half a second
+        assert!(record.answered_us - record.asked_us >= 1_000_000, "{record:?}");
     }
 }
 
@@ -171,4 +174,30 @@ fn without_a_server_every_request_has_its_line() {
     let loaded = load(&shape(10, ""), &Driving { tries: 1, ..driving(address, 4) });
     assert_eq!(loaded.records.len(), 10);
     assert!(loaded.records.iter().all(|record| record.fate == Fate::Unknown(Unanswered::Connection)));
+}
+
+/// A wait for a connection is no time of an answer.
+#[tokio::test]
+async fn an_answer_has_its_time_from_when_its_request_is_sent() {
+    let (address, _) = server(|_, _| (Duration::from_secs(2), StatusCode::ACCEPTED));
+    let asking = Asking { connections: 1, timeout: Duration::from_secs(3), token: None };
+    let client = Client::new(&format!("http://{address}").parse().unwrap(), &asking).unwrap();
+    let began = Instant::now();
+    let ask = || client.exchange("POST", "/", Some("key"), "");
+    let (one, other) = tokio::join!(ask(), ask());
+    for exchange in [&one, &other] {
+        assert!(matches!(&exchange.answer, Ok(answer) if answer.status == 202), "{exchange:?}");
+    }
+    assert!(began.elapsed() >= Duration::from_secs(4) && other.waited >= Duration::from_secs(2));
+    assert!(other.sent >= one.sent.map(|sent| sent + Duration::from_secs(2)));
+}
+
+/// With one connection to a server that takes a moment for each, the wait is for the connection.
+#[test]
+fn a_wait_for_a_connection_is_no_time_of_the_server() {
+    let (address, _) = server(|_, _| (Duration::from_millis(5), StatusCode::ACCEPTED));
+    let one = Driving { threads: NonZeroU32::MIN, ..driving(address, 1) };
+    let loaded = load(&shape(400, ""), &one);
+    let [waited, took] = [loaded.waits, loaded.answers].map(|times| times.value_at_quantile(0.99));
+    assert!(waited > 500_000 && took < waited / 2, "{waited} {took}");
 }

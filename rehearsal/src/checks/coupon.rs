@@ -25,7 +25,7 @@ pub(super) fn decided(observed: &Observed<'_>) -> Check {
         observed.count(Status::SoldOut),
         observed.count(Status::Duplicate),
     );
-    check("every 202 is decided", "all of them", &open, "without a decision", unread, fine)
+    check(observed, "every 202 is decided", "all of them", &open, "without a decision", unread, fine)
 }
 
 pub(super) fn open(observed: &Observed<'_>) -> Check {
@@ -33,7 +33,7 @@ pub(super) fn open(observed: &Observed<'_>) -> Check {
     let wrong = observed.decided().filter(|(_, _, decision)| is_wrong(decision.status));
     let wrong = Which::of(observed, wrong.map(|(number, ..)| number));
     let (name, what) = ("the coupon is there, and open to everybody", "told that there is none, or not now");
-    check(name, "no decision says otherwise", &wrong, what, 0, "none does".to_owned())
+    check(observed, name, "no decision says otherwise", &wrong, what, 0, "none does".to_owned())
 }
 
 pub(super) fn second_pieces(observed: &Observed<'_>) -> Check {
@@ -43,6 +43,7 @@ pub(super) fn second_pieces(observed: &Observed<'_>) -> Check {
         wrong.add(|| requests(observed, pieces));
     }
     check(
+        observed,
         "no user has two pieces",
         "one each at most",
         &wrong,
@@ -64,7 +65,15 @@ pub(super) fn duplicates(observed: &Observed<'_>) -> Check {
         wrong = Which::new();
     }
     let fine = format!("{} told so", observed.count(Status::Duplicate));
-    check("whoever is told to have a piece has one", "all of them", &wrong, "have none", unread, fine)
+    check(
+        observed,
+        "whoever is told to have a piece has one",
+        "all of them",
+        &wrong,
+        "have none",
+        unread,
+        fine,
+    )
 }
 
 pub(super) fn order(observed: &Observed<'_>) -> Check {
@@ -77,6 +86,7 @@ pub(super) fn order(observed: &Observed<'_>) -> Check {
         });
     }
     check(
+        observed,
         "nobody is served before somebody who was answered before they asked",
         "nobody",
         &wrong,

@@ -2,10 +2,15 @@
 
 use std::time::Duration;
 
+use crate::figures::waiting;
 use crate::found::Found;
 use crate::observed::Observed;
 use crate::record::Fate;
-use crate::report::{Check, Latency, Verdict};
+use crate::report::{Check, LAG, Latency, Verdict};
+use crate::words::many;
+
+/// What groups are behind is read every two seconds, if nobody chose otherwise. What a reading says holds for so long at most.
+const SILENCE_MAX_S: u32 = 5;
 
 /// As many checks as the shape has expectations.
 pub(crate) fn expected(observed: &Observed<'_>, latency: Latency) -> Vec<Check> {
@@ -34,22 +39,44 @@ pub(crate) fn expected(observed: &Observed<'_>, latency: Latency) -> Vec<Check> 
 fn answers(observed: &Observed<'_>, name: &str, aim: f64, found_ms: f64) -> Check {
     let mut check = check(name, &format!("at most {aim} ms"), format!("{found_ms:.1} ms"), found_ms <= aim);
     if check.verdict == Verdict::Fail && observed.generator_was_the_limit {
-        check.found += &format!("; but requests were sent up to {:.1} ms late", observed.slip_ms);
+        check.found +=
+            &format!("; but requests were sent up to {:.1} ms late", observed.slip_ms + observed.wait_ms);
         check.verdict = Verdict::Unknown;
     }
     check
 }
 
 fn lag(observed: &Observed<'_>, aim: u64) -> Check {
-    let (name, aim_told) = ("no group is far behind", format!("at most {aim}"));
-    match observed.max_lag {
-        Some(lag) => check(name, &aim_told, lag.to_string(), lag <= aim),
-        None => unknown(name, &aim_told, observed.lag_trouble.unwrap_or("nobody could be asked")),
+    let (name, aim_told) = (LAG, format!("at most {aim}"));
+    let lags = observed.lags;
+    let trouble = lags.trouble.as_deref();
+    let Some(lag) = lags.max else {
+        return unknown(name, &aim_told, trouble.unwrap_or("nobody said anything while the load ran"));
+    };
+    let mut found = format!("{lag}, in {}", many(lags.readings, "reading"));
+    let waiting = waiting(observed).unwrap_or_default();
+    let silence = lags.silence(observed.schedule.duration().as_secs() as u32);
+    if lag > aim {
+        return check(name, &aim_told, found, false);
     }
+    if silence > SILENCE_MAX_S {
+        let trouble = trouble.map_or_else(String::new, |trouble| format!(": {trouble}"));
+        found += &format!("; for {silence} s of the load nothing new was said{trouble}");
+        return unknown(name, &aim_told, &found);
+    }
+    // by two clocks, which may differ
+    if waiting > aim {
+        return unknown(
+            name,
+            &aim_told,
+            &format!("{found}; by when they were made {waiting} decisions were waited for"),
+        );
+    }
+    check(name, &aim_told, found, true)
 }
 
 fn drain(observed: &Observed<'_>, aim: f64) -> Check {
-    let name = "everything accepted takes effect soon after the last answer";
+    let name = "everything accepted takes effect soon after the last 202";
     let aim_told = format!("within {aim} s");
     match observed.settled.drained {
         Some(took) => {

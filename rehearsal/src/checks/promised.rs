@@ -5,10 +5,22 @@ use crate::observed::Observed;
 use crate::record::{Fate, Record};
 use crate::report::{Check, Verdict};
 
+/// Where every request was refused all that follows holds of nothing.
+pub(super) fn accepted(observed: &Observed<'_>) -> Check {
+    let (sent, accepted) = (observed.load.records.len(), observed.ended(|fate| fate == Fate::Accepted));
+    let sold_out = observed.ended(|fate| fate == Fate::SoldOut);
+    Check {
+        name: "something was accepted".to_owned(),
+        aim: "one request at least, or told that nothing is left".to_owned(),
+        found: format!("{accepted} of {sent} accepted, {sold_out} told that nothing is left"),
+        verdict: if accepted + sold_out > 0 { Verdict::Pass } else { Verdict::Fail },
+    }
+}
+
 pub(super) fn refused(observed: &Observed<'_>) -> Check {
     let (mut stored, mut unread, mut many) = (Which::new(), 0, 0);
     for record in observed.load.records {
-        if matches!(record.fate, Fate::NotStored(_) | Fate::SoldOut) {
+        if matches!(record.fate, Fate::NotStored(_) | Fate::SoldOut | Fate::Rejected(_)) {
             many += 1;
             match is_there(observed, record) {
                 Some(true) => stored.add(|| request(observed, record.number)),
@@ -18,8 +30,9 @@ pub(super) fn refused(observed: &Observed<'_>) -> Check {
         }
     }
     check(
+        observed,
         "nothing that was refused is stored",
-        "none of those answered 429, 503 or that nothing is left",
+        "none of those answered 4xx or 503",
         &stored,
         "stored all the same",
         unread,

@@ -67,5 +67,5 @@ pub(super) fn ranks(observed: &Observed<'_>) -> Check {
         wrong.many += missing - first_missing.len() as u64;
     }
     let (name, aim) = ("ranks are 1, 2, 3 and so on, one each", format!("1 to {last}, one each"));
-    check(name, &aim, &wrong, "wrong", unread, format!("1 to {last}"))
+    check(observed, name, &aim, &wrong, "wrong", unread, format!("1 to {last}"))
 }

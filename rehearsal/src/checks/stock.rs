@@ -20,6 +20,7 @@ pub(super) fn pieces(observed: &Observed<'_>) -> Check {
     let (given, unread) = (issued.len() as u64, observed.settled.unread());
     let beyond = issued.into_iter().skip(usize::try_from(observed.stock).unwrap_or(usize::MAX));
     check(
+        observed,
         "no piece is given out beyond the stock",
         &format!("at most {}", observed.stock),
         &Which::of(observed, beyond.map(|(_, number)| number)),
@@ -44,7 +45,7 @@ pub(super) fn as_many(observed: &Observed<'_>) -> Check {
     Check {
         name: "as many pieces are given out as there are, or users who asked".to_owned(),
         aim: format!("{wanted}: there are {} pieces, and {users} users who took part", observed.stock),
-        found: format!("{given}{}", told_unread(unread)),
+        found: format!("{given}{}", told_unread(observed, unread)),
         verdict,
     }
 }
@@ -55,7 +56,9 @@ pub(super) fn own_count(observed: &Observed<'_>) -> Check {
     let name = "the coupon itself counts the pieces that were given out".to_owned();
     let aim = format!("{given} of {}", observed.stock);
     let Some(coupon) = observed.settled.coupon else {
-        return Check { name, aim, found: "it could not be read".to_owned(), verdict: Verdict::Unknown };
+        let trouble = observed.settled.trouble.iter().map(|trouble| format!(" ({trouble})"));
+        let found = format!("it could not be read{}", trouble.collect::<String>());
+        return Check { name, aim, found, verdict: Verdict::Unknown };
     };
     let is_late = |number| observed.settled.requests.get(&number) == Some(&Found::Open);
     let unanswered = observed.load.records.iter().filter(|record| matches!(record.fate, Fate::Unknown(_)));
@@ -69,7 +72,7 @@ pub(super) fn own_count(observed: &Observed<'_>) -> Check {
     } else {
         Verdict::Unknown
     };
-    let found = format!("{} of {}{}", coupon.issued, coupon.stock, told_unread(unread));
+    let found = format!("{} of {}{}", coupon.issued, coupon.stock, told_unread(observed, unread));
     Check { name, aim, found, verdict }
 }
 

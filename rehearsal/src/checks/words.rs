@@ -42,17 +42,35 @@ impl Which {
 }
 
 /// A check that fails with anything wrong, and of which nobody can tell if nothing is, but something could not be read.
-pub(super) fn check(name: &str, aim: &str, wrong: &Which, what: &str, unread: usize, fine: String) -> Check {
+pub(super) fn check(
+    observed: &Observed<'_>,
+    name: &str,
+    aim: &str,
+    wrong: &Which,
+    what: &str,
+    unread: usize,
+    fine: String,
+) -> Check {
     let (found, verdict) = match (wrong.many, unread) {
         (0, 0) => (fine, Verdict::Pass),
         (0, _) => (fine, Verdict::Unknown),
         (many, _) => (format!("{many} {what}: {}", wrong.examples()), Verdict::Fail),
     };
-    Check { name: name.to_owned(), aim: aim.to_owned(), found: found + &told_unread(unread), verdict }
+    Check {
+        name: name.to_owned(),
+        aim: aim.to_owned(),
+        found: found + &told_unread(observed, unread),
+        verdict,
+    }
 }
 
-pub(super) fn told_unread(unread: usize) -> String {
-    if unread == 0 { String::new() } else { format!("; {unread} could not be read") }
+/// With why the last was not.
+pub(super) fn told_unread(observed: &Observed<'_>, unread: usize) -> String {
+    if unread == 0 {
+        return String::new();
+    }
+    let trouble = observed.settled.trouble.iter().map(|trouble| format!(" ({trouble})"));
+    format!("; {unread} could not be read{}", trouble.collect::<String>())
 }
 
 /// What a request is called: the id of a request for the coupon, else what is liked or written.
@@ -81,7 +99,7 @@ pub(super) fn is_there(observed: &Observed<'_>, record: &Record) -> Option<bool>
         };
     }
     match observed.settled.effects.get(&record.number)? {
-        Effect::There(_) => Some(true),
+        Effect::There | Effect::Altered(_) => Some(true),
         Effect::Absent => Some(false),
         Effect::Unread => None,
     }

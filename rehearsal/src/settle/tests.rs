@@ -208,7 +208,7 @@ async fn what_was_not_accepted_is_looked_at_afterwards() {
     let is_decided = |number| settled.requests.get(&number).map(|found| found.decision().is_some());
     assert_eq!(
         [0, 1, 2, 3, 4, 5].map(is_decided),
-        [Some(false), Some(true), Some(false), Some(false), None, Some(true)]
+        [Some(false), Some(true), Some(false), Some(false), Some(false), Some(true)]
     );
     let places = [5, 2, 0].map(|number| servers[0].place(&path(&plan, number)));
     assert!(places.is_sorted() && places[0] == 0, "{places:?}");
@@ -225,7 +225,7 @@ async fn likes_and_expectations_are_read_until_they_fit() {
     for number in &likes[..2] {
         records[*number as usize].fate = Fate::Unknown(Unanswered::Time);
     }
-    let (inside, count) = (plan.request(likes[0]).path, likes.len() as u64 - 1);
+    let (outside, count) = (plan.request(likes[1]).path, likes.len() as u64 - 1);
     let costs: BTreeMap<String, String> =
         (0..100).map(|number| (format!("/{}/", plan.character(number)), plan.cost(number))).collect();
     let server = Server::new(move |path, since| {
@@ -240,17 +240,16 @@ async fn likes_and_expectations_are_read_until_they_fit() {
         Some(if path.ends_with("/likes") {
             json!({ "count": count })
         } else {
-            json!({ "liked": path == inside })
+            json!({ "liked": path != outside })
         })
     });
     let settled = settled(&plan, &records, &[server]).await;
     let [counter] = &settled.counters[..] else { panic!("{settled:?}") };
     assert_eq!((counter.accepted, counter.count), (count - 1, Some(count)));
-    let read_back =
-        settled.effects.values().filter(|effect| matches!(effect, Effect::There(Some(_)))).count();
-    assert_eq!(read_back, 100 - likes.len());
+    let read_back = settled.effects.values().filter(|effect| **effect == Effect::There).count();
+    assert_eq!(read_back, 99);
     let likes = [likes[0], likes[1]].map(|number| settled.effects[&number].clone());
-    assert_eq!(likes, [Effect::There(None), Effect::Absent]);
+    assert_eq!(likes, [Effect::There, Effect::Absent]);
     assert!((4 * SECOND..5 * SECOND).contains(&settled.drained.unwrap()));
 }
 
@@ -271,10 +270,38 @@ async fn what_others_sent_is_waited_for() {
     assert_eq!(settled.coupon.map(|coupon| coupon.issued), Some(10));
 }
 
-#[test]
-fn a_sample_is_spread_evenly() {
-    let things: Vec<Thing> = (0..10).map(Thing::Effect).collect();
-    let sample = |many| spread(&things, many).collect::<Vec<_>>();
-    assert_eq!(sample(3), [Thing::Effect(0), Thing::Effect(3), Thing::Effect(6)]);
-    assert_eq!((sample(20), sample(0)), (things.clone(), Vec::new()));
+/// However many were accepted, each is read.
+#[tokio::test(start_paused = true)]
+async fn every_expectation_is_read() {
+    let plan = plan("expectation = 1.0");
+    let (absent, altered) = (plan.character(4321), plan.character(1234));
+    let server = Server::new(move |path, _| {
+        let character: u64 = path.split('/').nth(4).unwrap().parse().unwrap();
+        let number = character as u32;
+        let cost = if character == altered {
+            "7.77".to_owned()
+        } else {
+            self::plan("expectation = 1.0").cost(number)
+        };
+        let preset = json!({ "presetNo": 1, "totalExpectedCost": cost, "updatedAt": "2026-01-01T00:00:01Z" });
+        Some(if character == absent { json!({ "problem": 404 }) } else { json!({ "presets": [preset] }) })
+    });
+    let settled = settled(&plan, &records(&[Fate::Accepted; 5000]), &[server]).await;
+    let others: Vec<_> = settled.effects.iter().filter(|(_, effect)| **effect != Effect::There).collect();
+    assert_eq!(others, [(&1234, &Effect::Altered("7.77".into())), (&4321, &Effect::Absent)]);
+    assert_eq!((settled.effects.len(), settled.drained), (5000, None));
+}
+
+/// One that is refused to the end is answered long after the others.
+#[tokio::test(start_paused = true)]
+async fn a_drain_counts_from_the_last_202() {
+    let plan = plan("coupon = 1.0");
+    let mut records = records(&[Fate::Accepted, Fate::NotStored(503)]);
+    records[0].answered_us = 200_000;
+    let accepted = path(&plan, 0);
+    let server = Server::new(move |path, _| {
+        Some(if path.contains(&accepted) { issued(Duration::from_millis(900)) } else { pending() })
+    });
+    let settled = settled(&plan, &records, &[server]).await;
+    assert_eq!(settled.drained, Some(Duration::from_millis(700)));
 }

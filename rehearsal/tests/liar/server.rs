@@ -38,6 +38,24 @@ pub enum Lie {
     Unfair,
     /// Some requests are stored, and answered 503.
     Stored503,
+    /// Some requests are stored, and answered 422.
+    StoredRejection,
+    /// Every request is answered 403.
+    Forbidden,
+    /// Nothing can be read.
+    Unreadable,
+    /// Decisions cannot be read.
+    UnreadableDecisions,
+    /// A like is answered 202, and forgotten.
+    LostLike,
+    /// The same, and another of that target is counted twice.
+    LostAndDoubledLike,
+    /// An expectation is answered 202, and forgotten.
+    LostExpectation,
+    /// An expectation is stored with another cost.
+    AlteredExpectation,
+    /// What groups are behind is what it was once, and is said over and over.
+    StaleLag,
 }
 
 /// A server that is running, for as long as its runtime.
@@ -60,6 +78,7 @@ impl Server {
             .route("/api/v6/characters/{target}/likes", get(likes))
             .route("/api/v6/characters/{target}/likes/{liker}", put(like).get(liked))
             .route("/readyz", get(|| async {}))
+            .route("/lag", get(lag))
             .with_state(world);
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -85,6 +104,8 @@ struct World {
     holders: HashSet<String>,
     over_issued: bool,
     likes: HashMap<String, HashSet<String>>,
+    /// Whose like was lost.
+    lost_like: Option<String>,
     expectations: HashMap<u64, Value>,
     tries: HashMap<String, u32>,
 }
@@ -93,19 +114,23 @@ struct World {
 enum Outcome {
     Accepted,
     NotStored,
+    RejectedIn,
+    Forbidden,
     UnknownIn,
     UnknownOut,
 }
 
 impl Outcome {
     fn is_in(&self) -> bool {
-        matches!(self, Self::Accepted | Self::UnknownIn)
+        matches!(self, Self::Accepted | Self::UnknownIn | Self::RejectedIn)
     }
 
     fn status(&self) -> StatusCode {
         match self {
             Self::Accepted => StatusCode::ACCEPTED,
             Self::NotStored => StatusCode::SERVICE_UNAVAILABLE,
+            Self::RejectedIn => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::Forbidden => StatusCode::FORBIDDEN,
             Self::UnknownIn | Self::UnknownOut => StatusCode::GATEWAY_TIMEOUT,
         }
     }
@@ -126,6 +151,7 @@ impl World {
             holders: HashSet::new(),
             over_issued: false,
             likes: HashMap::new(),
+            lost_like: None,
             expectations: HashMap::new(),
             tries: HashMap::new(),
         }
@@ -138,6 +164,8 @@ impl World {
         let number = number(key);
         match (number % 20, *tries) {
             (3, _) if self.lie == Lie::Stored503 => Outcome::NotStored,
+            (3, _) if self.lie == Lie::StoredRejection => Outcome::RejectedIn,
+            _ if self.lie == Lie::Forbidden => Outcome::Forbidden,
             _ if self.lie != Lie::None => Outcome::Accepted,
             (3, _) | (5, 1) => Outcome::NotStored,
             (7, _) | (11, 1) => Outcome::UnknownIn,
@@ -207,14 +235,21 @@ fn key(headers: &HeaderMap) -> &str {
 
 async fn create(State(world): Shared, Json(body): Json<Value>) -> StatusCode {
     let mut world = world.lock();
-    world.coupon = body["couponId"].as_str().unwrap().to_owned();
-    world.stock = body["stock"].as_u64().unwrap() as usize;
+    let (coupon, stock) = (body["couponId"].as_str().unwrap(), body["stock"].as_u64().unwrap() as usize);
+    if (world.coupon.as_str(), world.stock) == (coupon, stock) {
+        return StatusCode::OK;
+    }
+    (world.coupon, world.stock) = (coupon.to_owned(), stock);
+    world.holders.clear();
     StatusCode::CREATED
 }
 
 async fn coupon(State(world): Shared, Path(coupon): Path<String>) -> Response {
     let mut world = world.lock();
     world.decide();
+    if world.lie == Lie::Unreadable {
+        return StatusCode::FORBIDDEN.into_response();
+    }
     if coupon != world.coupon {
         return StatusCode::NOT_FOUND.into_response();
     }
@@ -246,11 +281,14 @@ async fn issue(
     (outcome.status(), Json(json!({ "requestId": request, "status": "PENDING" }))).into_response()
 }
 
-async fn decision(State(world): Shared, Path(request): Path<Uuid>) -> Json<Value> {
+async fn decision(State(world): Shared, Path(request): Path<Uuid>) -> Response {
     let mut world = world.lock();
     world.decide();
+    if world.lie == Lie::UnreadableDecisions {
+        return StatusCode::FORBIDDEN.into_response();
+    }
     let pending = || json!({ "requestId": request, "status": "PENDING" });
-    Json(world.decided.get(&request).cloned().unwrap_or_else(pending))
+    Json(world.decided.get(&request).cloned().unwrap_or_else(pending)).into_response()
 }
 
 async fn write(State(world): Shared, headers: HeaderMap, Json(mut body): Json<Value>) -> StatusCode {
@@ -258,6 +296,13 @@ async fn write(State(world): Shared, headers: HeaderMap, Json(mut body): Json<Va
     let outcome = world.outcome(key(&headers));
     if outcome.is_in() {
         body["updatedAt"] = jiff::Timestamp::now().to_string().into();
+        let is_first = world.expectations.is_empty();
+        if is_first && world.lie == Lie::AlteredExpectation {
+            body["totalExpectedCost"] = "7.77".into();
+        }
+        if is_first && world.lie == Lie::LostExpectation {
+            body["presetNo"] = 3.into();
+        }
         world.expectations.insert(body["characterId"].as_u64().unwrap(), body);
     }
     outcome.status()
@@ -277,7 +322,10 @@ async fn like(
 ) -> StatusCode {
     let mut world = world.lock();
     let outcome = world.outcome(key(&headers));
-    if outcome.is_in() {
+    let is_lost = matches!(world.lie, Lie::LostLike | Lie::LostAndDoubledLike) && world.lost_like.is_none();
+    if is_lost && target.ends_with("-hot") {
+        world.lost_like = Some(target);
+    } else if outcome.is_in() {
         world.likes.entry(target).or_default().insert(liker);
     }
     outcome.status()
@@ -289,6 +337,21 @@ async fn liked(State(world): Shared, Path((target, liker)): Path<(String, String
 }
 
 async fn likes(State(world): Shared, Path(target): Path<String>) -> Json<Value> {
-    let count = world.lock().likes.get(&target).map_or(0, HashSet::len);
+    let world = world.lock();
+    let is_doubled = world.lie == Lie::LostAndDoubledLike && world.lost_like.as_ref() == Some(&target);
+    let count = world.likes.get(&target).map_or(0, HashSet::len) + usize::from(is_doubled);
     Json(json!({ "targetOcid": target, "count": count }))
+}
+
+async fn lag(State(world): Shared) -> Json<Value> {
+    let mut world = world.lock();
+    world.decide();
+    let (as_of, lag) = match world.lie {
+        Lie::StaleLag => ("2026-01-01T00:00:00Z".to_owned(), 0),
+        _ => (jiff::Timestamp::now().to_string(), world.line.len()),
+    };
+    let topics = json!([{ "topic": "coupon", "partitions": [{ "partition": 0, "lag": lag }] }]);
+    let group =
+        json!({ "group": "coupon", "asOf": as_of, "status": "LAGGING", "reason": "", "topics": topics });
+    Json(json!({ "asOf": as_of, "groups": [group] }))
 }

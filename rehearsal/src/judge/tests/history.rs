@@ -11,10 +11,11 @@ use crate::found::{Counter, Coupon, Decision, Effect, Found, Settled, Status};
 use crate::observed::Observed;
 use crate::plan::{Kind, Plan};
 use crate::record::{Fate, Record, Unanswered};
-use crate::report::Report;
+use crate::report::{Report, SlowReaders};
 use crate::schedule::Schedule;
 use crate::settle::Load;
 use crate::shape::Shape;
+use crate::watch::Lags;
 
 pub(super) const BEGAN_UNIX_US: i64 = 1_767_225_600_000_000;
 const MIX: &str = "[mix]\ncoupon = 0.6\ncoupon_again = 0.15\nexpectation = 0.1\nlike = 0.05\nhot = 0.1\n";
@@ -49,6 +50,8 @@ pub(super) struct History {
     pub(super) records: Vec<Record>,
     pub(super) settled: Settled,
     pub(super) stock: u64,
+    pub(super) lags: Lags,
+    pub(super) readers: SlowReaders,
     pub(super) judges_whole: bool,
 }
 
@@ -71,8 +74,11 @@ fn whim() -> impl Strategy<Value = Whim> {
 
 /// Any that is honest.
 pub(super) fn honest() -> impl Strategy<Value = History> {
-    (any::<u64>(), 0..40u64, prop::collection::vec(whim(), 1..120))
-        .prop_map(|(seed, stock, whims)| History::honest(seed, stock, &whims))
+    (any::<u64>(), 0..40u64, prop::collection::vec(whim(), 1..120)).prop_map(|(seed, stock, mut whims)| {
+        // something is accepted
+        whims[0].outcome = Outcome::Accepted;
+        History::honest(seed, stock, &whims)
+    })
 }
 
 impl History {
@@ -119,6 +125,8 @@ impl History {
             records: Vec::new(),
             settled: Settled::default(),
             stock,
+            lags: Lags::default(),
+            readers: SlowReaders::default(),
             judges_whole: true,
         };
         let mut holders = HashSet::new();
@@ -153,9 +161,6 @@ impl History {
 
     fn found(&mut self, record: &Record, is_in: bool, stood_us: u64, holders: &mut HashSet<u32>) {
         let (number, decided_us) = (record.number, BEGAN_UNIX_US + stood_us as i64);
-        if matches!(record.fate, Fate::Rejected(_)) {
-            return;
-        }
         match self.plan.kind(number) {
             Kind::Coupon { user } => {
                 let is_sold_out = holders.len() as u64 == self.stock;
@@ -170,14 +175,9 @@ impl History {
                 }
                 self.settled.requests.insert(number, if is_in { decided } else { Found::Open });
             }
-            Kind::Expectation => {
-                let written = Effect::There(Some((self.plan.cost(number), decided_us)));
-                self.settled.effects.insert(number, if is_in { written } else { Effect::Absent });
+            Kind::Expectation | Kind::Like { .. } | Kind::Hot => {
+                self.settled.effects.insert(number, if is_in { Effect::There } else { Effect::Absent });
             }
-            Kind::Like { .. } | Kind::Hot if record.fate != Fate::Accepted => {
-                self.settled.effects.insert(number, if is_in { Effect::There(None) } else { Effect::Absent });
-            }
-            Kind::Like { .. } | Kind::Hot => {}
         }
     }
 
@@ -218,10 +218,10 @@ impl History {
             urls: &["http://one".to_owned(), "http://two".to_owned()],
             seed: 1,
             stock: self.stock,
-            max_lag: None,
-            lag_trouble: None,
-            lag: &[],
+            lags: &self.lags,
+            readers: &self.readers,
             slip_ms: 0.0,
+            wait_ms: 0.0,
             generator_was_the_limit: false,
         })
     }
