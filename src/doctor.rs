@@ -55,7 +55,7 @@ fn judged(checks: &[Check]) -> Result<(), Exit> {
             match finding.weight {
                 Weight::Well => {}
                 Weight::Told => eprintln!("floodgate: {what}: {at}{why}"),
-                Weight::Away => eprintln!("floodgate: {what} was not checked: {at}{why}"),
+                Weight::Away => eprintln!("floodgate: {what}, not to be used from here now: {at}{why}"),
                 // a key names its place
                 Weight::Wrong if *what == "database" => wrong.push(format!("{at}{why}")),
                 Weight::Wrong => wrong.push(why.clone()),

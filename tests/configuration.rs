@@ -195,11 +195,11 @@ fn everything_that_is_away_or_wrong_is_told_at_once() {
         let checked = world.command(&["config", "--check"])?;
         ensure!(checked.code == 0 && checked.stdout.is_empty(), "{checked:?}");
         for what in away.iter().chain(traces) {
-            let told = format!("floodgate: {what} was not checked: ");
+            let told = format!("floodgate: {what}, not to be used from here now: ");
             ensure!(checked.stderr.contains(&told), "{what}: {checked:?}");
         }
         ensure!(
-            checked.stderr.matches("events was not checked").count() == 2,
+            checked.stderr.matches("events, not to be used").count() == 2,
             "of the fallback: {checked:?}"
         );
         let listed = world.command(&["doctor"])?;
@@ -228,7 +228,7 @@ fn everything_that_is_away_or_wrong_is_told_at_once() {
         world.set("http.tls.cert_file", "absent.pem");
         world.set("http.tls.key_file", "absent.key");
         world.set("log.level", "inof");
-        let words = ["3 problems", "http.listen", "absent.pem", "`inof`", "database was not checked"];
+        let words = ["3 problems", "http.listen", "absent.pem", "`inof`", "database, not to be used"];
         ensure_untold(&refused(&world, &["config", "--check"], &words)?.stderr)
     });
 }
