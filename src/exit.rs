@@ -20,6 +20,13 @@ impl Exit {
     pub(crate) fn usage(reason: impl std::fmt::Display) -> Self {
         Self::Usage(reason.to_string())
     }
+
+    /// In words.
+    pub(crate) fn reason(self) -> String {
+        match self {
+            Self::Failed(reason) | Self::Usage(reason) | Self::CannotTell(reason) => reason,
+        }
+    }
 }
 
 /// Prints a result. Whoever reads may have seen enough and be gone, which is no failure.

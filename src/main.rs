@@ -3,9 +3,13 @@
 #![allow(missing_docs, reason = "a binary has no public interface but its command line")]
 
 mod burst;
+mod checks;
+mod clear;
+mod config_file;
 mod consume;
 mod coupon;
 mod dlq;
+mod doctor;
 mod drain;
 mod exit;
 mod exposure;
@@ -14,6 +18,7 @@ mod key;
 mod lag;
 mod layers;
 mod migrate;
+mod origins;
 mod progress;
 mod reapply;
 mod registry;
@@ -26,20 +31,19 @@ mod settings;
 mod signals;
 mod topics;
 mod traces;
+mod variables;
 mod verify;
 mod whereabouts;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Parser, Subcommand};
 use floodgate_observe::logs::{self, StartError};
-use floodgate_schemas::EventType;
-use floodgate_store::ReadError;
 
 use exit::Exit;
 use exposure::Opens;
-use settings::{Settings, told};
+use settings::Settings;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -108,7 +112,12 @@ enum Command {
     /// Rehearse a burst: drive running ingresses, and judge what becomes of every request
     Burst(Box<burst::BurstArgs>),
     /// Print the effective configuration as TOML, secrets masked
-    Config(ConfigArgs),
+    Config(doctor::ConfigArgs),
+    /// Look at everything that the configuration names, and list what works, what does not, and what to do next
+    ///
+    /// Changes nothing. To be run where floodgate runs, as its user and with its environment. Exit codes: 0 all is well, 1 something
+    /// is not, 2 the configuration cannot be read.
+    Doctor,
 }
 
 impl Command {
@@ -119,13 +128,6 @@ impl Command {
             _ => Opens::Neither,
         }
     }
-}
-
-#[derive(Args)]
-struct ConfigArgs {
-    /// Only check it, and the database if it can be reached: print nothing when all is well
-    #[arg(long)]
-    check: bool,
 }
 
 fn main() -> ExitCode {
@@ -145,22 +147,6 @@ fn ended(code: u8, reason: &str) -> ExitCode {
     ExitCode::from(code)
 }
 
-/// Opens what every section is about, as far as that needs nobody else to be there, and tells all that is wrong.
-fn check_sections(settings: &Settings) -> Result<(), Exit> {
-    let strategy = roles::open_strategy(settings).err().map(|exit| match exit {
-        Exit::Failed(reason) | Exit::Usage(reason) | Exit::CannotTell(reason) => reason,
-    });
-    let store = floodgate_store::open(&settings.store).err().map(|error| error.to_string());
-    let logs = logs::check(&settings.log).err().map(|error| error.to_string());
-    let tls = settings.http.tls.check().err().map(|error| error.to_string());
-    let exposed = Opens::Both.problems(settings);
-    unless_any([strategy, store, logs, tls].into_iter().flatten().chain(exposed).collect())
-}
-
-fn unless_any(problems: Vec<String>) -> Result<(), Exit> {
-    if problems.is_empty() { Ok(()) } else { Err(Exit::usage(told(&problems))) }
-}
-
 /// A bug is one line of the log like anything else, with its place. What comes of it is told by whoever watches the part.
 fn tell_panic(panic: &std::panic::PanicHookInfo<'_>) {
     let place = panic.location().map_or_else(String::new, ToString::to_string);
@@ -169,57 +155,28 @@ fn tell_panic(panic: &std::panic::PanicHookInfo<'_>) {
     tracing::error!(place, thread, %backtrace, "a bug: {}", panic.payload_as_str().unwrap_or("a panic without words"));
 }
 
-/// Looks whether the database is one to apply events to. That it cannot be reached from here, or has no schema yet, is no
-/// fault of the configuration: it is only told.
-async fn check_database(settings: &Settings) -> Result<(), Exit> {
-    let store = floodgate_store::open(&settings.store).map_err(Exit::usage)?;
-    let looked = async {
-        let mut unfit = store.unfit(&EventType::ALL).await?;
-        if settings.coupon.decisions_retention_days > 0 {
-            unfit.extend(store.keeps_decisions().await?);
-        }
-        Ok::<_, ReadError>((unfit, consume::schema_trouble(&*store).await?))
-    };
-    let url = settings.store.masked_url();
-    match looked.await {
-        Ok((unfit, _)) if !unfit.is_empty() => Err(Exit::usage(format!("{url}: {}", told(&unfit)))),
-        Ok((_, None)) => Ok(()),
-        Ok((_, Some(missing))) => {
-            eprintln!("floodgate: {url}: {missing}");
-            Ok(())
-        }
-        Err(error) => {
-            eprintln!("floodgate: the database was not checked: {url}: {error}");
-            Ok(())
-        }
-    }
-}
-
 fn execute(cli: Cli) -> Result<(), Exit> {
     match &cli.command {
         // a key is made for a configuration that may not be right yet
         Some(Command::Key(command)) => return key::key(command),
         // a client has none
         Some(Command::Burst(args)) => return burst::burst(args),
+        // it tells of one that cannot be read, too
+        Some(Command::Doctor) => return doctor::doctor(cli.config.as_deref()),
         _ => {}
     }
     let settings = Settings::load(cli.config.as_deref())?;
     let command = cli.command.unwrap_or(Command::Run);
     if let Command::Config(args) = command {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-        let runtime = runtime.map_err(Exit::failed)?;
-        runtime.block_on(async { check_sections(&settings) })?;
-        if !args.check {
-            return exit::say(settings.masked()?.trim_end());
-        }
-        return runtime.block_on(check_database(&settings));
+        return doctor::config(&settings, &args);
     }
-    unless_any(command.opens().problems(&settings))?;
+    doctor::unless_any(&command.opens().problems(&settings))?;
     logs::start(&settings.log).map_err(|error| match error {
         StartError::Level(error) => Exit::usage(error),
         error @ StartError::System(_) => Exit::failed(error),
     })?;
     std::panic::set_hook(Box::new(tell_panic));
+    settings.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(settings.runtime.worker_threads())
         .enable_all()
@@ -241,7 +198,7 @@ fn execute(cli: Cli) -> Result<(), Exit> {
         Command::Migrate => runtime.block_on(migrate::migrate(&settings)),
         Command::Verify(args) => runtime.block_on(verify::verify(&settings, &args)),
         Command::Reapply(args) => runtime.block_on(reapply::reapply(&settings, &args)),
-        Command::Burst(_) | Command::Config(_) | Command::Key(_) => Ok(()),
+        Command::Burst(_) | Command::Config(_) | Command::Doctor | Command::Key(_) => Ok(()),
     };
     drop(entered);
     // whatever is still blocked on the network must not keep a finished process alive

@@ -26,7 +26,7 @@ use crate::exit::Exit;
 use crate::settings::{Settings, told};
 use crate::signals::{Signal, Signals};
 use crate::traces::Traces;
-use crate::{exposure, finder, registry};
+use crate::{clear, exposure, finder, registry};
 
 /// What every role opens first. None of it needs Kafka or the database to be up.
 pub(crate) struct Opened {
@@ -53,6 +53,7 @@ impl Opened {
         let registry = registry::open(settings, &*strategy, &store, &metrics.schema_registry)?;
         let (settings, codecs) = (settings.clone(), registry::codecs(registry.as_ref()));
         let traces = Traces::open(&settings, &strategy, &metrics, (&clock, &chance))?;
+        clear::warnings(&settings, &*strategy).iter().for_each(|warning| tracing::warn!("{warning}"));
         Ok(Self { settings, metrics, strategy, publisher, store, clock, chance, codecs, registry, traces })
     }
 
@@ -263,9 +264,14 @@ pub(crate) fn open_strategy(settings: &Settings) -> Result<Arc<dyn Strategy>, Ex
 /// Files that are open besides clients' connections: the database, the brokers, the log.
 const OTHER_FILES: usize = 500;
 
+/// Files that are open at once with so many connections of clients.
+pub(crate) fn files_needed(connections: usize) -> u64 {
+    connections.saturating_add(OTHER_FILES) as u64
+}
+
 /// Every connection is an open file, and systems allow few unless they are asked.
 fn raise_file_limit(connections: usize) {
-    let needed = connections.saturating_add(OTHER_FILES) as u64;
+    let needed = files_needed(connections);
     match rlimit::increase_nofile_limit(needed) {
         Ok(allowed) if allowed >= needed => {}
         Ok(allowed) => tracing::warn!(

@@ -3,6 +3,7 @@
 //! Strategies bring their sections of the default themselves ([`floodgate_buffer::defaults`]), and read and check them. What the
 //! layers may change is in [`crate::layers`].
 
+use std::ffi::OsString;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -18,13 +19,13 @@ use floodgate_traces::OtelConfig;
 use serde::Deserialize;
 use toml::{Table, Value};
 
+use crate::config_file::ConfigFile;
 use crate::coupon::CouponConfig;
 use crate::exit::Exit;
-use crate::layers::{overlay, set_from_environment};
+use crate::layers::{Layers, Origins};
 
 /// All sections but those of the strategies.
 const DEFAULT: &str = include_str!("default.toml");
-const ENVIRONMENT_PREFIX: &str = "FLOODGATE__";
 
 /// The compiled-in configuration.
 fn default_text() -> String {
@@ -50,8 +51,12 @@ pub(crate) struct Settings {
     pub(crate) otel: OtelConfig,
     pub(crate) shutdown: ShutdownConfig,
     pub(crate) runtime: RuntimeConfig,
+    /// What is worth a word though it can be used.
+    pub(crate) warnings: Vec<String>,
     /// What it was read from, for printing: secrets are masked.
-    table: Table,
+    pub(crate) table: Table,
+    /// Who said what of it.
+    pub(crate) origins: Origins,
 }
 
 /// `[runtime]`.
@@ -82,42 +87,47 @@ pub(crate) struct ShutdownConfig {
 impl Settings {
     /// Reads all layers.
     pub(crate) fn load(file: Option<&Path>) -> Result<Self, Exit> {
-        let file = read_file(file)?;
-        let file = file.as_ref().map(|(name, text)| (name.as_str(), text.as_str()));
-        Self::from_layers(file, environment()).map_err(|problems| Exit::usage(told(&problems)))
+        Self::read_layers(file).map_err(|problems| Exit::usage(told(&problems)))
+    }
+
+    /// # Errors
+    /// Everything that is wrong, so that nobody has to come back once per mistake.
+    pub(crate) fn read_layers(file: Option<&Path>) -> Result<Self, Vec<String>> {
+        let file = file.map(ConfigFile::read).transpose().map_err(|problem| vec![problem])?;
+        let layer = file.as_ref().map(|file| (file.name.as_str(), file.text.as_str()));
+        let settings = Self::from_layers(layer, environment())?;
+        Ok(Self { warnings: file.map(|file| file.warnings).unwrap_or_default(), ..settings })
     }
 
     /// Another strategy than the chosen one, by its name.
     pub(crate) fn load_strategy(file: Option<&Path>, name: &str) -> Result<Configured, Exit> {
-        let file = read_file(file)?;
-        let file = file.as_ref().map(|(name, text)| (name.as_str(), text.as_str()));
-        let mut problems = Vec::new();
-        let strategy = laid(file, environment(), &mut problems).map(|(table, default)| {
-            let all = Section::new("", table, default);
-            let topics = all.section("topics").read::<TopicsConfig>(&mut problems)?;
-            let drain_ms = all.section("consumers").read::<ConsumersConfig>(&mut problems)?.drain_ms;
-            floodgate_buffer::configure_one(
-                name,
-                &all,
-                &Surroundings { topics: &topics, drain_ms },
-                &mut problems,
-            )
+        let file = file.map(ConfigFile::read).transpose().map_err(Exit::usage)?;
+        let layer = file.as_ref().map(|file| (file.name.as_str(), file.text.as_str()));
+        let layers = laid(layer, environment()).map_err(|problem| Exit::usage(told(&problem)))?;
+        let (all, mut problems) = (Section::new("", layers.table, layers.default), layers.problems);
+        let topics = all.section("topics").read::<TopicsConfig>(&mut problems);
+        let drain_ms = all
+            .section("consumers")
+            .read::<ConsumersConfig>(&mut problems)
+            .map(|consumers| consumers.drain_ms);
+        let strategy = topics.zip(drain_ms).and_then(|(topics, drain_ms)| {
+            let around = Surroundings { topics: &topics, drain_ms };
+            floodgate_buffer::configure_one(name, &all, &around, &mut problems)
         });
-        match strategy.map_err(|problem| Exit::usage(told(&problem)))? {
+        match strategy {
             Some(strategy) if problems.is_empty() => Ok(strategy),
             _ => Err(Exit::usage(told(&problems))),
         }
     }
 
     /// # Errors
-    /// Everything that is wrong, so that nobody has to come back once per mistake.
+    /// Everything that is wrong.
     pub(crate) fn from_layers(
         file: Option<(&str, &str)>,
-        environment: impl Iterator<Item = (String, String)>,
+        environment: impl Iterator<Item = (String, impl Into<OsString>)>,
     ) -> Result<Self, Vec<String>> {
-        let mut problems = Vec::new();
-        let (table, default) = laid(file, environment, &mut problems)?;
-        let read = Self::read(table, default, &mut problems);
+        let Layers { table, default, origins, mut problems, .. } = laid(file, environment)?;
+        let read = Self::read(table, default, origins, &mut problems);
         problems.extend(read.iter().flat_map(Self::problems));
         match read {
             Some(settings) if problems.is_empty() => Ok(settings),
@@ -126,7 +136,7 @@ impl Settings {
     }
 
     /// Every part reads its section. `None` where one cannot be read at all, which is among the problems then.
-    fn read(table: Table, default: Table, problems: &mut Vec<String>) -> Option<Self> {
+    fn read(table: Table, default: Table, origins: Origins, problems: &mut Vec<String>) -> Option<Self> {
         let all = Section::new("", table.clone(), default);
         // all of them, before one that cannot be read ends it
         let auth = all.section("auth").read(problems);
@@ -164,7 +174,9 @@ impl Settings {
             otel: otel?,
             shutdown: shutdown?,
             runtime: runtime?,
+            warnings: Vec::new(),
             table: masked(table, &store),
+            origins,
             store,
         })
     }
@@ -217,45 +229,26 @@ impl Settings {
     }
 }
 
-/// A file's name and text.
-fn read_file(file: Option<&Path>) -> Result<Option<(String, String)>, Exit> {
-    let read = |path: &Path| match std::fs::read_to_string(path) {
-        Ok(text) => Ok((path.display().to_string(), text)),
-        Err(error) => Err(Exit::usage(format!("--config {}: {error}", path.display()))),
-    };
-    file.map(read).transpose()
+fn environment() -> impl Iterator<Item = (String, OsString)> {
+    // a name that is no UTF-8 is not ours
+    std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value)))
 }
 
-fn environment() -> impl Iterator<Item = (String, String)> {
-    // what is no UTF-8 is not ours
-    std::env::vars_os()
-        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
-}
-
-/// All layers, one over the other, and the default alone. What does not fit is added to `problems`.
+/// All layers, one over the other.
 fn laid(
     file: Option<(&str, &str)>,
-    environment: impl Iterator<Item = (String, String)>,
-    problems: &mut Vec<String>,
-) -> Result<(Table, Table), Vec<String>> {
+    environment: impl Iterator<Item = (String, impl Into<OsString>)>,
+) -> Result<Layers, Vec<String>> {
     let default: Table =
         default_text().parse().map_err(|error| vec![format!("the compiled-in default: {error}")])?;
-    let mut table = default.clone();
-    let passed_through = floodgate_buffer::passed_through();
-    if let Some((name, text)) = file {
-        let layer: Table = text.parse().map_err(|error| vec![format!("{name}: {error}")])?;
-        let mut found = Vec::new();
-        overlay(&mut table, layer, "", &passed_through, &mut found);
-        problems.extend(found.into_iter().map(|problem| format!("{name}: {problem}")));
+    let mut layers = Layers::new(default, floodgate_buffer::passed_through());
+    let file = file.map(|(name, text)| layers.file(name, text));
+    layers.environment(environment);
+    match file {
+        // what stands in it is not known: no value is
+        Some(Err(problem)) => Err([vec![problem], layers.problems].concat()),
+        _ => Ok(layers),
     }
-    for (name, value) in environment {
-        if let Some(path) = name.strip_prefix(ENVIRONMENT_PREFIX)
-            && let Err(problem) = set_from_environment(&mut table, path, &value, &passed_through)
-        {
-            problems.push(format!("{name}: {problem}"));
-        }
-    }
-    Ok((table, default))
 }
 
 fn masked(mut table: Table, store: &floodgate_store::Config) -> Table {
@@ -430,6 +423,7 @@ mod tests {
         let settings = load("", &[]).unwrap_or_else(|error| unreachable!("{error}"));
         let printed = settings.masked().unwrap_or_else(|_| unreachable!());
         let again = load(&printed, &[]).unwrap_or_else(|error| unreachable!("{error}"));
+        let again = Settings { origins: Origins::new(), ..again };
         assert_eq!(format!("{settings:?}"), format!("{again:?}"));
     }
 }

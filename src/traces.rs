@@ -36,6 +36,15 @@ impl Traces {
     pub(crate) async fn stop(&self, _: Duration) {}
 }
 
+/// Whether whoever is to take spans is there.
+#[cfg(not(feature = "otel"))]
+pub(crate) async fn ask(_: &Settings) -> Result<(), String> {
+    Err("this build cannot send traces".to_owned())
+}
+
+#[cfg(feature = "otel")]
+pub(crate) use sending::ask;
+
 #[cfg(feature = "otel")]
 mod sending {
     use floodgate_buffer::{Parts, Then, Topic};
@@ -55,6 +64,14 @@ mod sending {
 
     /// The most that a stop waits for a receiver.
     const LAST_TRY: Duration = Duration::from_secs(2);
+
+    /// Whether whoever is to take spans is there.
+    pub(crate) async fn ask(settings: &Settings) -> Result<(), String> {
+        let metrics = Metrics::new().map_err(|error| error.to_string())?;
+        let exporter =
+            Exporter::open(&settings.otel, env!("CARGO_PKG_VERSION"), String::new(), metrics.traces);
+        exporter.map_err(|error| error.to_string())?.ask().await
+    }
 
     impl Traces {
         /// As configured; within a runtime, on which spans are sent. Touches no network yet.

@@ -210,7 +210,8 @@ fn a_configuration_is_right_without_its_database() {
         ensure!(ended.code == 0 && ended.stdout.is_empty(), "{ended:?}");
         world.set("store.url", "postgres://ann:open-sesame@127.0.0.1:1/none");
         let ended = world.command(&["config", "--check"])?;
-        let told = ended.stderr.contains("was not checked") && ended.stderr.contains("ann:***@127.0.0.1:1");
+        let told = ended.stderr.contains("not to be used from here now")
+            && ended.stderr.contains("ann:***@127.0.0.1:1");
         ensure!(ended.code == 0 && told && !ended.stderr.contains("open-sesame"), "{ended:?}");
         world.set("store.url", postgres.create_database()?);
         let ended = world.command(&["config", "--check"])?;

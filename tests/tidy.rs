@@ -84,7 +84,7 @@ fn crates_know_only_whom_they_may() {
     assert_eq!(ours("rehearsal"), [""; 0]);
     assert_eq!(ours("listener"), [""; 0]);
     assert_eq!(ours("buffer"), ["config", "schemas"]);
-    assert_eq!(ours("store"), ["schemas"]);
+    assert_eq!(ours("store"), ["config", "schemas"]);
     assert_eq!(ours("lag"), ["buffer"]);
     assert_eq!(ours("ledger"), ["buffer", "schemas", "store"]);
     assert_eq!(ours("registry"), ["observe", "schemas"]);
@@ -125,6 +125,30 @@ fn a_member_is_a_value() {
                 assert!(!line.contains(word), "{file}:{number} is no value any more: {line}");
             }
         }
+    }
+}
+
+/// A part of `log.level` that selects nothing is refused: who logs has to be known.
+#[test]
+fn log_filters_know_everything_that_logs() {
+    let lock: toml::Table = fs::read_to_string(root().join("Cargo.lock")).unwrap().parse().unwrap();
+    let known = fs::read_to_string(root().join("observe/src/filter.rs")).unwrap();
+    // what logs are written with, and what is never built
+    let others = ["tracing", "tracing-serde", "tracing-subscriber", "sqlx-mysql"];
+    let ours = CRATES.into_iter().filter(|name| !["testkit", "config"].contains(name));
+    let mut logging: Vec<String> = ours.map(|name| format!("floodgate-{name}")).collect();
+    for package in lock["package"].as_array().unwrap() {
+        let name = package["name"].as_str().unwrap();
+        let dependencies = package.get("dependencies").and_then(toml::Value::as_array).into_iter().flatten();
+        let mut dependencies = dependencies.filter_map(|dependency| dependency.as_str()?.split(' ').next());
+        if !others.contains(&name) && dependencies.any(|dependency| dependency.starts_with("tracing")) {
+            logging.push(name.to_owned());
+        }
+    }
+    assert!(logging.len() > 15, "{logging:?}");
+    for name in logging {
+        let target = name.replace('-', "_");
+        assert!(known.contains(&format!("\"{target}\",")), "observe/src/filter.rs does not know {target}");
     }
 }
 

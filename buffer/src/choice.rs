@@ -65,6 +65,14 @@ impl Configured {
         }
     }
 
+    /// Opens it, and what stands in for it, each by itself: to look at them. Touches no network.
+    ///
+    /// # Errors
+    /// [`OpenError`] when the configuration of one cannot work.
+    pub fn open_each(&self, given: &Given) -> Result<Vec<Arc<dyn Strategy>>, OpenError> {
+        [Some(&self.open), self.fallback.as_ref()].into_iter().flatten().map(|open| open(given)).collect()
+    }
+
     /// The chosen strategy's name.
     pub fn name(&self) -> &'static str {
         self.name

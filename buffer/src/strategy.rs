@@ -31,6 +31,11 @@ pub trait Strategy: Lag {
     /// What a 202 promises under it, in one sentence for operators.
     fn promise(&self) -> String;
 
+    /// What is worth a word of how it is reached, though it can be.
+    fn warnings(&self) -> Vec<String> {
+        Vec::new()
+    }
+
     /// Who sees its records, and for how long they are there.
     fn reach(&self) -> Reach;
 

@@ -5,7 +5,10 @@
 //! its section into a struct of its own and checks what contradicts itself; nobody else knows its keys.
 //!
 //! *Everything that is wrong is told at once*, so that nobody has to come back once per mistake: a value of the wrong kind is
-//! told and replaced by the default's, and reading goes on.
+//! told and replaced by the default's, and reading goes on. A value of the wrong kind is never shown: it may be a password that
+//! somebody forgot to quote.
+
+pub mod address;
 
 use serde::de::DeserializeOwned;
 use toml::{Table, Value};
@@ -61,8 +64,8 @@ impl Section {
                 Err(error) => error,
             };
             let path = error.path().to_string();
-            let text = error.inner().message();
-            problems.push(format!("{text} in `{}`{}", join(&self.path, &path), hint(text)));
+            let text = without_value(error.inner().message());
+            problems.push(format!("{text} in `{}`{}", join(&self.path, &path), hint(&text)));
             // of a list all is replaced: the default has no item at that place
             let key = path.split_once('[').map_or(path.as_str(), |(list, _)| list);
             match (find(&mut table, key), find(&mut default, key)) {
@@ -70,6 +73,17 @@ impl Section {
                 _ => return None,
             }
         }
+    }
+}
+
+/// The library's words on a value of another kind, or on a text, without that value.
+fn without_value(text: &str) -> String {
+    let (is_kind, is_text) = (text.starts_with("invalid type: "), text.starts_with("invalid value: string "));
+    match (text.find(['"', '`']), text.rfind(", expected ")) {
+        (Some(value), Some(expected)) if value < expected && (is_kind || is_text) => {
+            format!("{}{}", text[..value].trim_end(), &text[expected..])
+        }
+        _ => text.to_owned(),
     }
 }
 
@@ -96,6 +110,17 @@ pub fn find<'t>(table: &'t mut Table, path: &str) -> Option<&'t mut Value> {
     }
 }
 
+/// Every value with its full name.
+pub fn leaves<'t>(table: &'t Table, path: &str, tell: &mut impl FnMut(&str, &'t Value)) {
+    for (key, value) in table {
+        let here = join(path, key);
+        match value {
+            Value::Table(inner) => leaves(inner, &here, tell),
+            value => tell(&here, value),
+        }
+    }
+}
+
 /// The full name of a key within a section.
 pub fn join(path: &str, key: &str) -> String {
     if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") }
@@ -105,6 +130,14 @@ pub fn join(path: &str, key: &str) -> String {
 pub fn nearest<'k>(known: impl IntoIterator<Item = &'k str>, word: &str) -> Option<&'k str> {
     let likeness = |known: &str| strsim::jaro_winkler(known, word);
     known.into_iter().max_by(|one, other| likeness(one).total_cmp(&likeness(other)))
+}
+
+/// The same, if it is so much like it that it probably was meant.
+pub fn near<'k>(known: impl IntoIterator<Item = &'k str>, word: &str) -> Option<&'k str> {
+    const NEAR: f64 = 0.75;
+    let likeness = |known: &str| strsim::normalized_damerau_levenshtein(known, word);
+    let nearest = known.into_iter().max_by(|one, other| likeness(one).total_cmp(&likeness(other)))?;
+    (likeness(nearest) >= NEAR).then_some(nearest)
 }
 
 #[cfg(test)]
@@ -142,6 +175,27 @@ mod tests {
         problems.clear();
         let read: Option<Part> = section("size = 7\nwithin.flag = false").read(&mut problems);
         assert_eq!((read.unwrap().size, problems.len()), (7, 0));
+    }
+
+    /// It may be a password that was not quoted, or stands under the wrong key.
+    #[test]
+    fn values_of_the_wrong_kind_are_not_shown() {
+        for wrong in ["'hidden, expected \\`hidden'", "12345", "true", "['hidden']", "1.5", "2026-01-01"] {
+            let mut problems = Vec::new();
+            let _: Option<Part> = section(&format!("size = 3\nwithin.flag = {wrong}")).read(&mut problems);
+            let told = problems.concat();
+            let is_told = ["hidden", "12345", "1.5", "2026"].iter().any(|value| told.contains(value));
+            assert!(!is_told, "{wrong}: {told}");
+        }
+        let mut problems = Vec::new();
+        let _: Option<Part> = section("size = -1\nwithin.flag = true").read(&mut problems);
+        assert!(problems[0].contains("`-1`, expected u32"), "{problems:?}");
+    }
+
+    #[test]
+    fn words_that_are_near_were_probably_meant() {
+        assert_eq!(near(["sslmode", "host"], "sslmod"), Some("sslmode"));
+        assert_eq!(near(["sslmode", "host"], "secret"), None);
     }
 
     #[test]

@@ -8,8 +8,9 @@
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io::{self, BufReader, BufWriter, ErrorKind, Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use floodgate_schemas::EventId;
@@ -59,9 +60,14 @@ impl Run {
     }
 }
 
+/// A new file, in the place of one before, that nobody but its owner reads: ids and reasons may be personal.
+pub(crate) fn create(path: &Path) -> io::Result<File> {
+    OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)
+}
+
 /// Writes a sorted run to a file, and to the disk.
 pub(crate) fn write(entries: &[Entry], path: &Path) -> io::Result<()> {
-    let mut file = BufWriter::new(File::create(path)?);
+    let mut file = BufWriter::new(create(path)?);
     for Entry { id, class, offset, note } in entries {
         file.write_all(id.as_uuid().as_bytes())?;
         file.write_all(&[class.number()])?;

@@ -6,8 +6,9 @@
 //! Runs that are not counted there are written anew. A check that comes to its end removes its files: the next one in
 //! that folder begins anew.
 
-use std::fs::{self, File, TryLockError};
+use std::fs::{self, DirBuilder, File, TryLockError};
 use std::io::{self, ErrorKind, Write};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use floodgate_buffer::GroupLag;
@@ -19,6 +20,7 @@ use crate::class::Tally;
 use crate::error::VerifyError;
 use crate::finding::Finding;
 use crate::range::OffsetRange;
+use crate::runs;
 
 /// Of the progress file. Another format is another check.
 const FORMAT: u32 = 4;
@@ -121,8 +123,9 @@ impl State {
         };
         let folder = folder.or(temporary.as_ref().map(TempDir::path)).unwrap_or(Path::new(".")).to_owned();
         let refuse = |reason: &str| VerifyError::State(format!("--state {}: {reason}", folder.display()));
-        fs::create_dir_all(folder.join(RUNS)).map_err(|error| refuse(&error.to_string()))?;
-        let lock = File::create(folder.join(LOCK)).map_err(|error| refuse(&error.to_string()))?;
+        let made = DirBuilder::new().recursive(true).mode(0o700).create(folder.join(RUNS));
+        made.map_err(|error| refuse(&error.to_string()))?;
+        let lock = runs::create(&folder.join(LOCK)).map_err(|error| refuse(&error.to_string()))?;
         lock.try_lock().map_err(|error| match error {
             TryLockError::WouldBlock => refuse("another process checks with it"),
             TryLockError::Error(error) => refuse(&error.to_string()),
@@ -159,7 +162,7 @@ impl State {
     /// Remembers the progress, once and for all.
     pub(crate) fn save(&self) -> Result<(), VerifyError> {
         let write = || -> io::Result<()> {
-            let mut file = File::create(self.folder.join(PROGRESS_NEW))?;
+            let mut file = runs::create(&self.folder.join(PROGRESS_NEW))?;
             file.write_all(&serde_json::to_vec(&self.progress)?)?;
             file.sync_all()?;
             // what the progress counts is found again after a power cut
@@ -236,6 +239,8 @@ pub(crate) fn cannot(error: io::Error) -> VerifyError {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
 
     fn refusal(folder: &Path, of: &str) -> String {
@@ -262,6 +267,23 @@ mod tests {
         state.finish().unwrap();
         assert_eq!(fs::read_dir(&path).unwrap().count(), 0);
         assert!(State::open(Some(&path), "that".to_owned()).unwrap().progress.types.is_empty());
+    }
+
+    /// Ids and keys are in it.
+    #[test]
+    fn nobody_but_its_owner_reads_it() {
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a/state");
+        let state = State::open(Some(&path), "this".to_owned()).unwrap();
+        state.save().unwrap();
+        runs::write(&[], &state.run_path(0)).unwrap();
+        for made in [folder.path().join("a"), path.clone(), path.join(RUNS)] {
+            assert_eq!(mode(&made), 0o700, "{}", made.display());
+        }
+        for made in [path.join(LOCK), path.join(PROGRESS), state.run_path(0)] {
+            assert_eq!(mode(&made), 0o600, "{}", made.display());
+        }
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! A leaf that knows nothing of events or strategies. Metrics live in one [`Metrics`] value that is made at
 //! start and handed down; there is no global registry, so tests and several instances do not mix.
 
+mod filter;
 mod lag;
 mod lines;
 pub mod logs;

@@ -9,12 +9,12 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use serde::Deserialize;
-use tracing::Level;
-use tracing_subscriber::filter::{LevelFilter, ParseError, Targets};
+use tracing_subscriber::filter::Targets;
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
+use crate::filter;
 use crate::lines::Lines;
 
 /// How long a process that ends waits for its last lines to be taken.
@@ -22,10 +22,6 @@ const FLUSH: Duration = Duration::from_secs(1);
 
 /// What may wait while there is no configuration yet.
 const QUEUE_MAX_BYTES: usize = 1 << 20;
-
-/// The library that warns of every connection whose client misuses it, so that clients could have lines written as often as they
-/// like. It is logged where somebody asks for that.
-const HTTP_2: &str = "h2";
 
 /// Where lines go from the start of logging on.
 static LINES: OnceLock<Lines> = OnceLock::new();
@@ -54,7 +50,7 @@ pub enum LogFormat {
     Json,
 }
 
-/// The filter does not parse.
+/// The filter cannot be read, or selects nothing.
 #[derive(Debug, thiserror::Error)]
 #[error("log.level: {0}")]
 pub struct InvalidLevel(String);
@@ -124,10 +120,7 @@ fn log_panics() {
 }
 
 fn filter(config: &LogConfig) -> Result<Targets, InvalidLevel> {
-    let asked: Targets = config.level.parse().map_err(|error: ParseError| InvalidLevel(error.to_string()))?;
-    let is_wanted = asked.would_enable(HTTP_2, &Level::DEBUG)
-        || asked.iter().any(|(target, _)| target.starts_with(HTTP_2));
-    Ok(if is_wanted { asked } else { asked.with_target(HTTP_2, LevelFilter::OFF) })
+    filter::read(&config.level).map_err(InvalidLevel)
 }
 
 /// Whether logging could be started so.
@@ -167,26 +160,4 @@ pub fn start(config: &LogConfig) -> Result<(), StartError> {
         registry.with(lines.json().flatten_event(true).with_current_span(false)).try_init()
     };
     Ok(())
-}
-
-#[cfg(test)]
-#[allow(clippy::unwrap_used)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_clients_could_flood_the_log_with_is_logged_only_where_asked_for() {
-        for (level, warns) in [
-            ("info", false),
-            ("warn", false),
-            ("floodgate_buffer=debug,info", false),
-            ("debug", true),
-            ("h2=warn,info", true),
-        ] {
-            let (format, queue_max_bytes) = (LogFormat::Auto, QUEUE_MAX_BYTES);
-            let filter = filter(&LogConfig { level: level.to_owned(), format, queue_max_bytes }).unwrap();
-            assert_eq!(filter.would_enable("h2::proto::streams::recv", &Level::WARN), warns, "{level}");
-            assert!(filter.would_enable("floodgate", &Level::WARN), "{level}");
-        }
-    }
 }

@@ -73,12 +73,12 @@ impl TlsConfig {
         !self.cert_file.as_os_str().is_empty() || !self.key_file.as_os_str().is_empty()
     }
 
-    /// Reads both files, if they are configured.
+    /// Reads both files, if they are configured. Returns when the certificate expires, in RFC 3339, where that can be read.
     ///
     /// # Errors
     /// What is wrong with which.
-    pub fn check(&self) -> Result<(), TlsError> {
-        if self.is_on() { self.load().map(drop) } else { Ok(()) }
+    pub fn check(&self) -> Result<Option<String>, TlsError> {
+        if self.is_on() { self.load().map(|loaded| loaded.expires) } else { Ok(None) }
     }
 
     fn load(&self) -> Result<Loaded, TlsError> {
@@ -191,6 +191,6 @@ mod tests {
         let told = only.check().err().map(|error| error.to_string());
         let expected = "http.tls.cert_file: it is not set, and the other of the two is: TLS takes both";
         assert_eq!(told.as_deref(), Some(expected));
-        assert_eq!(TlsConfig::default().check(), Ok(()));
+        assert_eq!(TlsConfig::default().check(), Ok(None));
     }
 }

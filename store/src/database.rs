@@ -20,6 +20,8 @@ pub(crate) struct Kind {
     pub(crate) system: &'static str,
     /// What its URLs look like, for people.
     pub(crate) example: &'static str,
-    /// The database behind the scheme of the URL. Touches neither network nor disk.
+    /// The database that stands behind the scheme of the URL. Touches neither network nor disk.
     pub(crate) open: fn(&str, &Config) -> Opened,
+    /// The whole URL, for people, of what stands behind its scheme: without secrets. `None` where it cannot be understood.
+    pub(crate) shown: fn(&str) -> Option<String>,
 }

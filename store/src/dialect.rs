@@ -23,6 +23,12 @@ pub(crate) trait Dialect: Connection {
     /// crash, a server that is the replica of another now.
     fn is_lost(error: &dyn DatabaseError) -> bool;
 
+    /// What helps against an error that is not the database's own, where that is known.
+    fn help(error: &Error) -> Option<&'static str> {
+        let _ = error;
+        None
+    }
+
     /// The number or name under which the database's manual has an error.
     fn code(error: &dyn DatabaseError) -> String {
         error.code().unwrap_or_default().into_owned()

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use floodgate_config::address;
 use floodgate_schemas::EventType;
 use secrecy::ExposeSecret;
 
@@ -10,14 +11,29 @@ use crate::{Config, MigrateError, MigrationReport, OpenError, Store, postgres, s
 
 /// All databases that there are.
 const DATABASES: &[Kind] = &[
-    Kind { schemes: &["sqlite"], system: "sqlite", example: "sqlite://floodgate.db", open: sqlite::open },
+    Kind {
+        schemes: &["sqlite"],
+        system: "sqlite",
+        example: "sqlite://floodgate.db",
+        open: sqlite::open,
+        shown: sqlite::shown,
+    },
     Kind {
         schemes: &["postgres", "postgresql"],
         system: "postgresql",
         example: "postgres://user:password@host:5432/database",
         open: postgres::open,
+        shown: postgres::shown,
     },
 ];
+
+impl Config {
+    /// The URL, for people: without secrets. Nothing of one that cannot be understood is shown but its scheme.
+    pub fn masked_url(&self) -> String {
+        let shown = kind(self).ok().and_then(|(kind, place)| (kind.shown)(place));
+        shown.unwrap_or_else(|| address::masked(self.url.expose_secret()))
+    }
+}
 
 /// The database the configuration names. Touches neither network nor disk: the database may be away.
 ///
@@ -59,13 +75,14 @@ fn database(config: &Config) -> Opened {
 
 /// Which one the URL names, and what of the URL is its own.
 fn kind(config: &Config) -> Result<(&'static Kind, &str), OpenError> {
-    let Some((scheme, place)) = config.url.expose_secret().split_once("://") else {
+    let Some((scheme, place)) = config.url.expose_secret().trim().split_once("://") else {
         let reason = format!("must begin with {}, as in {}", schemes(" or "), examples());
         return Err(OpenError::new("url", reason));
     };
     let Some(kind) = DATABASES.iter().find(|kind| kind.schemes.contains(&scheme)) else {
-        let known = schemes(" and ");
-        let reason = format!("has the unknown scheme `{scheme}`; known are {known}, as in {}", examples());
+        let (known, named) =
+            (schemes(" and "), if address::is_scheme(scheme) { scheme } else { address::MASK });
+        let reason = format!("has the unknown scheme `{named}`; known are {known}, as in {}", examples());
         return Err(OpenError::new("url", reason));
     };
     Ok((kind, place))
@@ -86,16 +103,19 @@ fn examples() -> String {
 mod tests {
     use super::*;
 
-    fn opened(url: &str) -> Result<(), String> {
-        let config = Config {
+    fn config(url: &str) -> Config {
+        Config {
             url: url.into(),
             max_connections: 4,
             connect_timeout_ms: 1_000,
             statement_timeout_ms: 1_000,
             lock_timeout_ms: 1_000,
             apply_timeout_ms: 1_000,
-        };
-        open(&config).map(drop).map_err(|error| error.to_string())
+        }
+    }
+
+    fn opened(url: &str) -> Result<(), String> {
+        open(&config(url)).map(drop).map_err(|error| error.to_string())
     }
 
     #[test]
@@ -124,12 +144,38 @@ mod tests {
             ("sqlite://", "names no file"),
             ("sqlite://:memory:", "in memory"),
             ("sqlite://floodgate.db?mode=ro", "takes no parameters"),
-            ("postgres://ann:secret@db:port/x", "invalid port number"),
-            ("postgres://ann:secret@db/x?sslmode=secret", "ssl_mode"),
+            ("sqlite://file:floodgate.db", "no `file:`"),
+            ("sqlite://my%20file.db", "as it is"),
+            ("sqlite:// floodgate.db", "blank"),
+            ("sqlite:floodgate.db", "must begin with sqlite://"),
+            ("ann:secret@mysql://db", "unknown scheme `***`"),
+            ("postgres://ann:secret@db:port/x", "no port number"),
+            ("postgres://ann:secret@db/x?sslmode=secret", "`sslmode`"),
         ] {
             let error = opened(url).err().unwrap_or_default();
             assert!(error.contains(expected), "{url}: {error}");
-            assert!(!error.contains("ann:secret"), "{error}");
+            assert!(!error.contains("secret"), "{error}");
+        }
+    }
+
+    #[test]
+    fn urls_are_shown_without_secrets() {
+        for (url, shown) in [
+            ("postgres://ann:secret@db:5432/x", "postgres://ann:***@db:5432/x"),
+            ("postgresql://ann:secret@db/x\n", "postgres://ann:***@db/x"),
+            ("postgres://ann:se@c/r?e:t@db/x", "postgres://ann:***@db/x"),
+            (
+                "postgres://ann@db/x?password=se@cret&sslmode=require",
+                "postgres://ann@db/x?password=***&sslmode=require",
+            ),
+            ("postgres://ann:123/4@db/x", "postgres://***"),
+            ("postgres://ann:secret@db/x?sslmod=require", "postgres://***"),
+            ("mysql://ann:secret@db/x", "mysql://***"),
+            ("sqlite:///data/my file.db", "sqlite:///data/my file.db"),
+            ("sqlite:///data/../floodgate.db", "sqlite:///data/../floodgate.db"),
+            ("secret", "***"),
+        ] {
+            assert_eq!(config(url).masked_url(), shown);
         }
     }
 }

@@ -198,7 +198,8 @@ pub(crate) async fn request<C: Dialect, T>(
 /// Whose fault it is, and a sentence about it for operators. Holds no values of rows: those may be personal.
 pub(crate) fn explain<C: Dialect>(error: &Error) -> (Blame, String) {
     let Error::Database(error) = error else {
-        return (Blame::Elsewhere(None), format!("the database cannot be used: {error}"));
+        let help = C::help(error).map(|help| format!(": {help}")).unwrap_or_default();
+        return (Blame::Elsewhere(None), format!("the database cannot be used: {error}{help}"));
     };
     let blame = C::blame(error.as_ref());
     let code = C::code(error.as_ref());

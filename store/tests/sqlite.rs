@@ -2,14 +2,17 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use floodgate_schemas::examples::{at, like};
-use floodgate_schemas::{Like, LikeAction};
+use floodgate_schemas::{EventType, Like, LikeAction};
 use floodgate_store::contract::Subject;
-use floodgate_store::{Apply, ApplyError, ApplyOutcome, BoxFuture, Config, Store, migrate, open};
+use floodgate_store::{
+    Apply, ApplyError, ApplyOutcome, BoxFuture, Config, MigrateError, Store, migrate, open,
+};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use sqlx::{AssertSqlSafe, Connection, Row};
 use tempfile::TempDir;
@@ -75,6 +78,33 @@ floodgate_store::store_contract! {
         target_ocid TEXT NOT NULL, liker_account_id TEXT NOT NULL, liked INTEGER NOT NULL, occurred_at INTEGER NOT NULL,
         event_id TEXT NOT NULL, PRIMARY KEY (target_ocid, liker_account_id),
         CONSTRAINT \"liked IN (0, 1)\" CHECK (liker_account_id <> 'bad')) STRICT, WITHOUT ROWID"
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_folder_in_which_no_file_can_be_made_is_told() {
+    let sqlite = empty().await;
+    assert_eq!(sqlite.store.unfit(&EventType::ALL).await, Ok(vec![]));
+    assert_eq!(std::fs::read_dir(sqlite.folder.path()).unwrap().count(), 0, "something was left there");
+    std::fs::remove_dir(sqlite.folder.path()).unwrap();
+    let unfit = sqlite.store.unfit(&EventType::ALL).await.unwrap().concat();
+    assert!(unfit.contains("none can be made in the folder"), "{unfit}");
+    let refused = migrate(&sqlite.config).await;
+    assert!(matches!(&refused, Err(MigrateError::Unfit(why)) if why.contains("No such file")), "{refused:?}");
+}
+
+/// Ids of people are in it.
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_but_its_owner_reads_a_file_that_is_made() {
+    let sqlite = migrated().await;
+    apply(&sqlite.store).await.unwrap();
+    let mut modes: Vec<_> = std::fs::read_dir(sqlite.folder.path())
+        .unwrap()
+        .map(Result::unwrap)
+        .map(|file| (file.file_name(), file.metadata().unwrap().permissions().mode() & 0o777))
+        .collect();
+    modes.sort();
+    let names = ["floodgate.db", "floodgate.db-shm", "floodgate.db-wal"];
+    assert_eq!(modes, names.map(|name| (name.into(), 0o600)));
 }
 
 fn two_likes() -> [Like; 2] {

@@ -1,7 +1,9 @@
 //! PostgreSQL: one server with a data folder of its own, its durability settings untouched, since crashes are tested.
 
 use std::fmt::Write as _;
+use std::fs::Permissions;
 use std::net::{Ipv4Addr, TcpStream};
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -11,7 +13,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
-use crate::{Process, ScratchDir, ports, process, wait};
+use crate::{Certificates, Process, ScratchDir, ports, process, wait};
 
 /// The superuser, whose password is the same.
 const USER: &str = "testkit";
@@ -96,6 +98,27 @@ impl Postgres {
         let process = Process::spawn(&name, command, self.scratch.path())?;
         process.wait_for_log("held", SQL_DEADLINE)?;
         Ok(Held { postgres: self, name, _process: process })
+    }
+
+    /// From here on it takes connections by TLS, too, with the certificate of these, for `localhost`.
+    pub fn secure(&self) -> Result<Certificates> {
+        let (folder, home) = (self.scratch.path().join("tls"), self.scratch.path().join("server"));
+        std::fs::create_dir(&folder)?;
+        let made = Certificates::make(&folder)?;
+        for (made, setting) in [(&made.certificate, "ssl_cert_file"), (&made.key, "ssl_key_file")] {
+            let own = home.join(made.file_name().context("no file")?);
+            std::fs::copy(made, &own)?;
+            std::fs::set_permissions(&own, Permissions::from_mode(0o600))?;
+            if let Some(user) = &self.programs.run_as {
+                std::os::unix::fs::chown(&own, Some(user.uid), Some(user.gid))?;
+            }
+            self.psql("postgres", &format!("ALTER SYSTEM SET {setting} = '{}'", own.display()))?;
+        }
+        self.psql("postgres", "ALTER SYSTEM SET ssl = on")?;
+        self.psql("postgres", "SELECT pg_reload_conf()")?;
+        let is_on = || self.psql("postgres", "SHOW ssl").ok().filter(|ssl| ssl.trim() == "on");
+        wait::until("PostgreSQL to read its certificate", START_DEADLINE, is_on)?;
+        Ok(made)
     }
 
     /// The process that was started last.

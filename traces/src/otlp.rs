@@ -117,6 +117,16 @@ impl Exporter {
         Ok(Self { exporter, client, scope, endpoint, metrics })
     }
 
+    /// Sends nothing, once, to see whether it would be taken.
+    ///
+    /// # Errors
+    /// Why not.
+    pub async fn ask(&self) -> Result<(), String> {
+        let asked = self.exporter.export(Vec::new()).await;
+        let said = std::mem::take(&mut *self.client.said.lock());
+        asked.map_err(|error| said.why.unwrap_or_else(|| with_causes(&error)))
+    }
+
     /// Until `stop`; what waits then is still sent, once. May be called again after a bug.
     pub async fn run(&self, spans: &mut mpsc::Receiver<Span>, stop: &CancellationToken) {
         let (mut pause, mut is_troubled) = (PAUSES.0, false);

@@ -61,6 +61,10 @@ impl Strategy for Fallback {
         format!("{primary}; what it certainly did not take goes to {name}, and there {reserve}")
     }
 
+    fn warnings(&self) -> Vec<String> {
+        [self.primary.warnings(), self.reserve.warnings()].concat()
+    }
+
     fn reach(&self) -> Reach {
         self.primary.reach()
     }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use floodgate_config::address::{Address, Host};
 use rdkafka::ClientConfig;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka_sys::RD_KAFKA_EVENT_ERROR;
@@ -9,6 +10,7 @@ use rdkafka_sys::RD_KAFKA_EVENT_ERROR;
 use super::cause::Asking;
 use super::checksum;
 use super::config::KafkaConfig;
+use super::properties;
 use crate::{BatchLimits, OpenError};
 
 /// Properties that decide about the promises (acknowledgement, order, manual commits, limits) or that have a
@@ -109,19 +111,38 @@ impl ClientSettings {
         if !refused.is_empty() {
             return Err(OpenError(refused.join("; ")));
         }
-        let settings = Self { kafka: kafka.clone() };
         // librdkafka checks names and values when a client is made; better at start than at first use
-        settings
-            .producer()
-            .create_native_config()
-            .map_err(|error| OpenError(format!("buffer.kafka.client: {error}")))?;
-        Ok(settings)
+        let wrong = kafka.client.iter().filter_map(|(name, value)| properties::problem(name, value));
+        let wrong: Vec<_> = wrong.map(|problem| format!("buffer.kafka.client: {problem}")).collect();
+        if !wrong.is_empty() {
+            return Err(OpenError(wrong.join("; ")));
+        }
+        Ok(Self { kafka: kafka.clone() })
     }
 
     /// By which our clients, members of groups among them, are known to the cluster.
     pub(super) fn client_id(&self) -> &str {
         let set = self.kafka.client.iter().rev().find(|set| set.0 == "client.id");
         set.map_or(CLIENT_ID, |(_, id)| id)
+    }
+
+    /// What whoever is on the way reads: PLAIN sends the password as it is.
+    pub(super) fn in_the_clear(&self) -> Option<String> {
+        let set = |names: &[&str]| {
+            let set = self.kafka.client.iter().rev().find(|(name, _)| names.contains(name));
+            set.map(|(_, value)| value.to_ascii_uppercase())
+        };
+        let is_plain = set(&["sasl.mechanism", "sasl.mechanisms"]).as_deref() == Some("PLAIN")
+            && set(&["security.protocol"]).as_deref() == Some("SASL_PLAINTEXT");
+        let is_here = |broker: &str| {
+            Address::read(&format!("kafka://{}", broker.trim()), &[])
+                .is_ok_and(|address| address.hosts.iter().all(Host::is_this_machine))
+        };
+        (is_plain && !self.kafka.brokers.split(',').all(is_here)).then(|| {
+            "the password of buffer.kafka.client goes to another machine in the clear: use SASL_SSL as security.protocol, or a \
+             SCRAM mechanism"
+                .to_owned()
+        })
     }
 
     /// For asking only: metadata, offsets, topics. The context tells what keeps the client from its answers.
@@ -298,6 +319,20 @@ mod tests {
                 Some("lz4")
             );
         }
+    }
+
+    #[test]
+    fn a_password_that_goes_over_a_network_in_the_clear_is_told() {
+        let login =
+            "sasl.mechanism = 'PLAIN'\nsasl.password = 'secret'\nsecurity.protocol = 'SASL_PLAINTEXT'";
+        let told = |client: &str, brokers: &str| {
+            let mut settings = settings(client).ok()?;
+            settings.kafka.brokers = brokers.to_owned();
+            settings.in_the_clear()
+        };
+        assert!(told(login, "127.0.0.1:9092, b:9092").is_some_and(|told| !told.contains("secret")));
+        assert_eq!(told(login, "127.0.0.1:9092,localhost:9093"), None);
+        assert_eq!(told("", "b:9092"), None);
     }
 
     /// The promises rest on these, whatever else is set.

@@ -2,9 +2,12 @@
 
 use std::fmt;
 
+use floodgate_config::address::MASK;
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Deserializer, de};
 use toml::{Table, Value};
+
+use super::properties;
 
 /// The section within it whose keys are librdkafka's.
 pub(super) const CLIENT: &str = "client";
@@ -90,11 +93,7 @@ fn flatten(prefix: &str, table: &Table, into: &mut Properties) -> Result<(), Str
     Ok(())
 }
 
-/// Parts of the names of properties that hold secrets, for showing the configuration: all others are shown.
-const SECRETS: [&str; 8] =
-    ["password", "passphrase", "secret", "key.pem", "jaas", "oauthbearer.config", "token", "credential"];
-
-/// Puts `***` in the place of secrets.
+/// Puts `***` in the place of what may be a secret.
 pub(super) fn mask(section: &mut Table) {
     if let Some(Value::Table(client)) = section.get_mut(CLIENT) {
         mask_secrets(client, "");
@@ -107,8 +106,8 @@ fn mask_secrets(table: &mut Table, path: &str) {
         let here = floodgate_config::join(path, key);
         match value {
             Value::Table(inner) => mask_secrets(inner, &here),
-            _ if SECRETS.iter().any(|word| here.contains(word)) => *value = Value::String("***".to_owned()),
-            _ => {}
+            _ if properties::may_be_shown(&here) => {}
+            _ => *value = Value::String(MASK.to_owned()),
         }
     }
 }
@@ -187,13 +186,17 @@ mod tests {
     /// Neither as they are nor in a struct that holds them.
     #[test]
     fn properties_are_never_printed() {
-        let table: Table = "'sasl.password' = 'hidden-1'\nssl.key.pem = 'hidden-2'".parse().unwrap();
+        let secrets = "'sasl.password' = 'hidden-1'\nssl.key.pem = 'hidden-2'\n'sasl.passwort' = 'hidden-3'";
+        let table: Table = format!("{secrets}\n'client.id' = 'shown'").parse().unwrap();
         let properties: Properties = table.clone().try_into().unwrap();
         let config = KafkaConfig { client: properties, ..testing::config("b:9092".to_owned()) };
         let printed = format!("{config:?}");
         assert!(printed.contains("sasl.password") && !printed.contains("hidden"), "{printed}");
         let mut section = Table::from_iter([(CLIENT.to_owned(), Value::Table(table))]);
         mask(&mut section);
-        assert!(!section.to_string().contains("hidden"), "{section}");
+        assert!(
+            !section.to_string().contains("hidden") && section.to_string().contains("shown"),
+            "{section}"
+        );
     }
 }

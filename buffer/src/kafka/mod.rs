@@ -1,7 +1,7 @@
 //! The `kafka` strategy: topics on a Kafka cluster.
 //!
 //! * [`config`]: the strategy's section; [`client`]: librdkafka's configuration, and which of its properties may not be
-//!   touched.
+//!   touched; [`properties`] knows all of them by name.
 //! * [`native`]: what rust-rdkafka does not offer of producers, consumers and questions; the only `unsafe`.
 //! * [`publisher`]: admission, rebuilding after a fatal error; [`linger`] lets records gather, [`generation`] is the producers
 //!   and which partition is whose, [`delivery`] their reports. [`producing`] is what
@@ -33,6 +33,7 @@ mod offsets;
 mod planted;
 mod probe;
 mod producing;
+mod properties;
 mod publisher;
 mod rebalance;
 mod subscription;
@@ -125,6 +126,10 @@ impl Strategy for Kafka {
             "a 202 means: acknowledged by Kafka with acks=all from an idempotent producer, {durable} \
              (topics.replication_factor = {copies}; `floodgate topics describe` shows what the cluster has)"
         )
+    }
+
+    fn warnings(&self) -> Vec<String> {
+        self.settings.in_the_clear().into_iter().collect()
     }
 
     fn reach(&self) -> Reach {

@@ -1,8 +1,12 @@
 //! The `[buffer.redis]` section.
 
+use floodgate_config::address::{self, Address, Host};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use toml::{Table, Value};
+
+/// Redis' own.
+const PORT: u16 = 6379;
 
 /// `[buffer.redis]`.
 #[derive(Debug, Clone, Deserialize)]
@@ -41,19 +45,11 @@ pub(crate) enum Ack {
 impl RedisConfig {
     /// Values that cannot work.
     pub(super) fn problems(&self, drain_ms: u64) -> Vec<String> {
-        let is_redis =
-            self.urls().all(|url| ["redis://", "rediss://"].iter().any(|scheme| url.starts_with(scheme)));
-        let databases: Vec<String> =
-            self.shown().filter_map(|url| url.map(|(_, database)| database)).collect();
+        let addresses = self.addresses();
+        let is_in_one = |address: &Address| matches!(address.path.as_deref(), None | Some("" | "0"));
         let rules = [
-            (is_redis, "buffer.redis.url must begin with redis:// or rediss://"),
             (
-                !is_redis || self.urls().all(|url| ::redis::Client::open(url).is_ok()),
-                "buffer.redis.url is no URL of a Redis: redis://[user:password@]host[:port][/database]",
-            ),
-            (
-                databases.len() < 2
-                    || databases.iter().all(|database| ["", "/0"].contains(&database.as_str())),
+                !matches!(&addresses, Ok(several) if several.len() > 1 && !several.iter().all(is_in_one)),
                 "buffer.redis.url: a cluster has no databases but 0",
             ),
             (self.ack != Ack::Replica || self.replicas >= 1, "buffer.redis.replicas must be at least 1"),
@@ -68,44 +64,85 @@ impl RedisConfig {
                 "consumers.drain_ms must be at least 1, or a partition that moves away leaves its work behind",
             ),
         ];
-        rules.into_iter().filter(|(holds, _)| !holds).map(|(_, rule)| rule.to_owned()).collect()
+        let broken = rules.into_iter().filter(|(holds, _)| !holds).map(|(_, rule)| rule.to_owned());
+        addresses.err().map(|why| format!("buffer.redis.url {why}")).into_iter().chain(broken).collect()
     }
 
-    /// One, or those of a cluster.
-    pub(super) fn urls(&self) -> impl Iterator<Item = &str> {
-        self.url.expose_secret().split(',').map(str::trim)
+    /// Where Redis is: one, or nodes of a cluster.
+    ///
+    /// # Errors
+    /// What is wrong with one of them, without anything of it.
+    pub(super) fn addresses(&self) -> Result<Vec<Address>, String> {
+        split(self.url.expose_secret()).into_iter().map(read).collect()
     }
 
-    /// Host and port, and database, of every URL, if it is one.
-    fn shown(&self) -> impl Iterator<Item = Option<(String, String)>> {
-        self.urls().map(|url| {
-            let url = url::Url::parse(url).ok()?;
-            let database = url.path().trim_matches('/');
-            let database = if database.is_empty() { String::new() } else { format!("/{database}") };
-            Some((format!("{}:{}", url.host_str()?, url.port().unwrap_or(6379)), database))
+    /// What whoever is on the way reads: that there is a password says that somebody may be.
+    pub(super) fn in_the_clear(&self) -> Option<String> {
+        let is_shown = |address: &Address| {
+            let is_elsewhere = address.hosts.iter().any(|host| !host.is_this_machine());
+            address.scheme == "redis" && address.password.is_some() && is_elsewhere
+        };
+        self.addresses().ok()?.iter().any(is_shown).then(|| {
+            "the password of buffer.redis.url goes to another machine in the clear, as do events: use rediss://".to_owned()
         })
     }
 
-    /// Where Redis is, for people: without name and password.
+    /// The same for people: without name and password.
     pub(super) fn place(&self) -> String {
-        let shown: Option<Vec<String>> =
-            self.shown().map(|url| url.map(|(host, database)| host + &database)).collect();
-        shown.map_or_else(|| "the configured Redis".to_owned(), |urls| urls.join(","))
+        let shown = |address: &Address| {
+            let hosts =
+                address.hosts.iter().map(|host| Host { port: host.port.or(Some(PORT)), ..host.clone() });
+            let database = address.path.as_deref().filter(|path| !path.is_empty());
+            hosts.map(|host| host.to_string()).collect::<String>()
+                + &database.map(|database| format!("/{database}")).unwrap_or_default()
+        };
+        let shown = self.addresses().map(|all| all.iter().map(shown).collect::<Vec<_>>().join(","));
+        shown.unwrap_or_else(|_| "the configured Redis".to_owned())
     }
 }
 
-/// Puts `***` in the place of a password.
+/// URLs with commas between them. A comma behind which none begins is a part of one, such as of a password.
+fn split(text: &str) -> Vec<&str> {
+    let begins = |text: &str| {
+        text.split_once("://").is_some_and(|(scheme, _)| address::is_scheme(scheme.trim_start()))
+    };
+    let (mut urls, mut from) = (Vec::new(), 0);
+    for (comma, _) in text.match_indices(',').filter(|(at, _)| begins(&text[at + 1..])) {
+        urls.push(text[from..comma].trim());
+        from = comma + 1;
+    }
+    urls.push(text[from..].trim());
+    urls
+}
+
+/// One of them.
+fn read(text: &str) -> Result<Address, String> {
+    let address = Address::read(text, &[])?;
+    if !["redis", "rediss"].contains(&address.scheme.as_str()) {
+        return Err("must begin with redis:// or rediss://".to_owned());
+    }
+    match &address.hosts[..] {
+        [] => return Err("names no host: redis://[user:password@]host[:port][/database]".to_owned()),
+        [_] => {}
+        _ => return Err("names several hosts in one URL: each has a redis:// of its own".to_owned()),
+    }
+    // what is no password may be shown
+    if address.user.is_some() && address.password.is_none() {
+        return Err("names a user without a password; a password alone has a `:` in front of it: redis://:password@host"
+            .to_owned());
+    }
+    match address.path.as_deref().unwrap_or_default() {
+        "" => Ok(address),
+        path if path.bytes().all(|byte| byte.is_ascii_digit()) => Ok(address),
+        _ => Err("has something else than a database's number behind its host".to_owned()),
+    }
+}
+
+/// Puts `***` in the place of passwords.
 pub(super) fn mask(section: &mut Table) {
     let Some(Value::String(text)) = section.get_mut("url") else { return };
-    let masked = text.split(',').map(|text| {
-        let mut url = url::Url::parse(text.trim()).ok()?;
-        match url.password() {
-            Some(_) => url.set_password(Some("***")).ok().map(|()| url.to_string()),
-            None => Some(text.trim().to_owned()),
-        }
-    });
-    // whatever it is, it may hold one, or what lies between two commas be a part of it
-    *text = masked.collect::<Option<Vec<_>>>().map_or_else(|| "***".to_owned(), |masked| masked.join(","));
+    let shown = |url: &str| read(url).map_or_else(|_| address::masked(url), |address| address.to_string());
+    *text = split(text).into_iter().map(shown).collect::<Vec<_>>().join(",");
 }
 
 #[cfg(test)]
@@ -127,7 +164,12 @@ mod tests {
         };
         for (change, rule) in [
             ((|c| c.url = "http://x".into()) as fn(&mut RedisConfig), "url must begin with redis://"),
-            (|c| c.url = "redis://host:port".into(), "is no URL of a Redis"),
+            (|c| c.url = "redis://host:port".into(), "no port number"),
+            (|c| c.url = "redis://one:1,two:2".into(), "each has a redis:// of its own"),
+            (|c| c.url = "redis://".into(), "names no host"),
+            (|c| c.url = "redis://secret@one".into(), "redis://:password@host"),
+            (|c| c.url = "redis://one/x".into(), "database's number"),
+            (|c| c.url = "redis://one?password=x".into(), "takes none"),
             (|c| c.url = "redis://one, http://two".into(), "url must begin with redis://"),
             (|c| c.url = "redis://one,redis://two/3".into(), "no databases but 0"),
             (|c| (c.ack, c.replicas) = (Ack::Replica, 0), "replicas must be at least 1"),
@@ -141,6 +183,20 @@ mod tests {
             assert!(told.len() == 1 && told[0].contains(rule), "{rule}: {told:?}");
         }
         assert!(config().problems(0)[0].contains("drain_ms"));
+    }
+
+    #[test]
+    fn a_password_that_goes_over_a_network_in_the_clear_is_told() {
+        for (url, is_told) in [
+            ("redis://:secret@db", true),
+            ("redis://:secret@localhost,redis://:secret@db", true),
+            ("rediss://:secret@db", false),
+            ("redis://:secret@[::1]", false),
+            ("redis://db", false),
+        ] {
+            let told = RedisConfig { url: url.into(), ..config() }.in_the_clear();
+            assert_eq!(told.is_some(), is_told, "{url}");
+        }
     }
 
     #[test]
@@ -160,8 +216,21 @@ mod tests {
             (masked.as_str(), place.as_str()),
             ("redis://:***@one:1,redis://:***@two", "one:1,two:6379")
         );
-        assert_eq!(shown("redis://me:sec,ret@two").0, "***");
-        assert_eq!(shown("redis://se@cret@[broken").0, "***");
+        assert_eq!(shown("redis://me:sec,ret@two").0, "redis://me:***@two");
+        assert_eq!(shown("redis://se@cret@[broken").0, "redis://***");
+        // as a library reads it, a port and a database
+        assert_eq!(
+            shown("redis://me:12/secret@one"),
+            ("redis://***".to_owned(), "the configured Redis".to_owned())
+        );
+        for raw in ["se/cret", "se?cret", "se#cret", "se@cret", "se%cret"] {
+            let (masked, place) = shown(&format!("redis://me:{raw}@[::1]:7000/3"));
+            assert_eq!((masked.as_str(), place.as_str()), ("redis://me:***@[::1]:7000/3", "[::1]:7000/3"));
+            let config = RedisConfig { url: format!("redis://me:{raw}@one").into(), ..config() };
+            let url = config.addresses().unwrap()[0].encoded();
+            let info = ::redis::Client::open(url.expose_secret()).unwrap().get_connection_info().clone();
+            assert_eq!(info.redis_settings().password(), Some(raw));
+        }
         assert!(
             !format!("{:?}", RedisConfig { url: "redis://:secret@h".into(), ..config() }).contains("secret")
         );

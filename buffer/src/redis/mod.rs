@@ -106,6 +106,10 @@ impl Strategy for Redis {
         self.settings.promise()
     }
 
+    fn warnings(&self) -> Vec<String> {
+        self.settings.in_the_clear.iter().cloned().collect()
+    }
+
     fn reach(&self) -> Reach {
         Reach { is_shared: true, outlives_process: true, is_readable_from_outside: true }
     }

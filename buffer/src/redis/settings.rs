@@ -4,6 +4,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use ::redis::{Client, Cmd, ConnectionInfo, Value};
+use floodgate_config::address::Address;
+use secrecy::ExposeSecret;
 use tokio::runtime::Handle;
 
 use super::config::{Ack, RedisConfig};
@@ -20,6 +22,8 @@ pub(super) struct Settings {
     seeds: Vec<ConnectionInfo>,
     /// For people.
     pub(super) place: String,
+    /// What goes there in the clear that should not.
+    pub(super) in_the_clear: Option<String>,
     pub(super) names: Names,
     keys: [Keys; Topic::ALL.len()],
     partitions: u32,
@@ -45,18 +49,20 @@ impl Settings {
         new_logs: String,
         runtime: &Handle,
     ) -> Result<Self, OpenError> {
-        let seed = |url: &str| {
-            let info = connection_info(url)?;
+        let seed = |address: &Address| {
+            let info = connection_info(address.encoded().expose_secret())?;
             // whether it can be talked with at all: TLS may not be built in
             Client::open(info.clone()).map(|_| info)
         };
-        let seeds = config.urls().map(seed).collect::<Result<Vec<_>, _>>();
+        let wrong = |why: String| OpenError(format!("buffer.redis.url {why}"));
+        let seeds = config.addresses().map_err(wrong)?.iter().map(seed).collect::<Result<Vec<_>, _>>();
         let seeds = seeds.map_err(|error| OpenError(format!("buffer.redis.url: {error}")))?;
         let names = Names::new(&topics.prefix);
         let keys = Topic::ALL.map(|topic| Keys::of(&names, topic));
         Ok(Self {
             seeds,
             place: config.place(),
+            in_the_clear: config.in_the_clear(),
             names,
             keys,
             partitions: topics.partitions.max(1),

@@ -118,6 +118,12 @@ impl Issuer {
         }
     }
 
+    /// Looks for keys once, and says how many are of use.
+    pub(super) async fn ask(&self) -> Result<usize, String> {
+        self.take(self.read().await?)?;
+        Ok(self.keys().keys.len())
+    }
+
     /// Looks for keys because a token names one that is not known, unless somebody just has.
     pub(super) async fn look_again(&self) {
         self.look(AGAIN).await;

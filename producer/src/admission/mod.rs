@@ -136,6 +136,14 @@ impl Admission {
         }
     }
 
+    /// Asks the token issuer for its keys, and says how many are of use, or why none is known; `None` where there is none.
+    pub async fn ask_issuer(&self) -> Option<Result<usize, String>> {
+        match &self.identities {
+            Identities::Tokens(tokens) => Some(tokens.issuer.ask().await),
+            Identities::Off | Identities::Keys(_) => None,
+        }
+    }
+
     /// Keeps what is known of others up to date, until `stop`: where there is something.
     pub async fn run(&self, stop: &CancellationToken) {
         let issuer = async {

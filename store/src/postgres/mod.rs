@@ -8,6 +8,7 @@
 //! every batch size and is prepared once per connection. The arrays are unfolded side by side in the select list: in the
 //! FROM clause each would be written into a temporary store of its own first.
 
+mod address;
 mod audit;
 mod blame;
 mod coupons;
@@ -21,15 +22,13 @@ mod schemas;
 mod site;
 mod types;
 
-use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use floodgate_schemas::Timestamp;
-use secrecy::ExposeSecret;
 use sqlx::error::DatabaseError;
-use sqlx::postgres::{PgConnectOptions, PgConnection};
-use sqlx::{ConnectOptions, Connection, Error};
+use sqlx::postgres::PgConnection;
+use sqlx::{Connection, Error};
 use tokio::time::timeout;
 
 use crate::connections::Connections;
@@ -69,19 +68,18 @@ struct PostgresStore {
 }
 
 /// The database on the server that the URL names.
-pub(crate) fn open(_: &str, config: &Config) -> Opened {
-    Ok(Arc::new(PostgresStore::new(config)?))
+pub(crate) fn open(place: &str, config: &Config) -> Opened {
+    Ok(Arc::new(PostgresStore::new(place, config)?))
+}
+
+/// The URL for people, behind its scheme; `None` where it cannot be understood.
+pub(crate) fn shown(place: &str) -> Option<String> {
+    address::shown(place)
 }
 
 impl PostgresStore {
-    fn new(config: &Config) -> Result<Self, OpenError> {
-        let options = PgConnectOptions::from_str(config.url.expose_secret())
-            .map_err(|error| OpenError::new("url", format!("is unusable: {}", cause(&error))))?
-            .disable_statement_logging();
-        let options = match options.get_application_name() {
-            Some(_) => options,
-            None => options.application_name("floodgate"),
-        };
+    fn new(place: &str, config: &Config) -> Result<Self, OpenError> {
+        let options = address::options(place)?;
         let session = |statement_ms: u64, lock_ms: u64| {
             options.clone().options([
                 ("statement_timeout", statement_ms.to_string()),
@@ -130,11 +128,6 @@ impl PostgresStore {
         let _ = lease.connection.close().await;
         Ok(MigrationReport { from, to: migrations::NEWEST })
     }
-}
-
-/// The innermost reason: what wraps it only repeats that something is wrong.
-fn cause(error: &dyn std::error::Error) -> &dyn std::error::Error {
-    error.source().map_or(error, cause)
 }
 
 /// The newest migration the database has had; `None` without a schema.
@@ -193,6 +186,10 @@ impl Dialect for PgConnection {
     /// Shutdown, crash or administrator's command; connection exceptions.
     fn is_lost(error: &dyn DatabaseError) -> bool {
         error.code().is_some_and(|code| code.starts_with("57P") || code.starts_with("08"))
+    }
+
+    fn help(error: &Error) -> Option<&'static str> {
+        address::help(error)
     }
 
     async fn place(&mut self) -> Result<Place, Error> {

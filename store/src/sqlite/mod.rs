@@ -70,6 +70,30 @@ pub(crate) fn open(path: &str, config: &Config) -> Opened {
     Ok(Arc::new(SqliteStore::new(path, config)?))
 }
 
+/// The URL for people, of what stands behind its scheme.
+pub(crate) fn shown(path: &str) -> Option<String> {
+    Some(format!("sqlite://{path}"))
+}
+
+/// Why a file's name is none that somebody means: other programs' URLs have more in them, which would be a part of the name here.
+fn no_name(path: &str) -> Option<&'static str> {
+    let is_encoded = |text: &str| {
+        let digits = text.as_bytes();
+        digits.len() >= 2 && digits[..2].iter().all(u8::is_ascii_hexdigit)
+    };
+    if path.contains('?') {
+        Some("takes no parameters after the file's name")
+    } else if path.starts_with("file:") {
+        Some("takes no `file:` in front of the file's name")
+    } else if path.starts_with(char::is_whitespace) {
+        Some("has a blank in front of the file's name")
+    } else if path.split('%').skip(1).any(is_encoded) {
+        Some("has a file's name that is percent-encoded: it is written as it is")
+    } else {
+        None
+    }
+}
+
 impl SqliteStore {
     fn new(path: &str, config: &Config) -> Result<Self, OpenError> {
         if path.is_empty() {
@@ -79,9 +103,8 @@ impl SqliteStore {
             let reason = "is in memory, where every connection has a database of its own: name a file";
             return Err(OpenError::new("url", reason));
         }
-        if path.contains('?') {
-            // it would be a part of the file's name
-            return Err(OpenError::new("url", "takes no parameters after the file's name"));
+        if let Some(reason) = no_name(path) {
+            return Err(OpenError::new("url", reason));
         }
         let options = SqliteConnectOptions::new()
             .filename(path)
@@ -97,7 +120,7 @@ impl SqliteStore {
             readers: connections(options.clone().read_only(true), config.max_connections - 1)
                 .in_file(path.into()),
             // the file itself remembers the journal's mode
-            migrations: connections(options.create_if_missing(true).journal_mode(SqliteJournalMode::Wal), 1),
+            migrations: connections(options.journal_mode(SqliteJournalMode::Wal), 1),
             ground: Ground::default(),
             lock_timeout: config.lock_timeout(),
             apply_timeout: config.apply_timeout(),
@@ -121,9 +144,17 @@ impl SqliteStore {
         }
     }
 
+    /// Makes the file, if there is none, for nobody but its owner. SQLite gives its other files the same mode.
+    async fn make_file(&self) {
+        let mut owners = tokio::fs::OpenOptions::new();
+        // what stands against it SQLite says when it opens it
+        let _ = owners.write(true).create_new(true).mode(0o600).open(&self.path).await;
+    }
+
     async fn run_migrations(&self) -> Result<MigrationReport, MigrateError> {
         let failure = |error| migrations::failure(error, explain);
         let unavailable = |error: Error| failure(error.into());
+        self.make_file().await;
         let mut lease = self.lease_to_migrate().await.map_err(unavailable)?;
         // sqlx takes no lock on SQLite: ours makes another process wait until the whole run is committed
         let begun = lease.connection.begin_with(SqliteConnection::BEGIN).await;

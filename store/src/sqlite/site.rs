@@ -1,14 +1,36 @@
 //! What makes an SQLite database unfit, and whether it is still the one it was.
 
+use std::path::Path;
+
 use floodgate_schemas::EventType;
 use sqlx::sqlite::SqliteConnection;
 use sqlx::{Connection, Error};
+use tokio::fs::OpenOptions;
 
 use super::{SqliteStore, applied, blame, explain};
 use crate::dialect::Dialect;
 use crate::migrations::IDENTITY_SINCE;
 use crate::transaction;
 use crate::{BoxFuture, ReadError, Site};
+
+/// Why a file could not be made here.
+async fn no_folder(path: &Path) -> Option<String> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    // what may be made there only trying tells; several may try at once
+    let trial = folder.join(format!(".floodgate-{}", std::process::id()));
+    let made = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&trial).await;
+    match made {
+        Ok(_) => {
+            let _ = tokio::fs::remove_file(&trial).await;
+            None
+        }
+        Err(error) => Some(format!(
+            "there is no file {}, and none can be made in the folder {}: {error}",
+            path.display(),
+            folder.display()
+        )),
+    }
+}
 
 impl Site for SqliteStore {
     fn unfit<'a>(&'a self, _: &'a [EventType]) -> BoxFuture<'a, Result<Vec<String>, ReadError>> {
@@ -31,7 +53,7 @@ impl Site for SqliteStore {
         };
         Box::pin(async move {
             if !self.exists().await {
-                return Ok(Vec::new());
+                return Ok(no_folder(&self.path).await.into_iter().collect());
             }
             transaction::request(&self.writer, self.request_timeout, write).await
         })
