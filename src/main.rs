@@ -176,9 +176,11 @@ async fn check_database(settings: &Settings) -> Result<(), Exit> {
     let looked = async {
         let mut unfit = store.unfit(&EventType::ALL).await?;
         if settings.coupon.decisions_retention_days > 0 {
-            unfit.extend(store.keeps_decisions().await?);
+            let told = consume::unless_known(&unfit, store.keeps_decisions().await)?;
+            unfit.extend(told.flatten());
         }
-        Ok::<_, ReadError>((unfit, consume::schema_trouble(&*store).await?))
+        let missing = consume::unless_known(&unfit, consume::schema_trouble(&*store).await)?;
+        Ok::<_, ReadError>((unfit, missing.flatten()))
     };
     let url = settings.store.masked_url();
     match looked.await {

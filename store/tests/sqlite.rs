@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use floodgate_schemas::examples::{at, like};
 use floodgate_schemas::{Like, LikeAction};
 use floodgate_store::contract::Subject;
-use floodgate_store::{Apply, ApplyError, ApplyOutcome, BoxFuture, Config, Store, migrate, open};
+use floodgate_store::{Apply, ApplyError, ApplyOutcome, BoxFuture, Config, Pooler, Store, migrate, open};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use sqlx::{AssertSqlSafe, Connection, Row};
 use tempfile::TempDir;
@@ -24,6 +24,7 @@ async fn empty() -> Sqlite {
     let folder = TempDir::new().unwrap();
     let config = Config {
         url: format!("sqlite://{}/floodgate.db", folder.path().display()).into(),
+        pooler: Pooler::None,
         max_connections: 4,
         connect_timeout_ms: 5_000,
         statement_timeout_ms: 10_000,
