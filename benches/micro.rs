@@ -1,5 +1,5 @@
 //! What single steps cost: the codec, reading and checking JSON, ids from idempotency keys, reducing a batch to an event per
-//! row, and a batch in the database.
+//! row, a batch in the database, and what a pooler before it costs.
 //!
 //! `cargo bench --bench micro`, or with `-- NAME` some of it. Times of one machine, for whoever changes such a step; what
 //! is held against records is `instructions.rs`, what is promised is in `ratios/`.
@@ -23,11 +23,11 @@ use floodgate_buffer::{Batch, BatchLimits, Header, Receipts, Record, Topic, murm
 use floodgate_schemas::codec::{Codecs, encode};
 use floodgate_schemas::examples::{at, coupon_issue, expectation, like};
 use floodgate_schemas::{
-    Event, EventId, EventType, ExpectationWrite, IdempotencyKey, Keying, Like, LikeAction, Mixed,
+    Event, EventId, EventType, ExpectationWrite, IdempotencyKey, Keying, Like, LikeAction, Mixed, TargetOcid,
 };
 use floodgate_store::contract::{rows_of_expectations, rows_of_likes};
-use floodgate_store::{Apply, Store};
-use floodgate_testkit::{Postgres, PostgresOptions, ScratchDir};
+use floodgate_store::{Apply, Config, Pooler, Store};
+use floodgate_testkit::{PgBouncer, Postgres, PostgresOptions, ScratchDir};
 use floodgate_traces::TRACEPARENT;
 use requests::{EXPECTATION, LIKE, accept};
 
@@ -199,7 +199,12 @@ mod reduce {
 struct Databases {
     runtime: tokio::runtime::Runtime,
     postgres: Arc<dyn Store>,
+    /// The same, with nothing kept in sessions.
+    lent: Arc<dyn Store>,
+    /// And by way of PgBouncer.
+    pooled: Arc<dyn Store>,
     sqlite: Arc<dyn Store>,
+    _pooler: PgBouncer,
     _server: Postgres,
     _folder: ScratchDir,
 }
@@ -210,14 +215,28 @@ fn databases() -> &'static Databases {
         let runtime = tokio::runtime::Runtime::new().unwrap();
         let server = Postgres::start(PostgresOptions::default()).unwrap();
         let folder = ScratchDir::new("micro").unwrap();
-        let open = |url: String| {
-            let config = config(url, 4);
+        let pooler = PgBouncer::start(&server, &[]).unwrap();
+        let open = |url: String, pooler: Pooler| {
+            let config = Config { pooler, ..config(url, 4) };
             runtime.block_on(floodgate_store::migrate(&config)).unwrap();
             floodgate_store::open(&config).unwrap()
         };
-        let postgres = open(server.create_database().unwrap());
-        let sqlite = open(format!("sqlite://{}", folder.path().join("micro.db").display()));
-        Databases { runtime, postgres, sqlite, _server: server, _folder: folder }
+        let database = || server.create_database().unwrap();
+        let postgres = open(database(), Pooler::None);
+        let lent = open(database(), Pooler::Transaction);
+        let pooled = open(pooler.url(&database()), Pooler::Transaction);
+        let sqlite = format!("sqlite://{}", folder.path().join("micro.db").display());
+        let sqlite = open(sqlite, Pooler::None);
+        Databases {
+            runtime,
+            postgres,
+            lent,
+            pooled,
+            sqlite,
+            _pooler: pooler,
+            _server: server,
+            _folder: folder,
+        }
     })
 }
 
@@ -270,5 +289,46 @@ mod apply {
     #[divan::bench(args = BATCHES)]
     fn sqlite_new_likes(bencher: Bencher<'_, '_>, batch: usize) {
         applies(bencher, &databases().sqlite, batch, new_like);
+    }
+}
+
+/// What it costs that sessions are lent for a transaction at a time, without a pooler and with one.
+#[divan::bench_group(sample_count = 100)]
+mod pooler {
+    use super::*;
+
+    fn reads(bencher: Bencher<'_, '_>, store: &Arc<dyn Store>) {
+        let target = TargetOcid::try_from("target-1".to_owned()).unwrap();
+        bencher.bench_local(|| databases().runtime.block_on(store.like_count(&target)).unwrap());
+    }
+
+    #[divan::bench]
+    fn read(bencher: Bencher<'_, '_>) {
+        reads(bencher, &databases().postgres);
+    }
+
+    #[divan::bench]
+    fn read_lent(bencher: Bencher<'_, '_>) {
+        reads(bencher, &databases().lent);
+    }
+
+    #[divan::bench]
+    fn read_pooled(bencher: Bencher<'_, '_>) {
+        reads(bencher, &databases().pooled);
+    }
+
+    #[divan::bench(args = BATCHES, sample_count = 20, sample_size = 1)]
+    fn batch(bencher: Bencher<'_, '_>, batch: usize) {
+        applies(bencher, &databases().postgres, batch, new_like);
+    }
+
+    #[divan::bench(args = BATCHES, sample_count = 20, sample_size = 1)]
+    fn batch_lent(bencher: Bencher<'_, '_>, batch: usize) {
+        applies(bencher, &databases().lent, batch, new_like);
+    }
+
+    #[divan::bench(args = BATCHES, sample_count = 20, sample_size = 1)]
+    fn batch_pooled(bencher: Bencher<'_, '_>, batch: usize) {
+        applies(bencher, &databases().pooled, batch, new_like);
     }
 }

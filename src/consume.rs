@@ -115,13 +115,21 @@ async fn start_when_fit(opened: Arc<Opened>, groups: Vec<EventType>, slot: Slot)
 async fn trouble(store: &dyn Store, groups: &[EventType]) -> Option<String> {
     let looked = async {
         let unfit = store.unfit(groups).await?;
-        let missing = schema_trouble(store).await?.map(str::to_owned);
+        let missing = unless_known(&unfit, schema_trouble(store).await)?.flatten().map(str::to_owned);
         Ok::<_, ReadError>(unfit.into_iter().chain(missing).collect::<Vec<_>>())
     };
     match looked.await {
         Ok(troubles) if troubles.is_empty() => None,
         Ok(troubles) => Some(troubles.join("; ")),
         Err(error) => Some(format!("the database does not answer: {error}")),
+    }
+}
+
+/// What else was found; where that could not be looked at, since the database is unfit as it is known to be, nothing.
+pub(crate) fn unless_known<T>(unfit: &[String], found: Result<T, ReadError>) -> Result<Option<T>, ReadError> {
+    match found {
+        Err(_) if !unfit.is_empty() => Ok(None),
+        found => found.map(Some),
     }
 }
 

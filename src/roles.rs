@@ -7,7 +7,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use floodgate_admin::dead_letters::DeadLetterTopic;
+use floodgate_admin::dead_letters::{DeadLetterTopic, LetterWatch};
 use floodgate_admin::{
     About, AdminServer, CouponReport, LagExport, LagWatch, LookAtCoupons, Operators, Readiness,
 };
@@ -129,12 +129,15 @@ impl Opened {
             LagExport::Off => false,
         };
         let gauges = exports.then(|| self.metrics.lag.clone());
+        let letters_refresh = self.settings.lag.dead_letters_refresh_ms;
         let lag = LagWatch::new(Arc::clone(&self.strategy), gauges, Arc::clone(&self.clock));
         let dead_letters = DeadLetterTopic {
             strategy: Arc::clone(&self.strategy),
             clock: Arc::clone(&self.clock),
             codecs: self.codecs.clone(),
         };
+        let letters = (exports && letters_refresh > 0)
+            .then(|| LetterWatch::new(dead_letters.clone(), self.metrics.letters.clone()));
         let refresh = Duration::from_millis(self.settings.lag.refresh_ms);
         let operators = Operators {
             about: About {
@@ -170,6 +173,11 @@ impl Opened {
         let until = stop.clone();
         let watch = move || Arc::clone(&lag).run(refresh, until.clone());
         tokio::spawn(parts.keep("lag-watch", Then::GoOn, watch));
+        if let Some(letters) = letters {
+            let (refresh, until) = (Duration::from_millis(letters_refresh), stop.clone());
+            let watch = move || Arc::clone(&letters).run(refresh, until.clone());
+            tokio::spawn(parts.keep("letters-watch", Then::GoOn, watch));
+        }
         Ok(AdminRole { address, stop })
     }
 

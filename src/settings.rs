@@ -200,6 +200,10 @@ impl Settings {
                 "consumers.dead_letter_share_max must be between 0 and 1",
             ),
             ((100..=5000).contains(&lag.refresh_ms), "lag.refresh_ms must be between 100 and 5000"),
+            (
+                matches!(lag.dead_letters_refresh_ms, 0 | 1000..=3_600_000),
+                "lag.dead_letters_refresh_ms must be between 1000 and 3600000, or 0",
+            ),
             (runtime.worker_threads <= 1024, "runtime.worker_threads must be at most 1024"),
             (
                 (4096..=1 << 30).contains(&log.queue_max_bytes),

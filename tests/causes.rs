@@ -29,7 +29,7 @@ fn check(world: &World, settings: &[(&str, &str)], needle: &str) -> Result<()> {
         log.lines().filter(|line| line.contains("cannot take events") && line.contains(needle)).collect();
     ensure!(told.len() == 1, "{needle:?} is told in {} lines: {told:?}", told.len());
     let commands: [&[&str]; 5] =
-        [&["topics", "describe"], &["lag"], &["verify"], &["dlq", "list"], &["dlq", "replay"]];
+        [&["topics", "describe"], &["lag"], &["verify"], &["dlq", "list"], &["dlq", "replay", "--all"]];
     for command in commands {
         let ended = world.command(command)?;
         ensure!(

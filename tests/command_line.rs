@@ -92,7 +92,14 @@ fn mistakes_of_usage_and_configuration_end_with_2_and_say_what_to_change() {
         (&["dlq", "list"], &[], 2, &["/dlq"]),
         (&["dlq", "replay", "--rate", "0"], &[kafka], 2, &["--rate"]),
         (&["dlq", "replay", "--until", "noon"], &[kafka], 2, &["--until noon", "RFC 3339"]),
-        (&["dlq"], &[], 2, &["list", "show", "replay"]),
+        (&["dlq", "replay"], &[kafka], 2, &["--reason", "--all"]),
+        (&["dlq", "replay", "--dry-run"], &[kafka], 2, &["--reason", "--all"]),
+        (&["dlq", "replay", "--all", "--type", "like"], &[kafka], 2, &["one of both"]),
+        (&["dlq", "replay", "--all", "--wait=0"], &[kafka], 2, &["--wait"]),
+        (&["dlq", "dismiss", "--because", "a test"], &[kafka], 2, &["--reason", "--all"]),
+        (&["dlq", "dismiss", "--all"], &[kafka], 2, &["--because"]),
+        (&["dlq", "dismiss", "--all", "--because", " "], &[kafka], 2, &["--because", "1 to 500"]),
+        (&["dlq"], &[], 2, &["list", "show", "replay", "dismiss"]),
         (
             &["consume", "--group", "floodgate.likes"],
             &[kafka],
@@ -150,7 +157,12 @@ fn what_cannot_be_done_ends_with_1_and_says_why() {
                 1,
                 &["none.floodgate.dlq.v1", "floodgate topics create"],
             ),
-            (&["dlq", "replay"], &[strategy, ("buffer.kafka.brokers", &nobody)], 1, &["dead letters"]),
+            (
+                &["dlq", "replay", "--all"],
+                &[strategy, ("buffer.kafka.brokers", &nobody)],
+                1,
+                &["dead letters"],
+            ),
         ];
         for case in cases {
             // what describe has to show comes before its failure

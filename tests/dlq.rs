@@ -55,7 +55,7 @@ fn letters_are_listed_and_shown_wherever_one_asks() {
 
         let letters = house.list(&[])?;
         let failed_at = |letter: &Value| letter["failedAt"].as_str().unwrap_or_default().to_owned();
-        ensure!(letters.len() == 4 && letters.is_sorted_by_key(failed_at), "{letters:?}");
+        ensure!(letters.len() == 4 && letters.iter().rev().is_sorted_by_key(failed_at), "{letters:?}");
         check_filters(&house, &letters, &house.origin(LIKES, forbidden))?;
         check_table(&house)?;
         check_shown(&house, &house.origin(LIKES, forbidden), &house.origin(LIKES, poison))?;
@@ -72,7 +72,7 @@ fn letters_are_listed_and_shown_wherever_one_asks() {
 }
 
 fn check_filters(house: &House, letters: &[Value], forbidden: &str) -> Result<()> {
-    let third = letters[2]["failedAt"].as_str().context("no failedAt")?;
+    let third = letters[1]["failedAt"].as_str().context("no failedAt")?;
     let cases: &[(&[&str], usize)] = &[
         (&["--type", "like"], 2),
         (&["--type", "coupon"], 1),
@@ -92,7 +92,7 @@ fn check_filters(house: &House, letters: &[Value], forbidden: &str) -> Result<()
         ensure!(found == *wanted, "{args:?}: {found} and not {wanted} of {letters:?}");
     }
     let newest = house.list(&["--limit", "1"])?;
-    ensure!(newest == letters[3..], "{newest:?}");
+    ensure!(newest == letters[..1], "{newest:?}");
     for (args, needle) in [
         (["--type", "likes"], "--type likes"),
         (["--since", "monday"], "--since monday"),
@@ -110,14 +110,20 @@ fn check_table(house: &House) -> Result<()> {
     let table = house.dlq(&["list"])?;
     let lines: Vec<_> = table.lines().collect();
     let [head, letters @ .., counts] = &lines[..] else { anyhow::bail!("{table}") };
-    ensure!(head.starts_with("ORIGIN") && letters.len() == 4, "{table}");
-    let forbidden = letters.iter().find(|line| line.contains("star\\x1fforbidden")).context("no key")?;
-    for needle in [LIKES, "bad-row", "house_rule", " no "] {
-        ensure!(forbidden.contains(needle), "no {needle}: {forbidden}");
+    ensure!(head.starts_with("ORIGIN") && letters.len() == 8, "{table}");
+    ensure!(lines.iter().all(|line| line.chars().count() <= 80), "{table}");
+    let forbidden = letters.chunks(2).find(|letter| letter[1].contains("star\\x1fforbidden"));
+    let [place, why] = forbidden.context("no key")? else { anyhow::bail!("{table}") };
+    for needle in [LIKES, "open", "1  20"] {
+        ensure!(place.contains(needle), "no {needle}: {place}");
     }
-    ensure!(*counts == "4 dead letters (2 bad-row, 2 not-avro); 0 replayed", "{counts}");
+    ensure!(why.starts_with("  bad-row  ") && why.contains("house_rule"), "{why}");
+    ensure!(*counts == "4 open (2 bad-row, 2 not-avro); 0 replayed, 0 dismissed", "{counts}");
     let short = house.dlq(&["list", "--limit", "1", "--type", "like"])?;
-    ensure!(short.contains("2 dead letters (1 bad-row, 1 not-avro); 0 replayed; the newest 1"), "{short}");
+    ensure!(
+        short.contains("2 open (1 bad-row, 1 not-avro); 0 replayed, 0 dismissed; 1 are listed"),
+        "{short}"
+    );
     ensure!(!table.chars().any(|char| char.is_control() && char != '\n'), "{table:?}");
     Ok(())
 }
@@ -133,7 +139,7 @@ fn check_shown(house: &House, forbidden: &str, poison: &str) -> Result<()> {
     ensure!(event["key"] == "star\u{1f}forbidden" && event["attempts"] == 1, "{event}");
     let told = house.dlq(&["show", forbidden])?;
     for needle in
-        ["\"likerAccountId\": \"forbidden\"", "trace: a\\x09b", "never", "house_rule", "star\\x1fforbidden"]
+        ["\"likerAccountId\": \"forbidden\"", "trace: a\\x09b", "open", "house_rule", "star\\x1fforbidden"]
     {
         ensure!(told.contains(needle), "no {needle}: {told}");
     }
@@ -158,11 +164,25 @@ fn check_listener(house: &House, node: &Node, letters: &[Value]) -> Result<()> {
     let answer = node.ask_admin("/dlq")?;
     ensure!(answer.status == 200, "{} {}", answer.status, answer.text());
     let told = answer.json();
-    let names = ["asOf", "byReason", "letters", "replayed", "total", "truncated", "unread", "unreadable"];
+    let names = [
+        "asOf",
+        "byReason",
+        "dismissed",
+        "letters",
+        "open",
+        "openByReason",
+        "replayed",
+        "total",
+        "truncated",
+        "unread",
+        "unreadable",
+    ];
     ensure!(keys(&told) == names.into(), "{told}");
     ensure!(told["letters"].as_array().is_some_and(|told| told == letters), "{told} and not {letters:?}");
     ensure!(told["total"] == 4 && told["replayed"] == 0 && told["unreadable"] == 0, "{told}");
     ensure!(told["byReason"] == json!({"bad-row": 2, "not-avro": 2}), "{told}");
+    ensure!(told["open"] == 4 && told["openByReason"] == told["byReason"], "{told}");
+    ensure!(told["letters"][0]["state"] == "open" && told["dismissed"] == 0, "{told}");
     ensure!(told["truncated"] == false, "{told}");
 
     let narrow = node.ask_admin("/dlq?type=like&limit=1&key=star%1fforbidden")?.json();
@@ -172,7 +192,7 @@ fn check_listener(house: &House, node: &Node, letters: &[Value]) -> Result<()> {
     );
     let short = node.ask_admin("/dlq?limit=1")?.json();
     ensure!(short["truncated"] == true && short["total"] == 4, "{short}");
-    ensure!(short["letters"].as_array().is_some_and(|told| told == &letters[3..]), "{short}");
+    ensure!(short["letters"].as_array().is_some_and(|told| told == &letters[..1]), "{short}");
     let path = format!("/dlq?origin={}&reason=bad-row", origin_of(&letters[0]));
     let one = node.ask_admin(&path)?.json();
     ensure!(one["total"] == i32::from(letters[0]["reason"] == "bad-row"), "{one}");
@@ -204,9 +224,10 @@ fn a_replay_brings_back_what_can_be_applied_now() {
         let records = house.topic(LIKES)?;
         ensure!(house.list(&[])?.len() == 4);
 
-        let dry = house.dlq(&["replay", "--dry-run"])?;
+        let dry = house.dlq(&["replay", "--all", "--dry-run"])?;
         ensure!(
-            dry.starts_with("4 dead letters would be replayed; 0 were replayed before; 0 failed 5 times"),
+            dry.starts_with("3 dead letters would be replayed; 0 were replayed before; 0 failed 5 times")
+                && dry.contains("; 1 cannot be decoded and are left alone (--undecodable)"),
             "{dry}"
         );
         ensure!(house.topic(LIKES)?.len() == records.len() && marked(&house.topic(DEAD_LETTERS)?) == 0);
@@ -222,7 +243,7 @@ fn a_replay_brings_back_what_can_be_applied_now() {
             "{again:?}"
         );
         let counts = house.dlq(&["list"])?;
-        ensure!(counts.contains("7 dead letters (6 bad-row, 1 not-avro); 3 replayed"), "{counts}");
+        ensure!(counts.contains("4 open (3 bad-row, 1 not-avro); 3 replayed, 0 dismissed"), "{counts}");
         let capped = house.dlq(&["replay", "--reason", "bad-row", "--attempts-max", "2"])?;
         ensure!(
             capped.starts_with("0 dead letters replayed; 3 were replayed before; 3 failed 2 times"),
@@ -251,7 +272,7 @@ fn a_replay_brings_back_what_can_be_applied_now() {
         );
         let shown: Value = serde_json::from_str(&house.dlq(&["show", "--json", &origins[0]])?)?;
         ensure!(shown["replayedAt"].is_string(), "{shown}");
-        let left = house.dlq(&["replay", "--dry-run"])?;
+        let left = house.dlq(&["replay", "--all", "--undecodable", "--dry-run"])?;
         ensure!(left.starts_with("1 dead letters would be replayed"), "{left}");
         ensure!(house.list(&["--origin", &house.origin(LIKES, poison)])?[0].get("replayedAt").is_none());
         Ok(())
@@ -286,7 +307,7 @@ fn a_replay_that_is_killed_goes_on_where_it_was() {
         house.consume()?;
         house.drop_rules();
 
-        let replay = house.world.launch(&["dlq", "replay", "--rate", "1"])?;
+        let replay = house.world.launch(&["dlq", "replay", "--all", "--rate", "1"])?;
         wait::until("the first marker", READY, || {
             (marked(&house.topic(DEAD_LETTERS).ok()?) > 0).then_some(())
         })?;
@@ -294,10 +315,10 @@ fn a_replay_that_is_killed_goes_on_where_it_was() {
         let done = marked(&house.topic(DEAD_LETTERS)?);
         ensure!(done < likers.len(), "it was over before it was killed");
 
-        let rest = house.dlq(&["replay"])?;
+        let rest = house.dlq(&["replay", "--all"])?;
         let wanted = format!("{} dead letters replayed; {done} were replayed before", likers.len() - done);
         ensure!(rest.starts_with(&wanted), "{rest} and not {wanted}");
-        let nothing = house.dlq(&["replay"])?;
+        let nothing = house.dlq(&["replay", "--all"])?;
         ensure!(nothing.starts_with("0 dead letters replayed; 8 were replayed before"), "{nothing}");
         let replays = replays(house.topic(LIKES)?);
         let copies: usize = replays.values().map(Vec::len).sum();
@@ -309,6 +330,69 @@ fn a_replay_that_is_killed_goes_on_where_it_was() {
         ensure!(rows == likers && count == "8", "{rows:?} {count}");
         ensure!(house.list(&[])?.len() == likers.len(), "nothing failed again");
         Ok(())
+    });
+}
+
+/// A replay says what came of it, and fails when nothing did; what is given up is dismissed, and no longer open for anybody.
+#[test]
+fn a_replay_tells_what_became_of_its_records() {
+    let house = House::new();
+    house.world.set("lag.dead_letters_refresh_ms", "1000");
+    run(|| {
+        for number in 1..=6 {
+            house.put_like(number, &format!("forbidden-{number}"))?;
+        }
+        let poison = house.put(LIKES, "star\u{1f}poison", b"no avro")?;
+        let serve = house.world.start(&["serve"])?;
+        let open = |wanted: f64| {
+            wait::until(&format!("{wanted} open letters to be counted"), READY, || {
+                let metrics = serve.metrics().ok()?;
+                let group = house.world.named("floodgate.like");
+                let of = |name: &str| metrics.sum(name, &[("group", &group)]);
+                let ages = of("floodgate_dead_letters_oldest_open_seconds") > 0.0;
+                (of("floodgate_dead_letters_open") == wanted && ages == (wanted > 0.0)).then_some(())
+            })
+        };
+        let consume = house.world.start(&["consume"])?;
+        house.world.wait_drained(DRAINED)?;
+        open(7.0)?;
+
+        // the rule still stands
+        let failed = house.world.command(&["dlq", "replay", "--all", "--wait"])?;
+        ensure!(failed.code == 1, "{failed:?}");
+        ensure!(failed.stdout.ends_with("\n6 replayed: 0 applied, 6 failed again\n"), "{failed:?}");
+        ensure!(failed.stderr.contains("6 failed again: `floodgate dlq list` says why"), "{failed:?}");
+        house.drop_rules();
+        let applied = house.dlq(&["replay", "--reason", "bad-row", "--wait=120"])?;
+        ensure!(applied.ends_with("\n6 replayed: 6 applied, 0 failed again\n"), "{applied}");
+        open(1.0)?;
+
+        // nobody consumes: it cannot tell, and says why
+        consume.stop()?;
+        let silent = house.world.command(&["dlq", "replay", "--all", "--undecodable", "--wait=1"])?;
+        ensure!(silent.code == 3, "{silent:?}");
+        ensure!(silent.stdout.ends_with("1 replayed: 0 failed again, 1 not known yet\n"), "{silent:?}");
+        ensure!(silent.stderr.contains("has no members, has 1 records to read"), "{silent:?}");
+
+        // it is no event any more often it is tried
+        house.consume()?;
+        let again = &house.list(&["--limit", "1"])?[0];
+        ensure!(again["state"] == "open" && again["attempts"] == 2, "{again}");
+        let dry = house.dlq(&["dismiss", "--all", "--because", "a test of the tests", "--dry-run"])?;
+        ensure!(dry.starts_with("1 dead letters would be dismissed; 13 were replayed before"), "{dry}");
+        let told = house.dlq(&["dismiss", "--all", "--because", "a test of the tests"])?;
+        ensure!(told.starts_with("1 dead letters dismissed; 13 were replayed before"), "{told}");
+        open(0.0)?;
+        let shown = house.dlq(&["show", &origin_of(again)])?;
+        ensure!(shown.contains("dismissed") && shown.contains("a test of the tests"), "{shown}");
+        let listed = house.dlq(&["list", "--limit", "1"])?;
+        ensure!(listed.contains("0 open; 13 replayed, 1 dismissed; 1 are listed"), "{listed}");
+        let page = serve.ask_admin("/dlq?type=like")?.json();
+        let letters = page["letters"].as_array().context("no letters")?;
+        let states = |state: &str| letters.iter().filter(|letter| letter["state"] == state).count();
+        ensure!((states("open"), states("replayed"), states("dismissed")) == (0, 13, 1), "{page}");
+        ensure!(house.list(&["--origin", &house.origin(LIKES, poison)])?[0]["state"] == "replayed");
+        serve.stop()
     });
 }
 
@@ -331,19 +415,17 @@ fn many_letters_come_back_in_their_order() {
         let sent = house.topic(LIKES)?;
         house.consume()?;
         let told = house.dlq(&["list"])?;
-        ensure!(told.contains("501 dead letters (501 bad-row)") && told.contains("the newest 100"), "{told}");
+        ensure!(told.contains("501 open (501 bad-row)") && told.contains("100 are listed"), "{told}");
 
         house.drop_rules();
-        let replayed = house.dlq(&["replay"])?;
+        let replayed = house.dlq(&["replay", "--all"])?;
         ensure!(replayed.starts_with("501 dead letters replayed"), "{replayed}");
         let values = |found: Vec<Found>| found.into_iter().map(|record| record.value).collect::<Vec<_>>();
         let (sent, stands) = (values(sent), values(house.topic(LIKES)?));
         ensure!(sent.len() == LETTERS + 1 && stands == [&sent[..], &sent[..]].concat(), "another order");
         house.consume()?;
         ensure!(house.stars_likers() == (vec!["forbidden".to_owned()], "1".to_owned()));
-        ensure!(
-            house.dlq(&["list", "--limit", "0"])?.contains("501 dead letters (501 bad-row); 501 replayed")
-        );
+        ensure!(house.dlq(&["list", "--limit", "0"])?.contains("0 open; 501 replayed"));
         serve.stop()
     });
 }
@@ -390,6 +472,34 @@ fn letters_in_memory_are_seen_on_the_listener() {
         let letter = &told["letters"][0];
         ensure!(letter["event"]["likerAccountId"] == "ben" && letter["key"] == "star\u{1f}ben", "{letter}");
         ensure!(letter["origin"]["topic"] == LIKES && letter["group"] == "floodgate.like", "{letter}");
+
+        // there it is settled, too
+        let ask = |path: &str, confirm: &str, body: Value| {
+            let ask = Ask::new("POST", path).header("floodgate-confirm", confirm);
+            node.ask_operators(&ask.json(body.to_string()))
+        };
+        let because = json!({"type": "like", "because": "a test", "dryRun": false});
+        for (confirm, body, status) in [
+            ("replay", because.clone(), 403),
+            ("dismiss", json!({"because": "a test", "dryRun": false}), 400),
+            ("dismiss", json!({"all": true, "dryRun": false}), 400),
+            ("dismiss", json!({"all": true, "type": "like", "because": "a test", "dryRun": false}), 400),
+            ("dismiss", json!({"all": true, "because": "a test", "undecodable": true, "dryRun": false}), 400),
+        ] {
+            let refused = ask("/dlq/dismiss", confirm, body)?;
+            ensure!(refused.status == status, "{} {}", refused.status, refused.text());
+        }
+        let all = problem(
+            &ask("/dlq/replay", "replay", json!({"dryRun": true}))?,
+            400,
+            "invalid-request",
+            Some("all"),
+        )?;
+        ensure!(all["detail"].as_str().is_some_and(|detail| detail.contains("no filter")), "{all}");
+        let dismissed = ask("/dlq/dismiss", "dismiss", because)?;
+        ensure!(dismissed.status == 200 && dismissed.json()["dismissed"] == 1, "{}", dismissed.text());
+        let told = node.ask_admin("/dlq")?.json();
+        ensure!(told["open"] == 0 && told["letters"][0]["dismissedBecause"] == "a test", "{told}");
 
         for command in [&["dlq", "list"][..], &["dlq", "show", "floodgate.like.v1/0/0"], &["dlq", "replay"]] {
             let ended = world.command(command)?;

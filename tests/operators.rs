@@ -27,7 +27,9 @@ fn bearer(ask: Ask, token: &str) -> Ask {
 }
 
 fn replay() -> Ask {
-    Ask::new("POST", "/dlq/replay").header("floodgate-confirm", "replay").json(r#"{"dryRun":true}"#)
+    Ask::new("POST", "/dlq/replay")
+        .header("floodgate-confirm", "replay")
+        .json(r#"{"all":true,"dryRun":true}"#)
 }
 
 fn form(token: &str) -> Ask {
@@ -125,7 +127,7 @@ fn nobody_comes_in_without_the_token() {
 
         let evil = || ("host", "evil.example:9600".to_owned());
         let named = |ask: Ask| ask.header(evil().0, evil().1);
-        let bare_replay = || Ask::new("POST", "/dlq/replay").json(r#"{"dryRun":true}"#);
+        let bare_replay = || Ask::new("POST", "/dlq/replay").json(r#"{"all":true,"dryRun":true}"#);
         let (until, seal) = cookie.split_once('.').context("no seal")?;
         let longer = format!("{until}0.{seal}");
         let crossed = |ask: Ask| ask.header("sec-fetch-site", "cross-site");

@@ -133,9 +133,20 @@ fn operators_find_what_they_know() {
         world.wait_drained(DRAINED)?;
         let letters = world.succeed(&["dlq", "list", "--json"])?;
         ensure!(letters.lines().count() == 1 && letters.contains("floodgate.like.v1"), "{letters}");
-        sql(&support::rule::take("house_rule", "likes"))?;
-        world.succeed(&["dlq", "replay"])?;
+        // while its rule stands it fails again, and the later letter can be dismissed
+        let failed = world.command(&["dlq", "replay", "--all", "--wait"])?;
+        let told = "1 replayed: 0 applied, 1 failed again\n";
+        ensure!(failed.code == 1 && failed.stdout.ends_with(told), "{failed:?}");
+        let dismiss = ["dlq", "dismiss", "--type", "like", "--because", "a test"];
+        ensure!(world.succeed(&dismiss)?.starts_with("1 dead letters dismissed"));
+        let told = world.succeed(&["dlq", "list"])?;
+        ensure!(told.ends_with("0 open; 1 replayed, 1 dismissed\n"), "{told}");
+        let like = serve.ask(&Ask::new("PUT", "/api/v6/characters/star/likes/forbidden"))?;
+        ensure!(like.status == 202, "{like:?}");
         world.wait_drained(DRAINED)?;
+        sql(&support::rule::take("house_rule", "likes"))?;
+        let replayed = world.succeed(&["dlq", "replay", "--all", "--wait"])?;
+        ensure!(replayed.ends_with("\n1 replayed: 1 applied, 0 failed again\n"), "{replayed}");
         ensure!(sql("SELECT count FROM like_counts WHERE target_ocid = 'star'")?.trim() == "3");
         let topics = world.command(&["topics", "describe"])?;
         ensure!(topics.code == 0 && topics.stdout.contains("nothing to create"), "{topics:?}");

@@ -100,12 +100,14 @@ fn a_frozen_expectation_is_told_and_set_back() {
         let again = world.succeed(&["row", "reset", "expectation", "7", "1"])?;
         ensure!(again.contains("nothing to do") && again.contains(&later), "{again}");
         let letters = world.succeed(&["dlq", "list", "--reason", "row-reset"])?;
-        ensure!(letters.contains("1 dead letters (1 row-reset)") && letters.contains(&origin), "{letters}");
+        // for people without what the world is called
+        let short = &origin[origin.find("floodgate").context("no topic")?..];
+        ensure!(letters.contains("1 open (1 row-reset)") && letters.contains(short), "{letters}");
         let next = write(&node, 7, None, "3")?;
         stands(&node, 7, &next)?;
 
         // a replay leaves it alone, unless it is meant; and what it undid is done again
-        let replayed = world.succeed(&["dlq", "replay"])?;
+        let replayed = world.succeed(&["dlq", "replay", "--all"])?;
         ensure!(replayed.starts_with("0 dead letters replayed"), "{replayed}");
         let replayed = world.succeed(&["dlq", "replay", "--reason", "row-reset"])?;
         ensure!(replayed.starts_with("1 dead letters replayed"), "{replayed}");

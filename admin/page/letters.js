@@ -52,11 +52,11 @@ async function read() {
 }
 
 function show(survey, meant) {
-  const { total, replayed, byReason, letters, unreadable, unread, asOf } = survey;
+  const { total, open, replayed, dismissed, byReason, letters, unreadable, unread, asOf } = survey;
   mark(byId("letters"), "data-total", total);
   const of = [meant.type, meant.reason].filter(Boolean).join(", ");
-  const newest = survey.truncated ? ` The newest ${letters.length} are shown.` : "";
-  tell(byId("letters-count"), `${many(total, "dead letter")}${of && ` of ${of}`}, ${count(replayed)} of them replayed, read at ${stamp(asOf)}.${newest}`);
+  const shown = survey.truncated ? ` ${letters.length} are shown.` : "";
+  tell(byId("letters-count"), `${many(total, "dead letter")}${of && ` of ${of}`}, ${count(open)} of them open, ${count(replayed)} replayed, ${count(dismissed)} dismissed, read at ${stamp(asOf)}.${shown}`);
   const reasons = Object.entries(byReason).sort(([, one], [, other]) => other - one);
   byId("letters-reasons").replaceChildren(...reasons.map(([reason, number]) =>
     make("li", { "data-reason": reason, "data-count": number }, make("code", {}, reason), " ", make("b", {}, count(number)))));
@@ -66,7 +66,7 @@ function show(survey, meant) {
   if (unreadable > 0) notes.push(`${many(unreadable, "record")} on the topic are no dead letters of Floodgate's.`);
   byId("letters-notes").replaceChildren(...notes.map((note) => make("li", {}, note)));
   byId("letters-table").hidden = letters.length === 0;
-  byId("letter-rows").replaceChildren(...[...letters].reverse().flatMap(row));
+  byId("letter-rows").replaceChildren(...letters.flatMap(row));
 }
 
 /** Reasons that were seen stay in the list, also when what is chosen has none of them. */
@@ -78,6 +78,12 @@ function offer(reasons) {
 
 const keyOf = ({ key }) => (isKnown(key) ? escaped(key) : "none");
 const originOf = ({ topic, partition, offset }) => `${topic}/${partition}/${offset}`;
+
+/** Whether anything was done about it, and when. */
+function stateOf({ state, replayedAt, dismissedAt }) {
+  const at = state === "dismissed" ? dismissedAt : replayedAt;
+  return at ? `${state}, ${stamp(at)}` : state;
+}
 
 /** `floodgate.like.v1` holds likes, whatever is put before it. */
 function typeOf({ topic }) {
@@ -100,14 +106,14 @@ function row(letter, place) {
   return [
     make("tr", { "data-origin": origin, "data-reason": letter.reason },
       text(stamp(letter.failedAt), "when"), text(typeOf(letter.origin)), text(letter.reason), text(letter.message, "message"), text(keyOf(letter), "key"),
-      text(count(letter.attempts), "number"), text(letter.replayedAt ? stamp(letter.replayedAt) : "no", "when"), make("td", {}, button)),
+      text(count(letter.attempts), "number"), text(stateOf(letter), "when"), make("td", {}, button)),
     told,
   ];
 }
 
 function detail(letter, origin) {
   const facts = [["Origin", origin], ["Group", letter.group], ["Reason", letter.reason], ["Message", letter.message], ["Key", keyOf(letter)], ["Failed at", letter.failedAt],
-    ["Replayed at", letter.replayedAt ?? "never"]];
+    ["State", stateOf(letter)], ...(letter.dismissedBecause ? [["Dismissed because", letter.dismissedBecause]] : [])];
   const list = make("dl", { class: "facts" }, ...facts.map(([name, value]) => make("div", {}, make("dt", {}, name), make("dd", {}, value))));
   const event = letter.event
     ? make("pre", { tabindex: "0", "aria-label": "The event" }, JSON.stringify(letter.event, null, 2))
@@ -132,7 +138,8 @@ async function replay(meant) {
 }
 
 async function replayOnce(meant, told) {
-  const isSet = Object.fromEntries(Object.entries(meant).filter(([, value]) => value));
+  const filters = Object.fromEntries(Object.entries(meant).filter(([, value]) => value));
+  const isSet = Object.keys(filters).length > 0 ? filters : { all: true };
   mark(told, "data-state", "asked");
   tell(told, "Asking what a replay would do…");
   try {
@@ -152,8 +159,8 @@ async function replayOnce(meant, told) {
   } catch (refusal) {
     mark(told, "data-state", "refused");
     if (![403, 404, 405].includes(refusal.status)) return tell(told, refusal.message ?? String(refusal));
-    const filters = Object.entries(isSet).map(([name, value]) => `--${name} ${shellWord(value)}`);
-    const command = ["floodgate dlq replay", ...filters, "--dry-run"].join(" ");
+    const options = Object.entries(isSet).map(([name, value]) => (value === true ? `--${name}` : `--${name} ${shellWord(value)}`));
+    const command = ["floodgate dlq replay", ...options, "--dry-run"].join(" ");
     const why = refusal.status === 403 ? refusal.message.replace(/\.$/, "") : "This process does not replay";
     told.replaceChildren(`${why}. From the command line: `, make("code", {}, command));
   }

@@ -29,6 +29,8 @@ pub struct LagConfig {
     pub export: LagExport,
     /// How often positions are read.
     pub refresh_ms: u64,
+    /// How often dead letters are counted; 0: never.
+    pub dead_letters_refresh_ms: u64,
 }
 
 /// Which process exports the gauges of a group, which are the same whoever reads them.

@@ -1,4 +1,5 @@
-//! `GET /dlq`: dead letters, read while the request waits; and `POST /dlq/replay`, which publishes them again.
+//! `GET /dlq`: dead letters, read while the request waits; `POST /dlq/replay`, which publishes them again, and
+//! `POST /dlq/dismiss`, which settles them without.
 //!
 //! A reading may have to go through the whole topic, so that there is one at a time, it ends after a while, and it keeps
 //! no more than it may. Whoever needs more has `floodgate dlq`, which takes its time in a process of its own.
@@ -18,7 +19,8 @@ use tokio::time::timeout;
 
 use crate::connections::WITHIN;
 use crate::dead_letters::{
-    DeadLetterTopic, FILTERS, Filter, Refusal, Replay, ReplayPlan, ScanError, ScanLimits, Survey, Unread,
+    DeadLetterTopic, Deed, FILTERS, Filter, Refusal, ScanError, ScanLimits, Settle, SettlePlan, Survey,
+    Unread,
 };
 use crate::problem::Problem;
 use crate::turn::Turn;
@@ -40,23 +42,35 @@ pub(crate) struct DeadLetters {
     turn: Turn,
 }
 
-/// What a replay is asked for.
+/// What a replay, or a dismissal, is asked for.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub(crate) struct ReplayAsked {
+pub(crate) struct Errand {
     #[serde(rename = "type")]
     of: Option<String>,
     reason: Option<String>,
     origin: Option<String>,
+    /// Whether all letters are meant, in place of filters.
+    #[serde(default)]
+    all: bool,
+    /// Of a replay: whether what cannot be decoded is published again, too.
+    #[serde(default)]
+    undecodable: bool,
+    /// Of a dismissal: why.
+    because: Option<String>,
     dry_run: bool,
 }
 
 /// What it came to.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-struct ReplayReport {
+struct Report {
     /// Letters that were published again, or would be.
-    replayed: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    replayed: Option<u64>,
+    /// Letters that were dismissed, or would be.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    dismissed: Option<u64>,
     /// Those that are left alone.
     skipped: u64,
     dry_run: bool,
@@ -64,6 +78,36 @@ struct ReplayReport {
     detail: String,
     /// What could not be read: there may be more letters.
     unread: Vec<Unread>,
+}
+
+/// The two things that are done about letters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Replay,
+    Dismiss,
+}
+
+impl Kind {
+    /// What the header that confirms it says.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Replay => "replay",
+            Self::Dismiss => "dismiss",
+        }
+    }
+
+    fn done(self) -> &'static str {
+        match self {
+            Self::Replay => "replayed",
+            Self::Dismiss => "dismissed",
+        }
+    }
+
+    fn report(self, done: u64, skipped: u64, dry_run: bool, detail: String, unread: Vec<Unread>) -> Report {
+        let of = |kind| (self == kind).then_some(done);
+        let (replayed, dismissed) = (of(Self::Replay), of(Self::Dismiss));
+        Report { replayed, dismissed, skipped, dry_run, detail, unread }
+    }
 }
 
 /// No browser sends it by itself, nor with a form of another site.
@@ -87,51 +131,66 @@ impl DeadLetters {
         Self { topic, publisher, turn: Turn::new() }
     }
 
-    async fn replay(&self, asked: ReplayAsked) -> Result<ReplayReport, Problem> {
-        let mut filter = Filter::default();
-        let ReplayAsked { of, reason, origin, dry_run } = asked;
-        let given = [("type", of), ("reason", reason), ("origin", origin)];
-        for (name, text) in given.iter().filter_map(|(name, text)| Some((*name, text.as_deref()?))) {
-            filter.set(name, text, self.topic.names()).map_err(|refusal| refused(&refusal))?;
-        }
+    async fn settle(&self, kind: Kind, asked: Errand) -> Result<Report, Problem> {
+        let (plan, dry_run) = self.plan(kind, asked).map_err(|refusal| refused(&refusal))?;
         let turn = self.turn.take(BUSY).await?;
         let (topic, publisher) = (self.topic.clone(), Arc::clone(&self.publisher));
         // goes on where the request ends: half a replay would be one as well, and each letter is marked
-        let replaying = tokio::task::spawn_blocking(move || {
+        let settling = tokio::task::spawn_blocking(move || {
             let _turn = turn;
-            let limits = ScanLimits { until: Some(Instant::now() + SCAN_DEADLINE), letters_max: LETTERS_MAX };
-            let (attempts_max, patience) = (ATTEMPTS_MAX, REPLAY_PATIENCE);
-            let plan = ReplayPlan { filter, attempts_max, rate: None, patience, limits };
-            let replay = Replay::plan(&topic, plan).map_err(|error| unavailable(&error))?;
-            let (counts, unread) = (replay.counts(), replay.unread().to_vec());
-            let skipped = counts.replayed + counts.capped + counts.unknown + counts.unsure;
-            let mut left = format!(
-                "{skipped} are left alone (replayed before, failed {ATTEMPTS_MAX} times, or not to be read)"
-            );
+            let mut settle = Settle::plan(&topic, plan).map_err(|error| unavailable(&error))?;
+            let (counts, unread, done) = (settle.counts(), settle.unread().to_vec(), kind.done());
+            let skipped = counts.left_alone();
+            let mut left = format!("{skipped} are left alone ({})", left_alone(kind));
             if let Some(first) = unread.first() {
                 left += &format!("; there may be more, since some cannot be read: {first}");
             }
             if dry_run {
-                let detail = format!("{} dead letters would be replayed; {left}", counts.due);
-                return Ok(ReplayReport { replayed: counts.due, skipped, dry_run, detail, unread });
+                let detail = format!("{} dead letters would be {done}; {left}", counts.due);
+                return Ok(kind.report(counts.due, skipped, dry_run, detail, unread));
             }
-            tracing::info!(due = counts.due, "an operator replays dead letters");
+            tracing::info!(due = counts.due, "an operator has dead letters {done}");
             let failed = |reason: &str| {
-                tracing::error!(reason, "not all dead letters were replayed for an operator");
-                not_replayed(reason)
+                tracing::error!(reason, "not all dead letters were {done} for an operator");
+                not_settled(kind, reason)
             };
-            let replayed = replay.run(&*publisher, |_| {}).map_err(|error| failed(&error.to_string()))?;
-            if let Some(first) = &replayed.failed.first {
-                let (done, count) = (replayed.done, replayed.failed.count);
+            let settled = settle.run(&*publisher, |_| {}).map_err(|error| failed(&error.to_string()))?;
+            if let Some(first) = &settled.failed.first {
+                let (number, count) = (settled.done, settled.failed.count);
                 return Err(failed(&format!(
-                    "{done} were replayed, {count} could not be, the first: {first}"
+                    "{number} were {done}, {count} could not be, the first: {first}"
                 )));
             }
-            tracing::info!(replayed = replayed.done, "dead letters replayed for an operator");
-            let detail = format!("{} dead letters replayed; {left}", replayed.done);
-            Ok(ReplayReport { replayed: replayed.done, skipped, dry_run, detail, unread })
+            tracing::info!(done = settled.done, "dead letters {done} for an operator");
+            let detail = format!("{} dead letters {done}; {left}", settled.done);
+            Ok(kind.report(settled.done, skipped, dry_run, detail, unread))
         });
-        replaying.await.unwrap_or_else(|error| Err(bug(&error)))
+        settling.await.unwrap_or_else(|error| Err(bug(&error)))
+    }
+
+    /// What is asked for, and whether only in words.
+    fn plan(&self, kind: Kind, asked: Errand) -> Result<(SettlePlan, bool), Refusal> {
+        let Errand { of, reason, origin, all, undecodable, because, dry_run } = asked;
+        let mut filter = Filter::default();
+        let given = [("type", of), ("reason", reason), ("origin", origin)];
+        for (name, text) in given.iter().filter_map(|(name, text)| Some((*name, text.as_deref()?))) {
+            filter.set(name, text, self.topic.names())?;
+        }
+        if filter.means_all() != all {
+            let detail = "is to be true where no filter says which letters are meant, and there alone";
+            return Err(Refusal::new("all", detail));
+        }
+        let deed = match (kind, because) {
+            (Kind::Replay, None) => Deed::Replay { attempts_max: ATTEMPTS_MAX, undecodable },
+            (Kind::Dismiss, Some(because)) if !undecodable => Deed::dismiss(&because)?,
+            (Kind::Dismiss, None) => {
+                return Err(Refusal::new("because", "is missing: why are they dismissed?"));
+            }
+            (Kind::Replay, Some(_)) => return Err(Refusal::new("because", "is for a dismissal")),
+            (Kind::Dismiss, Some(_)) => return Err(Refusal::new("undecodable", "is for a replay")),
+        };
+        let limits = ScanLimits { until: Some(Instant::now() + SCAN_DEADLINE), letters_max: LETTERS_MAX };
+        Ok((SettlePlan { filter, deed, rate: None, patience: REPLAY_PATIENCE, limits }, dry_run))
     }
 
     /// Plus signs are themselves, as in times: this is no form.
@@ -181,9 +240,17 @@ fn bug(error: &JoinError) -> Problem {
     Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "Something is wrong here", "see the log")
 }
 
-fn not_replayed(detail: &str) -> Problem {
-    let title = "Not everything was replayed";
-    Problem::new(StatusCode::SERVICE_UNAVAILABLE, "replay-ended", title, detail)
+fn not_settled(kind: Kind, detail: &str) -> Problem {
+    let title = format!("Not everything was {}", kind.done());
+    Problem::new(StatusCode::SERVICE_UNAVAILABLE, "replay-ended", &title, detail)
+}
+
+/// Which letters are not due.
+fn left_alone(kind: Kind) -> String {
+    match kind {
+        Kind::Replay => format!("settled before, no events, failed {ATTEMPTS_MAX} times, or not to be read"),
+        Kind::Dismiss => "settled before, or not known not to be".to_owned(),
+    }
 }
 
 fn refused(Refusal { field, detail }: &Refusal) -> Problem {
@@ -191,18 +258,28 @@ fn refused(Refusal { field, detail }: &Refusal) -> Problem {
 }
 
 pub(crate) async fn replay(State(letters): State<Arc<DeadLetters>>, request: Request) -> Response {
-    let confirmed = request.headers().get(CONFIRM).is_some_and(|confirmed| confirmed == "replay");
+    settle(&letters, Kind::Replay, request).await
+}
+
+pub(crate) async fn dismiss(State(letters): State<Arc<DeadLetters>>, request: Request) -> Response {
+    settle(&letters, Kind::Dismiss, request).await
+}
+
+async fn settle(letters: &DeadLetters, kind: Kind, request: Request) -> Response {
+    let name = kind.name();
+    let confirmed = request.headers().get(CONFIRM).is_some_and(|confirmed| confirmed == name);
     if !confirmed {
-        let detail = "a replay wants the header `floodgate-confirm: replay`; or use `floodgate dlq replay`";
-        return Problem::new(StatusCode::FORBIDDEN, "forbidden", "Not confirmed", detail).into_response();
+        let detail =
+            format!("this wants the header `floodgate-confirm: {name}`; or use `floodgate dlq {name}`");
+        return Problem::new(StatusCode::FORBIDDEN, "forbidden", "Not confirmed", &detail).into_response();
     }
-    let Ok(asked) = timeout(WITHIN, Json::<ReplayAsked>::from_request(request, &())).await else {
+    let Ok(asked) = timeout(WITHIN, Json::<Errand>::from_request(request, &())).await else {
         let detail = format!("the body did not come within {} s", WITHIN.as_secs());
         let title = "The body came too slowly";
         return Problem::new(StatusCode::REQUEST_TIMEOUT, "body-timeout", title, &detail).into_response();
     };
-    let replayed = match asked {
-        Ok(Json(asked)) => letters.replay(asked).await,
+    let settled = match asked {
+        Ok(Json(asked)) => letters.settle(kind, asked).await,
         Err(error) => Err(Problem::new(
             StatusCode::BAD_REQUEST,
             "invalid-request",
@@ -210,7 +287,7 @@ pub(crate) async fn replay(State(letters): State<Arc<DeadLetters>>, request: Req
             &error.body_text(),
         )),
     };
-    match replayed {
+    match settled {
         Ok(report) => Json(report).into_response(),
         Err(problem) => problem.into_response(),
     }

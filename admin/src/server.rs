@@ -23,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 use crate::config::AdminConfig;
 use crate::connections::{CONNECTIONS_MAX, serve};
 use crate::dead_letters::DeadLetterTopic;
-use crate::dlq::{DeadLetters, dlq, replay};
+use crate::dlq::{DeadLetters, dismiss, dlq, replay};
 use crate::door::{Door, admit, look, sign_in, sign_out};
 use crate::find::{Finder, LookForEvents, by_id, by_key};
 use crate::lag::LagWatch;
@@ -152,7 +152,8 @@ impl AdminServer {
             .route("/lag", get(lag_report))
             .with_state(shared)
             .route("/dlq", get(dlq).with_state(Arc::clone(&letters)))
-            .route("/dlq/replay", post(replay).with_state(letters))
+            .route("/dlq/replay", post(replay).with_state(Arc::clone(&letters)))
+            .route("/dlq/dismiss", post(dismiss).with_state(letters))
             .route("/where", get(by_key).with_state(Arc::clone(&finder)))
             .route("/where/{event_id}", get(by_id).with_state(finder))
             .route("/live", get(live_events).with_state(Arc::clone(&live)))
@@ -165,7 +166,7 @@ impl AdminServer {
             })
             .method_not_allowed_fallback(async || {
                 let (title, detail) =
-                    ("Not with this method", "only GET, and POST to /dlq/replay and /session");
+                    ("Not with this method", "only GET, and POST to /dlq/replay, /dlq/dismiss and /session");
                 Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", title, detail)
             })
             .layer(from_fn_with_state(door, admit))

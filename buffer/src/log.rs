@@ -157,6 +157,11 @@ impl PartitionReader {
         self.next
     }
 
+    /// Where it ends.
+    pub fn end(&self) -> Offset {
+        self.range.end
+    }
+
     /// Whether there is nothing left to read.
     pub fn is_at_end(&self) -> bool {
         self.next >= self.range.end

@@ -38,6 +38,11 @@ impl Names {
         &self.groups[of as usize]
     }
 
+    /// What is put before all of them.
+    pub fn prefix(&self) -> &str {
+        &self.prefix
+    }
+
     /// A name of a strategy's own, such as that of a group that only reads.
     pub(crate) fn prefixed(&self, name: &str) -> String {
         format!("{}{name}", self.prefix)

@@ -5,12 +5,14 @@
 
 mod filter;
 mod lag;
+mod letters;
 mod lines;
 pub mod logs;
 mod make;
 mod metrics;
 
 pub use lag::LagGauges;
+pub use letters::LetterGauges;
 pub use metrics::{DoorMetrics, HttpMetrics, Metrics, RegistryMetrics, TraceMetrics};
 
 /// An error with what it comes from, for whoever reads the log.

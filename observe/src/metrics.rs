@@ -7,6 +7,7 @@ use prometheus::{
 };
 
 use crate::lag::LagGauges;
+use crate::letters::LetterGauges;
 use crate::make::Make;
 
 /// Seconds from a tenth of a millisecond to a minute: publishing, applying. From one millisecond to a hundred the bounds
@@ -87,6 +88,8 @@ pub struct Metrics {
     pub schema_registry: RegistryMetrics,
     /// The groups' positions.
     pub lag: LagGauges,
+    /// Dead letters that are open.
+    pub letters: LetterGauges,
 }
 
 /// What the clients' listener does, and what its limits refuse.
@@ -165,6 +168,7 @@ impl Metrics {
         let registry = Registry::new();
         let make = Make(&registry);
         let lag = LagGauges::new(&make)?;
+        let letters = LetterGauges::new(&make)?;
         let http = HttpMetrics {
             problems: make.counters(
                 "floodgate_http_problems_total",
@@ -326,6 +330,7 @@ impl Metrics {
             traces,
             schema_registry,
             lag,
+            letters,
             registry: registry.clone(),
         };
         if let Some(left_out) = &*LOG_LINES_LEFT_OUT {

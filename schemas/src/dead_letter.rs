@@ -117,6 +117,10 @@ pub mod headers {
 
     /// Makes a copy of a dead letter a *marker*: since this time the letter counts as replayed.
     pub const REPLAYED_AT: &str = "floodgate-dlq-replayed-at";
+    /// Makes it one that says that an operator dismissed the letter, since when, and with the next one why.
+    pub const DISMISSED_AT: &str = "floodgate-dlq-dismissed-at";
+    /// Behind [`DISMISSED_AT`]: what the operator said.
+    pub const DISMISSED_BECAUSE: &str = "floodgate-dlq-dismissed-because";
 
     /// What the names of all headers of a replayed record begin with.
     pub const REPLAY_PREFIX: &str = "floodgate-replay-";

@@ -4,7 +4,7 @@ use floodgate_schemas::EventType;
 use floodgate_store::{ReadError, Store};
 
 use super::check::Check;
-use crate::consume::schema_trouble;
+use crate::consume::{schema_trouble, unless_known};
 use crate::settings::Settings;
 
 pub(super) async fn of(settings: &Settings) -> Check {
@@ -26,7 +26,7 @@ pub(super) async fn of(settings: &Settings) -> Check {
 async fn look(store: &dyn Store, settings: &Settings, check: &mut Check) -> Result<(), ReadError> {
     let mut unfit = store.unfit(&EventType::ALL).await?;
     if settings.coupon.decisions_retention_days > 0 {
-        unfit.extend(store.keeps_decisions().await?);
+        unfit.extend(unless_known(&unfit, store.keeps_decisions().await)?.flatten());
     }
     if !unfit.is_empty() {
         let next = "change that in the database, or name another one in store.url";

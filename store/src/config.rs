@@ -14,6 +14,8 @@ pub struct Config {
     /// Which database: `sqlite://path` or `postgres://user:password@host:port/database?sslmode=…`. Only who connects reads
     /// it; for people there is [`Config::masked_url`].
     pub url: SecretString,
+    /// What is between this process and the server.
+    pub pooler: Pooler,
     /// How many connections this process opens at most, at least 2. Batches and requests have their own, so
     /// that neither starves the other. PostgreSQL: a quarter (at least one) serves requests, the rest applies
     /// batches. SQLite: one writes, the rest reads.
@@ -27,6 +29,16 @@ pub struct Config {
     /// How long applying one batch may take altogether, in milliseconds. The process itself watches this
     /// one: it holds also when the database does not answer at all.
     pub apply_timeout_ms: u64,
+}
+
+/// What is between a process and its database's server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Pooler {
+    /// Nothing that shares sessions.
+    None,
+    /// One that lends a session for a transaction at a time.
+    Transaction,
 }
 
 /// The `[store]` section cannot be used as it stands.
@@ -98,6 +110,7 @@ impl fmt::Debug for Config {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Config")
             .field("url", &self.url)
+            .field("pooler", &self.pooler)
             .field("max_connections", &self.max_connections)
             .field("connect_timeout_ms", &self.connect_timeout_ms)
             .field("statement_timeout_ms", &self.statement_timeout_ms)
@@ -114,6 +127,7 @@ mod tests {
     fn config() -> Config {
         Config {
             url: "postgres://ann:secret@db/floodgate".into(),
+            pooler: Pooler::None,
             max_connections: 8,
             connect_timeout_ms: 2_000,
             statement_timeout_ms: 10_000,
@@ -144,7 +158,7 @@ mod tests {
 
     #[test]
     fn every_key_is_required_and_known() {
-        let text = "url = 'sqlite://x'\nmax_connections = 4\nconnect_timeout_ms = 1\nstatement_timeout_ms = 1\n\
+        let text = "url = 'sqlite://x'\npooler = 'none'\nmax_connections = 4\nconnect_timeout_ms = 1\nstatement_timeout_ms = 1\n\
                     lock_timeout_ms = 1\napply_timeout_ms = 1\n";
         assert!(toml::from_str::<Config>(text).is_ok());
         assert!(toml::from_str::<Config>(&text.replace("max_connections = 4\n", "")).is_err());

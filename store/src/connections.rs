@@ -13,20 +13,21 @@
 //! There is no round trip for testing a connection that was in use moments ago; one that was idle for
 //! [`IDLE_UNTESTED`] is tested, since firewalls and restarts may have cut it.
 
-use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
-use sqlx::{ConnectOptions, Connection, Error};
+use sqlx::Error;
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::timeout;
+
+use crate::dialect::{Dialect, FileId};
 
 /// For how long a connection may lie idle and still be used without a test.
 const IDLE_UNTESTED: Duration = Duration::from_secs(2);
 
 /// Connections of one kind, at most a fixed number at a time. Opening it touches no network.
-pub(crate) struct Connections<C: Connection> {
+pub(crate) struct Connections<C: Dialect> {
     options: C::Options,
     connect_timeout: Duration,
     /// Of a database that is a file.
@@ -43,11 +44,7 @@ struct Idle<C> {
     since: Instant,
 }
 
-/// Tells files apart, whatever their names: device and inode.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct FileId(u64, u64);
-
-impl<C: Connection> Connections<C> {
+impl<C: Dialect> Connections<C> {
     pub(crate) fn new(options: C::Options, max: u32, connect_timeout: Duration) -> Self {
         let permits = Semaphore::new(max as usize);
         Self { options, connect_timeout, path: None, permits, idle: Mutex::new(Vec::new()) }
@@ -60,8 +57,7 @@ impl<C: Connection> Connections<C> {
 
     /// The file that lies where the database should; `None` if there is none, or the database is no file.
     fn file(&self) -> Option<FileId> {
-        let found = std::fs::metadata(self.path.as_ref()?).ok()?;
-        Some(FileId(found.dev(), found.ino()))
+        Some(FileId::of(&std::fs::metadata(self.path.as_ref()?).ok()?))
     }
 
     /// Whether the file that a connection opened still lies where it lay.
@@ -108,7 +104,7 @@ impl<C: Connection> Connections<C> {
     }
 
     async fn connect(&self) -> Result<C, Error> {
-        match timeout(self.connect_timeout, self.options.connect()).await {
+        match timeout(self.connect_timeout, C::connect(&self.options)).await {
             Ok(connected) => connected,
             Err(_) => {
                 let reason = format!("no connection within {} ms", self.connect_timeout.as_millis());
@@ -124,7 +120,7 @@ impl<C: Connection> Connections<C> {
 }
 
 /// A connection in use. Dropping it closes the connection hard; see the module's documentation.
-pub(crate) struct Lease<'a, C: Connection> {
+pub(crate) struct Lease<'a, C: Dialect> {
     pub(crate) connection: C,
     /// What it has open, of a database that is a file.
     pub(crate) file: Option<FileId>,
@@ -132,7 +128,7 @@ pub(crate) struct Lease<'a, C: Connection> {
     permit: SemaphorePermit<'a>,
 }
 
-impl<C: Connection> Lease<'_, C> {
+impl<C: Dialect> Lease<'_, C> {
     /// Keeps the connection for the next caller. No transaction may be open on it.
     pub(crate) fn give_back(self) {
         let Lease { connection, file, home, permit } = self;

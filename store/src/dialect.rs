@@ -1,20 +1,41 @@
 //! What each database brings for the work that all have in common ([`crate::transaction`]): how it is talked to, and its
 //! statements for each type of event.
 
+use std::fs::Metadata;
 use std::future::Future;
+use std::os::unix::fs::MetadataExt;
 
 use floodgate_schemas::{Event, Timestamp};
+use sqlx::Error;
 use sqlx::error::DatabaseError;
-use sqlx::{Connection, Error};
 
 use crate::audit::Valued;
-use crate::connections::FileId;
 use crate::{ApplyOutcome, EventStatus};
 
-/// What differs between databases in beginning a transaction and in reading errors.
-pub(crate) trait Dialect: Connection {
-    /// Begins a transaction that writes.
-    const BEGIN: &'static str;
+/// What differs between databases in connecting, in transactions and in reading errors.
+pub(crate) trait Dialect: Send + Sized {
+    /// What it takes to connect.
+    type Options: Send + Sync;
+
+    /// A new connection.
+    fn connect(options: &Self::Options) -> impl Future<Output = Result<Self, Error>> + Send;
+
+    /// Whether somebody is still at the other end.
+    fn ping(&mut self) -> impl Future<Output = Result<(), Error>> + Send;
+
+    /// Begins a transaction that writes. Dropping the connection rolls it back.
+    fn begin(&mut self) -> impl Future<Output = Result<(), Error>> + Send;
+
+    /// Ends it, and keeps what it did.
+    fn commit(&mut self) -> impl Future<Output = Result<(), Error>> + Send;
+
+    /// Ends it, and keeps nothing.
+    fn roll_back(&mut self) -> impl Future<Output = Result<(), Error>> + Send;
+
+    /// Whether nothing may be asked outside of a transaction.
+    fn is_lent(&self) -> bool {
+        false
+    }
 
     /// Whose fault an error is.
     fn blame(error: &dyn DatabaseError) -> Blame;
@@ -47,6 +68,16 @@ pub(crate) enum Blame {
     Slowness(&'static str),
     /// Anything else: it may pass. With what helps, where that is known.
     Elsewhere(Option<&'static str>),
+}
+
+/// Tells files apart, whatever their names: device and inode.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct FileId(u64, u64);
+
+impl FileId {
+    pub(crate) fn of(found: &Metadata) -> Self {
+        Self(found.dev(), found.ino())
+    }
 }
 
 /// Where a connection leads.

@@ -55,7 +55,7 @@ mod transaction;
 
 pub use audit::{Audit, Difference, Discrepancies, Discrepancy, EventStatus, Recount, Repair};
 pub use call::{ApplyError, BoxFuture, ReadError};
-pub use config::{Config, OpenError};
+pub use config::{Config, OpenError, Pooler};
 pub use forget::{Forget, Forgotten};
 pub use migrations::{MigrateError, MigrationReport, SchemaState};
 pub use open::{migrate, open, system};

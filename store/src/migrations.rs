@@ -84,13 +84,15 @@ impl SchemaState {
     }
 }
 
-/// A migrator for one database's migrations: version, name, SQL.
+/// A migrator for one database's migrations: version, name, SQL. It is run within one transaction that holds a lock.
 pub(crate) fn migrator(migrations: &[(i64, &'static str, &'static str)]) -> Migrator {
     let migrations = migrations.iter().map(|(version, name, sql)| {
         Migration::new(*version, (*name).into(), MigrationType::Simple, sql.into_sql_str(), false)
     });
     let mut migrator = Migrator::with_migrations(migrations.collect());
     migrator.dangerous_set_table_name(MIGRATIONS_TABLE);
+    // each database's own lock is held for as long as its transaction
+    migrator.set_locking(false);
     migrator
 }
 

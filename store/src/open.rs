@@ -102,10 +102,12 @@ fn examples() -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Pooler;
 
     fn config(url: &str) -> Config {
         Config {
             url: url.into(),
+            pooler: Pooler::None,
             max_connections: 4,
             connect_timeout_ms: 1_000,
             statement_timeout_ms: 1_000,

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use floodgate_schemas::Timestamp;
-use sqlx::{Error, SqlSafeStr};
+use sqlx::Error;
 use tokio::time::timeout;
 
 use crate::audit::differences;
@@ -100,12 +100,13 @@ async fn transaction<C: Dialect, T>(
         false => Err(Failure::Moved(FILE_MOVED.to_owned())),
     };
     has_begun.store(true, Ordering::Relaxed);
-    let mut transaction = lease.connection.begin_with(C::BEGIN.into_sql_str()).await?;
-    let place = C::place(&mut transaction).await?.of_file(file);
-    match work(&mut transaction, &place).await {
+    let connection = &mut lease.connection;
+    connection.begin().await?;
+    let place = connection.place().await?.of_file(file);
+    match work(connection, &place).await {
         Ok(done) => {
             in_place()?;
-            transaction.commit().await?;
+            connection.commit().await?;
             // or it was committed to a file that nobody finds again
             in_place()?;
             lease.give_back();
@@ -117,7 +118,7 @@ async fn transaction<C: Dialect, T>(
             if let Failure::Database(error) = &error
                 && explain::<C>(error).0 == Blame::Row
             {
-                transaction.rollback().await?;
+                connection.roll_back().await?;
                 lease.give_back();
             }
             Err(error)
@@ -165,7 +166,15 @@ pub(crate) async fn request<C: Dialect, T>(
     let work = async {
         let mut lease = connections.lease().await?;
         asked.store(true, Ordering::Relaxed);
-        let answer = query(&mut lease.connection).await?;
+        let connection = &mut lease.connection;
+        let is_lent = connection.is_lent();
+        if is_lent {
+            connection.begin().await?;
+        }
+        let answer = query(&mut *connection).await?;
+        if is_lent {
+            connection.commit().await?;
+        }
         lease.give_back();
         Ok(answer)
     };
@@ -197,9 +206,14 @@ pub(crate) async fn request<C: Dialect, T>(
 
 /// Whose fault it is, and a sentence about it for operators. Holds no values of rows: those may be personal.
 pub(crate) fn explain<C: Dialect>(error: &Error) -> (Blame, String) {
-    let Error::Database(error) = error else {
-        let help = C::help(error).map(|help| format!(": {help}")).unwrap_or_default();
-        return (Blame::Elsewhere(None), format!("the database cannot be used: {error}{help}"));
+    let error = match error {
+        Error::Database(error) => error,
+        // says what to change
+        Error::Configuration(unfit) => return (Blame::Elsewhere(None), unfit.to_string()),
+        error => {
+            let help = C::help(error).map(|help| format!(": {help}")).unwrap_or_default();
+            return (Blame::Elsewhere(None), format!("the database cannot be used: {error}{help}"));
+        }
     };
     let blame = C::blame(error.as_ref());
     let code = C::code(error.as_ref());

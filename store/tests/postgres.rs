@@ -5,7 +5,7 @@
 use std::sync::{Arc, OnceLock};
 
 use floodgate_store::contract::Subject;
-use floodgate_store::{BoxFuture, Config, Store, migrate, open};
+use floodgate_store::{BoxFuture, Config, Pooler, Store, migrate, open};
 use floodgate_testkit::{Postgres, PostgresOptions};
 use secrecy::ExposeSecret;
 
@@ -38,6 +38,7 @@ impl Subject for Database {
 async fn empty() -> Database {
     let config = Config {
         url: server().create_database().unwrap().into(),
+        pooler: Pooler::None,
         max_connections: 6,
         connect_timeout_ms: 5_000,
         statement_timeout_ms: 10_000,

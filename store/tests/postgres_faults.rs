@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 use floodgate_schemas::examples::{at, coupon_issue, like};
 use floodgate_schemas::{EventType, Like, LikeAction, TargetOcid};
 use floodgate_store::{
-    Apply, ApplyError, ApplyOutcome, Config, MigrateError, ReadError, SchemaState, Store, migrate, open,
+    Apply, ApplyError, ApplyOutcome, Config, MigrateError, Pooler, ReadError, SchemaState, Store, migrate,
+    open,
 };
 use floodgate_testkit::{Postgres, PostgresOptions};
 use sqlx::{AssertSqlSafe, Connection, PgConnection, raw_sql};
@@ -23,6 +24,7 @@ fn server() -> &'static Postgres {
 fn config(url: String) -> Config {
     Config {
         url: url.into(),
+        pooler: Pooler::None,
         max_connections: 2,
         connect_timeout_ms: 1_000,
         statement_timeout_ms: 1_000,

@@ -9,7 +9,7 @@ use std::net::{TcpListener, TcpStream};
 use std::sync::OnceLock;
 use std::thread::JoinHandle;
 
-use floodgate_store::{Config, ReadError, SchemaState, open};
+use floodgate_store::{Config, Pooler, ReadError, SchemaState, open};
 use floodgate_testkit::{Certificates, Postgres, PostgresOptions};
 
 const SECRET: &str = "open-sesame";
@@ -20,6 +20,7 @@ const TLS_WANTED: [u8; 8] = [0, 0, 0, 8, 4, 210, 22, 47];
 fn config(url: &str) -> Config {
     Config {
         url: url.into(),
+        pooler: Pooler::None,
         max_connections: 4,
         connect_timeout_ms: 5_000,
         statement_timeout_ms: 10_000,

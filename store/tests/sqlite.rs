@@ -11,7 +11,7 @@ use floodgate_schemas::examples::{at, like};
 use floodgate_schemas::{EventType, Like, LikeAction};
 use floodgate_store::contract::Subject;
 use floodgate_store::{
-    Apply, ApplyError, ApplyOutcome, BoxFuture, Config, MigrateError, Store, migrate, open,
+    Apply, ApplyError, ApplyOutcome, BoxFuture, Config, MigrateError, Pooler, Store, migrate, open,
 };
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use sqlx::{AssertSqlSafe, Connection, Row};
@@ -27,6 +27,7 @@ async fn empty() -> Sqlite {
     let folder = TempDir::new().unwrap();
     let config = Config {
         url: format!("sqlite://{}/floodgate.db", folder.path().display()).into(),
+        pooler: Pooler::None,
         max_connections: 4,
         connect_timeout_ms: 5_000,
         statement_timeout_ms: 10_000,

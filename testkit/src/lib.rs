@@ -27,6 +27,7 @@
 //!
 //! - [`process`]: one child process: its logs, signals, exit, memory and processor time.
 //! - [`kafka`], [`postgres`] and [`redis`]: the servers. `scripts/setup` installs what they need.
+//! - [`pgbouncer`]: a pooler before PostgreSQL.
 //! - [`registry`]: a schema registry, Apicurio's.
 //! - [`collector`]: an OpenTelemetry Collector, which takes traces.
 //! - [`proxy`]: connections that are cut, silenced and throttled on demand.
@@ -42,6 +43,7 @@ pub mod certificates;
 pub mod collector;
 pub mod faults;
 pub mod kafka;
+pub mod pgbouncer;
 pub mod ports;
 pub mod postgres;
 pub mod process;
@@ -54,6 +56,7 @@ pub mod wait;
 pub use certificates::Certificates;
 pub use collector::Collector;
 pub use kafka::{Kafka, KafkaOptions};
+pub use pgbouncer::PgBouncer;
 pub use postgres::{Held, Postgres, PostgresOptions};
 pub use process::Process;
 pub use proxy::{Link, Proxy};

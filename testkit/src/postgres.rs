@@ -1,5 +1,6 @@
 //! PostgreSQL: one server with a data folder of its own, its durability settings untouched, since crashes are tested.
 
+use std::ffi::OsStr;
 use std::fmt::Write as _;
 use std::fs::Permissions;
 use std::net::{Ipv4Addr, TcpStream};
@@ -16,7 +17,7 @@ use anyhow::{Context, Result, ensure};
 use crate::{Certificates, Process, ScratchDir, ports, process, wait};
 
 /// The superuser, whose password is the same.
-const USER: &str = "testkit";
+pub(crate) const USER: &str = "testkit";
 /// Crash recovery included.
 const START_DEADLINE: Duration = Duration::from_secs(180);
 const STOP_DEADLINE: Duration = Duration::from_secs(180);
@@ -157,7 +158,7 @@ impl Postgres {
     /// a disk that is full. Only a new start lifts this.
     pub fn limit_file_size(&self, bytes: u64) -> Result<()> {
         // as the server's own user: others may not, unless the machine allows root everything
-        let mut command = self.programs.as_server(Command::new("prlimit"));
+        let mut command = self.programs.as_server("prlimit");
         command.arg(format!("--pid={}", self.pid()?)).arg(format!("--fsize={bytes}"));
         process::run("prlimit", command, self.scratch.path(), START_DEADLINE).map(drop)
     }
@@ -275,7 +276,7 @@ impl Drop for Postgres {
 
 /// Where the server's programs are, and who runs them.
 #[derive(Debug)]
-struct Programs {
+pub(crate) struct Programs {
     folder: PathBuf,
     /// PostgreSQL refuses to run as root. `None`: as ourselves.
     run_as: Option<User>,
@@ -288,7 +289,7 @@ struct User {
 }
 
 impl Programs {
-    fn find() -> Result<Programs> {
+    pub(crate) fn find() -> Result<Programs> {
         let folder = newest_folder().or_else(|| process::find_in_path("initdb")).context(
             "PostgreSQL's initdb is neither in /usr/lib/postgresql/*/bin nor in PATH: run ./scripts/setup",
         )?;
@@ -299,11 +300,12 @@ impl Programs {
     }
 
     fn command(&self, program: &str) -> Command {
-        self.as_server(Command::new(self.folder.join(program)))
+        self.as_server(self.folder.join(program))
     }
 
     /// A command that the server's user runs.
-    fn as_server(&self, mut command: Command) -> Command {
+    pub(crate) fn as_server(&self, program: impl AsRef<OsStr>) -> Command {
+        let mut command = Command::new(program);
         command.env("LC_ALL", "C.UTF-8");
         if let Some(user) = &self.run_as {
             command.uid(user.uid).gid(user.gid);

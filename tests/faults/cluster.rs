@@ -97,7 +97,7 @@ fn known_in_part(world: &World, silent: usize) -> Result<()> {
     let letters = listed.stdout.lines().count();
     ensure!(listed.code == 3 && is_caused(&listed.stderr), "{listed:?}");
     ensure!((1..PARTITIONS).contains(&letters), "{letters} of {PARTITIONS} can be read: {listed:?}");
-    let planned = world.command(&["dlq", "replay", "--dry-run"])?;
+    let planned = world.command(&["dlq", "replay", "--all", "--undecodable", "--dry-run"])?;
     let told = format!("{letters} dead letters would be replayed");
     ensure!(planned.code == 3 && planned.stdout.starts_with(&told), "{told}: {planned:?}");
     let ledger = world.command(&["verify", "--json"])?;

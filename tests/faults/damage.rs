@@ -247,19 +247,24 @@ fn bits_flipped_on_disk() {
         ensure!(ended.code == 3 && left == [origins[0].1, origins[2].1], "{left:?}: {ended:?}");
         ensure!(ended.stderr.contains("offset 1 up to 2: damaged"), "{ended:?}");
         exchange(&place, *b"no event")?;
-        let replayed = world.succeed(&["dlq", "replay"])?;
+        let replayed = world.succeed(&REPLAY)?;
         ensure!(replayed.starts_with("3 dead letters replayed"), "{replayed}");
         world.wait_drained(DRAINED)?;
         round.balances(&world).map(drop)
     });
 }
 
+/// All of them, though they are no events.
+const REPLAY: [&str; 4] = ["dlq", "replay", "--all", "--undecodable"];
+
 /// The places in the likes' topic of dead letters that are listed, and how the command ended.
 fn listed(world: &World) -> Result<(Vec<i64>, Ended)> {
     let ended = world.command(&["dlq", "list", "--json", "--limit", "1000"])?;
     let letter = |line: &str| Ok(serde_json::from_str::<Value>(line)?["origin"]["offset"].as_i64());
     let offsets = ended.stdout.lines().map(letter).collect::<Result<Vec<_>>>()?;
-    Ok((offsets.into_iter().flatten().collect(), ended))
+    let mut offsets: Vec<i64> = offsets.into_iter().flatten().collect();
+    offsets.sort_unstable();
+    Ok((offsets, ended))
 }
 
 /// How many copies of the letters of a partition say that they were replayed, of as many records.
@@ -333,7 +338,7 @@ fn dead_letters_damaged_on_disk() {
         // it is marked where the letter is, behind it: what stands before the damage may be marked in it
         consume.stop()?;
         let sure = left.len() - 5 - (usize::try_from(batch.offset)? - 5);
-        let replayed = world.command(&["dlq", "replay"])?;
+        let replayed = world.command(&REPLAY)?;
         ensure!(replayed.code == 3 && replayed.stderr.contains("damaged"), "{replayed:?}");
         let told = format!("{sure} dead letters replayed");
         ensure!(replayed.stdout.starts_with(&told), "{told}: {replayed:?}");
@@ -341,7 +346,7 @@ fn dead_letters_damaged_on_disk() {
         ensure!(show(&behind[0])?.code == 0, "its marker is there");
         exchange(&batch, good)?;
         ensure!(marked(&world)? == sure, "{sure} were replayed");
-        let replayed = world.succeed(&["dlq", "replay"])?;
+        let replayed = world.succeed(&REPLAY)?;
         let told = format!("{} dead letters replayed; {sure} were replayed before", all.len() - sure);
         ensure!(replayed.starts_with(&told), "{told}: {replayed}");
         ensure!(marked(&world)? == all.len(), "each once");

@@ -311,7 +311,7 @@ async function signIn(page, wrong, right) {
   const status = (path, options) => page.evaluate(async (asked, sent) => (await fetch(asked, sent)).status, path, options);
   const lag = await status("/lag");
   const headers = { "content-type": "application/json", "floodgate-confirm": "replay" };
-  const replay = await status("/dlq/replay", { method: "POST", headers, body: JSON.stringify({ dryRun: true }) });
+  const replay = await status("/dlq/replay", { method: "POST", headers, body: JSON.stringify({ all: true, dryRun: true }) });
   // it is over without the page having been told
   const cookies = await page.cookies();
   await page.deleteCookie(...cookies);

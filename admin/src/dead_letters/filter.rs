@@ -59,6 +59,18 @@ impl Filter {
         Ok(())
     }
 
+    /// Whether it leaves no letter out.
+    pub fn means_all(&self) -> bool {
+        let Self { of, reason, since, until, key, origin, spares_resets } = self;
+        let is_set = of.is_some() || reason.is_some() || since.is_some() || until.is_some();
+        !(is_set || key.is_some() || origin.is_some() || *spares_resets)
+    }
+
+    /// Whether it means a single letter.
+    pub(super) fn names_one(&self) -> bool {
+        self.origin.is_some()
+    }
+
     /// The same, without letters of rows that were set back, unless it names their reason or an origin: replaying them
     /// would undo that.
     pub(super) fn for_replay(self) -> Self {

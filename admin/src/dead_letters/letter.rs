@@ -20,13 +20,22 @@ pub(super) struct Letter<'r> {
     pub(super) attempts: u32,
     pub(super) failed_at: Timestamp,
     /// Set on a marker.
-    pub(super) replayed_at: Option<Timestamp>,
+    pub(super) mark: Option<Mark<'r>>,
     pub(super) key: Option<&'r [u8]>,
     pub(super) value: Option<&'r [u8]>,
     /// The original record's.
     pub(super) headers: &'r [Header<'r>],
     /// The letter's.
     pub(super) all_headers: &'r [Header<'r>],
+}
+
+/// What a marker says: what was done about the letter, and when.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Mark<'r> {
+    /// Its record was published again.
+    Replayed(Timestamp),
+    /// Nothing will be done about it, and why.
+    Dismissed(Timestamp, Cow<'r, str>),
 }
 
 /// The record is no dead letter of ours: why.
@@ -54,7 +63,7 @@ impl<'r> Letter<'r> {
             message: block.text(headers::MESSAGE),
             attempts: block.parse(headers::ATTEMPTS)?,
             failed_at: block.parse(headers::FAILED_AT)?,
-            replayed_at: block.replayed_at()?,
+            mark: block.mark()?,
             key: record.key,
             value: record.value,
             headers: &record.headers[..block.start()],
@@ -78,11 +87,32 @@ impl Letter<'_> {
         LetterId { origin: self.origin, log: hasher.finish() }
     }
 
-    /// Whether a newer build may read what this one cannot.
-    pub(super) fn is_of_unknown_schema(&self, codecs: &Codecs) -> bool {
-        let read = Mixed::decode(self.origin.of, self.value.unwrap_or_default(), codecs);
-        read.is_err_and(|error| error.unknown_schema().is_some())
+    /// Whether its value is an event, as far as this build can tell.
+    pub(super) fn reads(&self, codecs: &Codecs) -> Reads {
+        match Mixed::decode(self.origin.of, self.value.unwrap_or_default(), codecs) {
+            Ok(_) => Reads::Event,
+            Err(error) if error.unknown_schema().is_some() => Reads::Unknown,
+            Err(_) => Reads::Nothing,
+        }
     }
+
+    /// Which letter's replay its record was, as the record says.
+    pub(super) fn replay_of(&self) -> Option<Cow<'_, str>> {
+        let name = headers::REPLAY_OF.as_bytes();
+        let (_, value) = self.headers.iter().rev().find(|(found, _)| *found == name)?;
+        Some(String::from_utf8_lossy((*value)?))
+    }
+}
+
+/// What a value is to this build.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Reads {
+    /// An event.
+    Event,
+    /// One that a newer build may read.
+    Unknown,
+    /// No event.
+    Nothing,
 }
 
 /// Our headers among all others.
@@ -126,12 +156,20 @@ impl<'r> Block<'r> {
     }
 
     /// Behind the block only: a marker that somebody copied by hand onto a topic of events marks nothing there.
-    fn replayed_at(&self) -> Result<Option<Timestamp>, Unreadable> {
+    fn mark(&self) -> Result<Option<Mark<'r>>, Unreadable> {
         let end = self.places.into_iter().max().unwrap_or(0);
-        let name = headers::REPLAYED_AT;
-        let marker = self.headers[end..].iter().find(|(found, _)| *found == name.as_bytes());
-        let Some((_, value)) = marker else { return Ok(None) };
-        let text = String::from_utf8_lossy(value.unwrap_or_default());
-        text.parse().map(Some).map_err(|_| Unreadable(format!("{name} is {text:?}")))
+        let behind = |name: &str| {
+            let found = self.headers[end..].iter().find(|(found, _)| *found == name.as_bytes());
+            found.map(|(_, value)| String::from_utf8_lossy(value.unwrap_or_default()))
+        };
+        let time = |name: &str| {
+            let Some(text) = behind(name) else { return Ok(None) };
+            text.parse().map(Some).map_err(|_| Unreadable(format!("{name} is {text:?}")))
+        };
+        if let Some(at) = time(headers::REPLAYED_AT)? {
+            return Ok(Some(Mark::Replayed(at)));
+        }
+        let because = behind(headers::DISMISSED_BECAUSE).unwrap_or_default();
+        Ok(time(headers::DISMISSED_AT)?.map(|at| Mark::Dismissed(at, because)))
     }
 }

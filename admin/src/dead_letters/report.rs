@@ -6,13 +6,41 @@ use floodgate_schemas::text::{escaped, plain, shortened};
 use serde::Serialize;
 use serde_json::Value;
 
-use super::letter::Letter;
+use super::letter::{Letter, Mark};
 use super::topic::DeadLetterTopic;
 
 /// The longest text that a list tells of one field. The consumers keep no longer messages, events no longer keys.
 const TEXT_MAX_CHARS: usize = 1000;
 /// How much is shown of a value that is no event.
 const VALUE_SHOWN_BYTES: usize = 256;
+
+/// Whether anything was done about a letter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LetterStanding {
+    /// Nothing.
+    Open,
+    /// Its record was published again.
+    Replayed,
+    /// An operator said that nothing will be done.
+    Dismissed,
+}
+
+impl LetterStanding {
+    /// Nothing was done about it.
+    pub fn is_open(self) -> bool {
+        self == Self::Open
+    }
+
+    /// The word for it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Open => "open",
+            Self::Replayed => "replayed",
+            Self::Dismissed => "dismissed",
+        }
+    }
+}
 
 /// One letter of a list.
 #[derive(Debug, Clone, Serialize)]
@@ -30,9 +58,17 @@ pub struct DeadLetterReport {
     pub attempts: u32,
     /// When it failed.
     pub failed_at: String,
+    /// Whether anything was done about it.
+    pub state: LetterStanding,
     /// When it was replayed, if it was.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub replayed_at: Option<String>,
+    /// When it was dismissed, if it was.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dismissed_at: Option<String>,
+    /// Why, as whoever dismissed it said.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dismissed_because: Option<String>,
     /// Its key, escaped where it is no UTF-8; `null` without one.
     pub key: Option<String>,
     /// The key as a terminal may show it.
@@ -82,17 +118,38 @@ impl DeadLetterReport {
 
     fn with_event(letter: &Letter<'_>, topics: &Names, event: Option<Mixed>) -> Self {
         let short = |text: &str| shortened(text.to_owned(), TEXT_MAX_CHARS);
-        Self {
+        let mut report = Self {
             origin: topics.named(letter.origin),
             group: short(&letter.group),
             reason: short(&letter.reason),
             message: short(&letter.message),
             attempts: letter.attempts,
             failed_at: letter.failed_at.to_string(),
-            replayed_at: letter.replayed_at.map(|at| at.to_string()),
+            state: LetterStanding::Open,
+            replayed_at: None,
+            dismissed_at: None,
+            dismissed_because: None,
             key: letter.key.map(|key| shortened(plain(key), TEXT_MAX_CHARS)),
             key_escaped: letter.key.map(|key| shortened(escaped(key), TEXT_MAX_CHARS)),
             event: event.map(|event| event.to_json()),
+        };
+        report.mark(letter);
+        report
+    }
+
+    /// Tells what a copy says that is a marker; the last one counts.
+    pub(super) fn mark(&mut self, copy: &Letter<'_>) {
+        match &copy.mark {
+            None => {}
+            Some(Mark::Replayed(at)) => {
+                self.state = LetterStanding::Replayed;
+                self.replayed_at = Some(at.to_string());
+            }
+            Some(Mark::Dismissed(at, because)) => {
+                self.state = LetterStanding::Dismissed;
+                self.dismissed_at = Some(at.to_string());
+                self.dismissed_because = Some(shortened(because.clone().into_owned(), TEXT_MAX_CHARS));
+            }
         }
     }
 }

@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::time::Instant;
 
 use floodgate_buffer::{
-    Absent, Batch, Log, LogError, Offset, OpenError, Partition, PartitionReader, Piece, Topic,
+    Absent, Batch, Log, LogError, LogId, Offset, OpenError, Partition, PartitionReader, Piece, Topic,
 };
 use floodgate_schemas::Codecs;
 use serde::Serialize;
@@ -82,11 +82,14 @@ impl fmt::Display for Unread {
     }
 }
 
-/// A reading, which can be repeated over the same records.
+/// A reading, which can be repeated over the same records, or gone on with.
 pub(super) struct Scan {
     log: Box<dyn Log>,
+    /// Which log it is, where the strategy tells.
+    id: Option<LogId>,
     readers: Vec<PartitionReader>,
-    codecs: Codecs,
+    /// With which events are read; `None` where nobody does.
+    codecs: Option<Codecs>,
     /// What was found unreadable so far.
     pub(super) unread: Vec<Unread>,
     /// How many partitions there are.
@@ -107,7 +110,39 @@ impl Scan {
         let readers = bounds.known.into_iter();
         let readers =
             readers.map(|(partition, range)| PartitionReader::new(partition, range, CHUNK_RECORDS)).collect();
-        Ok(Self { log, readers, codecs: topic.codecs.clone(), unread, partitions, until: limits.until })
+        let (id, codecs) = (bounds.log, Some(topic.codecs.clone()));
+        Ok(Self { log, id, readers, codecs, unread, partitions, until: limits.until })
+    }
+
+    /// For whoever reads headers alone: nobody is asked for schemas.
+    pub(super) fn of_headers(self) -> Self {
+        Self { codecs: None, ..self }
+    }
+
+    /// Goes on behind what was read, up to where the topic ends now; from the beginning where it is another log. Returns the
+    /// offsets that are there of the partitions that are known. Blocks on the network.
+    pub(super) fn go_on(&mut self) -> Result<Vec<(Partition, Range<Offset>)>, ScanError> {
+        let bounds = self.log.bounds()?;
+        let is_same = bounds.log == self.id;
+        let reader = |(partition, range): &(Partition, Range<Offset>)| {
+            let read = self.readers.iter().find(|read| read.partition() == *partition && is_same);
+            let from = read.map(PartitionReader::end).filter(|end| *end <= range.end);
+            let from = from.map_or(range.start, |end| end.max(range.start));
+            PartitionReader::new(*partition, from..range.end, CHUNK_RECORDS)
+        };
+        self.readers = bounds.known.iter().map(reader).collect();
+        (self.id, self.unread) = (bounds.log, Vec::new());
+        Ok(bounds.known)
+    }
+
+    /// Reads only what came behind where `before` ended.
+    pub(super) fn skip_read_by(&mut self, before: &Scan) {
+        for reader in &mut self.readers {
+            let (partition, end) = (reader.partition(), reader.end());
+            let read = before.readers.iter().find(|read| read.partition() == partition);
+            let from = read.map_or(Offset(0), PartitionReader::end).min(end);
+            *reader = PartitionReader::new(partition, from..end, CHUNK_RECORDS);
+        }
     }
 
     /// Gives all records that can be read to `visit`, partition by partition in their order, and what was found unreadable by
@@ -125,7 +160,9 @@ impl Scan {
                 }
                 match reader.next(&mut **log).map_err(ScanError::from)? {
                     Some(Piece::Records(chunk)) => {
-                        futures_executor::block_on(codecs.prepare(chunk.batch.values()));
+                        if let Some(codecs) = codecs {
+                            futures_executor::block_on(codecs.prepare(chunk.batch.values()));
+                        }
                         visit(&chunk.batch, unread)?;
                     }
                     Some(Piece::Damaged(range, reason)) => note(unread, reader.partition(), &range, &reason),

@@ -1,4 +1,4 @@
-//! What there is: counts of all letters that are meant, and the newest of them.
+//! What there is: counts of all letters that are meant, and those of them that come first, which are the open ones.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -7,7 +7,7 @@ use floodgate_schemas::Timestamp;
 use serde::Serialize;
 
 use super::filter::Filter;
-use super::index::{Index, Troubles};
+use super::index::{Index, LetterState, Noted, Sparing, Troubles};
 use super::letter::{Letter, LetterId};
 use super::report::{DeadLetterDetail, DeadLetterReport};
 use super::scan::{Scan, ScanError, ScanLimits, Unread};
@@ -21,14 +21,20 @@ pub struct Survey {
     pub as_of: String,
     /// Letters that the filter means, each origin once.
     pub total: u64,
-    /// How many of them were replayed.
+    /// How many of them nothing was done about.
+    pub open: u64,
+    /// How many were replayed.
     pub replayed: u64,
+    /// How many were dismissed.
+    pub dismissed: u64,
     /// Records on the topic that are no dead letters of ours.
     #[serde(serialize_with = "count")]
     pub unreadable: Troubles,
     /// How many of `total` are there for which reason.
     pub by_reason: BTreeMap<String, u64>,
-    /// The newest of them, by the time they failed; the newest last.
+    /// How many of `open` are.
+    pub open_by_reason: BTreeMap<String, u64>,
+    /// Open ones first, then the others, of both those first that failed last.
     pub letters: Vec<DeadLetterReport>,
     /// Whether there are more than these.
     pub truncated: bool,
@@ -41,7 +47,7 @@ fn count<S: serde::Serializer>(troubles: &Troubles, serializer: S) -> Result<S::
 }
 
 impl Survey {
-    /// Reads all letters and keeps the newest `limit`. Blocks on the network.
+    /// Reads all letters and keeps `limit`. Blocks on the network.
     ///
     /// # Errors
     /// [`ScanError`] says whether trying again can help.
@@ -53,35 +59,75 @@ impl Survey {
     ) -> Result<Self, ScanError> {
         let as_of = topic.clock.now();
         let mut scan = Scan::open(topic, limits)?;
-        let mut index = Index::new(topic, filter, u32::MAX, limits, &scan);
-        let mut by_reason = BTreeMap::new();
-        let mut newest = Newest::new(limit);
+        let mut index = Index::new(topic, filter, Sparing::NONE, limits, &scan);
+        let (mut by_reason, mut open_by_reason) = (BTreeMap::new(), BTreeMap::new());
+        let mut first = First::new(limit);
         scan.each(|batch, _| {
             for record in batch.iter() {
-                let Some((letter, is_first)) = index.note(&record)? else { continue };
-                if is_first {
-                    count_reason(&mut by_reason, &letter.reason);
-                    newest.offer(&letter, topic);
-                } else {
-                    newest.mark(&letter);
+                let Some(Noted { letter, before, now }) = index.note(&record)? else { continue };
+                match before {
+                    None => {
+                        count_reason(&mut by_reason, &letter.reason);
+                        if now.is_open() {
+                            count_reason(&mut open_by_reason, &letter.reason);
+                        }
+                        first.offer(&letter, true, topic);
+                    }
+                    Some(before) => {
+                        if before.is_open() && !now.is_open() {
+                            discount_reason(&mut open_by_reason, &letter.reason);
+                        }
+                        first.mark(&letter);
+                    }
                 }
             }
             Ok::<_, ScanError>(())
         })?;
         let counts = index.counts();
-        let total = counts.due + counts.capped + counts.unknown + counts.replayed;
-        let letters = newest.into_letters();
+        let total = counts.open() + counts.replayed + counts.dismissed;
+        let letters = match first.letters.len() as u64 {
+            // which ones are open was not known when others were dropped for them
+            kept if limit > 0 && kept < total && counts.open() < total => {
+                again(&mut scan, &mut index, limit, topic)?
+            }
+            _ => first.into_letters(),
+        };
         Ok(Self {
             as_of: as_of.to_string(),
             total,
+            open: counts.open(),
             replayed: counts.replayed,
+            dismissed: counts.dismissed,
             unreadable: index.unreadable,
             by_reason,
+            open_by_reason,
             truncated: (letters.len() as u64) < total,
             letters,
             unread: scan.unread,
         })
     }
+}
+
+/// Reads all letters once more, now that it is known how each stands.
+fn again(
+    scan: &mut Scan,
+    index: &mut Index,
+    limit: usize,
+    topic: &DeadLetterTopic,
+) -> Result<Vec<DeadLetterReport>, ScanError> {
+    let mut first = First::new(limit);
+    scan.each(|batch, _| {
+        for record in batch.iter() {
+            let Ok(letter) = Letter::read(&record, topic.names()) else { continue };
+            match index.once(letter.id()) {
+                Some(LetterState::Other) => {}
+                Some(state) => first.offer(&letter, state.is_open(), topic),
+                None => first.mark(&letter),
+            }
+        }
+        Ok::<_, ScanError>(())
+    })?;
+    Ok(first.into_letters())
 }
 
 /// Reasons told apart, and how long each may be: ours are few and short, and others may write to the topic as well.
@@ -96,44 +142,61 @@ fn count_reason(by_reason: &mut BTreeMap<String, u64>, reason: &str) {
     *by_reason.entry(if is_known { reason } else { OTHER_REASONS.to_owned() }).or_default() += 1;
 }
 
-/// The letters that failed last.
-struct Newest {
-    limit: usize,
-    letters: BTreeMap<(Timestamp, LetterId), DeadLetterReport>,
-    /// A copy may tell another time than the first one did.
-    kept: HashMap<LetterId, Timestamp>,
+/// Takes back what [`count_reason`] counted. What stands under the reasons that there was no room for is not known by name.
+fn discount_reason(by_reason: &mut BTreeMap<String, u64>, reason: &str) {
+    let reason: String = reason.chars().take(REASON_CHARS).collect();
+    let name = if by_reason.contains_key(&reason) { reason } else { OTHER_REASONS.to_owned() };
+    if let Some(count) = by_reason.get_mut(&name) {
+        *count = count.saturating_sub(1);
+        if *count == 0 {
+            by_reason.remove(&name);
+        }
+    }
 }
 
-impl Newest {
+/// Where a letter stands in a list, the last ones first: open ones behind the others, and in the order in which they failed.
+type Place = (bool, Timestamp, LetterId);
+
+/// The letters that come first.
+struct First {
+    limit: usize,
+    letters: BTreeMap<Place, DeadLetterReport>,
+    /// A copy may tell another time than the first one did.
+    kept: HashMap<LetterId, Place>,
+}
+
+impl First {
     fn new(limit: usize) -> Self {
         Self { limit, letters: BTreeMap::new(), kept: HashMap::new() }
     }
 
-    fn offer(&mut self, letter: &Letter<'_>, topic: &DeadLetterTopic) {
-        let place = (letter.failed_at, letter.id());
+    fn offer(&mut self, letter: &Letter<'_>, is_open: bool, topic: &DeadLetterTopic) {
+        let place = (is_open, letter.failed_at, letter.id());
         if self.letters.len() >= self.limit {
             match self.letters.first_entry() {
-                Some(oldest) if *oldest.key() < place => {
-                    self.kept.remove(&oldest.key().1);
-                    oldest.remove();
+                Some(last) if *last.key() < place => {
+                    self.kept.remove(&last.key().2);
+                    last.remove();
                 }
                 _ => return,
             }
         }
-        self.kept.insert(letter.id(), letter.failed_at);
+        self.kept.insert(letter.id(), place);
         self.letters.insert(place, DeadLetterReport::new(letter, topic));
     }
 
     fn mark(&mut self, copy: &Letter<'_>) {
-        let Some(replayed_at) = copy.replayed_at else { return };
-        let place = self.kept.get(&copy.id()).map(|failed_at| (*failed_at, copy.id()));
-        if let Some(letter) = place.and_then(|place| self.letters.get_mut(&place)) {
-            letter.replayed_at = Some(replayed_at.to_string());
+        let place = self.kept.get(&copy.id());
+        if let Some(letter) = place.and_then(|place| self.letters.get_mut(place)) {
+            letter.mark(copy);
         }
     }
 
     fn into_letters(self) -> Vec<DeadLetterReport> {
-        self.letters.into_values().collect()
+        let mut letters: Vec<_> = self.letters.into_values().rev().collect();
+        // keeps the order of time within both
+        letters.sort_by_key(|letter| !letter.state.is_open());
+        letters
     }
 }
 
@@ -165,9 +228,7 @@ pub fn find(topic: &DeadLetterTopic, origin: EventOrigin) -> Result<Found, ScanE
                 found.push((letter.id(), DeadLetterDetail::new(&letter, topic)));
                 found.len() - 1
             });
-            if let Some(replayed_at) = letter.replayed_at {
-                found[place].1.letter.replayed_at = Some(replayed_at.to_string());
-            }
+            found[place].1.letter.mark(&letter);
         }
         Ok::<_, ScanError>(())
     })?;
@@ -191,5 +252,12 @@ mod tests {
         let mut long = BTreeMap::new();
         count_reason(&mut long, &"x".repeat(81));
         assert_eq!(long, [("x".repeat(80), 1)].into());
+        // and back
+        for reason in ["99", "149", "148", "1"] {
+            discount_reason(&mut by_reason, reason);
+        }
+        assert_eq!((by_reason["99"], by_reason["other"], by_reason.get("1")), (1, 48, None));
+        discount_reason(&mut long, &"x".repeat(90));
+        assert!(long.is_empty());
     }
 }

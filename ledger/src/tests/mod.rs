@@ -17,7 +17,7 @@ use floodgate_schemas::LikeAction::{Like as On, Unlike as Off};
 use floodgate_schemas::codec::encode;
 use floodgate_schemas::examples::{at, coupon_issue, event_id, like};
 use floodgate_schemas::{Clock, Codecs, CouponIssue, Event, EventId, EventType, Keying, Like, SystemClock};
-use floodgate_store::{Apply, Audit, Config, Repair, Store};
+use floodgate_store::{Apply, Audit, Config, Pooler, Repair, Store};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 use tokio::sync::Notify;
@@ -45,6 +45,7 @@ impl Bench {
         let folder = tempfile::tempdir().unwrap();
         let config = Config {
             url: format!("sqlite://{}/bench.db", folder.path().display()).into(),
+            pooler: Pooler::None,
             max_connections: 3,
             connect_timeout_ms: 5_000,
             statement_timeout_ms: 10_000,

@@ -2,8 +2,9 @@
 
 use floodgate_schemas::{CouponIssue, ExpectationWrite, Like};
 use sqlx::Error;
-use sqlx::postgres::{PgBindIterExt, PgConnection};
+use sqlx::postgres::PgBindIterExt;
 
+use super::session::Session;
 use super::types::{Amount, Time};
 use super::{PostgresStore, RECOUNT_TIMEOUT};
 use crate::dialect::Lookup;
@@ -93,10 +94,10 @@ type Compared = (Vec<i64>, Vec<bool>);
 /// Places, and the values found.
 type Values = Vec<(usize, Vec<String>)>;
 
-impl Lookup<PgConnection> for ExpectationWrite {
+impl Lookup<Session> for ExpectationWrite {
     const HAS_ROWS: &'static str = "SELECT EXISTS (SELECT FROM expectations)";
 
-    async fn look_closer(connection: &mut PgConnection, events: &[Self]) -> Result<Values, Error> {
+    async fn look_closer(connection: &mut Session, events: &[Self]) -> Result<Values, Error> {
         let found = sqlx::query_as(EXPECTATION_VALUES)
             .bind(events.iter().map(|e| e.character_id.get()).bind_iter())
             .bind(events.iter().map(|e| i16::from(e.preset_no.get())).bind_iter())
@@ -113,7 +114,7 @@ impl Lookup<PgConnection> for ExpectationWrite {
         Ok(placed(found))
     }
 
-    async fn look_up(connection: &mut PgConnection, events: &[Self]) -> Result<Vec<EventStatus>, Error> {
+    async fn look_up(connection: &mut Session, events: &[Self]) -> Result<Vec<EventStatus>, Error> {
         let compared = sqlx::query_as(EXPECTATIONS)
             .bind(events.iter().map(|e| e.character_id.get()).bind_iter())
             .bind(events.iter().map(|e| i16::from(e.preset_no.get())).bind_iter())
@@ -125,10 +126,10 @@ impl Lookup<PgConnection> for ExpectationWrite {
     }
 }
 
-impl Lookup<PgConnection> for Like {
+impl Lookup<Session> for Like {
     const HAS_ROWS: &'static str = "SELECT EXISTS (SELECT FROM likes)";
 
-    async fn look_closer(connection: &mut PgConnection, events: &[Self]) -> Result<Values, Error> {
+    async fn look_closer(connection: &mut Session, events: &[Self]) -> Result<Values, Error> {
         let found = sqlx::query_as(LIKE_VALUES)
             .bind(events.iter().map(|like| like.target_ocid.as_str()).bind_iter())
             .bind(events.iter().map(|like| like.liker_account_id.as_str()).bind_iter())
@@ -140,7 +141,7 @@ impl Lookup<PgConnection> for Like {
         Ok(placed(found))
     }
 
-    async fn look_up(connection: &mut PgConnection, events: &[Self]) -> Result<Vec<EventStatus>, Error> {
+    async fn look_up(connection: &mut Session, events: &[Self]) -> Result<Vec<EventStatus>, Error> {
         let compared = sqlx::query_as(LIKES)
             .bind(events.iter().map(|like| like.target_ocid.as_str()).bind_iter())
             .bind(events.iter().map(|like| like.liker_account_id.as_str()).bind_iter())
@@ -152,10 +153,10 @@ impl Lookup<PgConnection> for Like {
     }
 }
 
-impl Lookup<PgConnection> for CouponIssue {
+impl Lookup<Session> for CouponIssue {
     const HAS_ROWS: &'static str = "SELECT EXISTS (SELECT FROM coupon_requests)";
 
-    async fn look_closer(connection: &mut PgConnection, events: &[Self]) -> Result<Values, Error> {
+    async fn look_closer(connection: &mut Session, events: &[Self]) -> Result<Values, Error> {
         let found = sqlx::query_as(REQUEST_VALUES)
             .bind(events.iter().map(|request| request.event_id.as_uuid()).bind_iter())
             .bind(events.iter().map(|request| request.coupon_id.as_str()).bind_iter())
@@ -165,7 +166,7 @@ impl Lookup<PgConnection> for CouponIssue {
         Ok(placed(found))
     }
 
-    async fn look_up(connection: &mut PgConnection, events: &[Self]) -> Result<Vec<EventStatus>, Error> {
+    async fn look_up(connection: &mut Session, events: &[Self]) -> Result<Vec<EventStatus>, Error> {
         let decided: Vec<i64> = sqlx::query_scalar(REQUESTS)
             .bind(events.iter().map(|request| request.event_id.as_uuid()).bind_iter())
             .fetch_one(connection)
@@ -194,7 +195,7 @@ fn settled(events: usize, found: impl Iterator<Item = (i64, EventStatus)>) -> Ve
     statuses
 }
 
-impl<E: Lookup<PgConnection>> Audit<E> for PostgresStore {
+impl<E: Lookup<Session>> Audit<E> for PostgresStore {
     fn statuses<'a>(&'a self, events: &'a [E]) -> BoxFuture<'a, Result<Vec<EventStatus>, ReadError>> {
         Box::pin(transaction::look_up(&self.batches, self.request_timeout, events))
     }
@@ -205,14 +206,14 @@ impl<E: Lookup<PgConnection>> Audit<E> for PostgresStore {
 
     fn has_rows(&self) -> BoxFuture<'_, Result<bool, ReadError>> {
         let look =
-            async |connection: &mut PgConnection| sqlx::query_scalar(E::HAS_ROWS).fetch_one(connection).await;
+            async |connection: &mut Session| sqlx::query_scalar(E::HAS_ROWS).fetch_one(connection).await;
         Box::pin(transaction::request(&self.requests, self.request_timeout, look))
     }
 }
 
 impl Recount for PostgresStore {
     fn discrepancies(&self, at_most: usize) -> BoxFuture<'_, Result<Discrepancies, ReadError>> {
-        let count = async move |connection: &mut PgConnection| {
+        let count = async move |connection: &mut Session| {
             let mut found = Discrepancies::default();
             for check in &CHECKS {
                 let query = sqlx::query_as::<_, Found>(check.sql).bind(found.room(at_most));

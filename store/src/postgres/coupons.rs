@@ -7,9 +7,10 @@ use std::collections::{HashMap, HashSet};
 
 use floodgate_schemas::{CouponIssue, EventId, Timestamp};
 use sqlx::Error;
-use sqlx::postgres::{PgBindIterExt, PgConnection};
+use sqlx::postgres::PgBindIterExt;
 use uuid::Uuid;
 
+use super::session::Session;
 use super::types::Time;
 use crate::ApplyOutcome;
 use crate::coupon::{Before, Decisions, Terms, decide};
@@ -43,9 +44,9 @@ SELECT unnest($1), unnest($2), unnest($3), unnest($4), unnest($5), $12";
 
 type Locked = (String, i32, i32, Option<Time>, Option<Time>);
 
-impl Statements<PgConnection> for CouponIssue {
+impl Statements<Session> for CouponIssue {
     async fn run(
-        connection: &mut PgConnection,
+        connection: &mut Session,
         events: &[Self],
         now: Timestamp,
     ) -> Result<Vec<ApplyOutcome>, Error> {
@@ -72,12 +73,12 @@ impl Statements<PgConnection> for CouponIssue {
     }
 }
 
-async fn lock(connection: &mut PgConnection, events: &[CouponIssue]) -> Result<Vec<Locked>, Error> {
+async fn lock(connection: &mut Session, events: &[CouponIssue]) -> Result<Vec<Locked>, Error> {
     let coupons: HashSet<&str> = events.iter().map(|request| request.coupon_id.as_str()).collect();
     sqlx::query_as(LOCK).bind(coupons.into_iter().bind_iter()).fetch_all(connection).await
 }
 
-async fn look(connection: &mut PgConnection, events: &[CouponIssue]) -> Result<(Vec<Uuid>, Vec<i64>), Error> {
+async fn look(connection: &mut Session, events: &[CouponIssue]) -> Result<(Vec<Uuid>, Vec<i64>), Error> {
     sqlx::query_as(LOOK)
         .bind(events.iter().map(|request| request.event_id.as_uuid()).bind_iter())
         .bind(events.iter().map(|request| request.coupon_id.as_str()).bind_iter())
@@ -86,11 +87,7 @@ async fn look(connection: &mut PgConnection, events: &[CouponIssue]) -> Result<(
         .await
 }
 
-async fn write(
-    connection: &mut PgConnection,
-    decisions: &Decisions<'_>,
-    now: Timestamp,
-) -> Result<(), Error> {
+async fn write(connection: &mut Session, decisions: &Decisions<'_>, now: Timestamp) -> Result<(), Error> {
     let decided = || decisions.decided.iter();
     let grants = || decisions.grants();
     let issued = || decisions.issued.iter();

@@ -2,8 +2,9 @@
 
 use floodgate_schemas::{ExpectationWrite, Timestamp};
 use sqlx::Error;
-use sqlx::postgres::{PgBindIterExt, PgConnection};
+use sqlx::postgres::PgBindIterExt;
 
+use super::session::Session;
 use super::types::{Amount, Time};
 use crate::ApplyOutcome;
 use crate::compaction::{Compacted, Ranked};
@@ -44,9 +45,9 @@ JOIN expectations USING (character_id, preset_no, event_id)";
 
 type Written = (i64, Option<Vec<i64>>, Option<Vec<i16>>);
 
-impl Statements<PgConnection> for ExpectationWrite {
+impl Statements<Session> for ExpectationWrite {
     async fn run(
-        connection: &mut PgConnection,
+        connection: &mut Session,
         events: &[Self],
         now: Timestamp,
     ) -> Result<Vec<ApplyOutcome>, Error> {
@@ -61,7 +62,7 @@ impl Statements<PgConnection> for ExpectationWrite {
 }
 
 async fn upsert(
-    connection: &mut PgConnection,
+    connection: &mut Session,
     batch: &Compacted<'_, ExpectationWrite>,
     now: Timestamp,
 ) -> Result<Written, Error> {
@@ -84,7 +85,7 @@ async fn upsert(
 
 /// Tells the events that the upsert passed over: either they stand there already, or a newer one does.
 async fn settle_passed_over(
-    connection: &mut PgConnection,
+    connection: &mut Session,
     batch: &mut Compacted<'_, ExpectationWrite>,
     written: impl Iterator<Item = (i64, i16)>,
 ) -> Result<(), Error> {

@@ -1,10 +1,11 @@
 //! Decisions, walked over by primary key.
 
 use floodgate_schemas::{EventId, Timestamp};
-use sqlx::postgres::{PgBindIterExt, PgConnection};
+use sqlx::postgres::PgBindIterExt;
 use uuid::Uuid;
 
 use super::PostgresStore;
+use super::session::Session;
 use super::types::Time;
 use crate::{BoxFuture, Forget, Forgotten, ReadError};
 
@@ -23,7 +24,7 @@ impl Forget for PostgresStore {
         at_most: u32,
         before: Timestamp,
     ) -> BoxFuture<'_, Result<Forgotten, ReadError>> {
-        Box::pin(self.request(async move |connection: &mut PgConnection| {
+        Box::pin(self.request(async move |connection: &mut Session| {
             let behind = behind.map_or(Uuid::nil(), EventId::as_uuid);
             let walk = sqlx::query_as(WALK).bind(behind).bind(i64::from(at_most)).bind(Time(before));
             let found: Vec<(Uuid, bool)> = walk.fetch_all(&mut *connection).await?;

@@ -16,8 +16,9 @@
 
 use floodgate_schemas::{Like, Timestamp};
 use sqlx::Error;
-use sqlx::postgres::{PgBindIterExt, PgConnection};
+use sqlx::postgres::PgBindIterExt;
 
+use super::session::Session;
 use super::types::Time;
 use crate::ApplyOutcome;
 use crate::compaction::Compacted;
@@ -83,9 +84,9 @@ enum Row {
     Newer,
 }
 
-impl Statements<PgConnection> for Like {
+impl Statements<Session> for Like {
     async fn run(
-        connection: &mut PgConnection,
+        connection: &mut Session,
         events: &[Self],
         _: Timestamp,
     ) -> Result<Vec<ApplyOutcome>, Error> {
@@ -126,7 +127,7 @@ fn settle(batch: &mut Compacted<'_, Like>, rows: &[Row]) {
 
 /// Compares the rows at `places` by [`LOOK`] or [`LOCK`].
 async fn compare(
-    connection: &mut PgConnection,
+    connection: &mut Session,
     sql: &'static str,
     batch: &Compacted<'_, Like>,
     places: &[usize],
@@ -156,7 +157,7 @@ async fn compare(
 
 /// Runs [`INSERT`] or [`UPDATE`] with the events at `places`.
 pub(super) async fn write(
-    connection: &mut PgConnection,
+    connection: &mut Session,
     sql: &'static str,
     batch: &Compacted<'_, Like>,
     places: &[usize],
@@ -173,11 +174,7 @@ pub(super) async fn write(
     Ok(())
 }
 
-async fn count(
-    connection: &mut PgConnection,
-    batch: &Compacted<'_, Like>,
-    rows: &[Row],
-) -> Result<(), Error> {
+async fn count(connection: &mut Session, batch: &Compacted<'_, Like>, rows: &[Row]) -> Result<(), Error> {
     let changes = rows.iter().zip(batch.winners()).filter_map(|(row, like)| {
         let was_liked = match *row {
             Row::New => false,

@@ -7,6 +7,8 @@
 //! A batch travels as one array per column and is unfolded by `unnest`, so a statement is the same text for
 //! every batch size and is prepared once per connection. The arrays are unfolded side by side in the select list: in the
 //! FROM clause each would be written into a temporary store of its own first.
+//!
+//! A pooler may be in between that lends sessions for a transaction at a time; `session` says what that takes.
 
 mod address;
 mod audit;
@@ -19,6 +21,7 @@ mod reads;
 mod repair;
 mod reset;
 mod schemas;
+mod session;
 mod site;
 mod types;
 
@@ -26,18 +29,21 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use floodgate_schemas::Timestamp;
+use sqlx::Error;
 use sqlx::error::DatabaseError;
 use sqlx::postgres::PgConnection;
-use sqlx::{Connection, Error};
 use tokio::time::timeout;
 
+use self::session::{Opening, Session};
 use crate::connections::Connections;
 use crate::database::{Database, Opened};
 use crate::dialect::{Blame, Dialect, Lookup, Place, Statements};
 use crate::ground::Ground;
 use crate::migrations::{self, MIGRATIONS_TABLE};
 use crate::transaction;
-use crate::{Apply, ApplyError, ApplyOutcome, BoxFuture, Config, MigrateError, MigrationReport, OpenError};
+use crate::{
+    Apply, ApplyError, ApplyOutcome, BoxFuture, Config, MigrateError, MigrationReport, OpenError, Pooler,
+};
 
 /// Version, name and SQL of every migration.
 pub(crate) const MIGRATIONS: &[(i64, &str, &str)] = &[
@@ -45,6 +51,9 @@ pub(crate) const MIGRATIONS: &[(i64, &str, &str)] = &[
     (2, "identity", include_str!("../../migrations/postgres/0002_identity.sql")),
     (3, "registry_schemas", include_str!("../../migrations/postgres/0003_registry_schemas.sql")),
 ];
+
+/// Makes another process wait until the whole run is committed.
+const LOCK_MIGRATIONS: &str = "SELECT pg_advisory_xact_lock(hashtext('floodgate_migrations'))";
 
 /// How long a migration may take altogether, waiting for another process's included.
 const MIGRATION_TIMEOUT: Duration = Duration::from_secs(600);
@@ -55,13 +64,13 @@ const RECOUNT_TIMEOUT: Duration = Duration::from_secs(3600);
 /// A PostgreSQL database.
 struct PostgresStore {
     /// Apply batches.
-    batches: Connections<PgConnection>,
+    batches: Connections<Session>,
     /// Serve requests.
-    requests: Connections<PgConnection>,
+    requests: Connections<Session>,
     /// Bring the schema up to date: no statement timeout but that of the whole.
-    migrations: Connections<PgConnection>,
+    migrations: Connections<Session>,
     /// Recount whole tables: as patient, and free to scan and hash.
-    recounts: Connections<PgConnection>,
+    recounts: Connections<Session>,
     ground: Ground,
     apply_timeout: Duration,
     request_timeout: Duration,
@@ -80,8 +89,8 @@ pub(crate) fn shown(place: &str) -> Option<String> {
 impl PostgresStore {
     fn new(place: &str, config: &Config) -> Result<Self, OpenError> {
         let options = address::options(place)?;
-        let session = |statement_ms: u64, lock_ms: u64| {
-            options.clone().options([
+        let timeouts = |statement_ms: u64, lock_ms: u64| {
+            [
                 ("statement_timeout", statement_ms.to_string()),
                 ("lock_timeout", lock_ms.to_string()),
                 // frees the locks of a process that vanished without closing its connection
@@ -89,27 +98,32 @@ impl PostgresStore {
                     "idle_in_transaction_session_timeout",
                     statement_ms.max(config.apply_timeout_ms).to_string(),
                 ),
-            ])
+            ]
         };
-        let timeouts = session(config.statement_timeout_ms, config.lock_timeout_ms);
+        let waits = timeouts(config.statement_timeout_ms, config.lock_timeout_ms);
         // Every join of a batch looks up single keys. A plan made and kept while a table was nearly empty
         // would scan it all, for every batch, once it has grown; so only look-ups by index are allowed.
-        let by_index = timeouts.clone().options([
-            ("enable_seqscan", "off"),
-            ("enable_hashjoin", "off"),
-            ("enable_mergejoin", "off"),
-            ("enable_bitmapscan", "off"),
+        let by_index = [
+            "enable_seqscan",
+            "enable_hashjoin",
+            "enable_mergejoin",
+            "enable_bitmapscan",
             // discouraged plans look costly enough to be compiled, which they never are worth
-            ("jit", "off"),
-        ]);
+            "jit",
+        ];
+        let by_index = by_index.map(|name| (name, "off".to_owned()));
         let patient = MIGRATION_TIMEOUT.as_millis() as u64;
-        let connections = |options, max| Connections::new(options, max, config.connect_timeout());
+        let is_lent = config.pooler == Pooler::Transaction;
+        let connections = |settings: &[(&str, String)], max| {
+            let opening = Opening::new(&options, settings, is_lent);
+            Connections::new(Arc::new(opening), max, config.connect_timeout())
+        };
         let for_requests = config.request_connections();
         Ok(Self {
-            batches: connections(by_index, config.max_connections - for_requests),
-            requests: connections(timeouts, for_requests),
-            migrations: connections(session(patient, patient), 1),
-            recounts: connections(session(RECOUNT_TIMEOUT.as_millis() as u64, config.lock_timeout_ms), 1),
+            batches: connections(&[&waits[..], &by_index].concat(), config.max_connections - for_requests),
+            requests: connections(&waits, for_requests),
+            migrations: connections(&timeouts(patient, patient), 1),
+            recounts: connections(&timeouts(RECOUNT_TIMEOUT.as_millis() as u64, config.lock_timeout_ms), 1),
             ground: Ground::default(),
             apply_timeout: config.apply_timeout(),
             request_timeout: config.request_timeout(),
@@ -117,21 +131,21 @@ impl PostgresStore {
     }
 
     async fn run_migrations(&self) -> Result<MigrationReport, MigrateError> {
-        let failure = |error| migrations::failure(error, explain);
-        let mut lease = self.migrations.lease().await.map_err(|error| failure(error.into()))?;
-        // takes an advisory lock for the time it runs
-        let migrator = migrations::migrator(MIGRATIONS);
-        let from = applied(&mut lease.connection).await.map_err(|error| failure(error.into()))?;
-        // `run` has bounds that keep its future from moving between threads
-        migrator.run_direct(None, &mut lease.connection, false).await.map_err(failure)?;
-        // done is done, even if the goodbye fails
-        let _ = lease.connection.close().await;
+        let from = transaction::request(&self.migrations, MIGRATION_TIMEOUT, applied).await;
+        let from = from.map_err(|error| MigrateError::Unavailable(error.to_string()))?;
+        let migrate = async |connection: &mut PgConnection| {
+            sqlx::raw_sql(LOCK_MIGRATIONS).execute(&mut *connection).await?;
+            // `run` has bounds that keep its future from moving between threads
+            migrations::migrator(MIGRATIONS).run_direct(None, connection, false).await
+        };
+        let run = async { self.migrations.lease().await?.connection.within(migrate).await };
+        run.await.map_err(|error| migrations::failure(error, explain))?;
         Ok(MigrationReport { from, to: migrations::NEWEST })
     }
 }
 
 /// The newest migration the database has had; `None` without a schema.
-async fn applied(connection: &mut PgConnection) -> Result<Option<i64>, Error> {
+async fn applied(connection: &mut Session) -> Result<Option<i64>, Error> {
     let exists: bool = sqlx::query_scalar("SELECT to_regclass($1) IS NOT NULL")
         .bind(MIGRATIONS_TABLE)
         .fetch_one(&mut *connection)
@@ -145,7 +159,7 @@ async fn applied(connection: &mut PgConnection) -> Result<Option<i64>, Error> {
 }
 
 fn explain(error: &Error) -> String {
-    transaction::explain::<PgConnection>(error).1
+    transaction::explain::<Session>(error).1
 }
 
 impl Database for PostgresStore {
@@ -159,7 +173,7 @@ impl Database for PostgresStore {
     }
 }
 
-impl<E: Statements<PgConnection> + Lookup<PgConnection>> Apply<E> for PostgresStore {
+impl<E: Statements<Session> + Lookup<Session>> Apply<E> for PostgresStore {
     fn apply<'a>(
         &'a self,
         events: &'a [E],
@@ -176,8 +190,32 @@ const PLACE: &str = "
 SELECT id::text, concat_ws(' ', identity.tableoid, place.oid, pg_postmaster_start_time())
 FROM floodgate_identity AS identity, pg_database AS place WHERE place.datname = current_database()";
 
-impl Dialect for PgConnection {
-    const BEGIN: &'static str = "BEGIN ISOLATION LEVEL READ COMMITTED";
+impl Dialect for Session {
+    type Options = Arc<Opening>;
+
+    async fn connect(opening: &Arc<Opening>) -> Result<Self, Error> {
+        Session::open(opening).await
+    }
+
+    async fn ping(&mut self) -> Result<(), Error> {
+        Session::ping(self).await
+    }
+
+    async fn begin(&mut self) -> Result<(), Error> {
+        Session::begin(self).await
+    }
+
+    async fn commit(&mut self) -> Result<(), Error> {
+        sqlx::raw_sql("COMMIT").execute(self).await.map(drop)
+    }
+
+    async fn roll_back(&mut self) -> Result<(), Error> {
+        sqlx::raw_sql("ROLLBACK").execute(self).await.map(drop)
+    }
+
+    fn is_lent(&self) -> bool {
+        Session::is_lent(self)
+    }
 
     fn blame(error: &dyn DatabaseError) -> Blame {
         blame::blame(&error.code().unwrap_or_default(), error.table(), error.constraint())

@@ -3,10 +3,11 @@
 use floodgate_schemas::{
     CharacterId, Cost, CouponId, EventId, LikerAccountId, PresetNo, TargetOcid, Timestamp, UserId,
 };
-use sqlx::postgres::{PgBindIterExt, PgConnection, PgRow};
+use sqlx::postgres::{PgBindIterExt, PgRow};
 use sqlx::{Error, Row};
 use uuid::Uuid;
 
+use super::session::Session;
 use super::types::Time;
 use super::{PostgresStore, applied};
 use crate::transaction;
@@ -44,7 +45,7 @@ const LIKED: &str = "SELECT liked FROM likes WHERE target_ocid = $1 AND liker_ac
 impl PostgresStore {
     pub(super) async fn request<T>(
         &self,
-        query: impl AsyncFnOnce(&mut PgConnection) -> Result<T, Error>,
+        query: impl AsyncFnOnce(&mut Session) -> Result<T, Error>,
     ) -> Result<T, ReadError> {
         transaction::request(&self.requests, self.request_timeout, query).await
     }
@@ -127,7 +128,7 @@ impl Reads for PostgresStore {
     }
 }
 
-async fn coupon(connection: &mut PgConnection, id: &CouponId) -> Result<Option<Coupon>, Error> {
+async fn coupon(connection: &mut Session, id: &CouponId) -> Result<Option<Coupon>, Error> {
     let row = sqlx::query(COUPON).bind(id.as_str()).fetch_optional(connection).await?;
     row.map(|row| coupon_of(id, &row)).transpose()
 }

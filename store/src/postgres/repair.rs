@@ -2,10 +2,11 @@
 
 use floodgate_schemas::{CouponIssue, ExpectationWrite, Like, Timestamp};
 use sqlx::Error;
-use sqlx::postgres::{PgBindIterExt, PgConnection};
+use sqlx::postgres::PgBindIterExt;
 
 use super::PostgresStore;
 use super::likes::{UPDATE, write};
+use super::session::Session;
 use super::types::{Amount, Time};
 use crate::compaction::Compacted;
 use crate::dialect::{Lookup, Repairs};
@@ -65,8 +66,8 @@ UPDATE coupon_requests AS standing SET coupon_id = event.coupon_id, user_id = ev
 FROM (SELECT unnest($1) AS request_id, unnest($2) AS coupon_id, unnest($3) AS user_id) AS event
 WHERE standing.request_id = event.request_id";
 
-impl Repairs<PgConnection> for ExpectationWrite {
-    async fn repair(connection: &mut PgConnection, events: &[Self], now: Timestamp) -> Result<u64, Error> {
+impl Repairs<Session> for ExpectationWrite {
+    async fn repair(connection: &mut Session, events: &[Self], now: Timestamp) -> Result<u64, Error> {
         let batch = Compacted::new(events);
         let winners = || batch.winners();
         sqlx::query(LOCK_EXPECTATIONS)
@@ -93,8 +94,8 @@ impl Repairs<PgConnection> for ExpectationWrite {
     }
 }
 
-impl Repairs<PgConnection> for Like {
-    async fn repair(connection: &mut PgConnection, events: &[Self], _: Timestamp) -> Result<u64, Error> {
+impl Repairs<Session> for Like {
+    async fn repair(connection: &mut Session, events: &[Self], _: Timestamp) -> Result<u64, Error> {
         let batch = Compacted::new(events);
         let winners = || batch.winners();
         let places: Vec<i64> = sqlx::query_scalar(LOCK_LIKES)
@@ -119,8 +120,8 @@ impl Repairs<PgConnection> for Like {
     }
 }
 
-impl Repairs<PgConnection> for CouponIssue {
-    async fn repair(connection: &mut PgConnection, events: &[Self], _: Timestamp) -> Result<u64, Error> {
+impl Repairs<Session> for CouponIssue {
+    async fn repair(connection: &mut Session, events: &[Self], _: Timestamp) -> Result<u64, Error> {
         let set = sqlx::query(SET_REQUESTS)
             .bind(events.iter().map(|request| request.event_id.as_uuid()).bind_iter())
             .bind(events.iter().map(|request| request.coupon_id.as_str()).bind_iter())
@@ -131,7 +132,7 @@ impl Repairs<PgConnection> for CouponIssue {
     }
 }
 
-impl<E: Repairs<PgConnection> + Lookup<PgConnection>> Repair<E> for PostgresStore {
+impl<E: Repairs<Session> + Lookup<Session>> Repair<E> for PostgresStore {
     fn repair<'a>(&'a self, events: &'a [E], now: Timestamp) -> BoxFuture<'a, Result<u64, ApplyError>> {
         Box::pin(transaction::repair((&self.batches, &self.ground), self.apply_timeout, events, now))
     }

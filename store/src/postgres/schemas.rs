@@ -1,8 +1,9 @@
 //! The registry's schemas that are remembered.
 
-use sqlx::{Error, PgConnection};
+use sqlx::Error;
 
 use super::PostgresStore;
+use super::session::Session;
 use crate::transaction;
 use crate::{BoxFuture, ReadError, RegisteredSchemas};
 
@@ -17,7 +18,7 @@ impl RegisteredSchemas for PostgresStore {
     }
 
     fn remember_schema<'a>(&'a self, id: u32, schema: &'a str) -> BoxFuture<'a, Result<String, ReadError>> {
-        let remember = async move |connection: &mut PgConnection| {
+        let remember = async move |connection: &mut Session| {
             sqlx::query(REMEMBER).bind(i64::from(id)).bind(schema).execute(&mut *connection).await?;
             registered(connection, id).await?.ok_or(Error::RowNotFound)
         };
@@ -25,6 +26,6 @@ impl RegisteredSchemas for PostgresStore {
     }
 }
 
-async fn registered(connection: &mut PgConnection, id: u32) -> Result<Option<String>, Error> {
+async fn registered(connection: &mut Session, id: u32) -> Result<Option<String>, Error> {
     sqlx::query_scalar(SCHEMA).bind(i64::from(id)).fetch_optional(connection).await
 }

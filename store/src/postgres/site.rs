@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 
 use floodgate_schemas::EventType;
-use sqlx::postgres::PgConnection;
+use sqlx::Error;
+use tokio::time::timeout;
 
+use super::session::Session;
 use super::{PostgresStore, applied};
 use crate::dialect::Dialect;
 use crate::migrations::IDENTITY_SINCE;
@@ -50,13 +52,16 @@ impl Site for PostgresStore {
     fn unfit<'a>(&'a self, of: &'a [EventType]) -> BoxFuture<'a, Result<Vec<String>, ReadError>> {
         let own = [("floodgate_identity", READ), ("floodgate_migrations", READ)];
         let needed: BTreeMap<_, _> = of.iter().flat_map(|of| needs(*of)).copied().chain(own).collect();
-        let look = async move |connection: &mut PgConnection| {
+        let look = async move |connection: &mut Session| {
             let server: Server = sqlx::query_as(SERVER).fetch_one(&mut *connection).await?;
             let names: Vec<&str> = needed.keys().copied().collect();
             let tables: Vec<Table> = sqlx::query_as(TABLES).bind(names).fetch_all(connection).await?;
             Ok([unfit_server(&server), unfit_tables(&tables, &needed, &server.5)].concat())
         };
         Box::pin(async move {
+            if let Some(unfit) = self.unfit_way().await {
+                return Ok(vec![unfit]);
+            }
             let unfit = transaction::request(&self.requests, self.request_timeout, look).await?;
             // what was changed since is for the next session to see
             self.requests.forget_idle();
@@ -65,7 +70,7 @@ impl Site for PostgresStore {
     }
 
     fn keeps_decisions(&self) -> BoxFuture<'_, Result<Option<String>, ReadError>> {
-        let look = async |connection: &mut PgConnection| {
+        let look = async |connection: &mut Session| {
             let (user, may): (String, Option<bool>) =
                 sqlx::query_as(MAY_DELETE).fetch_one(connection).await?;
             Ok((may == Some(false)).then(|| {
@@ -83,7 +88,7 @@ impl Site for PostgresStore {
     }
 
     fn moved(&self) -> BoxFuture<'_, Result<Option<String>, ReadError>> {
-        let look = async |connection: &mut PgConnection| {
+        let look = async |connection: &mut Session| {
             if applied(connection).await?.is_none_or(|version| version < IDENTITY_SINCE) {
                 return Ok(None);
             }
@@ -93,6 +98,20 @@ impl Site for PostgresStore {
             let place = transaction::request(&self.requests, self.request_timeout, look).await?;
             Ok(self.ground.moved(place.as_ref()))
         })
+    }
+}
+
+impl PostgresStore {
+    /// What is wrong with the way to the server, whatever the server is.
+    async fn unfit_way(&self) -> Option<String> {
+        let leased = timeout(self.request_timeout, self.requests.lease()).await.ok()?;
+        match leased {
+            Ok(lease) => lease.give_back(),
+            Err(Error::Configuration(unfit)) => return Some(unfit.to_string()),
+            // whoever asks next is told
+            Err(_) => {}
+        }
+        None
     }
 }
 

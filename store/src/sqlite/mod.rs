@@ -39,7 +39,9 @@ use crate::dialect::{Blame, Dialect, Lookup, Place, Statements};
 use crate::ground::Ground;
 use crate::migrations::{self, MIGRATIONS_TABLE};
 use crate::transaction;
-use crate::{Apply, ApplyError, ApplyOutcome, BoxFuture, Config, MigrateError, MigrationReport, OpenError};
+use crate::{
+    Apply, ApplyError, ApplyOutcome, BoxFuture, Config, MigrateError, MigrationReport, OpenError, Pooler,
+};
 
 /// Version, name and SQL of every migration.
 pub(crate) const MIGRATIONS: &[(i64, &str, &str)] = &[
@@ -47,6 +49,9 @@ pub(crate) const MIGRATIONS: &[(i64, &str, &str)] = &[
     (2, "identity", include_str!("../../migrations/sqlite/0002_identity.sql")),
     (3, "registry_schemas", include_str!("../../migrations/sqlite/0003_registry_schemas.sql")),
 ];
+
+/// What a transaction that writes begins with.
+const BEGIN: &str = "BEGIN IMMEDIATE";
 
 /// How long a recount of all tables may take altogether.
 const RECOUNT_TIMEOUT: Duration = Duration::from_secs(3600);
@@ -106,6 +111,9 @@ impl SqliteStore {
         if let Some(reason) = no_name(path) {
             return Err(OpenError::new("url", reason));
         }
+        if config.pooler != Pooler::None {
+            return Err(OpenError::new("pooler", "is for servers, and sqlite:// has none"));
+        }
         let options = SqliteConnectOptions::new()
             .filename(path)
             .synchronous(SqliteSynchronous::Full)
@@ -156,8 +164,8 @@ impl SqliteStore {
         let unavailable = |error: Error| failure(error.into());
         self.make_file().await;
         let mut lease = self.lease_to_migrate().await.map_err(unavailable)?;
-        // sqlx takes no lock on SQLite: ours makes another process wait until the whole run is committed
-        let begun = lease.connection.begin_with(SqliteConnection::BEGIN).await;
+        // makes another process wait until the whole run is committed
+        let begun = lease.connection.begin_with(BEGIN).await;
         let mut transaction = begun.map_err(unavailable)?;
         let from = applied(&mut transaction).await.map_err(unavailable)?;
         let migrator = migrations::migrator(MIGRATIONS);
@@ -234,7 +242,27 @@ fn time(row: &SqliteRow, column: usize) -> Result<Timestamp, Error> {
 }
 
 impl Dialect for SqliteConnection {
-    const BEGIN: &'static str = "BEGIN IMMEDIATE";
+    type Options = SqliteConnectOptions;
+
+    async fn connect(options: &SqliteConnectOptions) -> Result<Self, Error> {
+        options.connect().await
+    }
+
+    async fn ping(&mut self) -> Result<(), Error> {
+        Connection::ping(self).await
+    }
+
+    async fn begin(&mut self) -> Result<(), Error> {
+        sqlx::raw_sql(BEGIN).execute(self).await.map(drop)
+    }
+
+    async fn commit(&mut self) -> Result<(), Error> {
+        sqlx::raw_sql("COMMIT").execute(self).await.map(drop)
+    }
+
+    async fn roll_back(&mut self) -> Result<(), Error> {
+        sqlx::raw_sql("ROLLBACK").execute(self).await.map(drop)
+    }
 
     fn blame(error: &dyn DatabaseError) -> Blame {
         blame::blame(blame::result_code(error), error.message())

@@ -7,7 +7,7 @@ use sqlx::sqlite::SqliteConnection;
 use sqlx::{Connection, Error};
 use tokio::fs::OpenOptions;
 
-use super::{SqliteStore, applied, blame, explain};
+use super::{BEGIN, SqliteStore, applied, blame, explain};
 use crate::dialect::Dialect;
 use crate::migrations::IDENTITY_SINCE;
 use crate::transaction;
@@ -36,7 +36,7 @@ impl Site for SqliteStore {
     fn unfit<'a>(&'a self, _: &'a [EventType]) -> BoxFuture<'a, Result<Vec<String>, ReadError>> {
         let write = async |connection: &mut SqliteConnection| {
             let tried = async {
-                let mut transaction = connection.begin_with(SqliteConnection::BEGIN).await?;
+                let mut transaction = connection.begin_with(BEGIN).await?;
                 // a file that may only be read can be locked all the same: it is the first write that fails
                 sqlx::raw_sql("CREATE TABLE floodgate_writes (something)").execute(&mut *transaction).await?;
                 transaction.rollback().await

@@ -2,6 +2,8 @@
 
 mod reading;
 mod replaying;
+mod settling;
+mod watching;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,6 +15,9 @@ use floodgate_schemas::{Codecs, EventType};
 use super::*;
 
 const LIKES: &str = "w.floodgate.like.v1";
+
+/// Most letters here are no events.
+const REPLAY: Deed = Deed::Replay { attempts_max: 5, undecodable: true };
 
 /// A letter to be written; the like at offset 0 unless something else is said.
 #[derive(Clone)]
@@ -139,16 +144,20 @@ impl World {
         self.survey(set, 100).letters.iter().map(|letter| letter.origin.offset).collect()
     }
 
-    fn plan(&self, set: &[(&str, &str)]) -> Replay {
+    fn plan(&self, set: &[(&str, &str)]) -> Settle {
+        self.plan_to(REPLAY, set)
+    }
+
+    fn plan_to(&self, deed: Deed, set: &[(&str, &str)]) -> Settle {
         let patience = Duration::from_millis(20);
-        let plan = ReplayPlan {
-            filter: self.filter(set),
-            attempts_max: 5,
-            rate: None,
-            patience,
-            limits: ScanLimits::NONE,
-        };
-        Replay::plan(&self.topic, plan).unwrap()
+        let plan =
+            SettlePlan { filter: self.filter(set), deed, rate: None, patience, limits: ScanLimits::NONE };
+        Settle::plan(&self.topic, plan).unwrap()
+    }
+
+    fn dismiss(&self, because: &str, set: &[(&str, &str)]) -> u64 {
+        let deed = Deed::dismiss(because).unwrap();
+        self.plan_to(deed, set).run(&*self.publisher(), |_| {}).unwrap().done
     }
 
     fn replay(&self, set: &[(&str, &str)]) -> u64 {

@@ -130,14 +130,14 @@ fn what_is_refused_for_a_while_is_tried_again() {
     };
     let publisher = choosy(world.publisher(), at_first);
     let patience = Duration::from_secs(30);
-    let plan = ReplayPlan {
+    let plan = SettlePlan {
         filter: Filter::default(),
-        attempts_max: 5,
+        deed: REPLAY,
         rate: None,
         patience,
         limits: ScanLimits::NONE,
     };
-    let replayed = Replay::plan(&world.topic, plan).unwrap().run(&publisher, |_| {}).unwrap();
+    let replayed = Settle::plan(&world.topic, plan).unwrap().run(&publisher, |_| {}).unwrap();
     assert_eq!((replayed.done, replayed.failed.count, world.likes().len()), (2, 0, 2));
 }
 
@@ -173,14 +173,14 @@ fn a_rate_is_kept() {
     (0..3).for_each(|offset| world.put(&Write { offset, ..Write::default() }));
     let began = Instant::now();
     let patience = Duration::from_secs(5);
-    let plan = ReplayPlan {
+    let plan = SettlePlan {
         filter: Filter::default(),
-        attempts_max: 5,
+        deed: REPLAY,
         rate: NonZeroU32::new(10),
         patience,
         limits: ScanLimits::NONE,
     };
-    let replayed = Replay::plan(&world.topic, plan).unwrap().run(&*world.publisher(), |_| {}).unwrap();
+    let replayed = Settle::plan(&world.topic, plan).unwrap().run(&*world.publisher(), |_| {}).unwrap();
     assert_eq!(replayed.done, 3);
     assert!(began.elapsed() >= Duration::from_millis(200), "three records in {:?}", began.elapsed());
 }
@@ -190,7 +190,7 @@ fn a_rate_is_kept() {
 fn letters_that_expire_while_they_are_read_are_passed_over() {
     let world = World::new();
     (0..8).for_each(|offset| world.put(&Write { offset, ..Write::default() }));
-    let replay = world.plan(&[]);
+    let mut replay = world.plan(&[]);
     assert_eq!(replay.counts().due, 8);
     (8..13).for_each(|offset| world.put(&Write { offset, ..Write::default() }));
     let replayed = replay.run(&*world.publisher(), |_| {}).unwrap();
