@@ -61,8 +61,8 @@ pub(crate) fn lag(settings: &Settings, args: &LagArgs) -> Result<(), Exit> {
     loop {
         let (report, unknown) = look(&*strategy, &*clock, &mut courses, &hot_keys, args);
         // an outage is when somebody watches: the last table stays, and looking goes on
-        if !report.groups.is_empty() || report.spill.is_some() {
-            print(&report, args)?;
+        if (!report.groups.is_empty() || report.spill.is_some()) && !print(&report, args)? && args.watch {
+            return Ok(());
         }
         let unknown = unknown.join("; ");
         match (unknown.is_empty(), args.watch) {
@@ -152,15 +152,15 @@ fn check(report: &LagReport, args: &LagArgs) -> Result<(), Exit> {
     Ok(())
 }
 
-fn print(report: &LagReport, args: &LagArgs) -> Result<(), Exit> {
+/// Returns whether somebody still reads: who does not has seen enough, which is no failure.
+fn print(report: &LagReport, args: &LagArgs) -> Result<bool, Exit> {
     let text = if args.json { json(report)? } else { table::table(report, args.all) };
     let mut out = std::io::stdout().lock();
     // a file or a pipe gets one table after the other
     let start = if args.watch && !args.json && out.is_terminal() { REDRAW } else { "" };
     match write!(out, "{start}{text}").and_then(|()| out.flush()) {
-        // whoever reads may have seen enough, and watching goes on for nobody
-        Err(error) if error.kind() == ErrorKind::BrokenPipe && !args.watch => Ok(()),
-        written => written.map_err(Exit::failed),
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(false),
+        written => written.map(|()| true).map_err(Exit::failed),
     }
 }
 

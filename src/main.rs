@@ -119,6 +119,12 @@ impl Command {
             _ => Opens::Neither,
         }
     }
+
+    /// Whether a signal finds something to put in order, and the command listens to it.
+    fn stops_in_order(&self) -> bool {
+        use Command::{Consume, Drain, Migrate, Reapply, Run, Serve, Verify};
+        matches!(self, Run | Serve | Consume(_) | Drain(_) | Migrate | Verify(_) | Reapply(_))
+    }
 }
 
 #[derive(Args)]
@@ -196,6 +202,9 @@ async fn check_database(settings: &Settings) -> Result<(), Exit> {
 }
 
 fn execute(cli: Cli) -> Result<(), Exit> {
+    if cli.command.as_ref().is_some_and(|command| !command.stops_in_order()) {
+        signals::end_the_first_process();
+    }
     match &cli.command {
         // a key is made for a configuration that may not be right yet
         Some(Command::Key(command)) => return key::key(command),

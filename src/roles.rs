@@ -361,8 +361,11 @@ impl Serving {
     /// work and flushes what was taken. Says what was left behind. Nobody at a terminal waits for the grace.
     pub(crate) async fn stop(self, signal: Signal, grace_ms: u64, deadline: Deadline) -> Result<(), Exit> {
         self.ingress.drain();
-        if signal != Signal::Interrupt {
-            tokio::time::sleep(Duration::from_millis(grace_ms).min(deadline.left())).await;
+        match signal {
+            Signal::Interrupt => tracing::info!(
+                "interrupted from a terminal: no more requests are taken, without the grace of shutdown.grace_ms"
+            ),
+            _ => tokio::time::sleep(Duration::from_millis(grace_ms).min(deadline.left())).await,
         }
         self.stop.cancel();
         let answered = tokio::time::timeout(deadline.left(), self.served).await;

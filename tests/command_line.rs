@@ -7,6 +7,7 @@ mod nodes;
 mod support;
 
 use std::net::{Ipv4Addr, TcpListener};
+use std::os::unix::fs::PermissionsExt;
 
 use anyhow::{Context, Result, ensure};
 use floodgate_testkit::ports;
@@ -256,5 +257,56 @@ fn schemas_are_shown_and_checked() {
             (&["schema", "show", "likes"], &[], 2, &["expectation, coupon, like"]),
         ];
         cases.iter().try_for_each(|case| check(&world, *case).map(drop))
+    });
+}
+
+/// From here on a pipe that nobody reads takes the place of stdout, as behind `| head` that has seen enough.
+fn stop_reading(world: &World) -> Result<()> {
+    let script = world.folder().join("without-reader");
+    let binary = env!("CARGO_BIN_EXE_floodgate");
+    let pipe = "mkfifo pipe.$$ && exec 4<>pipe.$$ 3>pipe.$$ 4<&-";
+    std::fs::write(&script, format!("#!/bin/sh\n{pipe}\nexec {binary} \"$@\" >&3 3>&-\n"))?;
+    std::fs::set_permissions(&script, std::fs::Permissions::from_mode(0o755))?;
+    world.set_build(script);
+    Ok(())
+}
+
+/// What a command says that is no line of the log.
+fn last_words(ended: &Ended) -> Vec<&str> {
+    ended.stderr.lines().filter(|line| !line.starts_with('{')).collect()
+}
+
+#[test]
+fn commands_end_quietly_with_whoever_reads_them() {
+    let Servers { kafka, postgres } = Servers::shared();
+    run(|| {
+        let world = World::ready(kafka, postgres)?;
+        let commands: &[&[&str]] = &[
+            &["--help"],
+            &["lag", "--help"],
+            &["--version"],
+            &["config"],
+            &["key", "new", "--id", "a", "--scope", "read"],
+            &["schema", "show", "like"],
+            &["schema", "list"],
+            &["topics", "describe"],
+            &["migrate"],
+            &["lag", "--over", "0"],
+            &["lag", "--json", "--over", "0"],
+            &["dlq", "list"],
+            &["verify"],
+            &["row", "show", "like", "star", "ann"],
+        ];
+        let read = commands.iter().map(|args| world.command(args)).collect::<Result<Vec<_>>>()?;
+        stop_reading(&world)?;
+        for (args, read) in commands.iter().zip(read) {
+            let unread = world.command(args)?;
+            ensure!(!read.stdout.is_empty(), "{args:?} says nothing: {read:?}");
+            let is_quiet = last_words(&unread) == last_words(&read);
+            ensure!(unread.code == read.code && is_quiet, "{args:?}: {unread:?}, not {read:?}");
+        }
+        let watch = world.command(&["lag", "--watch"])?;
+        ensure!(watch.code == 0 && last_words(&watch).is_empty(), "{watch:?}");
+        Ok(())
     });
 }
