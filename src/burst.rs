@@ -19,7 +19,7 @@ use floodgate_rehearsal::{Shape, files};
 use floodgate_schemas::Timestamp;
 use url::Url;
 
-use crate::exit::{Exit, say};
+use crate::exit::{Exit, say_as_it_is};
 use crate::roles::clock;
 
 /// What stands behind `Authorization: Bearer` for clients.
@@ -136,7 +136,7 @@ pub(crate) fn burst(args: &BurstArgs) -> Result<(), Exit> {
         let earlier = earlier.map(|(report, comparison)| Earlier { report, comparison });
         files::write(file, &page(&report, earlier)).map_err(Exit::failed)?;
     }
-    say(terminal(&report, comparison.as_ref(), std::io::stdout().is_terminal()).trim_end())?;
+    say_as_it_is(&terminal(&report, comparison.as_ref(), std::io::stdout().is_terminal()))?;
     verdict(&report)
 }
 

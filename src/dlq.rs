@@ -29,10 +29,17 @@ const MESSAGE_CHARS: usize = 80;
 #[derive(Subcommand)]
 pub(crate) enum DlqCommand {
     /// List dead letters, the newest last, and count them by reason
+    #[command(
+        after_help = "Examples:\n  floodgate dlq list\n  floodgate dlq list --type like --since 2026-01-01T00:00:00Z --json"
+    )]
     List(ListArgs),
     /// Show everything about one dead letter
+    #[command(after_help = "Examples:\n  floodgate dlq show floodgate.like.v1/3/4711")]
     Show(ShowArgs),
     /// Publish the original records again, each letter once
+    #[command(
+        after_help = "Examples:\n  floodgate dlq replay --reason bad-row --dry-run\n  floodgate dlq replay --origin floodgate.like.v1/3/4711"
+    )]
     Replay(ReplayArgs),
 }
 

@@ -26,7 +26,7 @@ use crate::exit::Exit;
 use crate::settings::{Settings, told};
 use crate::signals::{Signal, Signals};
 use crate::traces::Traces;
-use crate::{exposure, finder, registry};
+use crate::{exposure, finder, measure, registry};
 
 /// What every role opens first. None of it needs Kafka or the database to be up.
 pub(crate) struct Opened {
@@ -154,7 +154,9 @@ impl Opened {
             coupons: self.looks_at_coupons(),
             clock: Arc::clone(&self.clock),
             chance: Arc::clone(&self.chance),
+            measure: measure::of(&self.settings, &self.store),
         };
+        measure::tell_build(&self.metrics.state, (role, self.strategy.name(), exports));
         if let Some(warning) = exposure::operators_warning(&self.settings) {
             tracing::warn!("{warning}");
         }

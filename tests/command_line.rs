@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
+#[path = "command_line/logs.rs"]
+mod logs;
 #[path = "command_line/nodes.rs"]
 mod nodes;
 mod support;
@@ -289,6 +291,8 @@ fn commands_end_quietly_with_whoever_reads_them() {
             &["key", "new", "--id", "a", "--scope", "read"],
             &["schema", "show", "like"],
             &["schema", "list"],
+            &["completions", "bash"],
+            &["man"],
             &["topics", "describe"],
             &["migrate"],
             &["lag", "--over", "0"],
@@ -307,6 +311,37 @@ fn commands_end_quietly_with_whoever_reads_them() {
         }
         let watch = world.command(&["lag", "--watch"])?;
         ensure!(watch.code == 0 && last_words(&watch).is_empty(), "{watch:?}");
+        Ok(())
+    });
+}
+
+/// By the shells and the tools that read them.
+#[test]
+fn shells_complete_and_pages_are_read() {
+    run(|| {
+        let world = World::empty()?;
+        for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+            let script = world.succeed(&["completions", shell])?;
+            ensure!(script.contains("floodgate") && script.contains("fail-above"), "{shell}: {script}");
+        }
+        let script = world.folder().join("completions.bash");
+        std::fs::write(&script, world.succeed(&["completions", "bash"])?)?;
+        let complete = "COMP_WORDS=(floodgate sch); COMP_CWORD=1; _floodgate floodgate sch floodgate; echo ${COMPREPLY[@]}";
+        let sourced = format!(". {} && {complete}", script.display());
+        let told = std::process::Command::new("bash").args(["-c", &sourced]).output()?;
+        ensure!(told.status.success() && told.stdout == b"schema\n", "{told:?}");
+
+        let page = world.succeed(&["man", "dlq", "replay"])?;
+        ensure!(page.contains(".TH floodgate-dlq-replay 1") && page.contains("attempts\\-max"), "{page}");
+        ensure!(world.succeed(&["man"])?.contains(".TH floodgate 1"));
+        let unknown = world.command(&["man", "dlq", "replays"])?;
+        ensure!(unknown.code == 2 && unknown.stderr.contains("dlq replays"), "{unknown:?}");
+        let pages = world.folder().join("pages");
+        std::fs::create_dir(&pages)?;
+        world.succeed(&["man", "--dir", "pages"])?;
+        for name in ["floodgate", "floodgate-lag", "floodgate-schema-check", "floodgate-row-reset-like"] {
+            ensure!(pages.join(format!("{name}.1")).is_file(), "no page {name}");
+        }
         Ok(())
     });
 }

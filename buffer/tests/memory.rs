@@ -58,7 +58,7 @@ fn publish(publisher: &dyn Publish, partitions: impl Iterator<Item = usize>, eac
 }
 
 async fn next(member: &mut dyn Subscription) -> Batch {
-    timeout(LONG, member.next()).await.expect("a batch comes").unwrap().unwrap()
+    timeout(LONG, member.next()).await.unwrap().unwrap().unwrap()
 }
 
 /// What comes fits into one batch, again and again: nobody takes all of it while another sleeps.

@@ -176,6 +176,10 @@ impl Publish for State {
         *self.waiting.lock()
     }
 
+    fn room(&self) -> Option<Waiting> {
+        Some(self.max)
+    }
+
     fn close(&self, _: Duration) -> BoxFuture<'_, usize> {
         // every record was acknowledged when it was taken: nothing is outstanding
         self.closed.store(true, Ordering::Release);

@@ -8,9 +8,13 @@ use super::{SqliteStore, applied, blame, explain};
 use crate::dialect::Dialect;
 use crate::migrations::IDENTITY_SINCE;
 use crate::transaction;
-use crate::{BoxFuture, ReadError, Site};
+use crate::{BoxFuture, Pool, ReadError, Site};
 
 impl Site for SqliteStore {
+    fn pools(&self) -> Vec<Pool> {
+        vec![self.writer.pool("batches"), self.readers.pool("requests")]
+    }
+
     fn unfit<'a>(&'a self, _: &'a [EventType]) -> BoxFuture<'a, Result<Vec<String>, ReadError>> {
         let write = async |connection: &mut SqliteConnection| {
             let tried = async {
