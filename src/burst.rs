@@ -19,7 +19,7 @@ use floodgate_rehearsal::{Shape, files};
 use floodgate_schemas::Timestamp;
 use url::Url;
 
-use crate::exit::{Exit, say};
+use crate::exit::{Exit, say_as_it_is};
 use crate::roles::clock;
 
 /// What stands behind `Authorization: Bearer` for clients.
@@ -132,7 +132,7 @@ pub(crate) fn burst(args: &BurstArgs) -> Result<(), Exit> {
     })?;
     let comparison = before.as_ref().map(|before| compare(before, &report));
     // what was found is told whatever becomes of files
-    say(terminal(&report, comparison.as_ref(), std::io::stdout().is_terminal()).trim_end())?;
+    say_as_it_is(&terminal(&report, comparison.as_ref(), std::io::stdout().is_terminal()))?;
     if let Some(file) = &args.json {
         files::write_json(file, &report).map_err(Exit::failed)?;
     }

@@ -17,6 +17,11 @@ use crate::signals::Signals;
 const SCHEMA_RETRY: Duration = Duration::from_secs(1);
 
 #[derive(Args)]
+#[command(after_help = "\
+Examples:
+  floodgate consume
+  floodgate consume --group coupon                         only what applies coupon issues
+  FLOODGATE__CONSUMERS__INSTANCES=4 floodgate consume      four members of each group")]
 pub(crate) struct ConsumeArgs {
     /// Only this group, such as floodgate.like; may be given several times [default: all groups]
     #[arg(long = "group", value_name = "NAME")]

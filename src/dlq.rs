@@ -20,12 +20,22 @@ use crate::settings::Settings;
 #[derive(Subcommand)]
 pub(crate) enum DlqCommand {
     /// List dead letters, open ones first, and count them by reason
+    #[command(
+        after_help = "Examples:\n  floodgate dlq list\n  floodgate dlq list --type like --since 2026-01-01T00:00:00Z --json"
+    )]
     List(ListArgs),
     /// Show everything about one dead letter
+    #[command(after_help = "Examples:\n  floodgate dlq show floodgate.like.v1/3/4711")]
     Show(ShowArgs),
     /// Publish the original records again, each letter once
+    #[command(
+        after_help = "Examples:\n  floodgate dlq replay --reason bad-row --dry-run\n  floodgate dlq replay --origin floodgate.like.v1/3/4711 --wait"
+    )]
     Replay(ReplayArgs),
     /// Say of letters that nothing will be done about them, and why
+    #[command(
+        after_help = "Examples:\n  floodgate dlq dismiss --reason bad-row --because 'the client is gone'"
+    )]
     Dismiss(DismissArgs),
 }
 

@@ -10,6 +10,7 @@ use floodgate_observe::logs;
 use floodgate_schemas::EventType;
 use tokio::sync::watch;
 
+use crate::arguments::strategy;
 use crate::exit::{Exit, say};
 use crate::progress::progress_bar;
 use crate::roles::given;
@@ -23,9 +24,10 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(500);
 const PATIENCE: Duration = Duration::from_secs(30);
 
 #[derive(Args)]
+#[command(after_help = "Examples:\n  FLOODGATE__BUFFER__STRATEGY=kafka floodgate drain --from redis")]
 pub(crate) struct DrainArgs {
-    /// The strategy to empty, such as redis; its section of the configuration says where it is
-    #[arg(long, value_name = "STRATEGY")]
+    /// The strategy to empty; its section of the configuration says where it is
+    #[arg(long, value_name = "STRATEGY", value_parser = strategy())]
     from: String,
 }
 

@@ -2,6 +2,8 @@
 
 use std::io::Write;
 
+use floodgate_observe::{printable, printable_in_colour};
+
 /// Why the program ends with another code than 0.
 pub(crate) enum Exit {
     /// 1: it could not do its work.
@@ -29,10 +31,22 @@ impl Exit {
     }
 }
 
-/// Prints a result. Whoever reads may have seen enough and be gone, which is no failure.
+/// Prints a result, JSON or text, which may hold what anybody wrote. Whoever reads may have seen enough and be gone, which is no
+/// failure.
 pub(crate) fn say(line: impl std::fmt::Display) -> Result<(), Exit> {
-    match writeln!(std::io::stdout(), "{line}") {
-        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(Exit::failed(error)),
-        _ => Ok(()),
+    print(&printable(&format!("{line}\n"))).map(drop)
+}
+
+/// The same of a text in which whoever made it left nothing that a terminal obeys but what it should, as colours. Returns whether
+/// somebody still reads.
+pub(crate) fn say_as_it_is(text: &str) -> Result<bool, Exit> {
+    print(&printable_in_colour(text))
+}
+
+fn print(text: &str) -> Result<bool, Exit> {
+    let mut out = std::io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(false),
+        written => written.map(|()| true).map_err(Exit::failed),
     }
 }

@@ -1,5 +1,6 @@
 //! `floodgate key`: keys that clients show who they are by.
 
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Subcommand};
 use floodgate_producer::{KeyConfig, Scope, key_hash, new_key};
 use floodgate_schemas::Timestamp;
@@ -13,6 +14,9 @@ pub(crate) enum KeyCommand {
     ///
     /// The configuration keeps its hash alone, so whoever loses the key needs another. For rotation make another one of the same id,
     /// and take the old one out once nobody uses it.
+    #[command(
+        after_help = "Examples:\n  floodgate key new --id game --scope expectation:write --scope read\n  floodgate key new --id shop --scope coupon:create --expires 2027-01-01T00:00:00Z"
+    )]
     New(NewArgs),
 }
 
@@ -21,17 +25,17 @@ pub(crate) struct NewArgs {
     /// Who has it: what limits count by, and with auth.bind_user the only user it writes for
     #[arg(long)]
     id: String,
-    /// What it is good for: expectation:write, coupon:issue, coupon:create, like:write, read; may be given several times
-    #[arg(long = "scope", value_name = "SCOPE", required = true, value_parser = scope)]
+    /// What it is good for; may be given several times
+    #[arg(long = "scope", value_name = "SCOPE", required = true, value_parser = scope())]
     scopes: Vec<Scope>,
     /// From when on it is good no more, such as 2027-01-01T00:00:00Z
     #[arg(long, value_name = "TIME")]
     expires: Option<Timestamp>,
 }
 
-fn scope(name: &str) -> Result<Scope, String> {
-    let known = || format!("the scopes are {}", Scope::ALL.map(Scope::name).join(", "));
-    Scope::named(name).ok_or_else(known)
+fn scope() -> impl TypedValueParser<Value = Scope> {
+    PossibleValuesParser::new(Scope::ALL.map(Scope::name))
+        .try_map(|name| Scope::named(&name).ok_or("no such scope"))
 }
 
 pub(crate) fn key(command: &KeyCommand) -> Result<(), Exit> {

@@ -2,7 +2,7 @@
 
 mod table;
 
-use std::io::{ErrorKind, IsTerminal, Write};
+use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
 use clap::Args;
@@ -11,7 +11,7 @@ use floodgate_buffer::Strategy;
 use floodgate_observe::logs;
 use floodgate_schemas::{Clock, EventType};
 
-use crate::exit::Exit;
+use crate::exit::{Exit, say_as_it_is};
 use crate::roles::{given, open_strategy};
 use crate::settings::Settings;
 
@@ -61,8 +61,8 @@ pub(crate) fn lag(settings: &Settings, args: &LagArgs) -> Result<(), Exit> {
     loop {
         let (report, unknown) = look(&*strategy, &*clock, &mut courses, &hot_keys, args);
         // an outage is when somebody watches: the last table stays, and looking goes on
-        if !report.groups.is_empty() || report.spill.is_some() {
-            print(&report, args)?;
+        if (!report.groups.is_empty() || report.spill.is_some()) && !print(&report, args)? && args.watch {
+            return Ok(());
         }
         let unknown = unknown.join("; ");
         match (unknown.is_empty(), args.watch) {
@@ -152,16 +152,12 @@ fn check(report: &LagReport, args: &LagArgs) -> Result<(), Exit> {
     Ok(())
 }
 
-fn print(report: &LagReport, args: &LagArgs) -> Result<(), Exit> {
+/// Returns whether somebody still reads.
+fn print(report: &LagReport, args: &LagArgs) -> Result<bool, Exit> {
     let text = if args.json { json(report)? } else { table::table(report, args.all) };
-    let mut out = std::io::stdout().lock();
     // a file or a pipe gets one table after the other
-    let start = if args.watch && !args.json && out.is_terminal() { REDRAW } else { "" };
-    match write!(out, "{start}{text}").and_then(|()| out.flush()) {
-        // whoever reads may have seen enough, and watching goes on for nobody
-        Err(error) if error.kind() == ErrorKind::BrokenPipe && !args.watch => Ok(()),
-        written => written.map_err(Exit::failed),
-    }
+    let start = if args.watch && !args.json && std::io::stdout().is_terminal() { REDRAW } else { "" };
+    say_as_it_is(&format!("{start}{text}"))
 }
 
 fn json(report: &LagReport) -> Result<String, Exit> {

@@ -2,6 +2,7 @@
 
 #![allow(missing_docs, reason = "a binary has no public interface but its command line")]
 
+mod arguments;
 mod burst;
 mod checks;
 mod clear;
@@ -17,6 +18,8 @@ mod finder;
 mod key;
 mod lag;
 mod layers;
+mod manual;
+mod measure;
 mod migrate;
 mod origins;
 mod progress;
@@ -35,11 +38,13 @@ mod variables;
 mod verify;
 mod whereabouts;
 
+use std::borrow::Cow;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 use floodgate_observe::logs::{self, StartError};
+use floodgate_observe::printable;
 
 use exit::Exit;
 use exposure::Opens;
@@ -49,6 +54,13 @@ use settings::Settings;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 const AFTER_HELP: &str = "\
+Examples:
+  floodgate                                                  everything in this process; try http://127.0.0.1:8080/docs
+  FLOODGATE__BUFFER__STRATEGY=kafka floodgate serve          an ingress, with a broker on 127.0.0.1:9092
+  floodgate --config floodgate.toml consume                  consumers, configured by a file
+  floodgate lag                                              how each group stands, and why
+  floodgate config                                           what is in force, with every key
+
 Without a command it is `run`: every role in this process, events in memory, rows in ./floodgate.db.
 Every configuration key can be set in the environment: FLOODGATE__BUFFER__STRATEGY=kafka.
 Results go to stdout, logs to stderr. Exit codes: 0 done, 1 failed, 2 usage or configuration; of `verify` also 3, cannot tell.";
@@ -68,8 +80,14 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     /// Run every role in one process (the default)
+    #[command(
+        after_help = "Examples:\n  floodgate run\n  FLOODGATE__STORE__URL=postgres://ann:secret@db/floodgate floodgate run"
+    )]
     Run,
     /// Run the ingress: HTTP in, events out
+    #[command(
+        after_help = "Examples:\n  FLOODGATE__BUFFER__STRATEGY=kafka FLOODGATE__BUFFER__KAFKA__BROKERS=kafka:9092 floodgate serve"
+    )]
     Serve,
     /// Run consumers: events in, rows out
     Consume(consume::ConsumeArgs),
@@ -98,6 +116,9 @@ enum Command {
     #[command(subcommand)]
     Key(key::KeyCommand),
     /// Bring the database's schema up to date
+    #[command(
+        after_help = "Examples:\n  FLOODGATE__STORE__URL=postgres://ann:secret@db/floodgate floodgate migrate"
+    )]
     Migrate,
     /// Check that every event of the log is in the database, among the dead letters or on its way
     ///
@@ -112,12 +133,20 @@ enum Command {
     /// Rehearse a burst: drive running ingresses, and judge what becomes of every request
     Burst(Box<burst::BurstArgs>),
     /// Print the effective configuration as TOML, secrets masked
+    #[command(
+        after_help = "Examples:\n  floodgate config > floodgate.toml\n  floodgate --config floodgate.toml config --check\n  floodgate config --origins"
+    )]
     Config(doctor::ConfigArgs),
     /// Look at everything that the configuration names, and list what works, what does not, and what to do next
     ///
     /// Changes nothing. To be run where floodgate runs, as its user and with its environment. Exit codes: 0 all is well, 1 something
     /// is not, 2 the configuration cannot be read.
+    #[command(after_help = "Examples:\n  floodgate --config floodgate.toml doctor")]
     Doctor,
+    /// Print what a shell completes arguments by
+    Completions(manual::CompletionsArgs),
+    /// Print a page for man(1), or write those of all commands
+    Man(manual::ManArgs),
 }
 
 impl Command {
@@ -128,10 +157,16 @@ impl Command {
             _ => Opens::Neither,
         }
     }
+
+    /// Whether a signal finds something to put in order, and the command listens to it.
+    fn stops_in_order(&self) -> bool {
+        use Command::{Consume, Drain, Migrate, Reapply, Run, Serve, Verify};
+        matches!(self, Run | Serve | Consume(_) | Drain(_) | Migrate | Verify(_) | Reapply(_))
+    }
 }
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = Cli::try_parse().unwrap_or_else(|error| misused(&error));
     let code = match execute(cli) {
         Ok(()) => ExitCode::SUCCESS,
         Err(Exit::Failed(reason)) => ended(1, &reason),
@@ -140,6 +175,17 @@ fn main() -> ExitCode {
     };
     logs::flush();
     code
+}
+
+/// Help, or what is wrong with the arguments, which may come from anywhere.
+fn misused(error: &clap::Error) -> ! {
+    let text = error.render().to_string();
+    if let Cow::Owned(text) = printable(&text) {
+        logs::say(text.trim_end());
+        logs::flush();
+        std::process::exit(error.exit_code());
+    }
+    error.exit()
 }
 
 fn ended(code: u8, reason: &str) -> ExitCode {
@@ -156,6 +202,9 @@ fn tell_panic(panic: &std::panic::PanicHookInfo<'_>) {
 }
 
 fn execute(cli: Cli) -> Result<(), Exit> {
+    if cli.command.as_ref().is_some_and(|command| !command.stops_in_order()) {
+        signals::end_the_first_process();
+    }
     match &cli.command {
         // a key is made for a configuration that may not be right yet
         Some(Command::Key(command)) => return key::key(command),
@@ -163,6 +212,8 @@ fn execute(cli: Cli) -> Result<(), Exit> {
         Some(Command::Burst(args)) => return burst::burst(args),
         // it tells of one that cannot be read, too
         Some(Command::Doctor) => return doctor::doctor(cli.config.as_deref()),
+        Some(Command::Completions(args)) => return manual::completions(args, Cli::command()),
+        Some(Command::Man(args)) => return manual::man(args, Cli::command()),
         _ => {}
     }
     let settings = Settings::load(cli.config.as_deref())?;
@@ -198,10 +249,63 @@ fn execute(cli: Cli) -> Result<(), Exit> {
         Command::Migrate => runtime.block_on(migrate::migrate(&settings)),
         Command::Verify(args) => runtime.block_on(verify::verify(&settings, &args)),
         Command::Reapply(args) => runtime.block_on(reapply::reapply(&settings, &args)),
-        Command::Burst(_) | Command::Config(_) | Command::Doctor | Command::Key(_) => Ok(()),
+        Command::Burst(_)
+        | Command::Config(_)
+        | Command::Doctor
+        | Command::Key(_)
+        | Command::Completions(_)
+        | Command::Man(_) => Ok(()),
     };
     drop(entered);
     // whatever is still blocked on the network must not keep a finished process alive
     runtime.shutdown_background();
     ended
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn leaves(of: &clap::Command) -> Vec<&clap::Command> {
+        match of.get_subcommands().count() {
+            0 => vec![of],
+            _ => of.get_subcommands().flat_map(leaves).collect(),
+        }
+    }
+
+    #[test]
+    fn every_command_says_how_it_is_used() {
+        let all = Cli::command();
+        all.clone().debug_assert();
+        for command in leaves(&all).into_iter().chain([&all]) {
+            let help = command.clone().render_long_help().to_string();
+            let name = command.get_name();
+            assert!(help.contains("Examples:\n  ") && help.contains("floodgate"), "{name}: {help}");
+            for line in help.lines().filter(|line| line.trim_start().starts_with("floodgate ")) {
+                // what is shown is read
+                let line = line.trim().split("  ").next().unwrap().split([';', '|', '>']).next().unwrap();
+                let args: Vec<&str> = line.split_whitespace().map(|arg| arg.trim_matches('\'')).collect();
+                let read = Cli::try_parse_from(&args);
+                assert!(read.is_ok(), "{name}: {line}: {}", read.err().unwrap());
+            }
+        }
+    }
+
+    #[test]
+    fn what_may_be_said_is_told() {
+        let told = |path: &[&str]| {
+            let found =
+                path.iter().fold(Cli::command(), |of, name| of.find_subcommand(name).unwrap().clone());
+            found.clone().render_long_help().to_string()
+        };
+        for (path, values) in [
+            (&["schema", "show"][..], "expectation, coupon, like"),
+            (&["where"], "expectation, coupon, like"),
+            (&["drain"], "in-memory, redis, kafka"),
+            (&["key", "new"], "expectation:write, coupon:issue, coupon:create, like:write, read"),
+            (&["completions"], "bash, elvish, fish, powershell, zsh"),
+        ] {
+            assert!(told(path).contains(&format!("[possible values: {values}]")), "{path:?}: {}", told(path));
+        }
+    }
 }

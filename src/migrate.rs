@@ -2,9 +2,16 @@
 
 use crate::exit::{Exit, say};
 use crate::settings::Settings;
+use crate::signals::Signals;
 
 pub(crate) async fn migrate(settings: &Settings) -> Result<(), Exit> {
-    let report = apply(settings).await?;
+    let mut signals = Signals::listen()?;
+    let report = tokio::select! {
+        report = apply(settings) => report?,
+        _ = signals.next() => {
+            return Err(Exit::failed("interrupted: the migration is taken back, and running it again does it"));
+        }
+    };
     let to = report.to;
     match report.from {
         Some(from) if from == to => say(format_args!("the schema is up to date (version {to})")),

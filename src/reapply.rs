@@ -11,6 +11,10 @@ use crate::signals::Signals;
 use crate::verify::Bar;
 
 #[derive(Args)]
+#[command(after_help = "\
+Examples:
+  floodgate reapply --missing --dry-run               only says what would be done
+  floodgate reapply floodgate.like.v1/3/4711          one record")]
 pub(crate) struct ReapplyArgs {
     /// Where the event's record stands, as `verify` and `dlq` name it
     #[arg(

@@ -26,7 +26,7 @@ use crate::exit::Exit;
 use crate::settings::{Settings, told};
 use crate::signals::{Signal, Signals};
 use crate::traces::Traces;
-use crate::{clear, exposure, finder, registry};
+use crate::{clear, exposure, finder, measure, registry};
 
 /// What every role opens first. None of it needs Kafka or the database to be up.
 pub(crate) struct Opened {
@@ -158,7 +158,9 @@ impl Opened {
             coupons: self.looks_at_coupons(),
             clock: Arc::clone(&self.clock),
             chance: Arc::clone(&self.chance),
+            measure: measure::of(&self.settings, &self.store),
         };
+        measure::tell_build(&self.metrics.state, (role, self.strategy.name(), exports));
         if let Some(warning) = exposure::operators_warning(&self.settings) {
             tracing::warn!("{warning}");
         }
@@ -375,8 +377,11 @@ impl Serving {
     /// work and flushes what was taken. Says what was left behind. Nobody at a terminal waits for the grace.
     pub(crate) async fn stop(self, signal: Signal, grace_ms: u64, deadline: Deadline) -> Result<(), Exit> {
         self.ingress.drain();
-        if signal != Signal::Interrupt {
-            tokio::time::sleep(Duration::from_millis(grace_ms).min(deadline.left())).await;
+        match signal {
+            Signal::Interrupt => tracing::info!(
+                "interrupted from a terminal: no more requests are taken, without the grace of shutdown.grace_ms"
+            ),
+            _ => tokio::time::sleep(Duration::from_millis(grace_ms).min(deadline.left())).await,
         }
         self.stop.cancel();
         let answered = tokio::time::timeout(deadline.left(), self.served).await;

@@ -42,14 +42,17 @@ pub(crate) struct LikeArgs {
 #[derive(Subcommand)]
 pub(crate) enum Shown {
     /// The expectation on one preset of a character
+    #[command(after_help = "Examples:\n  floodgate row show expectation 4711 1")]
     Expectation(ExpectationArgs),
     /// What an account says of a character
+    #[command(after_help = "Examples:\n  floodgate row show like star ann")]
     Like(LikeArgs),
 }
 
 #[derive(Subcommand)]
 pub(crate) enum Set {
     /// The expectation on one preset of a character
+    #[command(after_help = "Examples:\n  floodgate row reset expectation 4711 1")]
     Expectation {
         #[command(flatten)]
         row: ExpectationArgs,
@@ -58,6 +61,9 @@ pub(crate) enum Set {
         above: Option<i64>,
     },
     /// What an account says of a character
+    #[command(
+        after_help = "Examples:\n  floodgate row reset like star ann\n  floodgate row reset like star ann --above 2026-01-01T00:00:00Z"
+    )]
     Like {
         #[command(flatten)]
         row: LikeArgs,

@@ -10,9 +10,15 @@ use crate::signals::Signals;
 use crate::{Exit, migrate};
 
 pub(crate) async fn run(settings: &Settings) -> Result<(), Exit> {
-    let signals = Signals::listen()?;
+    let mut signals = Signals::listen()?;
     let opened = Opened::new(settings)?;
-    migrate::migrate_quietly(settings).await?;
+    tokio::select! {
+        migrated = migrate::migrate_quietly(settings) => migrated?,
+        signal = signals.next_to_stop(settings.http.tls.is_on()) => {
+            tracing::info!(?signal, "stopped before anything was served: the migration is taken back, and done when this is started again");
+            return Ok(());
+        }
+    }
     let ingress = opened.ingress()?;
     let consumers = opened.consumers(&EventType::ALL);
     let (ready, health) = (Arc::clone(&ingress.ingress), consumers.health.clone());

@@ -11,6 +11,7 @@ use floodgate_schemas::EventType;
 use floodgate_schemas::codec::{are_the_same, builtin, losses, schema_of, type_of, unfit};
 use serde_json::{Value, json};
 
+use crate::arguments::event_type;
 use crate::exit::{Exit, say};
 use crate::registry::{self, subject_of};
 use crate::roles::open_strategy;
@@ -19,27 +20,35 @@ use crate::settings::Settings;
 #[derive(Subcommand)]
 pub(crate) enum SchemaCommand {
     /// Print the Avro schema that this build writes a type of event with
+    #[command(after_help = "Examples:\n  floodgate schema show like > like.avsc")]
     Show(ShowArgs),
     /// List the schemas that events are written with, and whether this build reads them
     ///
     /// Those that are built in, and with a registry all versions that it has of our topics' subjects.
+    #[command(after_help = "Examples:\n  floodgate schema list\n  floodgate schema list --json")]
     List(ListArgs),
     /// Would events written with another schema be read by this build, and the other way round?
     ///
     /// Exit code 0 if so, 1 with the reasons in words if not. Stricter than registries: a decimal of another scale, or
     /// milliseconds in the place of microseconds, are other values, and no fit. With a registry every version it has counts as
     /// written, and it is asked whether it would take the schema.
+    #[command(
+        after_help = "Examples:\n  floodgate schema check next.avsc\n  floodgate schema check other.avsc --type like"
+    )]
     Check(CheckArgs),
     /// Register the schemas of this build, or another one that fits
     ///
     /// What is registered already stays as it is. Exit code 1 when one does not fit, or the registry does not take it.
+    #[command(
+        after_help = "Examples:\n  floodgate schema register\n  floodgate schema register next.avsc --type like"
+    )]
     Register(RegisterArgs),
 }
 
 #[derive(Args)]
 pub(crate) struct ShowArgs {
-    /// expectation, coupon or like
-    #[arg(value_name = "TYPE", value_parser = event_type)]
+    /// Of which type of event
+    #[arg(value_name = "TYPE", value_parser = event_type())]
     of: EventType,
 }
 
@@ -56,7 +65,7 @@ pub(crate) struct CheckArgs {
     #[arg(value_name = "FILE")]
     file: PathBuf,
     /// Which type of event it is for [default: by its record's name]
-    #[arg(long = "type", value_name = "TYPE", value_parser = event_type)]
+    #[arg(long = "type", value_name = "TYPE", value_parser = event_type())]
     of: Option<EventType>,
 }
 
@@ -66,14 +75,8 @@ pub(crate) struct RegisterArgs {
     #[arg(value_name = "FILE")]
     file: Option<PathBuf>,
     /// Which type of event it is for [default: by its record's name]
-    #[arg(long = "type", value_name = "TYPE", value_parser = event_type, requires = "file")]
+    #[arg(long = "type", value_name = "TYPE", value_parser = event_type(), requires = "file")]
     of: Option<EventType>,
-}
-
-fn event_type(name: &str) -> Result<EventType, String> {
-    let known = || EventType::ALL.map(EventType::name).join(", ");
-    let found = EventType::ALL.into_iter().find(|of| of.name() == name);
-    found.ok_or_else(|| format!("no such type of event; there are {}", known()))
 }
 
 pub(crate) async fn schema(settings: &Settings, command: &SchemaCommand) -> Result<(), Exit> {

@@ -60,12 +60,34 @@ impl Signals {
 
     /// Waits for one that somebody sent on purpose: a terminal that is closed sends SIGHUP, and so does the shell in it.
     pub(crate) async fn next_on_purpose(&mut self) -> Signal {
+        self.next_to_stop(true).await
+    }
+
+    /// Waits for the next one that asks for a stop. SIGHUP does not where it has files read again, of which there are none in use yet.
+    pub(crate) async fn next_to_stop(&mut self, hang_up_reloads: bool) -> Signal {
         loop {
             match self.next().await {
-                Signal::HangUp => {}
+                Signal::HangUp if hang_up_reloads => {}
                 signal => return signal,
             }
         }
+    }
+}
+
+/// For commands that have nothing to put in order, and so listen to no signal. One ends them, but not the first process of a
+/// container, which gets only those that it listens to.
+pub(crate) fn end_the_first_process() {
+    extern "C" fn end(signal: c_int) {
+        // SAFETY: it ends the process on the spot, as a handler may.
+        unsafe { libc::_exit(128 + signal) }
+    }
+    if std::process::id() != 1 {
+        return;
+    }
+    for signal in [libc::SIGTERM, libc::SIGINT, libc::SIGHUP, libc::SIGQUIT] {
+        let end: extern "C" fn(c_int) = end;
+        // SAFETY: the handler does nothing but what handlers may.
+        unsafe { libc::signal(signal, end as libc::sighandler_t) };
     }
 }
 

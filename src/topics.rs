@@ -12,8 +12,12 @@ use crate::settings::Settings;
 #[derive(Subcommand)]
 pub(crate) enum TopicsCommand {
     /// Create the topics that are missing; one that breaks a promise or has another partition count is an error
+    #[command(
+        after_help = "Examples:\n  floodgate topics create\n  FLOODGATE__TOPICS__PARTITIONS=24 FLOODGATE__TOPICS__REPLICATION_FACTOR=3 floodgate topics create"
+    )]
     Create,
     /// Show partitions, leaders, replicas and the properties that promises rest on; one that breaks a promise is an error
+    #[command(after_help = "Examples:\n  floodgate topics describe")]
     Describe,
 }
 

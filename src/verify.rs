@@ -18,6 +18,11 @@ use crate::settings::Settings;
 use crate::signals::Signals;
 
 #[derive(Args)]
+#[command(after_help = "\
+Examples:
+  floodgate verify                        on the live system
+  floodgate verify --values --json
+  floodgate verify --state /var/tmp/verify    goes on there when it was interrupted")]
 pub(crate) struct VerifyArgs {
     /// Print JSON
     #[arg(long)]

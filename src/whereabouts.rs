@@ -6,6 +6,7 @@ use floodgate_ledger::{Search, Sought, VerifyError, Whereabouts};
 use floodgate_schemas::text::unescaped;
 use floodgate_schemas::{EventId, EventType};
 
+use crate::arguments::event_type;
 use crate::exit::{Exit, say};
 use crate::progress::counting_bar;
 use crate::registry::codecs_of;
@@ -27,9 +28,9 @@ pub(crate) struct WhereArgs {
     /// The records' key, as it is or as other commands show it
     #[arg(long, requires = "of")]
     key: Option<String>,
-    /// The type of the events: expectation, coupon or like
-    #[arg(long = "type", value_name = "TYPE", requires = "key")]
-    of: Option<String>,
+    /// The type of the events
+    #[arg(long = "type", value_name = "TYPE", requires = "key", value_parser = event_type())]
+    of: Option<EventType>,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -37,9 +38,7 @@ pub(crate) struct WhereArgs {
 
 impl WhereArgs {
     fn sought(&self) -> Result<Sought, Exit> {
-        if let (Some(key), Some(of)) = (&self.key, &self.of) {
-            let of = EventType::ALL.into_iter().find(|known| known.name() == of);
-            let of = of.ok_or_else(|| Exit::usage("--type: must be expectation, coupon or like"))?;
+        if let (Some(key), Some(of)) = (&self.key, self.of) {
             return Ok(Sought::Key(of, unescaped(key)));
         }
         let text = self.event_id.as_deref().unwrap_or_default();

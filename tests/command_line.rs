@@ -2,11 +2,14 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
+#[path = "command_line/logs.rs"]
+mod logs;
 #[path = "command_line/nodes.rs"]
 mod nodes;
 mod support;
 
 use std::net::{Ipv4Addr, TcpListener};
+use std::os::unix::fs::PermissionsExt;
 
 use anyhow::{Context, Result, ensure};
 use floodgate_testkit::ports;
@@ -268,5 +271,89 @@ fn schemas_are_shown_and_checked() {
             (&["schema", "show", "likes"], &[], 2, &["expectation, coupon, like"]),
         ];
         cases.iter().try_for_each(|case| check(&world, *case).map(drop))
+    });
+}
+
+/// From here on a pipe that nobody reads takes the place of stdout, as behind `| head` that has seen enough.
+fn stop_reading(world: &World) -> Result<()> {
+    let script = world.folder().join("without-reader");
+    let binary = env!("CARGO_BIN_EXE_floodgate");
+    let pipe = "mkfifo pipe.$$ && exec 4<>pipe.$$ 3>pipe.$$ 4<&-";
+    std::fs::write(&script, format!("#!/bin/sh\n{pipe}\nexec {binary} \"$@\" >&3 3>&-\n"))?;
+    std::fs::set_permissions(&script, std::fs::Permissions::from_mode(0o755))?;
+    world.set_build(script);
+    Ok(())
+}
+
+/// What a command says that is no line of the log.
+fn last_words(ended: &Ended) -> Vec<&str> {
+    ended.stderr.lines().filter(|line| !line.starts_with('{')).collect()
+}
+
+#[test]
+fn commands_end_quietly_with_whoever_reads_them() {
+    let Servers { kafka, postgres } = Servers::shared();
+    run(|| {
+        let world = World::ready(kafka, postgres)?;
+        let commands: &[&[&str]] = &[
+            &["--help"],
+            &["lag", "--help"],
+            &["--version"],
+            &["config"],
+            &["key", "new", "--id", "a", "--scope", "read"],
+            &["schema", "show", "like"],
+            &["schema", "list"],
+            &["completions", "bash"],
+            &["man"],
+            &["topics", "describe"],
+            &["migrate"],
+            &["lag", "--over", "0"],
+            &["lag", "--json", "--over", "0"],
+            &["dlq", "list"],
+            &["verify"],
+            &["row", "show", "like", "star", "ann"],
+        ];
+        let read = commands.iter().map(|args| world.command(args)).collect::<Result<Vec<_>>>()?;
+        stop_reading(&world)?;
+        for (args, read) in commands.iter().zip(read) {
+            let unread = world.command(args)?;
+            ensure!(!read.stdout.is_empty(), "{args:?} says nothing: {read:?}");
+            let is_quiet = last_words(&unread) == last_words(&read);
+            ensure!(unread.code == read.code && is_quiet, "{args:?}: {unread:?}, not {read:?}");
+        }
+        let watch = world.command(&["lag", "--watch"])?;
+        ensure!(watch.code == 0 && last_words(&watch).is_empty(), "{watch:?}");
+        Ok(())
+    });
+}
+
+/// By the shells and the tools that read them.
+#[test]
+fn shells_complete_and_pages_are_read() {
+    run(|| {
+        let world = World::empty()?;
+        for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+            let script = world.succeed(&["completions", shell])?;
+            ensure!(script.contains("floodgate") && script.contains("fail-above"), "{shell}: {script}");
+        }
+        let script = world.folder().join("completions.bash");
+        std::fs::write(&script, world.succeed(&["completions", "bash"])?)?;
+        let complete = "COMP_WORDS=(floodgate sch); COMP_CWORD=1; _floodgate floodgate sch floodgate; echo ${COMPREPLY[@]}";
+        let sourced = format!(". {} && {complete}", script.display());
+        let told = std::process::Command::new("bash").args(["-c", &sourced]).output()?;
+        ensure!(told.status.success() && told.stdout == b"schema\n", "{told:?}");
+
+        let page = world.succeed(&["man", "dlq", "replay"])?;
+        ensure!(page.contains(".TH floodgate-dlq-replay 1") && page.contains("attempts\\-max"), "{page}");
+        ensure!(world.succeed(&["man"])?.contains(".TH floodgate 1"));
+        let unknown = world.command(&["man", "dlq", "replays"])?;
+        ensure!(unknown.code == 2 && unknown.stderr.contains("dlq replays"), "{unknown:?}");
+        let pages = world.folder().join("pages");
+        std::fs::create_dir(&pages)?;
+        world.succeed(&["man", "--dir", "pages"])?;
+        for name in ["floodgate", "floodgate-lag", "floodgate-schema-check", "floodgate-row-reset-like"] {
+            ensure!(pages.join(format!("{name}.1")).is_file(), "no page {name}");
+        }
+        Ok(())
     });
 }

@@ -14,6 +14,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use floodgate_testkit::{Process, ScratchDir, ports, process, wait};
 use serde_json::{Value, json};
+use support::answers::{accepted, valid_expectation};
 use support::client::{Ask, Client};
 use support::node::Node;
 use support::rule::refuse;
@@ -428,4 +429,73 @@ fn evaluated(prometheus: &Prometheus) -> Result<BTreeMap<String, Value>> {
         (unwell.is_none() && !rules.is_empty()).then_some(rules)
     });
     rules.with_context(|| last)
+}
+
+/// What can be asked of one process alone: what it is, how full it is, and what it answered; from the start on.
+#[test]
+fn a_process_tells_what_it_is_and_how_full() {
+    run(|| {
+        let world = World::empty()?;
+        world.set("shutdown.grace_ms", "3600000");
+        world.set("shutdown.deadline_ms", "7200000");
+        let node = world.start(&[])?;
+        let is = |name: &str, labels: &[(&str, &str)], value: f64| -> Result<()> {
+            let metrics = node.metrics()?;
+            let found = metrics.series(name, labels).map(|(_, value)| value).collect::<Vec<_>>();
+            ensure!(found == [value], "{name}{labels:?}: {found:?}, not {value}");
+            Ok(())
+        };
+        is("floodgate_build_info", &[("version", env!("CARGO_PKG_VERSION"))], 1.0)?;
+        let process = [("role", "run"), ("strategy", "in-memory"), ("exports_lag", "yes")];
+        is("floodgate_process_info", &process, 1.0)?;
+        is("floodgate_ready", &[], 1.0)?;
+        is("floodgate_buffer_events_max", &[("buffer", "in-memory")], 1e6)?;
+        is("floodgate_http_connections_max", &[], world.number("http.connections_max")?)?;
+        is("floodgate_waiters_max", &[], world.number("http.waiters_max")?)?;
+        is(
+            "floodgate_database_connections_max",
+            &[("pool", "requests")],
+            world.number("store.max_connections")? - 1.0,
+        )?;
+        is("floodgate_database_waiting", &[("pool", "batches")], 0.0)?;
+        let write = |status| [("method", "POST"), ("route", "/api/v6/expectations"), ("status", status)];
+        for status in ["202", "400", "422", "503", "504"] {
+            is("floodgate_http_requests_total", &write(status), 0.0)?;
+        }
+        for (name, labels) in [
+            ("floodgate_events_refused_total", [("type", "like"), ("reason", "queue-full")]),
+            ("floodgate_dead_letters_total", [("group", "floodgate.like"), ("reason", "bad-row")]),
+            ("floodgate_events_applied_total", [("type", "coupon"), ("outcome", "SOLD_OUT")]),
+            ("floodgate_position_incidents_total", [("group", "floodgate.like"), ("kind", "another-log")]),
+        ] {
+            is(name, &labels, 0.0)?;
+        }
+        for (name, labels) in [
+            ("floodgate_http_problems_total", ("problem", "internal")),
+            ("floodgate_cache_reads_total", ("result", "hit")),
+            ("floodgate_part_panics_total", ("part", "lag-watch")),
+            ("floodgate_group_rebalances_total", ("group", "floodgate.coupon")),
+        ] {
+            is(name, &[labels], 0.0)?;
+        }
+
+        accepted(&node.ask(&valid_expectation())?)?;
+        node.ask(&Ask::new("POST", "/api/v6/expectations").json("{}"))?;
+        node.get("/nowhere")?;
+        is("floodgate_http_requests_total", &write("202"), 1.0)?;
+        is("floodgate_http_request_seconds_count", &write("202"), 1.0)?;
+        is("floodgate_http_requests_total", &write("400"), 1.0)?;
+        is("floodgate_http_requests_total", &[("route", "other"), ("status", "404")], 1.0)?;
+        wait::until("the lag to be read", READY, || {
+            let metrics = node.metrics().ok()?;
+            let read = metrics.series("floodgate_lag_as_of_seconds", &[]).next();
+            read.is_some_and(|(_, at)| at > 1e9).then_some(())
+        })?;
+
+        node.process().terminate()?;
+        node.wait_unready("shutting down")?;
+        is("floodgate_ready", &[], 0.0)?;
+        is("floodgate_unready", &[("reason", "shutting down")], 1.0)?;
+        node.kill()
+    });
 }

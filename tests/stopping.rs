@@ -1,5 +1,5 @@
-//! Who may not keep the process from serving and from stopping: a reader of its log that stands still or is gone, a
-//! terminal that is closed.
+//! Who may not keep the process from serving and from stopping: a reader of its log or of its results that stands still or is
+//! gone, a terminal that is closed, a database that takes its time to be migrated.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
@@ -7,6 +7,7 @@ mod support;
 
 use std::io::{PipeReader, PipeWriter, Read, Write, pipe};
 use std::net::TcpStream;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::process::Stdio;
 use std::sync::mpsc::channel;
 use std::sync::{Mutex, PoisonError};
@@ -16,6 +17,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use floodgate_testkit::wait;
 use serde_json::Value;
+use sqlx::Connection;
 use support::answers::{accepted, valid_expectation};
 use support::node::{Node, STOPPED};
 use support::world::{READY, World, run};
@@ -221,6 +223,91 @@ fn an_ignored_hang_up_stays_ignored() {
         node.stop()?;
         let log = node.process().stderr();
         ensure!(log.contains("\"signal\":\"Terminate\"") && !log.contains("HangUp"), "{log}");
+        Ok(())
+    });
+}
+
+/// Waits until it has a handler for SIGTERM: what is sent from then on is heeded, or the test fails.
+fn wait_listening(pid: u32) -> Result<()> {
+    wait::until("signals to be listened to", READY, || {
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+        let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:"))?;
+        let caught = u64::from_str_radix(caught.trim(), 16).ok()?;
+        (caught & (1 << (libc::SIGTERM - 1)) != 0).then_some(())
+    })?;
+    Ok(())
+}
+
+/// As when a migration takes an hour: here it waits for another program that writes to the file.
+#[test]
+fn a_migration_that_takes_long_does_not_keep_it_from_stopping() {
+    let world = World::empty().unwrap();
+    for key in ["lock_timeout_ms", "statement_timeout_ms", "apply_timeout_ms"] {
+        world.set(&format!("store.{key}"), "3600000");
+    }
+    run(|| {
+        world.succeed(&["migrate"])?;
+        let file = format!("sqlite://{}", world.folder().join("floodgate.db").display());
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let mut writer = runtime.block_on(sqlx::SqliteConnection::connect(&file))?;
+        runtime.block_on(sqlx::query("BEGIN IMMEDIATE").execute(&mut writer))?;
+        for (command, code, told) in [("run", 0, "before anything was served"), ("migrate", 1, "interrupted")]
+        {
+            let node = world.launch(&[command])?;
+            wait_listening(node.process().pid())?;
+            node.process().terminate()?;
+            let exit = node.process().wait_exit(STOPPED)?;
+            let log = node.process().stderr();
+            ensure!(exit.code() == Some(code) && log.contains(told), "{command}: {exit}\n{log}");
+        }
+        runtime.block_on(sqlx::query("ROLLBACK").execute(&mut writer))?;
+        world.start(&[])?.stop()
+    });
+}
+
+/// With a grace that is longer than anybody waits here.
+#[test]
+fn an_interrupt_skips_the_grace_and_says_so() {
+    let world = World::empty().unwrap();
+    world.set("shutdown.grace_ms", "3600000");
+    world.set("shutdown.deadline_ms", "7200000");
+    run(|| {
+        let node = world.start(&[])?;
+        accepted(&node.ask(&valid_expectation())?)?;
+        node.process().signal(libc::SIGINT)?;
+        node.stopped()?;
+        let log = node.process().stderr();
+        ensure!(log.contains("without the grace of shutdown.grace_ms"), "{log}");
+        Ok(())
+    });
+}
+
+/// The first process of a container gets only the signals that it listens to.
+#[test]
+fn a_command_that_is_the_first_process_of_a_container_heeds_signals() {
+    run(|| {
+        let world = World::empty()?;
+        let wrapper = world.folder().join("container");
+        let apart = if std::fs::metadata("/proc/self")?.uid() == 0 { "" } else { "--user --map-root-user" };
+        let binary = env!("CARGO_BIN_EXE_floodgate");
+        std::fs::write(&wrapper, format!("#!/bin/sh\nexec unshare {apart} --pid --fork {binary} \"$@\"\n"))?;
+        std::fs::set_permissions(&wrapper, std::fs::Permissions::from_mode(0o755))?;
+        world.set_build(wrapper);
+        // nobody is there, which it tells again and again
+        world.set("buffer.strategy", "redis");
+        world.set("buffer.redis.url", "redis://127.0.0.1:1");
+        let node = world.launch(&["lag", "--watch"])?;
+        let outside = node.process().pid();
+        let child = wait::until("a first process", READY, || {
+            let children =
+                std::fs::read_to_string(format!("/proc/{outside}/task/{outside}/children")).ok()?;
+            children.trim().parse::<u32>().ok()
+        })?;
+        wait_listening(child)?;
+        // SAFETY: a signal to a process that this test started.
+        unsafe { libc::kill(child.cast_signed(), libc::SIGTERM) };
+        let exit = node.process().wait_exit(STOPPED)?;
+        ensure!(exit.code() == Some(128 + libc::SIGTERM), "{exit}");
         Ok(())
     });
 }

@@ -183,7 +183,7 @@ fn what_cannot_be_drained() {
     run(|| {
         world.set("buffer.strategy", "redis");
         for (from, reason) in
-            [("redis", "configured strategy"), ("kafak", "no strategy `kafak`"), ("in-memory", "SIGTERM")]
+            [("redis", "configured strategy"), ("kafak", "in-memory, redis, kafka"), ("in-memory", "SIGTERM")]
         {
             let ended = world.command(&["drain", "--from", from])?;
             ensure!(ended.code == 2 && ended.stderr.contains(reason), "{from}: {ended:?}");

@@ -184,7 +184,7 @@ impl LagWatch {
         }
         let read = EventType::ALL.into_iter().filter_map(|of| courses.reading(of));
         if let Some(as_of) = report::oldest(read) {
-            gauges.as_of.set(as_of.as_micros() as f64 / 1e6);
+            gauges.as_of.with_label_values::<&str>(&[]).set(as_of.as_micros() as f64 / 1e6);
         }
     }
 }
@@ -198,11 +198,16 @@ impl LagWatch {
         for now in &now.partitions {
             let before = before.partitions.iter().find(|before| before.partition == now.partition);
             let Some(was) = before.and_then(|before| before.committed) else { continue };
-            let partition = now.partition;
+            let (number, was_at) = (now.partition.0, was.0);
             let counter = match now.committed {
                 Some(committed) if committed > was && now.set_by_others => {
                     tracing::error!(
-                        %group, %topic, %partition, %was, now = %committed, skipped = committed.0 - was.0,
+                        group,
+                        topic,
+                        partition = number,
+                        was = was_at,
+                        now = committed.0,
+                        skipped = committed.0 - was_at,
                         "another program moved the committed offset forward: what lies between was not applied, unless it was \
                          before; `floodgate verify` tells and `floodgate reapply` mends"
                     );
@@ -210,16 +215,20 @@ impl LagWatch {
                 }
                 Some(committed) if committed >= was => continue,
                 committed => {
-                    let found = committed.map_or("gone".to_owned(), |now| now.to_string());
+                    // without one it is gone
                     tracing::error!(
-                        %group, %topic, %partition, %was, now = found,
+                        group,
+                        topic,
+                        partition = number,
+                        was = was_at,
+                        now = committed.map(|now| now.0),
                         "the committed offset moved back: what lies between is applied again, which changes nothing"
                     );
                     self.gauges.as_ref().map(|gauges| &gauges.rewinds)
                 }
             };
             if let Some(counter) = counter {
-                counter.with_label_values(&[group.as_str(), topic, &partition.to_string()]).inc();
+                counter.with_label_values(&[group.as_str(), topic, &number.to_string()]).inc();
             }
         }
     }
@@ -229,7 +238,8 @@ impl LagWatch {
 fn tell_foreigners(before: &[String], now: &GroupLag) {
     if now.foreign_members != before && !now.foreign_members.is_empty() {
         tracing::error!(
-            group = %now.group, members = now.foreign_members.join(", "),
+            group = now.group,
+            members = now.foreign_members.join(", "),
             "the group has members of other programs: what they take is not applied"
         );
     }

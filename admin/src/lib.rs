@@ -24,4 +24,4 @@ pub use find::{LookForEvents, Wanted};
 pub use lag::{Courses, Group, HotKey, HotKeys, LagReport, LagWatch, PartitionReport, Reading, SpillReport};
 pub use live::{About, CouponReport, LookAtCoupons};
 pub use readiness::Readiness;
-pub use server::{AdminError, AdminServer, Operators, Updates};
+pub use server::{AdminError, AdminServer, Measure, Operators, Updates};

@@ -13,8 +13,9 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use floodgate_buffer::{Parts, Publish};
 use floodgate_listener::{Linger, Watch};
-use floodgate_observe::Metrics;
+use floodgate_observe::{Metrics, StateGauges};
 use floodgate_schemas::{Chance, Clock};
+use prometheus::IntGaugeVec;
 use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
@@ -72,7 +73,12 @@ pub struct Operators {
     pub clock: Arc<dyn Clock>,
     /// What nobody can foresee.
     pub chance: Arc<dyn Chance>,
+    /// Looks at what is measured only when somebody asks for the metrics.
+    pub measure: Measure,
 }
+
+/// Sets gauges of what this crate knows nothing of.
+pub type Measure = Arc<dyn Fn(&StateGauges) + Send + Sync>;
 
 struct Shared {
     metrics: Metrics,
@@ -80,6 +86,7 @@ struct Shared {
     readiness: Readiness,
     buffer: &'static str,
     publisher: Arc<dyn Publish>,
+    measure: Measure,
 }
 
 /// What the page is told, again and again while somebody looks.
@@ -126,6 +133,7 @@ impl AdminServer {
             coupons,
             clock,
             chance,
+            measure,
         } = operators;
         let listener = TcpListener::bind(config.listen)
             .await
@@ -144,7 +152,7 @@ impl AdminServer {
         let letters = Arc::new(DeadLetters::new(dead_letters.clone(), Arc::clone(&publisher)));
         let finder = Arc::new(Finder::new(find));
         let buffer = dead_letters.strategy.name();
-        let shared = Arc::new(Shared { metrics, lag, readiness, buffer, publisher });
+        let shared = Arc::new(Shared { metrics, lag, readiness, buffer, publisher, measure });
         let router = Router::new()
             .route("/metrics", get(metrics_text))
             .route("/healthz", get(healthz))
@@ -202,11 +210,25 @@ impl AdminServer {
 }
 
 async fn metrics_text(State(shared): State<Arc<Shared>>) -> Response {
-    let waiting = shared.publisher.waiting();
-    let gauge = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
-    let buffer = &[shared.buffer];
-    shared.metrics.buffer_size.with_label_values(buffer).set(gauge(waiting.events));
-    shared.metrics.buffer_size_bytes.with_label_values(buffer).set(gauge(waiting.bytes));
+    let (waiting, room) = (shared.publisher.waiting(), shared.publisher.room());
+    let state = &shared.metrics.state;
+    let set = |gauges: &IntGaugeVec, count: usize| {
+        gauges.with_label_values(&[shared.buffer]).set(i64::try_from(count).unwrap_or(i64::MAX));
+    };
+    for (gauges, count) in [
+        (&shared.metrics.buffer_size, waiting.events),
+        (&shared.metrics.buffer_size_bytes, waiting.bytes),
+        (&state.buffer_events, waiting.events),
+        (&state.buffer_bytes, waiting.bytes),
+    ] {
+        set(gauges, count);
+    }
+    if let Some(room) = room {
+        set(&state.buffer_events_max, room.events);
+        set(&state.buffer_bytes_max, room.bytes);
+    }
+    state.set_ready(&is_ready(&shared.readiness));
+    (shared.measure)(state);
     shared.metrics.topic_findings.reset();
     for finding in shared.publisher.findings() {
         let kind = if finding.breaks { "breaks" } else { "told" };

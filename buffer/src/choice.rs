@@ -16,6 +16,11 @@ static KINDS: [Kind; 3] = [memory::KIND, redis::KIND, kafka::KIND];
 /// The section that chooses, and holds those of the strategies.
 const BUFFER: &str = "buffer";
 
+/// What the strategies are called.
+pub fn strategy_names() -> [&'static str; KINDS.len()] {
+    KINDS.each_ref().map(|kind| kind.name)
+}
+
 /// The strategies' sections of the default configuration, with what each key means.
 pub fn defaults() -> String {
     KINDS.each_ref().map(|kind| kind.defaults).join("\n")

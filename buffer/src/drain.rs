@@ -234,7 +234,13 @@ impl Drain {
             } else if times == TOLD_AFTER || is_never && times == 1 {
                 let place = self.place(*origin);
                 let why = why.map_or("it is not acknowledged".to_owned(), ToString::to_string);
-                tracing::error!("{place} cannot be moved, and nothing behind it is: {why}");
+                let (group, partition, offset) = (self.from.names().group(of), partition.0, origin.offset.0);
+                tracing::error!(
+                    group,
+                    partition,
+                    offset,
+                    "{place} cannot be moved, and nothing behind it is: {why}"
+                );
             }
         }
         match never {

@@ -47,7 +47,7 @@ mod subscription;
 mod topics;
 
 pub use batch::{Batch, Received};
-pub use choice::{Configured, configure, configure_one, defaults, mask, passed_through};
+pub use choice::{Configured, configure, configure_one, defaults, mask, passed_through, strategy_names};
 pub use decoded::Decoded;
 pub use drain::{Drain, DrainError, Moved};
 pub use floodgate_schemas::BoxFuture;

@@ -41,10 +41,10 @@ pub struct Parts {
     panics: Mutex<BTreeMap<String, Panics>>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Panics {
     count: u64,
-    last: Instant,
+    last: Option<Instant>,
 }
 
 impl Default for Parts {
@@ -70,6 +70,7 @@ impl Parts {
         then: Then,
         mut body: impl FnMut() + Send + 'static,
     ) -> std::io::Result<()> {
+        self.begins(name);
         let part = name.to_owned();
         let run = move || {
             while let Err(panic) = catch_unwind(AssertUnwindSafe(&mut body)) {
@@ -82,6 +83,7 @@ impl Parts {
 
     /// The future that `make` gives, and after every panic another one, until one ends.
     pub async fn keep<F: Future<Output = ()>>(&self, name: &str, then: Then, mut make: impl FnMut() -> F) {
+        self.begins(name);
         while let Err(panic) = AssertUnwindSafe(make()).catch_unwind().await {
             self.panicked(name, then, &*panic);
             tokio::time::sleep(PAUSE).await;
@@ -90,8 +92,16 @@ impl Parts {
 
     /// A part that cannot run again: a panic in it ends the process, and gives `None`.
     pub async fn once<T>(&self, name: &str, part: impl Future<Output = T>) -> Option<T> {
+        self.begins(name);
         let ended = AssertUnwindSafe(part).catch_unwind().await;
         ended.inspect_err(|panic| self.panicked(name, Then::EndTheProcess, &**panic)).ok()
+    }
+
+    fn begins(&self, name: &str) {
+        let mut panics = self.panics.lock();
+        if !panics.contains_key(name) {
+            panics.insert(name.to_owned(), Panics::default());
+        }
     }
 
     fn panicked(&self, name: &str, then: Then, panic: &(dyn Any + Send)) {
@@ -99,9 +109,8 @@ impl Parts {
         let what = texts.0.or(texts.1.map(String::as_str)).unwrap_or("a panic without words");
         tracing::error!(part = name, ?then, "a part of the process met a bug: {what}");
         let mut panics = self.panics.lock();
-        let of_part =
-            panics.entry(name.to_owned()).or_insert_with(|| Panics { count: 0, last: Instant::now() });
-        (of_part.count, of_part.last) = (of_part.count + 1, Instant::now());
+        let of_part = panics.entry(name.to_owned()).or_default();
+        (of_part.count, of_part.last) = (of_part.count + 1, Some(Instant::now()));
         drop(panics);
         if then == Then::EndTheProcess {
             self.died.send_if_modified(|died| {
@@ -132,12 +141,14 @@ impl Parts {
     pub fn trouble(&self) -> Option<String> {
         self.died().or_else(|| {
             let panics = self.panics.lock();
-            let (name, _) = panics.iter().find(|(_, panics)| panics.last.elapsed() < TROUBLED_FOR)?;
+            let (name, _) = panics
+                .iter()
+                .find(|(_, panics)| panics.last.is_some_and(|last| last.elapsed() < TROUBLED_FOR))?;
             Some(format!("the part `{name}` met a bug and was started again; the log has more"))
         })
     }
 
-    /// How often each part has panicked; those that never did are left out.
+    /// How often each part has panicked.
     pub fn panics(&self) -> Vec<(String, u64)> {
         self.panics.lock().iter().map(|(name, panics)| (name.clone(), panics.count)).collect()
     }

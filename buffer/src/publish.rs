@@ -37,6 +37,11 @@ pub trait Publish: Send + Sync {
     /// Records taken and not yet acknowledged (Kafka) or applied (memory).
     fn waiting(&self) -> Waiting;
 
+    /// How much may wait; `None` where nothing bounds it.
+    fn room(&self) -> Option<Waiting> {
+        None
+    }
+
     /// The strategy that takes what this one does not, if there is one: its records' outcome is [`Outcome::Spilled`].
     fn spills_to(&self) -> Option<&'static str> {
         None

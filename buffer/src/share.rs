@@ -58,6 +58,8 @@ pub(crate) struct Share {
     told: HashSet<Partition>,
     /// What operators must know of and were not told yet.
     incidents: Vec<Incident>,
+    /// How often partitions came or left, and nobody was told yet.
+    rebalances: u64,
     phase: Phase,
     /// Whether the group has given this member its share, which may be nothing.
     has_joined: bool,
@@ -106,6 +108,7 @@ impl Share {
             untold: HashSet::new(),
             told: HashSet::new(),
             incidents: Vec::new(),
+            rebalances: 0,
             phase: Phase::Running,
             has_joined: false,
             failed: None,
@@ -218,5 +221,9 @@ impl Share {
 
     pub(crate) fn take_incidents(&mut self) -> Vec<Incident> {
         std::mem::take(&mut self.incidents)
+    }
+
+    pub(crate) fn take_rebalances(&mut self) -> u64 {
+        std::mem::take(&mut self.rebalances)
     }
 }

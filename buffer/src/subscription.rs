@@ -60,6 +60,11 @@ pub trait Subscription: Send {
         Vec::new()
     }
 
+    /// How often partitions came to it or left it since this was asked last; where members own none, never.
+    fn rebalances(&mut self) -> u64 {
+        0
+    }
+
     /// Leaves word beside the position in a partition of why it does not go on, for whoever looks at the group from outside
     /// ([`crate::PartitionLag::word`]); `None` once it goes on. It may be cut short. Ignored for partitions that are not this
     /// member's.
@@ -99,6 +104,10 @@ pub enum Incident {
 }
 
 impl Incident {
+    /// Every one.
+    pub const ALL: [Incident; 3] =
+        [Incident::ExpiredUnread, Incident::AnotherLog, Incident::OffsetSetByOthers];
+
     /// Its name as a label.
     pub const fn name(self) -> &'static str {
         match self {

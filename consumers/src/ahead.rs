@@ -25,9 +25,9 @@ impl Ahead {
         self.metrics.ahead.inc_by(events as u64);
         if let Some(received) = batch.get(*record) {
             let (partition, offset, event_id) =
-                (received.origin.partition, received.origin.offset, event.event_id());
+                (received.origin.partition.0, received.origin.offset.0, event.event_id());
             tracing::warn!(
-                of = %E::TYPE, events, %partition, %offset, %event_id,
+                of = %E::TYPE, events, partition, offset, %event_id,
                 "versions or times lie further ahead than clients may send, this one first: writes on their rows do not \
                  count until then (`floodgate row reset` sets one back)"
             );

@@ -14,7 +14,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Instant;
 
-use floodgate_buffer::{Batch, Decoded, Partition};
+use floodgate_buffer::{Batch, Decoded, Origin, Partition};
 use floodgate_schemas::codec::DecodeError;
 use floodgate_schemas::{Clock, Event};
 use floodgate_store::{Apply, ApplyError, ApplyOutcome};
@@ -22,12 +22,9 @@ use floodgate_store::{Apply, ApplyError, ApplyOutcome};
 use crate::backoff::Backoff;
 use crate::dead_letter::DeadLetter;
 use crate::follow::Followed;
-use crate::metrics::PipelineMetrics;
+use crate::metrics::{BAD_ROW, PipelineMetrics};
 use crate::patience::{GaveUp, Patience};
 use crate::storm::{Search, Storms};
-
-/// Why a row is in the dead letters.
-const BAD_ROW: &str = "bad-row";
 
 /// How applying events together ended.
 enum Applied {
@@ -145,7 +142,9 @@ impl<E: Event> Applier<E> {
             if !bad_rows.is_empty() && self.patience.is_over() {
                 return Err(GaveUp);
             }
-            match self.apply_until_done(&left.events[range.clone()], &mut backoff, followed).await? {
+            let first = left.records.get(range.start).and_then(|record| batch.get(*record));
+            let first = first.map(|received| received.origin);
+            match self.apply_until_done(&left.events[range.clone()], first, &mut backoff, followed).await? {
                 Applied::Done => {
                     self.pace.done(range.len());
                     backoff.reset();
@@ -177,6 +176,7 @@ impl<E: Event> Applier<E> {
     async fn apply_until_done(
         &self,
         events: &[E],
+        first: Option<Origin>,
         backoff: &mut Backoff,
         followed: &Followed,
     ) -> Result<Applied, GaveUp> {
@@ -192,22 +192,31 @@ impl<E: Event> Applier<E> {
                 }
                 Err(ApplyError::BadRow(message)) => return Ok(Applied::BadRow(message)),
                 Err(ApplyError::TooSlow(reason)) => {
-                    self.failed(events, reason);
+                    self.failed(events, first, reason);
                     self.patience.pause(backoff.pause()).await?;
                     return Ok(Applied::TooSlow);
                 }
                 Err(ApplyError::Retry(reason)) => {
-                    self.failed(events, reason);
+                    self.failed(events, first, reason);
                     self.patience.pause(backoff.pause()).await?;
                 }
             }
         }
     }
 
-    fn failed(&self, events: &[E], reason: String) {
+    fn failed(&self, events: &[E], first: Option<Origin>, reason: String) {
         self.metrics.retries.inc();
         if self.patience.troubled(reason.clone()) {
-            tracing::warn!(of = %E::TYPE, events = events.len(), "not applied, trying again: {reason}");
+            let (group, events) = (self.patience.group(), events.len());
+            let (partition, offset) =
+                (first.map(|first| first.partition.0), first.map(|first| first.offset.0));
+            tracing::warn!(
+                group,
+                partition,
+                offset,
+                events,
+                "not applied, this one first, trying again: {reason}"
+            );
         }
     }
 

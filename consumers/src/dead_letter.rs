@@ -61,7 +61,18 @@ impl DeadLetterWriter {
                     Ok(()) => self.tell(batch, &letter),
                     Err(trouble) => {
                         if self.patience.troubled(trouble.clone()) {
-                            tracing::error!(of = %self.of, "dead letters not published, the partition waits: {trouble}");
+                            let origin = batch.get(letter.record).map(|received| received.origin);
+                            let group = self.patience.group();
+                            let (partition, offset) = (
+                                origin.map(|origin| origin.partition.0),
+                                origin.map(|origin| origin.offset.0),
+                            );
+                            tracing::error!(
+                                group,
+                                partition,
+                                offset,
+                                "a dead letter is not published, its partition waits, trying again: {trouble}"
+                            );
                         }
                         again.push(letter);
                     }
@@ -128,8 +139,15 @@ impl DeadLetterWriter {
         let group = self.names.group(self.of);
         self.metrics.dead_lettered(group, letter.reason);
         if let Some(received) = batch.get(letter.record) {
-            let (partition, offset) = (received.origin.partition, received.origin.offset);
-            tracing::error!(%group, %partition, %offset, reason = letter.reason, message = letter.message, "dead-lettered");
+            let (partition, offset) = (received.origin.partition.0, received.origin.offset.0);
+            tracing::error!(
+                group,
+                partition,
+                offset,
+                reason = letter.reason,
+                detail = letter.message,
+                "dead-lettered"
+            );
         }
     }
 }

@@ -148,9 +148,13 @@ impl Holds {
                     batch.get(letter.record).is_some_and(|received| received.origin.partition == partition)
                 });
                 let group = &self.group;
-                let message = of_it.map_or("", |letter| letter.message.as_str());
+                let detail = of_it.map_or("", |letter| letter.message.as_str());
                 tracing::error!(
-                    %group, %partition, records, bad, message,
+                    group,
+                    partition = partition.0,
+                    records,
+                    bad,
+                    detail,
                     "most of a partition's records would be dead letters: it is held until they can be applied; if they \
                      really are dead, raise consumers.dead_letter_share_max"
                 );
@@ -171,7 +175,7 @@ impl Holds {
             if self.newer.insert(*partition, *newer) != Some(*newer) {
                 let Newer { offset, schema } = newer;
                 tracing::error!(
-                    %group, %partition, %offset, %schema,
+                    group, partition = partition.0, offset = offset.0, %schema,
                     "a record is written with a schema that this build does not know: its partition is held from there on, \
                      and goes on by itself: {}", cure(*schema)
                 );
@@ -188,6 +192,7 @@ impl Holds {
     /// Tells which partitions stand for a reason of the strategy's, and what happened to positions.
     pub(crate) fn look_at_standing(&mut self, subscription: &mut dyn Subscription) {
         let group = &self.group;
+        self.metrics.rebalances.inc_by(subscription.rebalances());
         for incident in subscription.incidents() {
             self.metrics.incident(group, incident);
         }
@@ -242,7 +247,9 @@ impl Holds {
         for partition in no_more {
             self.metrics.held(by, *partition, reason, false);
             tracing::info!(
-                %group, %partition, reason,
+                group,
+                partition = partition.0,
+                reason,
                 "a partition is held no more: it goes on, here or with another member"
             );
         }

@@ -29,7 +29,7 @@ pub(crate) async fn watch<E: Event>(pipeline: Pipeline<E>, health: MemberHealth)
             Ok(ended) => return ended.map_err(|error| error.to_string()),
             Err(bug) => {
                 let trouble = format!("a consumer of {} events met a bug and begins anew: {bug}", E::TYPE);
-                tracing::error!("{trouble}");
+                tracing::error!(group = pipeline.strategy.names().group(E::TYPE), "{trouble}");
                 health.troubled(trouble.clone());
                 if pipeline.patience().pause(pipeline.config.retry_max()).await.is_err() {
                     return Err(trouble);
@@ -110,7 +110,8 @@ impl Consumers {
     }
 
     fn start_group<E: Event>(&self, store: Arc<dyn Apply<E>>, members: &mut Members) {
-        let metrics = Arc::new(PipelineMetrics::new(&self.metrics, E::TYPE));
+        let metrics =
+            Arc::new(PipelineMetrics::new(&self.metrics, E::TYPE, self.strategy.names().group(E::TYPE)));
         for _ in 0..self.instances {
             let health = self.health.member();
             let pipeline = Pipeline::<E> {

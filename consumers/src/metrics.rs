@@ -5,9 +5,13 @@ use std::sync::{Mutex, PoisonError};
 
 use floodgate_buffer::{Incident, Partition};
 use floodgate_observe::Metrics;
+use floodgate_schemas::codec::DecodeError;
 use floodgate_schemas::{Event, EventType, Timestamp};
 use floodgate_store::ApplyOutcome;
 use prometheus::{Histogram, IntCounter, IntCounterVec, IntGaugeVec};
+
+/// Why a row that no database takes is in the dead letters.
+pub(crate) const BAD_ROW: &str = "bad-row";
 
 pub(crate) struct PipelineMetrics {
     of: EventType,
@@ -22,13 +26,24 @@ pub(crate) struct PipelineMetrics {
     /// The members that hold a partition for a reason. One that lost it may say so after the next one already holds it.
     holders: Mutex<HashMap<(Partition, &'static str), BTreeSet<usize>>>,
     incidents: IntCounterVec,
+    pub(crate) rebalances: IntCounter,
     processed: IntCounter,
     processed_failed: IntCounter,
 }
 
 impl PipelineMetrics {
-    pub(crate) fn new(metrics: &Metrics, of: EventType) -> Self {
+    /// Of a group that applies `of`. What may be counted is there from the start: rates of what is not there yet are none.
+    pub(crate) fn new(metrics: &Metrics, of: EventType, group: &str) -> Self {
         let of_type = &[of.name()];
+        for outcome in ApplyOutcome::ALL.into_iter().filter(|outcome| outcome.is_of(of)) {
+            metrics.events_applied.with_label_values(&[of.name(), outcome.name()]);
+        }
+        for reason in DecodeError::REASONS.into_iter().chain([BAD_ROW]) {
+            metrics.dead_letters.with_label_values(&[group, reason]);
+        }
+        for incident in Incident::ALL {
+            metrics.position_incidents.with_label_values(&[group, incident.name()]);
+        }
         Self {
             of,
             applied: metrics.events_applied.clone(),
@@ -41,6 +56,7 @@ impl PipelineMetrics {
             held: metrics.partitions_held.clone(),
             holders: Mutex::default(),
             incidents: metrics.position_incidents.clone(),
+            rebalances: metrics.rebalances.with_label_values(&[group]),
             processed: metrics.processed_tasks.clone(),
             processed_failed: metrics.processed_tasks_failed.clone(),
         }
@@ -112,11 +128,29 @@ impl PipelineMetrics {
 mod tests {
     use super::*;
 
+    #[test]
+    fn what_may_be_counted_is_there_at_0() {
+        let metrics = Metrics::new().unwrap();
+        PipelineMetrics::new(&metrics, EventType::Like, "g");
+        let text = String::from_utf8(metrics.render()).unwrap();
+        for line in [
+            r#"floodgate_events_applied_total{outcome="superseded",type="like"} 0"#,
+            r#"floodgate_dead_letters_total{group="g",reason="bad-row"} 0"#,
+            r#"floodgate_dead_letters_total{group="g",reason="undecodable"} 0"#,
+            r#"floodgate_position_incidents_total{group="g",kind="another-log"} 0"#,
+            r#"floodgate_group_rebalances_total{group="g"} 0"#,
+            r#"floodgate_apply_retries_total{type="like"} 0"#,
+        ] {
+            assert!(text.contains(line), "{line}: {text}");
+        }
+        assert!(!text.contains("ISSUED"), "no like is issued");
+    }
+
     /// A partition moves: its new member holds it before the former one has looked.
     #[test]
     fn a_partition_is_held_as_long_as_any_member_holds_it() {
         let metrics = Metrics::new().unwrap();
-        let group = PipelineMetrics::new(&metrics, EventType::Like);
+        let group = PipelineMetrics::new(&metrics, EventType::Like, "g");
         let value = || metrics.partitions_held.with_label_values(&["g", "3", "unreadable"]).get();
         let held = |member, held| group.held(("g", member), Partition(3), "unreadable", held);
         held(1, true);

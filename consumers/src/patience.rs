@@ -45,6 +45,11 @@ impl Patience {
         }
     }
 
+    /// Whose member waits.
+    pub(crate) fn group(&self) -> &str {
+        &self.group
+    }
+
     /// Pauses for something that is tried again, from the shortest on.
     pub(crate) fn backoff(&self) -> Backoff {
         Backoff::new(&self.config, &self.chance)

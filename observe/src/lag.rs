@@ -1,6 +1,6 @@
 //! The metrics of groups.
 
-use prometheus::{Gauge, GaugeVec, IntCounterVec, IntGaugeVec};
+use prometheus::{GaugeVec, IntCounterVec, IntGaugeVec};
 
 use crate::make::Make;
 
@@ -36,8 +36,8 @@ pub struct LagGauges {
     /// `floodgate_spill_waiting`: what waits in the fallback until it is stored where it belongs; without a value where there is no
     /// fallback.
     pub spill_waiting: IntGaugeVec,
-    /// `floodgate_lag_as_of_seconds`: when the positions were read, in Unix time.
-    pub as_of: Gauge,
+    /// `floodgate_lag_as_of_seconds`: when the positions were read, in Unix time; without a value where they were not.
+    pub as_of: GaugeVec,
     /// `kafka_consumergroup_lag{consumergroup,topic,partition}`.
     pub kafka_lag: IntGaugeVec,
     /// `kafka_consumergroup_current_offset{consumergroup,topic,partition}`: the committed offset.
@@ -104,7 +104,11 @@ impl LagGauges {
                 &["group"],
             )?,
             spill_waiting: make.gauges("floodgate_spill_waiting", "Events that wait in the fallback", &[])?,
-            as_of: make.float_gauge("floodgate_lag_as_of_seconds", "When the lag was read, in Unix time")?,
+            as_of: make.float_gauges(
+                "floodgate_lag_as_of_seconds",
+                "When the lag was read, in Unix time",
+                &[],
+            )?,
             kafka_lag: make.gauges(
                 "kafka_consumergroup_lag",
                 "Records a group has not applied",

@@ -4,16 +4,23 @@
 //! start and handed down; there is no global registry, so tests and several instances do not mix.
 
 mod filter;
+mod json;
 mod lag;
 mod letters;
 mod lines;
 pub mod logs;
 mod make;
 mod metrics;
+mod printable;
+mod requests;
+mod state;
 
 pub use lag::LagGauges;
 pub use letters::LetterGauges;
 pub use metrics::{DoorMetrics, HttpMetrics, Metrics, RegistryMetrics, TraceMetrics};
+pub use printable::{printable, printable_in_colour};
+pub use requests::RequestMetrics;
+pub use state::StateGauges;
 
 /// An error with what it comes from, for whoever reads the log.
 pub fn with_causes(error: &dyn std::error::Error) -> String {

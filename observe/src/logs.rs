@@ -15,7 +15,9 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::filter;
+use crate::json::JsonLines;
 use crate::lines::Lines;
+use crate::printable::{printable, printable_in_colour};
 
 /// How long a process that ends waits for its last lines to be taken.
 const FLUSH: Duration = Duration::from_secs(1);
@@ -72,7 +74,11 @@ struct ToQueue(Lines);
 impl io::Write for &ToQueue {
     /// Gets whole lines, one at a time.
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        self.0.put(line);
+        match line.is_ascii() {
+            true => self.0.put(line),
+            // the colours are ours
+            false => self.0.put(printable_in_colour(&String::from_utf8_lossy(line)).as_bytes()),
+        }
         Ok(line.len())
     }
 
@@ -91,11 +97,13 @@ impl<'a> MakeWriter<'a> for ToQueue {
 
 /// One line on stderr that is no log line, such as why a process ends. Waits for nobody.
 pub fn say(line: impl Display) {
+    let line = format!("{line}\n");
+    let line = printable(&line);
     // also before logging is started: why it is not
     let lines = LINES.get().cloned().or_else(|| Lines::to_stderr(QUEUE_MAX_BYTES, |_| {}).ok());
     match lines {
-        Some(lines) => LINES.get_or_init(|| lines).put(format!("{line}\n").as_bytes()),
-        None => eprintln!("{line}"),
+        Some(lines) => LINES.get_or_init(|| lines).put(line.as_bytes()),
+        None => eprint!("{line}"),
     }
 }
 
@@ -157,7 +165,7 @@ pub fn start(config: &LogConfig) -> Result<(), StartError> {
     let _ = if pretty {
         registry.with(lines.with_target(false)).try_init()
     } else {
-        registry.with(lines.json().flatten_event(true).with_current_span(false)).try_init()
+        registry.with(lines.event_format(JsonLines)).try_init()
     };
     Ok(())
 }

@@ -1,8 +1,8 @@
 //! How metrics are made.
 
 use prometheus::{
-    Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
-    IntGaugeVec, Opts, Registry,
+    GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
+    Registry,
 };
 
 /// Makes and registers.
@@ -35,10 +35,6 @@ impl Make<'_> {
         self.keep(IntGaugeVec::new(Opts::new(name, help), labels)?)
     }
 
-    pub(crate) fn float_gauge(&self, name: &str, help: &str) -> prometheus::Result<Gauge> {
-        self.keep(Gauge::new(name, help)?)
-    }
-
     pub(crate) fn float_gauges(
         &self,
         name: &str,
@@ -58,7 +54,17 @@ impl Make<'_> {
         help: &str,
         buckets: &[f64],
     ) -> prometheus::Result<HistogramVec> {
+        self.histograms_by(name, help, buckets, &["type"])
+    }
+
+    pub(crate) fn histograms_by(
+        &self,
+        name: &str,
+        help: &str,
+        buckets: &[f64],
+        labels: &[&str],
+    ) -> prometheus::Result<HistogramVec> {
         let opts = HistogramOpts::new(name, help).buckets(buckets.to_vec());
-        self.keep(HistogramVec::new(opts, &["type"])?)
+        self.keep(HistogramVec::new(opts, labels)?)
     }
 }

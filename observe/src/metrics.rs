@@ -9,6 +9,8 @@ use prometheus::{
 use crate::lag::LagGauges;
 use crate::letters::LetterGauges;
 use crate::make::Make;
+use crate::requests::RequestMetrics;
+use crate::state::StateGauges;
 
 /// Seconds from a tenth of a millisecond to a minute: publishing, applying. From one millisecond to a hundred the bounds
 /// lie close, since quantiles are interpolated between them: with one bucket from 20 to 50 ms a p99 of 25 reads as 45.
@@ -78,8 +80,14 @@ pub struct Metrics {
     pub processed_tasks_failed: IntCounter,
     /// `floodgate_decisions_deleted_total`: decisions on coupon requests that were older than they are kept.
     pub decisions_deleted: IntCounter,
+    /// `floodgate_group_rebalances_total{group}`: how often partitions came to members of this process, or left them.
+    pub rebalances: IntCounterVec,
     /// The clients' listener.
     pub http: HttpMetrics,
+    /// What it is asked for.
+    pub requests: RequestMetrics,
+    /// How the process is.
+    pub state: StateGauges,
     /// What is asked before coupon requests are accepted.
     pub door: DoorMetrics,
     /// Spans; nothing where nothing is traced.
@@ -325,7 +333,14 @@ impl Metrics {
                 "floodgate_decisions_deleted_total",
                 "Decisions on coupon requests that were older than they are kept",
             )?,
+            rebalances: make.counters(
+                "floodgate_group_rebalances_total",
+                "How often partitions came to members of this process, or left them",
+                &["group"],
+            )?,
             http,
+            requests: RequestMetrics::new(&make)?,
+            state: StateGauges::new(&make)?,
             door,
             traces,
             schema_registry,

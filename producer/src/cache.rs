@@ -47,6 +47,7 @@ impl ExpectationCache {
         // how long an entry is served is ours to say; the library's own clock only frees what nobody asks for any more
         let entries = (!time.is_zero() && max > 0)
             .then(|| Cache::builder().max_capacity(max).time_to_live(time).build());
+        let _ = ["hit", "miss"].map(|result| metrics.cache_reads.with_label_values(&[result]));
         Self { reads, entries, time, metrics }
     }
 

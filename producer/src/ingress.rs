@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use floodgate_buffer::{Parts, Publish};
-use floodgate_observe::{HttpMetrics, Metrics};
+use floodgate_observe::{HttpMetrics, Metrics, RequestMetrics};
 use floodgate_schemas::{Chance, Clock, Encoder, Keying};
 use floodgate_store::Reads;
 use floodgate_traces::Tracer;
@@ -22,6 +22,7 @@ use crate::instances::Instances;
 use crate::keys::Keys;
 use crate::metrics::PublishMetrics;
 use crate::origins;
+use crate::problem::KINDS;
 use crate::waiting::Waiting;
 
 /// What every route shares.
@@ -44,6 +45,7 @@ pub struct Ingress {
     pub(crate) waiting: Arc<Waiting>,
     pub(crate) door: Door,
     pub(crate) metrics: PublishMetrics,
+    pub(crate) requests: RequestMetrics,
     pub(crate) http: HttpMetrics,
 }
 
@@ -74,6 +76,7 @@ impl Ingress {
         Handed { clock, chance, encoder, tracer, admission, door }: Handed,
     ) -> Arc<Self> {
         let http = &metrics.http;
+        KINDS.iter().for_each(|kind| drop(http.problems.with_label_values(&[kind.name])));
         let cache_time = Duration::from_millis(config.cache_ms);
         let wait_poll = Duration::from_millis(config.wait_poll_ms);
         Arc::new(Self {
@@ -100,6 +103,7 @@ impl Ingress {
             door: Door::new(&reads, door, &metrics.door),
             reads,
             metrics: PublishMetrics::new(metrics),
+            requests: metrics.requests.clone(),
             http: http.clone(),
         })
     }

@@ -40,6 +40,7 @@ mod inflate;
 mod ingress;
 mod instances;
 mod keys;
+mod meter;
 mod metrics;
 mod openapi;
 mod operation;

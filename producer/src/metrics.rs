@@ -5,7 +5,33 @@ use floodgate_schemas::EventType;
 use prometheus::{Histogram, IntCounter, IntCounterVec};
 
 use crate::accepted::StoredIn;
-use crate::problem::Problem;
+use crate::problem::{self, Kind, Problem};
+
+/// The type of what does not say its type.
+const UNKNOWN: &str = "unknown";
+
+/// What events are refused for, which counts from the start: rates of what is not there yet are none.
+static REFUSALS: [&Kind; 19] = [
+    &problem::MALFORMED_JSON,
+    &problem::INVALID_REQUEST,
+    &problem::INVALID_FIELD,
+    &problem::INVALID_VALUE,
+    &problem::IDEMPOTENCY_KEY_REUSED,
+    &problem::FORBIDDEN,
+    &problem::UNKNOWN_COUPON,
+    &problem::SOLD_OUT,
+    &problem::BODY_TIMEOUT,
+    &problem::BODY_TOO_LARGE,
+    &problem::TOO_MANY_EVENTS,
+    &problem::UNSUPPORTED_MEDIA_TYPE,
+    &problem::RATE_LIMITED,
+    &problem::QUEUE_FULL,
+    &problem::BUSY,
+    &problem::NOT_STORED,
+    &problem::SHUTTING_DOWN,
+    &problem::OUTCOME_UNKNOWN,
+    &problem::INTERNAL,
+];
 
 /// The metrics of the hot path, looked up once.
 pub(crate) struct PublishMetrics {
@@ -17,6 +43,11 @@ pub(crate) struct PublishMetrics {
 
 impl PublishMetrics {
     pub(crate) fn new(metrics: &Metrics) -> Self {
+        for of in EventType::ALL.map(EventType::name).into_iter().chain([UNKNOWN]) {
+            let may_be =
+                REFUSALS.iter().map(|kind| metrics.events_refused.with_label_values(&[of, kind.name]));
+            may_be.for_each(drop);
+        }
         Self {
             accepted: EventType::ALL.map(|of| metrics.events_accepted.with_label_values(&[of.name()])),
             spilled: EventType::ALL.map(|of| metrics.events_spilled.with_label_values(&[of.name()])),
@@ -36,7 +67,7 @@ impl PublishMetrics {
             }
             (Ok(_), None) => {}
             (Err(problem), of) => {
-                let of = of.map_or("unknown", EventType::name);
+                let of = of.map_or(UNKNOWN, EventType::name);
                 self.refused.with_label_values(&[of, problem.name()]).inc();
             }
         }

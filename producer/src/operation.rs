@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use axum::http::StatusCode;
+use axum::http::{Method, StatusCode};
 use axum::routing::{MethodFilter, MethodRouter};
 use floodgate_schemas::Row;
 use serde_json::Value;
@@ -102,6 +102,15 @@ impl Verb {
             Verb::Post => MethodFilter::POST,
             Verb::Put => MethodFilter::PUT,
             Verb::Delete => MethodFilter::DELETE,
+        }
+    }
+
+    pub(crate) const fn method(self) -> Method {
+        match self {
+            Verb::Get => Method::GET,
+            Verb::Post => Method::POST,
+            Verb::Put => Method::PUT,
+            Verb::Delete => Method::DELETE,
         }
     }
 

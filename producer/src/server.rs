@@ -35,6 +35,7 @@ use crate::connection::{Connection, FirstBytes, Limits};
 use crate::exchange::{Exchange, Working};
 use crate::head::{self, HeadError};
 use crate::ingress::Ingress;
+use crate::meter::Meter;
 use crate::patience::Protocol;
 use crate::stream::Stream;
 use crate::tls::{self, Tls};
@@ -86,6 +87,7 @@ struct Served {
 struct Routes {
     ingress: Arc<Ingress>,
     router: Router,
+    meter: Meter,
     head_max_bytes: usize,
     target_max_bytes: usize,
     linger: Linger,
@@ -127,6 +129,7 @@ impl Routes {
         peer: Peer,
         working: Working,
     ) -> Result<Response, Infallible> {
+        let metered = self.meter.begin(request.method(), request.uri().path());
         let checked = head::check(&request, self.head_max_bytes, self.target_max_bytes);
         let is_http_1 = request.version() <= Version::HTTP_11;
         let request = request.map(|body| Unread::over(body, working.exchange()));
@@ -152,6 +155,7 @@ impl Routes {
         if closes {
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
+        metered.ended(response.status());
         working.answered();
         Ok(response)
     }
@@ -228,11 +232,13 @@ impl Server {
         let routes = Arc::new(Routes {
             ingress: Arc::clone(ingress),
             router: routes::router(Arc::clone(ingress)),
+            meter: Meter::new(&routes::OPERATIONS, &ingress.requests),
             head_max_bytes: config.head_max_bytes,
             target_max_bytes: config.target_max_bytes,
             linger: config.linger(),
             metrics: ingress.http.clone(),
         });
+        routes.metrics.connections_refused.with_label_values(&["client"]);
         let limits = Limits { silence: config.silence(), linger: config.linger() };
         let http2 = http2::builder(config);
         let places =
@@ -251,6 +257,9 @@ impl Server {
     /// Secures connections, if there is something to secure them with.
     #[must_use]
     pub fn secured(mut self, tls: Option<Arc<Tls>>) -> Self {
+        if tls.is_some() {
+            self.served.routes.metrics.connections_refused.with_label_values(&["tls"]);
+        }
         self.served.tls = tls;
         self
     }

@@ -117,6 +117,7 @@ impl Tls {
             return Ok(None);
         }
         let loaded = files.load()?;
+        let _ = ["ok", "failed"].map(|result| metrics.tls_reloads.with_label_values(&[result]));
         tracing::info!(expires = loaded.expires(), "connections of clients are secured by TLS");
         Ok(Some(Arc::new(Self { files: files.clone(), now: RwLock::new(loaded), metrics: metrics.clone() })))
     }

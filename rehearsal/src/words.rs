@@ -1,5 +1,7 @@
 //! Numbers and others' texts as people read them.
 
+use unicode_properties::{GeneralCategory, UnicodeGeneralCategory};
+
 /// What stands where nothing is known. Never a zero.
 pub(crate) const UNKNOWN: &str = "?";
 
@@ -82,13 +84,12 @@ pub(crate) fn stamp(time: &str) -> String {
     format!("{day} {clock}{zone}")
 }
 
-/// A text of somebody else's without what a terminal obeys, or what turns the order of its neighbours around.
+/// A text of somebody else's without what a terminal obeys, what turns the order of its neighbours around, or is not to be seen.
 pub(crate) fn harmless(text: &str) -> String {
-    let is_order =
-        |c| matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-    text.chars()
-        .map(|c| if c.is_control() || is_order(c) { c.escape_unicode().to_string() } else { c.to_string() })
-        .collect()
+    use GeneralCategory::{Control, Format, LineSeparator, ParagraphSeparator};
+    let is_hidden =
+        |c: char| matches!(c.general_category(), Control | Format | LineSeparator | ParagraphSeparator);
+    text.chars().map(|c| if is_hidden(c) { c.escape_unicode().to_string() } else { c.to_string() }).collect()
 }
 
 #[cfg(test)]
@@ -121,6 +122,9 @@ mod tests {
 
     #[test]
     fn nothing_reaches_a_terminal_that_it_would_obey() {
-        assert_eq!(harmless("a\u{1b}[2J\u{85}\n가\u{202e}"), "a\\u{1b}[2J\\u{85}\\u{a}가\\u{202e}");
+        assert_eq!(
+            harmless("a\u{1b}[2J\u{85}\n가\u{202e}\u{200b}"),
+            "a\\u{1b}[2J\\u{85}\\u{a}가\\u{202e}\\u{200b}"
+        );
     }
 }

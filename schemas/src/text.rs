@@ -3,8 +3,10 @@
 
 use std::fmt::Write;
 
-/// Bytes as text that no terminal takes for a command: what is not UTF-8 and what is a control character is written as
-/// `\x1f` or `\u{85}`, a backslash as two.
+use unicode_properties::{GeneralCategory, UnicodeGeneralCategory};
+
+/// Bytes as text that no terminal takes for a command, and that shows all there is: what is not UTF-8, what is a control
+/// character, and what only orders or hides its neighbours, is written as `\x1f` or `\u{202e}`, a backslash as two.
 pub fn escaped(bytes: &[u8]) -> String {
     let mut text = String::with_capacity(bytes.len());
     // writing to a String cannot fail
@@ -13,7 +15,7 @@ pub fn escaped(bytes: &[u8]) -> String {
             let _ = match char {
                 '\\' => text.write_str("\\\\"),
                 char if char.is_ascii_control() => write!(text, "\\x{:02x}", u32::from(char)),
-                char if char.is_control() => write!(text, "\\u{{{:x}}}", u32::from(char)),
+                char if is_hidden(char) => write!(text, "\\u{{{:x}}}", u32::from(char)),
                 char => text.write_char(char),
             };
         }
@@ -22,6 +24,12 @@ pub fn escaped(bytes: &[u8]) -> String {
         }
     }
     text
+}
+
+fn is_hidden(char: char) -> bool {
+    use GeneralCategory::{Control, Format, LineSeparator, ParagraphSeparator};
+    !char.is_ascii()
+        && matches!(char.general_category(), Control | Format | LineSeparator | ParagraphSeparator)
 }
 
 /// The bytes that [`escaped`] shows as this text. What it would not have written stands for itself.
@@ -74,6 +82,7 @@ mod tests {
     #[test]
     fn nothing_reaches_a_terminal_that_it_would_obey() {
         assert_eq!(escaped("star\u{1f}가 \\ \u{85}".as_bytes()), "star\\x1f가 \\\\ \\u{85}");
+        assert_eq!(escaped("a\u{202e}b\u{200d}\u{2028}".as_bytes()), "a\\u{202e}b\\u{200d}\\u{2028}");
         assert_eq!(escaped(b"\x1b[2J\xff\xc3"), "\\x1b[2J\\xff\\xc3");
         assert_eq!(plain("a\u{1f}b".as_bytes()), "a\u{1f}b");
         assert_eq!(plain(b"a\xff\x1f"), "a\\xff\\x1f");

@@ -52,13 +52,16 @@ pub enum DecodeError {
 }
 
 impl DecodeError {
+    /// Every [`DecodeError::reason`].
+    pub const REASONS: [&'static str; 3] = ["not-avro", "unknown-schema", "undecodable"];
+
     /// A short, stable word for metrics and dead-letter headers.
     pub const fn reason(&self) -> &'static str {
         match self {
-            DecodeError::NotSingleObject => "not-avro",
-            DecodeError::UnknownSchema(_) | DecodeError::NotYet(..) => "unknown-schema",
+            DecodeError::NotSingleObject => Self::REASONS[0],
+            DecodeError::UnknownSchema(_) | DecodeError::NotYet(..) => Self::REASONS[1],
             DecodeError::OtherType(_) | DecodeError::Invalid(_) | DecodeError::TrailingBytes(_) => {
-                "undecodable"
+                Self::REASONS[2]
             }
         }
     }

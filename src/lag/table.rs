@@ -3,6 +3,7 @@
 use console::{Style, Term};
 use floodgate_admin::{Group, LagReport, PartitionReport, SpillReport};
 use floodgate_lag::{Status, words};
+use floodgate_observe::printable;
 
 /// Where output goes to no terminal.
 const COLUMNS: usize = 120;
@@ -15,7 +16,7 @@ pub(super) fn table(report: &LagReport, all: bool) -> String {
     let columns = Term::stdout().size_checked().map_or(COLUMNS, |(_, columns)| usize::from(columns));
     let mut text = String::new();
     for group in &report.groups {
-        let verdict = format!("{}, {}", group.status.name(), harmless(&group.reason));
+        let verdict = format!("{}, {}", group.status.name(), printable(&group.reason));
         text += &paint(&wrapped(&format!("{}: ", group.group), &verdict, columns), group.status);
     }
     if let Some(spill) = &report.spill {
@@ -109,8 +110,8 @@ impl Row {
     fn of_partition(partition: &PartitionReport) -> Self {
         let count = |count: Option<u64>| known(count.map(words::count));
         let mut notes = Vec::new();
-        notes.extend(partition.unknown.as_ref().map(|why| format!("not known: {}", harmless(why))));
-        notes.extend(partition.word.as_ref().map(|word| format!("its member says: {}", harmless(word))));
+        notes.extend(partition.unknown.as_ref().map(|why| format!("not known: {}", printable(why))));
+        notes.extend(partition.word.as_ref().map(|word| format!("its member says: {}", printable(word))));
         let unreadable = partition.unreadable.filter(|unreadable| *unreadable > 0);
         notes.extend(unreadable.map(|unreadable| {
             format!("{unreadable} of them cannot be read yet: a transaction of another program is open")
@@ -157,13 +158,6 @@ fn rows_of(group: &Group, all: bool) -> Vec<Row> {
         named.truncate(NAMED_MAX);
     }
     std::iter::once(Row::of_group(group)).chain(named.into_iter().map(Row::of_partition)).collect()
-}
-
-/// Anybody may have written it, and keys in it are escaped already: no more than what a terminal would obey is.
-fn harmless(text: &str) -> String {
-    text.chars()
-        .map(|c| if c.is_control() { c.escape_unicode().to_string() } else { c.to_string() })
-        .collect()
 }
 
 /// What is not known is no 0.

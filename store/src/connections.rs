@@ -14,6 +14,7 @@
 //! [`IDLE_UNTESTED`] is tested, since firewalls and restarts may have cut it.
 
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
@@ -21,6 +22,7 @@ use sqlx::Error;
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::timeout;
 
+use crate::Pool;
 use crate::dialect::{Dialect, FileId};
 
 /// For how long a connection may lie idle and still be used without a test.
@@ -32,8 +34,11 @@ pub(crate) struct Connections<C: Dialect> {
     connect_timeout: Duration,
     /// Of a database that is a file.
     path: Option<PathBuf>,
+    max: usize,
     /// One permit per connection that may be out on lease.
     permits: Semaphore,
+    /// Who waits for one.
+    waiting: AtomicUsize,
     /// The one used last is on top.
     idle: Mutex<Vec<Idle<C>>>,
 }
@@ -47,7 +52,8 @@ struct Idle<C> {
 impl<C: Dialect> Connections<C> {
     pub(crate) fn new(options: C::Options, max: u32, connect_timeout: Duration) -> Self {
         let permits = Semaphore::new(max as usize);
-        Self { options, connect_timeout, path: None, permits, idle: Mutex::new(Vec::new()) }
+        let (max, waiting) = (max as usize, AtomicUsize::new(0));
+        Self { options, connect_timeout, path: None, max, permits, waiting, idle: Mutex::new(Vec::new()) }
     }
 
     /// To a database that is this file.
@@ -71,7 +77,9 @@ impl<C: Dialect> Connections<C> {
     /// # Errors
     /// The database cannot be reached within the connect timeout, or refuses us.
     pub(crate) async fn lease(&self) -> Result<Lease<'_, C>, Error> {
+        let waits = Waits::new(&self.waiting);
         let permit = self.permits.acquire().await.map_err(|_| Error::PoolClosed)?;
+        drop(waits);
         let file = self.file();
         let connection = match self.tested_idle(file).await {
             Some(connection) => connection,
@@ -83,6 +91,17 @@ impl<C: Dialect> Connections<C> {
             )));
         }
         Ok(Lease { connection, file, home: self, permit })
+    }
+
+    /// How many there are now.
+    pub(crate) fn pool(&self, name: &'static str) -> Pool {
+        Pool {
+            name,
+            max: self.max,
+            in_use: self.max.saturating_sub(self.permits.available_permits()),
+            idle: self.idle.lock().len(),
+            waiting: self.waiting.load(Ordering::Relaxed),
+        }
     }
 
     async fn tested_idle(&self, wanted: Option<FileId>) -> Option<C> {
@@ -116,6 +135,22 @@ impl<C: Dialect> Connections<C> {
     /// Drops the connections nobody uses: the server they lead to is gone.
     pub(crate) fn forget_idle(&self) {
         self.idle.lock().clear();
+    }
+}
+
+/// Somebody who waits, until it is dropped.
+struct Waits<'a>(&'a AtomicUsize);
+
+impl<'a> Waits<'a> {
+    fn new(waiting: &'a AtomicUsize) -> Self {
+        waiting.fetch_add(1, Ordering::Relaxed);
+        Self(waiting)
+    }
+}
+
+impl Drop for Waits<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

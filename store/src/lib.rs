@@ -63,4 +63,4 @@ pub use reset::{Reset, RowKey, RowRank};
 pub use rows::{
     Coupon, CouponCreated, Decision, DecisionStatus, ExpectationRow, InvalidStock, NewCoupon, Stock,
 };
-pub use store::{Apply, ApplyOutcome, Reads, RegisteredSchemas, Site, Store};
+pub use store::{Apply, ApplyOutcome, Pool, Reads, RegisteredSchemas, Site, Store};

@@ -85,6 +85,18 @@ impl ApplyOutcome {
         ApplyOutcome::UnknownCoupon,
     ];
 
+    /// Whether events of this type can come to it.
+    pub const fn is_of(self, of: EventType) -> bool {
+        use ApplyOutcome::{
+            AlreadyIssued, Applied, Duplicate, Issued, NotOpen, SoldOut, Superseded, UnknownCoupon,
+        };
+        match self {
+            Duplicate => true,
+            Applied | Superseded => !matches!(of, EventType::Coupon),
+            Issued | AlreadyIssued | NotOpen | SoldOut | UnknownCoupon => matches!(of, EventType::Coupon),
+        }
+    }
+
     /// The word for it in metrics and reports. Decisions on coupons are told as clients see them, in capitals:
     /// `DUPLICATE` is the decision that the user already holds the coupon, `duplicate` an event that had taken effect
     /// before.
@@ -167,6 +179,26 @@ pub trait Site: Send + Sync {
     /// Whether another database stands where the one was that this process first met: a sentence about it. Meeting one
     /// for the first time, it is remembered.
     fn moved(&self) -> BoxFuture<'_, Result<Option<String>, ReadError>>;
+
+    /// How many connections there are now.
+    fn pools(&self) -> Vec<Pool> {
+        Vec::new()
+    }
+}
+
+/// The connections for one kind of work.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pool {
+    /// Of what.
+    pub name: &'static str,
+    /// How many there may be.
+    pub max: usize,
+    /// Those that somebody has.
+    pub in_use: usize,
+    /// Those that are open and nobody has.
+    pub idle: usize,
+    /// Who waits for one.
+    pub waiting: usize,
 }
 
 /// Remembers which schemas a registry had under which numbers. Every call ends within `connect_timeout_ms + statement_timeout_ms`.

@@ -132,6 +132,13 @@ impl World {
         self.settings.lock().unwrap().get(&variable(key)).cloned().unwrap_or_default()
     }
 
+    /// A number that is in force.
+    pub fn number(&self, key: &str) -> Result<f64> {
+        let config: toml::Table = self.succeed(&["config"])?.parse()?;
+        let value = key.split('.').try_fold(&toml::Value::Table(config), |of, name| of.get(name)).cloned();
+        Ok(value.and_then(|value| value.as_integer()).with_context(|| format!("no {key}"))? as f64)
+    }
+
     /// A topic's or group's name with this world's prefix.
     pub fn named(&self, name: &str) -> String {
         self.setting("topics.prefix") + name

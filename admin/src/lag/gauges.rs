@@ -83,6 +83,8 @@ pub(super) fn set(gauges: &LagGauges, group: &str, topic: &str, report: &Partiti
         Some(seconds) => gauges.seconds.with_label_values(labels).set(seconds),
         None => drop(gauges.seconds.remove_label_values(labels)),
     }
+    // what may be found of a partition counts from the start
+    let _ = (gauges.rewinds.with_label_values(labels), gauges.skips.with_label_values(labels));
     if let Some(end) = report.end_offset {
         gauges.kafka_end_offset.with_label_values(&[topic, &partition]).set(end);
     }

@@ -138,6 +138,7 @@ fn a_groups_status_is_of_its_members_and_of_what_waits() {
 fn a_report_is_as_old_as_its_oldest_reading() {
     let world = World::new();
     assert_eq!(world.watch.latest().as_of, None);
+    assert_eq!(World::values(&world.gauges.as_of), [], "absent, and not 0");
     world.watch.keep(reading(vec![partition(0, Some(12))]));
     let mut older = reading(vec![partition(0, Some(12))]);
     (older.as_of, older.lag.of) = (at(1), EventType::Coupon);
@@ -148,7 +149,7 @@ fn a_report_is_as_old_as_its_oldest_reading() {
         report.groups.iter().map(|group| (group.status.name(), group.as_of.is_some())).collect();
     assert_eq!(told, [("UNKNOWN", false), ("LAGGING", true), ("LAGGING", true)]);
     assert_eq!((&*report.groups[0].group, report.groups[0].topics.len()), ("w.floodgate.expectation", 1));
-    assert_eq!(world.gauges.as_of.get(), at(1).as_micros() as f64 / 1e6);
+    assert_eq!(world.gauges.as_of.with_label_values::<&str>(&[]).get(), at(1).as_micros() as f64 / 1e6);
 }
 
 #[test]
@@ -227,13 +228,15 @@ fn offsets_that_others_move_are_counted() {
         world.watch.keep(reading(vec![partition(0, Some(15)), partition(1, Some(15))]));
         world.watch.keep(moved);
         let told = (World::values(&world.gauges.rewinds), World::values(&world.gauges.skips));
+        assert_eq!((told.0.len(), told.1.len()), (2, 2), "at 0 from the start");
         world.gauges.rewinds.reset();
         world.gauges.skips.reset();
         // back to where it was, unnoticed
         *world.watch.courses.lock() = Default::default();
         told
     };
-    let (none, once) = (Vec::new, |partition| of(&[(partition, 1.0)]));
+    let none = || of(&[("0", 0.0), ("1", 0.0)]);
+    let once = |partition| of(&["0", "1"].map(|number| (number, f64::from(number == partition))));
     assert_eq!(move_to(1, Some(Offset(16)), false), (none(), none()), "it goes on");
     assert_eq!(move_to(1, Some(Offset(15)), true), (none(), none()), "it stays where it is");
     assert_eq!(move_to(1, Some(Offset(16)), true), (none(), once("1")));

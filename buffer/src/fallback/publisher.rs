@@ -111,6 +111,14 @@ impl Publish for FallbackPublisher {
         })
     }
 
+    fn room(&self) -> Option<Waiting> {
+        let parts = [self.primary.room()?, self.ways.reserve().room()?];
+        Some(Waiting {
+            events: parts.iter().map(|part| part.events).sum(),
+            bytes: parts.iter().map(|part| part.bytes).sum(),
+        })
+    }
+
     fn spills_to(&self) -> Option<&'static str> {
         Some(self.ways.name())
     }

@@ -211,7 +211,9 @@ impl Owner {
                 Step::Resume => self.resume_one(partition),
             };
             if let Err(error) = &outcome {
-                tracing::warn!(%partition, %error, "a partition was not held, or not set back; trying again");
+                let group = &self.consumer.context().group;
+                let offset = if let Step::SetBack(to, _) = turn.step { Some(to.0) } else { None };
+                tracing::warn!(group, partition = partition.0, offset, %error, "a partition was not held, or not set back; trying again");
             }
             self.shared.share.lock().turned(turn, outcome.is_ok(), now);
         }
@@ -263,7 +265,8 @@ impl Owner {
         match done {
             Ok(()) => self.paused = pause,
             Err(error) => {
-                tracing::warn!(%error, pause, "partitions not paused or resumed; trying again")
+                let group = &self.consumer.context().group;
+                tracing::warn!(group, %error, pause, "partitions not paused or resumed; trying again")
             }
         }
     }
@@ -303,7 +306,10 @@ impl Owner {
         let told = self.shared.share.lock().stands(partition, offset, reason, now);
         let Some(Standing { offset: Some(offset), reason, .. }) = told else { return };
         tracing::error!(
-            group = context.group, topic = context.topic, %partition, %offset,
+            group = context.group,
+            topic = context.topic,
+            partition = partition.0,
+            offset = offset.0,
             "the partition stands at offset {offset}: {reason}"
         );
     }
@@ -313,7 +319,10 @@ impl Owner {
         let context = self.consumer.context();
         let Some(read) = self.shared.share.lock().lies_in_another_log(partition) else { return };
         tracing::error!(
-            group = context.group, topic = context.topic, %partition, %read,
+            group = context.group,
+            topic = context.topic,
+            partition = partition.0,
+            offset = read.0,
             "the log was cut below offset {read}, up to which it was read: {reason}"
         );
     }
@@ -324,7 +333,8 @@ impl Owner {
         }
         self.committed_at = Instant::now();
         if let Err(error) = self.consumer.context().commit_done(&self.consumer) {
-            tracing::warn!(%error, "offsets not committed; trying again");
+            let group = &self.consumer.context().group;
+            tracing::warn!(group, %error, "offsets not committed; trying again");
         }
     }
 }

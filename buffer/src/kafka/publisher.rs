@@ -265,6 +265,11 @@ impl Publish for KafkaPublisher {
         self.counts.waiting()
     }
 
+    fn room(&self) -> Option<Waiting> {
+        let kafka = &self.shared.settings.kafka;
+        Some(Waiting { events: kafka.queue_max_events, bytes: kafka.queue_max_bytes })
+    }
+
     fn close(&self, deadline: Duration) -> BoxFuture<'_, usize> {
         self.closed.store(true, Ordering::Release);
         // reports go on meanwhile

@@ -166,9 +166,10 @@ impl MemberContext {
         let mut paused = TopicPartitionList::new();
         let mut share = self.shared.share.lock();
         let now = tokio::time::Instant::now();
+        let found = places.known.iter().map(|(partition, place)| (*partition, place));
+        let uncommitted = tell(&self.group, &self.topic, found);
         for (partition, place) in places.known {
             add(&mut list, &self.topic, partition, (place.offset, place.leader_epoch), "")?;
-            tell(&self.group, &self.topic, partition, &place);
             if share.comes(partition, &place, now) {
                 paused.add_partition(&self.topic, partition.0);
             }
@@ -179,14 +180,15 @@ impl MemberContext {
             paused.add_partition(&self.topic, partition.0);
             let why = self.asking.explain_partition(leader, &error);
             let reason = format!("where it is read on is not known yet: {why}");
-            tracing::warn!(group = self.group, topic = self.topic, %partition, "{reason}");
+            tracing::warn!(group = self.group, topic = self.topic, partition = partition.0, "{reason}");
             share.comes_unplaced(partition, committed, reason);
         }
+        share.is_assigned();
         let owned = share.owned();
         drop(share);
         let numbers: Vec<_> = partitions.iter().map(|partition| partition.0).collect();
         let member = member_id(consumer.client());
-        tracing::info!(group = self.group, member, partitions = ?numbers, owned, "partitions assigned");
+        tracing::info!(group = self.group, member, partitions = ?numbers, owned, uncommitted, "partitions assigned");
         self.shared.joined();
         consumer.incremental_assign(&list)?;
         // librdkafka remembers that a partition was paused when it left this member; it would never be read
@@ -255,13 +257,18 @@ impl ConsumerContext for MemberContext {
     }
 
     fn commit_callback(&self, result: KafkaResult<()>, offsets: &TopicPartitionList) {
+        let first =
+            offsets.elements().first().map(|element| (element.partition(), element.offset().to_raw()));
+        let (partition, offset) = first.map_or((None, None), |(partition, offset)| (Some(partition), offset));
         match &result {
             Ok(()) => {}
             // commits under way when a rebalance begins end like this, a few in every one
             Err(error) if in_rebalance(error) => {
-                tracing::debug!(group = self.group, %error, "offsets not committed; trying again");
+                tracing::debug!(group = self.group, partition, offset, %error, "offsets not committed; trying again");
             }
-            Err(error) => tracing::warn!(group = self.group, %error, "offsets not committed; trying again"),
+            Err(error) => {
+                tracing::warn!(group = self.group, partition, offset, %error, "offsets not committed, this one first; trying again");
+            }
         }
         self.answered(offsets, result.is_ok());
     }

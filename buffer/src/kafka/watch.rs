@@ -162,7 +162,7 @@ impl Watch {
                 let (log, now) = (Offset(start)..Offset(*end), tokio::time::Instant::now());
                 let place = member.shared.share.lock().put_in_place(partition, log, now);
                 if let Some(place) = place {
-                    tell(&member.consumer.context().group, &self.topic, partition, &place);
+                    tell(&member.consumer.context().group, &self.topic, [(partition, &place)]);
                 }
             }
         }
@@ -232,8 +232,15 @@ impl Watch {
     fn tell_quiet(&self, member: Member<'_>, partition: Partition, quiet: Quiet, reason: &str) {
         if member.shared.share.lock().is_quiet(partition, quiet.at, reason) {
             let (group, topic) = (&member.consumer.context().group, &self.topic);
-            let (at, until) = (quiet.at, quiet.end);
-            tracing::warn!(group, topic, %partition, offset = %at, %until, "records from offset {at} on do not come: {reason}");
+            let (at, until) = (quiet.at.0, quiet.end.0);
+            tracing::warn!(
+                group,
+                topic,
+                partition = partition.0,
+                offset = at,
+                until,
+                "records from offset {at} on do not come: {reason}"
+            );
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
 
 use super::partition::is_full;
@@ -13,6 +14,8 @@ pub(super) struct Member {
     pub(super) state: Arc<State>,
     pub(super) topic: Topic,
     pub(super) id: usize,
+    // woken when more comes to a partition that it has claimed
+    pub(super) news: Arc<Notify>,
     pub(super) limits: BatchLimits,
     pub(super) stopped: bool,
     // what is claimed for the next batch; kept here, so that a cancelled `next` loses nothing
@@ -21,18 +24,35 @@ pub(super) struct Member {
 }
 
 impl Member {
-    /// Claims what fits into the batch from partitions nobody else works on.
-    fn claim(&mut self) {
+    /// Claims what fits into the batch from partitions nobody else works on, but no more of these than are its share: the rest
+    /// is for the others, one of which is woken. Returns whether it has its share.
+    fn claim(&mut self) -> bool {
         let mut log = self.state.topics[self.topic.index()].lock();
-        let count = log.partitions.len();
-        for step in 0..count {
-            let number = (log.cursor + step) % count;
-            log.partitions[number].claim_into(&mut self.filling, number, self.id, &self.limits);
+        let (count, from) = (log.partitions.len(), log.cursor);
+        let share = count.div_ceil(log.members.max(1));
+        let mut mine = log.partitions.iter().filter(|partition| partition.is_claimed_by(self.id)).count();
+        let mut is_some_left = false;
+        for number in (from..from + count).map(|place| place % count) {
+            let partition = &mut log.partitions[number];
+            let was_mine = partition.is_claimed_by(self.id);
+            if !was_mine && mine >= share {
+                is_some_left |= partition.is_free();
+                continue;
+            }
+            partition.claim_into(&mut self.filling, number, (self.id, &self.news), &self.limits);
+            if !was_mine && partition.is_claimed_by(self.id) {
+                mine += 1;
+                log.cursor = (number + 1) % count;
+            }
             if is_full(&self.filling, &self.limits) {
                 break;
             }
         }
-        log.cursor = (log.cursor + 1) % count;
+        drop(log);
+        if is_some_left {
+            self.state.news[self.topic.index()].notify_one();
+        }
+        mine >= share
     }
 
     /// When the next held partition can be read again.
@@ -54,12 +74,19 @@ impl Subscription for Member {
 
     fn next(&mut self) -> BoxFuture<'_, Result<Option<Batch>, SubscribeError>> {
         Box::pin(async move {
-            let state = Arc::clone(&self.state);
+            let (state, own) = (Arc::clone(&self.state), Arc::clone(&self.news));
             let news = &state.news[self.topic.index()];
             loop {
                 // registered before looking, so that news between the look and the wait is not missed
-                let notified = news.notified();
-                self.claim();
+                let (of_mine, of_others) = (own.notified(), news.notified());
+                let has_its_share = self.claim();
+                // what came to partitions that nobody has is for members that can take more of them
+                let notified = async {
+                    tokio::select! {
+                        () = of_mine => {}
+                        () = of_others, if !has_its_share => {}
+                    }
+                };
                 if is_full(&self.filling, &self.limits) {
                     break;
                 }
@@ -82,7 +109,7 @@ impl Subscription for Member {
                     break;
                 }
             }
-            // one member was woken for what may be more than one batch
+            // one member was woken for what may be more than fits into its batch
             news.notify_one();
             self.hand_out_at = None;
             let mut batch = std::mem::replace(&mut self.filling, Batch::new(self.topic));
@@ -161,8 +188,11 @@ impl Drop for Member {
         let mut log = self.state.topics[self.topic.index()].lock();
         log.members -= 1;
         for partition in &mut log.partitions {
-            if partition.claim.as_ref().is_some_and(|claim| claim.member == self.id) {
-                partition.claim = None;
+            match &partition.claim {
+                Some(claim) if claim.member == self.id => partition.claim = None,
+                // its share is larger now
+                Some(claim) => claim.news.notify_one(),
+                None => {}
             }
             partition.word.take_if(|(member, _)| *member == self.id);
         }

@@ -7,7 +7,8 @@
 //! records from partitions that nobody else has records in work of, and keeps such a partition until all of
 //! its records are committed. One partition is thus never in two members' hands, its order holds, and a
 //! member that leaves simply gives its claims back: what it had not committed is read again by others. No
-//! rebalance is needed, and all members work as long as there are more claimable partitions than members.
+//! rebalance is needed. A member claims no more partitions at a time than are its share, or the first to be woken would have all of
+//! them, and with them all the work, while the others sleep.
 
 mod config;
 mod log;
@@ -103,6 +104,7 @@ impl Strategy for InMemory {
             state: Arc::clone(&self.state),
             topic,
             id,
+            news: Arc::default(),
             limits,
             stopped: false,
             filling: Batch::new(topic),

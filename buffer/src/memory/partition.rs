@@ -2,8 +2,10 @@
 
 use std::collections::VecDeque;
 use std::ops::Range;
+use std::sync::Arc;
 
 use floodgate_schemas::Timestamp;
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::{Batch, BatchLimits, Offset, Partition, Record, Waiting, Word};
@@ -22,6 +24,8 @@ pub(super) struct PartitionLog {
 
 pub(super) struct Claim {
     pub(super) member: usize,
+    // woken when more comes, which is the member's alone
+    pub(super) news: Arc<Notify>,
     // how many records from the front are in the member's hands
     taken: usize,
 }
@@ -70,16 +74,27 @@ pub(super) fn is_full(batch: &Batch, limits: &BatchLimits) -> bool {
 }
 
 impl PartitionLog {
+    pub(super) fn is_claimed_by(&self, member: usize) -> bool {
+        self.claim.as_ref().is_some_and(|claim| claim.member == member)
+    }
+
+    /// Whether it has records that any member could take.
+    pub(super) fn is_free(&self) -> bool {
+        !self.records.is_empty() && self.claim.is_none() && !self.is_held()
+    }
+
+    fn is_held(&self) -> bool {
+        self.held_until.is_some_and(|until| until > Instant::now())
+    }
+
     pub(super) fn claim_into(
         &mut self,
         batch: &mut Batch,
         number: usize,
-        member: usize,
+        (member, news): (usize, &Arc<Notify>),
         limits: &BatchLimits,
     ) {
-        if self.claim.as_ref().is_some_and(|claim| claim.member != member)
-            || self.held_until.is_some_and(|until| until > Instant::now())
-        {
+        if self.claim.as_ref().is_some_and(|claim| claim.member != member) || self.is_held() {
             return;
         }
         self.held_until = None;
@@ -94,7 +109,7 @@ impl PartitionLog {
             taken += 1;
         }
         if taken > before {
-            self.claim = Some(Claim { member, taken });
+            self.claim = Some(Claim { member, news: Arc::clone(news), taken });
         }
     }
 

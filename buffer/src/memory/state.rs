@@ -24,7 +24,7 @@ pub(super) struct State {
     pub(super) id: LogId,
     clock: Arc<dyn Clock>,
     pub(super) topics: [Mutex<TopicLog>; Topic::ALL.len()],
-    // woken when records come or claims are given back, one per topic
+    // woken when records come to partitions that nobody has claimed, or claims are given back, one per topic
     pub(super) news: [Notify; Topic::ALL.len()],
     pub(super) waiting: Mutex<Waiting>,
     pub(super) closed: AtomicBool,
@@ -142,7 +142,7 @@ impl Publish for State {
         if let Err(reason) = admitted {
             return Err(NotTaken { reason, receipt });
         }
-        {
+        let claimant = {
             let mut log = self.topics[record.topic.index()].lock();
             let count = log.partitions.len();
             let number = match record.key {
@@ -152,10 +152,12 @@ impl Publish for State {
                     log.unkeyed
                 }
             };
-            log.partitions[number].records.push_back(Kept::new(record, self.clock.now()));
-        }
+            let partition = &mut log.partitions[number];
+            partition.records.push_back(Kept::new(record, self.clock.now()));
+            partition.claim.as_ref().map(|claim| Arc::clone(&claim.news))
+        };
         wake(receipt.complete(Outcome::Stored));
-        self.news[record.topic.index()].notify_one();
+        claimant.as_deref().unwrap_or(&self.news[record.topic.index()]).notify_one();
         Ok(())
     }
 
@@ -172,6 +174,10 @@ impl Publish for State {
 
     fn waiting(&self) -> Waiting {
         *self.waiting.lock()
+    }
+
+    fn room(&self) -> Option<Waiting> {
+        Some(self.max)
     }
 
     fn close(&self, _: Duration) -> BoxFuture<'_, usize> {

@@ -253,8 +253,8 @@ impl Owner {
             }
         }
         if !came.is_empty() {
-            let owned = self.owned.len();
-            let member = &self.me;
+            self.shared.share.lock().is_assigned();
+            let (member, owned) = (&self.me, self.owned.len());
             tracing::info!(group = self.group, member, partitions = ?came, owned, "partitions assigned");
         }
         let is_complete = self.wanted.iter().all(|wanted| self.owned.contains_key(wanted));
@@ -318,7 +318,7 @@ impl Owner {
         let mut share = self.shared.share.lock();
         share.begin_to_leave(&[partition]);
         share.have_left(&[partition]);
-        tracing::warn!(group = self.group, %partition, "a partition was lost: {why}");
+        tracing::warn!(group = self.group, partition = partition.0, "a partition was lost: {why}");
     }
 
     /// Leases that ended while Redis did not answer: others may own the partitions.

@@ -405,6 +405,10 @@ impl Publish for Publisher {
         self.room.counts.waiting()
     }
 
+    fn room(&self) -> Option<Waiting> {
+        Some(self.settings.max)
+    }
+
     fn close(&self, deadline: Duration) -> BoxFuture<'_, usize> {
         self.closed.store(true, Ordering::Release);
         Box::pin(self.room.counts.emptied(deadline))

@@ -85,6 +85,10 @@ impl Subscription for Handle {
         self.shared.share.lock().take_incidents()
     }
 
+    fn rebalances(&mut self) -> u64 {
+        self.shared.share.lock().take_rebalances()
+    }
+
     fn leave_word(&mut self, partition: Partition, word: Option<&Word>) {
         let is_news = self.shared.share.lock().leave_word(partition, word);
         if is_news {

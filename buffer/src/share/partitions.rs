@@ -20,6 +20,11 @@ impl Share {
         self.log.get_or_insert_with(|| log.cloned()).as_ref() == log
     }
 
+    /// Partitions come, together.
+    pub(crate) fn is_assigned(&mut self) {
+        self.rebalances += 1;
+    }
+
     /// A partition comes, and its place is known. Returns whether it is to be paused: it is set there then, since clients look
     /// whether the log was cut where they are set, not where they begin.
     pub(crate) fn comes(&mut self, partition: Partition, place: &Place, now: Instant) -> bool {
@@ -99,6 +104,7 @@ impl Share {
 
     /// Partitions have left: what the pipeline gives back of them from here on is ignored.
     pub(crate) fn have_left(&mut self, left: &[Partition]) {
+        self.rebalances += u64::from(!left.is_empty());
         for partition in left {
             self.owned.remove(partition);
             self.standing.remove(partition);

@@ -8,6 +8,7 @@
 //! log is no position: reading begins at the log's start, which repeats change nothing.
 
 use std::ops::Range;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::{Incident, LogId, Offset, Partition, Word};
 
@@ -94,29 +95,74 @@ pub(crate) fn place(committed: Option<&Committed>, topic: Option<&LogId>, log: R
     Place { offset: *next, leader_epoch: *leader_epoch, finding, has_word }
 }
 
-/// Tells operators what was found.
-pub(crate) fn tell(group: &str, topic: &str, partition: Partition, place: &Place) {
-    let from = place.offset;
-    match &place.finding {
-        None => {}
-        Some(Finding::NeverCommitted) if from > Offset(0) => tracing::warn!(
-            %group, %topic, %partition, %from,
-            "nothing committed yet, and the log no longer has what stood before {from}: reading from there"
-        ),
-        Some(Finding::NeverCommitted) => tracing::info!(
-            %group, %topic, %partition, %from, "nothing committed yet: reading from the log's start"
-        ),
-        Some(Finding::ExpiredUnread(Range { start, end })) => tracing::error!(
-            %group, %topic, %partition, missing_from = %start, missing_until = %end, missing = end.0 - start.0,
+/// Whether this process has told that groups are new. All partitions of all groups would otherwise say the same.
+static NEW_TOLD: AtomicBool = AtomicBool::new(false);
+
+/// Tells operators what was found of partitions that come together. Returns of how many nothing is committed.
+pub(crate) fn tell<'p>(
+    group: &str,
+    topic: &str,
+    places: impl IntoIterator<Item = (Partition, &'p Place)>,
+) -> usize {
+    let (mut new, mut cut) = (0, Vec::new());
+    for (partition, place) in places {
+        match &place.finding {
+            None => {}
+            Some(Finding::NeverCommitted) => {
+                new += 1;
+                cut.extend((place.offset > Offset(0)).then_some((partition.0, place.offset.0)));
+            }
+            Some(finding) => tell_one(group, topic, partition.0, place.offset.0, finding),
+        }
+    }
+    if let Some((partition, from)) = cut.first() {
+        tracing::warn!(
+            group,
+            topic,
+            partition,
+            from,
+            partitions = cut.len(),
+            "nothing committed yet, and the log no longer has what stood before {from}: reading from there, and others alike"
+        );
+    }
+    if new > cut.len() && !NEW_TOLD.swap(true, Ordering::Relaxed) {
+        tracing::info!(
+            "nothing committed yet: reading from the log's start; how many partitions of which groups is told as they are assigned"
+        );
+    }
+    new
+}
+
+fn tell_one(group: &str, topic: &str, partition: i32, from: i64, finding: &Finding) {
+    match finding {
+        Finding::NeverCommitted => {}
+        Finding::ExpiredUnread(Range { start: Offset(start), end: Offset(end) }) => tracing::error!(
+            group,
+            topic,
+            partition,
+            missing_from = start,
+            missing_until = end,
+            missing = end - start,
             "records expired before they were read: offsets {start} up to {end} are missing"
         ),
-        Some(Finding::AnotherLog { position, log: Range { start, end } }) => tracing::error!(
-            %group, %topic, %partition, %position, %start, %end,
+        Finding::AnotherLog {
+            position: Offset(position),
+            log: Range { start: Offset(start), end: Offset(end) },
+        } => tracing::error!(
+            group,
+            topic,
+            partition,
+            position,
+            start,
+            end,
             "the position {position} is of a log that is there no more (the topic was made anew, or its end was lost): reading \
              this one, which ends at {end}, from its start, {start}; what was there before and not applied is lost"
         ),
-        Some(Finding::SetByOthers) => tracing::warn!(
-            %group, %topic, %partition, %from,
+        Finding::SetByOthers => tracing::warn!(
+            group,
+            topic,
+            partition,
+            from,
             "the committed offset {from} was set by another program, or by a build that did not mark its commits: what lies \
              before it and was not applied is skipped; `floodgate verify` tells"
         ),

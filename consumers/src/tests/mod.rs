@@ -178,7 +178,7 @@ impl World {
                 dead_letters.offer(record, receipt)
             })),
             store: Arc::clone(&self.database) as Arc<dyn Apply<Like>>,
-            metrics: Arc::new(PipelineMetrics::new(&self.metrics, Like::TYPE)),
+            metrics: Arc::new(PipelineMetrics::new(&self.metrics, Like::TYPE, "test")),
             config: self.config.clone(),
             health: health.clone(),
             stop,

@@ -18,7 +18,7 @@ use std::sync::Arc;
 
 use axum::Router;
 
-use self::operations::OPERATIONS;
+pub(crate) use self::operations::OPERATIONS;
 use crate::document::Document;
 use crate::guard::{Guard, Way};
 use crate::ingress::Ingress;

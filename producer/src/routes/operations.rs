@@ -114,7 +114,7 @@ fn lines() -> Value {
 }
 
 /// What clients can ask for.
-pub(super) static OPERATIONS: [Operation; 17] = [
+pub(crate) static OPERATIONS: [Operation; 17] = [
     Operation {
         verb: Verb::Post,
         path: paths::EXPECTATIONS,

@@ -11,7 +11,7 @@ use super::{PostgresStore, applied};
 use crate::dialect::Dialect;
 use crate::migrations::IDENTITY_SINCE;
 use crate::transaction;
-use crate::{BoxFuture, ReadError, Site};
+use crate::{BoxFuture, Pool, ReadError, Site};
 
 /// Of the session that `url` in the section `store` opens.
 const SERVER: &str = "
@@ -49,6 +49,10 @@ fn needs(of: EventType) -> &'static [(&'static str, &'static str)] {
 }
 
 impl Site for PostgresStore {
+    fn pools(&self) -> Vec<Pool> {
+        vec![self.batches.pool("batches"), self.requests.pool("requests")]
+    }
+
     fn unfit<'a>(&'a self, of: &'a [EventType]) -> BoxFuture<'a, Result<Vec<String>, ReadError>> {
         let own = [("floodgate_identity", READ), ("floodgate_migrations", READ)];
         let needed: BTreeMap<_, _> = of.iter().flat_map(|of| needs(*of)).copied().chain(own).collect();

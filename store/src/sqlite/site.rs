@@ -11,7 +11,7 @@ use super::{BEGIN, SqliteStore, applied, blame, explain};
 use crate::dialect::Dialect;
 use crate::migrations::IDENTITY_SINCE;
 use crate::transaction;
-use crate::{BoxFuture, ReadError, Site};
+use crate::{BoxFuture, Pool, ReadError, Site};
 
 /// Why a file could not be made here.
 async fn no_folder(path: &Path) -> Option<String> {
@@ -33,6 +33,10 @@ async fn no_folder(path: &Path) -> Option<String> {
 }
 
 impl Site for SqliteStore {
+    fn pools(&self) -> Vec<Pool> {
+        vec![self.writer.pool("batches"), self.readers.pool("requests")]
+    }
+
     fn unfit<'a>(&'a self, _: &'a [EventType]) -> BoxFuture<'a, Result<Vec<String>, ReadError>> {
         let write = async |connection: &mut SqliteConnection| {
             let tried = async {

@@ -152,8 +152,13 @@ impl Owned {
                               list is at it, while nobody consumes"
                     .to_owned();
                 if let Some(Standing { reason, .. }) = share.stands(partition, Some(self.next), reason, now) {
-                    let offset = self.next;
-                    tracing::error!(group, %partition, %offset, "the partition stands at offset {offset}: {reason}");
+                    let offset = self.next.0;
+                    tracing::error!(
+                        group,
+                        partition = partition.0,
+                        offset,
+                        "the partition stands at offset {offset}: {reason}"
+                    );
                 }
                 break;
             };
