@@ -241,7 +241,7 @@ fn more_connections_than_configured_wait_their_turn() {
     world.set("http.waiters_max", "1");
     run(|| {
         let node = world.start(&[])?;
-        let ask = b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n";
+        let ask = b"GET /openapi.json HTTP/1.1\r\nhost: x\r\n\r\n";
         let mut open = (0..3).map(|_| connect(node.http)).collect::<Result<Vec<_>>>()?;
         for stream in &mut open {
             stream.write_all(ask)?;
@@ -258,6 +258,8 @@ fn more_connections_than_configured_wait_their_turn() {
         third.set_nonblocking(true)?;
         ensure!(third.read(&mut byte).is_err(), "the third was served");
         third.set_nonblocking(false)?;
+        // whoever asks how the process is waits for nobody
+        support::raw::ask(&mut connect(node.http)?)?;
         drop(open.pop());
         third.read_exact(&mut byte).context("the third was not served when another had gone")?;
         Ok(())

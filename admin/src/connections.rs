@@ -34,7 +34,7 @@ pub(crate) async fn serve(listener: TcpListener, router: Router, places: Arc<Sem
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(WITHIN).max_buf_size(HEAD_MAX_BYTES);
     let of = Places { of_one: CONNECTIONS_OF_ONE_MAX, before_newcomers: CONNECTIONS_MAX - FOR_NEWCOMERS };
-    let crowd = Crowd::new(of, Box::new(|_| false));
+    let crowd = Crowd::new(of);
     let mut connections = JoinSet::new();
     while let Ok(place) = Arc::clone(&places).acquire_owned().await {
         // those that have ended

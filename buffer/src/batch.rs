@@ -14,6 +14,8 @@ pub struct Batch {
     log: Option<LogId>,
     bytes: Vec<u8>,
     records: Vec<Placed>,
+    /// Of all records.
+    headers: usize,
 }
 
 #[derive(Debug)]
@@ -51,7 +53,7 @@ pub struct Received<'a> {
 
 impl Batch {
     pub(crate) fn new(topic: Topic) -> Self {
-        Self { topic, log: None, bytes: Vec::new(), records: Vec::new() }
+        Self { topic, log: None, bytes: Vec::new(), records: Vec::new(), headers: 0 }
     }
 
     /// Says which log its records are of.
@@ -74,8 +76,9 @@ impl Batch {
     ) {
         let key = key.map(|key| self.keep(key));
         let value = value.map(|value| self.keep(value));
-        let headers =
+        let headers: Box<[_]> =
             headers.map(|(name, value)| (self.keep(name), value.map(|value| self.keep(value)))).collect();
+        self.headers += headers.len();
         self.records.push(Placed { partition, offset, appended_at_ms, key, value, headers });
     }
 
@@ -90,6 +93,7 @@ impl Batch {
         self.bytes.clear();
         self.bytes.shrink_to(KEPT_BYTES);
         self.records.clear();
+        self.headers = 0;
         self.records.shrink_to(KEPT_BYTES / size_of::<Placed>());
         self
     }
@@ -99,6 +103,7 @@ impl Batch {
         self.records.retain(|record| keep(record.partition));
         if self.records.is_empty() {
             self.bytes.clear();
+            self.headers = 0;
         }
     }
 
@@ -130,9 +135,10 @@ impl Batch {
         self.records.is_empty()
     }
 
-    /// Keys, values and headers, in bytes.
+    /// Keys, values and headers, and what says where they lie, in bytes: a header that is nearly nothing takes forty.
     pub fn bytes(&self) -> usize {
-        self.bytes.len()
+        let placed = self.records.len() * size_of::<Placed>() + self.headers * size_of::<PlacedHeader>();
+        self.bytes.len() + placed
     }
 
     /// The records, in the order they were read: partition order within each partition.
@@ -217,7 +223,11 @@ mod tests {
     #[test]
     fn records_are_as_they_were_put_in() {
         let batch = batch();
-        assert_eq!((batch.len(), batch.is_empty(), batch.bytes()), (5, false, 5 * 3 + 4 * 3 + 4 + 7 + 4));
+        let placed = 5 * size_of::<Placed>() + 2 * size_of::<PlacedHeader>();
+        assert_eq!(
+            (batch.len(), batch.is_empty(), batch.bytes()),
+            (5, false, 5 * 3 + 4 * 3 + 4 + 7 + 4 + placed)
+        );
         assert_eq!(places(&batch), [(0, 5), (1, 5), (0, 6), (1, 7), (0, 8)]);
         let record = batch.get(3).unwrap();
         let origin = Origin { topic: TOPIC, partition: Partition(1), offset: Offset(7) };
@@ -249,6 +259,16 @@ mod tests {
         let mut nothing = batch();
         nothing.retain_partitions(|_| false);
         assert!(nothing.is_empty() && nothing.bytes() == 0);
+    }
+
+    /// Others may write records of nothing but headers, each of them nearly nothing.
+    #[test]
+    fn many_headers_are_counted_as_what_they_take() {
+        let mut batch = Batch::new(TOPIC);
+        let headers = std::iter::repeat_n((&b"n"[..], None), 100_000);
+        batch.push(Partition(0), Offset(0), 0, (None, None), headers);
+        assert!(batch.bytes() > 100_000 * size_of::<PlacedHeader>(), "{}", batch.bytes());
+        assert_eq!(batch.emptied().bytes(), 0);
     }
 
     /// A batch that was very large once does not keep its memory for ever, and one of the usual size does.

@@ -45,6 +45,7 @@ mod share;
 mod strategy;
 mod subscription;
 mod topics;
+mod waiting;
 
 pub use batch::{Batch, Received};
 pub use choice::{Configured, configure, configure_one, defaults, mask, passed_through, strategy_names};
@@ -62,8 +63,8 @@ pub use murmur2::murmur2_partition;
 pub use names::Names;
 pub use origin::{EventOrigin, NamedOrigin};
 pub use parts::{Parts, Then};
-pub use publish::{NotTaken, Publish, Refused, Reserve, Spill, Waiting};
-pub use receipt::{Outcome, Receipt, Receipts, Wake};
+pub use publish::{NotTaken, Publish, Refused, Reserve, Spill};
+pub use receipt::{Outcome, Receipt, Receipts, Sender, Wake};
 pub use record::{LogId, Offset, Origin, Partition, Record, Topic};
 pub use refusal::{Absent, OpenError};
 pub use strategy::{Reach, Strategy};
@@ -72,3 +73,4 @@ pub use topics::{
     PartitionDescription, TopicDescription, TopicFinding, TopicProperties, TopicReport, TopicState, Topics,
     TopicsError,
 };
+pub use waiting::Waiting;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::{BoxFuture, Outcome, Partition, Receipt, Record, Topic, TopicFinding, Wake};
+use crate::{BoxFuture, Outcome, Partition, Receipt, Record, Topic, TopicFinding, Waiting, Wake};
 
 /// Takes records. Shared by all requests.
 pub trait Publish: Send + Sync {
@@ -82,15 +82,6 @@ impl Spill for NotStored {
     fn spill(&self, _: &Record<'_>, receipt: Receipt) -> Option<Wake> {
         receipt.complete(Outcome::NotStored)
     }
-}
-
-/// How much waits in a publisher.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Waiting {
-    /// Records.
-    pub events: usize,
-    /// Their keys, values and headers, in bytes.
-    pub bytes: usize,
 }
 
 /// A record that was not taken, and is certainly not stored, with the duty to say so: it may be offered elsewhere.

@@ -14,6 +14,31 @@ use futures_util::task::AtomicWaker;
 use parking_lot::Mutex;
 use smallvec::SmallVec;
 
+use crate::Waiting;
+
+/// Whoever sends records: it may have a part of the queue, and not all of it.
+pub trait Sender: std::fmt::Debug + Send + Sync {
+    /// One more record of so many bytes is to wait. Whether it may, of so much at most, and where so much is taken; if so it is counted
+    /// as the sender's.
+    fn takes(&self, bytes: usize, max: Waiting, taken: Waiting) -> bool;
+
+    /// Such a record waits no more.
+    fn gives(&self, bytes: usize);
+}
+
+/// The place of a record that waits, given back when dropped.
+#[derive(Debug)]
+pub(crate) struct Place {
+    sender: Arc<dyn Sender>,
+    bytes: usize,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.sender.gives(self.bytes);
+    }
+}
+
 /// A request that can go on.
 #[derive(Debug)]
 #[must_use = "the request sleeps until it is woken"]
@@ -58,6 +83,8 @@ pub(crate) enum Bound {
 
 #[derive(Debug)]
 struct Shared {
+    /// Who sends the records, where that matters.
+    sender: Option<Arc<dyn Sender>>,
     may_spill: bool,
     /// By way, where a strategy with a fallback sent records of this request directly: what came of them.
     bound: Mutex<Vec<(usize, Bound)>>,
@@ -73,16 +100,22 @@ pub struct Receipts(Arc<Shared>);
 impl Receipts {
     /// For `count` records.
     pub fn new(count: usize) -> Self {
-        Self::with(count, true)
+        Self::with(count, true, None)
+    }
+
+    /// For `count` records of somebody who may not have all of the queue.
+    pub fn of(sender: Arc<dyn Sender>, count: usize) -> Self {
+        Self::with(count, true, Some(sender))
     }
 
     /// For `count` records that must be stored where they are offered or nowhere.
     pub(crate) fn that_stay(count: usize) -> Self {
-        Self::with(count, false)
+        Self::with(count, false, None)
     }
 
-    fn with(count: usize, may_spill: bool) -> Self {
+    fn with(count: usize, may_spill: bool, sender: Option<Arc<dyn Sender>>) -> Self {
         Self(Arc::new(Shared {
+            sender,
             may_spill,
             bound: Mutex::default(),
             outstanding: AtomicUsize::new(count),
@@ -93,7 +126,7 @@ impl Receipts {
 
     /// The receipt for record number `index`, below the count; each is to be taken once.
     pub fn receipt(&self, index: usize) -> Receipt {
-        Receipt { shared: Some(Arc::clone(&self.0)), index, is_elsewhere: false }
+        Receipt { shared: Some(Arc::clone(&self.0)), index, is_elsewhere: false, place: None }
     }
 
     /// Waits until every receipt is completed or dropped. Cancel-safe.
@@ -130,9 +163,27 @@ pub struct Receipt {
     shared: Option<Arc<Shared>>,
     index: usize,
     is_elsewhere: bool,
+    place: Option<Place>,
 }
 
 impl Receipt {
+    /// Counts a record of so many bytes as its sender's until its receipt is completed, or longer ([`Receipt::keep_place`]).
+    /// Whether it may wait, of so much at most, and where so much is taken.
+    pub(crate) fn takes_place(&mut self, bytes: usize, max: Waiting, taken: Waiting) -> bool {
+        self.place = None;
+        let Some(sender) = self.shared.as_ref().and_then(|shared| shared.sender.as_ref()) else {
+            return true;
+        };
+        let takes = sender.takes(bytes, max, taken);
+        self.place = takes.then(|| Place { sender: Arc::clone(sender), bytes });
+        takes
+    }
+
+    /// The record's place, for a record that waits on when it is acknowledged.
+    pub(crate) fn keep_place(&mut self) -> Option<Place> {
+        self.place.take()
+    }
+
     /// What came of the records of its request that were sent directly on this way, if any were.
     pub(crate) fn bound(&self, way: usize) -> Option<Bound> {
         let bound = self.shared.as_ref()?.bound.lock();

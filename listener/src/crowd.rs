@@ -9,20 +9,16 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-/// Whose connections are not counted, by address.
-type Exempt = Box<dyn Fn(IpAddr) -> bool + Send + Sync>;
-
 /// The clients that have connections, never more than there are connections.
 pub struct Crowd {
     places: Places,
-    exempt: Exempt,
     open: Mutex<Open>,
 }
 
 /// How many connections there may be.
 #[derive(Debug, Clone, Copy)]
 pub struct Places {
-    /// Of each client; 0: any number.
+    /// Of each client.
     pub of_one: usize,
     /// Of all, before only clients are let in that have none.
     pub before_newcomers: usize,
@@ -37,21 +33,19 @@ struct Open {
 
 /// A connection that is counted until it is dropped.
 pub struct Counted {
-    counted: Option<(Arc<Crowd>, IpAddr)>,
+    crowd: Arc<Crowd>,
+    client: IpAddr,
 }
 
 impl Crowd {
-    /// One in which each client may have so many connections, but for those that are exempt.
-    pub fn new(places: Places, exempt: Exempt) -> Arc<Self> {
-        Arc::new(Self { places, exempt, open: Mutex::default() })
+    /// One in which each client may have so many connections.
+    pub fn new(places: Places) -> Arc<Self> {
+        Arc::new(Self { places, open: Mutex::default() })
     }
 
     /// One more connection of a client, unless it has as many as it may have.
     pub fn admit(self: &Arc<Self>, address: IpAddr) -> Option<Counted> {
         let Places { of_one, before_newcomers } = self.places;
-        if of_one == 0 || (self.exempt)(address) {
-            return Some(Counted { counted: None });
-        }
         let client = site(address);
         let mut open = self.open.lock();
         let its_own = open.of.get(&client).copied().unwrap_or_default();
@@ -60,13 +54,13 @@ impl Crowd {
         }
         open.of.insert(client, its_own + 1);
         open.all += 1;
-        Some(Counted { counted: Some((Arc::clone(self), client)) })
+        Some(Counted { crowd: Arc::clone(self), client })
     }
 }
 
 impl Drop for Counted {
     fn drop(&mut self) {
-        let Some((crowd, client)) = &self.counted else { return };
+        let Self { crowd, client } = self;
         let mut open = crowd.open.lock();
         open.all -= 1;
         if let Some(connections) = open.of.get_mut(client) {
@@ -92,7 +86,7 @@ mod tests {
     use super::*;
 
     fn crowd(of_one: usize, before_newcomers: usize) -> Arc<Crowd> {
-        Crowd::new(Places { of_one, before_newcomers }, Box::new(|address| address == at("10.0.0.9")))
+        Crowd::new(Places { of_one, before_newcomers })
     }
 
     fn at(address: &str) -> IpAddr {
@@ -106,11 +100,10 @@ mod tests {
         let second = crowd.admit(at("::ffff:10.0.0.1")).unwrap();
         assert!(crowd.admit(at("10.0.0.1")).is_none());
         let other = crowd.admit(at("10.0.0.2")).unwrap();
-        let proxy: Vec<_> = (0..9).map(|_| crowd.admit(at("10.0.0.9")).unwrap()).collect();
         drop(first);
         let again = crowd.admit(at("10.0.0.1")).unwrap();
         assert!(crowd.admit(at("10.0.0.1")).is_none());
-        drop((second, again, other, proxy));
+        drop((second, again, other));
         assert!(crowd.open.lock().of.is_empty(), "nobody is remembered who has no connection");
     }
 
@@ -137,12 +130,5 @@ mod tests {
         assert!(crowd.admit(at("2001:db8:1:3::1")).is_some());
         drop(held);
         assert!(crowd.admit(at("2001:db8:1:2:ffff::9")).is_some());
-    }
-
-    #[test]
-    fn without_a_limit_nobody_is_counted() {
-        let crowd = crowd(0, 0);
-        let _held: Vec<_> = (0..9).map(|_| crowd.admit(at("10.0.0.1")).unwrap()).collect();
-        assert!(crowd.open.lock().of.is_empty());
     }
 }

@@ -1,13 +1,13 @@
 //! What a request passes: who is let in, its route, and what becomes of errors.
 
 use std::convert::Infallible;
-use std::net::IpAddr;
 
 use axum::Router;
 use axum::extract::Request;
 use axum::response::Response;
 use tower_service::Service;
 
+use crate::admission::Peer;
 use crate::ingress::Ingress;
 use crate::problem::Problem;
 
@@ -15,7 +15,7 @@ use crate::problem::Problem;
 pub(crate) async fn answer(
     ingress: &Ingress,
     router: &Router,
-    peer: IpAddr,
+    peer: &Peer,
     mut request: Request,
 ) -> Result<Response, Infallible> {
     let admitted = match ingress.admission.admit(request.uri().path(), request.headers(), peer).await {

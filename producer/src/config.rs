@@ -21,7 +21,7 @@ pub struct HttpConfig {
     pub allow_open: bool,
     /// The largest request body, in bytes: what comes, and what it becomes if it is compressed.
     pub body_max_bytes: usize,
-    /// All request bodies being read or worked on, in bytes.
+    /// Memory for all requests being read or worked on, in bytes.
     pub bodies_max_bytes: usize,
     /// The largest request head (line and fields), in bytes.
     pub head_max_bytes: usize,
@@ -41,9 +41,9 @@ pub struct HttpConfig {
     pub request_deadline_ms: u64,
     /// How far ahead of our clock a client's times may lie.
     pub clock_ahead_max_ms: u64,
-    /// Connections served at once; more wait to be accepted.
+    /// Connections served at once; more wait for a place.
     pub connections_max: usize,
-    /// Connections of one client; 0: any number.
+    /// Connections of one client; 0: its part of all.
     pub connections_per_client_max: usize,
     /// Requests at a time on one connection of HTTP/2.
     pub streams_per_connection_max: u32,

@@ -12,6 +12,8 @@
 //! HTTP/2. What is silence and what is idleness is decided here, where bytes come ([`Patience`]); who takes nothing of what is
 //! written has as long as for a head ([`Timely`]).
 //!
+//! **Memory is counted.** What the library sets aside for what comes is counted, and what is beyond its share is refused ([`Room`]).
+//!
 //! **Frames ask for something.** What else a client of HTTP/2 sends is counted as it comes ([`Frames`]).
 //!
 //! **The first bytes say what is spoken.** Who wants HTTP/2 without TLS begins with its preface, of which no request of
@@ -34,12 +36,18 @@ use tokio::time::Sleep;
 
 use crate::exchange::Exchange;
 use crate::frames::Frames;
+use crate::line_ends::LineEnds;
 use crate::patience::{Over, Patience, Protocol, Silence};
-use crate::problem::{MEDIA_TYPE, Problem};
+use crate::problem::Problem;
+use crate::replacement::{Replacement, bare_refusal};
+use crate::room::{LITTLE_BYTES, Room};
 use crate::stream::Stream;
 
 /// The preface of HTTP/2 begins like this, and nothing else that is sent to a server (RFC 9113, section 3.4).
 const HTTP_2_PREFIX: &[u8] = b"PRI";
+
+/// What ends no head that has begun, and is none.
+const NO_HEAD: &[u8] = b"\0\r\n\r\n";
 
 /// A client's connection.
 pub(crate) struct Connection {
@@ -54,6 +62,11 @@ pub(crate) struct Connection {
     frames: Option<Frames>,
     /// Something was to be read while a write waited.
     is_read_put_off: bool,
+    /// Of HTTP/1.1, like the next.
+    line_ends: LineEnds,
+    room: Room,
+    /// What the library's own refusal stands for.
+    refusal: Option<Problem>,
     exchange: Arc<Exchange>,
     lingering: Option<Lingering>,
 }
@@ -106,20 +119,12 @@ struct Lingering {
     until: Pin<Box<Sleep>>,
 }
 
-/// What is written in the place of a refusal.
-struct Replacement {
-    bytes: Vec<u8>,
-    written: usize,
-    /// The refusal's own length: what the writer is told was written.
-    instead_of: usize,
-}
-
 impl Connection {
     /// Of a client that began with these bytes, which say what it speaks. What its requests do is told to `exchange`.
     pub(crate) fn new(
         stream: Stream,
         (first, protocol): (FirstBytes, Protocol),
-        limits: Limits,
+        (limits, room): (Limits, Room),
         exchange: Arc<Exchange>,
         metrics: HttpMetrics,
     ) -> Self {
@@ -133,6 +138,9 @@ impl Connection {
             patience: Patience::new(limits.silence, protocol, Arc::clone(&exchange)),
             frames: (protocol == Protocol::Http2).then(Frames::new),
             is_read_put_off: false,
+            line_ends: LineEnds::default(),
+            room,
+            refusal: None,
             exchange,
             lingering: None,
         }
@@ -154,12 +162,45 @@ impl Connection {
         }
     }
 
+    /// Whether a buffer that offers so much room may be filled.
+    fn may_fill(&mut self, room: usize) -> bool {
+        if self.protocol == Protocol::Http2 || room <= LITTLE_BYTES && !self.room.has_grown() {
+            return true;
+        }
+        let is_in_work = self.exchange.is_open();
+        let of_head = if is_in_work { 0 } else { self.patience.of_head() };
+        self.room.is_for(room + of_head, is_in_work)
+    }
+
+    /// Reads no more than lets the buffer be as large as it is.
+    fn poll_read_little(
+        &mut self,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let mut bytes = [MaybeUninit::uninit(); LITTLE_BYTES - 1];
+        let mut little = ReadBuf::uninit(&mut bytes);
+        ready!(Pin::new(&mut self.stream).poll_read(context, &mut little))?;
+        buffer.put_slice(little.filled());
+        Poll::Ready(Ok(()))
+    }
+
+    /// Ends a head for which there is no memory so that the library refuses it.
+    fn refuse_head(&mut self, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if self.refusal.replace(Problem::busy()).is_some() {
+            return Poll::Ready(Err(io::ErrorKind::OutOfMemory.into()));
+        }
+        buffer.put_slice(NO_HEAD);
+        Poll::Ready(Ok(()))
+    }
+
     /// Whether bytes that came are of a client that asks, and not of one that only keeps us busy.
     fn asks(&mut self, came: &[u8]) -> bool {
         match &mut self.frames {
             Some(frames) => frames.came(came, &self.exchange) && !self.exchange.is_abused(),
             None => {
                 self.patience.came(came);
+                self.line_ends.came(came, &self.exchange);
                 true
             }
         }
@@ -192,14 +233,7 @@ impl Connection {
 
     fn poll_replacement(&mut self, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
         let Some(replacement) = &mut self.replacement else { return Poll::Ready(Ok(0)) };
-        while replacement.written < replacement.bytes.len() {
-            let rest = &replacement.bytes[replacement.written..];
-            match ready!(Pin::new(&mut self.stream).poll_write(context, rest))? {
-                0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
-                count => replacement.written += count,
-            }
-        }
-        let instead_of = replacement.instead_of;
+        let instead_of = ready!(replacement.poll(Pin::new(&mut self.stream), context))?;
         self.replacement = None;
         Poll::Ready(Ok(instead_of))
     }
@@ -221,35 +255,6 @@ impl Connection {
     }
 }
 
-/// The status of a head that only the HTTP library writes, in the version of the request before.
-fn bare_refusal(written: &[u8]) -> Option<u16> {
-    let versioned = written.strip_prefix(b"HTTP/1.1 ").or_else(|| written.strip_prefix(b"HTTP/1.0 "));
-    let status = match versioned?.get(..3)? {
-        b"400" => 400,
-        b"414" => 414,
-        b"431" => 431,
-        _ => return None,
-    };
-    let head = written.strip_suffix(b"\r\n\r\n")?.to_ascii_lowercase();
-    let has_type = head.windows(14).any(|window| window == b"\r\ncontent-type");
-    (!has_type).then_some(status)
-}
-
-impl Replacement {
-    fn new(refusal: &[u8], problem: &Problem) -> Self {
-        let body = serde_json::to_vec(problem).unwrap_or_default();
-        let line = refusal.split(|byte| *byte == b'\r').next().unwrap_or_default();
-        let mut bytes = line.to_vec();
-        let fields = format!(
-            "\r\ncontent-type: {MEDIA_TYPE}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
-            body.len()
-        );
-        bytes.extend_from_slice(fields.as_bytes());
-        bytes.extend_from_slice(&body);
-        Self { bytes, written: 0, instead_of: refusal.len() }
-    }
-}
-
 impl AsyncWrite for Connection {
     fn poll_write(
         mut self: Pin<&mut Self>,
@@ -259,10 +264,15 @@ impl AsyncWrite for Connection {
         if self.replacement.is_none()
             && let Some(status) = self.bare_refusal(bytes)
         {
-            let problem = Problem::head_refused(status);
+            let problem = match self.refusal.take() {
+                Some(problem) => problem,
+                None => {
+                    self.exchange.linger();
+                    Problem::head_refused(status)
+                }
+            };
             self.metrics.problems.with_label_values(&[problem.name()]).inc();
             self.replacement = Some(Replacement::new(bytes, &problem));
-            self.exchange.linger();
         }
         let written = match self.replacement {
             Some(_) => self.poll_replacement(context),
@@ -323,10 +333,18 @@ impl AsyncRead for Connection {
             self.is_read_put_off = true;
             return Poll::Pending;
         }
+        let may_fill = self.may_fill(buffer.remaining());
+        if !may_fill && !self.exchange.is_open() {
+            return self.refuse_head(buffer);
+        }
         let before = buffer.filled().len();
         let are_first = self.first.take(buffer);
         // the first ones with what came in one packet with them, so that a head is looked at once
-        match Pin::new(&mut self.stream).poll_read(context, buffer) {
+        let read = match may_fill {
+            true => Pin::new(&mut self.stream).poll_read(context, buffer),
+            false => self.poll_read_little(context, buffer),
+        };
+        match read {
             Poll::Pending if !are_first => self.poll_patience(context),
             Poll::Pending | Poll::Ready(Ok(())) if !self.asks(&buffer.filled()[before..]) => {
                 Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()))
@@ -347,6 +365,7 @@ mod tests {
     use tokio::net::{TcpListener, TcpStream};
 
     use super::*;
+    use crate::bodies::Bodies;
 
     #[tokio::test]
     async fn nothing_is_read_while_an_answer_waits() {
@@ -358,7 +377,9 @@ mod tests {
         let limits = Limits { silence, linger: Linger { max_bytes: 0, within: hour } };
         let first = (FirstBytes::default(), Protocol::Http1);
         let metrics = floodgate_observe::Metrics::new().unwrap().http;
-        let mut connection = Connection::new(Stream::Plain(ours), first, limits, Exchange::new(), metrics);
+        let room = Room::new(&Bodies::new(0), &Arc::default());
+        let mut connection =
+            Connection::new(Stream::Plain(ours), first, (limits, room), Exchange::new(), metrics);
         let answer = [b'x'; 100_000];
         let mut filled = 0;
         while let Poll::Ready(written) =
@@ -387,27 +408,5 @@ mod tests {
         from.read_exact(&mut three).await.unwrap();
         assert_eq!(three, *b"GET");
         drop(taken.await.unwrap());
-    }
-
-    #[test]
-    fn only_bare_refusals_are_replaced() {
-        let bare = "HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\ndate: today\r\n\r\n";
-        assert_eq!(bare_refusal(bare.as_bytes()), Some(431));
-        assert_eq!(bare_refusal(bare.replace("1.1", "1.0").as_bytes()), Some(431));
-        for other in [
-            "HTTP/1.1 202 Accepted\r\ncontent-length: 0\r\n\r\n",
-            "HTTP/1.1 400 Bad Request\r\nContent-Type: x\r\ncontent-length: 0\r\n\r\n",
-            "HTTP/1.1 400 Bad Request\r\ncontent-length: 2\r\n\r\n{}",
-            "HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n",
-            "",
-        ] {
-            assert_eq!(bare_refusal(other.as_bytes()), None, "{other}");
-        }
-        let replaced = Replacement::new(bare.as_bytes(), &Problem::head_refused(431));
-        let text = String::from_utf8_lossy(&replaced.bytes);
-        assert!(text.starts_with(
-            "HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-type: application/problem"
-        ));
-        assert!(text.ends_with('}') && replaced.instead_of == bare.len(), "{text}");
     }
 }

@@ -17,6 +17,12 @@ pub(crate) struct Exchange {
     begun: AtomicUsize,
     /// Bytes of the last one's body, where its head says how many.
     body: AtomicU64,
+    /// Whether it comes in chunks.
+    is_in_chunks: AtomicBool,
+    /// Whether two readers may take the lines of its head for different ones.
+    is_head_doubted: AtomicBool,
+    /// Up to where that is so of what came in one piece behind it.
+    doubted_behind: AtomicU64,
     /// Requests in work, bodies that are read, answers that are handed over.
     open: AtomicUsize,
     /// Answers of which the client has not taken all.
@@ -36,6 +42,9 @@ impl Exchange {
         Arc::new(Self {
             begun: AtomicUsize::new(0),
             body: AtomicU64::new(0),
+            is_in_chunks: AtomicBool::new(false),
+            is_head_doubted: AtomicBool::new(false),
+            doubted_behind: AtomicU64::new(0),
             open: AtomicUsize::new(0),
             answers: AtomicUsize::new(0),
             taken: AtomicUsize::new(0),
@@ -45,9 +54,10 @@ impl Exchange {
         })
     }
 
-    /// A request begins, with a body of so many bytes, or 0 where its head does not say how many.
-    pub(crate) fn begin(self: &Arc<Self>, body: u64) -> Working {
-        self.body.store(body, Ordering::Relaxed);
+    /// A request begins, with a body of so many bytes; `None` where its head does not say how many.
+    pub(crate) fn begin(self: &Arc<Self>, body: Option<u64>) -> Working {
+        self.body.store(body.unwrap_or_default(), Ordering::Relaxed);
+        self.is_in_chunks.store(body.is_none(), Ordering::Relaxed);
         self.begun.fetch_add(1, Ordering::Relaxed);
         Working { open: self.hold(), is_answered: false }
     }
@@ -71,6 +81,31 @@ impl Exchange {
     /// Bytes of the body of the request that began last.
     pub(crate) fn body(&self) -> u64 {
         self.body.load(Ordering::Relaxed)
+    }
+
+    /// Whether the body of that request comes in chunks, of which there may be more.
+    pub(crate) fn is_in_chunks(&self) -> bool {
+        self.is_in_chunks.load(Ordering::Relaxed) && self.is_open()
+    }
+
+    /// The next request is doubted for the lines of its head.
+    pub(crate) fn doubt_head(&self) {
+        self.is_head_doubted.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the request that has begun is.
+    pub(crate) fn is_head_doubted(&self) -> bool {
+        self.is_head_doubted.load(Ordering::Relaxed)
+    }
+
+    /// What came behind a head is doubted for a line that ends there.
+    pub(crate) fn doubt(&self, behind: Option<u64>) {
+        self.doubted_behind.store(behind.map_or(0, |behind| behind + 1), Ordering::Relaxed);
+    }
+
+    /// Whether that lies behind the body of the request that has begun, or may do so.
+    pub(crate) fn is_doubted_behind(&self) -> bool {
+        self.doubted_behind.load(Ordering::Relaxed) > self.body()
     }
 
     pub(crate) fn is_open(&self) -> bool {
@@ -174,13 +209,13 @@ mod tests {
     fn who_gives_up_more_than_is_answered_is_found_out() {
         let exchange = Exchange::new();
         for _ in 0..10_000 {
-            drop(exchange.begin(0));
-            exchange.begin(0).answered();
+            drop(exchange.begin(Some(0)));
+            exchange.begin(Some(0)).answered();
         }
         assert!(!exchange.is_abused() && !exchange.is_open());
         let answered = exchange.begun();
         while !exchange.is_abused() {
-            drop(exchange.begin(0));
+            drop(exchange.begin(Some(0)));
         }
         assert_eq!(exchange.begun() - answered, 201, "one answer after the last that was given up");
     }
@@ -188,7 +223,7 @@ mod tests {
     #[test]
     fn a_connection_is_open_until_its_answers_are_taken() {
         let exchange = Exchange::new();
-        let working = exchange.begin(0);
+        let working = exchange.begin(Some(0));
         let answer = exchange.answer();
         working.answered();
         assert!(exchange.is_open());

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use axum::extract::{FromRequest, FromRequestParts, Path, Request};
-use axum::http::HeaderMap;
 use axum::http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use axum::http::request::Parts;
+use axum::http::{Extensions, HeaderMap};
 use bytes::Bytes;
 use floodgate_schemas::{FieldOf, IdempotencyKey, Invalid, InvalidKind};
 use hyper::body::Body as _;
@@ -15,6 +15,7 @@ use tokio::time::Instant;
 
 use crate::admission::Admitted;
 use crate::coding::Coding;
+use crate::holders::Holder;
 use crate::inflate::Inflater;
 use crate::ingress::Ingress;
 use crate::problem::Problem;
@@ -52,7 +53,8 @@ impl FromRequest<Arc<Ingress>> for Json {
 
     async fn from_request(request: Request, ingress: &Arc<Ingress>) -> Result<Self, Problem> {
         let (_, coding) = check_head(&request, &[JSON])?;
-        read(request.into_body(), coding, ingress).await.map(Self)
+        let holder = holder(request.extensions())?;
+        read(request.into_body(), coding, (ingress, &holder)).await.map(Self)
     }
 }
 
@@ -69,7 +71,8 @@ impl FromRequest<Arc<Ingress>> for OptionalJson {
             head.clone()?;
         }
         let coding = head.as_ref().ok().and_then(|(_, coding)| *coding);
-        let body = read(request.into_body(), coding, ingress).await;
+        let holder = holder(request.extensions())?;
+        let body = read(request.into_body(), coding, (ingress, &holder)).await;
         if body.as_ref().is_ok_and(Bytes::is_empty) {
             return Ok(Self(None));
         }
@@ -83,7 +86,8 @@ impl FromRequest<Arc<Ingress>> for Events {
 
     async fn from_request(request: Request, ingress: &Arc<Ingress>) -> Result<Self, Problem> {
         let (media_type, coding) = check_head(&request, &[JSON, NDJSON])?;
-        let body = read(request.into_body(), coding, ingress).await?;
+        let holder = holder(request.extensions())?;
+        let body = read(request.into_body(), coding, (ingress, &holder)).await?;
         Ok(if media_type == JSON { Self::Array(body) } else { Self::Lines(body) })
     }
 }
@@ -133,17 +137,26 @@ pub(crate) fn media_type(headers: &HeaderMap) -> Option<Result<&str, &str>> {
     })
 }
 
-/// Reads a body to its end under three limits: its own size, the size of all bodies together, and the time.
-pub(crate) async fn read(body: Body, coding: Option<Coding>, ingress: &Ingress) -> Result<Bytes, Problem> {
+/// Whose memory a request takes.
+fn holder(extensions: &Extensions) -> Result<Arc<Holder>, Problem> {
+    Ok(Arc::clone(&admitted(extensions)?.holder))
+}
+
+/// Reads a body to its end under three limits: its own size, what all requests and all of its client take together, and the time.
+pub(crate) async fn read(
+    body: Body,
+    coding: Option<Coding>,
+    (ingress, holder): (&Ingress, &Arc<Holder>),
+) -> Result<Bytes, Problem> {
     let limits = &ingress.limits;
     let collected = match coding {
         None => {
-            let whole = ingress.bodies.collect(body, limits.body_max_bytes);
+            let whole = ingress.bodies.collect(holder, body, limits.body_max_bytes);
             tokio::time::timeout(limits.send_timeout, whole).await.ok().transpose()
         }
         Some(coding) => {
-            let inflater =
-                Inflater { bodies: &ingress.bodies, heavy: &ingress.heavy, max_bytes: limits.body_max_bytes };
+            let (bodies, heavy, max_bytes) = (&ingress.bodies, &ingress.heavy, limits.body_max_bytes);
+            let inflater = Inflater { bodies, holder, heavy, max_bytes };
             // boxed, or requests with plain bodies would carry its room around
             Box::pin(inflater.collect(body, coding, Instant::now() + limits.send_timeout)).await
         }
@@ -243,16 +256,18 @@ impl<S: Sync> FromRequestParts<S> for WriteHead {
     }
 }
 
-/// Where somebody is asked who it is, who was not asked is not let in.
-impl FromRequestParts<Arc<Ingress>> for Admitted {
+/// Who was not looked at is not let in.
+impl<S: Sync> FromRequestParts<S> for Admitted {
     type Rejection = Problem;
 
-    async fn from_request_parts(parts: &mut Parts, ingress: &Arc<Ingress>) -> Result<Self, Problem> {
-        if !ingress.admission.is_on() {
-            return Ok(Self::default());
-        }
-        parts.extensions.get::<Self>().cloned().ok_or_else(|| Problem::internal("nobody let this request in"))
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        admitted(&parts.extensions).cloned()
     }
+}
+
+/// Who sent a request.
+pub(crate) fn admitted(extensions: &Extensions) -> Result<&Admitted, Problem> {
+    extensions.get().ok_or_else(|| Problem::internal("nobody let this request in"))
 }
 
 /// Refuses query parameters: these routes have none.

@@ -3,7 +3,6 @@
 //! Only where something is followed at all is anything of this in the way of a request.
 
 use std::convert::Infallible;
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use axum::Router;
@@ -13,6 +12,7 @@ use axum::http::request::Parts;
 use axum::response::Response;
 use floodgate_traces::{Ended, TRACEPARENT};
 
+use crate::admission::Peer;
 use crate::answer::answer;
 use crate::ingress::Ingress;
 use crate::paths;
@@ -36,7 +36,7 @@ impl FromRequestParts<Arc<Ingress>> for Followed {
 pub(crate) async fn answered(
     ingress: &Ingress,
     router: &Router,
-    peer: IpAddr,
+    peer: &Peer,
     mut request: Request,
 ) -> Result<Response, Infallible> {
     let Some(mut ending) = Ending::of(ingress, &request) else {

@@ -139,7 +139,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn what_asks_for_nothing_is_counted_whatever_is_open() {
         let exchange = Exchange::new();
-        let _waits = exchange.begin(0);
+        let _waits = exchange.begin(Some(0));
         let mut frames = frames(&exchange);
         assert_eq!(sent(&mut frames, &frame(PING, 8), &exchange), PINGS_AT_ONCE);
         // in any pieces
@@ -156,7 +156,7 @@ mod tests {
         sent(&mut frames, &frame(PING, 8), &exchange);
         let more = |frames: &mut Frames| sent(frames, &frame(PING, 8), &exchange) * (HEAD_BYTES + 8);
         assert_eq!(more(&mut frames), 0);
-        (0..100).for_each(|_| exchange.begin(0).answered());
+        (0..100).for_each(|_| exchange.begin(Some(0)).answered());
         assert!((50_000..=51_200).contains(&more(&mut frames)));
         let answer = exchange.answer();
         (0..100).for_each(|_| answer.took());
@@ -177,11 +177,11 @@ mod tests {
         let head = frame(HEADERS, 30_000);
         for _ in 0..1000 {
             assert!(frames.came(&head, &exchange));
-            exchange.begin(0).answered();
+            exchange.begin(Some(0)).answered();
         }
         frames.add(&exchange);
         assert_eq!(sent(&mut frames, &head, &exchange), ALLOWANCE_BYTES / (HEAD_BYTES + 30_000));
-        exchange.begin(0).answered();
+        exchange.begin(Some(0)).answered();
         frames.add(&exchange);
         assert_eq!(sent(&mut frames, &frame(DATA, 0), &exchange), ALLOWANCE_BYTES / HEAD_BYTES);
     }

@@ -30,7 +30,11 @@ pub fn bearer(headers: &HeaderMap) -> Option<&str> {
 
 /// Whether a request of this head is let in; the name of the problem where it is not.
 pub async fn admit(admission: &Admission, headers: &HeaderMap, peer: IpAddr) -> Result<(), &'static str> {
-    admission.admit(paths::API, headers, peer).await.map(drop).map_err(|problem| problem.name())
+    admission
+        .admit(paths::API, headers, &admission.peer(peer))
+        .await
+        .map(drop)
+        .map_err(|problem| problem.name())
 }
 
 /// Inflates bodies, and counts what they hold.
@@ -50,7 +54,8 @@ impl Inflation {
     /// What a body of this content coding becomes; the name of a problem where it is refused.
     pub async fn inflate(&self, coding: &str, body: Body) -> Result<Bytes, &'static str> {
         let coding = Coding::named(coding).ok_or("no coding")?;
-        let inflater = Inflater { bodies: &self.bodies, heavy: &self.heavy, max_bytes: self.max_bytes };
+        let (bodies, heavy, holder) = (&self.bodies, &self.heavy, &Arc::default());
+        let inflater = Inflater { bodies, holder, heavy, max_bytes: self.max_bytes };
         let until = Instant::now() + Duration::from_secs(10);
         let whole = inflater.collect(body, coding, until).await;
         whole.map_err(|problem| problem.name())?.ok_or("too late")

@@ -15,9 +15,8 @@ use futures_util::future::Either;
 use tower_layer::Layer;
 use tower_service::Service;
 
-use crate::admission::Admitted;
+use crate::extract::admitted;
 use crate::ingress::Ingress;
-use crate::problem::Problem;
 use crate::scope::Access;
 
 /// How requests come to what answers an operation.
@@ -69,9 +68,7 @@ impl<S: Service<Request, Response = Response, Error = Infallible>> Service<Reque
     }
 
     fn call(&mut self, request: Request) -> Self::Future {
-        let nobody = || Problem::internal("nobody let this request in");
-        let admitted = request.extensions().get::<Admitted>().ok_or_else(nobody);
-        match admitted.and_then(|admitted| admitted.may_use(self.access)) {
+        match admitted(request.extensions()).and_then(|admitted| admitted.may_use(self.access)) {
             Ok(()) => Either::Right(self.inner.call(request)),
             Err(problem) => Either::Left(ready(Ok(problem.into_response()))),
         }

@@ -8,6 +8,7 @@ use axum::http::header::{HOST, TRANSFER_ENCODING};
 use axum::http::{HeaderValue, Version};
 use hyper::Request;
 
+use crate::exchange::Exchange;
 use crate::problem::Problem;
 
 /// Why a head is refused.
@@ -29,7 +30,7 @@ struct Fields<'r> {
     coding: Option<&'r HeaderValue>,
 }
 
-/// The HTTP library's own limit is as coarse as the pieces it reads.
+/// How large a head is that there is nothing wrong with. The HTTP library's own limit is as coarse as the pieces it reads.
 ///
 /// # Errors
 /// What is wrong with the head.
@@ -37,7 +38,7 @@ pub(crate) fn check<B>(
     request: &Request<B>,
     head_max_bytes: usize,
     target_max_bytes: usize,
-) -> Result<(), HeadError> {
+) -> Result<usize, HeadError> {
     let target_bytes = request.uri().path_and_query().map_or(0, |target| target.as_str().len());
     let fields = Fields::of(request);
     let ambiguous = fields.ambiguous(request);
@@ -51,8 +52,22 @@ pub(crate) fn check<B>(
         return closed(Problem::head_too_large());
     }
     match ambiguous {
-        None => Ok(()),
+        None => Ok(target_bytes + fields.bytes),
         Some((field, detail)) => closed(Problem::invalid_request(field, detail)),
+    }
+}
+
+/// What the HTTP library does not see either: lines that end with a line feed alone.
+///
+/// # Errors
+/// There are some.
+pub(crate) fn lines(exchange: &Exchange, head_bytes: usize) -> Result<usize, HeadError> {
+    match exchange.is_head_doubted() {
+        false => Ok(head_bytes),
+        true => {
+            let problem = Problem::invalid_request("head", "lines of a head end with CR and LF");
+            Err(HeadError { problem, closes: true })
+        }
     }
 }
 

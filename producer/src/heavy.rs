@@ -3,16 +3,21 @@
 //! A thread that serves requests does one thing at a time: a body of ten thousand events, worked off there, would be tens of
 //! milliseconds in which nobody else on it is answered. Such work is done on threads of its own, at most half as many at a
 //! time as there are cores, so that whatever is small always finds a core; what is more waits in the order it came, and not
-//! for ever.
+//! for ever. What is read of one event is small unless somebody makes it large: then the thread stays with it, and whatever else it had
+//! to do goes to another one.
 
 use std::num::NonZero;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use tokio::sync::Semaphore;
+use tokio::runtime::{Handle, RuntimeFlavor};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::problem::Problem;
+
+/// Bodies that are larger would keep others waiting: a millisecond and more.
+pub(crate) const LIGHT_BYTES: usize = 64 << 10;
 
 /// Where heavy work is done.
 pub(crate) struct Heavy {
@@ -35,16 +40,35 @@ impl Heavy {
         &self,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, Problem> {
-        let place = Arc::clone(&self.places).acquire_owned();
-        let Ok(Ok(place)) = tokio::time::timeout(self.patience, place).await else {
-            return Err(Problem::busy());
-        };
+        let place = self.place().await?;
         // kept until the work is done, also when whoever wanted it has gone away meanwhile
         Ok(elsewhere(move || {
             let _place = place;
             work()
         })
         .await)
+    }
+
+    /// Does `work` on a body of so many bytes here, at once if it is small, and else once there is a place, in nobody's way.
+    ///
+    /// # Errors
+    /// 503 when there was no place for long: nothing was done.
+    pub(crate) async fn read<T>(&self, bytes: usize, work: impl FnOnce() -> T) -> Result<T, Problem> {
+        if bytes <= LIGHT_BYTES {
+            return Ok(work());
+        }
+        let _place = self.place().await?;
+        // where there is one thread for all there is no other one to go to
+        match Handle::current().runtime_flavor() {
+            RuntimeFlavor::CurrentThread => Ok(work()),
+            _ => Ok(tokio::task::block_in_place(work)),
+        }
+    }
+
+    async fn place(&self) -> Result<OwnedSemaphorePermit, Problem> {
+        let place = Arc::clone(&self.places).acquire_owned();
+        let place = tokio::time::timeout(self.patience, place).await;
+        place.ok().and_then(Result::ok).ok_or_else(Problem::busy)
     }
 }
 
@@ -79,6 +103,31 @@ mod tests {
         let panicked = AssertUnwindSafe(heavy.run(|| panic!("planted"))).catch_unwind().await;
         assert!(panicked.is_err_and(|panic| panic.is::<&str>()));
         assert_ne!(heavy.run(|| thread::current().id()).await.unwrap(), here, "its place is free again");
+    }
+
+    /// While a thread reads what is large others do what it had to do besides.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+    async fn what_is_large_is_read_in_nobodys_way() {
+        let heavy = heavy(1, Duration::from_secs(60));
+        let (begun, begins) = tokio::sync::oneshot::channel();
+        let (end, ends) = channel::<()>();
+        let reading = async {
+            let read = heavy.read(LIGHT_BYTES + 1, || {
+                begun.send(()).unwrap();
+                ends.recv().unwrap();
+                7
+            });
+            read.await.unwrap()
+        };
+        let reading = std::pin::pin!(reading);
+        // the other one runs only if the first does not keep the only thread
+        let other = tokio::spawn(async move {
+            begins.await.unwrap();
+            end.send(()).unwrap();
+        });
+        assert_eq!(reading.await, 7);
+        other.await.unwrap();
+        assert_eq!(heavy.read(LIGHT_BYTES, || 8).await.unwrap(), 8);
     }
 
     /// A client that goes away leaves its work behind, which still takes a place.

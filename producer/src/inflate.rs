@@ -22,6 +22,7 @@ use tokio::time::{Instant, timeout_at};
 use crate::bodies::{Bodies, Held, data_of};
 use crate::coding::{Coding, Decoder};
 use crate::heavy::Heavy;
+use crate::holders::Holder;
 use crate::problem::Problem;
 
 /// What of a body is inflated where requests are served: tens of microseconds.
@@ -56,9 +57,10 @@ enum Step {
 }
 
 impl Inflating {
-    fn new(coding: Coding, max_bytes: usize, bodies: &Arc<Bodies>) -> Result<Self, Problem> {
+    fn new(coding: Coding, inflater: &Inflater<'_>) -> Result<Self, Problem> {
         let decoder = Decoder::new(coding).map_err(|error| Problem::internal(error.to_string()))?;
-        let held = bodies.hold(decoder.memory_bytes())?;
+        let held = inflater.bodies.hold(inflater.holder, decoder.memory_bytes())?;
+        let max_bytes = inflater.max_bytes;
         Ok(Self { coding, decoder, sent_bytes: 0, inflated: Vec::new(), max_bytes, held })
     }
 
@@ -143,6 +145,7 @@ impl Inflating {
 /// Where compressed bodies are read.
 pub(crate) struct Inflater<'i> {
     pub(crate) bodies: &'i Arc<Bodies>,
+    pub(crate) holder: &'i Arc<Holder>,
     pub(crate) heavy: &'i Heavy,
     pub(crate) max_bytes: usize,
 }
@@ -173,7 +176,7 @@ impl Inflater<'_> {
             let mut now = match inflating {
                 Some(inflating) => inflating,
                 None if is_whole => return Ok(Some(Bytes::new())),
-                None => Inflating::new(coding, self.max_bytes, self.bodies)?,
+                None => Inflating::new(coding, self)?,
             };
             now.take(data)?;
             now.decoder.pieces().is_whole = is_whole || body.is_end_stream();

@@ -116,7 +116,7 @@ impl Ingress {
 
     /// Whether nothing stands between requests and their routes.
     pub(crate) fn is_plain(&self) -> bool {
-        !self.admission.is_on() && !self.tracer.is_on() && self.origins.is_none()
+        self.admission.is_told_by_connections() && !self.tracer.is_on() && self.origins.is_none()
     }
 
     pub(crate) fn is_draining(&self) -> bool {

@@ -20,6 +20,10 @@ pub(crate) const ROUTES: [&str; 10] =
 
 pub(crate) const HEALTHZ: &str = "/healthz";
 pub(crate) const READYZ: &str = "/readyz";
+
+/// The paths of all that ask how the process is.
+pub(crate) const PROBES: [&str; 2] = [HEALTHZ, READYZ];
+
 pub(crate) const DOCUMENT: &str = "/openapi.json";
 pub(crate) const DOCS: &str = "/docs";
 pub(crate) const DOCS_FILE: &str = "/docs/{file}";

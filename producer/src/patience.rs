@@ -103,6 +103,11 @@ impl Patience {
         is_within
     }
 
+    /// Bytes of a head that has not come to its end, while nothing is open.
+    pub(crate) fn of_head(&self) -> usize {
+        usize::try_from(self.behind.saturating_sub(self.exchange.body())).unwrap_or(usize::MAX)
+    }
+
     /// The client took something: what is waited for is waited for anew.
     pub(crate) fn took(&mut self) {
         self.awaited = None;
@@ -218,10 +223,10 @@ mod tests {
         assert_eq!(lasts(&mut patience).await, (10, Over::Slow));
         // a request that came whole, and was answered before anybody looked
         patience.came(&GET[1..]);
-        exchange.begin(0).answered();
+        exchange.begin(Some(0)).answered();
         assert_eq!(lasts(&mut patience).await, (75, Over::Idle));
         // the next head begins long after, and no byte of it gives it more time
-        exchange.begin(0).answered();
+        exchange.begin(Some(0)).answered();
         assert!(!look(&mut patience).await);
         tokio::time::advance(Duration::from_secs(74)).await;
         patience.came(b"G");
@@ -235,7 +240,7 @@ mod tests {
     async fn nobody_is_idle_whose_request_is_in_work_or_whose_body_is_read() {
         let (mut patience, exchange) = patience(Protocol::Http1, b"G");
         patience.came(b"ET / HTTP/1.1\n\n");
-        let working = exchange.begin(1000);
+        let working = exchange.begin(Some(1000));
         let body = exchange.hold();
         assert!(!look(&mut patience).await);
         tokio::time::advance(Duration::from_secs(1000)).await;
@@ -248,13 +253,13 @@ mod tests {
         assert_eq!(lasts(&mut patience).await, (75, Over::Idle), "a body is no head");
         // what ends without anybody telling is found out in as long again
         patience.came(GET);
-        let working = exchange.begin(0);
+        let working = exchange.begin(Some(0));
         assert!(!look(&mut patience).await);
         working.answered();
         let (waited, over) = lasts(&mut patience).await;
         assert!((75..=150).contains(&waited) && over == Over::Idle, "{waited}");
         // and what is taken of an answer makes it busy
-        exchange.begin(0).answered();
+        exchange.begin(Some(0)).answered();
         assert!(!look(&mut patience).await);
         tokio::time::advance(Duration::from_secs(50)).await;
         patience.took();
@@ -265,7 +270,7 @@ mod tests {
     async fn answers_of_http_2_are_taken_in_time() {
         let (mut patience, exchange) = patience(Protocol::Http2, &[]);
         assert_eq!(lasts(&mut patience).await, (75, Over::Idle), "what comes may be no request at all");
-        let working = exchange.begin(0);
+        let working = exchange.begin(Some(0));
         let answer = exchange.answer();
         working.answered();
         assert!(!look(&mut patience).await);
@@ -281,7 +286,7 @@ mod tests {
         let (mut patience, exchange) = patience(Protocol::Http1, &[]);
         for (piece, bodies) in pieces {
             patience.came(piece);
-            bodies.iter().for_each(|body| exchange.begin(*body).answered());
+            bodies.iter().for_each(|body| exchange.begin(Some(*body)).answered());
         }
         lasts(&mut patience).await.1
     }

@@ -1,15 +1,17 @@
 //! The one place where errors become answers: `application/problem+json` (RFC 9457).
 
+use std::borrow::Cow;
+
 use axum::http::header::{ACCEPT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER};
 use axum::http::{HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
-use floodgate_buffer::Refused;
-use floodgate_schemas::{CouponId, Described, Invalid, InvalidKind, NoSchemaId};
+use floodgate_schemas::{CouponId, Described};
 use floodgate_store::ReadError;
 use serde::Serialize;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
+pub(crate) use self::repeated::{OfMany, Told};
 use crate::coding::Coding;
 use crate::described::answer;
 
@@ -236,9 +238,14 @@ impl Problem {
         Self::new(&NOT_READY, detail).because(cause)
     }
 
-    /// 503: all bodies together would be larger than configured.
+    /// 503: all requests together, or all of one client, would take more memory than configured.
     pub(crate) fn busy() -> Self {
         Self::new(&BUSY, "too many large requests at once; send the request again later")
+    }
+
+    /// 503: as many connections as configured, or as one client may have.
+    pub(crate) fn too_many_connections() -> Self {
+        Self::new(&BUSY, "too many connections at once; send the request again later")
     }
 
     /// 503: the buffer reported that the record is not stored.
@@ -271,9 +278,19 @@ impl Problem {
         Self::new(&INTERNAL, "the request met a bug; operators find it by its instance").because(cause)
     }
 
+    /// The status of its answer.
+    pub(crate) fn status(&self) -> StatusCode {
+        self.kind.status
+    }
+
     /// Whether it is the client's doing.
     pub(crate) fn is_ours(&self) -> bool {
         self.kind.status.is_server_error()
+    }
+
+    /// Whether it is said when to try again.
+    pub(crate) fn is_passing(&self) -> bool {
+        self.kind.status == StatusCode::SERVICE_UNAVAILABLE
     }
 
     /// Whether it is a bug.
@@ -293,13 +310,17 @@ impl Problem {
 
     /// Says which event of many it is about.
     pub(crate) fn stands_at(&mut self, place: Place) {
-        if let (Some(rest), None) = (self.detail.strip_prefix("the body "), &self.field) {
-            self.detail = match place {
-                Place::Line(line) => format!("line {line} {rest}"),
-                Place::Index(index) => format!("the element at index {index} {rest}"),
-            };
-        }
         self.place = Some(place);
+    }
+
+    /// What is wrong, in words that say where.
+    fn detail(&self) -> Cow<'_, str> {
+        let rest = self.detail.strip_prefix("the body ").filter(|_| self.field.is_none());
+        match (rest, self.place) {
+            (Some(rest), Some(Place::Line(line))) => format!("line {line} {rest}").into(),
+            (Some(rest), Some(Place::Index(index))) => format!("the element at index {index} {rest}").into(),
+            _ => self.detail.as_str().into(),
+        }
     }
 
     /// What became, or may become, of what was sent.
@@ -314,51 +335,6 @@ impl Problem {
     /// The stable name, for metrics.
     pub(crate) fn name(&self) -> &'static str {
         self.kind.name
-    }
-}
-
-impl From<Invalid> for Problem {
-    fn from(invalid: Invalid) -> Self {
-        let kind = match invalid.kind {
-            InvalidKind::Malformed => &MALFORMED_JSON,
-            InvalidKind::Shape => &INVALID_FIELD,
-            InvalidKind::Value => &INVALID_VALUE,
-        };
-        let detail = match &invalid.field {
-            Some(_) => invalid.to_string(),
-            None => format!("the body {}", invalid.detail),
-        };
-        Self { field: invalid.field.map(String::from), ..Self::new(kind, detail) }
-    }
-}
-
-impl From<Refused> for Problem {
-    fn from(refused: Refused) -> Self {
-        match refused {
-            Refused::Full => Self::new(&QUEUE_FULL, "the queue is full; send the event again later"),
-            Refused::Unavailable(cause) => Self::not_stored(cause),
-            Refused::TooLarge => Self::new(&BODY_TOO_LARGE, "the event is larger than its topic takes"),
-            Refused::Closed => Self::new(&SHUTTING_DOWN, "send the event to another instance"),
-        }
-    }
-}
-
-impl From<NoSchemaId> for Problem {
-    fn from(no_id: NoSchemaId) -> Self {
-        let detail = "this instance has no ids of the schema registry yet; send the event again";
-        Self::new(&NOT_STORED, detail).because(no_id.to_string())
-    }
-}
-
-impl From<ReadError> for Problem {
-    fn from(error: ReadError) -> Self {
-        match error {
-            ReadError::Unavailable(cause) | ReadError::Unanswered(cause) => {
-                Self::new(&DATABASE_UNAVAILABLE, "the request cannot be answered now; send it again later")
-                    .because(cause)
-            }
-            ReadError::Unreadable(cause) => Self::internal(cause),
-        }
     }
 }
 
@@ -398,7 +374,7 @@ impl Serialize for Problem {
             uri: self.kind.uri,
             title: self.kind.title,
             status: self.kind.status.as_u16(),
-            detail: &self.detail,
+            detail: &self.detail(),
             retryable: self.kind.retryable,
             field: self.field.as_deref(),
             line,
@@ -430,7 +406,7 @@ impl Problem {
         // it was that of no body
         headers.remove(CONTENT_LENGTH);
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));
-        if self.kind.status == StatusCode::SERVICE_UNAVAILABLE {
+        if self.is_passing() {
             headers.insert(RETRY_AFTER, HeaderValue::from(RETRY_AFTER_SECONDS));
         }
         for (name, value) in self.more.into_iter().flat_map(|more| more.fields) {
@@ -440,5 +416,7 @@ impl Problem {
     }
 }
 
+mod from;
+mod repeated;
 #[cfg(test)]
 mod tests;

@@ -2,6 +2,7 @@
 
 use std::any::Any;
 use std::cell::RefCell;
+use std::sync::Arc;
 use std::time::Instant;
 
 use floodgate_buffer::{Outcome, Receipt, Receipts, Record, Topic};
@@ -13,8 +14,9 @@ use floodgate_traces::{Sends, TRACEPARENT};
 use crate::accepted::{Accepted, StoredIn};
 use crate::admission::Admitted;
 use crate::follow::Followed;
+use crate::holders::Holder;
 use crate::ingress::Ingress;
-use crate::keys::NewKey;
+use crate::keys::UsedKey;
 use crate::problem::Problem;
 
 thread_local! {
@@ -31,11 +33,14 @@ pub(crate) enum Form {
     CloudEvents,
 }
 
+/// By whom an event is offered: what follows it, and whose it is.
+type By<'b> = (&'b mut Sends, &'b Holder);
+
 /// One event of many on its way, or refused.
 struct Offered {
     of: Option<EventType>,
     event_id: Option<EventId>,
-    result: Result<NewKey, Problem>,
+    result: Result<UsedKey, Problem>,
 }
 
 /// Many events on their way.
@@ -46,6 +51,7 @@ pub(crate) struct Offers {
     receipts: Receipts,
     offered_at: Instant,
     sends: Sends,
+    holder: Arc<Holder>,
 }
 
 impl Offers {
@@ -79,12 +85,14 @@ impl Ingress {
         &self,
         checked: Result<E, Problem>,
         Followed(followed): Followed,
+        admitted: &Admitted,
     ) -> Result<Accepted, Problem> {
         let sends = Sends::of(followed);
         let published = match checked {
-            Ok(event) => {
-                self.offer_and_wait(&event, sends).await.map(|stored_in| (event.event_id(), stored_in))
-            }
+            Ok(event) => self
+                .offer_and_wait(&event, sends, admitted)
+                .await
+                .map(|stored_in| (event.event_id(), stored_in)),
             Err(problem) => Err(problem),
         };
         let stored = published.as_ref().map(|(_, stored_in)| *stored_in);
@@ -92,7 +100,12 @@ impl Ingress {
         published.map(|(event_id, stored_in)| Accepted { event_id, stored_in })
     }
 
-    async fn offer_and_wait<E: Event>(&self, event: &E, mut sends: Sends) -> Result<StoredIn, Problem> {
+    async fn offer_and_wait<E: Event>(
+        &self,
+        event: &E,
+        mut sends: Sends,
+        admitted: &Admitted,
+    ) -> Result<StoredIn, Problem> {
         // decided when this is compiled: of other types there is nothing left
         if let Some(request) = (event as &dyn Any).downcast_ref::<CouponIssue>() {
             match self.door.at_once(request) {
@@ -100,9 +113,9 @@ impl Ingress {
                 None => Box::pin(self.door.ask_for_one(request)).await?,
             }
         }
-        let receipts = Receipts::new(1);
+        let receipts = Receipts::of(Arc::clone(&admitted.holder) as _, 1);
         let offered_at = Instant::now();
-        let key = self.offer_under_key(event, receipts.receipt(0), &mut sends)?;
+        let key = self.offer_under_key(event, receipts.receipt(0), (&mut sends, &admitted.holder))?;
         self.wait(&receipts, offered_at).await;
         let judged = self.judge(key, receipts.outcome(0));
         sends.became(E::TYPE, judged.as_ref().err().map(Problem::name));
@@ -117,7 +130,7 @@ impl Ingress {
         Followed(followed): Followed,
         admitted: &Admitted,
     ) -> Offers {
-        let receipts = Receipts::new(events.len());
+        let receipts = Receipts::of(Arc::clone(&admitted.holder) as _, events.len());
         let offered_at = Instant::now();
         let mut sends = Sends::of(followed);
         let mut at_door = Vec::new();
@@ -132,10 +145,10 @@ impl Ingress {
             {
                 return Offered { of: Some(event.event_type()), event_id: None, result: Err(problem) };
             }
-            self.offer_one(event, (index, receipt), &mut sends, &mut at_door)
+            self.offer_one(event, (index, receipt), (&mut sends, &admitted.holder), &mut at_door)
         };
         let offered = events.iter().enumerate().map(offer).collect();
-        Offers { offered, at_door, receipts, offered_at, sends }
+        Offers { offered, at_door, receipts, offered_at, sends, holder: Arc::clone(&admitted.holder) }
     }
 
     /// Asks about the coupon requests that wait at the door.
@@ -147,7 +160,8 @@ impl Ingress {
     /// Offers those of them that may go on.
     pub(crate) fn offer_from_door(&self, offers: &mut Offers, told: Vec<Result<(), Problem>>) {
         for ((index, request, receipt), told) in std::mem::take(&mut offers.at_door).into_iter().zip(told) {
-            let result = told.and_then(|()| self.offer_under_key(&request, receipt, &mut offers.sends));
+            let by = (&mut offers.sends, &*offers.holder);
+            let result = told.and_then(|()| self.offer_under_key(&request, receipt, by));
             if let Some(offered) = offers.offered.get_mut(index) {
                 offered.result = result;
             }
@@ -186,16 +200,18 @@ impl Ingress {
         &self,
         event: Result<Mixed, InvalidMixed>,
         (index, receipt): (usize, Receipt),
-        sends: &mut Sends,
+        (sends, holder): By<'_>,
         at_door: &mut Vec<(usize, CouponIssue, Receipt)>,
     ) -> Offered {
         match event {
-            Ok(Mixed::Expectation(event)) => self.offer_of(&event, receipt, sends),
+            Ok(Mixed::Expectation(event)) => self.offer_of(&event, receipt, (sends, holder)),
             Ok(Mixed::Coupon(event)) => {
                 let event_id = Some(event.event_id);
                 let result = match self.door.at_once(&event) {
                     // it must not overtake one that waits: first come, first served
-                    Some(Ok(())) if at_door.is_empty() => return self.offer_of(&event, receipt, sends),
+                    Some(Ok(())) if at_door.is_empty() => {
+                        return self.offer_of(&event, receipt, (sends, holder));
+                    }
                     Some(Err(refused)) => Err(refused),
                     _ => {
                         at_door.push((index, event, receipt));
@@ -204,13 +220,13 @@ impl Ingress {
                 };
                 Offered { of: Some(EventType::Coupon), event_id, result }
             }
-            Ok(Mixed::Like(event)) => self.offer_of(&event, receipt, sends),
+            Ok(Mixed::Like(event)) => self.offer_of(&event, receipt, (sends, holder)),
             Err(InvalidMixed { of, invalid }) => Offered { of, event_id: None, result: Err(invalid.into()) },
         }
     }
 
-    fn offer_of<E: Event>(&self, event: &E, receipt: Receipt, sends: &mut Sends) -> Offered {
-        let result = self.offer_under_key(event, receipt, sends);
+    fn offer_of<E: Event>(&self, event: &E, receipt: Receipt, by: By<'_>) -> Offered {
+        let result = self.offer_under_key(event, receipt, by);
         Offered { of: Some(E::TYPE), event_id: Some(event.event_id()), result }
     }
 
@@ -219,13 +235,13 @@ impl Ingress {
         &self,
         event: &E,
         receipt: Receipt,
-        sends: &mut Sends,
-    ) -> Result<NewKey, Problem> {
-        let key = self.keys.note(event)?;
+        (sends, holder): By<'_>,
+    ) -> Result<UsedKey, Problem> {
+        let key = self.keys.note(event, holder)?;
         match self.offer(event, receipt, sends) {
             Ok(()) => Ok(key),
             Err(problem) => {
-                self.keys.forget(key);
+                self.keys.told(key, false);
                 sends.became(E::TYPE, Some(problem.name()));
                 Err(problem)
             }
@@ -259,12 +275,12 @@ impl Ingress {
     }
 
     /// What a record's outcome is answered. One that is certainly not stored has not used its key.
-    fn judge(&self, key: NewKey, outcome: Outcome) -> Result<StoredIn, Problem> {
+    fn judge(&self, key: UsedKey, outcome: Outcome) -> Result<StoredIn, Problem> {
+        self.keys.told(key, outcome != Outcome::NotStored);
         match outcome {
             Outcome::Stored => Ok(None),
             Outcome::Spilled => Ok(self.publisher.spills_to()),
             Outcome::NotStored => {
-                self.keys.forget(key);
                 let trouble = self.publisher.ready().err();
                 Err(Problem::not_stored(trouble.unwrap_or_else(|| NOT_STORED.to_owned())))
             }

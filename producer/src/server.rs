@@ -1,8 +1,8 @@
 //! The clients' listener.
 //!
 //! hyper is driven directly, not through `axum::serve`, which offers neither time limits, nor limits of connections, nor a bound
-//! on how long a graceful stop waits. A connection has a place among all and among its client's, then TLS and what it speaks are
-//! settled in the time that a client may take to send something ([`crate::connection`]), and then it is served.
+//! on how long a graceful stop waits. A connection has a place among all and among its client's ([`crate::seats`]), then TLS and what
+//! it speaks are settled in the time that a client may take to send something ([`crate::connection`]), and then it is served.
 
 #[cfg(feature = "fuzzing")]
 mod fuzzing;
@@ -17,7 +17,7 @@ use axum::Router;
 use axum::http::header::{CONNECTION, ORIGIN};
 use axum::http::{HeaderValue, Version};
 use axum::response::Response;
-use floodgate_listener::{Counted, Crowd, Linger, Places, Settled, Watch};
+use floodgate_listener::{Linger, Settled, Watch};
 use floodgate_observe::HttpMetrics;
 use hyper::Request;
 use hyper::body::{Body as _, Incoming};
@@ -26,17 +26,23 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use prometheus::IntGauge;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::admission::Peer;
+use crate::always::always;
+use crate::bodies::Held;
 use crate::config::HttpConfig;
 use crate::connection::{Connection, FirstBytes, Limits};
 use crate::exchange::{Exchange, Working};
-use crate::head::{self, HeadError};
+use crate::head;
 use crate::ingress::Ingress;
 use crate::meter::Meter;
-use crate::patience::Protocol;
+use crate::patience::{Protocol, Silence};
+use crate::problem::Problem;
+use crate::room::Room;
+use crate::seats::{STANDS_FOR, Seat, Seats};
 use crate::stream::Stream;
 use crate::tls::{self, Tls};
 use crate::unread::Unread;
@@ -70,8 +76,6 @@ impl std::error::Error for ServerError {}
 pub struct Server {
     listener: TcpListener,
     served: Served,
-    crowd: Arc<Crowd>,
-    connections: Arc<Semaphore>,
 }
 
 /// What every connection is served by.
@@ -88,30 +92,24 @@ struct Routes {
     ingress: Arc<Ingress>,
     router: Router,
     meter: Meter,
+    seats: Arc<Seats>,
     head_max_bytes: usize,
     target_max_bytes: usize,
     linger: Linger,
     metrics: HttpMetrics,
 }
 
-/// Whom a connection leads to.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Peer {
-    /// Of the nearest hop, which may be a proxy.
-    pub(crate) address: SocketAddr,
-}
-
-/// An open connection, counted, and its place among those that may be open.
-struct Open {
+/// Whom a connection leads to, and its place: counted while it is open.
+pub(crate) struct Open {
+    peer: Peer,
+    seat: Seat,
     connections: IntGauge,
-    _place: OwnedSemaphorePermit,
-    _of_client: Counted,
 }
 
 impl Open {
-    fn new(connections: IntGauge, place: OwnedSemaphorePermit, of_client: Counted) -> Self {
+    fn new(peer: Peer, seat: Seat, connections: IntGauge) -> Arc<Self> {
         connections.inc();
-        Self { connections, _place: place, _of_client: of_client }
+        Arc::new(Self { peer, seat, connections })
     }
 }
 
@@ -121,12 +119,15 @@ impl Drop for Open {
     }
 }
 
+/// What a request takes beside others on its connection, apart from its head and its body.
+const BESIDE_OTHERS_BYTES: usize = 8 << 10;
+
 impl Routes {
     /// Answers one request. What of it was not read is read afterwards, by the connection where only that can.
     async fn serve(
         self: Arc<Self>,
         request: Request<Incoming>,
-        peer: Peer,
+        open: Arc<Open>,
         working: Working,
     ) -> Result<Response, Infallible> {
         let metered = self.meter.begin(request.method(), request.uri().path());
@@ -138,27 +139,62 @@ impl Routes {
             true => Watch::over(request),
             false => Watch::none(request),
         };
-        let (mut response, closes) = match checked {
-            Ok(()) => {
-                let peer = peer.address.ip();
-                (service::answered(&self.ingress, &self.router, peer, request).await?, false)
+        let mut closes = open.seat.stands() || is_http_1 && working.exchange().is_doubted_behind();
+        let checked = if is_http_1 {
+            checked.and_then(|bytes| head::lines(working.exchange(), bytes))
+        } else {
+            checked
+        };
+        let admitted = match checked {
+            Ok(head_bytes) => self.admit(&open, request.uri().path(), (is_http_1, head_bytes)).await,
+            Err(error) => {
+                closes |= error.closes;
+                Err(error.problem)
             }
-            Err(HeadError { problem, closes }) => {
+        };
+        let mut response = match &admitted {
+            Ok(_) => service::answered(&self.ingress, &self.router, &open.peer, request).await?,
+            Err(problem) => {
                 let origin = request.headers().get(ORIGIN).cloned();
                 drop(request);
-                (service::refused(&self.ingress, origin, problem).await?, closes)
+                service::refused(&self.ingress, origin, problem.clone()).await?
             }
         };
         if watch.settle(&mut response, self.linger) == Settled::Broken {
             working.exchange().linger();
         }
-        if closes {
+        always(response.headers_mut());
+        if closes && is_http_1 {
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        } else if closes {
+            working.exchange().end_idleness();
         }
         metered.ended(response.status());
         working.answered();
         Ok(response)
     }
+
+    /// What a request needs to be answered at all: one of HTTP/1.1 has what its connection has.
+    async fn admit(
+        &self,
+        open: &Open,
+        path: &str,
+        (is_http_1, head_bytes): (bool, usize),
+    ) -> Result<Option<Admitted>, Problem> {
+        if is_http_1 && !open.seat.stands() {
+            return Ok(None);
+        }
+        let bytes = if is_http_1 { 0 } else { BESIDE_OTHERS_BYTES + 2 * head_bytes };
+        let held = self.ingress.bodies.hold(&open.peer.holder, bytes)?;
+        let place = self.seats.admit(&open.seat, path).await?;
+        Ok(Some(Admitted { _held: held, _place: place }))
+    }
+}
+
+/// What a request has until it is answered.
+struct Admitted {
+    _held: Held,
+    _place: Option<OwnedSemaphorePermit>,
 }
 
 impl Served {
@@ -175,10 +211,19 @@ impl Served {
         Some((Stream::Tls(Box::new(stream)), FirstBytes::default(), protocol))
     }
 
+    /// How patient one is with a client: not very with who has no place.
+    fn limits(&self, open: &Open) -> Limits {
+        let Limits { mut silence, linger } = self.limits;
+        if open.seat.stands() {
+            silence = Silence { send: silence.send.min(STANDS_FOR), idle: silence.idle.min(STANDS_FOR) };
+        }
+        Limits { silence, linger }
+    }
+
     /// Serves a connection until its end. After `stop` that is when the request in work is answered.
-    async fn serve(&self, stream: TcpStream, peer: Peer, stop: CancellationToken) {
+    async fn serve(&self, stream: TcpStream, open: Arc<Open>, stop: CancellationToken) {
         let opened = tokio::select! {
-            opened = tokio::time::timeout(self.limits.silence.send, self.open(stream)) => opened,
+            opened = tokio::time::timeout(self.limits(&open).silence.send, self.open(stream)) => opened,
             () = stop.cancelled() => return,
         };
         let Ok(Some((stream, first, protocol))) = opened else {
@@ -187,22 +232,24 @@ impl Served {
             }
             return;
         };
-        self.speak((stream, first, protocol), peer, stop).await;
+        self.speak((stream, first, protocol), open, stop).await;
     }
 
     /// Serves a connection whose client has said what it speaks.
     async fn speak(
         &self,
         (stream, first, protocol): (Stream, FirstBytes, Protocol),
-        peer: Peer,
+        open: Arc<Open>,
         stop: CancellationToken,
     ) {
         let exchange = Exchange::new();
         let metrics = self.routes.metrics.clone();
-        let stream = Connection::new(stream, (first, protocol), self.limits, Arc::clone(&exchange), metrics);
+        let room = Room::new(&self.routes.ingress.bodies, &open.peer.holder);
+        let (spoken, limits) = ((first, protocol), self.limits(&open));
+        let stream = Connection::new(stream, spoken, (limits, room), Arc::clone(&exchange), metrics);
         let answered = |request: Request<Incoming>| {
-            let body = request.body().size_hint().exact().unwrap_or_default();
-            Arc::clone(&self.routes).serve(request, peer, exchange.begin(body))
+            let body = request.body().size_hint().exact();
+            Arc::clone(&self.routes).serve(request, Arc::clone(&open), exchange.begin(body))
         };
         if protocol == Protocol::Http2 {
             return http2::serve(&self.http2, stream, &exchange, &stop, answered).await;
@@ -229,10 +276,12 @@ impl Server {
         let mut http1 = http1::Builder::new();
         // silence is the connection's affair
         http1.header_read_timeout(None).max_buf_size(config.head_max_bytes);
+        let of_all = (config.connections_max, config.connections_per_client_max);
         let routes = Arc::new(Routes {
             ingress: Arc::clone(ingress),
             router: routes::router(Arc::clone(ingress)),
             meter: Meter::new(&routes::OPERATIONS, &ingress.requests),
+            seats: Seats::new(of_all, config.silence().send, ingress.http.clone()),
             head_max_bytes: config.head_max_bytes,
             target_max_bytes: config.target_max_bytes,
             linger: config.linger(),
@@ -241,17 +290,7 @@ impl Server {
         routes.metrics.connections_refused.with_label_values(&["client"]);
         let limits = Limits { silence: config.silence(), linger: config.linger() };
         let http2 = http2::builder(config);
-        let places =
-            Places { of_one: config.connections_per_client_max, before_newcomers: config.connections_max };
-        // a proxy has many behind it
-        let of = Arc::clone(ingress);
-        let exempt = Box::new(move |address| of.admission.trusts(address));
-        Ok(Self {
-            listener,
-            served: Served { routes, http1, http2, tls: None, limits },
-            crowd: Crowd::new(places, exempt),
-            connections: Arc::new(Semaphore::new(config.connections_max)),
-        })
+        Ok(Self { listener, served: Served { routes, http1, http2, tls: None, limits } })
     }
 
     /// Secures connections, if there is something to secure them with.
@@ -275,23 +314,18 @@ impl Server {
     /// Serves until `stop`, then accepts nothing more and waits for the requests being served, at most
     /// `drain`. Returns whether all of them were answered.
     pub async fn run(self, stop: CancellationToken, drain: Duration) -> bool {
-        let Self { listener, served, crowd, connections } = self;
+        let Self { listener, served } = self;
         let (served, open) = (Arc::new(served), TaskTracker::new());
-        let metrics = &served.routes.metrics;
+        let Routes { ingress, seats, metrics, .. } = &*served.routes;
         let serve = async {
             loop {
-                let Some(place) = place(&connections, metrics).await else { return };
                 let (stream, address) = accept(&listener).await;
-                let Some(of_client) = crowd.admit(address.ip()) else {
-                    metrics.connections_refused.with_label_values(&["client"]).inc();
-                    continue;
-                };
-                let counted = Open::new(metrics.connections.clone(), place, of_client);
+                let peer = ingress.admission.peer(address.ip());
+                let is_proxy = ingress.admission.trusts(address.ip());
+                let Some(seat) = seats.take(&peer, is_proxy).await else { continue };
+                let counted = Open::new(peer, seat, metrics.connections.clone());
                 let (served, stop) = (Arc::clone(&served), stop.clone());
-                open.spawn(async move {
-                    served.serve(stream, Peer { address }, stop).await;
-                    drop(counted);
-                });
+                open.spawn(async move { served.serve(stream, counted, stop).await });
             }
         };
         tokio::select! {
@@ -302,16 +336,6 @@ impl Server {
         open.close();
         tokio::time::timeout(drain, open.wait()).await.is_ok()
     }
-}
-
-/// Room for one more connection, waited for if there is none.
-async fn place(connections: &Arc<Semaphore>, metrics: &HttpMetrics) -> Option<OwnedSemaphorePermit> {
-    if let Ok(place) = Arc::clone(connections).try_acquire_owned() {
-        return Some(place);
-    }
-    tracing::debug!("http.connections_max is reached: more connections wait to be accepted");
-    metrics.connections_full.inc();
-    Arc::clone(connections).acquire_owned().await.ok()
 }
 
 fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {

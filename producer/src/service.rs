@@ -2,7 +2,6 @@
 
 use std::convert::Infallible;
 use std::future::{Future, Ready, ready};
-use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -15,6 +14,7 @@ use axum::response::{IntoResponse, Response};
 use tower_layer::Layer;
 use tower_service::Service;
 
+use crate::admission::{Admitted, Peer};
 use crate::answer::tell;
 use crate::follow;
 use crate::ingress::Ingress;
@@ -24,17 +24,19 @@ use crate::problem::Problem;
 pub(crate) async fn answered(
     ingress: &Arc<Ingress>,
     router: &Router,
-    peer: IpAddr,
-    request: Request,
+    peer: &Peer,
+    mut request: Request,
 ) -> Result<Response, Infallible> {
     // whoever needs nothing of all this goes the short way
     if ingress.is_plain() {
+        let holder = Arc::clone(&peer.holder);
+        request.extensions_mut().insert(Admitted { caller: None, holder });
         let mut response = router.clone().call(request).await?;
         tell(ingress, &mut response);
         return Ok(response);
     }
     let Some(layer) = &ingress.origins else { return follow::answered(ingress, router, peer, request).await };
-    let inner = Inner { ingress: Arc::clone(ingress), router: router.clone(), peer };
+    let inner = Inner { ingress: Arc::clone(ingress), router: router.clone(), peer: peer.clone() };
     layer.layer(inner).call(request).await
 }
 
@@ -74,7 +76,7 @@ impl Service<Request<()>> for Refusal {
 struct Inner {
     ingress: Arc<Ingress>,
     router: Router,
-    peer: IpAddr,
+    peer: Peer,
 }
 
 impl Service<Request> for Inner {
@@ -87,8 +89,8 @@ impl Service<Request> for Inner {
     }
 
     fn call(&mut self, request: Request) -> Self::Future {
-        let (ingress, router, peer) = (Arc::clone(&self.ingress), self.router.clone(), self.peer);
-        Box::pin(async move { follow::answered(&ingress, &router, peer, request).await })
+        let (ingress, router, peer) = (Arc::clone(&self.ingress), self.router.clone(), self.peer.clone());
+        Box::pin(async move { follow::answered(&ingress, &router, &peer, request).await })
     }
 }
 

@@ -337,10 +337,14 @@ impl World {
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        let response =
-            service::answered(&self.ingress, &self.router, PEER, request.body(body.into()).unwrap())
-                .await
-                .unwrap();
+        let response = service::answered(
+            &self.ingress,
+            &self.router,
+            &self.ingress.admission.peer(PEER),
+            request.body(body.into()).unwrap(),
+        )
+        .await
+        .unwrap();
         let (parts, body) = response.into_parts();
         let bytes = body.collect().await.unwrap().to_bytes();
         let body = serde_json::from_slice(&bytes).unwrap_or(Value::Null);

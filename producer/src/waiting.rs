@@ -9,6 +9,7 @@
 //! the interval hurries the task, and stays until the look-up that it is part of has ended.
 
 use std::collections::HashMap;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -20,6 +21,8 @@ use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
+use crate::holders::{Common, Holder};
+
 /// Ids in one query: large enough that a burst is one query, small enough for every database.
 const IDS_PER_QUERY: usize = 5000;
 
@@ -30,7 +33,7 @@ const HURRIED_PART: u32 = 10;
 pub(crate) struct Waiting {
     reads: Arc<dyn Reads>,
     interval: Duration,
-    max: usize,
+    places: Common,
     metrics: HttpMetrics,
     state: Mutex<State>,
     /// Asks for the next look-up now.
@@ -67,6 +70,7 @@ enum Seen {
 /// One request's place among those that wait; given back when dropped.
 struct Place<'w> {
     waiting: &'w Waiting,
+    holder: Arc<Holder>,
     request: EventId,
     number: u64,
 }
@@ -81,6 +85,7 @@ impl Drop for Place<'_> {
                 state.waiters.remove(&self.request);
             }
         }
+        self.holder.waiters.fetch_sub(1, Ordering::Relaxed);
         self.waiting.metrics.waiters.dec();
     }
 }
@@ -93,20 +98,22 @@ impl Waiting {
         metrics: HttpMetrics,
     ) -> Arc<Self> {
         let (state, hurry, over) = (Mutex::default(), Arc::default(), CancellationToken::new());
-        Arc::new(Self { reads, interval, max, metrics, state, hurry, over })
+        let places = Common::count(max);
+        Arc::new(Self { reads, interval, places, metrics, state, hurry, over })
     }
 
     /// The decision on `request`, or `None` if there is none within `time`, nobody should wait any more, or too many
-    /// wait already.
+    /// wait already, or of this client.
     ///
     /// # Errors
     /// The time is over and the database could not be asked.
     pub(crate) async fn decision(
         self: &Arc<Self>,
+        holder: &Arc<Holder>,
         request: EventId,
         time: Duration,
     ) -> Result<Option<Arc<Decision>>, ReadError> {
-        let Some((_place, mut seen)) = self.enter(request, time) else { return Ok(None) };
+        let Some((_place, mut seen)) = self.enter(holder, request, time) else { return Ok(None) };
         let time = tokio::time::sleep(time);
         tokio::pin!(time);
         let mut late = false;
@@ -127,6 +134,7 @@ impl Waiting {
 
     fn enter(
         self: &Arc<Self>,
+        holder: &Arc<Holder>,
         request: EventId,
         time: Duration,
     ) -> Option<(Place<'_>, watch::Receiver<Seen>)> {
@@ -134,7 +142,8 @@ impl Waiting {
             return None;
         }
         let mut state = self.state.lock();
-        if state.count >= self.max {
+        let own = holder.waiters.load(Ordering::Relaxed);
+        if !self.places.may_take(own, 1, state.count) {
             self.metrics.waiters_refused.inc();
             return None;
         }
@@ -143,6 +152,7 @@ impl Waiting {
         let number = state.last;
         state.waiters.entry(request).or_default().push(Waiter { number, seen: sender });
         state.count += 1;
+        holder.waiters.fetch_add(1, Ordering::Relaxed);
         self.metrics.waiters.inc();
         if !state.polling {
             state.polling = true;
@@ -152,7 +162,7 @@ impl Waiting {
         } else if time < self.interval {
             self.hurry.notify_one();
         }
-        Some((Place { waiting: self, request, number }, seen))
+        Some((Place { waiting: self, holder: Arc::clone(holder), request, number }, seen))
     }
 
     /// The ids somebody waits for; `None`, and nobody polls any more, when there are none.
@@ -236,7 +246,8 @@ mod tests {
 
     /// Whether a request that waits for so long is told a decision.
     async fn is_decided(waiting: &Arc<Waiting>, request: u64, time: Duration) -> Result<bool, ReadError> {
-        let asked = tokio::time::timeout(SOON, waiting.decision(event_id(request), time)).await;
+        let asked =
+            tokio::time::timeout(SOON, waiting.decision(&Arc::default(), event_id(request), time)).await;
         let found = asked.expect("nobody was told anything")?;
         assert!(found.as_ref().is_none_or(|decision| decision.request_id == event_id(request)));
         Ok(found.is_some())
@@ -349,7 +360,7 @@ mod tests {
         let (database, waiting) = waiting(Duration::from_secs(1), 10);
         for request in [1, 2, 2] {
             let waiting = Arc::clone(&waiting);
-            tokio::spawn(async move { waiting.decision(event_id(request), NEVER).await });
+            tokio::spawn(async move { waiting.decision(&Arc::default(), event_id(request), NEVER).await });
         }
         tokio::time::sleep(Duration::from_millis(10_500)).await;
         assert_eq!(*database.lookups.lock(), [2; 11]);

@@ -2,7 +2,11 @@
 //!
 //! The database supplies what stood before the batch, read after the coupons' rows were locked; so nobody
 //! else takes from the same stock until the transaction ends. A request that was decided before keeps its
-//! decision and gets no row. Everything else is decided here, once and for all.
+//! decision and gets no row. Everything else is decided here, once and for all, but for one thing.
+//!
+//! *Not open* says when a request was accepted, and not what became of it. Whoever sends it again under its key while the coupon is
+//! open, perhaps without knowing that anybody sent it before, is decided then. Whether that is so follows from the coupon's hours,
+//! which never change, and from the time of acceptance: a record that is delivered twice was accepted once, and stays what it was.
 
 use std::collections::{HashMap, HashSet};
 
@@ -34,6 +38,8 @@ pub(crate) struct Before<'a> {
     pub(crate) coupons: HashMap<&'a str, Terms>,
     /// The requests of the batch that were decided before.
     pub(crate) decided: HashSet<EventId>,
+    /// Those of them that were not open.
+    pub(crate) not_open: HashSet<EventId>,
     /// Who holds which coupon, of those the batch names: coupon and user.
     pub(crate) holders: HashSet<(&'a str, &'a str)>,
 }
@@ -45,12 +51,27 @@ pub(crate) struct Decided<'a> {
     pub(crate) status: DecisionStatus,
     /// The place in line, if issued.
     pub(crate) rank: Option<i32>,
+    /// Whether there is a row, which says that it was not open.
+    pub(crate) again: bool,
+}
+
+impl Before<'_> {
+    /// Whether a request has its decision, whatever it may be.
+    fn stands(&self, request: &CouponIssue) -> bool {
+        let is_open = || {
+            self.coupons
+                .get(request.coupon_id.as_str())
+                .is_some_and(|coupon| coupon.is_open(request.accepted_at))
+        };
+        let id = &request.event_id;
+        self.decided.contains(id) && !(self.not_open.contains(id) && is_open())
+    }
 }
 
 /// What to write and to answer.
 #[derive(Debug)]
 pub(crate) struct Decisions<'a> {
-    /// New decisions, in the order of the batch.
+    /// New decisions, one for each request.
     pub(crate) decided: Vec<Decided<'a>>,
     /// Coupons of which some were issued, with how many now are; sorted by coupon.
     pub(crate) issued: Vec<(&'a str, i32)>,
@@ -67,19 +88,32 @@ impl<'a> Decisions<'a> {
 
 /// Decides `requests` one after the other.
 pub(crate) fn decide<'a>(requests: &'a [CouponIssue], mut before: Before<'a>) -> Decisions<'a> {
-    let mut decided = Vec::with_capacity(requests.len());
+    let mut decided: Vec<Decided<'a>> = Vec::with_capacity(requests.len());
+    // those of this batch, with their places among what is decided
+    let mut not_open: HashMap<EventId, usize> = HashMap::new();
     let mut issued: HashMap<&'a str, i32> = HashMap::new();
     let outcomes = requests
         .iter()
         .map(|request| {
-            if !before.decided.insert(request.event_id) {
+            if before.stands(request) {
                 return ApplyOutcome::Duplicate;
             }
             let (status, rank) = decide_one(request, &mut before);
             if let Some(rank) = rank {
                 issued.insert(request.coupon_id.as_str(), rank);
             }
-            decided.push(Decided { request, status, rank });
+            let id = request.event_id;
+            let again = !before.decided.insert(id);
+            if status == DecisionStatus::NotOpen {
+                before.not_open.insert(id);
+                not_open.insert(id, decided.len());
+            } else if again {
+                before.not_open.remove(&id);
+            }
+            match not_open.get(&id).and_then(|place| decided.get_mut(*place)).filter(|_| again) {
+                Some(before) => *before = Decided { request, status, rank, again: before.again },
+                None => decided.push(Decided { request, status, rank, again }),
+            }
             outcome(status)
         })
         .collect();
@@ -157,6 +191,38 @@ mod tests {
     }
 
     #[test]
+    fn who_comes_again_while_it_is_open_is_decided_then() {
+        let hours = || one_coupon(Terms { opens_at: Some(at(10)), closes_at: Some(at(20)), ..terms(1, 0) });
+        let sent = |accepted| CouponIssue { accepted_at: at(accepted), ..coupon_issue(1, "c", "u") };
+        let before = |not_open: bool| {
+            let mut before = hours();
+            before.decided.insert(event_id(1));
+            before.not_open.extend(not_open.then(|| event_id(1)));
+            before
+        };
+        let (not_open, issued, again) =
+            (ApplyOutcome::NotOpen, ApplyOutcome::Issued, ApplyOutcome::Duplicate);
+        // in one batch there is one row in the end
+        let requests = [sent(9), sent(9), sent(10), sent(9), sent(11)];
+        let decisions = decide(&requests, hours());
+        assert_eq!(decisions.outcomes, [not_open, again, issued, again, again]);
+        let told = |decisions: &Decisions<'_>| {
+            decisions.decided.iter().map(|d| (d.status, d.rank, d.again)).collect::<Vec<_>>()
+        };
+        assert_eq!(told(&decisions), [(DecisionStatus::Issued, Some(1), false)]);
+        // and in another one the row is changed, once
+        let requests = [sent(9), sent(20), sent(12), sent(13)];
+        let decisions = decide(&requests, before(true));
+        assert_eq!(decisions.outcomes, [again, again, issued, again]);
+        assert_eq!(told(&decisions), [(DecisionStatus::Issued, Some(1), true)]);
+        assert_eq!(decide(&requests, before(false)).outcomes, [again; 4], "what was decided stays");
+        // what comes to be decided is decided as any
+        let others = CouponIssue { accepted_at: at(11), ..coupon_issue(2, "c", "other") };
+        let requests = [others, sent(12)];
+        assert_eq!(decide(&requests, before(true)).outcomes, [issued, ApplyOutcome::SoldOut]);
+    }
+
+    #[test]
     fn precedence() {
         let closed = Terms { opens_at: Some(at(1)), ..terms(0, 0) };
         let mut before = one_coupon(closed);
@@ -207,6 +273,7 @@ mod tests {
                 coupons: coupons(&so_far),
                 decided: head.decided.iter().map(|d| d.request.event_id).collect(),
                 holders: head.grants().map(|(r, _)| (r.coupon_id.as_str(), r.user_id.as_str())).collect(),
+                ..Before::default()
             });
             prop_assert_eq!(&whole.outcomes, &[head.outcomes.clone(), tail.outcomes.clone()].concat());
 

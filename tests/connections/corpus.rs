@@ -160,8 +160,20 @@ fn chunks(case: Add<'_>) {
 }
 
 fn lines(case: Add<'_>) {
-    // a bare line feed may end a line of a head (RFC 9112, section 2.2), and does so for every field
-    case("bare line feeds", head("PUT /api/v6/characters/t/likes/l HTTP/1.1\nhost: x\n\n"), ONE);
+    // a bare line feed may end a line of a head (RFC 9112, section 2.2): not all readers let it
+    case("bare line feeds", head("PUT /api/v6/characters/t/likes/l HTTP/1.1\nhost: x\n\n"), REFUSED);
+    case("a bare line feed", head(&format!("{LINE}host: x\nx: y\r\n\r\n")), REFUSED);
+    case("an empty line that is a bare line feed", head(&format!("{LINE}host: x\r\n\n")), REFUSED);
+    case("a bare line feed before it", [b"\n".to_vec(), like("", "")].concat(), REFUSED);
+    // what stands behind it is not looked at
+    let bare = "PUT /api/v6/characters/hidden/likes/l HTTP/1.1\r\nhost: x\n\r\n";
+    case("bare line feeds in one piece with another", like("", bare), ONE_AND_CLOSED);
+    case(
+        "bare line feeds behind a body",
+        like("content-length: 2\r\n", &format!("{{}}{bare}")),
+        ONE_AND_CLOSED,
+    );
+    case("a body with lines", like("content-length: 4\r\n", "{\n}\n"), ONE);
     case("a bare carriage return in a value", like("x: y\rcontent-length: 9\r\n", ""), REFUSED);
     case("a bare carriage return before a line's end", like("x: y\r\r\n", ""), REFUSED);
     case("a folded line", like("x: y\r\n\tz: w\r\n", ""), REFUSED);

@@ -1,12 +1,13 @@
 //! What the end-to-end tests and benches share: servers and nodes ([`world`], [`house`]), planned writes ([`plan`]), a
 //! client that sends and records them ([`client`], [`load`]), the state the database must then have ([`model`]), what
-//! answers look like ([`answers`]), and attacks ([`siege`]).
+//! answers look like ([`answers`]), and attacks ([`siege`], [`flood`]).
 
 #![allow(dead_code, reason = "each test file uses another part")]
 
 pub mod answers;
 pub mod browser;
 pub mod client;
+pub mod flood;
 pub mod frames;
 pub mod house;
 pub mod lag;

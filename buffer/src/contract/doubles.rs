@@ -30,7 +30,7 @@ pub fn in_memory(partitions: u32, max_events: usize, prefix: &str) -> Arc<dyn St
         retention_hours: 1,
         dead_letter_retention_hours: 1,
     };
-    let config = InMemoryConfig { max_events, max_bytes: 1 << 20, dead_letters_max: 10 };
+    let config = InMemoryConfig { max_events, max_bytes: 1 << 24, dead_letters_max: 10 };
     Arc::new(InMemory::new(&config, &topics, &given()))
 }
 

@@ -108,11 +108,12 @@ impl KafkaPublisher {
     }
 
     /// Counts a record in; returns how many others are under way.
-    fn admit(&self, bytes: usize) -> Result<usize, Refused> {
-        let (max_events, max_bytes) =
-            (self.shared.settings.kafka.queue_max_events, self.shared.settings.kafka.queue_max_bytes);
+    fn admit(&self, bytes: usize, receipt: &mut Receipt) -> Result<usize, Refused> {
+        let kafka = &self.shared.settings.kafka;
+        let max = Waiting { events: kafka.queue_max_events, bytes: kafka.queue_max_bytes };
         let before = self.counts.add(bytes);
-        if before.events >= max_events || before.bytes + bytes > max_bytes {
+        let left = max.less(before);
+        if left.events == 0 || bytes > left.bytes || !receipt.takes_place(bytes, max, before) {
             self.counts.release(bytes);
             return Err(Refused::Full);
         }
@@ -208,7 +209,7 @@ fn hand_over_while_alive(publisher: &Weak<KafkaPublisher>) {
 }
 
 impl Publish for KafkaPublisher {
-    fn offer(&self, record: &Record<'_>, receipt: Receipt) -> Result<(), NotTaken> {
+    fn offer(&self, record: &Record<'_>, mut receipt: Receipt) -> Result<(), NotTaken> {
         let refuse = |reason, receipt| Err(NotTaken { reason, receipt });
         // dead letters come from consumers, which still finish their batches while the ingress is closed
         if self.closed.load(Ordering::Acquire) && record.topic != Topic::DeadLetters {
@@ -222,7 +223,7 @@ impl Publish for KafkaPublisher {
         if let Err(reason) = self.may_take(record) {
             return refuse(reason, receipt);
         }
-        let unacknowledged = match self.admit(bytes) {
+        let unacknowledged = match self.admit(bytes, &mut receipt) {
             Ok(unacknowledged) => unacknowledged,
             Err(reason) => return refuse(reason, receipt),
         };

@@ -8,7 +8,7 @@ use serde::Deserialize;
 pub(crate) struct InMemoryConfig {
     /// Events waiting over all topics; more are refused.
     pub(crate) max_events: usize,
-    /// Keys, values and headers waiting over all topics, in bytes; more are refused.
+    /// What waits over all topics, in bytes of memory; more are refused.
     pub(crate) max_bytes: usize,
     /// Dead letters kept; the oldest go first (each was logged when it came).
     pub(crate) dead_letters_max: usize,

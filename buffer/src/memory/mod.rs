@@ -136,7 +136,50 @@ impl Logs for InMemory {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::AtomicUsize;
+
     use super::*;
+    use crate::{Receipts, Record, Refused, Sender, Waiting};
+
+    /// Takes as many events as it may have.
+    #[derive(Debug)]
+    struct Few(AtomicUsize);
+
+    impl Sender for Few {
+        fn takes(&self, _: usize, max: Waiting, taken: Waiting) -> bool {
+            assert!(taken.events < max.events);
+            let may = self.0.load(Ordering::Relaxed) < 2;
+            self.0.fetch_add(usize::from(may), Ordering::Relaxed);
+            may
+        }
+
+        fn gives(&self, _: usize) {
+            self.0.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
+    /// What a client has waiting is its own until it is applied, and not only until it is acknowledged.
+    #[tokio::test]
+    async fn who_has_its_part_of_the_queue_leaves_the_rest_to_others() {
+        let strategy = crate::contract::in_memory(1, 10, "");
+        let publisher = strategy.publisher_with(Arc::new(crate::publish::NotStored)).unwrap();
+        let (first, second) = (Arc::new(Few(0.into())), Arc::new(Few(0.into())));
+        let put = |sender: &Arc<Few>| {
+            let topic = Topic::Events(EventType::Like);
+            let record = Record { topic, key: Some(b"key"), value: Some(b"value"), headers: &[] };
+            let receipts = Receipts::of(Arc::clone(sender) as _, 1);
+            publisher.offer(&record, receipts.receipt(0)).map_err(|not_taken| not_taken.reason)
+        };
+        assert_eq!([put(&first), put(&first), put(&first)], [Ok(()), Ok(()), Err(Refused::Full)]);
+        assert_eq!(put(&second), Ok(()));
+        let limits =
+            BatchLimits { events: 2, bytes: usize::MAX, wait: Duration::ZERO, drain: Duration::ZERO };
+        let mut member = strategy.subscribe(EventType::Like, limits).unwrap();
+        let batch = member.next().await.unwrap().unwrap();
+        assert_eq!(put(&first), Err(Refused::Full), "read is not applied");
+        member.commit(batch);
+        assert_eq!([put(&first), put(&first), put(&first)], [Ok(()), Ok(()), Err(Refused::Full)]);
+    }
 
     #[test]
     fn a_queue_that_takes_nothing_is_refused() {

@@ -8,6 +8,7 @@ use floodgate_schemas::Timestamp;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use crate::receipt::Place;
 use crate::{Batch, BatchLimits, Offset, Partition, Record, Waiting, Word};
 
 #[derive(Default)]
@@ -35,15 +36,31 @@ pub(super) struct Kept {
     key: Option<Box<[u8]>>,
     value: Option<Box<[u8]>>,
     headers: Box<[KeptHeader]>,
+    // among those of whoever sent it
+    _place: Option<Place>,
 }
 
 type KeptHeader = (Box<[u8]>, Option<Box<[u8]>>);
 
+/// What the allocator needs for a part, besides its bytes.
+const ALLOCATION_BYTES: usize = 16;
+
 impl Kept {
+    /// What a record takes while it waits: its parts, and a queue has room for twice as many as there are when it has grown.
+    pub(super) fn bytes_of(record: &Record<'_>) -> usize {
+        Self::bytes_with(record.bytes(), record.headers.len())
+    }
+
+    const fn bytes_with(bytes: usize, headers: usize) -> usize {
+        let own = 2 * size_of::<Self>() + 3 * ALLOCATION_BYTES;
+        own + headers * (size_of::<KeptHeader>() + 2 * ALLOCATION_BYTES) + bytes
+    }
+
     fn bytes(&self) -> usize {
         let length = |part: &Option<Box<[u8]>>| part.as_ref().map_or(0, |part| part.len());
         let headers = self.headers.iter().map(|(name, value)| name.len() + length(value));
-        length(&self.key) + length(&self.value) + headers.sum::<usize>()
+        let bytes = length(&self.key) + length(&self.value) + headers.sum::<usize>();
+        Self::bytes_with(bytes, self.headers.len())
     }
 
     fn copy_into(&self, batch: &mut Batch, partition: Partition, offset: Offset) {
@@ -59,12 +76,13 @@ impl Kept {
 }
 
 impl Kept {
-    pub(super) fn new(record: &Record<'_>, now: Timestamp) -> Self {
+    pub(super) fn new(record: &Record<'_>, place: Option<Place>, now: Timestamp) -> Self {
         Self {
             appended_at_ms: now.as_micros() / 1000,
             key: record.key.map(Box::from),
             value: record.value.map(Box::from),
             headers: record.headers.iter().map(|(n, v)| (Box::from(*n), v.map(Box::from))).collect(),
+            _place: place,
         }
     }
 }

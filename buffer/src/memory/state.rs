@@ -68,9 +68,10 @@ impl State {
         }
     }
 
-    fn admit(&self, bytes: usize) -> Result<(), Refused> {
+    fn admit(&self, bytes: usize, receipt: &mut Receipt) -> Result<(), Refused> {
         let mut waiting = self.waiting.lock();
-        if waiting.events >= self.max.events || waiting.bytes + bytes > self.max.bytes {
+        let left = self.max.less(*waiting);
+        if left.events == 0 || bytes > left.bytes || !receipt.takes_place(bytes, self.max, *waiting) {
             return Err(Refused::Full);
         }
         waiting.events += 1;
@@ -88,7 +89,7 @@ impl State {
     fn keep_dead_letter(&self, record: &Record<'_>) {
         let mut log = self.topics[Topic::DeadLetters.index()].lock();
         let partition = &mut log.partitions[0];
-        partition.records.push_back(Kept::new(record, self.clock.now()));
+        partition.records.push_back(Kept::new(record, None, self.clock.now()));
         if partition.records.len() > self.dead_letters_max {
             partition.records.pop_front();
             partition.committed += 1;
@@ -126,18 +127,19 @@ impl State {
 }
 
 impl Publish for State {
-    fn offer(&self, record: &Record<'_>, receipt: Receipt) -> Result<(), NotTaken> {
+    fn offer(&self, record: &Record<'_>, mut receipt: Receipt) -> Result<(), NotTaken> {
         let Topic::Events(_) = record.topic else {
             self.keep_dead_letter(record);
             wake(receipt.complete(Outcome::Stored));
             return Ok(());
         };
+        let bytes = Kept::bytes_of(record);
         let admitted = if self.closed.load(Ordering::Acquire) {
             Err(Refused::Closed)
-        } else if record.bytes() > self.max.bytes {
+        } else if bytes > self.max.bytes {
             Err(Refused::TooLarge)
         } else {
-            self.admit(record.bytes())
+            self.admit(bytes, &mut receipt)
         };
         if let Err(reason) = admitted {
             return Err(NotTaken { reason, receipt });
@@ -152,8 +154,9 @@ impl Publish for State {
                     log.unkeyed
                 }
             };
+            let place = receipt.keep_place();
             let partition = &mut log.partitions[number];
-            partition.records.push_back(Kept::new(record, self.clock.now()));
+            partition.records.push_back(Kept::new(record, place, self.clock.now()));
             partition.claim.as_ref().map(|claim| Arc::clone(&claim.news))
         };
         wake(receipt.complete(Outcome::Stored));

@@ -332,15 +332,22 @@ impl Publisher {
     }
 
     /// Counts a record in, if there is room for it.
-    fn admit(&self, topic: Topic, partition: Partition, bytes: usize) -> Result<Counted, Refused> {
-        let max = self.settings.max;
+    fn admit(
+        &self,
+        (topic, partition): (Topic, Partition),
+        bytes: usize,
+        receipt: &mut Receipt,
+    ) -> Result<Counted, Refused> {
         let (counted, before) = self.room.count(topic, partition, bytes);
-        let is_full = self.room.is_full();
+        let (left, is_full) = (self.settings.max.less(before), self.room.is_full());
         // dead letters have a list of their own, whose oldest go: what they are in the way of is what makes room. Consumers wait
         // for each batch of them
         match topic {
             Topic::Events(_)
-                if before.events >= max.events || before.bytes + bytes > max.bytes || is_full =>
+                if is_full
+                    || left.events == 0
+                    || bytes > left.bytes
+                    || !receipt.takes_place(bytes, self.settings.max, before) =>
             {
                 Err(Refused::Full)
             }
@@ -350,7 +357,7 @@ impl Publisher {
 }
 
 impl Publish for Publisher {
-    fn offer(&self, record: &Record<'_>, receipt: Receipt) -> Result<(), NotTaken> {
+    fn offer(&self, record: &Record<'_>, mut receipt: Receipt) -> Result<(), NotTaken> {
         let bytes = record.bytes();
         let partitions = self.settings.partitions_of(record.topic) as usize;
         let number = match record.key {
@@ -364,7 +371,7 @@ impl Publish for Publisher {
             _ if bytes > RECORD_MAX_BYTES => Err(Refused::TooLarge),
             topic => match self.unfit.lock().clone() {
                 Some(reason) => Err(Refused::Unavailable(reason)),
-                None => self.admit(topic, partition, bytes),
+                None => self.admit((topic, partition), bytes, &mut receipt),
             },
         };
         let counted = match admitted {

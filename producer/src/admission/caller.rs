@@ -1,11 +1,13 @@
 //! Who asks, as far as it is known, and what it may.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use floodgate_schemas::{EventType, Mixed};
 
 use super::limits::{Client, Policy, Standing};
+use crate::holders::Holder;
 use crate::problem::Problem;
 use crate::scope::{Access, Scope, Scopes};
 
@@ -33,6 +35,15 @@ pub(crate) struct Caller {
     is_bound: bool,
     /// How it stands, if it is limited: what it was told last. Packed, as a batch is charged on another thread.
     standing: AtomicU64,
+}
+
+/// Who is at the other end of a connection.
+#[derive(Debug, Clone)]
+pub(crate) struct Peer {
+    /// Of the nearest hop, which may be a proxy.
+    pub(crate) address: IpAddr,
+    /// What is its own, where it is the client.
+    pub(crate) holder: Arc<Holder>,
 }
 
 /// Nothing is known of how it stands.
@@ -78,15 +89,20 @@ impl Caller {
     }
 }
 
-/// What routes know of who asks; nothing where everybody may do everything.
+/// What routes know of who asks.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Admitted(pub(crate) Option<Arc<Caller>>);
+pub(crate) struct Admitted {
+    /// Nothing where everybody may do everything.
+    pub(crate) caller: Option<Arc<Caller>>,
+    /// What the client holds of what all share.
+    pub(crate) holder: Arc<Holder>,
+}
 
 impl Admitted {
     /// # Errors
     /// 403 where the caller has no scope that lets it use such an operation.
     pub(crate) fn may_use(&self, access: Access) -> Result<(), Problem> {
-        let Some(caller) = &self.0 else { return Ok(()) };
+        let Some(caller) = &self.caller else { return Ok(()) };
         match access {
             Access::Open => Ok(()),
             Access::Needs(scope) => caller.may(scope),
@@ -100,7 +116,7 @@ impl Admitted {
     /// # Errors
     /// 403 where the caller may not write events of this type.
     fn may_write(&self, of: EventType) -> Result<(), Problem> {
-        self.0.as_ref().map_or(Ok(()), |caller| caller.may(Scope::of(of)))
+        self.caller.as_ref().map_or(Ok(()), |caller| caller.may(Scope::of(of)))
     }
 
     /// # Errors
@@ -117,7 +133,7 @@ impl Admitted {
     /// # Errors
     /// 403 where the caller writes for itself alone and this user, named in `field`, is somebody else.
     pub(crate) fn may_write_for(&self, user: &str, field: &'static str) -> Result<(), Problem> {
-        self.0.as_ref().map_or(Ok(()), |caller| caller.may_write_for(user, field))
+        self.caller.as_ref().map_or(Ok(()), |caller| caller.may_write_for(user, field))
     }
 }
 
@@ -144,7 +160,9 @@ mod tests {
         let client = Client::Subject("ann".into());
         let identity = Arc::new(Identity { subject: "ann".into(), client: client.clone(), scopes });
         let told = |caller: Caller, user| {
-            Admitted(Some(Arc::new(caller))).may_write_for(user, "userId").map_err(|problem| problem.name())
+            Admitted { caller: Some(Arc::new(caller)), ..Admitted::default() }
+                .may_write_for(user, "userId")
+                .map_err(|problem| problem.name())
         };
         let bound = || Caller::new(client.clone(), Some(Arc::clone(&identity)), true);
         assert_eq!(told(bound(), "ann"), Ok(()));

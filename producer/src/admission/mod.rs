@@ -38,10 +38,11 @@ use floodgate_observe::HttpMetrics;
 use floodgate_schemas::{Clock, Timestamp};
 use tokio_util::sync::CancellationToken;
 
-pub(crate) use caller::Admitted;
+pub(crate) use caller::{Admitted, Peer};
 pub use config::{AuthConfig, AuthMode, JwtConfig, KeyConfig, RateLimitConfig};
 pub use keys::{key_hash, new_key};
 
+use crate::holders::Holders;
 use crate::paths;
 use crate::problem::Problem;
 pub(crate) use address::Proxies;
@@ -64,6 +65,8 @@ pub struct Admission {
     proxies: Proxies,
     limits: Option<Limits>,
     strangers: Strangers,
+    /// What each client holds of what all share.
+    holders: Holders<Client>,
     delays: Delays,
     /// What is told of the limits, the same in every answer.
     policies: Option<HeaderValue>,
@@ -103,6 +106,7 @@ impl Admission {
             policies: limits.as_ref().and_then(|limits| HeaderValue::try_from(limits.policies()).ok()),
             limits,
             strangers: Strangers::new(limit.clients_max),
+            holders: Holders::default(),
             delays: Delays::new(Duration::from_millis(limit.refusal_delay_ms)),
             clock,
         })
@@ -116,6 +120,7 @@ impl Admission {
             proxies: Proxies::default(),
             limits: None,
             strangers: Strangers::new(0),
+            holders: Holders::default(),
             delays: Delays::new(Duration::ZERO),
             policies: None,
             clock,
@@ -125,6 +130,11 @@ impl Admission {
     /// Whether there is anything to pass.
     pub(crate) fn is_on(&self) -> bool {
         self.limits.is_some() || !matches!(self.identities, Identities::Off)
+    }
+
+    /// Whether who asks is at the other end of the connection, and nothing more is to be known.
+    pub(crate) fn is_told_by_connections(&self) -> bool {
+        !self.is_on() && self.proxies.is_empty()
     }
 
     /// # Errors
@@ -159,6 +169,11 @@ impl Admission {
         tokio::join!(issuer, limits, stop.cancelled());
     }
 
+    /// Who is at the other end of a connection, as a client that holds something.
+    pub(crate) fn peer(&self, address: IpAddr) -> Peer {
+        Peer { address, holder: self.holders.of(&Client::Site(site(address))) }
+    }
+
     /// Lets a request in, which came from `peer`.
     ///
     /// # Errors
@@ -167,10 +182,14 @@ impl Admission {
         &self,
         path: &str,
         headers: &HeaderMap,
-        peer: IpAddr,
+        &Peer { address: peer, ref holder }: &Peer,
     ) -> Result<Admitted, Problem> {
         if !self.is_on() || !path.starts_with(paths::API) {
-            return Ok(Admitted::default());
+            let holder = match self.proxies.trust(peer.to_canonical()) {
+                true => self.holders.of(&Client::Site(site(self.proxies.client(peer, headers)))),
+                false => Arc::clone(holder),
+            };
+            return Ok(Admitted { caller: None, holder });
         }
         let site = || site(self.proxies.client(peer, headers));
         let identity = match self.identify(headers, site).await {
@@ -183,9 +202,10 @@ impl Admission {
         };
         let standing = self.limits.as_ref().map_or(Ok(None), |limits| limits.take_one(&client));
         let standing = standing.map_err(|exceeded| self.exceeded(exceeded))?;
+        let holder = self.holders.of(&client);
         let caller = Caller::new(client, identity, self.is_bound);
         standing.into_iter().for_each(|standing| caller.stands(standing));
-        Ok(Admitted(Some(Arc::new(caller))))
+        Ok(Admitted { caller: Some(Arc::new(caller)), holder })
     }
 
     /// Charges somebody who is not believed, by address alone: what all may send together is for those who are let in.
@@ -216,7 +236,7 @@ impl Admission {
     /// # Errors
     /// 429, or 413 for more than can ever be sent at once: nothing of the batch may be worked on.
     pub(crate) fn charge(&self, admitted: &Admitted, events: usize) -> Result<(), Problem> {
-        let (Some(limits), Some(caller)) = (&self.limits, &admitted.0) else { return Ok(()) };
+        let (Some(limits), Some(caller)) = (&self.limits, &admitted.caller) else { return Ok(()) };
         let standing =
             limits.take_rest(&caller.client, events).map_err(|exceeded| self.exceeded(exceeded))?;
         standing.into_iter().for_each(|standing| caller.stands(standing));
@@ -230,7 +250,7 @@ impl Admission {
 
     /// Tells a caller how it stands.
     pub(crate) fn tell(&self, admitted: &Admitted, response: &mut Response) {
-        let standing = admitted.0.as_ref().and_then(|caller| caller.standing());
+        let standing = admitted.caller.as_ref().and_then(|caller| caller.standing());
         if let (Some(policies), Some(standing)) = (&self.policies, standing) {
             let headers = response.headers_mut();
             headers.insert(&RATE_LIMIT_POLICY, policies.clone());

@@ -4,7 +4,8 @@
 //! one after the other, each for all that gathered during the one before. So what a flood costs the database does not depend
 //! on how much of it comes, but for the size of a query.
 //!
-//! Nobody waits longer than configured, and while a query is late nobody waits for the next.
+//! Nobody waits longer than configured, and while a query is late nobody waits for the next. Where as many ids wait as may, whoever
+//! comes is told so: to let it go on would be a way past all looks.
 
 use std::collections::{HashMap, HashSet};
 use std::hash::Hash;
@@ -27,6 +28,10 @@ pub(super) type Answer<K, V> = BoxFuture<'static, Result<HashMap<K, V>, ReadErro
 
 /// What a query found, once it has: nothing, if it failed.
 type Told<K, V> = Option<Option<Arc<HashMap<K, V>>>>;
+
+/// As many ids wait as may.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Full;
 
 /// What a query is about, and who is told what it found.
 type Begun<K, V> = (Vec<K>, watch::Sender<Told<K, V>>);
@@ -78,13 +83,16 @@ impl<K: Clone + Eq + Hash + Send + Sync + 'static, V: Send + Sync + 'static> Loo
         })
     }
 
-    /// What a query that begins from here on finds, perhaps among other things; `None` if nobody can say in time, there is no
-    /// room for all that is asked, or nothing was.
-    pub(super) async fn ask(self: &Arc<Self>, ids: Vec<K>) -> Option<Arc<HashMap<K, V>>> {
+    /// What a query that begins from here on finds, perhaps among other things; `None` if nobody can say in time, more is asked than
+    /// there ever is room for, or nothing was.
+    ///
+    /// # Errors
+    /// There is no room now for all that is asked.
+    pub(super) async fn ask(self: &Arc<Self>, ids: Vec<K>) -> Result<Option<Arc<HashMap<K, V>>>, Full> {
         if ids.is_empty() {
-            return None;
+            return Ok(None);
         }
-        let found = match self.enter(ids) {
+        let found = match self.enter(ids)? {
             Some(mut told) => {
                 let told = timeout(self.within, told.wait_for(Option::is_some)).await;
                 told.ok().and_then(|told| told.ok()?.clone().flatten())
@@ -94,19 +102,19 @@ impl<K: Clone + Eq + Hash + Send + Sync + 'static, V: Send + Sync + 'static> Loo
         if found.is_none() {
             self.unanswered.inc();
         }
-        found
+        Ok(found)
     }
 
-    fn enter(self: &Arc<Self>, ids: Vec<K>) -> Option<watch::Receiver<Told<K, V>>> {
+    fn enter(self: &Arc<Self>, ids: Vec<K>) -> Result<Option<watch::Receiver<Told<K, V>>>, Full> {
         let ids: HashSet<K> = ids.into_iter().collect();
         let mut state = self.state.lock();
-        if state.begun.is_some_and(|begun| begun.elapsed() >= self.within) {
-            return None;
+        if ids.len() > self.max || state.begun.is_some_and(|begun| begun.elapsed() >= self.within) {
+            return Ok(None);
         }
         // all or none: part of a large batch would take the room of others, who would be told
         let new = ids.iter().filter(|id| !state.next.contains(*id)).count();
         if state.next.len() + new > self.max {
-            return None;
+            return Err(Full);
         }
         state.next.extend(ids);
         let told = state.told.subscribe();
@@ -116,7 +124,7 @@ impl<K: Clone + Eq + Hash + Send + Sync + 'static, V: Send + Sync + 'static> Loo
             let run = move || Arc::clone(&lookups).look_up_while_asked();
             tokio::spawn(Parts::of_this_process().keep(self.name, Then::GoOn, run));
         }
-        Some(told)
+        Ok(Some(told))
     }
 
     async fn look_up_while_asked(self: Arc<Self>) {

@@ -11,8 +11,9 @@
 //!   that is not decided by then gets none, and one that is decided is found by a look that begins after the row was read.
 //!   Whoever comes without a key comes for the first time.
 //!
-//! Whatever the door does not know it lets in: an instance that knows nothing, a database that is away or late, more
-//! look-ups than there is room for. What is let in is decided by the consumers, as without a door.
+//! Whatever the door does not know it lets in: an instance that knows nothing, a database that is away or late, a batch of more
+//! than can be looked up. What is let in is decided by the consumers, as without a door. Only where so many wait to be looked up
+//! that there is no room are others told to come again.
 //!
 //! Another database may come to stand where this one was, an older copy say, in which pieces remain. So coupons that are
 //! asked for are looked at again and again (`watch`), those that are sold out too, and what the last look says holds.
@@ -34,7 +35,7 @@ use floodgate_schemas::{CouponId, CouponIssue, EventId};
 use floodgate_store::Reads;
 
 pub use self::config::DoorConfig;
-use self::lookups::{Answer, Lookups};
+use self::lookups::{Answer, Full, Lookups};
 use self::memory::Memory;
 use self::watch::Watch;
 use crate::problem::Problem;
@@ -75,7 +76,9 @@ impl Door {
         let coupon = &request.coupon_id;
         match self.stand(coupon) {
             Stand::Remains => Some(Ok(())),
-            Stand::Unknown | Stand::Missing => (!self.config.refuse_unknown).then_some(Ok(())),
+            Stand::Unknown | Stand::Missing | Stand::Crowded => {
+                (!self.config.refuse_unknown).then_some(Ok(()))
+            }
             Stand::SoldOut if request.event_id.is_from_key() => None,
             Stand::SoldOut => Some(Err(Problem::sold_out())),
         }
@@ -104,13 +107,15 @@ impl Door {
                 retries.push(request.event_id);
             }
         }
-        let decided = self.decisions.ask(retries).await;
+        // a retry may be a winner's
+        let decided = self.decisions.ask(retries).await.ok().flatten();
         let may_be_decided = |request: EventId| {
             let decided = || decided.as_ref().is_none_or(|decided| decided.contains_key(&request));
             request.is_from_key() && decided()
         };
         let told = requests.iter().zip(stands).map(|(request, stand)| match stand {
             Stand::Missing => Err(Problem::unknown_coupon(&request.coupon_id)),
+            Stand::Crowded => Err(Problem::busy()),
             Stand::SoldOut if !may_be_decided(request.event_id) => Err(Problem::sold_out()),
             Stand::Unknown | Stand::Remains | Stand::SoldOut => Ok(()),
         });
@@ -125,7 +130,14 @@ impl Door {
                 unknown.push(request.coupon_id.clone());
             }
         }
-        let Some(found) = self.coupons.ask(unknown).await else { return };
+        let found = match self.coupons.ask(unknown).await {
+            Ok(Some(found)) => found,
+            Ok(None) => return,
+            Err(Full) => {
+                let unknown = stands.iter_mut().filter(|stand| **stand == Stand::Unknown);
+                return unknown.for_each(|stand| *stand = Stand::Crowded);
+            }
+        };
         for (request, stand) in requests.iter().zip(stands) {
             if *stand != Stand::Unknown {
                 continue;
@@ -171,6 +183,8 @@ enum Stand {
     Unknown,
     /// There was none when somebody looked, just now.
     Missing,
+    /// Nothing, and so many ask that nobody looks.
+    Crowded,
     /// There is one, and pieces may remain.
     Remains,
     SoldOut,

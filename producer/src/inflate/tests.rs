@@ -64,7 +64,8 @@ impl World {
     }
 
     fn collect(&self, body: Body, coding: Coding, max_bytes: usize) -> Result<Bytes, Problem> {
-        let inflater = Inflater { bodies: &self.bodies, heavy: &self.heavy, max_bytes };
+        let inflater =
+            Inflater { bodies: &self.bodies, holder: &Arc::default(), heavy: &self.heavy, max_bytes };
         let collected = self.runtime.block_on(async {
             inflater.collect(body, coding, Instant::now() + Duration::from_secs(600)).await
         });
@@ -108,9 +109,11 @@ proptest! {
 fn a_body_that_becomes_too_large_is_not_inflated_further() {
     let plain = vec![0; 64 * MIB];
     for coding in BOTH {
-        let bodies = Bodies::new(usize::MAX);
+        let (bodies, holder) = (Bodies::new(usize::MAX), Arc::default());
+        let heavy = Heavy::new(Duration::ZERO);
+        let inflater = Inflater { bodies: &bodies, holder: &holder, heavy: &heavy, max_bytes: MIB };
         let bomb = compress(coding, &plain);
-        let mut inflating = Inflating::new(coding, MIB, &bodies).unwrap();
+        let mut inflating = Inflating::new(coding, &inflater).unwrap();
         inflating.take(bomb.clone().into()).unwrap();
         assert_eq!(inflating.inflate(usize::MAX).unwrap_err().name(), "body-too-large");
         assert_eq!((inflating.inflated.len(), inflating.inflated.capacity()), (MIB + 1, MIB + 1));
@@ -239,7 +242,7 @@ fn what_is_broken_is_told_so() {
 fn only_a_little_is_inflated_where_requests_are_served() {
     let world = World::new(usize::MAX);
     let heavy = Heavy::new(Duration::ZERO);
-    let inflater = Inflater { bodies: &world.bodies, heavy: &heavy, max_bytes: MIB };
+    let inflater = Inflater { bodies: &world.bodies, holder: &Arc::default(), heavy: &heavy, max_bytes: MIB };
     let collect = |coding, plain: usize| {
         let body = compress(coding, &vec![b' '; plain]).into();
         inflater.collect(body, coding, Instant::now() + Duration::from_secs(600))
@@ -272,7 +275,8 @@ fn only_a_little_is_inflated_where_requests_are_served() {
 #[test]
 fn what_does_not_come_in_time_is_given_up() {
     let world = World::new(usize::MAX);
-    let inflater = Inflater { bodies: &world.bodies, heavy: &world.heavy, max_bytes: MIB };
+    let inflater =
+        Inflater { bodies: &world.bodies, holder: &Arc::default(), heavy: &world.heavy, max_bytes: MIB };
     let begun = gzip(b"[]")[..10].to_vec();
     let stuck = stream::iter([Ok::<_, Never>(begun)]).chain(stream::pending());
     let collected = world.runtime.block_on(async {

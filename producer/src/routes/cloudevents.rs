@@ -20,6 +20,7 @@ use crate::admission::Admitted;
 use crate::coding::Coding;
 use crate::extract::{Events, NoQuery, check_coding, media_type, read};
 use crate::follow::Followed;
+use crate::holders::Holder;
 use crate::ingress::Ingress;
 use crate::problem::Problem;
 
@@ -34,19 +35,20 @@ pub(super) async fn write(
 ) -> Result<Response, Problem> {
     let (head, body) = request.into_parts();
     let coding = check_coding(&head.headers)?;
+    let by = (&*ingress, &admitted.holder);
     let event = match mode(&head.headers)? {
         Mode::Batch => {
-            let body = read(body, coding, &ingress).await?;
+            let body = read(body, coding, by).await?;
             return write_all(&ingress, Events::Envelopes(body), followed, admitted).await;
         }
-        Mode::Structured => structured(body, coding, &ingress).await,
-        Mode::Binary => binary(&head.headers, body, coding, &ingress).await,
+        Mode::Structured => structured(body, coding, by).await,
+        Mode::Binary => binary(&head.headers, body, coding, by).await,
     };
     let event = event.and_then(|event| match admitted.may_write_event(&event) {
         Ok(()) => Ok(event),
         Err(problem) => Err((Some(event.event_type()), problem)),
     });
-    publish(&ingress, event, followed).await
+    publish(&ingress, event, followed, &admitted).await
 }
 
 /// How a request carries events.
@@ -81,10 +83,15 @@ fn mode(headers: &HeaderMap) -> Result<Mode, Problem> {
 /// A single event that is refused: of which type it wanted to be, if it said so, and why.
 type Refused = (Option<EventType>, Problem);
 
-async fn structured(body: Body, coding: Option<Coding>, ingress: &Ingress) -> Result<Mixed, Refused> {
-    let body = read(body, coding, ingress).await.map_err(|problem| (None, problem))?;
-    Mixed::from_cloud_event(&body, |key| ingress.accept(key))
-        .map_err(|InvalidMixed { of, invalid }| (of, invalid.into()))
+/// What reads a body, and whose memory that takes.
+type By<'i> = (&'i Ingress, &'i Arc<Holder>);
+
+async fn structured(body: Body, coding: Option<Coding>, by: By<'_>) -> Result<Mixed, Refused> {
+    let unread = |problem| (None, problem);
+    let body = read(body, coding, by).await.map_err(unread)?;
+    let event = || Mixed::from_cloud_event(&body, |key| by.0.accept(key));
+    let event = by.0.heavy.read(body.len(), event).await.map_err(unread)?;
+    event.map_err(|InvalidMixed { of, invalid }| (of, invalid.into()))
 }
 
 /// The head tells first, and then the body is waited for.
@@ -92,12 +99,14 @@ async fn binary(
     headers: &HeaderMap,
     body: Body,
     coding: Option<Coding>,
-    ingress: &Ingress,
+    by: By<'_>,
 ) -> Result<Mixed, Refused> {
     let refused = |InvalidMixed { of, invalid }| (of, in_head(invalid).into());
     let envelope = Envelope::read(|name| attribute(headers, name)).map_err(refused)?;
-    let data = read(body, coding, ingress).await.map_err(|problem| (Some(envelope.of()), problem))?;
-    envelope.event(&data, |key| ingress.accept(key)).map_err(refused)
+    let unread = |problem| (Some(envelope.of()), problem);
+    let data = read(body, coding, by).await.map_err(unread)?;
+    let event = || envelope.event(&data, |key| by.0.accept(key));
+    by.0.heavy.read(data.len(), event).await.map_err(unread)?.map_err(refused)
 }
 
 /// What is wrong with an attribute, as the head names it.
@@ -141,12 +150,13 @@ async fn publish(
     ingress: &Ingress,
     event: Result<Mixed, Refused>,
     followed: Followed,
+    admitted: &Admitted,
 ) -> Result<Response, Problem> {
     match event {
-        Ok(Mixed::Expectation(event)) => ingress.publish(Ok(event), followed).await.map(accepted),
-        Ok(Mixed::Like(event)) => ingress.publish(Ok(event), followed).await.map(accepted),
+        Ok(Mixed::Expectation(event)) => ingress.publish(Ok(event), followed, admitted).await.map(accepted),
+        Ok(Mixed::Like(event)) => ingress.publish(Ok(event), followed, admitted).await.map(accepted),
         Ok(Mixed::Coupon(event)) => {
-            let issue = ingress.publish(Ok(event), followed).await?;
+            let issue = ingress.publish(Ok(event), followed, admitted).await?;
             Ok((decided_at(issue.event_id), accepted(issue)).into_response())
         }
         Err((of, problem)) => {

@@ -31,7 +31,7 @@ pub(super) async fn create(
     _: NoQuery,
     Json(body): Json,
 ) -> Result<Response, Problem> {
-    let coupon = new_coupon(&body)?;
+    let coupon = ingress.heavy.read(body.len(), || new_coupon(&body)).await??;
     let created = ingress.reads.create_coupon(&coupon).await.map_err(Problem::coupon_not_created)?;
     ingress.door.saw(&coupon.coupon_id, created == CouponCreated::Created && coupon.stock.get() == 0);
     match created {
@@ -120,13 +120,15 @@ pub(super) async fn issue(
     admitted: Admitted,
     write: Result<Write<AskedFor, Json>, Problem>,
 ) -> Result<Response, Problem> {
-    let check = || -> Result<CouponIssue, Problem> {
+    let check = async || -> Result<CouponIssue, Problem> {
         let Write { path: AskedFor(coupon), key, body: Json(body) } = write?;
-        let user = Fields::parse(&CouponIssue::BODY, &body)?.get(&CouponIssue::USER_ID)?;
+        let read = || Fields::parse(&CouponIssue::BODY, &body)?.get(&CouponIssue::USER_ID);
+        let user = ingress.heavy.read(body.len(), read).await??;
         admitted.may_write_for(user.as_str(), CouponIssue::USER_ID.name())?;
         Ok(CouponIssue::new(coupon, user, &ingress.accept(key.as_ref())))
     };
-    let Accepted { event_id: request_id, stored_in } = ingress.publish(check(), followed).await?;
+    let issue = ingress.publish(check().await, followed, &admitted).await?;
+    let Accepted { event_id: request_id, stored_in } = issue;
     let pending = answers::json(StatusCode::ACCEPTED, &CouponRequest::pending(request_id));
     Ok(told_where((decided_at(request_id), pending).into_response(), stored_in))
 }
@@ -139,6 +141,7 @@ pub(super) fn decided_at(request_id: EventId) -> [(HeaderName, String); 1] {
 /// `GET /api/v6/coupon-requests/{requestId}?waitMs=0..30000`
 pub(super) async fn decision(
     State(ingress): State<Arc<Ingress>>,
+    admitted: Admitted,
     WaitMs(wait): WaitMs,
     Params(request): Params<String>,
 ) -> Result<Response, Problem> {
@@ -148,7 +151,7 @@ pub(super) async fn decision(
     let decision = if wait.is_zero() {
         ingress.reads.decisions(&[request_id]).await?.pop().map(Arc::new)
     } else {
-        ingress.waiting.decision(request_id, wait).await?
+        ingress.waiting.decision(&admitted.holder, request_id, wait).await?
     };
     let status = match decision {
         Some(decision) => CouponRequest::from(&*decision),

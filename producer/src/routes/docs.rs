@@ -2,9 +2,7 @@
 //!
 //! The page asks nobody but this listener for anything. The large files are kept and sent compressed, as every browser takes them.
 
-use axum::http::header::{
-    CACHE_CONTROL, CONTENT_ENCODING, CONTENT_SECURITY_POLICY, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS,
-};
+use axum::http::header::{CACHE_CONTROL, CONTENT_ENCODING, CONTENT_SECURITY_POLICY, CONTENT_TYPE};
 use axum::http::{HeaderMap, HeaderValue};
 use axum::response::{IntoResponse, Response};
 
@@ -72,7 +70,6 @@ fn answer(media_type: &'static str, is_compressed: bool, content: &'static [u8])
     let mut headers = HeaderMap::new();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(media_type));
     headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY));
-    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     // another build has another page
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
     if is_compressed {

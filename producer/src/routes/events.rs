@@ -24,9 +24,9 @@ use crate::bodies::Held;
 use crate::described::{answer, words};
 use crate::extract::{Events, NoQuery};
 use crate::follow::Followed;
-use crate::heavy::elsewhere;
+use crate::heavy::{LIGHT_BYTES, elsewhere};
 use crate::ingress::Ingress;
-use crate::problem::{Effect, Place, Problem};
+use crate::problem::{Effect, OfMany, Place, Problem, Told};
 use crate::publish::{Form, Offers, Published};
 
 /// `POST /api/v6/events`
@@ -84,8 +84,7 @@ pub(super) async fn write_all(
     Ok(told_where(answer, stored_in))
 }
 
-/// Larger bodies, and those of more events, would keep others waiting: a millisecond and more.
-const LIGHT_BYTES: usize = 64 << 10;
+/// More events, like larger bodies, would keep others waiting.
 const LIGHT_EVENTS: usize = 256;
 
 /// The events of a body on their way.
@@ -121,12 +120,12 @@ impl Offering {
         admitted: &Admitted,
     ) -> Result<Self, Problem> {
         ingress.admission.charge(admitted, events.len())?;
-        let held = ingress.bodies.hold(events.len().saturating_mul(RESULT_BYTES))?;
+        let held = ingress.bodies.hold(&admitted.holder, events.len().saturating_mul(EVENT_BYTES))?;
         Ok(Self { offers: ingress.offer_all(&events, form, followed, admitted), lines, held })
     }
 
     /// What became of all, as the answer's body, and where those are that are not where they belong.
-    fn answer(self, ingress: &Ingress) -> Result<(Bytes, StoredIn), Problem> {
+    fn answer(mut self, ingress: &Ingress) -> Result<(Bytes, StoredIn), Problem> {
         let mut published = ingress.judge_all(self.offers);
         for (index, published) in published.iter_mut().enumerate() {
             if let Err(problem) = &mut published.result {
@@ -136,15 +135,25 @@ impl Offering {
         }
         let stored_in =
             published.iter().find_map(|published| published.result.as_ref().ok().copied().flatten());
-        let results = published.iter().map(EventResult::from).collect();
-        let body =
-            serde_json::to_vec(&EventResults { results }).map_err(|e| Problem::internal(e.to_string()))?;
+        let body = body_of(&published).map_err(|error| Problem::internal(error.to_string()))?;
+        // from here on that is all of it; what is stored is told however much there is
+        let _ = self.held.resize(body.capacity());
         Ok((self.held.until_dropped(body.into()), stored_in))
     }
 }
 
-/// What one event's result takes at most, in memory and in the answer.
-const RESULT_BYTES: usize = 512;
+/// What of one event is kept until all are told, at most: what became of it, in words, and its result.
+const EVENT_BYTES: usize = 1024;
+
+/// The answer's body.
+fn body_of(published: &[Published]) -> serde_json::Result<Vec<u8>> {
+    let mut told = Told::default();
+    let result = |(number, published)| EventResult::of(published, number, &mut told);
+    let results = published.iter().enumerate().map(result).collect();
+    let mut body = serde_json::to_vec(&EventResults { results })?;
+    body.shrink_to_fit();
+    Ok(body)
+}
 
 /// Refuses the header that fixes one event's id, where every event has its own key.
 pub(super) struct NoKey;
@@ -174,7 +183,7 @@ answer! {
         status: EventStatus = "status", "accepted: it will take effect; rejected: it never will; retry: not now; unknown: perhaps.";
     } sometimes {
         event_id: EventId = "eventId", "The event, where it got as far as to have an id.";
-        problem: &'a Problem = "problem", "Why it is not accepted.";
+        problem: OfMany<'a> = "problem", "Why it is not accepted.";
     }
 }
 
@@ -187,8 +196,8 @@ words! {
     }
 }
 
-impl<'a> From<&'a Published> for EventResult<'a> {
-    fn from(published: &'a Published) -> Self {
+impl<'a> EventResult<'a> {
+    fn of(published: &'a Published, number: usize, told: &mut Told<'a>) -> Self {
         let problem = published.result.as_ref().err();
         let status = match problem.map(Problem::effect) {
             None => EventStatus::Accepted,
@@ -196,6 +205,7 @@ impl<'a> From<&'a Published> for EventResult<'a> {
             Some(Effect::NotYet) => EventStatus::Retry,
             Some(Effect::Unknown) => EventStatus::Unknown,
         };
+        let problem = problem.map(|problem| told.tell(problem, number));
         Self { status, event_id: published.event_id, problem }
     }
 }

@@ -13,6 +13,7 @@ use serde::{Serialize, Serializer};
 use serde_json::Value;
 
 use super::answers::{accepted, json};
+use crate::admission::Admitted;
 use crate::cache::Found;
 use crate::described::{Shown, answer};
 use crate::extract::{Json, NoParams, NoQuery, Params, Write};
@@ -24,13 +25,15 @@ use crate::problem::Problem;
 pub(super) async fn write(
     State(ingress): State<Arc<Ingress>>,
     followed: Followed,
+    admitted: Admitted,
     write: Result<Write<NoParams, Json>, Problem>,
 ) -> Result<Response, Problem> {
-    let check = || -> Result<ExpectationWrite, Problem> {
+    let check = async || -> Result<ExpectationWrite, Problem> {
         let Write { path: NoParams, key, body: Json(body) } = write?;
-        Ok(ExpectationWrite::from_json(&body, &ingress.accept(key.as_ref()))?)
+        let read = || ExpectationWrite::from_json(&body, &ingress.accept(key.as_ref()));
+        Ok(ingress.heavy.read(body.len(), read).await??)
     };
-    ingress.publish(check(), followed).await.map(accepted)
+    ingress.publish(check().await, followed, &admitted).await.map(accepted)
 }
 
 /// `GET /api/v6/characters/{characterId}/expectations`

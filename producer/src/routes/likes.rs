@@ -35,8 +35,8 @@ pub(super) async fn like(
     admitted: Admitted,
     write: Result<Write<Pair, OptionalJson>, Problem>,
 ) -> Result<Response, Problem> {
-    let checked = check(&ingress, &admitted, LikeAction::Like, write);
-    ingress.publish(checked, followed).await.map(accepted)
+    let checked = check(&ingress, &admitted, LikeAction::Like, write).await;
+    ingress.publish(checked, followed, &admitted).await.map(accepted)
 }
 
 /// `DELETE /api/v6/characters/{targetOcid}/likes/{likerAccountId}`
@@ -46,11 +46,11 @@ pub(super) async fn unlike(
     admitted: Admitted,
     write: Result<Write<Pair, OptionalJson>, Problem>,
 ) -> Result<Response, Problem> {
-    let checked = check(&ingress, &admitted, LikeAction::Unlike, write);
-    ingress.publish(checked, followed).await.map(accepted)
+    let checked = check(&ingress, &admitted, LikeAction::Unlike, write).await;
+    ingress.publish(checked, followed, &admitted).await.map(accepted)
 }
 
-fn check(
+async fn check(
     ingress: &Ingress,
     admitted: &Admitted,
     action: LikeAction,
@@ -60,10 +60,11 @@ fn check(
     admitted.may_write_for(liker.as_str(), "likerAccountId")?;
     let accept = ingress.accept(key.as_ref());
     let occurred_at = match body {
-        Some(body) => Fields::parse(&Like::BODY, &body)?
-            .get(&Like::OCCURRED_AT)?
-            .map(|said| said.until(accept.latest))
-            .transpose()?,
+        Some(body) => {
+            let read = || Fields::parse(&Like::BODY, &body)?.get(&Like::OCCURRED_AT);
+            let said = ingress.heavy.read(body.len(), read).await??;
+            said.map(|said| said.until(accept.latest)).transpose()?
+        }
         None => None,
     };
     Ok(Like::new(target, liker, action, occurred_at, &accept)?)

@@ -303,7 +303,7 @@ async fn many_events_are_answered_each_for_itself() {
     let none = post(&world, "/api/v6/events", "[]").await;
     assert_eq!(none.content(), (200, &json!({ "results": [] })));
     // the answer has its share of the memory for bodies, too
-    let full = World::new(&HttpConfig { bodies_max_bytes: 800, ..config() });
+    let full = World::new(&HttpConfig { bodies_max_bytes: 1500, ..config() });
     let two = json!([{}, {}]).to_string();
     assert_eq!(problem(&post(&full, "/api/v6/events", &two).await), (503, "busy", None));
     assert_eq!(post(&full, "/api/v6/events", "[{}]").await.told(), (200, ""));

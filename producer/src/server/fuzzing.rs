@@ -6,7 +6,7 @@ use tokio::io::DuplexStream;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use super::{Peer, Server};
+use super::{Open, Routes, Server};
 use crate::connection::FirstBytes;
 use crate::stream::Stream;
 
@@ -18,7 +18,10 @@ impl Server {
         let Ok(Some((first, protocol))) = timeout(self.served.limits.silence.send, said).await else {
             return;
         };
-        let peer = Peer { address: (Ipv4Addr::LOCALHOST, 1).into() };
-        self.served.speak((stream, first, protocol), peer, CancellationToken::new()).await;
+        let Routes { ingress, seats, metrics, .. } = &*self.served.routes;
+        let peer = ingress.admission.peer(Ipv4Addr::LOCALHOST.into());
+        let Some(seat) = seats.take(&peer, true).await else { return };
+        let open = Open::new(peer, seat, metrics.connections.clone());
+        self.served.speak((stream, first, protocol), open, CancellationToken::new()).await;
     }
 }

@@ -21,7 +21,9 @@ struct Model {
 
 impl Model {
     fn apply(&mut self, request: &CouponIssue, now: Timestamp) -> ApplyOutcome {
-        if self.decisions.contains_key(&request.event_id) {
+        // not open says when it was accepted, and another time may come
+        let before = self.decisions.get(&request.event_id);
+        if before.is_some_and(|before| before.status != DecisionStatus::NotOpen || !self.is_open(request)) {
             return ApplyOutcome::Duplicate;
         }
         let (status, rank) = self.decide(request);
@@ -43,16 +45,23 @@ impl Model {
         }
     }
 
+    fn is_open(&self, request: &CouponIssue) -> bool {
+        self.coupons.get(request.coupon_id.as_str()).is_some_and(|coupon| {
+            let early = coupon.terms.opens_at.is_some_and(|opens| request.accepted_at < opens);
+            let late = coupon.terms.closes_at.is_some_and(|closes| request.accepted_at >= closes);
+            !early && !late
+        })
+    }
+
     fn decide(&mut self, request: &CouponIssue) -> (DecisionStatus, Option<i32>) {
         let holder = (request.coupon_id.to_string(), request.user_id.to_string());
+        let is_open = self.is_open(request);
         let Some(coupon) = self.coupons.get_mut(request.coupon_id.as_str()) else {
             return (DecisionStatus::UnknownCoupon, None);
         };
-        let early = coupon.terms.opens_at.is_some_and(|opens| request.accepted_at < opens);
-        let late = coupon.terms.closes_at.is_some_and(|closes| request.accepted_at >= closes);
         if self.holders.contains(&holder) {
             (DecisionStatus::Duplicate, None)
-        } else if early || late {
+        } else if !is_open {
             (DecisionStatus::NotOpen, None)
         } else if coupon.remaining() == 0 {
             (DecisionStatus::SoldOut, None)
@@ -80,13 +89,13 @@ pub(crate) fn always_open(id: &str, number: i32) -> NewCoupon {
 
 /// Stock and, each perhaps, opening and closing time.
 type AnyTerms = (i32, Option<i64>, Option<i64>);
-/// Coupon (of three, one unknown), user, time of acceptance.
-type AnyRequest = (u8, u8, i64);
+/// Coupon (of three, one unknown), user, time of acceptance, and whether it is the one before it, sent again.
+type AnyRequest = (u8, u8, i64, bool);
 
 fn any_coupons() -> impl Strategy<Value = ([AnyTerms; 2], Vec<AnyRequest>)> {
     let hour = || prop_oneof![2 => Just(None), 1 => (-2i64..5).prop_map(Some)];
     let terms = || (0i32..5, hour(), hour());
-    let requests = prop::collection::vec((0u8..3, 0u8..5, -2i64..5), 1..20);
+    let requests = prop::collection::vec((0u8..3, 0u8..5, -2i64..5, any::<bool>()), 1..20);
     ([terms(), terms()], requests)
 }
 
@@ -98,11 +107,13 @@ pub fn follow_the_model(runtime: &Handle, subject: &dyn Subject, cases: u32) {
             closes_at: closes.map(at),
             ..always_open(&format!("{case}-{n}"), *number)
         });
-        let events = requests.iter().enumerate().map(|(i, (coupon, user, accepted))| {
+        let mut events: Vec<CouponIssue> = Vec::new();
+        for (i, (coupon, user, accepted, is_again)) in requests.iter().enumerate() {
             let event = coupon_issue(event_number(case, i), &format!("{case}-{coupon}"), &format!("u{user}"));
-            CouponIssue { accepted_at: at(*accepted), ..event }
-        });
-        let (coupons, events): (Vec<_>, Vec<_>) = (coupons.collect(), events.collect());
+            let event = events.last().filter(|_| *is_again).cloned().unwrap_or(event);
+            events.push(CouponIssue { accepted_at: at(*accepted), ..event });
+        }
+        let coupons: Vec<_> = coupons.collect();
         runtime.block_on(compare(subject, coupons, &events, &delivery));
     });
     runtime.block_on(nothing_contradicts(subject));
@@ -127,7 +138,8 @@ async fn compare(
         let expected: Vec<_> = log[range].iter().map(|request| model.apply(request, now)).collect();
         assert_eq!(outcomes, expected);
     }
-    let ids: Vec<EventId> = events.iter().map(|event| event.event_id).collect();
+    let ids: BTreeSet<EventId> = events.iter().map(|event| event.event_id).collect();
+    let ids: Vec<EventId> = ids.into_iter().collect();
     let mut decisions = store.decisions(&ids).await.expect("an answer");
     decisions.sort_by_key(|decision| decision.request_id);
     assert_eq!(decisions, model.decisions.into_values().collect::<Vec<_>>());

@@ -20,10 +20,12 @@ const LOCK: &str = "
 SELECT coupon_id, stock, issued, opens_at, closes_at
 FROM coupons WHERE coupon_id = ANY($1) ORDER BY coupon_id FOR UPDATE";
 
-/// Which requests are decided, and at which places of the arrays the user holds the coupon.
+/// Which requests are decided, which of them as not open, and at which places of the arrays the user holds the coupon.
 const LOOK: &str = "
 SELECT
     (SELECT coalesce(array_agg(request_id), '{}') FROM coupon_requests WHERE request_id = ANY($1)),
+    (SELECT coalesce(array_agg(request_id), '{}') FROM coupon_requests
+        WHERE request_id = ANY($1) AND outcome = 'NOT_OPEN'),
     (SELECT coalesce(array_agg(place - 1), '{}')
         FROM unnest($2, $3) WITH ORDINALITY AS asked (coupon_id, user_id, place)
         JOIN coupon_issues USING (coupon_id, user_id))";
@@ -42,6 +44,12 @@ WITH grants AS (
 INSERT INTO coupon_requests (request_id, coupon_id, user_id, outcome, rank, decided_at)
 SELECT unnest($1), unnest($2), unnest($3), unnest($4), unnest($5), $12";
 
+/// Decisions on requests that were not open before.
+const CHANGE: &str = "
+UPDATE coupon_requests SET outcome = now.outcome, rank = now.rank, decided_at = $4
+FROM unnest($1, $2, $3) AS now (request_id, outcome, rank)
+WHERE coupon_requests.request_id = now.request_id";
+
 type Locked = (String, i32, i32, Option<Time>, Option<Time>);
 
 impl Statements<Session> for CouponIssue {
@@ -51,7 +59,7 @@ impl Statements<Session> for CouponIssue {
         now: Timestamp,
     ) -> Result<Vec<ApplyOutcome>, Error> {
         let locked = lock(connection, events).await?;
-        let (decided, holding) = look(connection, events).await?;
+        let (decided, not_open, holding) = look(connection, events).await?;
         let coupons = locked.iter().map(|(coupon, stock, issued, opens_at, closes_at)| {
             let (opens_at, closes_at) = (opens_at.map(|time| time.0), closes_at.map(|time| time.0));
             (coupon.as_str(), Terms { stock: *stock, issued: *issued, opens_at, closes_at })
@@ -63,6 +71,7 @@ impl Statements<Session> for CouponIssue {
         let before = Before {
             coupons: coupons.collect::<HashMap<_, _>>(),
             decided: decided.into_iter().map(EventId::from).collect(),
+            not_open: not_open.into_iter().map(EventId::from).collect(),
             holders: holders.collect(),
         };
         let decisions = decide(events, before);
@@ -78,7 +87,10 @@ async fn lock(connection: &mut Session, events: &[CouponIssue]) -> Result<Vec<Lo
     sqlx::query_as(LOCK).bind(coupons.into_iter().bind_iter()).fetch_all(connection).await
 }
 
-async fn look(connection: &mut Session, events: &[CouponIssue]) -> Result<(Vec<Uuid>, Vec<i64>), Error> {
+async fn look(
+    connection: &mut Session,
+    events: &[CouponIssue],
+) -> Result<(Vec<Uuid>, Vec<Uuid>, Vec<i64>), Error> {
     sqlx::query_as(LOOK)
         .bind(events.iter().map(|request| request.event_id.as_uuid()).bind_iter())
         .bind(events.iter().map(|request| request.coupon_id.as_str()).bind_iter())
@@ -88,7 +100,8 @@ async fn look(connection: &mut Session, events: &[CouponIssue]) -> Result<(Vec<U
 }
 
 async fn write(connection: &mut Session, decisions: &Decisions<'_>, now: Timestamp) -> Result<(), Error> {
-    let decided = || decisions.decided.iter();
+    let (changed, fresh): (Vec<_>, Vec<_>) = decisions.decided.iter().partition(|decided| decided.again);
+    let (decided, changed) = (|| fresh.iter(), || changed.iter());
     let grants = || decisions.grants();
     let issued = || decisions.issued.iter();
     sqlx::query(WRITE)
@@ -104,7 +117,16 @@ async fn write(connection: &mut Session, decisions: &Decisions<'_>, now: Timesta
         .bind(issued().map(|(coupon, _)| *coupon).bind_iter())
         .bind(issued().map(|(_, count)| *count).bind_iter())
         .bind(Time(now))
-        .execute(connection)
+        .execute(&mut *connection)
         .await?;
+    if changed().len() > 0 {
+        sqlx::query(CHANGE)
+            .bind(changed().map(|d| d.request.event_id.as_uuid()).bind_iter())
+            .bind(changed().map(|d| d.status.name()).bind_iter())
+            .bind(changed().map(|d| d.rank).bind_iter())
+            .bind(Time(now))
+            .execute(connection)
+            .await?;
+    }
     Ok(())
 }

@@ -42,7 +42,7 @@ fn needs(of: EventType) -> &'static [(&'static str, &'static str)] {
     match of {
         EventType::Expectation => &[("expectations", CHANGE)],
         EventType::Coupon => {
-            &[("coupons", "SELECT, UPDATE"), ("coupon_issues", ADD), ("coupon_requests", ADD)]
+            &[("coupons", "SELECT, UPDATE"), ("coupon_issues", ADD), ("coupon_requests", CHANGE)]
         }
         EventType::Like => &[("likes", CHANGE), ("like_counts", CHANGE)],
     }

@@ -18,6 +18,10 @@ FROM coupons WHERE coupon_id IN (SELECT value FROM json_each(?1))";
 pub(super) const DECIDED: &str = "
 SELECT request_id FROM coupon_requests WHERE request_id IN (SELECT value FROM json_each(?1))";
 
+const NOT_OPEN: &str = "
+SELECT request_id FROM coupon_requests
+WHERE request_id IN (SELECT value FROM json_each(?1)) AND outcome = 'NOT_OPEN'";
+
 /// At which places of the array the user holds the coupon.
 const HOLDING: &str = "
 SELECT key
@@ -36,6 +40,12 @@ WHERE coupon_id = now.value ->> 0";
 const DECIDE: &str = "
 INSERT INTO coupon_requests (request_id, coupon_id, user_id, outcome, rank, decided_at)
 SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, ?2 FROM json_each(?1)";
+
+/// Decisions on requests that were not open before.
+const CHANGE: &str = "
+UPDATE coupon_requests SET outcome = now.value ->> 1, rank = now.value ->> 2, decided_at = ?2
+FROM json_each(?1) AS now
+WHERE request_id = now.value ->> 0";
 
 impl Statements<SqliteConnection> for CouponIssue {
     async fn run(
@@ -65,8 +75,13 @@ async fn before<'a>(
     }
 
     let requests = json(events.iter().map(|request| request.event_id))?;
-    let decided = sqlx::query(DECIDED).bind(requests).fetch_all(&mut *connection).await?;
-    let decided = decided.iter().map(|row| event_id(row, 0)).collect::<Result<_, _>>()?;
+    let decided = sqlx::query(DECIDED).bind(&requests).fetch_all(&mut *connection).await?;
+    let decided: HashSet<_> = decided.iter().map(|row| event_id(row, 0)).collect::<Result<_, _>>()?;
+    let mut not_open = HashSet::new();
+    if !decided.is_empty() {
+        let rows = sqlx::query(NOT_OPEN).bind(&requests).fetch_all(&mut *connection).await?;
+        not_open = rows.iter().map(|row| event_id(row, 0)).collect::<Result<_, _>>()?;
+    }
 
     let asked = events.iter().map(|request| (request.coupon_id.as_str(), request.user_id.as_str()));
     let holding = sqlx::query(HOLDING).bind(json(asked)?).fetch_all(connection).await?;
@@ -74,7 +89,7 @@ async fn before<'a>(
         let request = events.get(place(row, 0)?).ok_or_else(|| Error::decode("a place beyond the batch"))?;
         Ok((request.coupon_id.as_str(), request.user_id.as_str()))
     });
-    Ok(Before { coupons, decided, holders: holders.collect::<Result<_, Error>>()? })
+    Ok(Before { coupons, decided, not_open, holders: holders.collect::<Result<_, Error>>()? })
 }
 
 fn terms(row: &SqliteRow) -> Result<Terms, Error> {
@@ -97,11 +112,16 @@ async fn write(
         sqlx::query(GRANT).bind(json(grants)?).bind(now).execute(&mut *connection).await?;
         sqlx::query(COUNT).bind(json(&decisions.issued)?).execute(&mut *connection).await?;
     }
-    let decided = decisions.decided.iter().map(|decided| {
+    let (changed, fresh): (Vec<_>, Vec<_>) = decisions.decided.iter().partition(|decided| decided.again);
+    let fresh = json(fresh.iter().map(|decided| {
         let request = decided.request;
         let (coupon, user) = (request.coupon_id.as_str(), request.user_id.as_str());
         (request.event_id, coupon, user, decided.status.name(), decided.rank)
-    });
-    sqlx::query(DECIDE).bind(json(decided)?).bind(now).execute(connection).await?;
+    }))?;
+    sqlx::query(DECIDE).bind(fresh).bind(now).execute(&mut *connection).await?;
+    if !changed.is_empty() {
+        let changed = json(changed.iter().map(|d| (d.request.event_id, d.status.name(), d.rank)))?;
+        sqlx::query(CHANGE).bind(changed).bind(now).execute(connection).await?;
+    }
     Ok(())
 }

@@ -284,7 +284,7 @@ async fn what_comes_during_a_hand_over_is_not_overtaken_after_it() {
         publisher.offer(&record, receipts.receipt(index)).unwrap();
     };
     // others that are under way: what comes meanwhile gathers
-    (0..20).for_each(|_| _ = publisher.admit(0).unwrap());
+    (0..20).for_each(|_| _ = publisher.admit(0, &mut Receipts::new(1).receipt(0)).unwrap());
     offer(0);
     meeting.take_place(|| {
         (0..20).for_each(|_| publisher.counts.release(0));

@@ -253,7 +253,7 @@ async fn whoever_nobody_tells_anything_goes_on() {
     assert_eq!(told(&self::door(&database, ALL), &fresh(1)).await, "goes on");
 }
 
-/// And takes no room: whoever comes next is told.
+/// What never fits takes no room, and where there is none left others come again.
 #[tokio::test(start_paused = true)]
 async fn what_there_is_no_room_for_goes_on() {
     let database = Arc::<Database>::default();
@@ -274,7 +274,7 @@ async fn what_there_is_no_room_for_goes_on() {
     assert_eq!(*database.asked.lock(), [3; 3]);
     // one by one, while others wait
     let (some, more, all) = tokio::join!(ask(0..2), ask(2..4), ask(1..3));
-    assert_eq!((some, more), (vec!["unknown-coupon"; 2], vec!["goes on"; 2]));
+    assert_eq!((some, more), (vec!["unknown-coupon"; 2], vec!["busy"; 2]));
     assert_eq!(all, ["unknown-coupon"; 2]);
 }
 

@@ -1,0 +1,241 @@
+//! One client takes what it can get, and others are served: connections, memory, places to wait and the queue are shared out.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+
+mod support;
+
+use std::io::Write;
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use floodgate_testkit::wait;
+use serde_json::json;
+use support::answers::{pending, valid_like};
+use support::client::Ask;
+use support::flood::{self, Flood, LIKE_HEAD};
+use support::node::Node;
+use support::raw::{answer, ask, connect, connect_from, rest};
+use support::siege::ATTACKER;
+use support::usage::peak_bytes;
+use support::world::{READY, World, run};
+
+/// Somebody who came after the attacker.
+const OTHER: [u8; 4] = [127, 0, 0, 3];
+
+fn metric(node: &Node, name: &str) -> Result<f64> {
+    Ok(node.metrics()?.sum(name, &[]))
+}
+
+/// Whether somebody else is let in, and how long that took.
+fn other_is_served(node: &Node) -> Result<Duration> {
+    let began = Instant::now();
+    let mut stream = connect_from(OTHER, node.http)?;
+    stream.write_all(b"GET /api/v6/characters/t/likes HTTP/1.1\r\nhost: x\r\n\r\n")?;
+    let told = answer(&mut stream)?;
+    ensure!(told.starts_with("HTTP/1.1 200 "), "{told}");
+    Ok(began.elapsed())
+}
+
+#[test]
+fn idle_connections_of_one_client_keep_nobody_out() {
+    let world = World::empty().unwrap();
+    world.set("http.connections_max", "1000");
+    world.set("http.waiters_max", "900");
+    run(|| {
+        let node = world.start(&[])?;
+        rlimit::increase_nofile_limit(16_000)?;
+        let mut open = Vec::new();
+        for _ in 0..1200 {
+            let mut stream = connect_from(ATTACKER, node.http)?;
+            let _ = stream.write_all(b"GET /openapi.json HTTP/1.1\r\nhost: x\r\n\r\n");
+            open.push(stream);
+        }
+        wait::until("those that have places", READY, || {
+            let open = metric(&node, "floodgate_http_connections").ok()?;
+            (700.0..=820.0).contains(&open).then_some(())
+        })?;
+        let took = other_is_served(&node)?;
+        println!("served after {took:?} beside 1200 connections of one client");
+        ensure!(took < Duration::from_secs(5), "served after {took:?}");
+        // whoever has its part is told so, and can still ask how the process is
+        wait::until("room to stand", READY, || ask(&mut connect_from(ATTACKER, node.http).ok()?).ok())?;
+        let mut more = connect_from(ATTACKER, node.http)?;
+        more.write_all(b"GET /openapi.json HTTP/1.1\r\nhost: x\r\n\r\n")?;
+        let told = String::from_utf8(rest(&mut more)?)?;
+        ensure!(told.starts_with("HTTP/1.1 503 ") && told.contains("/problems/busy"), "{told}");
+        ensure!(told.contains("retry-after: 1") && told.contains("connection: close"), "{told}");
+        drop(open);
+        node.stop()
+    });
+}
+
+#[test]
+fn memory_of_one_client_leaves_some_to_others() {
+    let world = World::empty().unwrap();
+    world.set("http.bodies_max_bytes", (32 << 20).to_string());
+    run(|| {
+        let node = world.start(&[])?;
+        // bodies of a mebibyte that never end
+        let head = format!("{LIKE_HEAD}content-type: application/json\r\ncontent-length: 1500000\r\n\r\n");
+        let mut open: Vec<TcpStream> = Vec::new();
+        for _ in 0..40 {
+            let mut stream = connect_from(ATTACKER, node.http)?;
+            let _ = stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(&[b' '; 1 << 20]));
+            open.push(stream);
+        }
+        wait::until("somebody to be refused", READY, || {
+            let busy = node.metrics().ok()?.sum("floodgate_http_problems_total", &[("problem", "busy")]);
+            (busy > 0.0).then_some(())
+        })?;
+        // from another address
+        let body = format!("{{{}}}", " ".repeat(1 << 20));
+        let write = valid_like("other").json(body);
+        let told = node.ask(&write)?;
+        ensure!(told.status == 202, "{}", told.text());
+        drop(open);
+        node.stop()
+    });
+}
+
+#[test]
+fn waiting_for_made_up_ids_leaves_places_to_others() {
+    let world = World::empty().unwrap();
+    world.set("http.waiters_max", "1000");
+    run(|| {
+        let node = world.start(&[])?;
+        let mut open = Vec::new();
+        for number in 0..1100 {
+            let mut stream = connect_from(ATTACKER, node.http)?;
+            let path = format!("/api/v6/coupon-requests/0195f1a0-0000-7000-8000-{number:012}?waitMs=30000");
+            stream.write_all(format!("GET {path} HTTP/1.1\r\nhost: x\r\n\r\n").as_bytes())?;
+            open.push(stream);
+        }
+        wait::until("those that wait", READY, || {
+            let refused = metric(&node, "floodgate_waiters_refused_total").ok()?;
+            (refused > 0.0).then_some(())
+        })?;
+        // somebody else waits as long as it likes
+        let path = "/api/v6/coupon-requests/0195f1a0-0000-7000-8000-ffffffffffff?waitMs=1500";
+        let began = Instant::now();
+        let told = node.get(path)?;
+        ensure!(
+            told.status == 200 && began.elapsed() >= Duration::from_millis(1500),
+            "{:?}",
+            began.elapsed()
+        );
+        drop(open);
+        node.stop()
+    });
+}
+
+#[test]
+fn heads_that_never_end_take_no_more_memory_than_there_is() {
+    let world = World::empty().unwrap();
+    world.set("http.bodies_max_bytes", (32 << 20).to_string());
+    run(|| {
+        let node = world.start(&[])?;
+        let before = peak_bytes(node.process().pid())?;
+        let mut flood = Flood::start(flood::half_heads(1500), node.http)?;
+        wait::until("somebody to be refused", READY, || {
+            let busy = node.metrics().ok()?.sum("floodgate_http_problems_total", &[("problem", "busy")]);
+            (busy > 0.0).then_some(())
+        })?;
+        flood.until_quiet();
+        ensure!(node.ask(&valid_like("other"))?.status == 202);
+        let grown = peak_bytes(node.process().pid())?.saturating_sub(before) >> 20;
+        println!("grown by {grown} MiB under 1500 half heads");
+        // what connections take in any case, and as much again as is allowed, which the allocator keeps
+        ensure!(grown < 1500 * 32 / 1024 + 2 * 32, "grown by {grown} MiB");
+        node.stop()
+    });
+}
+
+/// Answers say that nobody keeps them, and what they are.
+#[test]
+fn answers_are_kept_by_nobody() {
+    let world = World::empty().unwrap();
+    run(|| {
+        let node = world.start(&[])?;
+        for (ask, status) in [
+            (valid_like("t"), 202),
+            (Ask::get("/api/v6/characters/t/likes"), 200),
+            (Ask::get("/readyz"), 200),
+            (Ask::get("/nothing"), 404),
+            (Ask::new("POST", "/healthz"), 405),
+            (Ask::new("POST", "/api/v6/events").json("[1]"), 200),
+            (Ask::new("POST", "/api/v6/events").json("{"), 400),
+        ] {
+            let told = node.ask(&ask)?;
+            ensure!(told.status == status, "{} is {}", ask.path, told.status);
+            ensure!(told.header("cache-control") == Some("no-store"), "{}: {:?}", ask.path, told.headers);
+            ensure!(
+                told.header("x-content-type-options") == Some("nosniff"),
+                "{}: {:?}",
+                ask.path,
+                told.headers
+            );
+        }
+        for path in ["/openapi.json", "/docs"] {
+            ensure!(node.get(path)?.header("cache-control") == Some("no-cache"), "{path}");
+        }
+        let mut stream = connect(node.http)?;
+        stream.write_all(b"no request\r\n\r\n")?;
+        let told = String::from_utf8(rest(&mut stream)?)?;
+        ensure!(told.contains("cache-control: no-store\r\nx-content-type-options: nosniff\r\n"), "{told}");
+        node.stop()
+    });
+}
+
+/// Ten thousand events that are wrong in one way are told so once.
+#[test]
+fn an_answer_tells_what_is_wrong_once() {
+    let world = World::empty().unwrap();
+    run(|| {
+        let node = world.start(&[])?;
+        let body = format!("[{}1]", "1,".repeat(9999));
+        let told = node.ask(&Ask::new("POST", "/api/v6/events").json(body))?;
+        let text = told.text();
+        ensure!(text.len() < 10_000 * 128, "an answer of {} bytes", text.len());
+        let results = told.json();
+        let [first, .., last] = results["results"].as_array().context("results")?.as_slice() else {
+            anyhow::bail!("{text}")
+        };
+        ensure!(first["problem"]["detail"].is_string() && first["problem"]["index"] == 0, "{first}");
+        let again = json!({"type": first["problem"]["type"], "status": 400, "retryable": false, "index": 9999, "sameAs": 0});
+        ensure!(last["status"] == "rejected" && last["problem"] == again, "{last}");
+        node.stop()
+    });
+}
+
+/// Whoever's request was sent before the opening, by itself or by somebody else who knew its key, is decided when it sends it again.
+#[test]
+fn not_open_is_not_for_ever() {
+    let world = World::empty().unwrap().hurried();
+    run(|| {
+        let node = world.start(&[])?;
+        let opens_at = jiff::Timestamp::now() + Duration::from_secs(3);
+        let terms = json!({"couponId": "c", "stock": 1, "opensAt": opens_at.to_string()}).to_string();
+        ensure!(node.ask(&Ask::new("POST", "/api/v6/coupons").json(terms))?.status == 201);
+        let issue =
+            || Ask::new("POST", "/api/v6/coupons/c/issues").json(r#"{"userId":"ann"}"#).key("key-of-ann");
+        let early = pending(&node.ask(&issue())?)?;
+        let path = format!("/api/v6/coupon-requests/{early}?waitMs=1000");
+        let status = |wanted: &str| {
+            wait::until(wanted, READY, || {
+                let told = node.get(&path).ok()?.json();
+                (told["status"] == wanted).then_some(())
+            })
+        };
+        status("NOT_OPEN")?;
+        while jiff::Timestamp::now() <= opens_at {
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        let later = pending(&node.ask(&issue())?)?;
+        ensure!(later == early, "one key, two requests");
+        status("ISSUED")?;
+        let coupon = node.get("/api/v6/coupons/c")?.json();
+        ensure!(coupon["issued"] == 1, "{coupon}");
+        node.stop()
+    });
+}
