@@ -57,7 +57,8 @@ impl Heavy {
         if bytes <= LIGHT_BYTES {
             return Ok(work());
         }
-        let _place = self.place().await?;
+        // boxed, or all requests would carry its room around
+        let _place = Box::pin(self.place()).await?;
         // where there is one thread for all there is no other one to go to
         match Handle::current().runtime_flavor() {
             RuntimeFlavor::CurrentThread => Ok(work()),

@@ -5,7 +5,7 @@
 //! here; where the body behind it ends is not. So what came in one piece behind a head is only looked at for whether such a line end is
 //! in it, and if it turns out to lie behind the body, nothing is looked at behind that request's answer.
 
-use memchr::{memchr, memchr_iter};
+use memchr::memchr_iter;
 
 use crate::exchange::Exchange;
 
@@ -66,7 +66,7 @@ impl LineEnds {
     /// Where the head ends that has begun, or begins here.
     fn end_of_head(&mut self, bytes: &[u8], exchange: &Exchange) -> Option<usize> {
         let mut from = 0;
-        while let Some(at) = memchr(b'\n', &bytes[from..]).map(|at| from + at) {
+        for at in memchr_iter(b'\n', bytes) {
             let before = if at > 0 { bytes[at - 1] } else { self.last };
             let length = self.of_line + at - from;
             let is_bare = before != b'\r';

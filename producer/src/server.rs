@@ -146,7 +146,12 @@ impl Routes {
             checked
         };
         let admitted = match checked {
-            Ok(head_bytes) => self.admit(&open, request.uri().path(), (is_http_1, head_bytes)).await,
+            // one of HTTP/1.1 has what its connection has
+            Ok(_) if is_http_1 && !open.seat.stands() => Ok(None),
+            Ok(head_bytes) => {
+                let bytes = if is_http_1 { 0 } else { BESIDE_OTHERS_BYTES + 2 * head_bytes };
+                Box::pin(self.admit(&open, request.uri().path(), bytes)).await.map(Some)
+            }
             Err(error) => {
                 closes |= error.closes;
                 Err(error.problem)
@@ -174,20 +179,11 @@ impl Routes {
         Ok(response)
     }
 
-    /// What a request needs to be answered at all: one of HTTP/1.1 has what its connection has.
-    async fn admit(
-        &self,
-        open: &Open,
-        path: &str,
-        (is_http_1, head_bytes): (bool, usize),
-    ) -> Result<Option<Admitted>, Problem> {
-        if is_http_1 && !open.seat.stands() {
-            return Ok(None);
-        }
-        let bytes = if is_http_1 { 0 } else { BESIDE_OTHERS_BYTES + 2 * head_bytes };
+    /// What a request needs to be answered at all.
+    async fn admit(&self, open: &Open, path: &str, bytes: usize) -> Result<Admitted, Problem> {
         let held = self.ingress.bodies.hold(&open.peer.holder, bytes)?;
         let place = self.seats.admit(&open.seat, path).await?;
-        Ok(Some(Admitted { _held: held, _place: place }))
+        Ok(Admitted { _held: held, _place: place })
     }
 }
 
