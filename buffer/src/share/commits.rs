@@ -74,7 +74,7 @@ impl Share {
             .map(|(partition, _)| *partition)
             .collect();
         for partition in late {
-            tracing::warn!(%partition, "a commit was not answered; it is sent again");
+            tracing::warn!(partition = partition.0, "a commit was not answered; it is sent again");
             self.answered(partition, None);
         }
     }
