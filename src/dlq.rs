@@ -28,14 +28,8 @@ pub(crate) enum DlqCommand {
     #[command(after_help = "Examples:\n  floodgate dlq show floodgate.like.v1/3/4711")]
     Show(ShowArgs),
     /// Publish the original records again, each letter once
-    #[command(
-        after_help = "Examples:\n  floodgate dlq replay --reason bad-row --dry-run\n  floodgate dlq replay --origin floodgate.like.v1/3/4711 --wait"
-    )]
     Replay(ReplayArgs),
     /// Say of letters that nothing will be done about them, and why
-    #[command(
-        after_help = "Examples:\n  floodgate dlq dismiss --reason bad-row --because 'the client is gone'"
-    )]
     Dismiss(DismissArgs),
 }
 

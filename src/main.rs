@@ -284,7 +284,13 @@ mod tests {
             for line in help.lines().filter(|line| line.trim_start().starts_with("floodgate ")) {
                 // what is shown is read
                 let line = line.trim().split("  ").next().unwrap().split([';', '|', '>']).next().unwrap();
-                let args: Vec<&str> = line.split_whitespace().map(|arg| arg.trim_matches('\'')).collect();
+                let quoted = |(index, part): (usize, &'_ str)| -> Vec<String> {
+                    match index % 2 {
+                        0 => part.split_whitespace().map(|arg| arg.trim_matches('\'').to_owned()).collect(),
+                        _ => vec![part.to_owned()],
+                    }
+                };
+                let args: Vec<String> = line.split('"').enumerate().flat_map(quoted).collect();
                 let read = Cli::try_parse_from(&args);
                 assert!(read.is_ok(), "{name}: {line}: {}", read.err().unwrap());
             }
