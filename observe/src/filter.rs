@@ -12,7 +12,7 @@ use tracing_subscriber::filter::{LevelFilter, ParseError, Targets};
 const HTTP_2: &str = "h2";
 
 /// Everything that logs: our crates, and libraries.
-const TARGETS: [&str; 20] = [
+const TARGETS: [&str; 21] = [
     "floodgate",
     "floodgate_admin",
     "floodgate_buffer",
@@ -29,6 +29,7 @@ const TARGETS: [&str; 20] = [
     "floodgate_traces",
     "h2",
     "hyper_util",
+    "librdkafka",
     "sqlx",
     "sqlx_core",
     "sqlx_postgres",
