@@ -95,7 +95,8 @@ fn clients_wait_until_their_coupon_is_decided() {
 fn thousands_that_wait_cost_few_queries_and_are_bounded() {
     const WAITERS: usize = 5000;
     let world = World::empty().unwrap();
-    world.set("http.waiters_max", WAITERS.to_string());
+    // of which one client may have three quarters
+    world.set("http.waiters_max", "6666");
     run(|| {
         let node = world.start(&[])?;
         let begun = Instant::now();
