@@ -50,14 +50,14 @@ fn talkative(stderr: PipeWriter) -> Result<(World, Node)> {
     Ok((world, node))
 }
 
-/// A connection of which it says a line, as it had to wait for another to go.
+/// A connection of which it says a line, as it is one more than there are places; one of those goes then.
 fn connect(node: &Node, instead_of: Option<TcpStream>) -> Result<TcpStream> {
     let mut stream = TcpStream::connect(node.http)?;
     stream.set_read_timeout(Some(READY))?;
     stream.write_all(b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n")?;
-    drop(instead_of);
     let mut status = [0; 12];
     stream.read_exact(&mut status).context("/healthz is not answered")?;
+    drop(instead_of);
     ensure!(&status == b"HTTP/1.1 200", "{}", String::from_utf8_lossy(&status));
     Ok(stream)
 }
