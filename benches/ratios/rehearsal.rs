@@ -32,8 +32,8 @@ struct Rehearsal {
 
 const REHEARSALS: [Rehearsal; 3] = [
     Rehearsal { name: "G1", shape: "pt-001", times: "1", speed: "1", p95_ms: 20.0 },
-    Rehearsal { name: "G4", shape: "lt-001", times: "30", speed: "10", p95_ms: 300.0 },
-    Rehearsal { name: "G5", shape: "st-001", times: "100", speed: "10", p95_ms: 300.0 },
+    Rehearsal { name: "G4", shape: "lt-001", times: "30", speed: "20", p95_ms: 300.0 },
+    Rehearsal { name: "G5", shape: "st-001", times: "100", speed: "20", p95_ms: 300.0 },
 ];
 
 pub fn measure(servers: &Servers, table: &mut Table) -> Result<()> {
