@@ -100,7 +100,8 @@ async fn sessions_are_shared_with_others_that_leave_things_in_them() {
     for round in 0..40 {
         let mut other = PgConnection::connect_with(&options).await.unwrap();
         let names = (1..=30).map(|number| format!("PREPARE sqlx_s_{number} AS SELECT {number} AS number;"));
-        let leaves = format!("DEALLOCATE ALL; {} SET statement_timeout = 1", names.collect::<String>());
+        // longer than it takes to say another one, also while others are at work
+        let leaves = format!("DEALLOCATE ALL; {} SET statement_timeout = 500", names.collect::<String>());
         raw_sql(AssertSqlSafe(leaves)).execute(&mut other).await.unwrap();
         let (applied, counted) =
             tokio::join!(apply(store, round), async { store.like_count(&target()).await });
