@@ -180,15 +180,15 @@ impl Routes {
     }
 
     /// What a request needs to be answered at all.
-    async fn admit(&self, open: &Open, path: &str, bytes: usize) -> Result<Admitted, Problem> {
+    async fn admit(&self, open: &Open, path: &str, bytes: usize) -> Result<Granted, Problem> {
         let held = self.ingress.bodies.hold(&open.peer.holder, bytes)?;
         let place = self.seats.admit(&open.seat, path).await?;
-        Ok(Admitted { _held: held, _place: place })
+        Ok(Granted { _held: held, _place: place })
     }
 }
 
 /// What a request has until it is answered.
-struct Admitted {
+struct Granted {
     _held: Held,
     _place: Option<OwnedSemaphorePermit>,
 }

@@ -37,12 +37,7 @@ impl Share {
         self.give_up_on_answers(now);
         let Self { owned, words, told, untold, .. } = self;
         let (commits, left) = commits(owned, words, Some(now), |partition, position| {
-            let (is_done, is_to_say) = (position.done > position.sent, untold.contains(&partition));
-            if position.sent_at.is_some() {
-                Wish::Later { is_to_say }
-            } else {
-                Wish::Now { is_done, is_to_say }
-            }
+            (position.done > position.sent, untold.contains(&partition))
         });
         *untold = left;
         note(told, &commits);
@@ -55,8 +50,7 @@ impl Share {
         let Self { owned, told, .. } = self;
         let (commits, _) = commits(owned, &HashMap::new(), None, |partition, position| {
             let is_asked = of(partition);
-            let is_done = is_asked && position.done > position.acknowledged;
-            Wish::Now { is_done, is_to_say: is_asked && told.contains(&partition) }
+            (is_asked && position.done > position.acknowledged, is_asked && told.contains(&partition))
         });
         note(told, &commits);
         commits
@@ -103,34 +97,21 @@ impl Share {
     }
 }
 
-/// Whether something is to be committed of a partition.
-enum Wish {
-    /// That something is done, or something is to be said.
-    Now { is_done: bool, is_to_say: bool },
-    /// Not as long as something else is on its way.
-    Later { is_to_say: bool },
-}
-
-/// Those of which something is done, or something is to be said, sent now where nobody waits for the answer; and those of which that
-/// cannot be said yet.
+/// Those of which something is done, or something is to be said; and those of which that cannot be said yet. Where nobody waits for
+/// the answer they are sent `now`, and none of a partition behind another.
 fn commits(
     owned: &mut HashMap<Partition, Position>,
     words: &HashMap<Partition, Word>,
     now: Option<Instant>,
-    of: impl Fn(Partition, &Position) -> Wish,
+    of: impl Fn(Partition, &Position) -> (bool, bool),
 ) -> (Vec<Commit>, HashSet<Partition>) {
     let (mut commits, mut left) = (Vec::new(), HashSet::new());
     for (&partition, position) in owned {
-        let (is_done, is_to_say) = match of(partition, position) {
-            Wish::Now { is_done, is_to_say } => (is_done, is_to_say),
-            Wish::Later { is_to_say } => {
-                left.extend(is_to_say.then_some(partition));
-                continue;
-            }
-        };
+        let (is_done, is_to_say) = of(partition, position);
+        let is_behind_another = now.is_some() && position.sent_at.is_some();
         // where a log turned out to be another one, what was done of the former says nothing any more; and where what is committed
         // says something of its own, a word alone must not take its place
-        if position.hold == Hold::Unplaced || position.is_found && !is_done {
+        if is_behind_another || position.hold == Hold::Unplaced || position.is_found && !is_done {
             left.extend(is_to_say.then_some(partition));
             continue;
         }

@@ -78,6 +78,8 @@ impl Share {
         let mut position = Position::at(place.offset, place.leader_epoch);
         position.hold = Hold::Wanted(now);
         position.is_found = place.is_found();
+        // a commit of the log before may still be on its way
+        position.sent_at = self.owned.get(&partition).and_then(|before| before.sent_at);
         self.owned.insert(partition, position);
         self.standing.remove(&partition);
         self.takes_back(partition, &place);
