@@ -1,9 +1,9 @@
 //! Sends the load: what is due when it is due, whatever became of what was sent before.
 //!
-//! A few threads share the numbers of the plan, each with a runtime and connections of its own. A thread does nothing but
-//! wait for the next request to be due and set it going; a request then is a task, which waits for its answer, and tries again
-//! where another try can help. The number of tasks is bounded: where that is reached the thread waits, requests are sent late, and
-//! [`Loaded::slips`] tells so. What is late since all connections wait for answers was set going in time: [`Loaded::waits`] tells for
+//! A few threads share the numbers of the plan, each with a runtime and connections of its own. The runtime's clock ticks in
+//! milliseconds, which is more than many answers take, so a second thread beside each sleeps until requests are due, and says so
+//! ([`pace`]). A request then is a task, which waits for its answer, and tries again where another try can help. The number of tasks is
+//! bounded: where that is reached nothing more is set going, requests are sent late, and [`Loaded::slips`] tells so. What is late since all connections wait for answers was set going in time: [`Loaded::waits`] tells for
 //! how long, and [`Loaded::answers`] whether that is by the server's doing or since there are too few of them.
 
 use std::num::NonZeroU32;
@@ -26,6 +26,10 @@ use crate::schedule::Schedule;
 
 /// Requests that wait for an answer, or for their next try, of all threads.
 const OPEN_MAX: usize = 100_000;
+/// Between two looks for what is due: at ten thousand requests a second one wakes somebody two or three times less often.
+const TICK: Duration = Duration::from_micros(250);
+/// Requests that are due and not yet set going, of a thread.
+const DUE_MAX: usize = 1024;
 /// Before the next try, where an answer says nothing.
 const PAUSE: Duration = Duration::from_millis(500);
 /// The longest pause that an answer may ask for.
@@ -211,11 +215,20 @@ impl Side {
 
     fn run(self) -> Result<Loaded, String> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-        runtime.map_err(|error| error.to_string())?.block_on(self.send_all())
+        let runtime = runtime.map_err(|error| error.to_string())?;
+        let Shared { schedule, driving, start, .. } = &*Arc::clone(&self.shared);
+        let first = driving.part + driving.parts.get() * self.thread;
+        let step = (driving.parts.get() * driving.threads.get()) as usize;
+        let numbers = (first..schedule.total()).step_by(step);
+        let (due, dues) = mpsc::channel(DUE_MAX);
+        std::thread::scope(|scope| {
+            scope.spawn(move || pace(numbers.map(|number| (number, schedule.due(number))), *start, due));
+            runtime.block_on(self.send_all(dues))
+        })
     }
 
-    async fn send_all(self) -> Result<Loaded, String> {
-        let Shared { schedule, driving, meter, start, .. } = &*self.shared;
+    async fn send_all(self, mut dues: mpsc::Receiver<(u32, Duration)>) -> Result<Loaded, String> {
+        let Shared { driving, meter, start, .. } = &*self.shared;
         let threads = driving.threads.get();
         let seen = Arc::default();
         let readers = share_of(driving.slow_readers, threads, self.thread);
@@ -223,11 +236,7 @@ impl Side {
         let places = Arc::new(Semaphore::new(OPEN_MAX / threads as usize));
         let (ended, mut asked) = mpsc::unbounded_channel();
         let mut all = Loaded::new()?;
-        let first = driving.part + driving.parts.get() * self.thread;
-        let step = (driving.parts.get() * threads) as usize;
-        for number in (first..schedule.total()).step_by(step) {
-            let due = schedule.due(number);
-            tokio::time::sleep_until((*start + due).into()).await;
+        while let Some((number, due)) = dues.recv().await {
             let Ok(place) = Arc::clone(&places).acquire_owned().await else { break };
             let slip = start.elapsed().saturating_sub(due);
             all.slips.saturating_record(micros(slip).max(1));
@@ -252,6 +261,23 @@ impl Side {
         drop(readers);
         all.readers = seen.lock().clone();
         Ok(all)
+    }
+}
+
+/// Says when requests are due, in their order, as long as somebody listens.
+fn pace(
+    requests: impl Iterator<Item = (u32, Duration)>,
+    start: Instant,
+    told: mpsc::Sender<(u32, Duration)>,
+) {
+    for (number, due) in requests {
+        let early = (start + due).saturating_duration_since(Instant::now());
+        if !early.is_zero() {
+            std::thread::sleep(early.max(TICK));
+        }
+        if told.blocking_send((number, due)).is_err() {
+            return;
+        }
     }
 }
 
