@@ -26,6 +26,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use axum::BoxError;
 use axum::body::Body;
 use axum::extract::Request;
 use axum::http::header::CONNECTION;
@@ -77,14 +78,14 @@ pub enum Settled {
 
 impl Watch {
     /// Watches nothing: where a request is answered before it was read its protocol says what becomes of the rest.
-    pub fn none(request: Request) -> (Request, Self) {
-        (request, Self(None))
+    pub fn none(request: Request<impl Whole>) -> (Request, Self) {
+        (request.map(Body::new), Self(None))
     }
 
     /// Watches the body of a request.
-    pub fn over(request: Request) -> (Request, Self) {
-        if hyper::body::Body::is_end_stream(request.body()) {
-            return (request, Self(None));
+    pub fn over(request: Request<impl Whole>) -> (Request, Self) {
+        if request.body().is_end_stream() {
+            return (request.map(|_| Body::empty()), Self(None));
         }
         let left = Arc::new(Mutex::new(Left::Read));
         let watch = Self(Some(Arc::clone(&left)));
@@ -133,21 +134,26 @@ async fn discard(mut body: Body, max_bytes: usize) {
     }
 }
 
+/// What may be the body of a request. It is boxed once, with whatever is put around it.
+pub trait Whole: hyper::body::Body<Data = Bytes, Error: Into<BoxError>> + Send + Unpin + 'static {}
+
+impl<B> Whole for B where B: hyper::body::Body<Data = Bytes, Error: Into<BoxError>> + Send + Unpin + 'static {}
+
 /// A body that says how it was left.
-struct Watched {
+struct Watched<B: Whole> {
     /// Until it has ended or broken.
-    body: Option<Body>,
+    body: Option<B>,
     left: Arc<Mutex<Left>>,
 }
 
-impl hyper::body::Body for Watched {
+impl<B: Whole> hyper::body::Body for Watched<B> {
     type Data = Bytes;
-    type Error = axum::Error;
+    type Error = B::Error;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
         let Some(body) = &mut self.body else { return Poll::Ready(None) };
         let polled = ready!(Pin::new(body).poll_frame(context));
         match &polled {
@@ -174,12 +180,12 @@ impl hyper::body::Body for Watched {
     }
 }
 
-impl Drop for Watched {
+impl<B: Whole> Drop for Watched<B> {
     fn drop(&mut self) {
         if let Some(body) = self.body.take()
             && !hyper::body::Body::is_end_stream(&body)
         {
-            *self.left.lock() = Left::Unread(body);
+            *self.left.lock() = Left::Unread(Body::new(body));
         }
     }
 }

@@ -9,8 +9,11 @@ pub(crate) const ALWAYS: &str = "cache-control: no-store\r\nx-content-type-optio
 const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
 const NOSNIFF: HeaderValue = HeaderValue::from_static("nosniff");
 
-/// Adds them; what may be kept says so itself.
+/// Adds them, unless they are there; what may be kept says so itself.
 pub(crate) fn always(headers: &mut HeaderMap) {
+    if headers.contains_key(X_CONTENT_TYPE_OPTIONS) {
+        return;
+    }
     headers.entry(CACHE_CONTROL).or_insert(NO_STORE);
     headers.insert(X_CONTENT_TYPE_OPTIONS, NOSNIFF);
 }

@@ -16,7 +16,7 @@ pub(crate) async fn answer(
     ingress: &Ingress,
     router: &Router,
     peer: &Peer,
-    mut request: Request,
+    request: Request,
 ) -> Result<Response, Infallible> {
     let admitted = match ingress.admission.admit(request.uri().path(), request.headers(), peer).await {
         Ok(admitted) => admitted,
@@ -27,8 +27,7 @@ pub(crate) async fn answer(
             return Ok(response);
         }
     };
-    request.extensions_mut().insert(admitted.clone());
-    let mut response = router.clone().call(request).await?;
+    let mut response = admitted.clone().answering(router.clone().call(request)).await?;
     // a batch is counted by its route
     if let Some(problem) = response.extensions().get::<Problem>() {
         ingress.admission.slow_down(problem).await;

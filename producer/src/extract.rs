@@ -1,12 +1,13 @@
 //! What requests carry, read under limits, with every refusal a problem.
 
+use std::future::Future;
 use std::sync::Arc;
 
 use axum::body::Body;
 use axum::extract::{FromRequest, FromRequestParts, Path, Request};
 use axum::http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use axum::http::request::Parts;
-use axum::http::{Extensions, HeaderMap};
+use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use bytes::Bytes;
 use floodgate_schemas::{FieldOf, IdempotencyKey, Invalid, InvalidKind};
 use hyper::body::Body as _;
@@ -45,34 +46,54 @@ impl Events {
     }
 }
 
+/// Names what must not happen twice (draft-ietf-httpapi-idempotency-key-header).
+pub(crate) static IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+
 pub(crate) const JSON: &str = "application/json";
 pub(crate) const NDJSON: &str = "application/x-ndjson";
 
-impl FromRequest<Arc<Ingress>> for Json {
+/// A body that is read with its head at hand.
+pub(crate) trait Carried: Sized {
+    /// # Errors
+    /// It is not what it should be, too large, or too slow.
+    fn read(
+        head: &HeaderMap,
+        body: Body,
+        ingress: &Ingress,
+    ) -> impl Future<Output = Result<Self, Problem>> + Send;
+}
+
+/// A body, of a request that carries nothing else.
+pub(crate) struct Only<B>(pub(crate) B);
+
+impl<B: Carried> FromRequest<Arc<Ingress>> for Only<B> {
     type Rejection = Problem;
 
     async fn from_request(request: Request, ingress: &Arc<Ingress>) -> Result<Self, Problem> {
-        let (_, coding) = check_head(&request, &[JSON])?;
-        let holder = holder(request.extensions())?;
-        read(request.into_body(), coding, (ingress, &holder)).await.map(Self)
+        let (parts, body) = request.into_parts();
+        B::read(&parts.headers, body, ingress).await.map(Self)
     }
 }
 
-impl FromRequest<Arc<Ingress>> for OptionalJson {
-    type Rejection = Problem;
+impl Carried for Json {
+    async fn read(head: &HeaderMap, body: Body, ingress: &Ingress) -> Result<Self, Problem> {
+        let (_, coding) = check_head(head, &[JSON])?;
+        read(body, coding, (ingress, &Admitted::who_asks()?.holder)).await.map(Self)
+    }
+}
 
-    async fn from_request(request: Request, ingress: &Arc<Ingress>) -> Result<Self, Problem> {
-        if request.body().is_end_stream() {
+impl Carried for OptionalJson {
+    async fn read(head: &HeaderMap, body: Body, ingress: &Ingress) -> Result<Self, Problem> {
+        if body.is_end_stream() {
             return Ok(Self(None));
         }
-        let head = check_head(&request, &[JSON]);
+        let head = check_head(head, &[JSON]);
         // chunks may turn out to be none at all
-        if request.body().size_hint().lower() > 0 {
+        if body.size_hint().lower() > 0 {
             head.clone()?;
         }
         let coding = head.as_ref().ok().and_then(|(_, coding)| *coding);
-        let holder = holder(request.extensions())?;
-        let body = read(request.into_body(), coding, (ingress, &holder)).await;
+        let body = read(body, coding, (ingress, &Admitted::who_asks()?.holder)).await;
         if body.as_ref().is_ok_and(Bytes::is_empty) {
             return Ok(Self(None));
         }
@@ -81,24 +102,21 @@ impl FromRequest<Arc<Ingress>> for OptionalJson {
     }
 }
 
-impl FromRequest<Arc<Ingress>> for Events {
-    type Rejection = Problem;
-
-    async fn from_request(request: Request, ingress: &Arc<Ingress>) -> Result<Self, Problem> {
-        let (media_type, coding) = check_head(&request, &[JSON, NDJSON])?;
-        let holder = holder(request.extensions())?;
-        let body = read(request.into_body(), coding, (ingress, &holder)).await?;
+impl Carried for Events {
+    async fn read(head: &HeaderMap, body: Body, ingress: &Ingress) -> Result<Self, Problem> {
+        let (media_type, coding) = check_head(head, &[JSON, NDJSON])?;
+        let body = read(body, coding, (ingress, &Admitted::who_asks()?.holder)).await?;
         Ok(if media_type == JSON { Self::Array(body) } else { Self::Lines(body) })
     }
 }
 
 /// What the head says the body is.
 fn check_head(
-    request: &Request,
+    head: &HeaderMap,
     expected: &[&'static str],
 ) -> Result<(&'static str, Option<Coding>), Problem> {
-    let coding = check_coding(request.headers())?;
-    Ok((check_media_type(request.headers(), expected)?, coding))
+    let coding = check_coding(head)?;
+    Ok((check_media_type(head, expected)?, coding))
 }
 
 /// How the body is compressed, if it is: in one way that we know.
@@ -117,6 +135,11 @@ pub(crate) fn check_coding(headers: &HeaderMap) -> Result<Option<Coding>, Proble
 
 /// Which of the `expected` media types the body says it is.
 fn check_media_type(headers: &HeaderMap, expected: &[&'static str]) -> Result<&'static str, Problem> {
+    // as nearly all write it
+    let sent = headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes);
+    if let Some(known) = expected.iter().find(|known| sent == Some(known.as_bytes())) {
+        return Ok(known);
+    }
     let refused = |found: &str| Problem::unsupported_media_type(found, &expected.join(" or "));
     let found = media_type(headers).ok_or_else(|| refused("none"))?.map_err(refused)?;
     let known = expected.iter().find(|expected| expected.eq_ignore_ascii_case(found));
@@ -135,11 +158,6 @@ pub(crate) fn media_type(headers: &HeaderMap) -> Option<Result<&str, &str>> {
         Some((_, set)) if !set.trim().trim_matches('"').eq_ignore_ascii_case("utf-8") => Err(found),
         _ => Ok(essence.trim()),
     })
-}
-
-/// Whose memory a request takes.
-fn holder(extensions: &Extensions) -> Result<Arc<Holder>, Problem> {
-    Ok(Arc::clone(&admitted(extensions)?.holder))
 }
 
 /// Reads a body to its end under three limits: its own size, what all requests and all of its client take together, and the time.
@@ -222,7 +240,7 @@ impl<S: Sync> FromRequestParts<S> for NoParams {
 impl<P, B> FromRequest<Arc<Ingress>> for Write<P, B>
 where
     P: FromRequestParts<Arc<Ingress>, Rejection = Problem> + Send,
-    B: FromRequest<Arc<Ingress>, Rejection = Problem>,
+    B: Carried,
 {
     type Rejection = Problem;
 
@@ -230,7 +248,7 @@ where
         let (mut parts, body) = request.into_parts();
         let path = P::from_request_parts(&mut parts, ingress).await?;
         let WriteHead { key } = WriteHead::from_request_parts(&mut parts, ingress).await?;
-        let body = B::from_request(Request::from_parts(parts, body), ingress).await?;
+        let body = B::read(&parts.headers, body, ingress).await?;
         Ok(Self { path, key, body })
     }
 }
@@ -245,7 +263,7 @@ impl<S: Sync> FromRequestParts<S> for WriteHead {
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
         NoQuery::from_request_parts(parts, state).await?;
-        let mut sent = parts.headers.get_all("idempotency-key").iter();
+        let mut sent = parts.headers.get_all(&IDEMPOTENCY_KEY).iter();
         let (first, more) = (sent.next(), sent.next());
         let Some(first) = first else { return Ok(Self { key: None }) };
         let key = first.to_str().ok().and_then(IdempotencyKey::new).filter(|_| more.is_none());
@@ -256,18 +274,12 @@ impl<S: Sync> FromRequestParts<S> for WriteHead {
     }
 }
 
-/// Who was not looked at is not let in.
 impl<S: Sync> FromRequestParts<S> for Admitted {
     type Rejection = Problem;
 
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
-        admitted(&parts.extensions).cloned()
+    async fn from_request_parts(_: &mut Parts, _: &S) -> Result<Self, Problem> {
+        Self::who_asks()
     }
-}
-
-/// Who sent a request.
-pub(crate) fn admitted(extensions: &Extensions) -> Result<&Admitted, Problem> {
-    extensions.get().ok_or_else(|| Problem::internal("nobody let this request in"))
 }
 
 /// Refuses query parameters: these routes have none.

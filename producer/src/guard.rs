@@ -15,7 +15,7 @@ use futures_util::future::Either;
 use tower_layer::Layer;
 use tower_service::Service;
 
-use crate::extract::admitted;
+use crate::admission::Admitted;
 use crate::ingress::Ingress;
 use crate::scope::Access;
 
@@ -68,7 +68,7 @@ impl<S: Service<Request, Response = Response, Error = Infallible>> Service<Reque
     }
 
     fn call(&mut self, request: Request) -> Self::Future {
-        match admitted(request.extensions()).and_then(|admitted| admitted.may_use(self.access)) {
+        match Admitted::who_asks().and_then(|admitted| admitted.may_use(self.access)) {
             Ok(()) => Either::Right(self.inner.call(request)),
             Err(problem) => Either::Left(ready(Ok(problem.into_response()))),
         }

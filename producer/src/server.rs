@@ -162,7 +162,7 @@ impl Routes {
             Err(problem) => {
                 let origin = request.headers().get(ORIGIN).cloned();
                 drop(request);
-                service::refused(&self.ingress, origin, problem.clone()).await?
+                Box::pin(service::refused(&self.ingress, origin, problem.clone())).await?
             }
         };
         if watch.settle(&mut response, self.linger) == Settled::Broken {

@@ -25,19 +25,22 @@ pub(crate) async fn answered(
     ingress: &Arc<Ingress>,
     router: &Router,
     peer: &Peer,
-    mut request: Request,
+    request: Request,
 ) -> Result<Response, Infallible> {
     // whoever needs nothing of all this goes the short way
     if ingress.is_plain() {
         let holder = Arc::clone(&peer.holder);
-        request.extensions_mut().insert(Admitted { caller: None, holder });
-        let mut response = router.clone().call(request).await?;
+        let admitted = Admitted { caller: None, holder };
+        let mut response = admitted.answering(router.clone().call(request)).await?;
         tell(ingress, &mut response);
         return Ok(response);
     }
-    let Some(layer) = &ingress.origins else { return follow::answered(ingress, router, peer, request).await };
+    // boxed, or the short way would carry its room around
+    let Some(layer) = &ingress.origins else {
+        return Box::pin(follow::answered(ingress, router, peer, request)).await;
+    };
     let inner = Inner { ingress: Arc::clone(ingress), router: router.clone(), peer: peer.clone() };
-    layer.layer(inner).call(request).await
+    Box::pin(layer.layer(inner).call(request)).await
 }
 
 /// Tells of a request that is refused by its head alone what every answer tells. It was not looked at whether it is a preflight:

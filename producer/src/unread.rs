@@ -4,7 +4,6 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use axum::body::Body;
 use bytes::Bytes;
 use hyper::body::{Body as _, Frame, Incoming, SizeHint};
 
@@ -13,16 +12,13 @@ use crate::exchange::{Exchange, Open};
 /// A body of which there may be more to come.
 pub(crate) struct Unread {
     body: Incoming,
-    _open: Open,
+    _open: Option<Open>,
 }
 
 impl Unread {
-    /// What routes read of this body.
-    pub(crate) fn over(body: Incoming, exchange: &Arc<Exchange>) -> Body {
-        if body.is_end_stream() {
-            return Body::empty();
-        }
-        Body::new(Self { body, _open: exchange.hold() })
+    pub(crate) fn over(body: Incoming, exchange: &Arc<Exchange>) -> Self {
+        let open = (!body.is_end_stream()).then(|| exchange.hold());
+        Self { body, _open: open }
     }
 }
 

@@ -1,5 +1,6 @@
 //! Who asks, as far as it is known, and what it may.
 
+use std::future::Future;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -89,6 +90,11 @@ impl Caller {
     }
 }
 
+tokio::task_local! {
+    /// Who sent the request that a task answers. As an extension of the request it would take an allocation for each.
+    static ADMITTED: Admitted;
+}
+
 /// What routes know of who asks.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Admitted {
@@ -99,6 +105,19 @@ pub(crate) struct Admitted {
 }
 
 impl Admitted {
+    /// Answers a request of this client's.
+    pub(crate) fn answering<F: Future>(self, answer: F) -> impl Future<Output = F::Output> {
+        ADMITTED.scope(self, answer)
+    }
+
+    /// Who sent the request that is being answered.
+    ///
+    /// # Errors
+    /// Nobody looked: who was not looked at is not let in.
+    pub(crate) fn who_asks() -> Result<Self, Problem> {
+        ADMITTED.try_with(Self::clone).map_err(|_| Problem::internal("nobody let this request in"))
+    }
+
     /// # Errors
     /// 403 where the caller has no scope that lets it use such an operation.
     pub(crate) fn may_use(&self, access: Access) -> Result<(), Problem> {

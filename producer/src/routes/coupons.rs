@@ -16,11 +16,11 @@ use serde::{Serialize, Serializer};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::answers::{self, told_where};
+use super::answers::{self, Prepared, Template, any_id, told_where};
 use crate::accepted::Accepted;
 use crate::admission::Admitted;
 use crate::described::{Shown, answer};
-use crate::extract::{Json, NoQuery, Params, Write, param};
+use crate::extract::{IDEMPOTENCY_KEY, Json, NoQuery, Only, Params, Write, param};
 use crate::follow::Followed;
 use crate::ingress::Ingress;
 use crate::problem::Problem;
@@ -29,7 +29,7 @@ use crate::problem::Problem;
 pub(super) async fn create(
     State(ingress): State<Arc<Ingress>>,
     _: NoQuery,
-    Json(body): Json,
+    Only(Json(body)): Only<Json>,
 ) -> Result<Response, Problem> {
     let coupon = ingress.heavy.read(body.len(), || new_coupon(&body)).await??;
     let created = ingress.reads.create_coupon(&coupon).await.map_err(Problem::coupon_not_created)?;
@@ -106,7 +106,7 @@ impl FromRequestParts<Arc<Ingress>> for AskedFor {
     async fn from_request_parts(parts: &mut Parts, ingress: &Arc<Ingress>) -> Result<Self, Problem> {
         let OfCoupon(coupon) = OfCoupon::from_request_parts(parts, ingress).await?;
         // with a key it may be one that was decided, which only its user tells
-        match !parts.headers.contains_key("idempotency-key") && ingress.door.is_sold_out(&coupon) {
+        match !parts.headers.contains_key(&IDEMPOTENCY_KEY) && ingress.door.is_sold_out(&coupon) {
             true => Err(Problem::sold_out()),
             false => Ok(Self(coupon)),
         }
@@ -129,7 +129,8 @@ pub(super) async fn issue(
     };
     let issue = ingress.publish(check().await, followed, &admitted).await?;
     let Accepted { event_id: request_id, stored_in } = issue;
-    let pending = answers::json(StatusCode::ACCEPTED, &CouponRequest::pending(request_id));
+    static PREPARED: Prepared = Prepared::new(|| Template::of(&CouponRequest::pending(any_id())));
+    let pending = PREPARED.accepted(request_id);
     Ok(told_where((decided_at(request_id), pending).into_response(), stored_in))
 }
 

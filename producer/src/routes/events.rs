@@ -22,7 +22,7 @@ use crate::accepted::StoredIn;
 use crate::admission::Admitted;
 use crate::bodies::Held;
 use crate::described::{answer, words};
-use crate::extract::{Events, NoQuery};
+use crate::extract::{Events, IDEMPOTENCY_KEY, NoQuery, Only};
 use crate::follow::Followed;
 use crate::heavy::{LIGHT_BYTES, elsewhere};
 use crate::ingress::Ingress;
@@ -36,7 +36,7 @@ pub(super) async fn write(
     _: NoKey,
     followed: Followed,
     admitted: Admitted,
-    body: Events,
+    Only(body): Only<Events>,
 ) -> Result<Response, Problem> {
     write_all(&ingress, body, followed, admitted).await
 }
@@ -162,7 +162,7 @@ impl<S: Sync> axum::extract::FromRequestParts<S> for NoKey {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
-        match parts.headers.contains_key("idempotency-key") {
+        match parts.headers.contains_key(&IDEMPOTENCY_KEY) {
             false => Ok(Self),
             true => Err(Problem::invalid_request(
                 "Idempotency-Key",
