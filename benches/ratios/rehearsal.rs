@@ -18,6 +18,7 @@ const DRAIN_SECONDS: f64 = 5.0;
 /// Of LT-001 beside k6: half a minute of 300 requests a second.
 const K6_SPEED: &str = "70";
 const K6_TIMES: &str = "10";
+const K6_ROUNDS: usize = 3;
 const K6: Duration = Duration::from_secs(180);
 
 /// A shape, so many times its users, in so many times less time.
@@ -84,27 +85,37 @@ pub fn beside_k6(servers: &Servers, table: &mut Table) -> Result<()> {
     let read = |name: &str| -> Result<Value> {
         Ok(serde_json::from_str(&std::fs::read_to_string(world.folder().join(name))?)?)
     };
-    let mut command = Command::new(process::target_folder().join("testkit/bin/k6"));
-    command.args(["run", "--quiet", "--summary-export", &file("k6.json")]);
-    command.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/k6/shapes.js"));
-    command.envs([("SHAPE", "lt-001"), ("SPEED", K6_SPEED), ("TIMES", K6_TIMES), ("FLOODGATE_URL", &url)]);
-    let k6 = Process::spawn("k6", command, world.folder())?;
-    let exit = k6.wait_exit(K6)?;
-    ensure!(exit.success(), "{}{}", k6.stdout(), k6.stderr());
-    let args = ["burst", "--shape", "lt-001", "--speed", K6_SPEED, "--times", K6_TIMES, "--url", &url];
-    let more = ["--operators", &operators, "--json", &file("burst.json")];
-    let ended = world.command(&[&args[..], &more].concat())?;
-    ensure!(ended.code == 0, "{}{}", ended.stdout, ended.stderr);
-    let (theirs, ours) =
-        (&read("k6.json")?["metrics"]["http_req_duration"], &read("burst.json")?["latencyMs"]);
-    let (mut worst, mut note) = (0.0_f64, String::new());
-    for (name, k6_name) in [("p50", "med"), ("p95", "p(95)")] {
-        let [ours, theirs] = [&ours[name], &theirs[k6_name]].map(Value::as_f64);
-        let (ours, theirs) = (ours.context("no latency")?, theirs.context("no latency of k6")?);
-        worst = worst.max((ours - theirs).abs() / (theirs / 10.0).max(1.0));
-        note += &format!("{name} {ours:.2} ms, k6 {theirs:.2} ms; ");
-    }
+    let round = || -> Result<Run> {
+        let mut command = Command::new(process::target_folder().join("testkit/bin/k6"));
+        command.args(["run", "--quiet", "--summary-export", &file("k6.json")]);
+        command.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/k6/shapes.js"));
+        command.envs([
+            ("SHAPE", "lt-001"),
+            ("SPEED", K6_SPEED),
+            ("TIMES", K6_TIMES),
+            ("FLOODGATE_URL", &url),
+        ]);
+        let k6 = Process::spawn("k6", command, world.folder())?;
+        let exit = k6.wait_exit(K6)?;
+        ensure!(exit.success(), "{}{}", k6.stdout(), k6.stderr());
+        let args = ["burst", "--shape", "lt-001", "--speed", K6_SPEED, "--times", K6_TIMES, "--url", &url];
+        let more = ["--operators", &operators, "--json", &file("burst.json")];
+        let ended = world.command(&[&args[..], &more].concat())?;
+        ensure!(ended.code == 0, "{}{}", ended.stdout, ended.stderr);
+        let (theirs, ours) =
+            (&read("k6.json")?["metrics"]["http_req_duration"], &read("burst.json")?["latencyMs"]);
+        let (mut worst, mut note) = (0.0_f64, String::new());
+        for (name, k6_name) in [("p50", "med"), ("p95", "p(95)")] {
+            let [ours, theirs] = [&ours[name], &theirs[k6_name]].map(Value::as_f64);
+            let (ours, theirs) = (ours.context("no latency")?, theirs.context("no latency of k6")?);
+            worst = worst.max((ours - theirs).abs() / (theirs / 10.0).max(1.0));
+            note += &format!("{name} {ours:.2} ms, k6 {theirs:.2} ms; ");
+        }
+        Ok(Run { value: worst, note, ..Run::default() })
+    };
+    // one after the other, as whatever else the machine does meets both
+    let rounds = std::iter::repeat_with(round).take(K6_ROUNDS).collect::<Result<Vec<_>>>()?;
     let allowed = Run { value: 1.0, ..Run::default() };
-    table.add("G3", [(&Run { value: worst, note, ..Run::default() }, &allowed)]);
+    table.add("G3", rounds.iter().map(|run| (run, &allowed)));
     nodes.iter().try_for_each(|node| node.stop())
 }
