@@ -17,7 +17,7 @@ use crate::follow::Followed;
 use crate::holders::Holder;
 use crate::ingress::Ingress;
 use crate::keys::UsedKey;
-use crate::problem::Problem;
+use crate::problem::{OfMany, Problem, Told};
 
 thread_local! {
     // key and value of the event being offered: offering copies them, so one pair per thread serves all
@@ -40,18 +40,22 @@ type By<'b> = (&'b mut Sends, &'b Holder);
 struct Offered {
     of: Option<EventType>,
     event_id: Option<EventId>,
-    result: Result<UsedKey, Problem>,
+    result: Result<UsedKey, OfMany>,
 }
+
+/// One that waits at the door, with its place among all.
+type AtDoor = (usize, CouponIssue, Receipt);
 
 /// Many events on their way.
 pub(crate) struct Offers {
     offered: Vec<Offered>,
-    /// Coupon requests of which nobody knows yet whether they may be offered, with their places among all.
-    at_door: Vec<(usize, CouponIssue, Receipt)>,
+    /// Coupon requests of which nobody knows yet whether they may be offered.
+    at_door: Vec<AtDoor>,
     receipts: Receipts,
     offered_at: Instant,
     sends: Sends,
     holder: Arc<Holder>,
+    told: Told,
 }
 
 impl Offers {
@@ -65,7 +69,7 @@ impl Offers {
 pub(crate) struct Published {
     /// Its id, once it had one.
     pub(crate) event_id: Option<EventId>,
-    pub(crate) result: Result<StoredIn, Problem>,
+    pub(crate) result: Result<StoredIn, OfMany>,
 }
 
 impl Ingress {
@@ -133,7 +137,7 @@ impl Ingress {
         let receipts = Receipts::of(Arc::clone(&admitted.holder) as _, events.len());
         let offered_at = Instant::now();
         let mut sends = Sends::of(followed);
-        let mut at_door = Vec::new();
+        let (mut at_door, mut told) = (Vec::new(), Told::default());
         let offer = |(index, json): (usize, &&[u8])| {
             let receipt = receipts.receipt(index);
             let event = match form {
@@ -143,12 +147,15 @@ impl Ingress {
             if let Ok(event) = &event
                 && let Err(problem) = admitted.may_write_event(event)
             {
-                return Offered { of: Some(event.event_type()), event_id: None, result: Err(problem) };
+                let result = Err(self.refuse(&mut told, problem, index));
+                return Offered { of: Some(event.event_type()), event_id: None, result };
             }
-            self.offer_one(event, (index, receipt), (&mut sends, &admitted.holder), &mut at_door)
+            let by = (&mut sends, &*admitted.holder);
+            self.offer_one(event, (index, receipt), by, (&mut at_door, &mut told))
         };
         let offered = events.iter().enumerate().map(offer).collect();
-        Offers { offered, at_door, receipts, offered_at, sends, holder: Arc::clone(&admitted.holder) }
+        let holder = Arc::clone(&admitted.holder);
+        Offers { offered, at_door, receipts, offered_at, sends, holder, told }
     }
 
     /// Asks about the coupon requests that wait at the door.
@@ -162,6 +169,7 @@ impl Ingress {
         for ((index, request, receipt), told) in std::mem::take(&mut offers.at_door).into_iter().zip(told) {
             let by = (&mut offers.sends, &*offers.holder);
             let result = told.and_then(|()| self.offer_under_key(&request, receipt, by));
+            let result = result.map_err(|problem| self.refuse(&mut offers.told, problem, index));
             if let Some(offered) = offers.offered.get_mut(index) {
                 offered.result = result;
             }
@@ -177,56 +185,67 @@ impl Ingress {
 
     /// What became of each, in order.
     pub(crate) fn judge_all(&self, offers: Offers) -> Vec<Published> {
-        let Offers { offered, receipts, mut sends, .. } = offers;
+        let Offers { offered, receipts, mut sends, mut told, .. } = offers;
         let judged = offered.into_iter().enumerate().map(|(index, Offered { of, event_id, result })| {
             let result = result.and_then(|key| {
                 let judged = self.judge(key, receipts.outcome(index));
                 if let Some(of) = of {
                     sends.became(of, judged.as_ref().err().map(Problem::name));
                 }
-                judged
+                judged.map_err(|problem| self.refuse(&mut told, problem, index))
             });
-            let result = result.map_err(|mut problem| {
-                self.instances.tell(&mut problem);
-                problem
-            });
-            self.metrics.count(of, result.as_ref().copied());
+            self.metrics.count(of, result.as_ref().copied().map_err(OfMany::problem));
             Published { event_id, result }
         });
         judged.collect()
+    }
+
+    /// Keeps why an event of many is not accepted.
+    fn refuse(&self, told: &mut Told, mut problem: Problem, index: usize) -> OfMany {
+        self.instances.tell(&mut problem);
+        told.keep(problem, index)
     }
 
     fn offer_one(
         &self,
         event: Result<Mixed, InvalidMixed>,
         (index, receipt): (usize, Receipt),
-        (sends, holder): By<'_>,
-        at_door: &mut Vec<(usize, CouponIssue, Receipt)>,
+        by: By<'_>,
+        (at_door, told): (&mut Vec<AtDoor>, &mut Told),
     ) -> Offered {
         match event {
-            Ok(Mixed::Expectation(event)) => self.offer_of(&event, receipt, (sends, holder)),
+            Ok(Mixed::Expectation(event)) => self.offer_of(&event, (index, receipt), by, told),
             Ok(Mixed::Coupon(event)) => {
                 let event_id = Some(event.event_id);
                 let result = match self.door.at_once(&event) {
                     // it must not overtake one that waits: first come, first served
                     Some(Ok(())) if at_door.is_empty() => {
-                        return self.offer_of(&event, receipt, (sends, holder));
+                        return self.offer_of(&event, (index, receipt), by, told);
                     }
-                    Some(Err(refused)) => Err(refused),
+                    Some(Err(refused)) => Err(self.refuse(told, refused, index)),
                     _ => {
                         at_door.push((index, event, receipt));
-                        Err(Problem::outcome_unknown())
+                        Err(OfMany::whole(Problem::outcome_unknown()))
                     }
                 };
                 Offered { of: Some(EventType::Coupon), event_id, result }
             }
-            Ok(Mixed::Like(event)) => self.offer_of(&event, receipt, (sends, holder)),
-            Err(InvalidMixed { of, invalid }) => Offered { of, event_id: None, result: Err(invalid.into()) },
+            Ok(Mixed::Like(event)) => self.offer_of(&event, (index, receipt), by, told),
+            Err(InvalidMixed { of, invalid }) => {
+                Offered { of, event_id: None, result: Err(self.refuse(told, invalid.into(), index)) }
+            }
         }
     }
 
-    fn offer_of<E: Event>(&self, event: &E, receipt: Receipt, by: By<'_>) -> Offered {
+    fn offer_of<E: Event>(
+        &self,
+        event: &E,
+        (index, receipt): (usize, Receipt),
+        by: By<'_>,
+        told: &mut Told,
+    ) -> Offered {
         let result = self.offer_under_key(event, receipt, by);
+        let result = result.map_err(|problem| self.refuse(told, problem, index));
         Offered { of: Some(E::TYPE), event_id: Some(event.event_id()), result }
     }
 

@@ -2,52 +2,75 @@
 //!
 //! Ten thousand events may be wrong in one way: an answer that said so in full for each would be a hundred times as large as what
 //! was sent. So the first of them is told whole, and the others say which that was. Ways to be wrong of which there are very many are
-//! no longer told apart at some point.
+//! no longer told apart at some point. What is not told is not kept either: until all is known of a batch its problems are in memory.
 
 use std::collections::HashMap;
+use std::hash::{BuildHasher, RandomState};
 
 use floodgate_schemas::{Described, meaning};
 use serde::ser::{Serialize, SerializeMap, Serializer};
 use serde_json::{Value, json};
 
-use super::{Kind, Place, Problem};
+use super::{Place, Problem};
 
 /// So many problems of one answer are told whole.
 const WHOLE_MAX: usize = 256;
 
-/// What makes two problems the same.
-type Same<'p> = (*const Kind, &'p str, Option<&'p str>);
-
-/// The problems of one answer that were told whole, with the numbers of their results.
+/// The problems of one answer that are told whole, with the numbers of their results. They are known by a hash with a key of its own: no
+/// client can choose two that are alike.
 #[derive(Default)]
-pub(crate) struct Told<'p>(HashMap<Same<'p>, usize>);
+pub(crate) struct Told {
+    whole: HashMap<u64, usize>,
+    hashes: RandomState,
+}
 
 /// A problem of one event of many.
-pub(crate) struct OfMany<'p> {
-    problem: &'p Problem,
+pub(crate) struct OfMany {
+    problem: Problem,
     /// Whether it is told whole; else where it is, unless it is nowhere.
     told: Result<(), Option<usize>>,
 }
 
-impl<'p> Told<'p> {
-    /// How the problem of a result with this number is told.
-    pub(crate) fn tell(&mut self, problem: &'p Problem, number: usize) -> OfMany<'p> {
-        let same = (std::ptr::from_ref(problem.kind), problem.detail.as_str(), problem.field.as_deref());
-        let told = match self.0.get(&same) {
+impl Told {
+    /// The problem of a result with this number, without the words that another one tells.
+    pub(crate) fn keep(&mut self, mut problem: Problem, number: usize) -> OfMany {
+        let same = (std::ptr::from_ref(problem.kind), &problem.detail, &problem.field);
+        let same = self.hashes.hash_one(same);
+        let told = match self.whole.get(&same) {
             Some(first) => Err(Some(*first)),
-            None if self.0.len() >= WHOLE_MAX => Err(None),
+            None if self.whole.len() >= WHOLE_MAX => Err(None),
             None => {
-                self.0.insert(same, number);
+                self.whole.insert(same, number);
                 Ok(())
             }
         };
+        if told.is_err() {
+            (problem.detail, problem.more) = (String::new(), None);
+        }
         OfMany { problem, told }
     }
 }
 
-impl Serialize for OfMany<'_> {
+impl OfMany {
+    /// One that is told whole whatever else is.
+    pub(crate) fn whole(problem: Problem) -> Self {
+        Self { problem, told: Ok(()) }
+    }
+
+    /// What is kept of it: of which kind it is, and where.
+    pub(crate) fn problem(&self) -> &Problem {
+        &self.problem
+    }
+
+    /// Says which event it is about.
+    pub(crate) fn stands_at(&mut self, place: Place) {
+        self.problem.stands_at(place);
+    }
+}
+
+impl Serialize for OfMany {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let Problem { kind, field, place, .. } = self.problem;
+        let Problem { kind, field, place, .. } = &self.problem;
         let first = match self.told {
             Ok(()) => return self.problem.serialize(serializer),
             Err(first) => first,
@@ -71,7 +94,7 @@ impl Serialize for OfMany<'_> {
     }
 }
 
-impl Described for OfMany<'_> {
+impl Described for OfMany {
     fn schema() -> Value {
         let mut schema = Problem::schema();
         schema["title"] = "EventProblem".into();
@@ -96,7 +119,7 @@ mod tests {
         };
         let problems = [problem("a", 0), problem("b", 1), problem("a", 2)];
         let mut told = Told::default();
-        let told: Vec<_> = problems.iter().enumerate().map(|(n, problem)| told.tell(problem, n)).collect();
+        let told: Vec<_> = (0..).zip(problems).map(|(number, problem)| told.keep(problem, number)).collect();
         let told = serde_json::to_value(told).unwrap();
         assert_eq!((&told[0]["field"], &told[0]["detail"]), (&json!("a"), &json!("no")));
         assert_eq!((&told[1]["field"], &told[1]["index"]), (&json!("b"), &json!(1)));
@@ -108,11 +131,11 @@ mod tests {
 
     #[test]
     fn not_all_of_very_many_are_told_whole() {
-        let problems: Vec<_> =
-            (0..1000).map(|number| Problem::not_found(format!("{number}{}", "x".repeat(500)))).collect();
+        let problem = |number| Problem::not_found(format!("{number}{}", "x".repeat(500)));
         let mut told = Told::default();
-        let told: Vec<_> = problems.iter().enumerate().map(|(n, problem)| told.tell(problem, n)).collect();
+        let told: Vec<_> = (0..1000).map(|number| told.keep(problem(number), number)).collect();
         let whole = told.iter().filter(|problem| problem.told.is_ok()).count();
         assert_eq!((whole, told[999].told), (WHOLE_MAX, Err(None)));
+        assert_eq!(told[999].problem.detail.capacity(), 0, "what is not told takes memory");
     }
 }

@@ -4,8 +4,8 @@
 //! be quicker for a slow sender, but a body that turns out too large, too slow or broken is answered with an error,
 //! and an error says that nothing of it is stored.
 
-use std::fmt;
 use std::sync::Arc;
+use std::{fmt, io};
 
 use axum::body::Body;
 use axum::extract::State;
@@ -26,7 +26,7 @@ use crate::extract::{Events, IDEMPOTENCY_KEY, NoQuery, Only};
 use crate::follow::Followed;
 use crate::heavy::{LIGHT_BYTES, elsewhere};
 use crate::ingress::Ingress;
-use crate::problem::{Effect, OfMany, Place, Problem, Told};
+use crate::problem::{Effect, OfMany, Place, Problem};
 use crate::publish::{Form, Offers, Published};
 
 /// `POST /api/v6/events`
@@ -142,17 +142,40 @@ impl Offering {
     }
 }
 
-/// What of one event is kept until all are told, at most: what became of it, in words, and its result.
+/// What of one event is kept until all are told, at most: what became of it, where, and its part of the answer.
 const EVENT_BYTES: usize = 1024;
 
-/// The answer's body.
+/// What an accepted event takes of an answer: its id, and words.
+const ACCEPTED_BYTES: usize = 80;
+
+/// The answer's body, which takes no more memory than it has bytes, also while it is written.
 fn body_of(published: &[Published]) -> serde_json::Result<Vec<u8>> {
-    let mut told = Told::default();
-    let result = |(number, published)| EventResult::of(published, number, &mut told);
-    let results = published.iter().enumerate().map(result).collect();
-    let mut body = serde_json::to_vec(&EventResults { results })?;
-    body.shrink_to_fit();
+    let results = EventResults { results: published.iter().map(EventResult::of).collect() };
+    let bytes = match published.iter().all(|published| published.result.is_ok()) {
+        true => ACCEPTED_BYTES * (1 + published.len()),
+        false => {
+            let mut length = Length(0);
+            serde_json::to_writer(&mut length, &results)?;
+            length.0
+        }
+    };
+    let mut body = Vec::with_capacity(bytes);
+    serde_json::to_writer(&mut body, &results)?;
     Ok(body)
+}
+
+/// How long something is.
+struct Length(usize);
+
+impl io::Write for Length {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0 += bytes.len();
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// Refuses the header that fixes one event's id, where every event has its own key.
@@ -183,7 +206,7 @@ answer! {
         status: EventStatus = "status", "accepted: it will take effect; rejected: it never will; retry: not now; unknown: perhaps.";
     } sometimes {
         event_id: EventId = "eventId", "The event, where it got as far as to have an id.";
-        problem: OfMany<'a> = "problem", "Why it is not accepted.";
+        problem: &'a OfMany = "problem", "Why it is not accepted.";
     }
 }
 
@@ -197,15 +220,14 @@ words! {
 }
 
 impl<'a> EventResult<'a> {
-    fn of(published: &'a Published, number: usize, told: &mut Told<'a>) -> Self {
+    fn of(published: &'a Published) -> Self {
         let problem = published.result.as_ref().err();
-        let status = match problem.map(Problem::effect) {
+        let status = match problem.map(|of_many| of_many.problem().effect()) {
             None => EventStatus::Accepted,
             Some(Effect::Never) => EventStatus::Rejected,
             Some(Effect::NotYet) => EventStatus::Retry,
             Some(Effect::Unknown) => EventStatus::Unknown,
         };
-        let problem = problem.map(|problem| told.tell(problem, number));
         Self { status, event_id: published.event_id, problem }
     }
 }
@@ -284,7 +306,29 @@ pub(super) fn split_lines(body: &[u8], max: usize) -> Result<(Vec<usize>, Vec<&[
 
 #[cfg(test)]
 mod tests {
+    use uuid::Uuid;
+
     use super::*;
+    use crate::problem::Told;
+
+    #[test]
+    fn an_answer_has_the_room_that_it_needs() {
+        let mut told = Told::default();
+        let mut published = |is_accepted: bool| Published {
+            event_id: Some(Uuid::max().into()),
+            result: match is_accepted {
+                true => Ok(None),
+                false => Err(told.keep(Problem::invalid_request("a field", "is wrong"), 0)),
+            },
+        };
+        let accepted: Vec<_> = (0..1000).map(|_| published(true)).collect();
+        let body = body_of(&accepted).unwrap();
+        assert_eq!(body.capacity(), ACCEPTED_BYTES * 1001);
+        assert!(body.len() > body.capacity() / 2);
+        let mixed: Vec<_> = (0..1000).map(|number| published(number % 2 == 0)).collect();
+        let body = body_of(&mixed).unwrap();
+        assert_eq!(body.capacity(), body.len());
+    }
 
     #[test]
     fn arrays_are_split_or_refused_whole() {
