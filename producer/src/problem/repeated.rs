@@ -5,7 +5,7 @@
 //! no longer told apart at some point. What is not told is not kept either: until all is known of a batch its problems are in memory.
 
 use std::collections::HashMap;
-use std::hash::{BuildHasher, RandomState};
+use std::hash::BuildHasher;
 
 use floodgate_schemas::{Described, meaning};
 use serde::ser::{Serialize, SerializeMap, Serializer};
@@ -16,12 +16,11 @@ use super::{Place, Problem};
 /// So many problems of one answer are told whole.
 const WHOLE_MAX: usize = 256;
 
-/// The problems of one answer that are told whole, with the numbers of their results. They are known by a hash with a key of its own: no
-/// client can choose two that are alike.
+/// The problems of one answer that are told whole, with the numbers of their results. They are known by the map's own hash of them, whose
+/// key no client knows: none can choose two that are alike.
 #[derive(Default)]
 pub(crate) struct Told {
     whole: HashMap<u64, usize>,
-    hashes: RandomState,
 }
 
 /// A problem of one event of many.
@@ -35,7 +34,7 @@ impl Told {
     /// The problem of a result with this number, without the words that another one tells.
     pub(crate) fn keep(&mut self, mut problem: Problem, number: usize) -> OfMany {
         let same = (std::ptr::from_ref(problem.kind), &problem.detail, &problem.field);
-        let same = self.hashes.hash_one(same);
+        let same = self.whole.hasher().hash_one(same);
         let told = match self.whole.get(&same) {
             Some(first) => Err(Some(*first)),
             None if self.whole.len() >= WHOLE_MAX => Err(None),
