@@ -111,7 +111,9 @@ async fn start_when_fit(opened: Arc<Opened>, groups: Vec<EventType>, slot: Slot)
             Err(trouble.clone()),
         );
         if before.err().as_ref() != Some(&trouble) {
-            tracing::warn!("not consuming yet: {trouble}");
+            let groups =
+                groups.iter().map(|of| opened.strategy.names().group(*of)).collect::<Vec<_>>().join(", ");
+            tracing::warn!(groups, "not consuming yet, trying again: {trouble}");
         }
         tokio::time::sleep(SCHEMA_RETRY).await;
     }

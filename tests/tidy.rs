@@ -3,6 +3,8 @@
 
 #[path = "tidy/circles.rs"]
 mod circles;
+#[path = "tidy/lines.rs"]
+mod lines;
 #[path = "tidy/words.rs"]
 mod words;
 
@@ -437,30 +439,4 @@ fn the_reference_names_every_problem_and_metric() {
     for name in problems.iter().chain(&metrics) {
         assert!(text.contains(&format!("`{name}")), "docs/reference.md does not name {name}");
     }
-}
-
-/// Whoever parses the log finds numbers where there are any, and one message.
-#[test]
-fn lines_of_the_log_have_numbers_and_one_message() {
-    // whose tests do what nobody else may
-    let is_writer = |file: &str| file == "observe/src/json.rs";
-    for (file, text) in product_without("").into_iter().filter(|(file, _)| !is_writer(file)) {
-        for (number, line) in code(&text) {
-            for word in ["%partition", "%offset", "?partition,", "?offset,"] {
-                assert!(!line.contains(word), "{file}:{number} logs a number as a text: {line}");
-            }
-        }
-        for said in
-            text.split("tracing::").skip(1).filter(|said| said.split('!').next().is_some_and(is_level))
-        {
-            let fields = said.split('"').next().unwrap_or_default();
-            let mut names = fields.split(['(', ',']).filter_map(|field| field.split('=').next());
-            let is_second = names.any(|name| name.trim().trim_start_matches(['%', '?']) == "message");
-            assert!(!is_second, "{file} logs a second message: {fields}");
-        }
-    }
-}
-
-fn is_level(macro_name: &str) -> bool {
-    ["error", "warn", "info", "debug", "trace"].contains(&macro_name)
 }

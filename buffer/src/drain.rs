@@ -109,7 +109,8 @@ impl Drain {
                 Err(Ended::Membership(error)) => {
                     let reason = error.to_string();
                     if told.as_ref() != Some(&reason) {
-                        tracing::warn!(from = self.from.name(), "moving events begins anew: {reason}");
+                        let (group, strategy) = (self.from.names().group(of), self.from.name());
+                        tracing::warn!(group, strategy, "moving events begins anew: {reason}");
                     }
                     told = Some(reason);
                     let _ = tokio::time::timeout(REJOIN, self.stopped()).await;

@@ -33,6 +33,8 @@ use crate::{Batch, BatchLimits, Incident, LogId, Offset, Partition, Standing, To
 /// What a member has of its topic.
 pub(crate) struct Share {
     topic: Topic,
+    /// Whose member it is, for the log.
+    group: String,
     limits: BatchLimits,
     /// How long a batch that is not full waits for more.
     gathers_for: Duration,
@@ -91,9 +93,10 @@ pub(crate) enum Taken {
 /// What member and pipeline ask both.
 impl Share {
     /// Of a member that has nothing yet; a batch that is not full waits so long for more.
-    pub(crate) fn new(topic: Topic, limits: BatchLimits, gathers_for: Duration) -> Self {
+    pub(crate) fn new(topic: Topic, group: &str, limits: BatchLimits, gathers_for: Duration) -> Self {
         Self {
             topic,
+            group: group.to_owned(),
             limits,
             gathers_for,
             log: None,

@@ -147,11 +147,15 @@ impl Holds {
                 let of_it = letters.iter().find(|letter| {
                     batch.get(letter.record).is_some_and(|received| received.origin.partition == partition)
                 });
+                // nothing of it is committed: its first record is where it stands
+                let mut places = batch.iter().map(|received| received.origin);
+                let offset = places.find(|origin| origin.partition == partition).map(|first| first.offset.0);
                 let group = &self.group;
                 let detail = of_it.map_or("", |letter| letter.message.as_str());
                 tracing::error!(
                     group,
                     partition = partition.0,
+                    offset,
                     records,
                     bad,
                     detail,

@@ -1,7 +1,8 @@
 //! Log lines for machines: each a JSON object.
 //!
 //! Of two members with the same name parsers keep one, and which is anybody's guess. So a name is there once: what an event
-//! calls as the line calls something of its own, or calls twice, gets an underscore behind it.
+//! calls as the line calls something of its own, or calls twice, gets an underscore behind it. And stores of logs take a name
+//! for one type, that of the first line they see: it has the same in every line.
 
 use std::fmt::{self, Debug};
 
@@ -15,6 +16,9 @@ use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
 use tracing_subscriber::registry::LookupSpan;
 
 const MESSAGE: &str = "message";
+
+/// What is a list of numbers in every line.
+const LISTS: [&str; 1] = ["partitions"];
 
 /// Writes them.
 pub(crate) struct JsonLines;
@@ -66,7 +70,12 @@ impl Serialize for Line {
 /// Numbers stay numbers. What an event says in words is recorded first, under the name of its message.
 impl Visit for Line {
     fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
-        self.put(field.name(), format!("{value:?}"));
+        let text = format!("{value:?}");
+        let list = LISTS.contains(&field.name()).then(|| serde_json::from_str::<Vec<i64>>(&text).ok());
+        match list.flatten() {
+            Some(list) => self.put(field.name(), list),
+            None => self.put(field.name(), text),
+        }
     }
 
     fn record_str(&mut self, field: &Field, value: &str) {
@@ -139,12 +148,20 @@ mod tests {
     fn numbers_are_numbers_and_words_are_words() {
         let (offset, none) = (i64::MIN, None::<u32>);
         let line = logged(|| {
-            tracing::warn!(offset, events = u64::MAX, none, share = 0.5, last = true, id = %7, list = ?[1, 2], "of {}", 9);
+            tracing::warn!(offset, events = u64::MAX, none, share = 0.5, last = true, id = %7, of = ?[1, 2], "of {}", 9);
         });
         let expected = concat!(
             r#""level":"WARN","message":"of 9","offset":-9223372036854775808,"events":18446744073709551615,"#,
-            r#""share":0.5,"last":true,"id":"7","list":"[1, 2]"}"#,
+            r#""share":0.5,"last":true,"id":"7","of":"[1, 2]"}"#,
         );
         assert_eq!(line, format!("{expected}\n"));
+    }
+
+    #[test]
+    fn lists_are_lists_by_their_name() {
+        for (partitions, list) in [(vec![0, 2, 4], "[0,2,4]"), (vec![7], "[7]"), (vec![], "[]")] {
+            let line = logged(|| tracing::info!(?partitions, "assigned"));
+            assert!(line.ends_with(&format!("\"partitions\":{list}}}\n")), "{line}");
+        }
     }
 }

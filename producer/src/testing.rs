@@ -69,6 +69,11 @@ impl Buffer {
         self.fates.lock().extend(fates);
     }
 
+    /// The receipts of what was met with silence since this was asked last.
+    pub(crate) fn unanswered(&self) -> Vec<Receipt> {
+        std::mem::take(&mut self.unanswered.lock())
+    }
+
     /// What was stored since this was asked last.
     pub(crate) fn take(&self) -> Vec<Kept> {
         std::mem::take(&mut self.kept.lock())

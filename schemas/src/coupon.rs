@@ -12,7 +12,7 @@ use crate::schema::{Codec, Schema};
 use crate::{Accept, CouponId, Event, EventId, EventType, Fields, Invalid, Table, Timestamp, UserId};
 
 /// A request for one coupon. Its [`event_id`](Self::event_id) is the request's id, under which the
-/// decision is kept; the first decision on an id is final.
+/// decision is kept; the first decision on an id is final, but for NOT_OPEN.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CouponIssue {
     /// Names this event and the request.

@@ -248,18 +248,32 @@ mod tests {
     }
 
     proptest! {
-        /// Never more than the stock, ranks without a gap, one coupon per user, however the batch is cut.
+        /// Never more than the stock, ranks without a gap, one coupon per user, however the batch is cut; and so whoever was not
+        /// open comes again.
         #[test]
         fn cutting_a_batch_changes_nothing(
-            asks in prop::collection::vec((0u64..20, 0usize..2, 0usize..6), 0..40),
+            asks in prop::collection::vec((0u64..20, 0usize..2, 0usize..6, 0i64..30), 0..40),
             cut in 0usize..40,
             stock in 0i32..5,
+            hours in prop::array::uniform2((prop::option::of(0i64..20), prop::option::of(10i64..30))),
         ) {
-            let requests: Vec<_> =
-                asks.iter().map(|(id, c, u)| coupon_issue(*id, ["c", "d"][*c], &format!("u{u}"))).collect();
+            let request = |(id, c, u, accepted): &(u64, usize, usize, i64)| {
+                let accepted_at = at(*accepted);
+                CouponIssue { accepted_at, ..coupon_issue(*id, ["c", "d"][*c], &format!("u{u}")) }
+            };
+            let requests: Vec<_> = asks.iter().map(request).collect();
             let coupons = |issued: &[(&'static str, i32)]| -> HashMap<&'static str, Terms> {
                 let of = |name| issued.iter().find(|(c, _)| *c == name).map_or(0, |(_, n)| *n);
-                ["c", "d"].map(|name| (name, terms(stock, of(name)))).into()
+                let hours = hours.map(|(opens, closes)| (opens.map(at), closes.map(at)));
+                let terms = |name, (opens_at, closes_at)| {
+                    (name, Terms { opens_at, closes_at, ..terms(stock, of(name)) })
+                };
+                [terms("c", hours[0]), terms("d", hours[1])].into()
+            };
+            // what stands of each request in the end
+            let rows = |written: &[&Decisions<'_>]| -> HashMap<EventId, (DecisionStatus, Option<i32>)> {
+                let decided = written.iter().flat_map(|decisions| &decisions.decided);
+                decided.map(|d| (d.request.event_id, (d.status, d.rank))).collect()
             };
             let whole = decide(&requests, Before { coupons: coupons(&[]), ..Before::default() });
 
@@ -272,14 +286,20 @@ mod tests {
             let tail = decide(second, Before {
                 coupons: coupons(&so_far),
                 decided: head.decided.iter().map(|d| d.request.event_id).collect(),
+                not_open: {
+                    let not_open = head.decided.iter().filter(|d| d.status == DecisionStatus::NotOpen);
+                    not_open.map(|d| d.request.event_id).collect()
+                },
                 holders: head.grants().map(|(r, _)| (r.coupon_id.as_str(), r.user_id.as_str())).collect(),
-                ..Before::default()
             });
+            prop_assert_eq!(rows(&[&whole]), rows(&[&head, &tail]));
             prop_assert_eq!(&whole.outcomes, &[head.outcomes.clone(), tail.outcomes.clone()].concat());
 
             for coupon in ["c", "d"] {
-                let ranks: Vec<_> =
-                    whole.grants().filter(|(r, _)| r.coupon_id.as_str() == coupon).map(|(_, rank)| rank).collect();
+                let grants = whole.grants().filter(|(r, _)| r.coupon_id.as_str() == coupon);
+                let mut ranks: Vec<_> = grants.map(|(_, rank)| rank).collect();
+                // who was not open before stands where it stood
+                ranks.sort_unstable();
                 prop_assert!(ranks.len() as i32 <= stock);
                 prop_assert_eq!(&ranks, &(1..=ranks.len() as i32).collect::<Vec<_>>());
             }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::mem::discriminant;
 
 use anyhow::{Context, Result, ensure};
 use floodgate_testkit::wait;
@@ -62,6 +63,12 @@ fn log(node: &Node) -> Result<Vec<Line>> {
         let numbers = ["partition", "offset", "from", "events"].map(|name| line.get(name));
         ensure!(numbers.into_iter().flatten().all(|value| !value.is_string()), "{line:?}");
     }
+    // a name is of one type in all of them
+    let mut types = BTreeMap::new();
+    for (name, value) in lines.iter().flat_map(|Line(line)| line) {
+        let first = types.entry(name).or_insert(value);
+        ensure!(discriminant(*first) == discriminant(value), "{name} is {first} and {value}");
+    }
     Ok(lines)
 }
 
@@ -79,6 +86,10 @@ fn lines_of_the_log_can_be_parsed_and_say_which_record_they_are_about() {
         let consume = world.start(&["consume"])?;
         let new = log(&consume)?.iter().filter(|line| line.says("nothing committed yet")).count();
         ensure!(new == 1, "{new} lines say that nothing is committed yet\n{}", consume.process().stderr());
+        let assigned = log(&consume)?.into_iter().filter(|line| line.says("partitions assigned"));
+        let is_list =
+            |line: Line| line.0["partitions"].as_array().is_some_and(|list| list.iter().all(Value::is_u64));
+        ensure!(assigned.map(is_list).collect::<Vec<_>>().contains(&true), "{}", consume.process().stderr());
 
         let serve = world.start(&["serve"])?;
         postgres.psql(&url, "ALTER TABLE likes RENAME TO gone")?;

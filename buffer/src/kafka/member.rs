@@ -19,7 +19,7 @@ use super::cause::Asking;
 use super::client::ASK_TIMEOUT;
 use super::client::ClientSettings;
 use super::native::poll::{Events, Polled, Record, Trouble, add};
-use super::rebalance::{COMMIT_RETRY, MemberContext};
+use super::rebalance::{COMMIT_RETRY, MemberContext, NotCommitted};
 use super::trouble::{Judgement, judge};
 use super::watch::{Member, Watch};
 use crate::share::Phase;
@@ -123,7 +123,10 @@ impl Owner {
         );
         // dropping the consumer leaves the group, which revokes what it still owns
         drop(self);
-        committed.map_err(|error| SubscribeError(format!("the last offsets were not committed: {error}")))
+        committed.map_err(|NotCommitted { partition, offset, error }| {
+            let first = format!("partition {partition} up to {offset} first");
+            SubscribeError(format!("the last offsets were not committed, {first}: {error}"))
+        })
     }
 
     /// Takes what librdkafka has fetched already, without looking at the clock in between.
@@ -266,7 +269,8 @@ impl Owner {
             Ok(()) => self.paused = pause,
             Err(error) => {
                 let group = &self.consumer.context().group;
-                tracing::warn!(group, %error, pause, "partitions not paused or resumed; trying again")
+                let (partition, offset) = self.shared.share.lock().first();
+                tracing::warn!(group, partition, offset, %error, pause, "partitions not paused or resumed, this one first; trying again")
             }
         }
     }
@@ -291,7 +295,11 @@ impl Owner {
         let (group, topic) = (&context.group, &context.topic);
         match judge(trouble, group, topic) {
             Judgement::Passes => {
-                tracing::debug!(group, code = %trouble.code, at = ?trouble.at, "the consumer met an error: {}", trouble.reason);
+                let (partition, offset) = (
+                    trouble.at.map(|(partition, _)| partition.0),
+                    trouble.at.and_then(|(_, offset)| Some(offset?.0)),
+                );
+                tracing::debug!(group, partition, offset, code = %trouble.code, "the consumer met an error: {}", trouble.reason);
             }
             Judgement::Fails(reason) => self.shared.fail(reason),
             Judgement::AnotherLog(partition, reason) => self.read_from_start(partition, &reason),
@@ -332,9 +340,12 @@ impl Owner {
             return;
         }
         self.committed_at = Instant::now();
-        if let Err(error) = self.consumer.context().commit_done(&self.consumer) {
+        if let Err(NotCommitted { partition, offset, error }) =
+            self.consumer.context().commit_done(&self.consumer)
+        {
             let group = &self.consumer.context().group;
-            tracing::warn!(group, %error, "offsets not committed; trying again");
+            let (partition, offset) = (partition.0, offset.0);
+            tracing::warn!(group, partition, offset, %error, "offsets not committed, this one first; trying again");
         }
     }
 }

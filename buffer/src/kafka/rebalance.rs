@@ -53,6 +53,21 @@ const MIN_POLL: Duration = Duration::from_millis(100);
 /// Between two such tries.
 pub(super) const COMMIT_RETRY: Duration = Duration::from_millis(50);
 
+/// Offsets that were not committed: the first of them, and why.
+pub(super) struct NotCommitted {
+    pub(super) partition: Partition,
+    pub(super) offset: Offset,
+    pub(super) error: KafkaError,
+}
+
+impl NotCommitted {
+    /// Of these, the first of which is meant.
+    fn first_of(first: &Commit) -> impl Fn(KafkaError) -> Self + use<> {
+        let (partition, offset) = (first.partition, first.next);
+        move |error| Self { partition, offset, error }
+    }
+}
+
 /// What librdkafka calls for one member.
 pub(super) struct MemberContext {
     pub(super) shared: Arc<Shared>,
@@ -65,20 +80,18 @@ pub(super) struct MemberContext {
 
 impl MemberContext {
     /// Sends what is done and was not sent before; the answer comes to [`Self::commit_callback`].
-    pub(super) fn commit_done(&self, consumer: &BaseConsumer<Self>) -> KafkaResult<()> {
+    pub(super) fn commit_done(&self, consumer: &BaseConsumer<Self>) -> Result<(), NotCommitted> {
         let (commits, log) = {
             let mut share = self.shared.share.lock();
             (share.commits_to_send(tokio::time::Instant::now()), share.log().cloned())
         };
-        if commits.is_empty() {
-            return Ok(());
-        }
+        let Some(first) = commits.first() else { return Ok(()) };
         let sent = self.list(&commits, log.as_ref()).and_then(|list| commit_with_answer(consumer, &list));
         if sent.is_err() {
             let mut share = self.shared.share.lock();
             commits.iter().for_each(|commit| share.answered(commit.partition, None));
         }
-        sent
+        sent.map_err(NotCommitted::first_of(first))
     }
 
     fn list(&self, commits: &[Commit], log: Option<&LogId>) -> KafkaResult<TopicPartitionList> {
@@ -98,7 +111,7 @@ impl MemberContext {
         of: impl Fn(Partition) -> bool,
         within: Duration,
         pause: impl Fn(),
-    ) -> KafkaResult<()> {
+    ) -> Result<(), NotCommitted> {
         let until = Instant::now() + within;
         loop {
             // anew for every try: partitions may have gone, committed, while it paused
@@ -106,15 +119,14 @@ impl MemberContext {
                 let mut share = self.shared.share.lock();
                 (share.commits_to_settle(&of), share.log().cloned())
             };
-            if commits.is_empty() {
-                return Ok(());
-            }
-            let list = self.list(&commits, log.as_ref())?;
+            let Some(first) = commits.first() else { return Ok(()) };
+            let not_committed = NotCommitted::first_of(first);
+            let list = self.list(&commits, log.as_ref()).map_err(&not_committed)?;
             let outcome = consumer.commit(&list, CommitMode::Sync);
             self.answered(&list, outcome.is_ok());
             match outcome {
                 Err(error) if in_rebalance(&error) && Instant::now() < until => pause(),
-                outcome => return outcome,
+                outcome => return outcome.map_err(not_committed),
             }
         }
     }
@@ -148,7 +160,9 @@ impl MemberContext {
                 Ok(places) if places.unknown.is_empty() || began.elapsed() > LEADERS_TIMEOUT => break places,
                 Ok(_) => thread::sleep(ASSIGN_RETRY),
                 Err(error) if Instant::now() < until => {
-                    tracing::debug!(group = self.group, %error, "positions not read; trying again");
+                    let partition = partitions.first().map(|first| first.0);
+                    let (group, offset) = (&self.group, None::<i64>);
+                    tracing::debug!(group, partition, offset, %error, "positions not read, and so no offset is known; trying again");
                     thread::sleep(ASSIGN_RETRY);
                 }
                 Err(error) => {
@@ -180,7 +194,9 @@ impl MemberContext {
             paused.add_partition(&self.topic, partition.0);
             let why = self.asking.explain_partition(leader, &error);
             let reason = format!("where it is read on is not known yet: {why}");
-            tracing::warn!(group = self.group, topic = self.topic, partition = partition.0, "{reason}");
+            let offset = committed.as_ref().map(|committed| committed.offset.0);
+            let (group, topic) = (&self.group, &self.topic);
+            tracing::warn!(group, topic, partition = partition.0, offset, "{reason}");
             share.comes_unplaced(partition, committed, reason);
         }
         share.is_assigned();
@@ -222,8 +238,9 @@ impl MemberContext {
         self.shared.share.lock().have_left(&leaving);
         let numbers: Vec<_> = leaving.iter().map(|partition| partition.0).collect();
         tracing::info!(group = self.group, partitions = ?numbers, lost, drained, "partitions revoked");
-        if let Err(error) = committed {
-            tracing::warn!(group = self.group, %error, "offsets of revoked partitions not committed: their last batch will be delivered again");
+        if let Err(NotCommitted { partition, offset, error }) = committed {
+            let (group, partition, offset) = (&self.group, partition.0, offset.0);
+            tracing::warn!(group, partition, offset, %error, "offsets of revoked partitions not committed, this one first: their last batch will be delivered again");
         }
         consumer.incremental_unassign(revoked)
     }

@@ -25,7 +25,7 @@ pub(super) fn start(
     group: &str,
     limits: BatchLimits,
 ) -> Result<Handle, OpenError> {
-    let share = Share::new(topic, limits, ClientSettings::wait_here(&limits));
+    let share = Share::new(topic, group, limits, ClientSettings::wait_here(&limits));
     let shared = Arc::new(Shared::new(share, limits));
     let owner = Owner::subscribe(settings, &shared, name, group)?;
     let (tell, ended) = oneshot::channel();

@@ -89,7 +89,7 @@ pub(super) fn start(
     me: String,
     limits: BatchLimits,
 ) -> Handle {
-    let shared = Arc::new(Shared::new(Share::new(topic, limits, limits.wait), limits));
+    let shared = Arc::new(Shared::new(Share::new(topic, group, limits, limits.wait), limits));
     let (tell, ended) = oneshot::channel();
     let owner = Owner {
         settings: Arc::clone(settings),
@@ -180,7 +180,8 @@ impl Owner {
     fn met(&mut self, silence: Silence) {
         let (group, reason) = (&self.group, silence.reason());
         if self.silence.as_deref() != Some(reason) {
-            tracing::warn!(group, "lists of the group cannot be read now: {reason}");
+            let (partition, offset) = self.shared.share.lock().first();
+            tracing::warn!(group, partition, offset, "lists cannot be read now, trying again: {reason}");
         }
         self.silence = Some(reason.to_owned());
     }
@@ -314,22 +315,18 @@ impl Owner {
 
     /// A partition is not this member's any more, and what of it is in work belongs to another.
     fn lost(&mut self, partition: Partition, why: &str) {
-        self.owned.remove(&partition);
+        let offset = self.owned.remove(&partition).map(|owned| owned.base.0);
         let mut share = self.shared.share.lock();
         share.begin_to_leave(&[partition]);
         share.have_left(&[partition]);
-        tracing::warn!(group = self.group, partition = partition.0, "a partition was lost: {why}");
+        tracing::warn!(group = self.group, partition = partition.0, offset, "a partition was lost: {why}");
     }
 
     /// Leases that ended while Redis did not answer: others may own the partitions.
     fn drop_lapsed(&mut self) {
         let now = Instant::now();
-        let lapsed: Vec<Partition> = self
-            .owned
-            .iter()
-            .filter(|(_, owned)| owned.until <= now)
-            .map(|(partition, _)| *partition)
-            .collect();
+        let lapsed = self.owned.iter().filter(|(_, owned)| owned.until <= now);
+        let lapsed: Vec<Partition> = lapsed.map(|(partition, _)| *partition).collect();
         for partition in lapsed {
             self.lost(partition, "its lease was not renewed in time");
         }

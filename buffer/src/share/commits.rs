@@ -61,14 +61,20 @@ impl Share {
         let unanswered = |position: &Position| {
             position.sent_at.is_some_and(|at| now.duration_since(at) >= ANSWER_PATIENCE)
         };
-        let late: Vec<Partition> = self
+        let late: Vec<(Partition, Offset)> = self
             .owned
             .iter()
             .filter(|(_, position)| unanswered(position))
-            .map(|(partition, _)| *partition)
+            .map(|(partition, position)| (*partition, position.sent))
             .collect();
-        for partition in late {
-            tracing::warn!(partition = partition.0, "a commit was not answered; it is sent again");
+        for (partition, sent) in late {
+            let (group, offset) = (&self.group, sent.0);
+            tracing::warn!(
+                group,
+                partition = partition.0,
+                offset,
+                "a commit was not answered; it is sent again"
+            );
             self.answered(partition, None);
         }
     }

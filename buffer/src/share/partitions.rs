@@ -53,6 +53,14 @@ impl Share {
         self.standing.insert(partition, Standing { partition, offset: None, reason });
     }
 
+    /// The first of its partitions that are in their places, and up to where that one is done: what lines of the log name that are
+    /// about all.
+    pub(crate) fn first(&self) -> (Option<i32>, Option<i64>) {
+        let placed = self.owned.iter().filter(|(_, position)| position.hold != Hold::Unplaced);
+        let first = placed.min_by_key(|(partition, _)| **partition);
+        first.map(|(partition, position)| (partition.0, position.done.0)).unzip()
+    }
+
     /// The partitions whose place is not known.
     pub(crate) fn unplaced(&self) -> Vec<Partition> {
         self.unplaced.keys().copied().collect()

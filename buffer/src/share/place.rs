@@ -121,7 +121,7 @@ pub(crate) fn tell<'p>(
             topic,
             partition,
             from,
-            partitions = cut.len(),
+            partition_count = cut.len(),
             "nothing committed yet, and the log no longer has what stood before {from}: reading from there, and others alike"
         );
     }

@@ -1,9 +1,10 @@
 //! What becomes of writes, from requests to answers.
 
+use std::pin::pin;
 use std::sync::Arc;
 
 use axum::body::Body;
-use floodgate_buffer::Refused;
+use floodgate_buffer::{Outcome, Receipt, Refused, Wake};
 use floodgate_schemas::codec::Codecs;
 use floodgate_schemas::examples::{at, event_id};
 use floodgate_schemas::{Encoder, EventType, Like, SchemaIds};
@@ -131,6 +132,50 @@ async fn what_may_be_stored_has_used_its_key() {
         assert_eq!(again.told(), (202, ""), "{again:?}");
         let id = again.body["eventId"].as_str().unwrap().to_owned();
         assert_eq!(stored(world.buffer.take()), [(id, TIMES[0].to_owned())]);
+    }
+}
+
+/// Two requests under one key at once: that one of them is certainly not stored gives back nothing of a key that the other has used,
+/// whichever is told first; and when neither is stored the key is as good as never used.
+#[tokio::test]
+async fn a_key_that_one_of_two_at_once_has_used_stays_used() {
+    use Outcome::{NotStored, Stored, Unknown};
+    let answered = |outcome| match outcome {
+        NotStored => (503, "not-stored"),
+        Unknown => (504, "outcome-unknown"),
+        _ => (202, ""),
+    };
+    for (first, second, other_words) in [
+        (NotStored, Stored, (422, "idempotency-key-reused")),
+        (NotStored, Unknown, (422, "idempotency-key-reused")),
+        (Stored, NotStored, (422, "idempotency-key-reused")),
+        (NotStored, NotStored, (202, "")),
+    ] {
+        let world = World::new(&config());
+        world.buffer.next([Fate::Silence, Fate::Silence]);
+        let (mut one, mut other) = (pin!(like(&world, TIMES[0])), pin!(like(&world, TIMES[0])));
+        let mut receipts = Vec::new();
+        let both_are_under_way = async {
+            while receipts.len() < 2 {
+                receipts.extend(world.buffer.unanswered());
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::select! {
+            biased;
+            answer = &mut one => panic!("{answer:?}"),
+            answer = &mut other => panic!("{answer:?}"),
+            () = both_are_under_way => {}
+        }
+        let told = |receipt: Receipt, outcome| receipt.complete(outcome).map_or((), Wake::wake);
+        let last = receipts.remove(1);
+        told(receipts.remove(0), first);
+        assert_eq!(one.await.told(), answered(first));
+        // while the other is on its way nobody knows
+        assert_eq!(like(&world, TIMES[1]).await.told(), (422, "idempotency-key-reused"));
+        told(last, second);
+        assert_eq!(other.await.told(), answered(second));
+        assert_eq!(like(&world, TIMES[1]).await.told(), other_words, "{first:?}, {second:?}");
     }
 }
 

@@ -201,6 +201,23 @@ mod tests {
         assert!(told(|server| server.4 = None).contains("search_path"));
     }
 
+    /// Whoever makes a role that may do no more than it must reads it there.
+    #[test]
+    fn the_reference_says_what_a_role_has_to_be_granted() {
+        let needed: BTreeMap<_, _> = EventType::ALL.into_iter().flat_map(needs).copied().collect();
+        let on = |right: &str| {
+            let without = needed.iter().filter(|(_, needs)| !needs.contains(right));
+            match without.map(|(table, _)| format!("`{table}`")).collect::<Vec<_>>().join(", ") {
+                none if none.is_empty() => format!("{right} on all"),
+                some => format!("{right} on all but {some}"),
+            }
+        };
+        let sentence = ["SELECT", "INSERT", "UPDATE"].map(on).join(", ");
+        let reference = include_str!("../../../docs/reference.md");
+        let words = reference.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(words.contains(&format!("what consumers do: {sentence} (")), "{sentence}");
+    }
+
     #[test]
     fn tables_have_to_be_in_one_place_and_granted() {
         let table = |name: &str, schema: &str, may: [bool; 3]| {

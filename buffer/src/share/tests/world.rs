@@ -123,7 +123,7 @@ pub(super) struct World {
 impl World {
     pub(super) fn new() -> Self {
         Self {
-            share: Share::new(TOPIC, LIMITS, Duration::from_millis(10)),
+            share: Share::new(TOPIC, "g", LIMITS, Duration::from_millis(10)),
             now: Instant::now(),
             logs: Default::default(),
             fetches: [None; PARTITIONS],
