@@ -70,7 +70,7 @@ pub(crate) fn clients_warnings(settings: &Settings) -> Vec<String> {
         format!(
             "the issuer's keys come in the clear from auth.jwt.jwks_url = {}: whoever is on the way can put others there, and let \
              anybody in; use https://",
-            auth.jwt.jwks_url
+            auth.jwt.place()
         )
     });
     shown.into_iter().chain(made_up).collect()

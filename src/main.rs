@@ -19,6 +19,7 @@ mod key;
 mod lag;
 mod layers;
 mod manual;
+mod masks;
 mod measure;
 mod migrate;
 mod origins;

@@ -17,12 +17,13 @@ use floodgate_registry::RegistryConfig;
 use floodgate_schemas::Keying;
 use floodgate_traces::OtelConfig;
 use serde::Deserialize;
-use toml::{Table, Value};
+use toml::Table;
 
 use crate::config_file::ConfigFile;
 use crate::coupon::CouponConfig;
 use crate::exit::Exit;
 use crate::layers::{Layers, Origins};
+use crate::masks;
 
 /// All sections but those of the strategies.
 const DEFAULT: &str = include_str!("default.toml");
@@ -139,7 +140,7 @@ impl Settings {
     fn read(table: Table, default: Table, origins: Origins, problems: &mut Vec<String>) -> Option<Self> {
         let all = Section::new("", table.clone(), default);
         // all of them, before one that cannot be read ends it
-        let auth = all.section("auth").read(problems);
+        let auth = all.section("auth").read::<AuthConfig>(problems);
         let rate_limit = all.section("rate_limit").read(problems);
         let (http, admin, topics) = (
             all.section("http").read(problems),
@@ -157,11 +158,11 @@ impl Settings {
         let (shutdown, runtime) =
             (all.section("shutdown").read(problems), all.section("runtime").read(problems));
         let (topics, consumers, store): (_, _, floodgate_store::Config) = (topics?, consumers?, store?);
+        let auth = auth?;
         let around = Surroundings { topics: &topics, drain_ms: consumers.drain_ms };
         let strategy = Arc::new(floodgate_buffer::configure(&all, &around, problems)?);
         Some(Self {
             http: http?,
-            auth: auth?,
             rate_limit: rate_limit?,
             admin: admin?,
             strategy,
@@ -175,8 +176,9 @@ impl Settings {
             shutdown: shutdown?,
             runtime: runtime?,
             warnings: Vec::new(),
-            table: masked(table, &store),
+            table: masks::masked(table, &store, &auth),
             origins,
+            auth,
             store,
         })
     }
@@ -251,24 +253,12 @@ fn laid(
     match file {
         // what stands in it is not known: no value is
         Some(Err(problem)) => Err([vec![problem], layers.problems].concat()),
-        _ => Ok(layers),
-    }
-}
-
-fn masked(mut table: Table, store: &floodgate_store::Config) -> Table {
-    for (section, secret) in [("otel", "headers"), ("schema_registry", "password"), ("admin", "token")] {
-        if let Some(Value::Table(section)) = table.get_mut(section)
-            && let Some(Value::String(secret)) = section.get_mut(secret)
-            && !secret.is_empty()
-        {
-            *secret = "***".to_owned();
+        _ => {
+            let masks = masks::problems(&layers);
+            layers.problems.extend(masks);
+            Ok(layers)
         }
     }
-    if let Some(Value::Table(section)) = table.get_mut("store") {
-        section.insert("url".to_owned(), Value::String(store.masked_url()));
-    }
-    floodgate_buffer::mask(&mut table);
-    table
 }
 
 /// One problem as it is, several as a list.

@@ -86,6 +86,9 @@ fn mistakes_beside_secrets_do_not_show_them() {
             (format!("[store]\nurl = 'postgres://ann:5432/{SECRET}@db/x'"), "two ways"),
             (format!("[store]\nurl = 'mysql://ann:{SECRET}@db/x'"), "unknown scheme `mysql`"),
             ("[store]\nurl = 'sqlite://data.db?mode=ro'".to_owned(), "takes no parameters"),
+            ("[store]\nurl = 'sqlite://data.db?key=open-sesame'".to_owned(), "takes no parameters"),
+            (format!("[store]\nurl = 'sqlite://ann:{SECRET}@host/data'"), "parameters"),
+            ("[store]\nurl = 'sqlite://ann:open-sesame@host/data'".to_owned(), "as a server's address does"),
             (format!("[buffer]\nstrategy = 'redis'\nredis.url = 'redis://ann:12/{SECRET}@db'"), "two ways"),
             (format!("[buffer]\nstrategy = 'redis'\nredis.url = 'redis://{SECRET}'"), "buffer.redis.url"),
             (
@@ -93,6 +96,19 @@ fn mistakes_beside_secrets_do_not_show_them() {
                 "no property `sasl.passwort`; did you mean `sasl.password`?",
             ),
             ("[schema_registry]\nurl = 'http://me:open-sesame@r'".to_owned(), "schema_registry.url"),
+            // under the wrong key
+            (format!("[buffer]\nstrategy = 'redis://:{SECRET}@db'"), "not `***`"),
+            ("[buffer]\nfallback = 'ann:open-sesame@db'".to_owned(), "not `***`"),
+            (format!("[store]\npooler = 'postgres://ann:{SECRET}@db'"), "`***`, expected"),
+            (format!("[auth]\nmode = 'postgres://ann:{SECRET}@db'"), "`***`, expected"),
+            (format!("[log]\nlevel = 'postgres://ann:{SECRET}@db'"), "selects nothing"),
+            (format!("[rate_limit]\ntrusted_proxies = ['postgres://ann:{SECRET}@db']"), "*** is neither"),
+            (format!("[http]\nallow_origins = ['https://ann:{SECRET}@db']"), "http.allow_origins"),
+            ("[buffer]\nstrategy = 'kafka'\nkafka.brokers = 'ann:open-sesame@db:9092'".to_owned(), "holds an `@`"),
+            (
+                "[buffer]\nstrategy = 'kafka'\nkafka.client = { 'security.protocol' = 'x://ann:open-sesame@db' }".to_owned(),
+                "`security.protocol` has a value",
+            ),
             ("[admin]\ntoken = ['open-sesame-and-more']".to_owned(), "`admin.token`"),
         ] {
             fs::write(world.folder().join("floodgate.toml"), &file)?;
@@ -108,7 +124,8 @@ fn mistakes_beside_secrets_do_not_show_them() {
         // what no library knows is not printed where it is not in use, either
         fs::write(
             world.folder().join("floodgate.toml"),
-            "[buffer.kafka.client]\n'sasl.passwort' = 'open-sesame'\n'client.id' = 'shown'",
+            "[buffer.kafka]\nbrokers = 'ann:open-sesame@db:9092'\nclient = { 'sasl.passwort' = 'open-sesame', 'client.id' = \
+             'shown' }\n[otel]\nservice_name = 'postgres://ann:open-sesame@db'",
         )?;
         for args in [&["config"][..], &["config", "--origins"]] {
             let told = world.succeed(&[&["--config", "floodgate.toml"], args].concat())?;
@@ -133,6 +150,41 @@ fn a_file_that_everybody_may_change_is_told() {
             let told = format!("{}{}", ended.stdout, ended.stderr);
             ensure!(ended.code == code && told.contains("chmod o-w floodgate.toml"), "{args:?}: {ended:?}");
         }
+        Ok(())
+    });
+}
+
+/// `floodgate config > floodgate.toml` where there are secrets: what is printed holds none, and is not taken for any.
+#[test]
+fn a_mask_is_not_taken_for_a_secret() {
+    let world = World::empty().unwrap();
+    run(|| {
+        let secrets = [
+            ("store.url", "postgres://ann:open-sesame@db/x"),
+            ("buffer.redis.url", "redis://:open-sesame@one"),
+            ("buffer.kafka.client.sasl_password", "open-sesame"),
+            ("admin.token", "open-sesame-and-more"),
+            ("schema_registry.url", "https://registry"),
+            ("schema_registry.username", "ann"),
+            ("schema_registry.password", "open-sesame"),
+        ];
+        let printed = world.command_with(&["config"], &secrets)?.stdout;
+        ensure_untold(&printed)?;
+        fs::write(world.folder().join("floodgate.toml"), &printed)?;
+        for args in [&["config", "--check"][..], &["run"], &["doctor"]] {
+            let ended = world.command(&[&["--config", "floodgate.toml"], args].concat())?;
+            let told = format!("{}{}", ended.stdout, ended.stderr);
+            ensure!(ended.code == 2, "{args:?}: {ended:?}");
+            for key in
+                ["store.url", "buffer.redis.url", "sasl.password", "admin.token", "schema_registry.password"]
+            {
+                let is_told = told.lines().any(|line| line.contains(&format!("{key}` holds ***")));
+                ensure!(is_told, "{args:?} does not tell {key}: {told}");
+            }
+        }
+        // with the secrets beside it, it is what it was
+        let again = world.command_with(&["--config", "floodgate.toml", "config"], &secrets)?;
+        ensure!(again.code == 0 && again.stdout == printed, "{again:?}");
         Ok(())
     });
 }

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use floodgate_config::{Section, join};
+use floodgate_config::{Section, join, mask};
 use toml::{Table, Value};
 
 use crate::fallback::Fallback;
@@ -154,6 +154,6 @@ fn names<'n>(names: impl Iterator<Item = &'n str>) -> String {
 
 /// A key of the section that says something unknown.
 fn must_be<'n>(section: &Section, key: &str, known: impl Iterator<Item = &'n str>) -> String {
-    let found = section.text(key).map_or(String::new(), |found| format!(", not `{found}`"));
+    let found = section.text(key).map_or(String::new(), |found| format!(", not `{}`", mask::shown(found)));
     format!("{} must be {}{found}", section.key(key), names(known))
 }

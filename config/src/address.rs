@@ -15,15 +15,13 @@ use std::net::{IpAddr, Ipv6Addr};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use secrecy::{ExposeSecret, SecretString};
 
+use crate::mask::MASK;
 use crate::near;
 
 /// What needs no encoding anywhere.
 const SPECIAL: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 /// What needs none in a path, or behind a parameter's name.
 const SPECIAL_BEHIND: &AsciiSet = &SPECIAL.remove(b'/').remove(b':').remove(b',');
-
-/// Shown in the place of a secret.
-pub const MASK: &str = "***";
 
 /// The parameter that is a secret.
 const PASSWORD: &str = "password";
@@ -130,19 +128,6 @@ impl fmt::Debug for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
     }
-}
-
-/// What may be told of an address that was not understood: what it begins with, if that is a scheme.
-pub fn masked(text: &str) -> String {
-    match text.trim().split_once("://") {
-        Some((scheme, _)) if is_scheme(scheme) => format!("{scheme}://{MASK}"),
-        _ => MASK.to_owned(),
-    }
-}
-
-/// Whether this may be what an address begins with.
-pub fn is_scheme(text: &str) -> bool {
-    (1..=20).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'+')
 }
 
 impl Host {
@@ -385,8 +370,6 @@ mod tests {
             }
         }
         assert!(Address::read("redis://h/?x=secret", &[]).unwrap_err().contains("takes none"));
-        let shown = ["secret", "se:cret://x", "postgres://ann:secret"].map(masked);
-        assert_eq!(shown, ["***", "***", "postgres://***"]);
     }
 
     #[test]

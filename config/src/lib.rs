@@ -6,9 +6,10 @@
 //!
 //! *Everything that is wrong is told at once*, so that nobody has to come back once per mistake: a value of the wrong kind is
 //! told and replaced by the default's, and reading goes on. A value of the wrong kind is never shown: it may be a password that
-//! somebody forgot to quote.
+//! somebody forgot to quote; nor is one that has something of an address, which may have a password in it, and stand under the wrong key.
 
 pub mod address;
+pub mod mask;
 
 use serde::de::DeserializeOwned;
 use toml::{Table, Value};
@@ -64,10 +65,11 @@ impl Section {
                 Err(error) => error,
             };
             let path = error.path().to_string();
-            let text = without_value(error.inner().message());
-            problems.push(format!("{text} in `{}`{}", join(&self.path, &path), hint(&text)));
             // of a list all is replaced: the default has no item at that place
             let key = path.split_once('[').map_or(path.as_str(), |(list, _)| list);
+            let text = without_value(error.inner().message());
+            let text = find(&mut table, key).map_or(text.clone(), |wrong| without_addresses(text, wrong));
+            problems.push(format!("{text} in `{}`{}", join(&self.path, &path), hint(&text)));
             match (find(&mut table, key), find(&mut default, key)) {
                 (Some(wrong), Some(right)) if wrong != right => *wrong = right.clone(),
                 _ => return None,
@@ -84,6 +86,18 @@ fn without_value(text: &str) -> String {
             format!("{}{}", text[..value].trim_end(), &text[expected..])
         }
         _ => text.to_owned(),
+    }
+}
+
+/// Words on a value, without any text of it that may not be shown.
+fn without_addresses(words: String, value: &Value) -> String {
+    match value {
+        Value::String(text) if mask::shown(text) != text => {
+            words.replace(&format!("{text:?}"), mask::MASK).replace(text.as_str(), mask::MASK)
+        }
+        Value::Array(items) => items.iter().fold(words, without_addresses),
+        Value::Table(table) => table.values().fold(words, without_addresses),
+        _ => words,
     }
 }
 
@@ -190,6 +204,32 @@ mod tests {
         let mut problems = Vec::new();
         let _: Option<Part> = section("size = -1\nwithin.flag = true").read(&mut problems);
         assert!(problems[0].contains("`-1`, expected u32"), "{problems:?}");
+    }
+
+    #[test]
+    fn values_that_may_be_of_another_key_are_not_shown() {
+        #[derive(Debug, Deserialize)]
+        #[serde(rename_all = "lowercase")]
+        enum Mode {
+            On,
+        }
+        #[derive(Debug, Deserialize)]
+        struct Part {
+            mode: Mode,
+            modes: Vec<Mode>,
+        }
+        for (wrong, told) in [
+            ("off", "unknown variant `off`, expected `on`"),
+            ("postgres://a:hidden@h", "unknown variant `***`, expected `on`"),
+            ("a:hidden@h", "unknown variant `***`, expected `on`"),
+        ] {
+            let table = format!("mode = '{wrong}'\nmodes = ['on', '{wrong}']").parse().unwrap();
+            let section = Section::new("part", table, "mode = 'on'\nmodes = []".parse().unwrap());
+            let mut problems = Vec::new();
+            let read: Part = section.read(&mut problems).unwrap();
+            assert!(matches!(read.mode, Mode::On) && read.modes.is_empty());
+            assert_eq!(problems, ["mode", "modes[1]"].map(|key| format!("{told} in `part.{key}`")));
+        }
     }
 
     #[test]

@@ -43,6 +43,11 @@ const LEVELS: [&str; 6] = ["error", "warn", "info", "debug", "trace", "off"];
 /// # Errors
 /// What is wrong, in a sentence.
 pub(crate) fn read(level: &str) -> Result<Targets, String> {
+    if level.contains("://") || level.contains('@') {
+        return Err("what it is set to, which has something of an address and is not shown, selects nothing: it is written as \
+                    \"info\", or \"floodgate_buffer=debug,info\""
+            .to_owned());
+    }
     // blanks would be parts of names
     let parts: Vec<&str> = level.split(',').map(str::trim).collect();
     parts.iter().try_for_each(|part| look(part))?;

@@ -43,8 +43,10 @@ pub(crate) fn problem(origins: &[String]) -> Option<String> {
     let wrong = origins.iter().find(|origin| !is_said(origin) && *origin != "*")?;
     let meant = as_said(wrong).filter(|meant| is_said(meant));
     let meant = meant.map(|meant| format!("; did you mean {meant:?}?")).unwrap_or_default();
+    // a name and a password are no part of one
+    let shown = if wrong.contains('@') { "one of them".to_owned() } else { format!("{wrong:?}") };
     Some(format!(
-        "http.allow_origins: {wrong:?} is no origin as browsers say it: a scheme and a host in lower case, and a port if it is \
+        "http.allow_origins: {shown} is no origin as browsers say it: a scheme and a host in lower case, and a port if it is \
          not the scheme's, such as https://game.example; or \"*\" alone{meant}"
     ))
 }

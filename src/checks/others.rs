@@ -75,9 +75,7 @@ pub(super) fn certificates(files: &TlsConfig, now: Timestamp) -> Option<Check> {
 /// Whoever signs clients' tokens, or their keys; `None` where clients do not say who they are.
 pub(super) async fn issuer(settings: &Settings) -> Option<Check> {
     const MEND: &str = "mend [auth]";
-    let jwt = &settings.auth.jwt;
-    let place = [jwt.jwks_file.as_str(), &jwt.jwks_url].concat();
-    let mut check = Check::of("clients' keys", place);
+    let mut check = Check::of("clients' keys", settings.auth.jwt.place());
     let metrics = match Metrics::new() {
         Ok(metrics) => metrics,
         Err(error) => {

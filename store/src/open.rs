@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use floodgate_config::address;
+use floodgate_config::mask;
 use floodgate_schemas::EventType;
 use secrecy::ExposeSecret;
 
@@ -31,7 +31,7 @@ impl Config {
     /// The URL, for people: without secrets. Nothing of one that cannot be understood is shown but its scheme.
     pub fn masked_url(&self) -> String {
         let shown = kind(self).ok().and_then(|(kind, place)| (kind.shown)(place));
-        shown.unwrap_or_else(|| address::masked(self.url.expose_secret()))
+        shown.unwrap_or_else(|| mask::masked(self.url.expose_secret()))
     }
 }
 
@@ -80,8 +80,7 @@ fn kind(config: &Config) -> Result<(&'static Kind, &str), OpenError> {
         return Err(OpenError::new("url", reason));
     };
     let Some(kind) = DATABASES.iter().find(|kind| kind.schemes.contains(&scheme)) else {
-        let (known, named) =
-            (schemes(" and "), if address::is_scheme(scheme) { scheme } else { address::MASK });
+        let (known, named) = (schemes(" and "), if mask::is_scheme(scheme) { scheme } else { mask::MASK });
         let reason = format!("has the unknown scheme `{named}`; known are {known}, as in {}", examples());
         return Err(OpenError::new("url", reason));
     };
@@ -125,6 +124,8 @@ mod tests {
         assert_eq!(opened("postgres://ann:secret@127.0.0.1:1/none"), Ok(()));
         assert_eq!(opened("postgresql://127.0.0.1:1/none?sslmode=disable"), Ok(()));
         assert_eq!(opened("sqlite:///no/such/folder/floodgate.db"), Ok(()));
+        assert_eq!(opened("sqlite:///home/ann@corp/floodgate.db"), Ok(()));
+        assert_eq!(opened("sqlite://./ann@corp.db"), Ok(()));
     }
 
     #[test]
@@ -146,6 +147,9 @@ mod tests {
             ("sqlite://", "names no file"),
             ("sqlite://:memory:", "in memory"),
             ("sqlite://floodgate.db?mode=ro", "takes no parameters"),
+            ("sqlite://data.db?key=secret", "takes no parameters"),
+            ("sqlite://ann:secret@host/data", "as a server's address does"),
+            ("sqlite://secret@host", "as a server's address does"),
             ("sqlite://file:floodgate.db", "no `file:`"),
             ("sqlite://my%20file.db", "as it is"),
             ("sqlite:// floodgate.db", "blank"),
@@ -175,6 +179,11 @@ mod tests {
             ("mysql://ann:secret@db/x", "mysql://***"),
             ("sqlite:///data/my file.db", "sqlite:///data/my file.db"),
             ("sqlite:///data/../floodgate.db", "sqlite:///data/../floodgate.db"),
+            ("sqlite:///home/ann@corp/floodgate.db", "sqlite:///home/ann@corp/floodgate.db"),
+            ("sqlite://data.db?key=secret", "sqlite://***"),
+            ("sqlite://ann:secret@host/data", "sqlite://***"),
+            ("sqlite://file:data.db?key=secret", "sqlite://***"),
+            ("sqlite:// secret", "sqlite://***"),
             ("secret", "***"),
         ] {
             assert_eq!(config(url).masked_url(), shown);

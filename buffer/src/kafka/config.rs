@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use floodgate_config::address::MASK;
+use floodgate_config::mask::MASK;
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Deserializer, de};
 use toml::{Table, Value};
@@ -95,6 +95,11 @@ fn flatten(prefix: &str, table: &Table, into: &mut Properties) -> Result<(), Str
 
 /// Puts `***` in the place of what may be a secret.
 pub(super) fn mask(section: &mut Table) {
+    if let Some(Value::String(brokers)) = section.get_mut("brokers")
+        && brokers.contains('@')
+    {
+        *brokers = MASK.to_owned();
+    }
     if let Some(Value::Table(client)) = section.get_mut(CLIENT) {
         mask_secrets(client, "");
     }
@@ -124,6 +129,11 @@ impl KafkaConfig {
             (
                 self.session_timeout_ms <= self.max_poll_interval_ms,
                 "buffer.kafka.session_timeout_ms must be at most buffer.kafka.max_poll_interval_ms",
+            ),
+            // they are shown and logged, and librdkafka would look for a host of that name
+            (
+                !self.brokers.contains('@'),
+                "buffer.kafka.brokers holds an `@`: names and passwords stand in buffer.kafka.client (sasl.username, sasl.password)",
             ),
             // librdkafka takes 0 for no limit: nothing would ever be reported as not stored
             (self.message_timeout_ms >= 1, "buffer.kafka.message_timeout_ms must be at least 1"),
@@ -168,6 +178,7 @@ mod tests {
         assert_eq!((config().problems(100).len(), config().problems(101).len()), (1, 1));
         for (change, key) in [
             ((|config| config.session_timeout_ms = 101) as fn(&mut KafkaConfig), "session_timeout_ms"),
+            (|config| config.brokers = "me:secret@b:9092".to_owned(), "brokers"),
             (|config| config.message_timeout_ms = 0, "message_timeout_ms"),
             (|config| config.producers = 0, "producers"),
             (|config| config.producers = 17, "producers"),

@@ -3,7 +3,7 @@
 //! What somebody passes through under a name that is not known may be a secret under a misspelt name. So a value is shown where the
 //! name is known to be harmless, and nowhere else: neither by `floodgate config` nor in librdkafka's own words on it.
 
-use floodgate_config::near;
+use floodgate_config::{mask, near};
 use rdkafka::ClientConfig;
 use rdkafka::error::KafkaError;
 use rdkafka::types::RDKafkaConfRes;
@@ -61,7 +61,9 @@ pub(super) fn problem(name: &str, value: &str) -> Option<String> {
             let hint = meant.map(|meant| format!("; did you mean `{meant}`?")).unwrap_or_default();
             Some(format!("librdkafka has no property `{name}`{hint}"))
         }
-        Err(KafkaError::ClientConfig(_, why, ..)) if may_be_shown(name) => Some(format!("`{name}`: {why}")),
+        Err(KafkaError::ClientConfig(_, why, ..)) if may_be_shown(name) && mask::shown(value) == value => {
+            Some(format!("`{name}`: {why}"))
+        }
         Err(_) => Some(format!("`{name}` has a value that librdkafka does not take")),
     }
 }

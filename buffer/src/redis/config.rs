@@ -1,6 +1,7 @@
 //! The `[buffer.redis]` section.
 
-use floodgate_config::address::{self, Address, Host};
+use floodgate_config::address::{Address, Host};
+use floodgate_config::mask::{is_scheme, masked};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use toml::{Table, Value};
@@ -103,9 +104,8 @@ impl RedisConfig {
 
 /// URLs with commas between them. A comma behind which none begins is a part of one, such as of a password.
 fn split(text: &str) -> Vec<&str> {
-    let begins = |text: &str| {
-        text.split_once("://").is_some_and(|(scheme, _)| address::is_scheme(scheme.trim_start()))
-    };
+    let begins =
+        |text: &str| text.split_once("://").is_some_and(|(scheme, _)| is_scheme(scheme.trim_start()));
     let (mut urls, mut from) = (Vec::new(), 0);
     for (comma, _) in text.match_indices(',').filter(|(at, _)| begins(&text[at + 1..])) {
         urls.push(text[from..comma].trim());
@@ -141,7 +141,7 @@ fn read(text: &str) -> Result<Address, String> {
 /// Puts `***` in the place of passwords.
 pub(super) fn mask(section: &mut Table) {
     let Some(Value::String(text)) = section.get_mut("url") else { return };
-    let shown = |url: &str| read(url).map_or_else(|_| address::masked(url), |address| address.to_string());
+    let shown = |url: &str| read(url).map_or_else(|_| masked(url), |address| address.to_string());
     *text = split(text).into_iter().map(shown).collect::<Vec<_>>().join(",");
 }
 

@@ -74,6 +74,21 @@ pub struct JwtConfig {
     pub verified_max: u64,
 }
 
+impl JwtConfig {
+    /// Where the issuer's keys are, for people.
+    pub fn place(&self) -> String {
+        [self.jwks_file.clone(), self.shown_url()].concat()
+    }
+
+    /// Where they are served, for people: what stands behind a `?` may be a secret.
+    pub fn shown_url(&self) -> String {
+        match self.jwks_url.split_once('?') {
+            Some((shown, _)) => format!("{shown}?***"),
+            None => self.jwks_url.clone(),
+        }
+    }
+}
+
 /// `[rate_limit]`. Rates and bursts are in events; 0 is no limit.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]

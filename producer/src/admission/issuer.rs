@@ -53,6 +53,8 @@ enum Source {
 /// Looks after the issuer's keys.
 pub(crate) struct Issuer {
     source: Source,
+    /// The same for people.
+    place: String,
     algorithms: Vec<Algorithm>,
     refresh: Duration,
     known: RwLock<Arc<KeySet>>,
@@ -78,6 +80,7 @@ impl Issuer {
         };
         let issuer = Self {
             source,
+            place: config.place(),
             algorithms: config.algorithms.clone(),
             refresh: Duration::from_millis(config.refresh_ms),
             known: RwLock::default(),
@@ -142,7 +145,7 @@ impl Issuer {
             Err(reason) => {
                 tracing::warn!(
                     reason,
-                    place = self.place(),
+                    place = self.place,
                     "no keys of the token issuer: those that are known stay"
                 );
                 false
@@ -161,7 +164,7 @@ impl Issuer {
         if keys.is_empty() {
             return Err("none of its keys is for signatures of auth.jwt.algorithms".to_owned());
         }
-        tracing::info!(keys = keys.len(), place = self.place(), "the token issuer's keys are known");
+        tracing::info!(keys = keys.len(), place = self.place, "the token issuer's keys are known");
         *self.known.write() = Arc::new(KeySet { generation: before.generation + 1, keys, text });
         Ok(())
     }
@@ -189,7 +192,8 @@ impl Issuer {
                 if text.len() > SET_MAX_BYTES { Err(too_large()) } else { Ok(text) }
             }
             Source::Url { client, url } => {
-                let told = |error: reqwest::Error| floodgate_observe::with_causes(&error);
+                // which would tell all of it
+                let told = |error: reqwest::Error| floodgate_observe::with_causes(&error.without_url());
                 let mut answer =
                     client.get(url).send().await.map_err(told)?.error_for_status().map_err(told)?;
                 let mut text = BytesMut::new();
@@ -201,13 +205,6 @@ impl Issuer {
                 }
                 Ok(text.into())
             }
-        }
-    }
-
-    fn place(&self) -> &str {
-        match &self.source {
-            Source::File(path) => path,
-            Source::Url { url, .. } => url,
         }
     }
 }

@@ -75,9 +75,9 @@ pub(crate) fn open(path: &str, config: &Config) -> Opened {
     Ok(Arc::new(SqliteStore::new(path, config)?))
 }
 
-/// The URL for people, of what stands behind its scheme.
+/// The URL for people, of what stands behind its scheme; `None` where that is no file's name, and may hold anything.
 pub(crate) fn shown(path: &str) -> Option<String> {
-    Some(format!("sqlite://{path}"))
+    no_name(path).is_none().then(|| format!("sqlite://{path}"))
 }
 
 /// Why a file's name is none that somebody means: other programs' URLs have more in them, which would be a part of the name here.
@@ -88,6 +88,10 @@ fn no_name(path: &str) -> Option<&'static str> {
     };
     if path.contains('?') {
         Some("takes no parameters after the file's name")
+    } else if path.contains('@') && !path.starts_with(['/', '.']) {
+        Some(
+            "holds an `@`, as a server's address does: a file whose name has one is written with ./ or / in front",
+        )
     } else if path.starts_with("file:") {
         Some("takes no `file:` in front of the file's name")
     } else if path.starts_with(char::is_whitespace) {
