@@ -70,6 +70,86 @@ fn idle_connections_of_one_client_keep_nobody_out() {
     });
 }
 
+/// As many connections of an address as it gets, on each of which one thing is said.
+fn take(from: [u8; 4], count: usize, say: &[u8], node: &Node, open: &mut Vec<TcpStream>) -> Result<()> {
+    for _ in 0..count {
+        let mut stream = connect_from(from, node.http)?;
+        let _ = stream.write_all(say);
+        open.push(stream);
+    }
+    Ok(())
+}
+
+/// A handful of addresses would have all places, if each might keep what it took.
+#[test]
+fn idle_connections_of_many_clients_keep_nobody_out() {
+    let world = World::empty().unwrap();
+    world.set("http.connections_max", "1000");
+    world.set("http.waiters_max", "900");
+    run(|| {
+        let node = world.start(&[])?;
+        rlimit::increase_nofile_limit(16_000)?;
+        let (mut open, say) = (Vec::new(), b"GET /openapi.json HTTP/1.1\r\nhost: x\r\n\r\n");
+        for number in 10..18 {
+            take([127, 0, 0, number], 800, say, &node, &mut open)?;
+        }
+        // what is kept for those who have little, too
+        for number in 0..80 {
+            take([127, 0, 1, number], 1, say, &node, &mut open)?;
+        }
+        wait::until("all places to be taken", READY, || {
+            (metric(&node, "floodgate_http_connections_taken_back_total").ok()? > 0.0).then_some(())
+        })?;
+        let mut slowest = Duration::ZERO;
+        for _ in 0..20 {
+            slowest = slowest.max(other_is_served(&node)?);
+        }
+        println!("served after {slowest:?} at most beside 88 clients");
+        ensure!(slowest < Duration::from_secs(5), "served after {slowest:?}");
+        drop(open);
+        node.stop()
+    });
+}
+
+/// All places have a request in work, and somebody who says nothing stands wherever it may.
+#[test]
+fn probes_are_told_beside_whoever_stands() {
+    for places in [1000, 500] {
+        let world = World::empty().unwrap();
+        world.set("http.connections_max", places.to_string());
+        world.set("http.waiters_max", "400");
+        world.set("http.send_timeout_ms", "60000");
+        run(|| {
+            let node = world.start(&[])?;
+            rlimit::increase_nofile_limit(16_000)?;
+            let body = format!("{LIKE_HEAD}content-type: application/json\r\ncontent-length: 2\r\n\r\n{{");
+            let mut open = Vec::new();
+            take([127, 0, 0, 10], places, body.as_bytes(), &node, &mut open)?;
+            take([127, 0, 0, 11], 200, body.as_bytes(), &node, &mut open)?;
+            for number in 0..70 {
+                take([127, 0, 1, number], 1, body.as_bytes(), &node, &mut open)?;
+            }
+            wait::until("all places to be taken", READY, || {
+                (metric(&node, "floodgate_http_connections_full_total").ok()? > 0.0).then_some(())
+            })?;
+            take(ATTACKER, 400, b"", &node, &mut open)?;
+            for from in [OTHER, ATTACKER] {
+                let began = Instant::now();
+                ask(&mut connect_from(from, node.http)?)?;
+                let took = began.elapsed();
+                println!("{from:?} probes in {took:?} beside 400 silent connections and {places} places");
+                ensure!(took < Duration::from_secs(3), "{from:?} probes in {took:?}");
+            }
+            // those that were in work are so still
+            open[0].write_all(b"}")?;
+            let told = answer(&mut open[0])?;
+            ensure!(told.starts_with("HTTP/1.1 202 "), "{told}");
+            drop(open);
+            node.stop()
+        });
+    }
+}
+
 #[test]
 fn memory_of_one_client_leaves_some_to_others() {
     let world = World::empty().unwrap();

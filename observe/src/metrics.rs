@@ -110,6 +110,8 @@ pub struct HttpMetrics {
     pub connections: IntGauge,
     /// `floodgate_http_connections_full_total`: how often there were as many as allowed, so that more have to wait.
     pub connections_full: IntCounter,
+    /// `floodgate_http_connections_taken_back_total`: idle ones of who has most that made room for who has few.
+    pub connections_taken_back: IntCounter,
     /// `floodgate_http_clients`: clients that `[rate_limit]` tells apart now, at most `rate_limit.clients_max`, beside those
     /// whose keys stand in the configuration.
     pub clients: IntGauge,
@@ -187,6 +189,10 @@ impl Metrics {
             connections_full: make.counter(
                 "floodgate_http_connections_full_total",
                 "How often as many connections were open as allowed",
+            )?,
+            connections_taken_back: make.counter(
+                "floodgate_http_connections_taken_back_total",
+                "Idle connections of who has most that made room for who has few",
             )?,
             clients: make.gauge("floodgate_http_clients", "Clients that limits tell apart")?,
             connections_refused: make.counters(

@@ -7,6 +7,7 @@ use floodgate_listener::Linger;
 use floodgate_schemas::Timestamp;
 use serde::Deserialize;
 
+use crate::holders::Common;
 use crate::origins;
 use crate::patience::Silence;
 use crate::tls::TlsConfig;
@@ -105,8 +106,9 @@ impl HttpConfig {
                 "http.target_max_bytes must be less than http.head_max_bytes, of which the target is a part",
             ),
             (
-                self.body_max_bytes <= self.bodies_max_bytes,
-                "http.body_max_bytes must be at most http.bodies_max_bytes, or the largest body never fits",
+                Common::bytes(self.bodies_max_bytes).may_ever_have(self.body_max_bytes),
+                "http.body_max_bytes must be at most http.bodies_max_bytes, of 16 MiB and more three quarters of it, or the \
+                 largest body never fits",
             ),
             (self.events_max >= 1, "http.events_max must be at least 1"),
             (

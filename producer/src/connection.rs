@@ -247,6 +247,7 @@ impl Connection {
 
     /// Something was written, or not.
     fn told<T>(&mut self, written: Poll<T>, context: &Context<'_>) -> Poll<T> {
+        self.exchange.stall(self.stream.is_stalled());
         if written.is_ready() {
             self.go_on(context);
             self.patience.took();
@@ -302,7 +303,9 @@ impl AsyncWrite for Connection {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let flushed = ready!(Pin::new(&mut self.stream).poll_flush(context));
+        let flushed = Pin::new(&mut self.stream).poll_flush(context);
+        self.exchange.stall(self.stream.is_stalled());
+        let flushed = ready!(flushed);
         self.go_on(context);
         // the library does not read again before something comes, and an answer may be the last thing that happens
         let _ = self.poll_patience(context);

@@ -35,6 +35,10 @@ pub(crate) struct Exchange {
     lingers: AtomicBool,
     /// Whether the connection was idle for as long as it may be.
     is_idle_over: AtomicBool,
+    /// Whether something is written that the client does not take.
+    is_stalled: AtomicBool,
+    /// Whether it is to make room for others.
+    makes_room: AtomicBool,
 }
 
 impl Exchange {
@@ -51,6 +55,8 @@ impl Exchange {
             patience: AtomicI32::new(GIVEN_UP_MAX),
             lingers: AtomicBool::new(false),
             is_idle_over: AtomicBool::new(false),
+            is_stalled: AtomicBool::new(false),
+            makes_room: AtomicBool::new(false),
         })
     }
 
@@ -142,6 +148,26 @@ impl Exchange {
 
     pub(crate) fn end_idleness(&self) {
         self.is_idle_over.store(true, Ordering::Relaxed);
+    }
+
+    /// Something that is written waits for the client, or does not any more.
+    pub(crate) fn stall(&self, is_stalled: bool) {
+        if self.is_stalled.load(Ordering::Relaxed) != is_stalled {
+            self.is_stalled.store(is_stalled, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether a request is in work, or its answer is being taken.
+    pub(crate) fn is_busy(&self) -> bool {
+        self.is_open() || self.is_stalled.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn makes_room(&self) -> bool {
+        self.makes_room.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn make_room(&self) {
+        self.makes_room.store(true, Ordering::Release);
     }
 }
 

@@ -2,11 +2,15 @@
 //!
 //! # The hard idea
 //!
-//! Connections, memory, places to wait and the queue are everybody's, and one client that takes all of them keeps all others out. A
+//! Connections, memory, places to wait, look-ups and the queue are everybody's, and one client that takes all of them keeps all others out. A
 //! fixed part for each is either so small that who is alone gets little of what nobody else wants, or so large that a few take all. So
-//! a client may have *three times as much as is left*. Who is alone has three quarters, of two each has three sevenths, of many
-//! each has little; and however many there are, something is left for whoever comes next. Of what is little anyway nothing is kept for
-//! others: it is whose who comes first.
+//! a client may have *three times as much as it leaves*. Who is alone has three quarters, of two each has three sevenths, of many
+//! each has little.
+//!
+//! Nothing of that is taken back by itself, and so a handful of clients that come one after the other would have all of it: each leaves a
+//! quarter of what was left. So *a sixteenth is kept for those who have little*, a thousandth at most. It takes more than sixty clients besides
+//! to fill that, too. What nobody is using can be taken back: places of idle connections are ([`crate::yielding`]). All else is free again once its own
+//! time is over. Of what is little anyway nothing is kept for others: it is whose who comes first.
 
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -16,8 +20,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use floodgate_buffer::{Sender, Waiting};
 use parking_lot::Mutex;
 
-/// How many times as much as is left a client may have.
+/// How many times as much as it leaves a client may have.
 const TIMES_WHAT_IS_LEFT: usize = 3;
+
+/// The part that is kept for those who have little, and what is little.
+const KEPT_PART: usize = 16;
+const LITTLE_PART: usize = 1024;
 
 /// Those whom nobody knows any more are forgotten when there are twice as many as were left the last time, and at least so many.
 const FORGET_FROM: usize = 1024;
@@ -46,9 +54,23 @@ impl Common {
 
     /// Whether a client that has `own` of it may take `more`, where all have so much.
     pub(crate) const fn may_take(&self, own: usize, more: usize, taken: usize) -> bool {
-        let left = self.max.saturating_sub(taken);
-        let is_its_part = own.saturating_add(more) <= left.saturating_mul(TIMES_WHAT_IS_LEFT);
-        more <= left && (is_its_part || !self.is_shared_out)
+        let free = self.max.saturating_sub(taken);
+        if more > free {
+            return false;
+        }
+        let (wanted, left) = (own.saturating_add(more), free - more);
+        let is_its_part = wanted <= left.saturating_mul(TIMES_WHAT_IS_LEFT) && left >= self.max / KEPT_PART;
+        is_its_part || wanted <= self.little() || !self.is_shared_out
+    }
+
+    /// Whether anybody may ever have so much.
+    pub(crate) const fn may_ever_have(&self, wanted: usize) -> bool {
+        self.may_take(0, wanted, 0)
+    }
+
+    const fn little(&self) -> usize {
+        let little = self.max / LITTLE_PART;
+        if little > 0 { little } else { 1 }
     }
 }
 
@@ -57,7 +79,6 @@ impl Common {
 pub(crate) struct Holder {
     /// The same for the same client, also when it comes again.
     pub(crate) id: u64,
-    pub(crate) connections: AtomicUsize,
     /// Of memory for requests and answers.
     pub(crate) bytes: AtomicUsize,
     /// Requests that wait for a decision.
@@ -160,17 +181,44 @@ mod tests {
         assert_eq!((0..COUNT_MIN).take_while(|own| little.may_take(*own, 1, *own)).count(), COUNT_MIN - 1);
     }
 
+    /// How many clients it takes to take all, where each takes what it can get.
+    fn takers(common: Common) -> usize {
+        let mut taken = 0;
+        let all = (0..common.max).find(|_| {
+            let mut own = 0;
+            while common.may_take(own, 1, taken) {
+                (own, taken) = (own + 1, taken + 1);
+            }
+            taken == common.max
+        });
+        all.unwrap() + 1
+    }
+
+    #[test]
+    fn a_handful_does_not_take_all() {
+        assert_eq!(takers(Common::count(COUNT_MIN)), 65);
+        assert_eq!(takers(Common::count(10_000)), 72);
+        assert_eq!(takers(Common::count(COUNT_MIN - 1)), 1);
+    }
+
+    /// Whom what is kept suffices for, whatever they take besides.
+    const CLIENTS: usize = COUNT_MIN / KEPT_PART - 1;
+
     proptest! {
-        /// Whoever came before, and however much they took: somebody who has nothing gets something.
+        /// Whoever came before, however much they took and gave back: somebody who has nothing gets something.
         #[test]
-        fn a_newcomer_gets_something(takes in prop::collection::vec((0usize..4, 1usize..40), 0..200)) {
-            let (common, mut own) = (Common::count(COUNT_MIN), [0; 4]);
-            for (client, more) in takes {
-                if common.may_take(own[client], more, own.iter().sum()) {
+        fn a_newcomer_gets_something(
+            takes in prop::collection::vec((0..CLIENTS, 1usize..400, any::<bool>()), 0..600),
+        ) {
+            let (common, mut own) = (Common::count(COUNT_MIN), [0_usize; CLIENTS]);
+            for (client, more, gives) in takes {
+                if gives {
+                    own[client] = own[client].saturating_sub(more);
+                } else if common.may_take(own[client], more, own.iter().sum()) {
                     own[client] += more;
                 }
+                prop_assert!(common.may_take(0, 1, own.iter().sum()), "{own:?}");
             }
-            prop_assert!(common.may_take(0, 1, own.iter().sum()), "{own:?}");
         }
 
         #[test]

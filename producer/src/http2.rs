@@ -109,7 +109,9 @@ pub(crate) async fn serve<F>(
             }
             is_leaving = true;
             connection.as_mut().graceful_shutdown();
-            goodbye.as_mut().reset(Instant::now() + GOODBYE);
+            // who makes room is told, and waited for no longer
+            let goodbye_for = if exchange.makes_room() { Duration::ZERO } else { GOODBYE };
+            goodbye.as_mut().reset(Instant::now() + goodbye_for);
         }
         if exchange.is_open() {
             goodbye.as_mut().reset(Instant::now() + GOODBYE);

@@ -65,6 +65,7 @@ mod testing;
 mod tls;
 mod unread;
 mod waiting;
+mod yielding;
 
 pub use admission::{
     Admission, AuthConfig, AuthMode, JwtConfig, KeyConfig, RateLimitConfig, key_hash, new_key,

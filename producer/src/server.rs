@@ -35,7 +35,7 @@ use crate::always::always;
 use crate::bodies::Held;
 use crate::config::HttpConfig;
 use crate::connection::{Connection, FirstBytes, Limits};
-use crate::exchange::{Exchange, Working};
+use crate::exchange::Working;
 use crate::head;
 use crate::ingress::Ingress;
 use crate::meter::Meter;
@@ -46,6 +46,7 @@ use crate::seats::{STANDS_FOR, Seat, Seats};
 use crate::stream::Stream;
 use crate::tls::{self, Tls};
 use crate::unread::Unread;
+use crate::yielding::Guest;
 use crate::{http2, routes, service};
 
 /// After an error of accept that will not pass at once (such as too many open files).
@@ -103,13 +104,20 @@ struct Routes {
 pub(crate) struct Open {
     peer: Peer,
     seat: Seat,
+    guest: Guest,
     connections: IntGauge,
 }
 
 impl Open {
-    fn new(peer: Peer, seat: Seat, connections: IntGauge) -> Arc<Self> {
+    fn new(peer: Peer, seat: Seat, guest: Guest, connections: IntGauge) -> Arc<Self> {
         connections.inc();
-        Arc::new(Self { peer, seat, connections })
+        Arc::new(Self { peer, seat, guest, connections })
+    }
+
+    /// Whether it makes room for others and nobody waits for anything of it.
+    fn goes_at_once(&self) -> bool {
+        let exchange = &self.guest.exchange;
+        exchange.makes_room() && (self.seat.stands() || !exchange.is_busy())
     }
 }
 
@@ -216,11 +224,11 @@ impl Served {
         Limits { silence, linger }
     }
 
-    /// Serves a connection until its end. After `stop` that is when the request in work is answered.
-    async fn serve(&self, stream: TcpStream, open: Arc<Open>, stop: CancellationToken) {
+    /// Serves a connection until its end. Once it is to leave that is when the request in work is answered.
+    async fn serve(&self, stream: TcpStream, open: Arc<Open>) {
         let opened = tokio::select! {
             opened = tokio::time::timeout(self.limits(&open).silence.send, self.open(stream)) => opened,
-            () = stop.cancelled() => return,
+            () = open.guest.leave.cancelled() => return,
         };
         let Ok(Some((stream, first, protocol))) = opened else {
             if self.tls.is_some() {
@@ -228,35 +236,34 @@ impl Served {
             }
             return;
         };
-        self.speak((stream, first, protocol), open, stop).await;
+        self.speak((stream, first, protocol), open).await;
     }
 
     /// Serves a connection whose client has said what it speaks.
-    async fn speak(
-        &self,
-        (stream, first, protocol): (Stream, FirstBytes, Protocol),
-        open: Arc<Open>,
-        stop: CancellationToken,
-    ) {
-        let exchange = Exchange::new();
+    async fn speak(&self, (stream, first, protocol): (Stream, FirstBytes, Protocol), open: Arc<Open>) {
+        let Guest { exchange, leave } = &open.guest;
         let metrics = self.routes.metrics.clone();
         let room = Room::new(&self.routes.ingress.bodies, &open.peer.holder);
         let (spoken, limits) = ((first, protocol), self.limits(&open));
-        let stream = Connection::new(stream, spoken, (limits, room), Arc::clone(&exchange), metrics);
+        let stream = Connection::new(stream, spoken, (limits, room), Arc::clone(exchange), metrics);
         let answered = |request: Request<Incoming>| {
             let body = request.body().size_hint().exact();
             Arc::clone(&self.routes).serve(request, Arc::clone(&open), exchange.begin(body))
         };
         if protocol == Protocol::Http2 {
-            return http2::serve(&self.http2, stream, &exchange, &stop, answered).await;
+            return http2::serve(&self.http2, stream, exchange, leave, answered).await;
         }
         let mut connection = pin!(self.http1.serve_connection(TokioIo::new(stream), service_fn(answered)));
         tokio::select! {
             biased;
             // a client that goes away is its own affair
             _ = connection.as_mut() => return,
-            () = stop.cancelled() => connection.as_mut().graceful_shutdown(),
+            () = leave.cancelled() => {}
         }
+        if open.goes_at_once() {
+            return;
+        }
+        connection.as_mut().graceful_shutdown();
         let _ = connection.await;
     }
 }
@@ -318,10 +325,11 @@ impl Server {
                 let (stream, address) = accept(&listener).await;
                 let peer = ingress.admission.peer(address.ip());
                 let is_proxy = ingress.admission.trusts(address.ip());
-                let Some(seat) = seats.take(&peer, is_proxy).await else { continue };
-                let counted = Open::new(peer, seat, metrics.connections.clone());
-                let (served, stop) = (Arc::clone(&served), stop.clone());
-                open.spawn(async move { served.serve(stream, counted, stop).await });
+                let guest = Guest::new(&stop);
+                let Some(seat) = seats.take(&peer, is_proxy, &guest) else { continue };
+                let counted = Open::new(peer, seat, guest, metrics.connections.clone());
+                let served = Arc::clone(&served);
+                open.spawn(async move { served.serve(stream, counted).await });
             }
         };
         tokio::select! {

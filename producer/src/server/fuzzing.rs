@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 use super::{Open, Routes, Server};
 use crate::connection::FirstBytes;
 use crate::stream::Stream;
+use crate::yielding::Guest;
 
 impl Server {
     /// Serves a client at the other end of `stream`, as one that connected.
@@ -20,8 +21,9 @@ impl Server {
         };
         let Routes { ingress, seats, metrics, .. } = &*self.served.routes;
         let peer = ingress.admission.peer(Ipv4Addr::LOCALHOST.into());
-        let Some(seat) = seats.take(&peer, true).await else { return };
-        let open = Open::new(peer, seat, metrics.connections.clone());
-        self.served.speak((stream, first, protocol), open, CancellationToken::new()).await;
+        let guest = Guest::new(&CancellationToken::new());
+        let Some(seat) = seats.take(&peer, true, &guest) else { return };
+        let open = Open::new(peer, seat, guest, metrics.connections.clone());
+        self.served.speak((stream, first, protocol), open).await;
     }
 }
