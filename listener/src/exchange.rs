@@ -12,7 +12,7 @@ const GIVEN_UP_MAX: i32 = 200;
 
 /// Of one connection.
 #[derive(Debug)]
-pub(crate) struct Exchange {
+pub struct Exchange {
     /// Requests that began, so far.
     begun: AtomicUsize,
     /// Bytes of the last one's body, where its head says how many.
@@ -38,7 +38,8 @@ pub(crate) struct Exchange {
 }
 
 impl Exchange {
-    pub(crate) fn new() -> Arc<Self> {
+    /// Nothing has come yet.
+    pub fn new() -> Arc<Self> {
         Arc::new(Self {
             begun: AtomicUsize::new(0),
             body: AtomicU64::new(0),
@@ -55,7 +56,7 @@ impl Exchange {
     }
 
     /// A request begins, with a body of so many bytes; `None` where its head does not say how many.
-    pub(crate) fn begin(self: &Arc<Self>, body: Option<u64>) -> Working {
+    pub fn begin(self: &Arc<Self>, body: Option<u64>) -> Working {
         self.body.store(body.unwrap_or_default(), Ordering::Relaxed);
         self.is_in_chunks.store(body.is_none(), Ordering::Relaxed);
         self.begun.fetch_add(1, Ordering::Relaxed);
@@ -63,13 +64,13 @@ impl Exchange {
     }
 
     /// Something is open until it is dropped.
-    pub(crate) fn hold(self: &Arc<Self>) -> Open {
+    pub fn hold(self: &Arc<Self>) -> Open {
         self.open.fetch_add(1, Ordering::Relaxed);
         Open(Arc::clone(self))
     }
 
     /// An answer that the client has to take.
-    pub(crate) fn answer(self: &Arc<Self>) -> Taking {
+    pub fn answer(self: &Arc<Self>) -> Taking {
         self.answers.fetch_add(1, Ordering::Relaxed);
         Taking(self.hold())
     }
@@ -108,7 +109,8 @@ impl Exchange {
         self.doubted_behind.load(Ordering::Relaxed) > self.body()
     }
 
-    pub(crate) fn is_open(&self) -> bool {
+    /// Whether anything of it is in work.
+    pub fn is_open(&self) -> bool {
         self.open.load(Ordering::Relaxed) > 0
     }
 
@@ -118,7 +120,7 @@ impl Exchange {
     }
 
     /// The same, while one is to be taken.
-    pub(crate) fn taking(&self) -> Option<usize> {
+    pub fn taking(&self) -> Option<usize> {
         (self.answers.load(Ordering::Relaxed) > 0).then(|| self.taken())
     }
 
@@ -136,7 +138,8 @@ impl Exchange {
         self.lingers.store(true, Ordering::Release);
     }
 
-    pub(crate) fn is_idle_over(&self) -> bool {
+    /// Whether the connection is to end.
+    pub fn is_idle_over(&self) -> bool {
         self.is_idle_over.load(Ordering::Relaxed)
     }
 
@@ -147,7 +150,7 @@ impl Exchange {
 
 /// Something that is open.
 #[derive(Debug)]
-pub(crate) struct Open(Arc<Exchange>);
+pub struct Open(Arc<Exchange>);
 
 impl Drop for Open {
     fn drop(&mut self) {
@@ -157,7 +160,7 @@ impl Drop for Open {
 
 /// A request in work: given up by its client, unless it is answered before it is dropped.
 #[derive(Debug)]
-pub(crate) struct Working {
+pub struct Working {
     open: Open,
     is_answered: bool,
 }
@@ -167,7 +170,8 @@ impl Working {
         self.is_answered = true;
     }
 
-    pub(crate) fn exchange(&self) -> &Arc<Exchange> {
+    /// Of its connection.
+    pub fn exchange(&self) -> &Arc<Exchange> {
         &self.open.0
     }
 }
@@ -185,11 +189,11 @@ impl Drop for Working {
 
 /// An answer that is handed over.
 #[derive(Debug)]
-pub(crate) struct Taking(Open);
+pub struct Taking(Open);
 
 impl Taking {
     /// The client took something of it.
-    pub(crate) fn took(&self) {
+    pub fn took(&self) {
         self.0.0.taken.fetch_add(1, Ordering::Relaxed);
     }
 }
