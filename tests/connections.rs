@@ -51,6 +51,74 @@ fn nothing_is_smuggled() {
     });
 }
 
+/// Heads that are no requests, and what is told of them.
+fn refused_heads() -> Vec<(String, u16, &'static str)> {
+    let get = |fields: &str| format!("GET /healthz HTTP/1.1\r\n{fields}\r\n");
+    let of_host =
+        |host: &str| (get(&format!("Host: {host}\r\n")), 400, "Host is a host with or without a port");
+    let of_coding = |coding: &str| {
+        (
+            get(&format!("Host: x\r\nTransfer-Encoding: {coding}\r\n")),
+            400,
+            "chunked is the only transfer coding",
+        )
+    };
+    let (many, long) = ("a: b\r\n".repeat(200), "x".repeat(70_000));
+    vec![
+        ("GET /healthz HTTP/1.1\nHost: x\n\n".to_owned(), 400, "lines of a head end with CR and LF"),
+        (get(""), 400, "a request has one Host"),
+        (get("Host: x\r\nHost: x\r\n"), 400, "a request has one Host"),
+        of_host("a b"),
+        of_host("a/b@c"),
+        of_host("a,b"),
+        of_coding("gzip"),
+        of_coding("foo"),
+        of_coding("gzip, chunked"),
+        ("BAD\r\n\r\n".to_owned(), 400, "this is not an HTTP/1.1 request"),
+        (get(&format!("Host: x\r\n{many}")), 431, "too many header fields"),
+        (format!("GET /{long} HTTP/1.1\r\nHost: x\r\n\r\n"), 414, "/problems/target-too-long"),
+    ]
+}
+
+/// What is no request is refused alike by clients' and operators' listener: with words, kept by nobody, and looked at no further.
+#[test]
+fn both_listeners_refuse_the_same_heads() {
+    let world = World::empty().unwrap();
+    run(|| {
+        let node = world.start(&[])?;
+        for listener in [node.http, node.admin] {
+            for (head, status, words) in refused_heads() {
+                let case = &head[..head.len().min(80)];
+                let mut stream = connect(listener)?;
+                stream.write_all(&[head.as_bytes(), NEXT.as_bytes()].concat()).context(case.to_owned())?;
+                let told = String::from_utf8(rest(&mut stream)?)?;
+                ensure!(told.starts_with(&format!("HTTP/1.1 {status} ")), "{listener}, {case:?}: {told}");
+                ensure!(
+                    told.matches("HTTP/1.1").count() - told.matches("an HTTP/1.1").count() == 1,
+                    "{case:?}: {told}"
+                );
+                for field in [
+                    "application/problem+json",
+                    "cache-control: no-store",
+                    "nosniff",
+                    "connection: close",
+                    words,
+                ] {
+                    ensure!(told.contains(field), "{listener}, {case:?}: no {field} in {told}");
+                }
+            }
+            // and chunks that are none behind a head that is one
+            let mut stream = connect(listener)?;
+            let head = "host: localhost\r\ncontent-type: application/json\r\nfloodgate-confirm: replay\r\ntransfer-encoding: chunked";
+            let path = if listener == node.http { "/api/v6/events" } else { "/dlq/replay" };
+            stream.write_all(format!("POST {path} HTTP/1.1\r\n{head}\r\n\r\nzz\r\n").as_bytes())?;
+            let told = String::from_utf8(rest(&mut stream)?)?;
+            ensure!(told.starts_with("HTTP/1.1 400 ") && told.contains("chunks cannot be read"), "{told}");
+        }
+        node.stop()
+    });
+}
+
 /// A request that is split anywhere is the same request.
 #[test]
 fn requests_in_pieces_are_whole() {

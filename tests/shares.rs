@@ -256,6 +256,33 @@ fn answers_are_kept_by_nobody() {
                 told.headers
             );
         }
+        for (ask, status) in [
+            (Ask::get("/metrics"), 200),
+            (Ask::get("/healthz"), 200),
+            (Ask::get("/readyz"), 200),
+            (Ask::get("/lag"), 200),
+            (Ask::get("/dlq"), 200),
+            (Ask::get("/where/0195f1a0-0000-7000-8000-000000000000"), 200),
+            (Ask::get("/where"), 400),
+            (Ask::get("/session"), 404),
+            (Ask::get("/nothing"), 404),
+            (Ask::new("POST", "/lag"), 405),
+            (Ask::new("POST", "/dlq/replay"), 403),
+        ] {
+            let told = node.ask_operators(&ask)?;
+            let (path, headers) = (&ask.path, &told.headers);
+            ensure!(told.status == status, "operators' {path} is {}", told.status);
+            ensure!(told.header("cache-control") == Some("no-store"), "operators' {path}: {headers:?}");
+            ensure!(
+                told.header("x-content-type-options") == Some("nosniff"),
+                "operators' {path}: {headers:?}"
+            );
+        }
+        for path in ["/", "/page/page.js"] {
+            let told = node.ask_admin(path)?;
+            ensure!(told.header("cache-control") == Some("no-cache"), "{path}");
+            ensure!(told.header("x-content-type-options") == Some("nosniff"), "{path}");
+        }
         for path in ["/openapi.json", "/docs"] {
             ensure!(node.get(path)?.header("cache-control") == Some("no-cache"), "{path}");
         }

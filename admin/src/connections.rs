@@ -1,18 +1,29 @@
 //! Connections of operators: so many at a time, and none for long that asks for nothing, or does not take what it asked for. They are
 //! files of a process that has more to do, whoever opens them. Those who ask whether it lives get in, whoever holds the others.
 
+use std::convert::Infallible;
 use std::io::ErrorKind;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use floodgate_listener::{Crowd, Places, Timely};
+use axum::body::Body;
+use axum::response::{IntoResponse, Response};
+use floodgate_listener::{
+    Begun, Bounds, Connection, Crowd, Exchange, Fault, FirstBytes, Limits, Linger, Owner, Places, Protocol,
+    Refusal, Silence, Unread, Working,
+};
+use hyper::Request;
+use hyper::body::{Body as _, Incoming};
 use hyper::server::conn::http1;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::service::TowerToHyperService;
-use tokio::net::TcpListener;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
+use tower_service::Service;
+
+use crate::problem::Problem;
 
 /// Open at once; more wait to be accepted.
 pub(crate) const CONNECTIONS_MAX: usize = 256;
@@ -29,10 +40,29 @@ pub(crate) const WITHIN: Duration = Duration::from_secs(10);
 /// The largest head.
 const HEAD_MAX_BYTES: usize = 64 * 1024;
 
-/// Serves as many as there are places, until it is dropped, and all connections with it.
-pub(crate) async fn serve(listener: TcpListener, router: Router, places: Arc<Semaphore>) {
+/// An operator's connection: there are so few that each may have a head as large as any.
+struct Operator;
+
+impl Owner for Operator {
+    fn has_grown(&self) -> bool {
+        false
+    }
+
+    fn has_room(&mut self, _: usize, _: bool) -> bool {
+        true
+    }
+
+    fn refuse(&mut self, fault: Fault) -> Refusal {
+        Problem::from(fault).refusal()
+    }
+}
+
+/// Serves as many as there are places, until it is dropped, and all connections with it. Requests that are answered before they
+/// were read are read on within `linger`.
+pub(crate) async fn serve(listener: TcpListener, router: Router, linger: Linger, places: Arc<Semaphore>) {
     let mut http = http1::Builder::new();
-    http.timer(TokioTimer::new()).header_read_timeout(WITHIN).max_buf_size(HEAD_MAX_BYTES);
+    // silence is the connection's affair
+    http.header_read_timeout(None).max_buf_size(HEAD_MAX_BYTES);
     let of = Places { of_one: CONNECTIONS_OF_ONE_MAX, before_newcomers: CONNECTIONS_MAX - FOR_NEWCOMERS };
     let crowd = Crowd::new(of);
     let mut connections = JoinSet::new();
@@ -47,13 +77,47 @@ pub(crate) async fn serve(listener: TcpListener, router: Router, places: Arc<Sem
             }
         };
         let Some(of_one) = crowd.admit(address.ip()) else { continue };
-        let (http, service) = (http.clone(), TowerToHyperService::new(router.clone()));
+        let (http, router) = (http.clone(), router.clone());
         connections.spawn(async move {
             let _places = (place, of_one);
-            // how it ended is the client's affair
-            let _ = http.serve_connection(TokioIo::new(Timely::new(stream, WITHIN)), service).await;
+            speak(&http, stream, &router, linger).await;
         });
     }
+}
+
+/// Serves one connection until its end.
+async fn speak(http: &http1::Builder, stream: TcpStream, router: &Router, linger: Linger) {
+    let exchange = Exchange::new();
+    let limits = Limits { silence: Silence { send: WITHIN, idle: WITHIN }, linger };
+    let spoken = (FirstBytes::default(), Protocol::Http1);
+    let stream = Connection::new(stream, spoken, limits, Operator, Arc::clone(&exchange));
+    let bounds = Bounds { head_max_bytes: HEAD_MAX_BYTES, target_max_bytes: HEAD_MAX_BYTES, linger };
+    let service = service_fn(|request: Request<Incoming>| {
+        let body = request.body().size_hint().exact();
+        answer(router.clone(), request, exchange.begin(body), bounds)
+    });
+    // how it ended is the client's affair
+    let _ = http.serve_connection(TokioIo::new(stream), service).await;
+}
+
+/// Answers one request. Who is told something for long is not idle meanwhile.
+async fn answer(
+    mut router: Router,
+    request: Request<Incoming>,
+    working: Working,
+    bounds: Bounds,
+) -> Result<Response<Unread<Body>>, Infallible> {
+    let exchange = Arc::clone(working.exchange());
+    let (begun, request, checked) = Begun::new(request, working, &bounds);
+    let mut response = match checked {
+        Ok(_) => router.call(request).await?,
+        Err(fault) => {
+            drop(request);
+            Problem::from(fault).into_response()
+        }
+    };
+    begun.answered(&mut response);
+    Ok(response.map(|body| Unread::over(body, &exchange)))
 }
 
 /// A connection that was gone before it was accepted is nobody's; else no file or memory was left, which takes a while to change.
@@ -67,9 +131,7 @@ async fn accept_failed(error: &std::io::Error) {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use std::convert::Infallible;
-
-    use axum::body::{Body, Bytes};
+    use axum::body::Bytes;
     use axum::routing::get;
     use futures_util::stream::repeat;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -85,7 +147,8 @@ mod tests {
         let address = listener.local_addr().unwrap();
         let places = Arc::new(Semaphore::new(PLACES));
         let router = router.route("/", get(async || "here"));
-        let serving = tokio::spawn(serve(listener, router, Arc::clone(&places)));
+        let linger = Linger { max_bytes: 1 << 20, within: WITHIN };
+        let serving = tokio::spawn(serve(listener, router, linger, Arc::clone(&places)));
         let mut held = Vec::new();
         for _ in 0..PLACES {
             let mut stream = TcpStream::connect(address).await.unwrap();

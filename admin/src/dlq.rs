@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::Json;
+use axum::extract::rejection::JsonRejection;
 use axum::extract::{FromRequest, RawQuery, Request, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
@@ -280,17 +281,27 @@ async fn settle(letters: &DeadLetters, kind: Kind, request: Request) -> Response
     };
     let settled = match asked {
         Ok(Json(asked)) => letters.settle(kind, asked).await,
-        Err(error) => Err(Problem::new(
-            StatusCode::BAD_REQUEST,
-            "invalid-request",
-            "The request cannot be read",
-            &error.body_text(),
-        )),
+        Err(error) => Err(unreadable(&error)),
     };
     match settled {
         Ok(report) => Json(report).into_response(),
         Err(problem) => problem.into_response(),
     }
+}
+
+fn unreadable(error: &JsonRejection) -> Problem {
+    let detail = match error {
+        JsonRejection::BytesRejection(error) if error.status() == StatusCode::PAYLOAD_TOO_LARGE => {
+            let (title, detail) = ("The body is too large", "name fewer origins at once");
+            return Problem::new(error.status(), "body-too-large", title, detail);
+        }
+        // the library's words tell nobody what to do
+        JsonRejection::BytesRejection(_) => {
+            "the body broke off before its end, or its chunks cannot be read".to_owned()
+        }
+        error => error.body_text(),
+    };
+    Problem::new(StatusCode::BAD_REQUEST, "invalid-request", "The request cannot be read", &detail)
 }
 
 fn limit(text: &str) -> Result<usize, Refusal> {

@@ -4,15 +4,15 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::{Request, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
-use axum::middleware::{Next, from_fn, from_fn_with_state};
+use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use floodgate_buffer::{Parts, Publish};
-use floodgate_listener::{Linger, Watch};
+use floodgate_listener::Linger;
 use floodgate_observe::{Metrics, StateGauges};
 use floodgate_schemas::{Chance, Clock};
 use prometheus::IntGaugeVec;
@@ -107,6 +107,7 @@ impl Updates {
 pub struct AdminServer {
     listener: TcpListener,
     router: Router,
+    linger: Linger,
     live: Arc<Live>,
     refresh: Duration,
 }
@@ -177,14 +178,8 @@ impl AdminServer {
                     ("Not with this method", "only GET, and POST to /dlq/replay, /dlq/dismiss and /session");
                 Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", title, detail)
             })
-            .layer(from_fn_with_state(door, admit))
-            .layer(from_fn(move |request: Request, next: Next| async move {
-                let (request, watch) = Watch::over(request);
-                let mut response = next.run(request).await;
-                watch.settle(&mut response, linger);
-                response
-            }));
-        Ok(Self { listener, router, live, refresh })
+            .layer(from_fn_with_state(door, admit));
+        Ok(Self { listener, router, linger, live, refresh })
     }
 
     /// Where it listens.
@@ -203,7 +198,7 @@ impl AdminServer {
     /// Serves until `stop`. Requests being served then are cut off: nothing here is worth waiting for.
     pub async fn run(self, stop: CancellationToken) {
         tokio::select! {
-            () = serve(self.listener, self.router, Arc::new(Semaphore::new(CONNECTIONS_MAX))) => {}
+            () = serve(self.listener, self.router, self.linger, Arc::new(Semaphore::new(CONNECTIONS_MAX))) => {}
             () = stop.cancelled() => {}
         }
     }

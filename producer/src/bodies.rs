@@ -92,9 +92,12 @@ impl Drop for Held {
 /// The data of a body's frame; trailers carry nothing for us.
 ///
 /// # Errors
-/// 400 for a body that breaks off.
+/// 400 for a body that breaks off, or that comes in chunks that are none.
 pub(crate) fn data_of(frame: Result<Frame<Bytes>, axum::Error>) -> Result<Option<Bytes>, Problem> {
-    let broken = |error| Problem::invalid_request("body", format!("the body broke off: {error}"));
+    // the library's words tell nobody what to do
+    let broken = |_| {
+        Problem::invalid_request("body", "the body broke off before its end, or its chunks cannot be read")
+    };
     Ok(frame.map_err(broken)?.into_data().ok())
 }
 

@@ -3,13 +3,12 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use floodgate_listener::Linger;
+use floodgate_listener::{Linger, Silence};
 use floodgate_schemas::Timestamp;
 use serde::Deserialize;
 
 use crate::holders::Common;
 use crate::origins;
-use crate::patience::Silence;
 use crate::tls::TlsConfig;
 
 /// `[http]`. Every key is required: the binary's compiled-in configuration supplies the defaults.

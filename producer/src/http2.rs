@@ -13,7 +13,7 @@
 //!   So answers are handed over in pieces, and when nobody takes the next one for as long as a client may take to send
 //!   something, the connection ends.
 //! * *Idleness*: a connection without a request is told to go (GOAWAY) after its time, and pings are no requests.
-//! * *Frames that are no request*: so many are nobody's way to ask ([`crate::frames`]).
+//! * *Frames that are no request*: so many are nobody's way to ask (`floodgate_listener`).
 
 use std::convert::Infallible;
 use std::future::poll_fn;
@@ -25,17 +25,17 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::response::Response;
 use bytes::Bytes;
+use floodgate_listener::{Exchange, Taking};
 use hyper::Request;
 use hyper::body::{Frame, Incoming, SizeHint};
 use hyper::server::conn::http2::Builder;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::HttpConfig;
-use crate::connection::Connection;
-use crate::exchange::{Exchange, Taking};
 
 /// What a client may send of one body, and of all bodies of a connection, before somebody reads. One body comes with 25 MB/s over
 /// a round trip of 10 ms so; twice as much for all lets no body that stands still keep another.
@@ -78,7 +78,7 @@ pub(crate) fn builder(config: &HttpConfig) -> Builder<TokioExecutor> {
 /// Serves a connection until its end, which `stop` brings about once its requests are answered.
 pub(crate) async fn serve<F>(
     http: &Builder<TokioExecutor>,
-    stream: Connection,
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     exchange: &Arc<Exchange>,
     stop: &CancellationToken,
     answered: impl Fn(Request<Incoming>) -> F,

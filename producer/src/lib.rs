@@ -14,27 +14,23 @@
 
 mod accepted;
 mod admission;
-mod always;
 mod answer;
 mod bodies;
 mod cache;
+mod client;
 mod clock;
 mod coding;
 mod config;
-mod connection;
 mod described;
 mod document;
 mod door;
-mod exchange;
 mod expiry;
 mod extract;
 mod follow;
-mod frames;
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
 pub mod fuzzing;
 mod guard;
-mod head;
 mod heavy;
 mod holders;
 mod http2;
@@ -42,17 +38,14 @@ mod inflate;
 mod ingress;
 mod instances;
 mod keys;
-mod line_ends;
 mod meter;
 mod metrics;
 mod openapi;
 mod operation;
 mod origins;
 mod paths;
-mod patience;
 pub mod problem;
 mod publish;
-mod replacement;
 mod room;
 mod routes;
 mod scope;
@@ -63,7 +56,6 @@ mod stream;
 #[cfg(test)]
 mod testing;
 mod tls;
-mod unread;
 mod waiting;
 mod yielding;
 

@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use axum::http::header::{ACCEPT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER};
 use axum::http::{HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
+pub(crate) use floodgate_listener::MEDIA_TYPE;
 use floodgate_schemas::{CouponId, Described};
 use floodgate_store::ReadError;
 use serde::Serialize;
@@ -14,9 +15,6 @@ use uuid::Uuid;
 pub(crate) use self::repeated::{OfMany, Told};
 use crate::coding::Coding;
 use crate::described::answer;
-
-/// What error bodies are.
-pub(crate) const MEDIA_TYPE: &str = "application/problem+json";
 
 /// How long a client should wait before it tries again, in seconds.
 const RETRY_AFTER_SECONDS: u32 = 1;
@@ -200,11 +198,6 @@ impl Problem {
         )
     }
 
-    /// 414.
-    pub(crate) fn target_too_long(limit_bytes: usize) -> Self {
-        Self::new(&TARGET_TOO_LONG, format!("path and query have at most {limit_bytes} bytes"))
-    }
-
     /// 415.
     pub(crate) fn unsupported_media_type(found: &str, expected: &str) -> Self {
         Self::new(&UNSUPPORTED_MEDIA_TYPE, format!("send content-type: {expected}, not {found}"))
@@ -217,20 +210,6 @@ impl Problem {
         // by which clients tell it from a media type (RFC 9110, 12.5.3)
         let accepted = (ACCEPT_ENCODING, HeaderValue::from_static(Coding::ALL));
         Self::new(&UNSUPPORTED_MEDIA_TYPE, detail).at("Content-Encoding").with([accepted])
-    }
-
-    /// 431.
-    pub(crate) fn head_too_large() -> Self {
-        Self::new(&HEAD_TOO_LARGE, "too many header fields, or too long ones (http.head_max_bytes)")
-    }
-
-    /// What stands for a head that never became a request, by the status the HTTP library gave it.
-    pub(crate) fn head_refused(status: u16) -> Self {
-        match status {
-            414 => Self::new(&TARGET_TOO_LONG, "path and query are too long"),
-            431 => Self::head_too_large(),
-            _ => Self::new(&INVALID_REQUEST, "this is not an HTTP/1.1 request"),
-        }
     }
 
     /// 503 of the probes.

@@ -7,11 +7,10 @@
 
 use std::sync::Arc;
 
+use floodgate_listener::LITTLE_BYTES;
+
 use crate::bodies::{Bodies, Held};
 use crate::holders::Holder;
-
-/// The room that every connection has, and the most that may be read at a time without the buffer growing.
-pub(crate) const LITTLE_BYTES: usize = 8192;
 
 /// One buffer may be filled and held by a request while the next one is read into.
 const BUFFERS: usize = 2;

@@ -12,13 +12,13 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use floodgate_listener::Exchange;
 use floodgate_observe::HttpMetrics;
 use futures_util::future::{Either, select};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{sleep, timeout};
 
 use crate::admission::Peer;
-use crate::exchange::Exchange;
 use crate::holders::Common;
 use crate::paths::PROBES;
 use crate::problem::Problem;

@@ -2,7 +2,7 @@
 //!
 //! hyper is driven directly, not through `axum::serve`, which offers neither time limits, nor limits of connections, nor a bound
 //! on how long a graceful stop waits. A connection has a place among all and among its client's ([`crate::seats`]), then TLS and what
-//! it speaks are settled in the time that a client may take to send something ([`crate::connection`]), and then it is served.
+//! it speaks are settled in the time that a client may take to send something (`floodgate_listener`), and then it is served.
 
 #[cfg(feature = "fuzzing")]
 mod fuzzing;
@@ -14,10 +14,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::http::header::{CONNECTION, ORIGIN};
-use axum::http::{HeaderValue, Version};
+use axum::http::header::ORIGIN;
 use axum::response::Response;
-use floodgate_listener::{Linger, Settled, Watch};
+use floodgate_listener::{Begun, Bounds, Connection, FirstBytes, Limits, Protocol, Silence, Working};
 use floodgate_observe::HttpMetrics;
 use hyper::Request;
 use hyper::body::{Body as _, Incoming};
@@ -31,21 +30,16 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::admission::Peer;
-use crate::always::always;
 use crate::bodies::Held;
+use crate::client::Client;
 use crate::config::HttpConfig;
-use crate::connection::{Connection, FirstBytes, Limits};
-use crate::exchange::Working;
-use crate::head;
 use crate::ingress::Ingress;
 use crate::meter::Meter;
-use crate::patience::{Protocol, Silence};
 use crate::problem::Problem;
 use crate::room::Room;
 use crate::seats::{STANDS_FOR, Seat, Seats};
 use crate::stream::Stream;
 use crate::tls::{self, Tls};
-use crate::unread::Unread;
 use crate::yielding::Guest;
 use crate::{http2, routes, service};
 
@@ -94,9 +88,7 @@ struct Routes {
     router: Router,
     meter: Meter,
     seats: Arc<Seats>,
-    head_max_bytes: usize,
-    target_max_bytes: usize,
-    linger: Linger,
+    bounds: Bounds,
     metrics: HttpMetrics,
 }
 
@@ -131,7 +123,7 @@ impl Drop for Open {
 const BESIDE_OTHERS_BYTES: usize = 8 << 10;
 
 impl Routes {
-    /// Answers one request. What of it was not read is read afterwards, by the connection where only that can.
+    /// Answers one request.
     async fn serve(
         self: Arc<Self>,
         request: Request<Incoming>,
@@ -139,31 +131,19 @@ impl Routes {
         working: Working,
     ) -> Result<Response, Infallible> {
         let metered = self.meter.begin(request.method(), request.uri().path());
-        let checked = head::check(&request, self.head_max_bytes, self.target_max_bytes);
-        let is_http_1 = request.version() <= Version::HTTP_11;
-        let request = request.map(|body| Unread::over(body, working.exchange()));
-        // a stream of HTTP/2 is reset behind its answer, and the client told that nothing more is wanted
-        let (request, watch) = match is_http_1 {
-            true => Watch::over(request),
-            false => Watch::none(request),
-        };
-        let mut closes = open.seat.stands() || is_http_1 && working.exchange().is_doubted_behind();
-        let checked = if is_http_1 {
-            checked.and_then(|bytes| head::lines(working.exchange(), bytes))
-        } else {
-            checked
-        };
+        let (mut begun, request, checked) = Begun::new(request, working, &self.bounds);
+        let (is_http_1, stands) = (begun.is_http_1(), open.seat.stands());
+        if stands {
+            begun.closes();
+        }
         let admitted = match checked {
             // one of HTTP/1.1 has what its connection has
-            Ok(_) if is_http_1 && !open.seat.stands() => Ok(None),
+            Ok(_) if is_http_1 && !stands => Ok(None),
             Ok(head_bytes) => {
                 let bytes = if is_http_1 { 0 } else { BESIDE_OTHERS_BYTES + 2 * head_bytes };
                 Box::pin(self.admit(&open, request.uri().path(), bytes)).await.map(Some)
             }
-            Err(error) => {
-                closes |= error.closes;
-                Err(error.problem)
-            }
+            Err(fault) => Err(fault.into()),
         };
         let mut response = match &admitted {
             Ok(_) => service::answered(&self.ingress, &self.router, &open.peer, request).await?,
@@ -173,17 +153,8 @@ impl Routes {
                 Box::pin(service::refused(&self.ingress, origin, problem.clone())).await?
             }
         };
-        if watch.settle(&mut response, self.linger) == Settled::Broken {
-            working.exchange().linger();
-        }
-        always(response.headers_mut());
-        if closes && is_http_1 {
-            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-        } else if closes {
-            working.exchange().end_idleness();
-        }
+        begun.answered(&mut response);
         metered.ended(response.status());
-        working.answered();
         Ok(response)
     }
 
@@ -242,10 +213,10 @@ impl Served {
     /// Serves a connection whose client has said what it speaks.
     async fn speak(&self, (stream, first, protocol): (Stream, FirstBytes, Protocol), open: Arc<Open>) {
         let Guest { exchange, leave } = &open.guest;
-        let metrics = self.routes.metrics.clone();
         let room = Room::new(&self.routes.ingress.bodies, &open.peer.holder);
+        let client = Client { room, metrics: self.routes.metrics.clone() };
         let (spoken, limits) = ((first, protocol), self.limits(&open));
-        let stream = Connection::new(stream, spoken, (limits, room), Arc::clone(exchange), metrics);
+        let stream = Connection::new(stream, spoken, limits, client, Arc::clone(exchange));
         let answered = |request: Request<Incoming>| {
             let body = request.body().size_hint().exact();
             Arc::clone(&self.routes).serve(request, Arc::clone(&open), exchange.begin(body))
@@ -285,9 +256,11 @@ impl Server {
             router: routes::router(Arc::clone(ingress)),
             meter: Meter::new(&routes::OPERATIONS, &ingress.requests),
             seats: Seats::new(of_all, config.silence().send, ingress.http.clone()),
-            head_max_bytes: config.head_max_bytes,
-            target_max_bytes: config.target_max_bytes,
-            linger: config.linger(),
+            bounds: Bounds {
+                head_max_bytes: config.head_max_bytes,
+                target_max_bytes: config.target_max_bytes,
+                linger: config.linger(),
+            },
             metrics: ingress.http.clone(),
         });
         routes.metrics.connections_refused.with_label_values(&["client"]);

@@ -100,6 +100,7 @@ impl Service<Request> for Inner {
 #[cfg(test)]
 mod tests {
     use axum::body::Body;
+    use floodgate_listener::Fault;
 
     use super::*;
     use crate::HttpConfig;
@@ -143,7 +144,8 @@ mod tests {
     async fn a_head_that_is_refused_can_be_read_too() {
         let told = async |world: &World, origin: Option<&'static str>| {
             let origin = origin.map(HeaderValue::from_static);
-            let response = super::refused(&world.ingress, origin, Problem::target_too_long(9)).await.unwrap();
+            let response =
+                super::refused(&world.ingress, origin, Fault::Target(Some(9)).into()).await.unwrap();
             let allowed = response.headers().get("access-control-allow-origin");
             (response.status().as_u16(), allowed.map(|allowed| allowed.to_str().unwrap().to_owned()))
         };

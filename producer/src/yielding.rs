@@ -16,11 +16,10 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Bound::{Excluded, Included, Unbounded};
 use std::sync::Arc;
 
+use floodgate_listener::Exchange;
 use parking_lot::Mutex;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::sync::CancellationToken;
-
-use crate::exchange::Exchange;
 
 /// Connections that are looked at for one that is to go.
 const LOOKS_MAX: usize = 256;

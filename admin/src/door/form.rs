@@ -1,8 +1,6 @@
 //! The form in which the token is typed. It works without scripts and asks for no other file, which would need the token, too.
 
-use axum::http::header::{
-    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
-};
+use axum::http::header::{CONTENT_SECURITY_POLICY, CONTENT_TYPE, WWW_AUTHENTICATE};
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 
@@ -24,7 +22,5 @@ pub(crate) fn form(words: &str) -> Response {
     headers.insert(WWW_AUTHENTICATE, CHALLENGE);
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
     headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY));
-    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     (StatusCode::UNAUTHORIZED, headers, FORM.replacen(WORDS, words, 1)).into_response()
 }

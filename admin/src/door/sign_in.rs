@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::Extension;
 use axum::body::{Body, to_bytes};
 use axum::extract::State;
-use axum::http::header::{CACHE_CONTROL, LOCATION, SET_COOKIE};
+use axum::http::header::{LOCATION, SET_COOKIE};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use percent_encoding::percent_decode;
@@ -37,7 +37,7 @@ pub(crate) async fn sign_in(State(door): State<Arc<Door>>, body: Body) -> Respon
 /// `GET`: whether there is a session. The page asks when it gets no more news; whoever has none was refused before.
 pub(crate) async fn look(State(door): State<Arc<Door>>) -> Response {
     match door.has_token() {
-        true => (StatusCode::NO_CONTENT, [(CACHE_CONTROL, "no-store")]).into_response(),
+        true => StatusCode::NO_CONTENT.into_response(),
         false => nothing_to_sign_in_to(),
     }
 }
@@ -52,9 +52,9 @@ pub(crate) async fn sign_out(State(door): State<Arc<Door>>, Extension(pass): Ext
     }
 }
 
-fn with_cookie(cookie: &str) -> [(axum::http::HeaderName, HeaderValue); 2] {
+fn with_cookie(cookie: &str) -> [(axum::http::HeaderName, HeaderValue); 1] {
     let cookie = HeaderValue::from_str(cookie).unwrap_or(HeaderValue::from_static(""));
-    [(SET_COOKIE, cookie), (CACHE_CONTROL, HeaderValue::from_static("no-store"))]
+    [(SET_COOKIE, cookie)]
 }
 
 fn nothing_to_sign_in_to() -> Response {

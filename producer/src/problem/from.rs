@@ -1,12 +1,13 @@
 //! What others refuse, as clients are told.
 
 use floodgate_buffer::Refused;
+use floodgate_listener::Fault;
 use floodgate_schemas::{Invalid, InvalidKind, NoSchemaId};
 use floodgate_store::ReadError;
 
 use super::{
-    BODY_TOO_LARGE, DATABASE_UNAVAILABLE, INVALID_FIELD, INVALID_VALUE, MALFORMED_JSON, NOT_STORED, Problem,
-    QUEUE_FULL, SHUTTING_DOWN,
+    BODY_TOO_LARGE, DATABASE_UNAVAILABLE, HEAD_TOO_LARGE, INVALID_FIELD, INVALID_REQUEST, INVALID_VALUE,
+    MALFORMED_JSON, NOT_STORED, Problem, QUEUE_FULL, SHUTTING_DOWN, TARGET_TOO_LONG,
 };
 
 impl From<Invalid> for Problem {
@@ -21,6 +22,23 @@ impl From<Invalid> for Problem {
             None => format!("the body {}", invalid.detail),
         };
         Self { field: invalid.field.map(String::from), ..Self::new(kind, detail) }
+    }
+}
+
+impl From<Fault> for Problem {
+    fn from(fault: Fault) -> Self {
+        match fault {
+            Fault::Target(Some(most)) => {
+                Self::new(&TARGET_TOO_LONG, format!("path and query have at most {most} bytes"))
+            }
+            Fault::Target(None) => Self::new(&TARGET_TOO_LONG, "path and query are too long"),
+            Fault::Size => {
+                Self::new(&HEAD_TOO_LARGE, "too many header fields, or too long ones (http.head_max_bytes)")
+            }
+            Fault::Part { field, detail } => Self::invalid_request(field, detail),
+            Fault::NoRequest => Self::new(&INVALID_REQUEST, "this is not an HTTP/1.1 request"),
+            Fault::NoRoom => Self::busy(),
+        }
     }
 }
 

@@ -1,5 +1,7 @@
 //! What errors become.
 
+use floodgate_listener::Fault;
+
 use super::*;
 
 /// What was asked for and not answered may have happened; what was not asked for has not.
@@ -15,9 +17,10 @@ fn a_coupon_that_may_exist_is_unknown() {
     assert_eq!((read.name(), read.effect()), ("database-unavailable", Effect::NotYet));
 }
 
-/// What the HTTP library refuses by a status alone is told by its name.
+/// What is wrong with a head is told by its name.
 #[test]
 fn heads_that_are_refused_are_told_by_name() {
-    let names = [400, 414, 431].map(|status| Problem::head_refused(status).name());
-    assert_eq!(names, ["invalid-request", "target-too-long", "head-too-large"]);
+    let faults = [Fault::NoRequest, Fault::Target(None), Fault::Size, Fault::NoRoom];
+    let names = faults.map(|fault| Problem::from(fault).name());
+    assert_eq!(names, ["invalid-request", "target-too-long", "head-too-large", "busy"]);
 }

@@ -7,6 +7,7 @@ use axum::body::Body;
 use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
+use floodgate_listener::always;
 use floodgate_schemas::EventId;
 use memchr::memmem;
 use serde::Serialize;
@@ -14,7 +15,6 @@ use uuid::Uuid;
 use uuid::fmt::Hyphenated;
 
 use crate::accepted::{Accepted, StoredIn};
-use crate::always::always;
 use crate::described::{answer, words};
 use crate::problem::Problem;
 

@@ -2,12 +2,12 @@
 
 use std::net::Ipv4Addr;
 
+use floodgate_listener::FirstBytes;
 use tokio::io::DuplexStream;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::{Open, Routes, Server};
-use crate::connection::FirstBytes;
 use crate::stream::Stream;
 use crate::yielding::Guest;
 

@@ -4,10 +4,22 @@ use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
+use axum::http::StatusCode;
 use tokio::io::AsyncWrite;
 
 use crate::always::ALWAYS;
-use crate::problem::{MEDIA_TYPE, Problem};
+
+/// What error bodies are.
+pub const MEDIA_TYPE: &str = "application/problem+json";
+
+/// What a client is told instead.
+#[derive(Debug)]
+pub struct Refusal {
+    /// The answer's status.
+    pub status: StatusCode,
+    /// The problem.
+    pub body: Vec<u8>,
+}
 
 /// What is written in the place of a refusal.
 pub(crate) struct Replacement {
@@ -33,19 +45,19 @@ pub(crate) fn bare_refusal(written: &[u8]) -> Option<u16> {
 
 impl Replacement {
     /// Of a refusal of the library.
-    pub(crate) fn new(refusal: &[u8], problem: &Problem) -> Self {
-        let body = serde_json::to_vec(problem).unwrap_or_default();
-        let version = refusal.split(|byte| *byte == b' ').next().unwrap_or_default();
+    pub(crate) fn new(bare: &[u8], Refusal { status, body }: &Refusal) -> Self {
+        let version = bare.split(|byte| *byte == b' ').next().unwrap_or_default();
         let mut bytes = version.to_vec();
-        let (status, length) = (problem.status(), body.len());
-        let more = if problem.is_passing() { "retry-after: 1\r\n" } else { "" };
+        let length = body.len();
+        let more = if *status == StatusCode::SERVICE_UNAVAILABLE { "retry-after: 1\r\n" } else { "" };
         let head = format!(
             " {status}\r\ncontent-type: {MEDIA_TYPE}\r\ncontent-length: {length}\r\n{more}{ALWAYS}connection: close\r\n\r\n"
         );
         bytes.extend_from_slice(head.as_bytes());
-        bytes.extend_from_slice(&body);
-        Self { bytes, written: 0, instead_of: refusal.len() }
+        bytes.extend_from_slice(body);
+        Self { bytes, written: 0, instead_of: bare.len() }
     }
+
     /// Writes it. Once it is written: how many bytes of the refusal that stands for.
     pub(crate) fn poll(
         &mut self,
@@ -80,7 +92,8 @@ mod tests {
         ] {
             assert_eq!(bare_refusal(other.as_bytes()), None, "{other}");
         }
-        let replaced = Replacement::new(bare.as_bytes(), &Problem::head_refused(431));
+        let refusal = Refusal { status: StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, body: b"{}".to_vec() };
+        let replaced = Replacement::new(bare.as_bytes(), &refusal);
         let text = String::from_utf8_lossy(&replaced.bytes);
         assert!(text.starts_with(
             "HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-type: application/problem"

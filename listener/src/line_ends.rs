@@ -4,10 +4,19 @@
 //! reader is two to the other. It does not say how lines ended, so heads are looked at on their way to it. Where a head ends is seen
 //! here; where the body behind it ends is not. So what came in one piece behind a head is only looked at for whether such a line end is
 //! in it, and if it turns out to lie behind the body, nothing is looked at behind that request's answer.
+//!
+//! Nor does the library say what it refuses a head for. So a line is looked at on the way that names a transfer coding.
 
 use memchr::memchr_iter;
 
 use crate::exchange::Exchange;
+use crate::head::is_chunked;
+
+/// How a line begins that names a transfer coding.
+const CODING: &[u8] = b"transfer-encoding:";
+
+/// What is kept of such a line that comes in pieces. Longer ones name another coding, whatever follows.
+const LINE_MAX_BYTES: usize = 64;
 
 /// Of one connection of HTTP/1.1.
 #[derive(Debug, Default)]
@@ -21,6 +30,9 @@ pub(crate) struct LineEnds {
     last: u8,
     /// Whether a request began behind another in one piece: where the next begins nobody knows here any more.
     is_lost: bool,
+    /// What has come of a line that may name a transfer coding.
+    line: Vec<u8>,
+    is_coding_unknown: bool,
 }
 
 impl LineEnds {
@@ -31,6 +43,7 @@ impl LineEnds {
                 || self.behind > exchange.body() && !exchange.is_in_chunks();
             self.begun = exchange.begun();
             (self.is_within, self.of_line) = (false, 0);
+            self.line.clear();
         }
         if self.is_lost {
             self.behind = u64::MAX >> 1;
@@ -52,6 +65,11 @@ impl LineEnds {
         }
     }
 
+    /// Whether a head named another transfer coding than that which everybody knows.
+    pub(crate) fn is_coding_unknown(&self) -> bool {
+        self.is_coding_unknown
+    }
+
     /// What lies behind a head, and may be its body or something else.
     fn look_behind(&mut self, bytes: &[u8], exchange: &Exchange) {
         let before = |at: usize| if at > 0 { bytes[at - 1] } else { b'\r' };
@@ -63,6 +81,21 @@ impl LineEnds {
         self.last = bytes.last().copied().unwrap_or(self.last);
     }
 
+    /// A piece of a line, and whether it is the last one.
+    fn look_for_coding(&mut self, piece: &[u8], is_last: bool) {
+        let begins = self.of_line == 0 && piece.first().is_some_and(|byte| byte.eq_ignore_ascii_case(&b't'));
+        if begins && is_last {
+            self.is_coding_unknown |= names_unknown_coding(piece);
+        } else if begins || !self.line.is_empty() {
+            let room = LINE_MAX_BYTES - self.line.len();
+            self.line.extend_from_slice(&piece[..piece.len().min(room)]);
+            if is_last {
+                self.is_coding_unknown |= names_unknown_coding(&self.line);
+                self.line.clear();
+            }
+        }
+    }
+
     /// Where the head ends that has begun, or begins here.
     fn end_of_head(&mut self, bytes: &[u8], exchange: &Exchange) -> Option<usize> {
         let mut from = 0;
@@ -70,6 +103,7 @@ impl LineEnds {
             let before = if at > 0 { bytes[at - 1] } else { self.last };
             let length = self.of_line + at - from;
             let is_bare = before != b'\r';
+            self.look_for_coding(&bytes[from..at], true);
             let is_empty = length == usize::from(!is_bare);
             if is_bare {
                 exchange.doubt_head();
@@ -82,11 +116,17 @@ impl LineEnds {
             }
             self.is_within |= !is_empty;
         }
+        self.look_for_coding(&bytes[from..], false);
         self.of_line += bytes.len() - from;
         self.is_within |= self.of_line > 0;
         self.last = bytes.last().copied().unwrap_or(self.last);
         None
     }
+}
+
+fn names_unknown_coding(line: &[u8]) -> bool {
+    let named = line.split_at_checked(CODING.len());
+    named.is_some_and(|(name, coding)| name.eq_ignore_ascii_case(CODING) && !is_chunked(coding.trim_ascii()))
 }
 
 #[cfg(test)]
@@ -155,5 +195,37 @@ mod tests {
         // chunks end nobody knows where
         assert_eq!(told(&[(&format!("{GET}4\r\n\n{{}}\n\r\n0\r\n\r\n"), &[None])]), [(false, true)]);
         assert_eq!(told(&[(&format!("{GET}2\r\n{{}}\r\n0\r\n\r\n"), &[None])]), [(false, false)]);
+    }
+
+    #[test]
+    fn unknown_codings_are_told_however_they_come() {
+        let is_told = |line: &str| {
+            let head = format!("POST / HTTP/1.1\r\nhost: x\r\n{line}\r\nte: trailers\r\n\r\n");
+            let told: Vec<bool> = (0..head.len())
+                .map(|at| {
+                    let (exchange, mut ends) = (Exchange::new(), LineEnds::default());
+                    for piece in [&head[..at], &head[at..]] {
+                        ends.came(piece.as_bytes(), &exchange);
+                    }
+                    ends.is_coding_unknown()
+                })
+                .collect();
+            assert!(told.iter().all(|is_told| *is_told == told[0]), "{line}: {told:?}");
+            told[0]
+        };
+        for unknown in
+            ["Transfer-Encoding: gzip", "transfer-encoding:foo", "TRANSFER-ENCODING: chunked, gzip"]
+        {
+            assert!(is_told(unknown), "{unknown}");
+        }
+        assert!(is_told(&format!("transfer-encoding: {}", "x".repeat(100))));
+        for known in [
+            "Transfer-Encoding: chunked",
+            "transfer-encoding:Chunked ",
+            "te: gzip",
+            "x-transfer-encoding: gzip",
+        ] {
+            assert!(!is_told(known), "{known}");
+        }
     }
 }

@@ -19,17 +19,19 @@ use crate::exchange::Exchange;
 
 /// How long a client may be silent.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Silence {
+pub struct Silence {
     /// Within a request's head, and while it takes nothing of an answer.
-    pub(crate) send: Duration,
+    pub send: Duration,
     /// Between requests.
-    pub(crate) idle: Duration,
+    pub idle: Duration,
 }
 
 /// The protocol of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Protocol {
+pub enum Protocol {
+    /// One request at a time.
     Http1,
+    /// Many.
     Http2,
 }
 

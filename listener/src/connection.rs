@@ -12,7 +12,7 @@
 //! HTTP/2. What is silence and what is idleness is decided here, where bytes come ([`Patience`]); who takes nothing of what is
 //! written has as long as for a head ([`Timely`]).
 //!
-//! **Memory is counted.** What the library sets aside for what comes is counted, and what is beyond its share is refused ([`Room`]).
+//! **Memory is counted.** What the library sets aside for what comes is counted, and what is beyond its share is refused ([`Owner`]).
 //!
 //! **Frames ask for something.** What else a client of HTTP/2 sends is counted as it comes ([`Frames`]).
 //!
@@ -20,7 +20,7 @@
 //! HTTP/1.1 has the first three bytes. They are read before the library begins and handed to it again.
 //!
 //! **Refusals arrive.** Where what comes is no request any more nobody but this stream can read on (see
-//! `floodgate_listener`). So after such a refusal closing means: our half first, which tells the client that the answer
+//! `rest`). So after such a refusal closing means: our half first, which tells the client that the answer
 //! is complete; then reading and throwing away until the client closes its half, too, or a bound is reached.
 
 use std::io::{self, IoSlice};
@@ -29,19 +29,17 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use floodgate_listener::{Linger, Timely};
-use floodgate_observe::HttpMetrics;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
 
 use crate::exchange::Exchange;
 use crate::frames::Frames;
+use crate::head::{Fault, ONLY_CHUNKED};
 use crate::line_ends::LineEnds;
 use crate::patience::{Over, Patience, Protocol, Silence};
-use crate::problem::Problem;
-use crate::replacement::{Replacement, bare_refusal};
-use crate::room::{LITTLE_BYTES, Room};
-use crate::stream::Stream;
+use crate::replacement::{Refusal, Replacement, bare_refusal};
+use crate::rest::Linger;
+use crate::timely::Timely;
 
 /// The preface of HTTP/2 begins like this, and nothing else that is sent to a server (RFC 9113, section 3.4).
 const HTTP_2_PREFIX: &[u8] = b"PRI";
@@ -49,12 +47,27 @@ const HTTP_2_PREFIX: &[u8] = b"PRI";
 /// What ends no head that has begun, and is none.
 const NO_HEAD: &[u8] = b"\0\r\n\r\n";
 
-/// A client's connection.
-pub(crate) struct Connection {
-    stream: Timely<Stream>,
+/// The room that every connection has, and the most that may be read at a time without the library's buffer growing.
+pub const LITTLE_BYTES: usize = 8192;
+
+/// Who serves a connection.
+pub trait Owner {
+    /// Whether the library's buffer is counted as larger than every connection's.
+    fn has_grown(&self) -> bool;
+
+    /// Whether that buffer may be so large. While a request is worked on it may hold the one before.
+    fn has_room(&mut self, bytes: usize, is_in_work: bool) -> bool;
+
+    /// What is told of a head that never becomes a request.
+    fn refuse(&mut self, fault: Fault) -> Refusal;
+}
+
+/// A client's connection, by a stream of some kind.
+pub struct Connection<S, O> {
+    stream: Timely<S>,
     protocol: Protocol,
     first: FirstBytes,
-    metrics: HttpMetrics,
+    owner: O,
     replacement: Option<Replacement>,
     limits: Limits,
     patience: Patience,
@@ -64,25 +77,24 @@ pub(crate) struct Connection {
     is_read_put_off: bool,
     /// Of HTTP/1.1, like the next.
     line_ends: LineEnds,
-    room: Room,
     /// What the library's own refusal stands for.
-    refusal: Option<Problem>,
+    fault: Option<Fault>,
     exchange: Arc<Exchange>,
     lingering: Option<Lingering>,
 }
 
 /// What a client may take of our time.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Limits {
+pub struct Limits {
     /// How long it may be silent, and take nothing.
-    pub(crate) silence: Silence,
+    pub silence: Silence,
     /// What is read after the last answer.
-    pub(crate) linger: Linger,
+    pub linger: Linger,
 }
 
 /// What was read to learn what is spoken, and is not yet handed on.
 #[derive(Debug, Default)]
-pub(crate) struct FirstBytes {
+pub struct FirstBytes {
     bytes: [u8; HTTP_2_PREFIX.len()],
     read: usize,
     taken: usize,
@@ -90,7 +102,7 @@ pub(crate) struct FirstBytes {
 
 impl FirstBytes {
     /// Reads until it is clear what is spoken. `None` where nothing comes.
-    pub(crate) async fn read(stream: &mut Stream) -> Option<(Self, Protocol)> {
+    pub async fn read(stream: &mut (impl AsyncRead + Unpin)) -> Option<(Self, Protocol)> {
         let mut first = Self::default();
         while first.read < HTTP_2_PREFIX.len() {
             match stream.read(&mut first.bytes[first.read..]).await {
@@ -119,28 +131,27 @@ struct Lingering {
     until: Pin<Box<Sleep>>,
 }
 
-impl Connection {
+impl<S: AsyncRead + AsyncWrite + Unpin, O: Owner + Unpin> Connection<S, O> {
     /// Of a client that began with these bytes, which say what it speaks. What its requests do is told to `exchange`.
-    pub(crate) fn new(
-        stream: Stream,
+    pub fn new(
+        stream: S,
         (first, protocol): (FirstBytes, Protocol),
-        (limits, room): (Limits, Room),
+        limits: Limits,
+        owner: O,
         exchange: Arc<Exchange>,
-        metrics: HttpMetrics,
     ) -> Self {
         Self {
             stream: Timely::new(stream, limits.silence.send),
             protocol,
             first,
-            metrics,
+            owner,
             replacement: None,
             limits,
             patience: Patience::new(limits.silence, protocol, Arc::clone(&exchange)),
             frames: (protocol == Protocol::Http2).then(Frames::new),
             is_read_put_off: false,
             line_ends: LineEnds::default(),
-            room,
-            refusal: None,
+            fault: None,
             exchange,
             lingering: None,
         }
@@ -164,12 +175,12 @@ impl Connection {
 
     /// Whether a buffer that offers so much room may be filled.
     fn may_fill(&mut self, room: usize) -> bool {
-        if self.protocol == Protocol::Http2 || room <= LITTLE_BYTES && !self.room.has_grown() {
+        if self.protocol == Protocol::Http2 || room <= LITTLE_BYTES && !self.owner.has_grown() {
             return true;
         }
         let is_in_work = self.exchange.is_open();
         let of_head = if is_in_work { 0 } else { self.patience.of_head() };
-        self.room.is_for(room + of_head, is_in_work)
+        self.owner.has_room(room + of_head, is_in_work)
     }
 
     /// Reads no more than lets the buffer be as large as it is.
@@ -187,7 +198,7 @@ impl Connection {
 
     /// Ends a head for which there is no memory so that the library refuses it.
     fn refuse_head(&mut self, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        if self.refusal.replace(Problem::busy()).is_some() {
+        if self.fault.replace(Fault::NoRoom).is_some() {
             return Poll::Ready(Err(io::ErrorKind::OutOfMemory.into()));
         }
         buffer.put_slice(NO_HEAD);
@@ -231,6 +242,20 @@ impl Connection {
         if self.protocol == Protocol::Http1 { bare_refusal(written) } else { None }
     }
 
+    /// What is wrong where the library refuses with this status.
+    fn fault_of(&mut self, status: u16) -> Fault {
+        if let Some(fault) = self.fault.take() {
+            return fault;
+        }
+        self.exchange.linger();
+        match status {
+            414 => Fault::Target(None),
+            431 => Fault::Size,
+            _ if self.line_ends.is_coding_unknown() => ONLY_CHUNKED,
+            _ => Fault::NoRequest,
+        }
+    }
+
     fn poll_replacement(&mut self, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
         let Some(replacement) = &mut self.replacement else { return Poll::Ready(Ok(0)) };
         let instead_of = ready!(replacement.poll(Pin::new(&mut self.stream), context))?;
@@ -256,7 +281,7 @@ impl Connection {
     }
 }
 
-impl AsyncWrite for Connection {
+impl<S: AsyncRead + AsyncWrite + Unpin, O: Owner + Unpin> AsyncWrite for Connection<S, O> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -265,15 +290,9 @@ impl AsyncWrite for Connection {
         if self.replacement.is_none()
             && let Some(status) = self.bare_refusal(bytes)
         {
-            let problem = match self.refusal.take() {
-                Some(problem) => problem,
-                None => {
-                    self.exchange.linger();
-                    Problem::head_refused(status)
-                }
-            };
-            self.metrics.problems.with_label_values(&[problem.name()]).inc();
-            self.replacement = Some(Replacement::new(bytes, &problem));
+            let fault = self.fault_of(status);
+            let refusal = self.owner.refuse(fault);
+            self.replacement = Some(Replacement::new(bytes, &refusal));
         }
         let written = match self.replacement {
             Some(_) => self.poll_replacement(context),
@@ -326,7 +345,7 @@ impl AsyncWrite for Connection {
     }
 }
 
-impl AsyncRead for Connection {
+impl<S: AsyncRead + AsyncWrite + Unpin, O: Owner + Unpin> AsyncRead for Connection<S, O> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -368,7 +387,23 @@ mod tests {
     use tokio::net::{TcpListener, TcpStream};
 
     use super::*;
-    use crate::bodies::Bodies;
+
+    /// Has room for everything, and nothing to say.
+    struct Nobody;
+
+    impl Owner for Nobody {
+        fn has_grown(&self) -> bool {
+            false
+        }
+
+        fn has_room(&mut self, _: usize, _: bool) -> bool {
+            true
+        }
+
+        fn refuse(&mut self, _: Fault) -> Refusal {
+            Refusal { status: axum::http::StatusCode::BAD_REQUEST, body: Vec::new() }
+        }
+    }
 
     #[tokio::test]
     async fn nothing_is_read_while_an_answer_waits() {
@@ -379,10 +414,7 @@ mod tests {
         let silence = Silence { send: hour, idle: hour };
         let limits = Limits { silence, linger: Linger { max_bytes: 0, within: hour } };
         let first = (FirstBytes::default(), Protocol::Http1);
-        let metrics = floodgate_observe::Metrics::new().unwrap().http;
-        let room = Room::new(&Bodies::new(0), &Arc::default());
-        let mut connection =
-            Connection::new(Stream::Plain(ours), first, (limits, room), Exchange::new(), metrics);
+        let mut connection = Connection::new(ours, first, limits, Nobody, Exchange::new());
         let answer = [b'x'; 100_000];
         let mut filled = 0;
         while let Poll::Ready(written) =
@@ -391,9 +423,7 @@ mod tests {
             filled += written.unwrap();
         }
         client.write_all(b"GET").await.unwrap();
-        if let Stream::Plain(ours) = connection.stream.get_ref() {
-            ours.readable().await.unwrap();
-        }
+        connection.stream.get_ref().readable().await.unwrap();
         let (mut from, mut to) = tokio::io::split(connection);
         let mut three = [0; 3];
         let put_off = poll_fn(|context| {

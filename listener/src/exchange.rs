@@ -12,7 +12,7 @@ const GIVEN_UP_MAX: i32 = 200;
 
 /// Of one connection.
 #[derive(Debug)]
-pub(crate) struct Exchange {
+pub struct Exchange {
     /// Requests that began, so far.
     begun: AtomicUsize,
     /// Bytes of the last one's body, where its head says how many.
@@ -42,7 +42,8 @@ pub(crate) struct Exchange {
 }
 
 impl Exchange {
-    pub(crate) fn new() -> Arc<Self> {
+    /// Nothing has come yet.
+    pub fn new() -> Arc<Self> {
         Arc::new(Self {
             begun: AtomicUsize::new(0),
             body: AtomicU64::new(0),
@@ -61,7 +62,7 @@ impl Exchange {
     }
 
     /// A request begins, with a body of so many bytes; `None` where its head does not say how many.
-    pub(crate) fn begin(self: &Arc<Self>, body: Option<u64>) -> Working {
+    pub fn begin(self: &Arc<Self>, body: Option<u64>) -> Working {
         self.body.store(body.unwrap_or_default(), Ordering::Relaxed);
         self.is_in_chunks.store(body.is_none(), Ordering::Relaxed);
         self.begun.fetch_add(1, Ordering::Relaxed);
@@ -69,18 +70,19 @@ impl Exchange {
     }
 
     /// Something is open until it is dropped.
-    pub(crate) fn hold(self: &Arc<Self>) -> Open {
+    pub fn hold(self: &Arc<Self>) -> Open {
         self.open.fetch_add(1, Ordering::Relaxed);
         Open(Arc::clone(self))
     }
 
     /// An answer that the client has to take.
-    pub(crate) fn answer(self: &Arc<Self>) -> Taking {
+    pub fn answer(self: &Arc<Self>) -> Taking {
         self.answers.fetch_add(1, Ordering::Relaxed);
         Taking(self.hold())
     }
 
-    pub(crate) fn begun(&self) -> usize {
+    /// How many requests began.
+    pub fn begun(&self) -> usize {
         self.begun.load(Ordering::Relaxed)
     }
 
@@ -114,7 +116,8 @@ impl Exchange {
         self.doubted_behind.load(Ordering::Relaxed) > self.body()
     }
 
-    pub(crate) fn is_open(&self) -> bool {
+    /// Whether anything of it is in work.
+    pub fn is_open(&self) -> bool {
         self.open.load(Ordering::Relaxed) > 0
     }
 
@@ -124,7 +127,7 @@ impl Exchange {
     }
 
     /// The same, while one is to be taken.
-    pub(crate) fn taking(&self) -> Option<usize> {
+    pub fn taking(&self) -> Option<usize> {
         (self.answers.load(Ordering::Relaxed) > 0).then(|| self.taken())
     }
 
@@ -142,7 +145,8 @@ impl Exchange {
         self.lingers.store(true, Ordering::Release);
     }
 
-    pub(crate) fn is_idle_over(&self) -> bool {
+    /// Whether the connection is to end.
+    pub fn is_idle_over(&self) -> bool {
         self.is_idle_over.load(Ordering::Relaxed)
     }
 
@@ -151,29 +155,31 @@ impl Exchange {
     }
 
     /// Something that is written waits for the client, or does not any more.
-    pub(crate) fn stall(&self, is_stalled: bool) {
+    pub fn stall(&self, is_stalled: bool) {
         if self.is_stalled.load(Ordering::Relaxed) != is_stalled {
             self.is_stalled.store(is_stalled, Ordering::Relaxed);
         }
     }
 
     /// Whether a request is in work, or its answer is being taken.
-    pub(crate) fn is_busy(&self) -> bool {
+    pub fn is_busy(&self) -> bool {
         self.is_open() || self.is_stalled.load(Ordering::Relaxed)
     }
 
-    pub(crate) fn makes_room(&self) -> bool {
+    /// Whether its place was given to somebody else: it ends without a goodbye.
+    pub fn makes_room(&self) -> bool {
         self.makes_room.load(Ordering::Acquire)
     }
 
-    pub(crate) fn make_room(&self) {
+    /// Its place is somebody else's.
+    pub fn make_room(&self) {
         self.makes_room.store(true, Ordering::Release);
     }
 }
 
 /// Something that is open.
 #[derive(Debug)]
-pub(crate) struct Open(Arc<Exchange>);
+pub struct Open(Arc<Exchange>);
 
 impl Drop for Open {
     fn drop(&mut self) {
@@ -183,17 +189,19 @@ impl Drop for Open {
 
 /// A request in work: given up by its client, unless it is answered before it is dropped.
 #[derive(Debug)]
-pub(crate) struct Working {
+pub struct Working {
     open: Open,
     is_answered: bool,
 }
 
 impl Working {
-    pub(crate) fn answered(mut self) {
+    /// It was not given up.
+    pub fn answered(mut self) {
         self.is_answered = true;
     }
 
-    pub(crate) fn exchange(&self) -> &Arc<Exchange> {
+    /// Of its connection.
+    pub fn exchange(&self) -> &Arc<Exchange> {
         &self.open.0
     }
 }
@@ -211,11 +219,11 @@ impl Drop for Working {
 
 /// An answer that is handed over.
 #[derive(Debug)]
-pub(crate) struct Taking(Open);
+pub struct Taking(Open);
 
 impl Taking {
     /// The client took something of it.
-    pub(crate) fn took(&self) {
+    pub fn took(&self) {
         self.0.0.taken.fetch_add(1, Ordering::Relaxed);
     }
 }
