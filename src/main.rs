@@ -15,6 +15,7 @@ mod drain;
 mod exit;
 mod exposure;
 mod finder;
+mod idle;
 mod key;
 mod lag;
 mod layers;
@@ -228,7 +229,9 @@ fn execute(cli: Cli) -> Result<(), Exit> {
         error @ StartError::System(_) => Exit::failed(error),
     })?;
     std::panic::set_hook(Box::new(tell_panic));
-    settings.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
+    // what is drained has a section that is chosen no more
+    let idle = settings.idle.iter().filter(|_| !matches!(command, Command::Drain(_)));
+    settings.warnings.iter().chain(idle).for_each(|warning| tracing::warn!("{warning}"));
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(settings.runtime.worker_threads())
         .enable_all()
