@@ -160,6 +160,11 @@ impl Command {
         }
     }
 
+    fn reads_no_configuration(&self) -> bool {
+        use Command::{Burst, Completions, Key, Man};
+        matches!(self, Burst(_) | Completions(_) | Key(_) | Man(_))
+    }
+
     /// Whether a signal finds something to put in order, and the command listens to it.
     fn stops_in_order(&self) -> bool {
         use Command::{Consume, Drain, Migrate, Reapply, Run, Serve, Verify};
@@ -206,6 +211,11 @@ fn tell_panic(panic: &std::panic::PanicHookInfo<'_>) {
 fn execute(cli: Cli) -> Result<(), Exit> {
     if cli.command.as_ref().is_some_and(|command| !command.stops_in_order()) {
         signals::end_the_first_process();
+    }
+    if let (Some(command), Some(_)) = (&cli.command, &cli.config)
+        && command.reads_no_configuration()
+    {
+        return Err(Exit::usage("--config does nothing here: this command reads no configuration"));
     }
     match &cli.command {
         // a key is made for a configuration that may not be right yet

@@ -59,6 +59,13 @@ fn mistakes_of_usage_and_configuration_end_with_2_and_say_what_to_change() {
         ),
         (&["--config", "broken.toml", "config", "--check"], &[], 2, &["broken.toml"]),
         (&["--config", "absent.toml"], &[], 2, &["absent.toml"]),
+        (&["--config", "absent.toml", "burst"], &[], 2, &["--config does nothing here"]),
+        (
+            &["--config", "typo.toml", "key", "new", "--id", "a", "--scope", "read"],
+            &[],
+            2,
+            &["--config does nothing"],
+        ),
         (&["--config", "idle.toml", "config", "--check"], &[], 2, &["auth.keys does nothing without"]),
         (
             &["serve"],
