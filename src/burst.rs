@@ -7,6 +7,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use clap::Args;
+use floodgate_observe::logs;
 use floodgate_rehearsal::client::{Asking, Client};
 use floodgate_rehearsal::compare::compare;
 use floodgate_rehearsal::drive::Driving;
@@ -19,9 +20,13 @@ use floodgate_rehearsal::{Shape, files};
 use floodgate_schemas::Timestamp;
 use url::Url;
 
+use crate::clear;
 use crate::exit::{Exit, say_as_it_is};
 use crate::roles::clock;
 
+/// Who is asked, unless it is said.
+const URL: &str = "FLOODGATE_URL";
+const DEFAULT_URL: &str = "http://127.0.0.1:8080";
 /// What stands behind `Authorization: Bearer` for clients.
 const KEY: &str = "FLOODGATE_KEY";
 /// And for operators.
@@ -38,11 +43,11 @@ Examples:
   floodgate burst --url http://a:8080 --url http://b:8080 --operators http://a:9600 --json now.json --compare before.json
 
 Shapes: burst, pt-001, lt-001, st-001, or a file (the reference has what it holds).
-FLOODGATE_KEY is sent as `Authorization: Bearer`, FLOODGATE_OPERATORS_TOKEN to operators' listener.
+FLOODGATE_URL is asked without --url, FLOODGATE_KEY is sent as `Authorization: Bearer`, FLOODGATE_OPERATORS_TOKEN to operators' listener.
 Exit code 0 only if everything that was expected holds.")]
 pub(crate) struct BurstArgs {
-    /// An ingress; several are asked in turn
-    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8080", value_delimiter = ',')]
+    /// An ingress; several are asked in turn [default: what FLOODGATE_URL has, or http://127.0.0.1:8080]
+    #[arg(long, value_name = "URL", value_delimiter = ',')]
     url: Vec<Url>,
     /// Operators' listener, which knows what waits [default: http://127.0.0.1:9600 if the ingress is on this machine]
     #[arg(long, value_name = "URL")]
@@ -180,12 +185,15 @@ fn rehearsal(args: &BurstArgs) -> Result<Rehearsal, Exit> {
         timeout: Duration::from_millis(args.timeout_ms),
         token: std::env::var(KEY).ok(),
     };
+    let urls = urls(args)?;
+    let operators = operators(args, &urls, asking.clone())?;
+    tell_secrets_in_the_clear(args, &urls);
     let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get() as u32);
     let half = NonZeroU32::new(cores / 2).unwrap_or(NonZeroU32::MIN);
     Ok(Rehearsal {
         driving: Driving {
-            urls: args.url.clone(),
-            asking: asking.clone(),
+            urls,
+            asking,
             threads: args.threads.unwrap_or(half),
             part: args.part.which - 1,
             parts: args.part.of,
@@ -195,17 +203,44 @@ fn rehearsal(args: &BurstArgs) -> Result<Rehearsal, Exit> {
         },
         shape,
         coupon: args.coupon.clone().unwrap_or_else(|| format!("burst-{seed:x}")),
-        operators: operators(args, asking)?,
+        operators,
         limits: Limits { drain: Duration::from_secs(args.drain_limit), ..Limits::default() },
         begins_unix_us: args.start_at.map(Timestamp::as_micros),
         clock: Box::new(move || clock.now().as_micros()),
     })
 }
 
+/// Ingresses: those that are named, or those of the environment.
+fn urls(args: &BurstArgs) -> Result<Vec<Url>, Exit> {
+    if !args.url.is_empty() {
+        return Ok(args.url.clone());
+    }
+    let said = std::env::var(URL).unwrap_or_default();
+    let urls = if said.trim().is_empty() { DEFAULT_URL } else { &said };
+    let read = |url: &str| url.trim().parse().map_err(|error| Exit::usage(format!("{URL}: {error}")));
+    urls.split(',').map(read).collect()
+}
+
+/// By choice they go on.
+fn tell_secrets_in_the_clear(args: &BurstArgs, urls: &[Url]) {
+    let is_set = |name| std::env::var_os(name).is_some();
+    let is_shown = |url: &Url| clear::is_shown(url.as_str());
+    for (secret, is_shown, place) in [
+        (KEY, urls.iter().any(is_shown), "--url"),
+        (OPERATORS_TOKEN, args.operators.iter().any(is_shown), "--operators"),
+    ] {
+        if is_shown && is_set(secret) {
+            logs::say(format_args!(
+                "floodgate: {secret} goes to another machine in the clear: use https:// in {place}"
+            ));
+        }
+    }
+}
+
 /// Operators' listener: the one that is named, or that of a `run` on this machine.
-fn operators(args: &BurstArgs, asking: Asking) -> Result<Option<Client>, Exit> {
+fn operators(args: &BurstArgs, urls: &[Url], asking: Asking) -> Result<Option<Client>, Exit> {
     let is_local = |url: &Url| matches!(url.host_str(), Some("127.0.0.1" | "localhost" | "[::1]"));
-    let near = || args.url.iter().all(is_local).then(|| "http://127.0.0.1:9600".parse().ok()).flatten();
+    let near = || urls.iter().all(is_local).then(|| "http://127.0.0.1:9600".parse().ok()).flatten();
     let Some(url) = args.operators.clone().or_else(near) else { return Ok(None) };
     let asking = Asking { connections: 2, token: std::env::var(OPERATORS_TOKEN).ok(), ..asking };
     Client::new(&url, &asking).map(Some).map_err(Exit::usage)

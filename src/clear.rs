@@ -29,12 +29,13 @@ pub(crate) fn warnings(settings: &Settings, strategy: &dyn Strategy) -> Vec<Stri
         })
         .collect();
     told.dedup();
+    told.extend(settings.store.in_the_clear());
     told.extend(strategy.warnings());
     told
 }
 
 /// Whether whoever is on the way reads what is sent there.
-fn is_shown(url: &str) -> bool {
+pub(crate) fn is_shown(url: &str) -> bool {
     let is_elsewhere = |address: Address| !address.hosts.iter().all(Host::is_this_machine);
     Address::read(url, &[]).is_ok_and(|address| address.scheme == "http" && is_elsewhere(address))
 }

@@ -27,7 +27,7 @@ pub(crate) fn config(settings: &Settings, args: &ConfigArgs) -> Result<(), Exit>
     if args.check {
         return judged(&looked(settings)?);
     }
-    settings.warnings.iter().for_each(|warning| eprintln!("floodgate: {warning}"));
+    settings.warnings.iter().chain(&settings.idle).for_each(|warning| eprintln!("floodgate: {warning}"));
     runtime()?.block_on(async { sections(settings) })?;
     match args.origins {
         true => say(origins::listed(&settings.table, &settings.origins).trim_end()),

@@ -15,6 +15,7 @@ mod drain;
 mod exit;
 mod exposure;
 mod finder;
+mod idle;
 mod key;
 mod lag;
 mod layers;
@@ -159,6 +160,11 @@ impl Command {
         }
     }
 
+    fn reads_no_configuration(&self) -> bool {
+        use Command::{Burst, Completions, Key, Man};
+        matches!(self, Burst(_) | Completions(_) | Key(_) | Man(_))
+    }
+
     /// Whether a signal finds something to put in order, and the command listens to it.
     fn stops_in_order(&self) -> bool {
         use Command::{Consume, Drain, Migrate, Reapply, Run, Serve, Verify};
@@ -206,6 +212,11 @@ fn execute(cli: Cli) -> Result<(), Exit> {
     if cli.command.as_ref().is_some_and(|command| !command.stops_in_order()) {
         signals::end_the_first_process();
     }
+    if let (Some(command), Some(_)) = (&cli.command, &cli.config)
+        && command.reads_no_configuration()
+    {
+        return Err(Exit::usage("--config does nothing here: this command reads no configuration"));
+    }
     match &cli.command {
         // a key is made for a configuration that may not be right yet
         Some(Command::Key(command)) => return key::key(command),
@@ -228,7 +239,9 @@ fn execute(cli: Cli) -> Result<(), Exit> {
         error @ StartError::System(_) => Exit::failed(error),
     })?;
     std::panic::set_hook(Box::new(tell_panic));
-    settings.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
+    // what is drained has a section that is chosen no more
+    let idle = settings.idle.iter().filter(|_| !matches!(command, Command::Drain(_)));
+    settings.warnings.iter().chain(idle).for_each(|warning| tracing::warn!("{warning}"));
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(settings.runtime.worker_threads())
         .enable_all()

@@ -22,6 +22,7 @@ use toml::Table;
 use crate::config_file::ConfigFile;
 use crate::coupon::CouponConfig;
 use crate::exit::Exit;
+use crate::idle;
 use crate::layers::{Layers, Origins};
 use crate::masks;
 
@@ -54,6 +55,8 @@ pub(crate) struct Settings {
     pub(crate) runtime: RuntimeConfig,
     /// What is worth a word though it can be used.
     pub(crate) warnings: Vec<String>,
+    /// Values that do nothing as the rest stands.
+    pub(crate) idle: Vec<String>,
     /// What it was read from, for printing: secrets are masked.
     pub(crate) table: Table,
     /// Who said what of it.
@@ -127,11 +130,13 @@ impl Settings {
         file: Option<(&str, &str)>,
         environment: impl Iterator<Item = (String, impl Into<OsString>)>,
     ) -> Result<Self, Vec<String>> {
-        let Layers { table, default, origins, mut problems, .. } = laid(file, environment)?;
+        let layers = laid(file, environment)?;
+        let idle = idle::warnings(&layers);
+        let Layers { table, default, origins, mut problems, .. } = layers;
         let read = Self::read(table, default, origins, &mut problems);
         problems.extend(read.iter().flat_map(Self::problems));
         match read {
-            Some(settings) if problems.is_empty() => Ok(settings),
+            Some(settings) if problems.is_empty() => Ok(Self { idle, ..settings }),
             _ => Err(problems),
         }
     }
@@ -176,6 +181,7 @@ impl Settings {
             shutdown: shutdown?,
             runtime: runtime?,
             warnings: Vec::new(),
+            idle: Vec::new(),
             table: masks::masked(table, &store, &auth),
             origins,
             auth,
@@ -334,9 +340,12 @@ mod tests {
         );
         assert_eq!(
             refused("", &[("FLOODGATE__BUFFER__STRATEGIE", "kafka")]),
-            "FLOODGATE__BUFFER__STRATEGIE: unknown key `buffer.strategie`; did you mean `buffer.strategy`?"
+            "FLOODGATE__BUFFER__STRATEGIE: is not read; did you mean FLOODGATE__BUFFER__STRATEGY?"
         );
-        assert!(refused("", &[("FLOODGATE__BUFER__STRATEGY", "kafka")]).contains("did you mean `buffer`?"));
+        assert!(
+            refused("", &[("FLOODGATE__BUFFER__X", "kafka")])
+                .contains("unknown key `buffer.x`; did you mean")
+        );
         assert!(refused("http = 1", &[]).contains("`http` is a section"));
         assert!(refused("[http.listen]\nx = 1", &[]).contains("`http.listen` is a value"));
     }
@@ -394,7 +403,7 @@ mod tests {
             assert!(told.starts_with("3 problems") && told.contains("events_max"), "{told}");
         }
         for part in
-            ["http.lisen", "http.body_max_bytes", "topics.partitions", "grace_ms", "refresh_ms", "log.levl"]
+            ["http.lisen", "http.body_max_bytes", "topics.partitions", "grace_ms", "refresh_ms", "LOG__LEVL"]
         {
             assert!(told.contains(part), "{part}: {told}");
         }
@@ -417,6 +426,7 @@ mod tests {
         let settings = load("", &[]).unwrap_or_else(|error| unreachable!("{error}"));
         let printed = settings.masked().unwrap_or_else(|_| unreachable!());
         let again = load(&printed, &[]).unwrap_or_else(|error| unreachable!("{error}"));
+        assert_eq!(again.idle, [""; 0]);
         let again = Settings { origins: Origins::new(), ..again };
         assert_eq!(format!("{settings:?}"), format!("{again:?}"));
     }

@@ -19,6 +19,24 @@ const OTHERS: [&str; 3] = ["URL", "KEY", "OPERATORS_TOKEN"];
 /// What seems to name the file, which an argument does.
 const FILE: [&str; 4] = ["CONFIG", "CONFIG_FILE", "CONFIG_PATH", "CONFIGURATION"];
 
+/// Words by which people mean a key whose name has others.
+const OTHER_WORDS: [(&str, &str); 14] = [
+    ("BUFFER", "FLOODGATE__BUFFER__STRATEGY"),
+    ("STORE", "FLOODGATE__STORE__URL"),
+    ("DATABASE", "FLOODGATE__STORE__URL"),
+    ("DATABASE_URL", "FLOODGATE__STORE__URL"),
+    ("DB", "FLOODGATE__STORE__URL"),
+    ("DB_URL", "FLOODGATE__STORE__URL"),
+    ("POSTGRES_URL", "FLOODGATE__STORE__URL"),
+    ("SQLITE_URL", "FLOODGATE__STORE__URL"),
+    ("KAFKA", "FLOODGATE__BUFFER__KAFKA__BROKERS"),
+    ("KAFKA_URL", "FLOODGATE__BUFFER__KAFKA__BROKERS"),
+    ("KAFKA_BOOTSTRAP_SERVERS", "FLOODGATE__BUFFER__KAFKA__BROKERS"),
+    ("REDIS", "FLOODGATE__BUFFER__REDIS__URL"),
+    ("LISTEN", "FLOODGATE__HTTP__LISTEN"),
+    ("LOG", "FLOODGATE__LOG__LEVEL"),
+];
+
 /// Last words of keys that are enough by themselves. Others need the one before: people call their own variables `PASSWORD`.
 const ENOUGH: [&str; 2] = ["STRATEGY", "BROKERS"];
 
@@ -61,9 +79,7 @@ pub(crate) fn read(name: &str, known: &Known) -> Variable {
         (Some(path), [_, rest @ ..]) => {
             let key = path.to_ascii_lowercase().replace("__", ".");
             match known.meant(&rest.join("_")) {
-                Some(right) if right != name && !known.is_property(name) && known.is_sure(&right, rest) => {
-                    near_miss(&right)
-                }
+                Some(right) if right != name && !known.is_property(name) => near_miss(&right),
                 _ if rest.len() < 3 && FILE.contains(&rest.join("_").as_str()) => near_miss("--config FILE"),
                 _ => Variable::Key(key),
             }
@@ -113,23 +129,32 @@ impl Known {
             let near = near(self.keys.iter().map(|(known, _)| known.as_str()), words)?;
             self.exactly(near).map(str::to_owned)
         };
+        let other =
+            || OTHER_WORDS.iter().find(|(other, _)| *other == words).map(|(_, right)| (*right).to_owned());
         self.exactly(words)
             .map(str::to_owned)
             .or_else(|| self.sections.iter().find_map(property))
+            .or_else(other)
             .or_else(|| only.map(|(_, variable)| variable.clone()))
+            .or_else(|| self.without_some(words).map(str::to_owned))
             .or_else(alike)
+    }
+
+    /// The only variable that begins and ends as these words do, and has them in order.
+    fn without_some(&self, words: &str) -> Option<&str> {
+        let (first, last) = (words.split('_').next()?, words.rsplit('_').next()?);
+        let mut found = self.keys.iter().filter(|(known, _)| {
+            let mut of_key = known.split('_');
+            let has_all = words.split('_').all(|word| of_key.any(|of_key| of_key == word));
+            has_all && words.contains('_') && known.split('_').next() == Some(first) && known.ends_with(last)
+        });
+        found.next().filter(|_| found.next().is_none()).map(|(_, variable)| variable.as_str())
     }
 
     /// Whether it is a client library's, whichever way its dots are written.
     fn is_property(&self, name: &str) -> bool {
         let is_upper = !name.contains(|c: char| c.is_ascii_lowercase());
         is_upper && self.sections.iter().any(|(_, variable)| name.starts_with(&format!("{variable}__")))
-    }
-
-    /// Whether these words are those of the variable, which only are put together in another way.
-    fn is_sure(&self, variable: &str, words: &[&str]) -> bool {
-        let plain = |text: &str| text.replace('_', "");
-        variable.strip_prefix(PREFIX).is_some_and(|path| plain(path) == words.concat())
     }
 }
 
@@ -187,6 +212,19 @@ mod tests {
                 "FLOODGATE_BUFFER_KAFKA_CLIENT_SASL_PASSWORD",
                 "FLOODGATE__BUFFER__KAFKA__CLIENT__SASL_PASSWORD?",
             ),
+            // with two underscores, too
+            ("FLOODGATE__STRATEGY", "FLOODGATE__BUFFER__STRATEGY?"),
+            ("FLOODGATE__BUFFER__STRATEGIE", "FLOODGATE__BUFFER__STRATEGY?"),
+            ("FLOODGATE__KAFKA__BROKERS", "FLOODGATE__BUFFER__KAFKA__BROKERS?"),
+            ("FLOODGATE__BUFFER__BROKERS", "FLOODGATE__BUFFER__KAFKA__BROKERS?"),
+            ("FLOODGATE_BUFFER_BROKERS", "FLOODGATE__BUFFER__KAFKA__BROKERS?"),
+            ("FLOODGATE__HTTP__KEY_FILE", "FLOODGATE__HTTP__TLS__KEY_FILE?"),
+            // by other words
+            ("FLOODGATE_BUFFER", "FLOODGATE__BUFFER__STRATEGY?"),
+            ("FLOODGATE__BUFFER", "FLOODGATE__BUFFER__STRATEGY?"),
+            ("FLOODGATE_DATABASE_URL", "FLOODGATE__STORE__URL?"),
+            ("FLOODGATE__DATABASE__URL", "FLOODGATE__STORE__URL?"),
+            ("floodgate_log", "FLOODGATE__LOG__LEVEL?"),
             ("FLOODGATE_CONFIG", "--config FILE?"),
             ("FLOODGATE__CONFIG", "--config FILE?"),
             ("floodgate_config_file", "--config FILE?"),
@@ -202,7 +240,7 @@ mod tests {
             ("FLOODGATE__HTTP__TLS__KEY_FILE", "http.tls.key_file"),
             ("FLOODGATE__BUFFER__KAFKA__CLIENT__SASL_PASSWORD", "buffer.kafka.client.sasl_password"),
             ("FLOODGATE__BUFFER__KAFKA__CLIENT__SASL__PASSWORD", "buffer.kafka.client.sasl.password"),
-            ("FLOODGATE__BUFFER__STRATEGIE", "buffer.strategie"),
+            ("FLOODGATE__BUFFER__CLIENTS", "buffer.clients"),
             ("FLOODGATE__TOPIC__PARTITIONS", "topic.partitions"),
         ] {
             assert_eq!(meant(name).as_deref(), Some(key), "{name}");

@@ -288,7 +288,25 @@ fn what_cannot_begin_says_why() {
             let ended = world.command(&[&["burst"], args].concat())?;
             ensure!(ended.code == code && ended.stderr.contains(words), "{args:?}: {}", ended.stderr);
         }
-        node.stop()
+        node.stop()?;
+        // what the environment says, which is told where others could read it
+        world.set_variable("FLOODGATE_KEY", "open-sesame");
+        for (url, code, words) in [
+            ("http://127.0.0.1:9", 1, "127.0.0.1:9"),
+            ("http://floodgate.invalid:9", 1, "FLOODGATE_KEY goes to another machine in the clear"),
+            ("nowhere", 2, "FLOODGATE_URL: "),
+        ] {
+            world.set_variable("FLOODGATE_URL", url);
+            let ended = world.command(&["burst"])?;
+            ensure!(ended.code == code && ended.stderr.contains(words), "{url}: {}", ended.stderr);
+            ensure!(
+                ended.stderr.contains("in the clear") == url.contains("invalid"),
+                "{url}: {}",
+                ended.stderr
+            );
+            ensure!(!ended.stderr.contains("open-sesame"), "{}", ended.stderr);
+        }
+        Ok(())
     });
 }
 

@@ -47,9 +47,10 @@ fn mistakes_of_usage_and_configuration_end_with_2_and_say_what_to_change() {
             &["config"],
             &[("buffer.strategie", "kafka")],
             2,
-            &["`buffer.strategie`", "did you mean `buffer.strategy`?"],
+            &["FLOODGATE__BUFFER__STRATEGIE", "did you mean FLOODGATE__BUFFER__STRATEGY?"],
         ),
-        (&[], &[("topic.partitions", "3")], 2, &["did you mean `topics`?"]),
+        (&[], &[("topic.partitions", "3")], 2, &["did you mean FLOODGATE__TOPICS__PARTITIONS?"]),
+        (&[], &[("topic.number", "3")], 2, &["did you mean `topics`?"]),
         (
             &["--config", "typo.toml"],
             &[],
@@ -58,6 +59,13 @@ fn mistakes_of_usage_and_configuration_end_with_2_and_say_what_to_change() {
         ),
         (&["--config", "broken.toml", "config", "--check"], &[], 2, &["broken.toml"]),
         (&["--config", "absent.toml"], &[], 2, &["absent.toml"]),
+        (&["--config", "absent.toml", "burst"], &[], 2, &["--config does nothing here"]),
+        (
+            &["--config", "typo.toml", "key", "new", "--id", "a", "--scope", "read"],
+            &[],
+            2,
+            &["--config does nothing"],
+        ),
         (&["--config", "idle.toml", "config", "--check"], &[], 2, &["auth.keys does nothing without"]),
         (
             &["serve"],

@@ -42,6 +42,10 @@ fn near_misses_are_refused_before_anything_runs() {
             ("FLOODGATE__BUFFER_STRATEGY", "kafka", "did you mean FLOODGATE__BUFFER__STRATEGY?"),
             ("FLOODGATE_BUFFER__STRATEGY", "kafka", "did you mean FLOODGATE__BUFFER__STRATEGY?"),
             ("floodgate__buffer__strategy", "kafka", "did you mean FLOODGATE__BUFFER__STRATEGY?"),
+            ("FLOODGATE__STRATEGY", "kafka", "did you mean FLOODGATE__BUFFER__STRATEGY?"),
+            ("FLOODGATE__BUFFER__BROKERS", "k:9092", "did you mean FLOODGATE__BUFFER__KAFKA__BROKERS?"),
+            ("FLOODGATE_BUFFER", "kafka", "did you mean FLOODGATE__BUFFER__STRATEGY?"),
+            ("FLOODGATE_DATABASE_URL", "postgres://open-sesame@db", "did you mean FLOODGATE__STORE__URL?"),
             ("FLOODGATE_CONFIG", "floodgate.toml", "did you mean --config FILE?"),
             ("FLOODGATE__LOG__LEVEL", "inof", "log.level: `inof` selects nothing; did you mean `info`?"),
             ("FLOODGATE__LOG__LEVEL", "floodgate_bufer=debug,info", "did you mean `floodgate_buffer`?"),
@@ -132,6 +136,39 @@ fn mistakes_beside_secrets_do_not_show_them() {
             ensure!(told.contains("shown"), "{told}");
             ensure_untold(&told)?;
         }
+        Ok(())
+    });
+}
+
+/// What somebody set and nothing makes anything of is no mistake, and is told wherever it would be looked for.
+#[test]
+fn what_is_set_and_does_nothing_is_told() {
+    run(|| {
+        for (key, value) in [
+            ("buffer.kafka.brokers", "k:9092"),
+            ("buffer.kafka.client.nonsense", "x"),
+            ("buffer.redis.url", "http://open-sesame"),
+            ("schema_registry.username", "ann"),
+            ("otel.headers", "authorization=open-sesame"),
+            ("topics.replication_factor", "3"),
+            ("http.connections_per_client_max", "20000"),
+        ] {
+            let world = World::empty()?;
+            world.set(key, value);
+            let variable = format!("FLOODGATE__{}", key.replace('.', "__").to_uppercase());
+            let words = format!("{key} ({variable}) is set and does nothing: ");
+            for args in [&["config"][..], &["config", "--check"], &["doctor"], &["migrate"]] {
+                let ended = world.command(args)?;
+                let told = format!("{}{}", ended.stdout, ended.stderr);
+                ensure!(ended.code == 0 && told.matches(&words).count() == 1, "{args:?}: {ended:?}");
+                ensure_untold(&told)?;
+            }
+        }
+        // by which another strategy is emptied
+        let world = World::empty()?;
+        world.set("buffer.redis.url", format!("redis://127.0.0.1:{}", ports::free_port()?));
+        let told = world.command(&["drain", "--from", "redis"])?.stderr;
+        ensure!(!told.contains("does nothing"), "{told}");
         Ok(())
     });
 }

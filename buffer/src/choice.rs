@@ -43,6 +43,32 @@ pub fn mask(configuration: &mut Table) {
     }
 }
 
+/// Keys that do nothing as the rest stands, and sections with all their keys, each with why: those of strategies that are neither chosen
+/// nor the fallback, and what those that are make nothing of.
+pub fn idle(configuration: &Table) -> Vec<(String, String)> {
+    let Some(Value::Table(buffer)) = configuration.get(BUFFER) else { return Vec::new() };
+    let text = |key: &str| buffer.get(key).and_then(Value::as_str);
+    let Some(chosen) = named(text("strategy")) else { return Vec::new() };
+    let fallback = named(text("fallback")).filter(|_| chosen.with_fallback);
+    let mut idle = Vec::new();
+    for kind in &KINDS {
+        let section = join(BUFFER, kind.section);
+        let is_used = [Some(chosen), fallback].into_iter().flatten().any(|used| used.name == kind.name);
+        match buffer.get(kind.section) {
+            _ if !is_used => idle.push((section, format!("buffer.strategy is `{}`", chosen.name))),
+            Some(Value::Table(table)) => {
+                idle.extend((kind.idle)(table).into_iter().map(|(key, why)| (join(&section, key), why)));
+            }
+            _ => {}
+        }
+    }
+    if !chosen.copies {
+        let why = format!("buffer.strategy is `{}`, which makes no copies by it", chosen.name);
+        idle.push(("topics.replication_factor".to_owned(), why));
+    }
+    idle
+}
+
 /// The chosen strategy, checked and not yet opened.
 pub struct Configured {
     name: &'static str,

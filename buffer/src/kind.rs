@@ -44,6 +44,10 @@ pub(crate) struct Kind {
     pub(crate) configure: fn(&Section, &Surroundings<'_>, &mut Vec<String>) -> Option<Opener>,
     /// Puts `***` in the place of secrets in the section.
     pub(crate) mask: fn(&mut Table),
+    /// Whether it keeps as many copies as `topics.replication_factor` says.
+    pub(crate) copies: bool,
+    /// Keys of the section that do nothing as its others stand, each with why.
+    pub(crate) idle: fn(&Table) -> Vec<(&'static str, String)>,
 }
 
 /// What a strategy has to agree with besides its own section.

@@ -48,7 +48,9 @@ mod topics;
 mod waiting;
 
 pub use batch::{Batch, Received};
-pub use choice::{Configured, configure, configure_one, defaults, mask, passed_through, strategy_names};
+pub use choice::{
+    Configured, configure, configure_one, defaults, idle, mask, passed_through, strategy_names,
+};
 pub use decoded::Decoded;
 pub use drain::{Drain, DrainError, Moved};
 pub use floodgate_schemas::BoxFuture;

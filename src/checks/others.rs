@@ -16,6 +16,9 @@ pub(super) fn configuration(settings: &Settings) -> Check {
     for warning in &settings.warnings {
         check.told(warning, "let nobody but its owner write to it");
     }
+    for warning in &settings.idle {
+        check.told(warning, "take it out, or set what it needs");
+    }
     if let Ok(strategy) = open_strategy(settings) {
         let warnings = clear::warnings(settings, &*strategy);
         warnings.into_iter().for_each(|warning| check.told(warning, "or keep others off the way"));

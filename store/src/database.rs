@@ -24,4 +24,6 @@ pub(crate) struct Kind {
     pub(crate) open: fn(&str, &Config) -> Opened,
     /// The whole URL, for people, of what stands behind its scheme: without secrets. `None` where it cannot be understood.
     pub(crate) shown: fn(&str) -> Option<String>,
+    /// What whoever is on the way there may read or take, of what stands behind its scheme.
+    pub(crate) in_the_clear: fn(&str) -> Option<String>,
 }

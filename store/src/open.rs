@@ -17,6 +17,7 @@ const DATABASES: &[Kind] = &[
         example: "sqlite://floodgate.db",
         open: sqlite::open,
         shown: sqlite::shown,
+        in_the_clear: |_| None,
     },
     Kind {
         schemes: &["postgres", "postgresql"],
@@ -24,6 +25,7 @@ const DATABASES: &[Kind] = &[
         example: "postgres://user:password@host:5432/database",
         open: postgres::open,
         shown: postgres::shown,
+        in_the_clear: postgres::in_the_clear,
     },
 ];
 
@@ -32,6 +34,12 @@ impl Config {
     pub fn masked_url(&self) -> String {
         let shown = kind(self).ok().and_then(|(kind, place)| (kind.shown)(place));
         shown.unwrap_or_else(|| mask::masked(self.url.expose_secret()))
+    }
+
+    /// What whoever is on the way to the database may read or take, if there is somebody and the URL lets them.
+    pub fn in_the_clear(&self) -> Option<String> {
+        let (kind, place) = kind(self).ok()?;
+        (kind.in_the_clear)(place)
     }
 }
 

@@ -126,22 +126,27 @@ impl ClientSettings {
         set.map_or(CLIENT_ID, |(_, id)| id)
     }
 
-    /// What whoever is on the way reads: PLAIN sends the password as it is.
+    /// What whoever is on the way reads: PLAIN sends the password as it is, OAUTHBEARER the token.
     pub(super) fn in_the_clear(&self) -> Option<String> {
         let set = |names: &[&str]| {
             let set = self.kafka.client.iter().rev().find(|(name, _)| names.contains(name));
             set.map(|(_, value)| value.to_ascii_uppercase())
         };
-        let is_plain = set(&["sasl.mechanism", "sasl.mechanisms"]).as_deref() == Some("PLAIN")
-            && set(&["security.protocol"]).as_deref() == Some("SASL_PLAINTEXT");
+        let sent = match set(&["sasl.mechanism", "sasl.mechanisms"]).as_deref() {
+            Some("PLAIN") => "password",
+            Some("OAUTHBEARER") => "token",
+            _ => return None,
+        };
+        let is_plain = set(&["security.protocol"]).as_deref() == Some("SASL_PLAINTEXT");
         let is_here = |broker: &str| {
             Address::read(&format!("kafka://{}", broker.trim()), &[])
                 .is_ok_and(|address| address.hosts.iter().all(Host::is_this_machine))
         };
         (is_plain && !self.kafka.brokers.split(',').all(is_here)).then(|| {
-            "the password of buffer.kafka.client goes to another machine in the clear: use SASL_SSL as security.protocol, or a \
-             SCRAM mechanism"
-                .to_owned()
+            format!(
+                "the {sent} of buffer.kafka.client goes to another machine in the clear: use SASL_SSL as security.protocol, or a \
+                 SCRAM mechanism"
+            )
         })
     }
 
@@ -325,6 +330,7 @@ mod tests {
     fn a_password_that_goes_over_a_network_in_the_clear_is_told() {
         let login =
             "sasl.mechanism = 'PLAIN'\nsasl.password = 'secret'\nsecurity.protocol = 'SASL_PLAINTEXT'";
+        let token = "sasl.mechanisms = 'OAUTHBEARER'\nsecurity.protocol = 'SASL_PLAINTEXT'";
         let told = |client: &str, brokers: &str| {
             let mut settings = settings(client).ok()?;
             settings.kafka.brokers = brokers.to_owned();
@@ -333,6 +339,10 @@ mod tests {
         assert!(told(login, "127.0.0.1:9092, b:9092").is_some_and(|told| !told.contains("secret")));
         assert_eq!(told(login, "127.0.0.1:9092,localhost:9093"), None);
         assert_eq!(told("", "b:9092"), None);
+        let scram = "sasl.mechanism = 'SCRAM-SHA-256'\nsecurity.protocol = 'SASL_PLAINTEXT'";
+        assert_eq!(told(scram, "b:9092"), None);
+        // which takes TLS in the library, though it is sent without
+        assert_eq!(told(token, "b:9092").is_some_and(|told| told.contains("the token of")), HAS_TLS);
     }
 
     /// The promises rest on these, whatever else is set.

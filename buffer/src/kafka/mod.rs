@@ -67,6 +67,8 @@ pub(crate) const KIND: Kind = Kind {
     passes_through: Some(CLIENT),
     configure,
     mask,
+    copies: true,
+    idle: |_| Vec::new(),
 };
 
 fn configure(section: &Section, around: &Surroundings<'_>, problems: &mut Vec<String>) -> Option<Opener> {

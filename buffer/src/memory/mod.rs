@@ -42,6 +42,8 @@ pub(crate) const KIND: Kind = Kind {
     passes_through: None,
     configure,
     mask: |_| {},
+    copies: false,
+    idle: |_| Vec::new(),
 };
 
 fn configure(section: &Section, around: &Surroundings<'_>, problems: &mut Vec<String>) -> Option<Opener> {

@@ -138,6 +138,14 @@ fn read(text: &str) -> Result<Address, String> {
     }
 }
 
+/// Replicas are waited for with [`Ack::Replica`] alone.
+pub(super) fn idle(section: &Table) -> Vec<(&'static str, String)> {
+    match section.get("ack").and_then(Value::as_str) {
+        Some(ack) if ack != "replica" => vec![("replicas", format!("buffer.redis.ack is `{ack}`"))],
+        _ => Vec::new(),
+    }
+}
+
 /// Puts `***` in the place of passwords.
 pub(super) fn mask(section: &mut Table) {
     let Some(Value::String(text)) = section.get_mut("url") else { return };

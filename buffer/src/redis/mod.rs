@@ -57,6 +57,8 @@ pub(crate) const KIND: Kind = Kind {
     passes_through: None,
     configure,
     mask: config::mask,
+    copies: false,
+    idle: config::idle,
 };
 
 fn configure(section: &Section, around: &Surroundings<'_>, problems: &mut Vec<String>) -> Option<Opener> {

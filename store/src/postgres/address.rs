@@ -53,6 +53,23 @@ pub(super) fn shown(place: &str) -> Option<String> {
     read(place).ok().map(|address| address.to_string())
 }
 
+/// What whoever is on the way to the server may read or take; `None` where nobody is, or the server has to prove who it is.
+pub(super) fn in_the_clear(place: &str) -> Option<String> {
+    let address = read(place).ok()?;
+    let host = host(&address).ok().filter(|host| !host.is_this_machine())?;
+    let why = match mode(&address, &host).ok()? {
+        PgSslMode::Disable => "go to another machine in the clear (sslmode=disable)",
+        PgSslMode::Prefer | PgSslMode::Allow => {
+            "go to another machine in the clear where the server, or whoever is on the way, declines TLS (sslmode=prefer)"
+        }
+        PgSslMode::Require => {
+            "go by TLS to whoever answers for another machine: nobody looks at the certificate (sslmode=require)"
+        }
+        PgSslMode::VerifyCa | PgSslMode::VerifyFull => return None,
+    };
+    Some(format!("the password and rows of store.url {why}: use sslmode=verify-full, which is the default"))
+}
+
 fn read(place: &str) -> Result<Address, String> {
     Address::read(&format!("postgres://{place}"), PARAMETERS)
 }
@@ -201,6 +218,26 @@ mod tests {
         for unknown in ["allow", "secret", ""] {
             let told = mode_of(&format!("db/x?sslmode={unknown}"));
             assert!(told.contains("verify-ca, verify-full") && !told.contains("secret"), "{told}");
+        }
+    }
+
+    #[test]
+    fn what_others_on_the_way_may_read_is_told() {
+        for (place, told) in [
+            ("ann:secret@db/x?sslmode=disable", "sslmode=disable"),
+            ("ann:secret@db/x?sslmode=prefer", "declines TLS"),
+            ("ann:secret@db/x?sslmode=require", "nobody looks at the certificate"),
+            ("/x?host=10.0.0.7&sslmode=disable", "sslmode=disable"),
+            ("ann:secret@db/x?sslmode=require&sslrootcert=ca.pem", ""),
+            ("ann:secret@db/x?sslmode=verify-ca", ""),
+            ("ann:secret@db/x", ""),
+            ("ann:secret@localhost/x?sslmode=disable", ""),
+            ("ann:secret@127.0.0.1/x", ""),
+            ("/x?host=/var/run", ""),
+        ] {
+            let said = in_the_clear(place).unwrap_or_default();
+            assert!(said.contains(told) && said.is_empty() == told.is_empty(), "{place}: {said}");
+            assert!(!said.contains("secret"), "{said}");
         }
     }
 

@@ -86,6 +86,11 @@ pub(crate) fn shown(place: &str) -> Option<String> {
     address::shown(place)
 }
 
+/// What whoever is on the way to the server may read or take.
+pub(crate) fn in_the_clear(place: &str) -> Option<String> {
+    address::in_the_clear(place)
+}
+
 impl PostgresStore {
     fn new(place: &str, config: &Config) -> Result<Self, OpenError> {
         let options = address::options(place)?;
