@@ -22,6 +22,7 @@ mod manual;
 mod measure;
 mod migrate;
 mod origins;
+mod owners;
 mod progress;
 mod reapply;
 mod registry;

@@ -1,6 +1,7 @@
 //! The `[buffer.kafka]` section.
 
 use std::fmt;
+use std::path::PathBuf;
 
 use floodgate_config::address::MASK;
 use secrecy::{ExposeSecret, SecretString};
@@ -52,6 +53,17 @@ pub(crate) struct Properties(Vec<(String, SecretString)>);
 
 impl Properties {
     /// Names and values, in order.
+    /// Files that they name and that hold keys.
+    pub(crate) fn private_files(&self) -> Vec<PathBuf> {
+        const NAMES: [&str; 4] = [
+            "ssl.key.location",
+            "ssl.keystore.location",
+            "sasl.kerberos.keytab",
+            "sasl.oauthbearer.assertion.private.key.file",
+        ];
+        self.iter().filter(|(name, _)| NAMES.contains(name)).map(|(_, file)| file.into()).collect()
+    }
+
     pub(crate) fn iter(&self) -> impl DoubleEndedIterator<Item = (&str, &str)> {
         self.0.iter().map(|(name, value)| (name.as_str(), value.expose_secret()))
     }

@@ -9,6 +9,7 @@
 //!   on from the environment, or a password from `~/.pgpass`. Host, port and `sslmode` are the URL's alone.
 
 use std::io::ErrorKind;
+use std::path::PathBuf;
 use std::str::FromStr;
 
 use floodgate_config::address::{Address, Host};
@@ -60,6 +61,11 @@ fn read(place: &str) -> Result<Address, String> {
 /// How to connect to what the URL names.
 pub(super) fn options(place: &str) -> Result<PgConnectOptions, OpenError> {
     connect_options(place).map_err(|reason| OpenError::new("url", reason))
+}
+
+/// The file of the key to the certificate that it names.
+pub(super) fn key_file(place: &str) -> Option<PathBuf> {
+    read(place).ok()?.parameter("sslkey").map(PathBuf::from)
 }
 
 fn connect_options(place: &str) -> Result<PgConnectOptions, String> {
