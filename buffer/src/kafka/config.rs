@@ -197,6 +197,16 @@ mod tests {
 
     /// Neither as they are nor in a struct that holds them.
     #[test]
+    fn files_with_keys_are_known() {
+        let files =
+            "'ssl.key.location' = 'a.key'\nssl.ca.location = 'ca.pem'\nsasl.kerberos.keytab = 'b.keytab'";
+        let properties: Properties = files.parse::<Table>().unwrap().try_into().unwrap();
+        let mut files = properties.private_files();
+        files.sort();
+        assert_eq!(files, ["a.key", "b.keytab"].map(PathBuf::from));
+    }
+
+    #[test]
     fn properties_are_never_printed() {
         let secrets = "'sasl.password' = 'hidden-1'\nssl.key.pem = 'hidden-2'\n'sasl.passwort' = 'hidden-3'";
         let table: Table = format!("{secrets}\n'client.id' = 'shown'").parse().unwrap();

@@ -182,6 +182,12 @@ mod tests {
     }
 
     #[test]
+    fn the_file_of_a_key_is_known() {
+        assert_eq!(key_file("ann@db/x?sslcert=a.pem&sslkey=a%2Fb.key"), Some("a/b.key".into()));
+        assert_eq!((key_file("ann@db/x"), key_file("db:x:y/z")), (None, None));
+    }
+
+    #[test]
     fn tls_is_verified_unless_nobody_is_on_the_way_or_the_url_says_otherwise() {
         for (place, mode) in [
             ("ann:secret@db/x", "VerifyFull"),
