@@ -24,6 +24,7 @@ mod masks;
 mod measure;
 mod migrate;
 mod origins;
+mod owners;
 mod progress;
 mod reapply;
 mod registry;

@@ -26,7 +26,7 @@ use crate::exit::Exit;
 use crate::settings::{Settings, told};
 use crate::signals::{Signal, Signals};
 use crate::traces::Traces;
-use crate::{clear, exposure, finder, measure, registry};
+use crate::{clear, exposure, finder, measure, owners, registry};
 
 /// What every role opens first. None of it needs Kafka or the database to be up.
 pub(crate) struct Opened {
@@ -53,7 +53,9 @@ impl Opened {
         let registry = registry::open(settings, &*strategy, &store, &metrics.schema_registry)?;
         let (settings, codecs) = (settings.clone(), registry::codecs(registry.as_ref()));
         let traces = Traces::open(&settings, &strategy, &metrics, (&clock, &chance))?;
-        clear::warnings(&settings, &*strategy).iter().for_each(|warning| tracing::warn!("{warning}"));
+        let shown = owners::warnings(&settings, &*strategy, &*store);
+        let warnings = clear::warnings(&settings, &*strategy).into_iter().chain(shown);
+        warnings.for_each(|warning| tracing::warn!("{warning}"));
         Ok(Self { settings, metrics, strategy, publisher, store, clock, chance, codecs, registry, traces })
     }
 

@@ -217,7 +217,7 @@ fn besides(of: &TypeReport) -> String {
             &format!("{}: also {forgotten} decided so long ago that their decisions may be deleted\n", of.of);
     }
     for range in &of.unchecked {
-        text += &format!("{}: unchecked: {range} have expired\n", of.of);
+        text += &format!("{}: unchecked: {range} expired\n", of.of);
     }
     text
 }

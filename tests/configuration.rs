@@ -5,8 +5,10 @@
 mod support;
 
 use std::fs::{self, Permissions};
+use std::io::Write;
 use std::net::{Ipv4Addr, TcpListener};
 use std::os::unix::fs::PermissionsExt;
+use std::thread;
 
 use anyhow::{Context, Result, ensure};
 use floodgate_testkit::{Redis, RedisOptions, ports};
@@ -226,6 +228,27 @@ fn a_mask_is_not_taken_for_a_secret() {
     });
 }
 
+/// Of an earlier build, or of somebody else's making.
+#[test]
+fn files_that_are_open_to_everybody_are_told() {
+    let world = World::empty().unwrap();
+    run(|| {
+        world.set("store.url", "sqlite://rows.db");
+        world.succeed(&["migrate"])?;
+        let told = || world.succeed(&["doctor"]);
+        ensure!(!told()?.contains("chmod"), "{}", told()?);
+        fs::set_permissions(world.folder().join("rows.db"), Permissions::from_mode(0o644))?;
+        ensure!(
+            told()?.contains("warn  configuration") && told()?.contains("chmod o-rw rows.db"),
+            "{}",
+            told()?
+        );
+        let node = world.start(&["run"])?;
+        node.process().wait_for_log("chmod o-rw rows.db", READY)?;
+        node.stop()
+    });
+}
+
 #[test]
 fn every_value_is_told_with_who_said_it() {
     let world = World::empty().unwrap();
@@ -337,6 +360,26 @@ fn where_nobody_can_listen_is_told() {
         world.set("admin.allow_open", "true");
         let listed = world.command(&["doctor"])?;
         ensure!(listed.code == 1 && listed.stdout.contains("admin.listen = 192.0.2.1:9600"), "{listed:?}");
+        Ok(())
+    });
+}
+
+/// Some libraries say what they met in lines, such as that what answers is no Redis.
+#[test]
+fn what_libraries_say_is_told_in_one_line() {
+    let world = World::empty().unwrap();
+    run(|| {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+        world.set("buffer.strategy", "redis");
+        world.set("buffer.redis.url", format!("redis://{}", listener.local_addr()?));
+        thread::spawn(move || {
+            for mut connection in listener.incoming().map_while(Result::ok) {
+                let _ = connection.write_all(b"That is no Redis\r\n");
+            }
+        });
+        let listed = world.command(&["doctor"])?;
+        let met = listed.stdout.lines().find(|line| line.contains("Parse error")).context("none")?;
+        ensure!(met.contains("Unexpected"), "{listed:?}");
         Ok(())
     });
 }

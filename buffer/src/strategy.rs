@@ -5,6 +5,7 @@
 //! look after topics need [`Topics`], which a strategy may not have. It then says so in one sentence ([`Absent`]), which
 //! whoever needs the part passes on.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -33,6 +34,11 @@ pub trait Strategy: Lag {
 
     /// What is worth a word of how it is reached, though it can be.
     fn warnings(&self) -> Vec<String> {
+        Vec::new()
+    }
+
+    /// Files that it reads and that nobody else should: keys.
+    fn private_files(&self) -> Vec<PathBuf> {
         Vec::new()
     }
 

@@ -410,6 +410,9 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let mut client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let (ours, _) = listener.accept().await.unwrap();
+        let ours = ours.into_std().unwrap();
+        let the_same = TcpStream::from_std(ours.try_clone().unwrap()).unwrap();
+        let ours = TcpStream::from_std(ours).unwrap();
         let hour = Duration::from_secs(3600);
         let silence = Silence { send: hour, idle: hour };
         let limits = Limits { silence, linger: Linger { max_bytes: 0, within: hour } };
@@ -423,7 +426,7 @@ mod tests {
             filled += written.unwrap();
         }
         client.write_all(b"GET").await.unwrap();
-        connection.stream.get_ref().readable().await.unwrap();
+        the_same.readable().await.unwrap();
         let (mut from, mut to) = tokio::io::split(connection);
         let mut three = [0; 3];
         let put_off = poll_fn(|context| {

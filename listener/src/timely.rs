@@ -25,11 +25,6 @@ impl<S> Timely<S> {
         Self { stream, within, stalled: None }
     }
 
-    /// The stream itself.
-    pub fn get_ref(&self) -> &S {
-        &self.stream
-    }
-
     /// Whether something is written that nobody takes.
     pub fn is_stalled(&self) -> bool {
         self.stalled.is_some()

@@ -22,7 +22,7 @@ pub use printable::{printable, printable_in_colour};
 pub use requests::RequestMetrics;
 pub use state::StateGauges;
 
-/// An error with what it comes from, for whoever reads the log.
+/// An error with what it comes from, in one line, for whoever reads the log.
 pub fn with_causes(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
@@ -34,5 +34,5 @@ pub fn with_causes(error: &dyn std::error::Error) -> String {
         }
         source = cause.source();
     }
-    text
+    text.lines().map(str::trim).collect::<Vec<_>>().join("; ")
 }

@@ -1,7 +1,7 @@
 //! Bytes that anybody may have written, keys above all, shown to people: the one spelling that every command has for
 //! them. Keys of likes hold a control character ([`crate::Event::write_partition_key`]).
 
-use std::fmt::Write;
+use std::fmt::{Display, Write};
 
 use unicode_properties::{GeneralCategory, UnicodeGeneralCategory};
 
@@ -24,6 +24,13 @@ pub fn escaped(bytes: &[u8]) -> String {
         }
     }
     text
+}
+
+/// What a library says, without the line breaks that some of them put into it: a line of a log, or of what a command says, is one.
+pub fn in_one_line(said: impl Display) -> String {
+    let said = said.to_string();
+    let lines: Vec<&str> = said.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    lines.join("; ")
 }
 
 fn is_hidden(char: char) -> bool {
@@ -78,6 +85,13 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn what_is_said_in_lines_is_told_in_one() {
+        let told = in_one_line("Parse error at 1\nUnexpected `84`\r\n  Expected digits\n\n");
+        assert_eq!(told, "Parse error at 1; Unexpected `84`; Expected digits");
+        assert_eq!(in_one_line("in one"), "in one");
+    }
 
     #[test]
     fn nothing_reaches_a_terminal_that_it_would_obey() {

@@ -9,7 +9,7 @@ use floodgate_schemas::{EventType, Timestamp};
 use super::check::Check;
 use crate::roles::{clock, open_strategy};
 use crate::settings::{Settings, told};
-use crate::{clear, registry, traces};
+use crate::{clear, owners, registry, traces};
 
 pub(super) fn configuration(settings: &Settings) -> Check {
     let mut check = Check::of("configuration", "");
@@ -22,6 +22,10 @@ pub(super) fn configuration(settings: &Settings) -> Check {
     if let Ok(strategy) = open_strategy(settings) {
         let warnings = clear::warnings(settings, &*strategy);
         warnings.into_iter().for_each(|warning| check.told(warning, "or keep others off the way"));
+        if let Ok(store) = floodgate_store::open(&settings.store) {
+            let warnings = owners::warnings(settings, &*strategy, &*store);
+            warnings.into_iter().for_each(|warning| check.told(warning, "or keep others out of its folder"));
+        }
     }
     let mut from: Vec<_> = settings.origins.values().collect();
     from.sort();

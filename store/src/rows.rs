@@ -84,9 +84,9 @@ pub struct NewCoupon {
     pub coupon_id: CouponId,
     /// How many there are.
     pub stock: Stock,
-    /// Requests accepted before are refused; `None`: open from the start.
+    /// Requests accepted before are decided NOT_OPEN; `None`: open from the start.
     pub opens_at: Option<Timestamp>,
-    /// Requests accepted at this time or later are refused; `None`: never closes.
+    /// Requests accepted at this time or later are decided NOT_OPEN; `None`: never closes.
     pub closes_at: Option<Timestamp>,
 }
 

@@ -1,5 +1,7 @@
 //! What a database does for the rest of the program.
 
+use std::path::PathBuf;
+
 use floodgate_schemas::{
     CharacterId, CouponId, CouponIssue, Event, EventId, EventType, ExpectationWrite, Like, LikerAccountId,
     TargetOcid, Timestamp,
@@ -179,6 +181,11 @@ pub trait Site: Send + Sync {
     /// Whether another database stands where the one was that this process first met: a sentence about it. Meeting one
     /// for the first time, it is remembered.
     fn moved(&self) -> BoxFuture<'_, Result<Option<String>, ReadError>>;
+
+    /// Files that it reads or writes and that nobody else should: rows, and keys.
+    fn private_files(&self) -> Vec<PathBuf> {
+        Vec::new()
+    }
 
     /// How many connections there are now.
     fn pools(&self) -> Vec<Pool> {

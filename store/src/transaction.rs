@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use floodgate_schemas::Timestamp;
+use floodgate_schemas::text::in_one_line;
 use sqlx::Error;
 use tokio::time::timeout;
 
@@ -212,12 +213,15 @@ pub(crate) fn explain<C: Dialect>(error: &Error) -> (Blame, String) {
         Error::Configuration(unfit) => return (Blame::Elsewhere(None), unfit.to_string()),
         error => {
             let help = C::help(error).map(|help| format!(": {help}")).unwrap_or_default();
-            return (Blame::Elsewhere(None), format!("the database cannot be used: {error}{help}"));
+            return (
+                Blame::Elsewhere(None),
+                format!("the database cannot be used: {}{help}", in_one_line(error)),
+            );
         }
     };
     let blame = C::blame(error.as_ref());
     let code = C::code(error.as_ref());
-    let mut reason = format!("{} ({code})", error.message());
+    let mut reason = format!("{} ({code})", in_one_line(error.message()));
     if let Blame::Elsewhere(Some(help)) | Blame::Slowness(help) = blame {
         reason = format!("{reason}: {help}");
     }

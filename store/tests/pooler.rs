@@ -3,23 +3,19 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod support;
+
 use std::sync::{Arc, OnceLock};
 
 use floodgate_schemas::examples::{at, like};
 use floodgate_schemas::{Like, LikeAction, TargetOcid};
-use floodgate_store::contract::Subject;
 use floodgate_store::{
-    Apply, ApplyError, ApplyOutcome, BoxFuture, Config, MigrateError, Pooler, ReadError, Store, migrate, open,
+    Apply, ApplyError, ApplyOutcome, Config, MigrateError, Pooler, ReadError, Store, migrate, open,
 };
-use floodgate_testkit::{PgBouncer, Postgres, PostgresOptions};
+use floodgate_testkit::PgBouncer;
 use secrecy::ExposeSecret;
 use sqlx::{AssertSqlSafe, Connection, PgConnection, raw_sql};
-
-/// The server that the tests of this file share; each has a database of its own.
-fn server() -> &'static Postgres {
-    static SERVER: OnceLock<Postgres> = OnceLock::new();
-    SERVER.get_or_init(|| Postgres::start(PostgresOptions::default()).unwrap())
-}
+use support::{Database, FORBID_BAD_LIKER, config, server};
 
 /// Two sessions for each database.
 fn pooler() -> &'static PgBouncer {
@@ -27,58 +23,23 @@ fn pooler() -> &'static PgBouncer {
     POOLER.get_or_init(|| PgBouncer::start(server(), &[]).unwrap())
 }
 
-struct Database {
-    config: Config,
-    store: Arc<dyn Store>,
-}
-
-impl Subject for Database {
-    fn config(&self) -> &Config {
-        &self.config
-    }
-
-    fn store(&self) -> &Arc<dyn Store> {
-        &self.store
-    }
-
-    fn sql<'a>(&'a self, sql: &'a str) -> BoxFuture<'a, Option<i64>> {
-        let answer = server().psql(self.config.url.expose_secret(), sql).unwrap();
-        Box::pin(async move { answer.lines().next().and_then(|line| line.parse().ok()) })
-    }
-}
-
-fn config(url: String) -> Config {
-    Config {
-        url: url.into(),
-        pooler: Pooler::Transaction,
-        max_connections: 6,
-        connect_timeout_ms: 5_000,
-        statement_timeout_ms: 10_000,
-        lock_timeout_ms: 5_000,
-        apply_timeout_ms: 15_000,
-    }
+fn pooled(url: String) -> Config {
+    config(url, Pooler::Transaction)
 }
 
 async fn empty() -> Database {
-    let config = config(pooler().url(&server().create_database().unwrap()));
-    let store = open(&config).unwrap();
-    Database { config, store }
+    Database::of(pooled(pooler().url(&server().create_database().unwrap())))
 }
 
 async fn migrated() -> Database {
-    let database = empty().await;
-    migrate(&database.config).await.unwrap();
-    database
+    empty().await.migrated().await
 }
 
 floodgate_store::store_contract! {
     migrated: migrated,
     empty: empty,
     cases: 16,
-    forbid_bad_liker: "CREATE FUNCTION forbid() RETURNS trigger LANGUAGE plpgsql AS
-            'BEGIN RAISE EXCEPTION ''forbidden'' USING ERRCODE = ''22021''; END';
-        CREATE TRIGGER forbid BEFORE INSERT ON likes FOR EACH ROW WHEN (new.liker_account_id = 'bad')
-            EXECUTE FUNCTION forbid()"
+    forbid_bad_liker: FORBID_BAD_LIKER
 }
 
 fn target() -> TargetOcid {
@@ -115,7 +76,7 @@ async fn sessions_are_shared_with_others_that_leave_things_in_them() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_is_left_in_a_session() {
     let alone = PgBouncer::start(server(), &[("default_pool_size", "1")]).unwrap();
-    let config = config(alone.url(&server().create_database().unwrap()));
+    let config = pooled(alone.url(&server().create_database().unwrap()));
     let asked = |sql: &str| server().psql(config.url.expose_secret(), sql).unwrap();
     let settings = "SELECT string_agg(name || setting, ' ' ORDER BY name) FROM pg_settings
         WHERE name LIKE 'enable_%' OR name LIKE '%_timeout' OR name = 'jit'";
@@ -153,12 +114,12 @@ async fn a_statement_has_its_time_there_too() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_pooler_that_nobody_told_of_is_refused_with_what_to_change() {
     let url = server().create_database().unwrap();
-    migrate(&config(pooler().url(&url))).await.unwrap();
+    migrate(&pooled(pooler().url(&url))).await.unwrap();
     let drops = [("ignore_startup_parameters", "extra_float_digits,options")];
     let knows = [("ignore_startup_parameters", "extra_float_digits")];
     for settings in [&[][..], &knows, &drops] {
         let pooler = PgBouncer::start(server(), settings).unwrap();
-        let config = Config { pooler: Pooler::None, ..config(pooler.url(&url)) };
+        let config = Config { pooler: Pooler::None, ..pooled(pooler.url(&url)) };
         let store = open(&config).unwrap();
         let helps = |text: &str| text.contains("[store] pooler = \"transaction\"");
         let unfit = store.unfit(&[]).await;
@@ -184,6 +145,6 @@ async fn a_pooler_that_nobody_told_of_is_refused_with_what_to_change() {
 /// The file has no server.
 #[test]
 fn a_file_has_no_pooler() {
-    let refused = open(&config("sqlite://floodgate.db".to_owned())).err().unwrap();
+    let refused = open(&pooled("sqlite://floodgate.db".to_owned())).err().unwrap();
     assert_eq!(refused.key, "pooler");
 }

@@ -2,68 +2,25 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use std::sync::{Arc, OnceLock};
+mod support;
 
+use floodgate_store::Pooler;
 use floodgate_store::contract::Subject;
-use floodgate_store::{BoxFuture, Config, Pooler, Store, migrate, open};
-use floodgate_testkit::{Postgres, PostgresOptions};
-use secrecy::ExposeSecret;
-
-/// The server that the tests of this file share; each has a database of its own.
-fn server() -> &'static Postgres {
-    static SERVER: OnceLock<Postgres> = OnceLock::new();
-    SERVER.get_or_init(|| Postgres::start(PostgresOptions::default()).unwrap())
-}
-
-struct Database {
-    config: Config,
-    store: Arc<dyn Store>,
-}
-
-impl Subject for Database {
-    fn config(&self) -> &Config {
-        &self.config
-    }
-
-    fn store(&self) -> &Arc<dyn Store> {
-        &self.store
-    }
-
-    fn sql<'a>(&'a self, sql: &'a str) -> BoxFuture<'a, Option<i64>> {
-        let answer = server().psql(self.config.url.expose_secret(), sql).unwrap();
-        Box::pin(async move { answer.lines().next().and_then(|line| line.parse().ok()) })
-    }
-}
+use support::{Database, FORBID_BAD_LIKER, config, server};
 
 async fn empty() -> Database {
-    let config = Config {
-        url: server().create_database().unwrap().into(),
-        pooler: Pooler::None,
-        max_connections: 6,
-        connect_timeout_ms: 5_000,
-        statement_timeout_ms: 10_000,
-        lock_timeout_ms: 5_000,
-        apply_timeout_ms: 15_000,
-    };
-    let store = open(&config).unwrap();
-    Database { config, store }
+    Database::of(config(server().create_database().unwrap(), Pooler::None))
 }
 
 async fn migrated() -> Database {
-    let database = empty().await;
-    migrate(&database.config).await.unwrap();
-    database
+    empty().await.migrated().await
 }
 
 floodgate_store::store_contract! {
     migrated: migrated,
     empty: empty,
     cases: 64,
-    // what a text with a NUL is told
-    forbid_bad_liker: "CREATE FUNCTION forbid() RETURNS trigger LANGUAGE plpgsql AS
-            'BEGIN RAISE EXCEPTION ''forbidden'' USING ERRCODE = ''22021''; END';
-        CREATE TRIGGER forbid BEFORE INSERT ON likes FOR EACH ROW WHEN (new.liker_account_id = 'bad')
-            EXECUTE FUNCTION forbid()"
+    forbid_bad_liker: FORBID_BAD_LIKER
 }
 
 /// Names and types that other programs' queries rely on; ids compare bytewise.

@@ -16,6 +16,7 @@ mod tests;
 mod way;
 mod ways;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -63,6 +64,10 @@ impl Strategy for Fallback {
 
     fn warnings(&self) -> Vec<String> {
         [self.primary.warnings(), self.reserve.warnings()].concat()
+    }
+
+    fn private_files(&self) -> Vec<PathBuf> {
+        [self.primary.private_files(), self.reserve.private_files()].concat()
     }
 
     fn reach(&self) -> Reach {

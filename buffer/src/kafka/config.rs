@@ -1,6 +1,7 @@
 //! The `[buffer.kafka]` section.
 
 use std::fmt;
+use std::path::PathBuf;
 
 use floodgate_config::mask::MASK;
 use secrecy::{ExposeSecret, SecretString};
@@ -52,6 +53,17 @@ pub(crate) struct Properties(Vec<(String, SecretString)>);
 
 impl Properties {
     /// Names and values, in order.
+    /// Files that they name and that hold keys.
+    pub(crate) fn private_files(&self) -> Vec<PathBuf> {
+        const NAMES: [&str; 4] = [
+            "ssl.key.location",
+            "ssl.keystore.location",
+            "sasl.kerberos.keytab",
+            "sasl.oauthbearer.assertion.private.key.file",
+        ];
+        self.iter().filter(|(name, _)| NAMES.contains(name)).map(|(_, file)| file.into()).collect()
+    }
+
     pub(crate) fn iter(&self) -> impl DoubleEndedIterator<Item = (&str, &str)> {
         self.0.iter().map(|(name, value)| (name.as_str(), value.expose_secret()))
     }
@@ -195,6 +207,16 @@ mod tests {
     }
 
     /// Neither as they are nor in a struct that holds them.
+    #[test]
+    fn files_with_keys_are_known() {
+        let files =
+            "'ssl.key.location' = 'a.key'\nssl.ca.location = 'ca.pem'\nsasl.kerberos.keytab = 'b.keytab'";
+        let properties: Properties = files.parse::<Table>().unwrap().try_into().unwrap();
+        let mut files = properties.private_files();
+        files.sort();
+        assert_eq!(files, ["a.key", "b.keytab"].map(PathBuf::from));
+    }
+
     #[test]
     fn properties_are_never_printed() {
         let secrets = "'sasl.password' = 'hidden-1'\nssl.key.pem = 'hidden-2'\n'sasl.passwort' = 'hidden-3'";

@@ -43,6 +43,7 @@ mod topics;
 mod trouble;
 mod watch;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -132,6 +133,10 @@ impl Strategy for Kafka {
 
     fn warnings(&self) -> Vec<String> {
         self.settings.in_the_clear().into_iter().collect()
+    }
+
+    fn private_files(&self) -> Vec<PathBuf> {
+        self.settings.kafka.client.private_files()
     }
 
     fn reach(&self) -> Reach {

@@ -18,6 +18,7 @@ use ::redis::{
     AsyncConnectionConfig, Client, Cmd, ConnectionInfo, IntoConnectionInfo, Pipeline, ProtocolVersion,
     PushInfo, PushKind, RedisResult, Value,
 };
+use floodgate_schemas::text::in_one_line;
 use tokio::time::Instant;
 
 use super::scripts::Call;
@@ -152,7 +153,7 @@ impl Link {
     }
 
     fn says(&self, error: &::redis::RedisError) -> String {
-        format!("Redis at {}: {error}", self.place)
+        format!("Redis at {}: {}", self.place, in_one_line(error))
     }
 
     /// Sends commands together on the connection that there is, and gives what each was answered.

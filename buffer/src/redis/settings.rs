@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use ::redis::{Client, Cmd, ConnectionInfo, Value};
 use floodgate_config::address::Address;
+use floodgate_schemas::text::in_one_line;
 use secrecy::ExposeSecret;
 use tokio::runtime::Handle;
 
@@ -56,7 +57,7 @@ impl Settings {
         };
         let wrong = |why: String| OpenError(format!("buffer.redis.url {why}"));
         let seeds = config.addresses().map_err(wrong)?.iter().map(seed).collect::<Result<Vec<_>, _>>();
-        let seeds = seeds.map_err(|error| OpenError(format!("buffer.redis.url: {error}")))?;
+        let seeds = seeds.map_err(|error| OpenError(format!("buffer.redis.url: {}", in_one_line(error))))?;
         let names = Names::new(&topics.prefix);
         let keys = Topic::ALL.map(|topic| Keys::of(&names, topic));
         Ok(Self {

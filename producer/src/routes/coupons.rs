@@ -48,9 +48,9 @@ fields! {
     Creation {
         COUPON_ID: CouponId = "couponId", "The coupon.";
         STOCK: Stock = "stock", "How many there are.";
-        OPENS_AT: Option<Timestamp> = "opensAt", "Requests accepted before are refused; without it, open from the start.";
+        OPENS_AT: Option<Timestamp> = "opensAt", "Requests accepted before are decided NOT_OPEN; without it, open from the start.";
         CLOSES_AT: Option<Timestamp> = "closesAt",
-            "Requests accepted then or later are refused; later than opensAt. Without it, it never closes.";
+            "Requests accepted then or later are decided NOT_OPEN; later than opensAt. Without it, it never closes.";
     }
 }
 
@@ -195,8 +195,8 @@ answer! {
     pub(super) struct CouponTerms {
         coupon_id: Shown<CouponId> = "couponId", "The coupon.";
         stock: Stock = "stock", "How many there are in all.";
-        opens_at: Option<Shown<Timestamp>> = "opensAt", "Requests accepted before are refused; null: open from the start.";
-        closes_at: Option<Shown<Timestamp>> = "closesAt", "Requests accepted then or later are refused; null: never closes.";
+        opens_at: Option<Shown<Timestamp>> = "opensAt", "Requests accepted before are decided NOT_OPEN; null: open from the start.";
+        closes_at: Option<Shown<Timestamp>> = "closesAt", "Requests accepted then or later are decided NOT_OPEN; null: never closes.";
     }
 }
 
@@ -216,8 +216,8 @@ answer! {
     pub(super) struct CouponState {
         coupon_id: Shown<CouponId> = "couponId", "The coupon.";
         stock: Stock = "stock", "How many there are in all.";
-        opens_at: Option<Shown<Timestamp>> = "opensAt", "Requests accepted before are refused; null: open from the start.";
-        closes_at: Option<Shown<Timestamp>> = "closesAt", "Requests accepted then or later are refused; null: never closes.";
+        opens_at: Option<Shown<Timestamp>> = "opensAt", "Requests accepted before are decided NOT_OPEN; null: open from the start.";
+        closes_at: Option<Shown<Timestamp>> = "closesAt", "Requests accepted then or later are decided NOT_OPEN; null: never closes.";
         issued: Stock = "issued", "How many are given out.";
         remaining: i32 = "remaining", "How many are left.";
     }

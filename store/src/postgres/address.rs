@@ -9,6 +9,7 @@
 //!   on from the environment, or a password from `~/.pgpass`. Host, port and `sslmode` are the URL's alone.
 
 use std::io::ErrorKind;
+use std::path::PathBuf;
 use std::str::FromStr;
 
 use floodgate_config::address::{Address, Host};
@@ -77,6 +78,11 @@ fn read(place: &str) -> Result<Address, String> {
 /// How to connect to what the URL names.
 pub(super) fn options(place: &str) -> Result<PgConnectOptions, OpenError> {
     connect_options(place).map_err(|reason| OpenError::new("url", reason))
+}
+
+/// The file of the key to the certificate that it names.
+pub(super) fn key_file(place: &str) -> Option<PathBuf> {
+    read(place).ok()?.parameter("sslkey").map(PathBuf::from)
 }
 
 fn connect_options(place: &str) -> Result<PgConnectOptions, String> {
@@ -190,6 +196,12 @@ mod tests {
 
     fn mode_of(place: &str) -> String {
         options(place).map_or_else(|error| error.reason, |options| format!("{:?}", options.get_ssl_mode()))
+    }
+
+    #[test]
+    fn the_file_of_a_key_is_known() {
+        assert_eq!(key_file("ann@db/x?sslcert=a.pem&sslkey=a%2Fb.key"), Some("a/b.key".into()));
+        assert_eq!((key_file("ann@db/x"), key_file("db:x:y/z")), (None, None));
     }
 
     #[test]

@@ -25,6 +25,7 @@ mod session;
 mod site;
 mod types;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -72,6 +73,8 @@ struct PostgresStore {
     /// Recount whole tables: as patient, and free to scan and hash.
     recounts: Connections<Session>,
     ground: Ground,
+    /// Of the certificate that it shows, if it shows one.
+    key_file: Option<PathBuf>,
     apply_timeout: Duration,
     request_timeout: Duration,
 }
@@ -131,6 +134,7 @@ impl PostgresStore {
             recounts: connections(&timeouts(RECOUNT_TIMEOUT.as_millis() as u64, config.lock_timeout_ms), 1),
             ground: Ground::default(),
             apply_timeout: config.apply_timeout(),
+            key_file: address::key_file(place),
             request_timeout: config.request_timeout(),
         })
     }

@@ -1,6 +1,7 @@
 //! What makes a PostgreSQL database unfit, and whether it is still the one it was.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use floodgate_schemas::EventType;
 use sqlx::Error;
@@ -49,6 +50,10 @@ fn needs(of: EventType) -> &'static [(&'static str, &'static str)] {
 }
 
 impl Site for PostgresStore {
+    fn private_files(&self) -> Vec<PathBuf> {
+        self.key_file.iter().cloned().collect()
+    }
+
     fn pools(&self) -> Vec<Pool> {
         vec![self.batches.pool("batches"), self.requests.pool("requests")]
     }

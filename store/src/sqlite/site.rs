@@ -1,6 +1,6 @@
 //! What makes an SQLite database unfit, and whether it is still the one it was.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use floodgate_schemas::EventType;
 use sqlx::sqlite::SqliteConnection;
@@ -32,7 +32,19 @@ async fn no_folder(path: &Path) -> Option<String> {
     }
 }
 
+/// What SQLite's file and those beside it are called, behind the file's name.
+const FILES: [&str; 3] = ["", "-wal", "-shm"];
+
 impl Site for SqliteStore {
+    fn private_files(&self) -> Vec<PathBuf> {
+        let named = |end: &&str| {
+            let mut name = self.path.clone().into_os_string();
+            name.push(end);
+            name.into()
+        };
+        FILES.iter().map(named).collect()
+    }
+
     fn pools(&self) -> Vec<Pool> {
         vec![self.writer.pool("batches"), self.readers.pool("requests")]
     }
