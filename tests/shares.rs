@@ -6,11 +6,12 @@ mod support;
 
 use std::io::Write;
 use std::net::TcpStream;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use floodgate_testkit::wait;
-use serde_json::json;
+use serde_json::{Value, json};
 use support::answers::{pending, valid_like};
 use support::client::Ask;
 use support::flood::{self, Flood, LIKE_HEAD};
@@ -205,6 +206,59 @@ fn waiting_for_made_up_ids_leaves_places_to_others() {
             began.elapsed()
         );
         drop(open);
+        node.stop()
+    });
+}
+
+/// Asks for ten thousand coupons that there are not, over and over until that is enough.
+fn ask_for_made_up_coupons(connection: usize, node: &Node, is_enough: &AtomicBool) -> Result<()> {
+    let mut stream = connect_from(ATTACKER, node.http)?;
+    let head = "POST /api/v6/events HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n";
+    for round in 0.. {
+        let coupon = |at| format!("{connection}-{round}-{at}");
+        let event = |at| json!({"type": "coupon", "couponId": coupon(at), "userId": "u"});
+        let body = Value::from_iter((0..10_000).map(event)).to_string();
+        let request = format!("{head}content-length: {}\r\n\r\n{body}", body.len());
+        stream.write_all(request.as_bytes())?;
+        answer(&mut stream)?;
+        if is_enough.load(Ordering::Relaxed) {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// Somebody asks for real ones, which this process has not met.
+#[test]
+fn made_up_coupons_of_one_client_leave_look_ups_to_others() {
+    let world = World::empty().unwrap();
+    run(|| {
+        let node = world.start(&[])?;
+        for number in 0..90 {
+            let terms = json!({"couponId": format!("real-{number}"), "stock": 1}).to_string();
+            ensure!(node.ask(&Ask::new("POST", "/api/v6/coupons").json(terms))?.status == 201);
+        }
+        node.stop()?;
+        let node = world.start(&[])?;
+        let is_enough = AtomicBool::new(false);
+        let refused = std::thread::scope(|scope| {
+            let flood = |connection| ask_for_made_up_coupons(connection, &node, &is_enough);
+            let floods: Vec<_> = (0..12).map(|connection| scope.spawn(move || flood(connection))).collect();
+            let is_flooded =
+                || metric(&node, "floodgate_door_queries_total").ok().filter(|queries| *queries > 0.0);
+            let flooded = wait::until("look-ups", READY, is_flooded);
+            let mut refused = Vec::new();
+            for number in 0..90 {
+                let issue = Ask::new("POST", format!("/api/v6/coupons/real-{number}/issues"));
+                let told = node.ask(&issue.json(r#"{"userId":"ann"}"#));
+                refused.extend(told.ok().filter(|told| told.status != 202).map(|told| told.text()));
+            }
+            is_enough.store(true, Ordering::Relaxed);
+            floods.into_iter().try_for_each(|flood| flood.join().expect("a flood"))?;
+            flooded?;
+            anyhow::Ok(refused)
+        })?;
+        ensure!(refused.is_empty(), "{} of 90 were refused: {refused:?}", refused.len());
         node.stop()
     });
 }

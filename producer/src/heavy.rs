@@ -19,6 +19,9 @@ use crate::problem::Problem;
 /// Bodies that are larger would keep others waiting: a millisecond and more.
 pub(crate) const LIGHT_BYTES: usize = 64 << 10;
 
+/// More events would, too.
+pub(crate) const LIGHT_EVENTS: usize = 256;
+
 /// Where heavy work is done.
 pub(crate) struct Heavy {
     places: Arc<Semaphore>,
@@ -59,17 +62,28 @@ impl Heavy {
         }
         // boxed, or all requests would carry its room around
         let _place = Box::pin(self.place()).await?;
-        // where there is one thread for all there is no other one to go to
-        match Handle::current().runtime_flavor() {
-            RuntimeFlavor::CurrentThread => Ok(work()),
-            _ => Ok(tokio::task::block_in_place(work)),
-        }
+        Ok(aside(work))
     }
 
     async fn place(&self) -> Result<OwnedSemaphorePermit, Problem> {
         let place = Arc::clone(&self.places).acquire_owned();
         let place = tokio::time::timeout(self.patience, place).await;
         place.ok().and_then(Result::ok).ok_or_else(Problem::busy)
+    }
+}
+
+/// Does `work` on so many events, or what is known of them, here: in nobody's way if they are many. It waits for no place, which is for
+/// what may no more be refused.
+pub(crate) fn in_nobodys_way<T>(events: usize, work: impl FnOnce() -> T) -> T {
+    if events <= LIGHT_EVENTS { work() } else { aside(work) }
+}
+
+/// The thread stays with `work`, and whatever else it had to do goes to another one.
+fn aside<T>(work: impl FnOnce() -> T) -> T {
+    // where there is one thread for all there is no other one to go to
+    match Handle::current().runtime_flavor() {
+        RuntimeFlavor::CurrentThread => work(),
+        _ => tokio::task::block_in_place(work),
     }
 }
 

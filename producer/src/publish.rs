@@ -114,7 +114,7 @@ impl Ingress {
         if let Some(request) = (event as &dyn Any).downcast_ref::<CouponIssue>() {
             match self.door.at_once(request) {
                 Some(told) => told?,
-                None => Box::pin(self.door.ask_for_one(request)).await?,
+                None => Box::pin(self.door.ask_for_one(request, admitted.holder.id)).await?,
             }
         }
         let receipts = Receipts::of(Arc::clone(&admitted.holder) as _, 1);
@@ -161,7 +161,7 @@ impl Ingress {
     /// Asks about the coupon requests that wait at the door.
     pub(crate) async fn ask_at_door(&self, offers: &Offers) -> Vec<Result<(), Problem>> {
         let requests: Vec<_> = offers.at_door.iter().map(|(_, request, _)| request).collect();
-        self.door.ask(&requests).await
+        self.door.ask(&requests, offers.holder.id).await
     }
 
     /// Offers those of them that may go on.

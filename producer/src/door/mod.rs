@@ -13,7 +13,7 @@
 //!
 //! Whatever the door does not know it lets in: an instance that knows nothing, a database that is away or late, a batch of more
 //! than can be looked up. What is let in is decided by the consumers, as without a door. Only where so many wait to be looked up
-//! that there is no room are others told to come again.
+//! that there is no room, of all or of one client, are others told to come again.
 //!
 //! Another database may come to stand where this one was, an older copy say, in which pieces remain. So coupons that are
 //! asked for are looked at again and again (`watch`), those that are sold out too, and what the last look says holds.
@@ -27,6 +27,7 @@ mod route_tests;
 mod tests;
 mod watch;
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -38,6 +39,7 @@ pub use self::config::DoorConfig;
 use self::lookups::{Answer, Full, Lookups};
 use self::memory::Memory;
 use self::watch::Watch;
+use crate::heavy::in_nobodys_way;
 use crate::problem::Problem;
 
 /// What this instance knows of coupons, and how it learns more.
@@ -89,48 +91,33 @@ impl Door {
         self.config.refuse_sold_out && self.stand(coupon) == Stand::SoldOut
     }
 
-    /// What one request is told, after somebody was asked.
-    pub(crate) async fn ask_for_one(&self, request: &CouponIssue) -> Result<(), Problem> {
-        self.ask(&[request]).await.pop().unwrap_or(Ok(()))
+    /// What one request of a client is told, after somebody was asked.
+    pub(crate) async fn ask_for_one(&self, request: &CouponIssue, client: u64) -> Result<(), Problem> {
+        self.ask(&[request], client).await.pop().unwrap_or(Ok(()))
     }
 
-    /// What each of the requests is told, after somebody was asked.
-    pub(crate) async fn ask(&self, requests: &[&CouponIssue]) -> Vec<Result<(), Problem>> {
-        let mut stands: Vec<_> = requests.iter().map(|request| self.stand(&request.coupon_id)).collect();
+    /// What each of the requests of a client is told, after somebody was asked.
+    pub(crate) async fn ask(&self, requests: &[&CouponIssue], client: u64) -> Vec<Result<(), Problem>> {
+        let count = requests.len();
+        let mut stands = in_nobodys_way(count, || self.stands(requests));
         if self.config.refuse_unknown {
-            self.look_up_unknown(requests, &mut stands).await;
+            self.look_up_unknown(requests, &mut stands, client).await;
         }
         // begins after it was known that nothing is left: whoever was given a piece is found
-        let mut retries = Vec::new();
-        for (request, stand) in requests.iter().zip(&stands) {
-            if *stand == Stand::SoldOut && request.event_id.is_from_key() {
-                retries.push(request.event_id);
-            }
-        }
+        let retries = in_nobodys_way(count, || retries(requests, &stands));
         // a retry may be a winner's
-        let decided = self.decisions.ask(retries).await.ok().flatten();
-        let may_be_decided = |request: EventId| {
-            let decided = || decided.as_ref().is_none_or(|decided| decided.contains_key(&request));
-            request.is_from_key() && decided()
-        };
-        let told = requests.iter().zip(stands).map(|(request, stand)| match stand {
-            Stand::Missing => Err(Problem::unknown_coupon(&request.coupon_id)),
-            Stand::Crowded => Err(Problem::busy()),
-            Stand::SoldOut if !may_be_decided(request.event_id) => Err(Problem::sold_out()),
-            Stand::Unknown | Stand::Remains | Stand::SoldOut => Ok(()),
-        });
-        told.collect()
+        let decided = self.decisions.ask(retries, client).await.ok().flatten();
+        in_nobodys_way(count, || told(requests, &stands, decided.as_deref()))
+    }
+
+    fn stands(&self, requests: &[&CouponIssue]) -> Vec<Stand> {
+        requests.iter().map(|request| self.stand(&request.coupon_id)).collect()
     }
 
     /// Looks up the coupons of which nothing is known, and says how each of them stands if somebody answers.
-    async fn look_up_unknown(&self, requests: &[&CouponIssue], stands: &mut [Stand]) {
-        let mut unknown = Vec::new();
-        for (request, stand) in requests.iter().zip(&*stands) {
-            if *stand == Stand::Unknown {
-                unknown.push(request.coupon_id.clone());
-            }
-        }
-        let found = match self.coupons.ask(unknown).await {
+    async fn look_up_unknown(&self, requests: &[&CouponIssue], stands: &mut [Stand], client: u64) {
+        let unknown = in_nobodys_way(requests.len(), || unknown(requests, stands));
+        let found = match self.coupons.ask(unknown, client).await {
             Ok(Some(found)) => found,
             Ok(None) => return,
             Err(Full) => {
@@ -138,6 +125,11 @@ impl Door {
                 return unknown.for_each(|stand| *stand = Stand::Crowded);
             }
         };
+        in_nobodys_way(requests.len(), || self.learn(requests, stands, &found));
+    }
+
+    /// How those stand of which nothing was known.
+    fn learn(&self, requests: &[&CouponIssue], stands: &mut [Stand], found: &HashMap<CouponId, bool>) {
         for (request, stand) in requests.iter().zip(stands) {
             if *stand != Stand::Unknown {
                 continue;
@@ -188,6 +180,36 @@ enum Stand {
     /// There is one, and pieces may remain.
     Remains,
     SoldOut,
+}
+
+/// The coupons of which nothing is known.
+fn unknown(requests: &[&CouponIssue], stands: &[Stand]) -> Vec<CouponId> {
+    let unknown = requests.iter().zip(stands).filter(|(_, stand)| **stand == Stand::Unknown);
+    unknown.map(|(request, _)| request.coupon_id.clone()).collect()
+}
+
+/// The requests that may have been decided before their coupon was sold out.
+fn retries(requests: &[&CouponIssue], stands: &[Stand]) -> Vec<EventId> {
+    let sold_out = requests.iter().zip(stands).filter(|(_, stand)| **stand == Stand::SoldOut);
+    sold_out.map(|(request, _)| request.event_id).filter(|id| id.is_from_key()).collect()
+}
+
+/// What each request is told, where these are decided, or nobody knows.
+fn told(
+    requests: &[&CouponIssue],
+    stands: &[Stand],
+    decided: Option<&HashMap<EventId, ()>>,
+) -> Vec<Result<(), Problem>> {
+    let may_be_decided = |request: EventId| {
+        request.is_from_key() && decided.is_none_or(|decided| decided.contains_key(&request))
+    };
+    let told = requests.iter().zip(stands).map(|(request, stand)| match stand {
+        Stand::Missing => Err(Problem::unknown_coupon(&request.coupon_id)),
+        Stand::Crowded => Err(Problem::busy()),
+        Stand::SoldOut if !may_be_decided(request.event_id) => Err(Problem::sold_out()),
+        Stand::Unknown | Stand::Remains | Stand::SoldOut => Ok(()),
+    });
+    told.collect()
 }
 
 /// Which of the coupons there are, and whether each is sold out.

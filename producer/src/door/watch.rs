@@ -53,8 +53,10 @@ impl Watch {
         if known.is_some_and(|known| known.is_wanted.load(Ordering::Relaxed)) {
             return;
         }
+        // what may be made up leaves room to what there is
+        let max = if known.is_some() { self.max } else { self.max.div_ceil(2) };
         let mut state = self.state.lock();
-        if state.wanted.len() >= self.max {
+        if state.wanted.len() >= max {
             return;
         }
         state.wanted.insert(coupon.clone());

@@ -24,7 +24,7 @@ use crate::bodies::Held;
 use crate::described::{answer, words};
 use crate::extract::{Events, IDEMPOTENCY_KEY, NoQuery, Only};
 use crate::follow::Followed;
-use crate::heavy::{LIGHT_BYTES, elsewhere};
+use crate::heavy::{LIGHT_BYTES, LIGHT_EVENTS, elsewhere};
 use crate::ingress::Ingress;
 use crate::problem::{Effect, OfMany, Place, Problem};
 use crate::publish::{Form, Offers, Published};
@@ -83,9 +83,6 @@ pub(super) async fn write_all(
     let answer = (StatusCode::OK, [(header::CONTENT_TYPE, JSON)], Body::from(answer)).into_response();
     Ok(told_where(answer, stored_in))
 }
-
-/// More events, like larger bodies, would keep others waiting.
-const LIGHT_EVENTS: usize = 256;
 
 /// The events of a body on their way.
 struct Offering {

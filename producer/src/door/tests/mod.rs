@@ -184,7 +184,7 @@ fn door(database: &Arc<Database>, config: DoorConfig) -> Arc<Door> {
 async fn told(door: &Door, request: &CouponIssue) -> &'static str {
     let told = match door.at_once(request) {
         Some(told) => told,
-        None => door.ask_for_one(request).await,
+        None => door.ask_for_one(request, 1).await,
     };
     told.map_or_else(|problem| problem.name(), |()| "goes on")
 }
@@ -262,7 +262,7 @@ async fn what_there_is_no_room_for_goes_on() {
         let requests: Vec<_> = range.map(|n| request(&format!("coupon-{n}"), "user", Err(n))).collect();
         let door = Arc::clone(&door);
         async move {
-            let told = door.ask(&requests.iter().collect::<Vec<_>>()).await;
+            let told = door.ask(&requests.iter().collect::<Vec<_>>(), 1).await;
             told.iter().map(|told| told.as_ref().err().map_or("goes on", |problem| problem.name())).collect()
         }
     };
@@ -276,6 +276,32 @@ async fn what_there_is_no_room_for_goes_on() {
     let (some, more, all) = tokio::join!(ask(0..2), ask(2..4), ask(1..3));
     assert_eq!((some, more), (vec!["unknown-coupon"; 2], vec!["busy"; 2]));
     assert_eq!(all, ["unknown-coupon"; 2]);
+}
+
+/// Batches of coupons that there are not, of one client and as many as it likes, leave room to whoever asks for others.
+#[tokio::test(start_paused = true)]
+async fn made_up_coupons_of_one_client_leave_room_to_others() {
+    let slow = Course { before_ms: 10, ..AT_ONCE };
+    let database = Arc::new(Database { courses: vec![slow], ..Database::default() });
+    (0..94).for_each(|number| database.create(&format!("real-{number}"), 1));
+    let door = door(&database, DoorConfig { lookups_max: 2000, ..ALL });
+    let batch = async |client: u64, number: u64| {
+        let made_up = |at: u64| request(&format!("made-up-{client}-{number}-{at}"), "user", Err(at));
+        let requests: Vec<_> = (0..1000).map(made_up).collect();
+        let told = door.ask(&requests.iter().collect::<Vec<_>>(), client).await;
+        told.iter().all(|told| told.as_ref().is_err_and(|problem| problem.name() == "unknown-coupon"))
+    };
+    let other = async |number: u64| {
+        let request = request(&format!("real-{number}"), "user", Err(number));
+        door.ask_for_one(&request, 2).await.is_ok()
+    };
+    let (batches, others) = tokio::join!(
+        futures_util::future::join_all((0..12).map(|number| batch(1, number))),
+        futures_util::future::join_all((0..94).map(other)),
+    );
+    assert_eq!(batches.iter().filter(|told| **told).count(), 1, "the others are told to come again");
+    assert!(others.iter().all(|told| *told), "somebody else was refused");
+    assert!(batch(1, 12).await, "its part is free again");
 }
 
 /// Every instance learns it; winners go on, others do not, and one who was told SOLD_OUT is told so again as ever.
@@ -325,6 +351,24 @@ async fn sold_out_is_learnt_without_looking_for_unknown_ones() {
     let door = door(&database, DoorConfig { refuse_unknown: false, ..ALL });
     assert_eq!(told(&door, &fresh(1)).await, "goes on", "there is none");
     database.create("c", 0);
+    assert_eq!(told(&door, &fresh(2)).await, "goes on");
+    sleep(WATCH * 2).await;
+    assert_eq!(told(&door, &fresh(3)).await, "sold-out");
+}
+
+/// Nor is it forgotten to look at those that there are while somebody asks for others.
+#[tokio::test(start_paused = true)]
+async fn sold_out_is_learnt_beside_made_up_coupons() {
+    let database = Arc::<Database>::default();
+    database.create("c", 1);
+    let door = door(&database, DoorConfig { refuse_unknown: false, lookups_max: 4, ..ALL });
+    assert_eq!(told(&door, &fresh(1)).await, "goes on");
+    sleep(WATCH * 2).await;
+    database.decide(&[fresh(1)]);
+    for number in 0..10 {
+        let made_up = request(&format!("made-up-{number}"), "user", Err(number));
+        assert_eq!(told(&door, &made_up).await, "goes on");
+    }
     assert_eq!(told(&door, &fresh(2)).await, "goes on");
     sleep(WATCH * 2).await;
     assert_eq!(told(&door, &fresh(3)).await, "sold-out");
