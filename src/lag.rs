@@ -127,7 +127,7 @@ fn read(strategy: &dyn Strategy, clock: &dyn Clock, courses: &mut Courses) -> Ve
         match taken {
             Ok(Ok(reading)) => drop(courses.add(reading)),
             Ok(Err((of, error))) => {
-                courses.fail(of, &error, clock.now());
+                courses.fail(of, &error.to_string(), clock.now());
                 unknown.push(error.to_string());
             }
             Err(_) => unknown.push("a group was not read for a bug".to_owned()),

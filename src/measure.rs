@@ -21,10 +21,14 @@ pub(crate) fn tell_build(gauges: &StateGauges, (role, strategy, exports_lag): (&
 pub(crate) fn of(settings: &Settings, store: &Arc<dyn Store>) -> Measure {
     let (connections_max, waiters_max) =
         (count(settings.http.connections_max), count(settings.http.waiters_max));
+    let bodies_bytes_max = count(settings.http.bodies_max_bytes);
+    let clients_max = i64::try_from(settings.rate_limit.clients_max).unwrap_or(i64::MAX);
     let store = Arc::clone(store);
     Arc::new(move |gauges| {
         gauges.connections_max.set(connections_max);
         gauges.waiters_max.set(waiters_max);
+        gauges.bodies_bytes_max.set(bodies_bytes_max);
+        gauges.clients_max.set(clients_max);
         for pool in store.pools() {
             for (state, connections) in [("in-use", pool.in_use), ("idle", pool.idle)] {
                 gauges.database_connections.with_label_values(&[pool.name, state]).set(count(connections));

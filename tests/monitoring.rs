@@ -31,8 +31,9 @@ const REFERENCE: &str = include_str!("../docs/reference.md");
 const PROMTOOL: Duration = Duration::from_secs(60);
 
 /// Metrics without a value on a system that is well, so that a query for them may have no answer here.
-const SELDOM: [(&str, &str); 5] = [
+const SELDOM: [(&str, &str); 6] = [
     ("floodgate_spill_waiting", "there is no fallback"),
+    ("floodgate_spill_waiting_max", "there is no fallback"),
     ("floodgate_partition_held", "no partition was ever held"),
     ("floodgate_position_incidents_total", "nobody moved a position"),
     ("floodgate_registry_schemas", "there is no registry"),
@@ -452,6 +453,12 @@ fn a_process_tells_what_it_is_and_how_full() {
         is("floodgate_buffer_events_max", &[("buffer", "in-memory")], 1e6)?;
         is("floodgate_http_connections_max", &[], world.number("http.connections_max")?)?;
         is("floodgate_waiters_max", &[], world.number("http.waiters_max")?)?;
+        is("floodgate_http_bodies_bytes", &[], 0.0)?;
+        is("floodgate_http_bodies_bytes_max", &[], world.number("http.bodies_max_bytes")?)?;
+        is("floodgate_http_clients_max", &[], world.number("rate_limit.clients_max")?)?;
+        is("floodgate_operators_connections_max", &[], 256.0)?;
+        // the one that asks is among them
+        ensure!(node.metrics()?.sum("floodgate_operators_connections", &[]) >= 1.0);
         is(
             "floodgate_database_connections_max",
             &[("pool", "requests")],

@@ -64,6 +64,20 @@ fn without_redis_nothing_is_accepted() {
         let serve = world.start(&["serve"])?;
         redis.process()?.kill()?;
         serve.wait_unready("Redis at 127.0.0.1")?;
+        // a process that never saw it says of its groups that nobody knows, and names it
+        let other = world.start_and(&["serve"], |node| node.wait_unready("Redis at 127.0.0.1"))?;
+        let told = other.metrics()?;
+        for group in ["floodgate.like", "floodgate.coupon", "floodgate.expectation"] {
+            let labels = [("group", world.named(group)), ("status", "UNKNOWN".to_owned())];
+            let labels = labels.each_ref().map(|(name, value)| (*name, value.as_str()));
+            ensure!(told.sum("floodgate_group_status", &labels) == 1.0, "{group}");
+        }
+        let mut reasons = told.series("floodgate_unready", &[]);
+        ensure!(
+            reasons.any(|(series, _)| series.contains("Redis at 127.0.0.1:#")),
+            "the reason cannot be read"
+        );
+        other.kill()?;
         problem(&serve.ask(&Ask::new("PUT", "/api/v6/characters/a/likes/b"))?, 503, "not-stored", None)?;
         ensure!(serve.get("/api/v6/characters/a/likes")?.status == 200);
         redis.start_again()?;

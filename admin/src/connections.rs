@@ -10,16 +10,17 @@ use axum::Router;
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
 use floodgate_listener::{
-    Begun, Bounds, Connection, Crowd, Exchange, Fault, FirstBytes, Limits, Linger, Owner, Places, Protocol,
-    Refusal, Silence, Unread, Working,
+    Begun, Bounds, Connection, Counted, Crowd, Exchange, Fault, FirstBytes, Limits, Linger, Owner,
+    Places as PlacesOf, Protocol, Refusal, Silence, Unread, Working,
 };
 use hyper::Request;
 use hyper::body::{Body as _, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
+use prometheus::IntGauge;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 use tower_service::Service;
 
@@ -40,6 +41,37 @@ pub(crate) const WITHIN: Duration = Duration::from_secs(10);
 /// The largest head.
 const HEAD_MAX_BYTES: usize = 64 * 1024;
 
+/// What connections are counted by.
+pub(crate) struct Places {
+    free: Arc<Semaphore>,
+    taken: IntGauge,
+}
+
+/// One of them, until it is dropped.
+struct Taken {
+    _place: OwnedSemaphorePermit,
+    _of_one: Counted,
+    taken: IntGauge,
+}
+
+impl Places {
+    /// So many; those that are taken are told.
+    pub(crate) fn new(places: usize, taken: IntGauge) -> Self {
+        Self { free: Arc::new(Semaphore::new(places)), taken }
+    }
+
+    fn take(&self, place: OwnedSemaphorePermit, of_one: Counted) -> Taken {
+        self.taken.inc();
+        Taken { _place: place, _of_one: of_one, taken: self.taken.clone() }
+    }
+}
+
+impl Drop for Taken {
+    fn drop(&mut self) {
+        self.taken.dec();
+    }
+}
+
 /// An operator's connection: there are so few that each may have a head as large as any.
 struct Operator;
 
@@ -59,14 +91,14 @@ impl Owner for Operator {
 
 /// Serves as many as there are places, until it is dropped, and all connections with it. Requests that are answered before they
 /// were read are read on within `linger`.
-pub(crate) async fn serve(listener: TcpListener, router: Router, linger: Linger, places: Arc<Semaphore>) {
+pub(crate) async fn serve(listener: TcpListener, router: Router, linger: Linger, places: Places) {
     let mut http = http1::Builder::new();
     // silence is the connection's affair
     http.header_read_timeout(None).max_buf_size(HEAD_MAX_BYTES);
-    let of = Places { of_one: CONNECTIONS_OF_ONE_MAX, before_newcomers: CONNECTIONS_MAX - FOR_NEWCOMERS };
+    let of = PlacesOf { of_one: CONNECTIONS_OF_ONE_MAX, before_newcomers: CONNECTIONS_MAX - FOR_NEWCOMERS };
     let crowd = Crowd::new(of);
     let mut connections = JoinSet::new();
-    while let Ok(place) = Arc::clone(&places).acquire_owned().await {
+    while let Ok(place) = Arc::clone(&places.free).acquire_owned().await {
         // those that have ended
         while connections.try_join_next().is_some() {}
         let (stream, address) = match listener.accept().await {
@@ -77,9 +109,10 @@ pub(crate) async fn serve(listener: TcpListener, router: Router, linger: Linger,
             }
         };
         let Some(of_one) = crowd.admit(address.ip()) else { continue };
+        let taken = places.take(place, of_one);
         let (http, router) = (http.clone(), router.clone());
         connections.spawn(async move {
-            let _places = (place, of_one);
+            let _taken = taken;
             speak(&http, stream, &router, linger).await;
         });
     }
@@ -145,10 +178,12 @@ mod tests {
     async fn makes_room(said: &[u8], router: Router) {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
-        let places = Arc::new(Semaphore::new(PLACES));
+        let taken = IntGauge::new("taken", "Taken").unwrap();
+        let places = Places::new(PLACES, taken.clone());
+        let free = Arc::clone(&places.free);
         let router = router.route("/", get(async || "here"));
         let linger = Linger { max_bytes: 1 << 20, within: WITHIN };
-        let serving = tokio::spawn(serve(listener, router, linger, Arc::clone(&places)));
+        let serving = tokio::spawn(serve(listener, router, linger, places));
         let mut held = Vec::new();
         for _ in 0..PLACES {
             let mut stream = TcpStream::connect(address).await.unwrap();
@@ -157,7 +192,7 @@ mod tests {
             assert!(stream.read(&mut [0; 16]).await.unwrap() > 0);
             held.push(stream);
         }
-        assert_eq!(places.available_permits(), 0);
+        assert_eq!((free.available_permits(), taken.get()), (0, PLACES as i64));
         let mut late = TcpStream::connect(address).await.unwrap();
         late.write_all(b"GET / HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n").await.unwrap();
         tokio::time::pause();

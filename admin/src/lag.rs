@@ -8,8 +8,9 @@ use floodgate_buffer::{GroupLag, LagError, Strategy};
 use floodgate_observe::LagGauges;
 use floodgate_schemas::{Clock, EventType};
 use parking_lot::Mutex;
-use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
+
+use crate::rounds::Rounds;
 
 mod courses;
 mod gauges;
@@ -24,6 +25,12 @@ use courses::HistoryPoint;
 pub use hot::{HotKey, HotKeys};
 pub use reading::Reading;
 pub use report::{Group, LagReport, PartitionReport, SpillReport};
+
+/// What waits in the fallback, and how much may.
+struct Spill {
+    report: SpillReport,
+    room: Option<usize>,
+}
 
 /// Reads the groups' positions again and again.
 pub struct LagWatch {
@@ -61,97 +68,75 @@ impl LagWatch {
 
     /// Reads every `refresh` until `stop`. One group that cannot be read keeps its last values and holds up no other.
     pub async fn run(self: Arc<Self>, refresh: Duration, stop: CancellationToken) {
+        self.know_nothing();
+        let rounds = Rounds { refresh, stop };
+        let watch = || Arc::clone(&self);
         let groups = EventType::ALL.map(|of| {
-            let read = move |watch: &Self| watch.read(of).map(Some);
-            let failed = move |watch: &Self, error: &LagError| watch.fail(of, error);
-            Arc::clone(&self).run_one(
-                read,
-                |watch, reading| watch.keep(reading),
-                failed,
-                refresh,
-                stop.clone(),
-            )
+            let failed = move |watch: &Self, error: &LagError, _| watch.fail(of, error);
+            rounds.clone().run(watch(), move |watch| watch.read(of).map(Some), Self::keep, failed)
         });
-        let spill = Arc::clone(&self).run_one(
-            |watch| {
-                watch.strategy.spill().transpose().map(|spill| Some(SpillReport::new(&spill?, &*watch.clock)))
-            },
-            |watch, spill| watch.keep_spill(spill),
-            |_, _| {},
-            refresh,
-            stop.clone(),
-        );
+        let spill = rounds.clone().run(watch(), Self::read_spill, Self::keep_spill, |_, error, is_news| {
+            if is_news {
+                tracing::warn!("how much waits in the fallback is not read: {error}");
+            }
+        });
         // apart from the positions, which wait for no record
-        let keys = Arc::clone(&self).run_one(
-            |watch| {
-                let latest = EventType::ALL.map(|of| watch.courses.lock().reading(of).cloned());
-                for reading in latest.iter().flatten() {
-                    reading.look_for_hot_keys(&*watch.strategy, &watch.hot_keys);
-                }
-                Ok(Some(()))
-            },
-            |_, ()| {},
-            |_, _| {},
-            refresh,
-            stop.clone(),
-        );
+        let keys = rounds.clone().run(watch(), Self::look_for_hot_keys, |_, ()| {}, |_, _, _| {});
         tokio::join!(futures_util::future::join_all(groups), spill, keys);
+    }
+
+    /// Whoever asks for a group before it was read is told that nobody knows how it stands.
+    fn know_nothing(&self) {
+        let (Some(gauges), courses) = (&self.gauges, self.courses.lock()) else { return };
+        for of in EventType::ALL.into_iter().filter(|of| courses.latest(*of).is_none()) {
+            gauges::set_group(gauges, &Group::of(self.strategy.names(), &courses, of), None);
+        }
     }
 
     fn read(&self, of: EventType) -> Result<Reading, LagError> {
         Ok(Reading::take(&*self.strategy, of, &*self.clock)?.with_hot_keys(&self.hot_keys))
     }
 
-    /// Reads and keeps one thing again and again, if there is anything.
-    async fn run_one<T: Send + 'static>(
-        self: Arc<Self>,
-        read: impl Fn(&Self) -> Result<Option<T>, LagError> + Copy + Send + 'static,
-        keep: impl Fn(&Self, T),
-        failed: impl Fn(&Self, &LagError),
-        refresh: Duration,
-        stop: CancellationToken,
-    ) {
-        let mut well = true;
-        let mut turns = tokio::time::interval(refresh);
-        turns.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        loop {
-            tokio::select! {
-                () = stop.cancelled() => return,
-                _ = turns.tick() => {}
-            }
-            let watch = Arc::clone(&self);
-            match tokio::task::spawn_blocking(move || read(&watch)).await {
-                Ok(Ok(Some(found))) => {
-                    keep(&self, found);
-                    well = true;
-                }
-                Ok(Ok(None)) => return,
-                Ok(Err(error)) => {
-                    failed(&self, &error);
-                    // the publisher's readiness tells of a broker that is away; once is enough here
-                    if std::mem::replace(&mut well, false) {
-                        tracing::warn!("lag not read, the last values stay: {error}");
-                    }
-                }
-                Err(error) => tracing::error!(%error, "lag not read"),
-            }
-        }
+    fn read_spill(&self) -> Result<Option<Spill>, LagError> {
+        let Some(spill) = self.strategy.spill().transpose()? else { return Ok(None) };
+        Ok(Some(Spill { report: SpillReport::new(&spill, &*self.clock), room: spill.room }))
     }
 
-    fn keep_spill(&self, spill: SpillReport) {
-        if let Some(gauges) = &self.gauges {
-            let waiting = i64::try_from(spill.waiting).unwrap_or(i64::MAX);
-            gauges.spill_waiting.with_label_values::<&str>(&[]).set(waiting);
+    fn look_for_hot_keys(&self) -> Result<Option<()>, LagError> {
+        let latest = EventType::ALL.map(|of| self.courses.lock().reading(of).cloned());
+        for reading in latest.iter().flatten() {
+            reading.look_for_hot_keys(&*self.strategy, &self.hot_keys);
         }
-        *self.spill.lock() = Some(spill);
+        Ok(Some(()))
+    }
+
+    fn keep_spill(&self, Spill { report, room }: Spill) {
+        if let Some(gauges) = &self.gauges {
+            let waiting = i64::try_from(report.waiting).unwrap_or(i64::MAX);
+            gauges.spill_waiting.with_label_values::<&str>(&[]).set(waiting);
+            if let Some(room) = room {
+                let room = i64::try_from(room).unwrap_or(i64::MAX);
+                gauges.spill_waiting_max.with_label_values::<&str>(&[]).set(room);
+            }
+        }
+        *self.spill.lock() = Some(report);
     }
 
     /// The last values stay, and how the group stands is not known any more.
     fn fail(&self, of: EventType, error: &LagError) {
+        let error = error.to_string();
         let mut courses = self.courses.lock();
-        courses.fail(of, error, self.clock.now());
-        if let (Some(gauges), Some(latest)) = (&self.gauges, courses.latest(of)) {
-            gauges::set_group(gauges, &Group::new(latest), None);
+        let what_is_known = match courses.latest(of) {
+            Some(_) => "what was read last stays",
+            None => "nothing is known of it yet",
+        };
+        // a broker that is away is away for all groups, and publishing tells of it as well
+        if courses.fail(of, &error, self.clock.now()) {
+            let group = self.strategy.names().group(of);
+            tracing::warn!(group, "the group's positions are not read, {what_is_known}: {error}");
+        }
+        if let Some(gauges) = &self.gauges {
+            gauges::set_group(gauges, &Group::of(self.strategy.names(), &courses, of), None);
         }
     }
 

@@ -16,6 +16,7 @@ mod live;
 mod page;
 mod problem;
 mod readiness;
+mod rounds;
 mod server;
 mod turn;
 

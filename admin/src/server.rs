@@ -15,14 +15,14 @@ use floodgate_buffer::{Parts, Publish};
 use floodgate_listener::Linger;
 use floodgate_observe::{Metrics, StateGauges};
 use floodgate_schemas::{Chance, Clock};
-use prometheus::IntGaugeVec;
+use prometheus::{IntGauge, IntGaugeVec};
 use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::AdminConfig;
-use crate::connections::{CONNECTIONS_MAX, serve};
+use crate::connections::{CONNECTIONS_MAX, Places, serve};
 use crate::dead_letters::DeadLetterTopic;
 use crate::dlq::{DeadLetters, dismiss, dlq, replay};
 use crate::door::{Door, admit, look, sign_in, sign_out};
@@ -108,6 +108,7 @@ pub struct AdminServer {
     listener: TcpListener,
     router: Router,
     linger: Linger,
+    open: IntGauge,
     live: Arc<Live>,
     refresh: Duration,
 }
@@ -153,6 +154,8 @@ impl AdminServer {
         let letters = Arc::new(DeadLetters::new(dead_letters.clone(), Arc::clone(&publisher)));
         let finder = Arc::new(Finder::new(find));
         let buffer = dead_letters.strategy.name();
+        let open = metrics.state.operators_connections.clone();
+        metrics.state.operators_connections_max.set(i64::try_from(CONNECTIONS_MAX).unwrap_or(i64::MAX));
         let shared = Arc::new(Shared { metrics, lag, readiness, buffer, publisher, measure });
         let router = Router::new()
             .route("/metrics", get(metrics_text))
@@ -179,7 +182,7 @@ impl AdminServer {
                 Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", title, detail)
             })
             .layer(from_fn_with_state(door, admit));
-        Ok(Self { listener, router, linger, live, refresh })
+        Ok(Self { listener, router, linger, open, live, refresh })
     }
 
     /// Where it listens.
@@ -198,7 +201,7 @@ impl AdminServer {
     /// Serves until `stop`. Requests being served then are cut off: nothing here is worth waiting for.
     pub async fn run(self, stop: CancellationToken) {
         tokio::select! {
-            () = serve(self.listener, self.router, self.linger, Arc::new(Semaphore::new(CONNECTIONS_MAX))) => {}
+            () = serve(self.listener, self.router, self.linger, Places::new(CONNECTIONS_MAX, self.open)) => {}
             () = stop.cancelled() => {}
         }
     }

@@ -30,6 +30,8 @@ pub struct SpillLag {
     pub strategy: &'static str,
     /// Records.
     pub waiting: u64,
+    /// How many may; `None` where this process stores none there.
+    pub room: Option<usize>,
     /// When the oldest of them was appended, in milliseconds since the Unix epoch; `None` when there is none, or when it
     /// could not be read.
     pub oldest_ms: Option<i64>,

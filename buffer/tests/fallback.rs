@@ -102,7 +102,7 @@ async fn what_kafka_does_not_take_follows_in_order_when_it_is_back() {
     assert!(before.iter().all(|outcome| *outcome == Outcome::Stored), "{before:?}");
     assert_eq!(
         spill(&mine).await,
-        SpillLag { strategy: "redis", waiting: 0, oldest_ms: None, is_filling: false }
+        SpillLag { strategy: "redis", waiting: 0, room: Some(1_000_000), oldest_ms: None, is_filling: false }
     );
     servers.kafka.kill(0).unwrap();
     let away = publish(&publishers, KEYS, 10..40).await;

@@ -36,6 +36,8 @@ pub struct LagGauges {
     /// `floodgate_spill_waiting`: what waits in the fallback until it is stored where it belongs; without a value where there is no
     /// fallback.
     pub spill_waiting: IntGaugeVec,
+    /// `floodgate_spill_waiting_max`: how many may; without a value where this process stores none there.
+    pub spill_waiting_max: IntGaugeVec,
     /// `floodgate_lag_as_of_seconds`: when the positions were read, in Unix time; without a value where they were not.
     pub as_of: GaugeVec,
     /// `kafka_consumergroup_lag{consumergroup,topic,partition}`.
@@ -54,59 +56,72 @@ impl LagGauges {
             records: make.gauges("floodgate_lag_records", "Records a group has not applied", group)?,
             seconds: make.float_gauges(
                 "floodgate_lag_seconds",
-                "Age of the oldest record not applied",
+                "Age of the oldest record that a group has not applied, in seconds",
                 group,
             )?,
             missing: make.gauges(
                 "floodgate_missing_records",
-                "Records expired before they were read",
+                "Records that expired before a group read them",
                 group,
             )?,
             rewinds: make.counters(
                 "floodgate_committed_offset_rewinds_total",
-                "Committed offsets found behind where they had been",
+                "How often a group's committed offset was found behind where it had been, or gone",
                 group,
             )?,
             skips: make.counters(
                 "floodgate_committed_offset_skips_total",
-                "Committed offsets that another program moved forward",
+                "How often another program was found to have moved a group's committed offset forward",
                 group,
             )?,
             unreadable: make.gauges(
                 "floodgate_lag_unreadable_records",
-                "Records behind an open transaction of another program",
+                "Records of the lag that cannot be read yet, behind an open transaction of another program",
                 group,
             )?,
             foreign_members: make.gauges(
                 "floodgate_group_foreign_members",
-                "Members of the group that are of another program",
+                "Members of a consumer group that are of another program",
                 &["group"],
             )?,
             status: make.gauges(
                 "floodgate_group_status",
-                "1 for how the group stands, 0 for the others",
+                "1 for the status that a consumer group has, 0 for the other statuses",
                 &["group", "status"],
             )?,
-            members: make.gauges("floodgate_group_members", "Members of the group", &["group"])?,
+            members: make.gauges(
+                "floodgate_group_members",
+                "Members of a consumer group, wherever they are",
+                &["group"],
+            )?,
             unknown_partitions: make.gauges(
                 "floodgate_lag_unknown_partitions",
-                "Partitions whose positions nobody can read",
+                "Partitions of a group's topic whose positions nobody can read",
                 &["group"],
             )?,
             desired_consumers: make.gauges(
                 "floodgate_desired_consumers",
-                "Members that the group should have",
+                "How many members a consumer group should have, for autoscalers",
                 &["group"],
             )?,
             seconds_to_catch_up: make.float_gauges(
                 "floodgate_seconds_to_catch_up",
-                "After how long nothing waits any more at the present rates",
+                "After how many seconds nothing waits for a group any more, at the present rates",
                 &["group"],
             )?,
-            spill_waiting: make.gauges("floodgate_spill_waiting", "Events that wait in the fallback", &[])?,
+            spill_waiting: make.gauges(
+                "floodgate_spill_waiting",
+                "Events that wait in the fallback strategy, until they are stored where they belong",
+                &[],
+            )?,
+            spill_waiting_max: make.gauges(
+                "floodgate_spill_waiting_max",
+                "How many events may wait in the fallback strategy",
+                &[],
+            )?,
             as_of: make.float_gauges(
                 "floodgate_lag_as_of_seconds",
-                "When the lag was read, in Unix time",
+                "When groups' positions were read, in seconds of Unix time",
                 &[],
             )?,
             kafka_lag: make.gauges(
@@ -116,12 +131,12 @@ impl LagGauges {
             )?,
             kafka_group_offset: make.gauges(
                 "kafka_consumergroup_current_offset",
-                "A group's committed offset",
+                "A consumer group's committed offset",
                 kafka_group,
             )?,
             kafka_end_offset: make.gauges(
                 "kafka_topic_partition_current_offset",
-                "The offset the next record will get",
+                "The offset that the next record of a partition will get",
                 &["topic", "partition"],
             )?,
         })

@@ -18,12 +18,12 @@ impl LetterGauges {
         Ok(Self {
             open: make.gauges(
                 "floodgate_dead_letters_open",
-                "Dead letters that were neither replayed nor dismissed",
+                "Dead letters of the group that were neither replayed nor dismissed",
                 &["group"],
             )?,
             oldest_open_seconds: make.float_gauges(
                 "floodgate_dead_letters_oldest_open_seconds",
-                "How long ago the first of them failed",
+                "How long ago the dead letter failed that has been open for longest, in seconds; 0 where none is",
                 &["group"],
             )?,
         })

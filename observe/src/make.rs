@@ -5,6 +5,8 @@ use prometheus::{
     Registry,
 };
 
+use crate::level::Level;
+
 /// Makes and registers.
 pub(crate) struct Make<'r>(pub(crate) &'r Registry);
 
@@ -29,6 +31,10 @@ impl Make<'_> {
 
     pub(crate) fn gauge(&self, name: &str, help: &str) -> prometheus::Result<IntGauge> {
         self.keep(IntGauge::new(name, help)?)
+    }
+
+    pub(crate) fn level(&self, name: &str, help: &str) -> prometheus::Result<Level> {
+        self.keep(Level::new(name, help)?)
     }
 
     pub(crate) fn gauges(&self, name: &str, help: &str, labels: &[&str]) -> prometheus::Result<IntGaugeVec> {

@@ -8,6 +8,7 @@ use prometheus::{
 
 use crate::lag::LagGauges;
 use crate::letters::LetterGauges;
+use crate::level::Level;
 use crate::make::Make;
 use crate::requests::RequestMetrics;
 use crate::state::StateGauges;
@@ -30,7 +31,7 @@ const BATCH_EVENTS: [f64; 11] = [1.0, 5.0, 10.0, 50.0, 100.0, 250.0, 500.0, 1000
 
 /// `floodgate_log_lines_left_out_total`. A process has one log, however many sets of metrics.
 pub(crate) static LOG_LINES_LEFT_OUT: LazyLock<Option<IntCounter>> = LazyLock::new(|| {
-    let help = "Lines of the log that were not written, as stderr did not take them";
+    let help = "Lines of this process's log that were not written, as stderr did not take them";
     IntCounter::new("floodgate_log_lines_left_out_total", help).ok()
 });
 
@@ -112,6 +113,8 @@ pub struct HttpMetrics {
     pub connections_full: IntCounter,
     /// `floodgate_http_connections_taken_back_total`: idle ones of who has most that made room for who has few.
     pub connections_taken_back: IntCounter,
+    /// `floodgate_http_bodies_bytes`: memory that requests take now, as `http.bodies_max_bytes` counts it.
+    pub bodies_bytes: Level,
     /// `floodgate_http_clients`: clients that `[rate_limit]` tells apart now, at most `rate_limit.clients_max`, beside those
     /// whose keys stand in the configuration.
     pub clients: IntGauge,
@@ -182,22 +185,26 @@ impl Metrics {
         let http = HttpMetrics {
             problems: make.counters(
                 "floodgate_http_problems_total",
-                "Answers that tell a problem, by its name",
+                "Answers to clients that tell a problem, by its name",
                 &["problem"],
             )?,
             connections: make.gauge("floodgate_http_connections", "Open connections of clients")?,
             connections_full: make.counter(
                 "floodgate_http_connections_full_total",
-                "How often as many connections were open as allowed",
+                "How often as many connections of clients were open as allowed",
             )?,
             connections_taken_back: make.counter(
                 "floodgate_http_connections_taken_back_total",
                 "Idle connections of who has most that made room for who has few",
             )?,
-            clients: make.gauge("floodgate_http_clients", "Clients that limits tell apart")?,
+            bodies_bytes: make.level(
+                "floodgate_http_bodies_bytes",
+                "Memory that clients' requests take now, in bytes, as its limit counts it",
+            )?,
+            clients: make.gauge("floodgate_http_clients", "Clients that rate limits tell apart now")?,
             connections_refused: make.counters(
                 "floodgate_http_connections_refused_total",
-                "Connections of clients closed before a request",
+                "Connections of clients that were closed before a request, by reason",
                 &["reason"],
             )?,
             tls_reloads: make.counters(
@@ -205,11 +212,15 @@ impl Metrics {
                 "How often the certificate of the clients' listener was read again",
                 &["result"],
             )?,
-            waiters: make.gauge("floodgate_waiters", "Requests held until their coupon is decided")?,
-            waiters_refused: make
-                .counter("floodgate_waiters_refused_total", "Requests not held because too many were")?,
-            wait_lookups: make
-                .counter("floodgate_wait_lookups_total", "Queries for decisions that requests wait for")?,
+            waiters: make.gauge("floodgate_waiters", "Requests held now until their coupon is decided")?,
+            waiters_refused: make.counter(
+                "floodgate_waiters_refused_total",
+                "Requests not held until their coupon is decided, because too many were held",
+            )?,
+            wait_lookups: make.counter(
+                "floodgate_wait_lookups_total",
+                "Queries to the database for coupon decisions that requests wait for",
+            )?,
             cache_reads: make.counters(
                 "floodgate_cache_reads_total",
                 "Expectation reads from memory and from the database",
@@ -219,23 +230,24 @@ impl Metrics {
         let door = DoorMetrics {
             queries: make.counters(
                 "floodgate_door_queries_total",
-                "Queries before coupon requests are accepted",
+                "Queries to the database before coupon requests are accepted",
                 &["part"],
             )?,
             unanswered: make.counters(
                 "floodgate_door_unanswered_total",
-                "Requests let in because the database did not answer in time",
+                "Coupon requests let in because the database did not answer in time, or too much was asked of it",
                 &["part"],
             )?,
         };
-        let spans = make.counters("floodgate_spans_total", "Spans, by what became of them", &["result"])?;
+        let spans =
+            make.counters("floodgate_spans_total", "Spans of traces, by what became of them", &["result"])?;
         let traces = TraceMetrics {
             sent: spans.with_label_values(&["sent"]),
             failed: spans.with_label_values(&["failed"]),
             dropped: spans.with_label_values(&["dropped"]),
             links_dropped: make.counter(
                 "floodgate_span_links_dropped_total",
-                "Sampled events of a batch beyond those that are told of",
+                "Sampled requests with events in a batch beyond those that its span links to",
             )?,
         };
         let schema_registry = RegistryMetrics {
@@ -272,23 +284,27 @@ impl Metrics {
             )?,
             publish_seconds: make.histogram(
                 "floodgate_publish_seconds",
-                "From offering an event to its acknowledgement",
+                "Seconds from offering a request's events to the buffer until it reported on all of them",
                 &SECONDS,
             )?,
             events_applied: make.counters(
                 "floodgate_events_applied_total",
-                "Events whose transaction is committed, by outcome",
+                "Events whose database transaction is committed, by outcome",
                 &["type", "outcome"],
             )?,
             batch_events: make.histograms(
                 "floodgate_batch_events",
-                "Events in one transaction",
+                "Events in one database transaction",
                 &BATCH_EVENTS,
             )?,
-            apply_seconds: make.histograms("floodgate_apply_seconds", "Time of one transaction", &SECONDS)?,
+            apply_seconds: make.histograms(
+                "floodgate_apply_seconds",
+                "Seconds of one database transaction",
+                &SECONDS,
+            )?,
             accept_to_apply_seconds: make.histograms(
                 "floodgate_accept_to_apply_seconds",
-                "From accepting an event to the commit that holds it",
+                "Seconds from accepting an event to the database commit that holds it",
                 &ACCEPT_TO_APPLY,
             )?,
             events_ahead: make.counters(
@@ -298,38 +314,42 @@ impl Metrics {
             )?,
             apply_retries: make.counters(
                 "floodgate_apply_retries_total",
-                "Transactions that failed and were tried again",
+                "Database transactions that failed and were tried again",
                 &["type"],
             )?,
             dead_letters: make.counters(
                 "floodgate_dead_letters_total",
-                "Events that can never be applied",
+                "Events that went to the dead letters, by group and reason",
                 &["group", "reason"],
             )?,
             position_incidents: make.counters(
                 "floodgate_position_incidents_total",
-                "Positions that were not simply where the group had been",
+                "How often a group's position was not simply where the group had been, by kind",
                 &["group", "kind"],
             )?,
             partitions_held: make.gauges(
                 "floodgate_partition_held",
-                "1 while a partition is held, because most of its records are bad or for one of a newer build",
+                "1 while this process holds a partition, by reason: it is not read on",
                 &["group", "partition", "reason"],
             )?,
             topic_findings: make.gauges(
                 "floodgate_topic_findings",
-                "What is wrong with the topics",
+                "1 for each thing that is wrong with a topic",
                 &["topic", "property", "kind"],
             )?,
             part_panics: make.counters(
                 "floodgate_part_panics_total",
-                "How often a background part met a bug",
+                "How often a background part of this process met a bug",
                 &["part"],
             )?,
-            buffer_size: make.gauges("buffer_size", "Events waiting in this process", &["buffer"])?,
+            buffer_size: make.gauges(
+                "buffer_size",
+                "Events waiting in this process's publisher",
+                &["buffer"],
+            )?,
             buffer_size_bytes: make.gauges(
                 "buffer_size_bytes",
-                "Their keys and values, in bytes",
+                "Memory of the events waiting in this process's publisher, in bytes",
                 &["buffer"],
             )?,
             processed_tasks: make

@@ -23,12 +23,12 @@ impl RequestMetrics {
         Ok(Self {
             answered: make.counters(
                 "floodgate_http_requests_total",
-                "Requests that were answered",
+                "Requests of clients that were answered",
                 labels,
             )?,
             seconds: make.histograms_by(
                 "floodgate_http_request_seconds",
-                "From a request's head to its answer's",
+                "Seconds from the head of a client's request to its answer's",
                 &SECONDS,
                 labels,
             )?,

@@ -20,7 +20,7 @@ use crate::problem::Problem;
 #[derive(Debug)]
 pub(crate) struct Bodies {
     memory: Common,
-    held_bytes: AtomicUsize,
+    held_bytes: Arc<AtomicUsize>,
 }
 
 /// A share of the sum, which is a client's and is given back when dropped.
@@ -102,8 +102,9 @@ pub(crate) fn data_of(frame: Result<Frame<Bytes>, axum::Error>) -> Result<Option
 }
 
 impl Bodies {
-    pub(crate) fn new(max_bytes: usize) -> Arc<Self> {
-        Arc::new(Self { memory: Common::bytes(max_bytes), held_bytes: AtomicUsize::new(0) })
+    /// Of so much memory; what of it is held is counted in `held_bytes`, where others look at it.
+    pub(crate) fn counted(max_bytes: usize, held_bytes: Arc<AtomicUsize>) -> Arc<Self> {
+        Arc::new(Self { memory: Common::bytes(max_bytes), held_bytes })
     }
 
     /// Sets `bytes` aside for a client.
@@ -162,6 +163,10 @@ impl Bodies {
 
 #[cfg(any(test, feature = "fuzzing"))]
 impl Bodies {
+    pub(crate) fn new(max_bytes: usize) -> Arc<Self> {
+        Self::counted(max_bytes, Arc::default())
+    }
+
     /// What all of them hold now.
     pub(crate) fn held_bytes(&self) -> usize {
         self.held_bytes.load(Ordering::Acquire)

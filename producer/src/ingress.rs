@@ -85,7 +85,7 @@ impl Ingress {
             clock: AcceptanceClock::new(clock),
             origins: origins::allowed(&config.allow_origins),
             limits: config.limits(),
-            bodies: Bodies::new(config.bodies_max_bytes),
+            bodies: Bodies::counted(config.bodies_max_bytes, http.bodies_bytes.count()),
             heavy: Heavy::new(config.limits().request_deadline / 2),
             cache: ExpectationCache::new(
                 Arc::clone(&reads),

@@ -12,12 +12,12 @@ use floodgate_buffer::{EventOrigin, Names, Offset, Partition, Received};
 use floodgate_observe::LetterGauges;
 use floodgate_schemas::{EventType, Timestamp};
 use parking_lot::Mutex;
-use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
 use super::letter::{Letter, LetterId};
 use super::scan::{Scan, ScanError, ScanLimits};
 use super::topic::DeadLetterTopic;
+use crate::rounds::Rounds;
 
 /// Letters that are told apart, in some 100 bytes each.
 const WATCHED_MAX: usize = 100_000;
@@ -38,27 +38,18 @@ impl LetterWatch {
 
     /// Looks every `refresh` until `stop`. When it cannot the gauges have no values: nobody is told an old one.
     pub async fn run(self: Arc<Self>, refresh: Duration, stop: CancellationToken) {
-        let mut well = true;
-        let mut turns = tokio::time::interval(refresh);
-        turns.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        loop {
-            tokio::select! {
-                () = stop.cancelled() => return,
-                _ = turns.tick() => {}
+        let look = |watch: &Self| match watch.look() {
+            Ok(()) => Ok(Some(())),
+            // there are none, and there never will be
+            Err(ScanError::Absent(_)) => Ok(None),
+            Err(error) => Err(error),
+        };
+        let failed = |_: &Self, error: &ScanError, is_news| {
+            if is_news {
+                tracing::warn!("how many dead letters are open is not known: {error}");
             }
-            let watch = Arc::clone(&self);
-            match tokio::task::spawn_blocking(move || watch.look()).await {
-                Ok(Ok(())) => well = true,
-                // there are none, and there never will be
-                Ok(Err(ScanError::Absent(_))) => return,
-                Ok(Err(error)) => {
-                    if std::mem::replace(&mut well, false) {
-                        tracing::warn!("how many dead letters are open is not known: {error}");
-                    }
-                }
-                Err(error) => tracing::error!(%error, "dead letters not watched"),
-            }
-        }
+        };
+        Rounds { refresh, stop }.run(self, look, |_, ()| {}, failed).await;
     }
 
     /// Reads what is new, and tells. Blocks on the network.

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use floodgate_buffer::{LagError, Names};
+use floodgate_buffer::Names;
 use floodgate_lag::{Course, Desired, Verdict};
 use floodgate_schemas::{EventType, Timestamp};
 use serde::Serialize;
@@ -26,6 +26,8 @@ struct Known {
     desired: Desired,
     desired_members: Option<usize>,
     latest: Option<Arc<Latest>>,
+    /// Why the last try to read it was in vain, if it was.
+    failed: Option<String>,
     history: VecDeque<HistoryPoint>,
 }
 
@@ -96,18 +98,28 @@ impl Courses {
         let verdict = known.course.verdict()?;
         known.desired_members = known.desired.after(at, verdict.useful_members);
         let now_ms = reading.as_of.as_micros() / 1000;
+        known.failed = None;
         let before = known.latest.replace(Arc::new(Latest { reading, verdict, failed: None }));
         known.remember(now_ms);
         before
     }
 
-    /// A group could not be read.
-    pub fn fail(&mut self, of: EventType, error: &LagError, now: Timestamp) {
+    /// A group could not be read. Whether that is news: it could be read before, and no other group cannot for the same reason.
+    pub fn fail(&mut self, of: EventType, error: &str, now: Timestamp) -> bool {
+        let is_news =
+            self.failed(of).is_none() && EventType::ALL.iter().all(|of| self.failed(*of) != Some(error));
         let known = &mut self.groups[of as usize];
+        known.failed = Some(error.to_owned());
         if let Some(latest) = &mut known.latest {
-            Arc::make_mut(latest).failed = Some(error.to_string());
+            Arc::make_mut(latest).failed = Some(error.to_owned());
         }
         known.remember(now.as_micros() / 1000);
+        is_news
+    }
+
+    /// Why the last try to read a group was in vain, if it was.
+    pub(super) fn failed(&self, of: EventType) -> Option<&str> {
+        self.groups[of as usize].failed.as_deref()
     }
 
     /// Keys were looked for since a group was read.

@@ -169,8 +169,8 @@ impl LagReport {
 
     /// What is known of every group, also of those that were never read.
     pub(super) fn all(names: &Names, courses: &Courses, spill: Option<SpillReport>) -> Self {
-        let group = |of| courses.latest(of).map_or_else(|| Group::never_read(names, of), Group::new);
-        Self { groups: EventType::ALL.map(group).into(), ..Self::known(courses, spill) }
+        let groups = EventType::ALL.map(|of| Group::of(names, courses, of)).into();
+        Self { groups, ..Self::known(courses, spill) }
     }
 }
 
@@ -179,13 +179,18 @@ pub(super) fn oldest<'r>(readings: impl IntoIterator<Item = &'r Reading>) -> Opt
 }
 
 impl Group {
+    /// What is known of a group, if it was ever read.
+    pub(super) fn of(names: &Names, courses: &Courses, of: EventType) -> Self {
+        courses.latest(of).map_or_else(|| Self::never_read(names, of, courses.failed(of)), Self::new)
+    }
+
     /// Its names are known, and nothing else.
-    fn never_read(names: &Names, of: EventType) -> Self {
+    fn never_read(names: &Names, of: EventType, why: Option<&str>) -> Self {
         Self {
             group: names.group(of).to_owned(),
             as_of: None,
             status: Status::Unknown,
-            reason: "not read yet".to_owned(),
+            reason: why.map_or_else(|| "not read yet".to_owned(), |why| format!("not read yet: {why}")),
             members: None,
             rates_per_second: None,
             seconds_to_catch_up: None,

@@ -245,6 +245,27 @@ fn offsets_that_others_move_are_counted() {
     assert_eq!(move_to(1, None, false), (once("1"), none()), "it is gone");
 }
 
+/// A group that was never read has a status, so that whoever waits for one is told; and a cause that all groups share is news once.
+#[test]
+fn a_group_that_was_never_read_is_unknown() {
+    let world = World::new();
+    let group = world.watch.strategy.names().group(EventType::Like).to_owned();
+    let status = |name| world.gauges.status.with_label_values(&[group.as_str(), name]).get();
+    let all = || floodgate_lag::Status::ALL.map(|of| status(of.name())).iter().sum::<i64>();
+    let reason = || world.watch.latest().groups[EventType::Like as usize].reason.clone();
+    world.watch.know_nothing();
+    assert_eq!((status("UNKNOWN"), all(), reason()), (1, 1, "not read yet".to_owned()));
+    world.watch.fail(EventType::Like, &LagError("no broker answers".to_owned()));
+    assert_eq!((status("UNKNOWN"), all(), reason()), (1, 1, "not read yet: no broker answers".to_owned()));
+
+    let mut courses = Courses::default();
+    assert!(courses.fail(EventType::Like, "away", at(0)));
+    assert!(!courses.fail(EventType::Like, "away", at(1)) && !courses.fail(EventType::Coupon, "away", at(1)));
+    assert!(courses.fail(EventType::Expectation, "no such topic", at(1)), "another cause");
+    courses.add(reading(vec![partition(0, None)]));
+    assert!(!courses.fail(EventType::Like, "away", at(2)), "it is away for others still");
+}
+
 /// Positions are read again and again until the end; the groups do not wait for each other.
 #[tokio::test]
 async fn positions_are_read_until_the_end() {

@@ -123,6 +123,10 @@ impl Lag for Fallback {
             SpillLag {
                 strategy: self.reserve.name(),
                 waiting,
+                room: publisher
+                    .as_ref()
+                    .and_then(|publisher| publisher.ways.reserve().room())
+                    .map(|room| room.events),
                 oldest_ms: groups.iter().filter_map(GroupLag::oldest_ms).min(),
                 // whoever does not publish concludes it from what else cannot be asked
                 is_filling: match publisher {
