@@ -20,6 +20,7 @@ use floodgate_rehearsal::{Shape, files};
 use floodgate_schemas::Timestamp;
 use url::Url;
 
+use crate::arguments::known;
 use crate::clear;
 use crate::exit::{Exit, say_as_it_is};
 use crate::roles::clock;
@@ -35,15 +36,16 @@ const OPERATORS_TOKEN: &str = "FLOODGATE_OPERATORS_TOKEN";
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
-  floodgate burst                             5,000 users within one second, at a `floodgate run` on this machine
+  floodgate burst                             5,000 users within one second, at this machine
   floodgate burst --users 500 --stock 100     fewer of them, for a hundred pieces
   floodgate burst --shape pt-001 --html burst.html
   floodgate burst --shape lt-001 --speed 10   the same load for a tenth of the time
   floodgate burst --shape st-001 --times 10   ten times the users
-  floodgate burst --url http://a:8080 --url http://b:8080 --operators http://a:9600 --json now.json --compare before.json
+  floodgate burst --json now.json --compare before.json
+  floodgate burst --url http://a:8080 --url http://b:8080 --operators http://a:9600
 
-Shapes: burst, pt-001, lt-001, st-001, or a file (the reference has what it holds).
-FLOODGATE_URL is asked without --url, FLOODGATE_KEY is sent as `Authorization: Bearer`, FLOODGATE_OPERATORS_TOKEN to operators' listener.
+A shape is one of those names, or a file (the reference has what it holds). FLOODGATE_URL is asked without --url, FLOODGATE_KEY
+is sent as `Authorization: Bearer`, FLOODGATE_OPERATORS_TOKEN to operators' listener.
 Exit code 0 only if everything that was expected holds.")]
 pub(crate) struct BurstArgs {
     /// An ingress; several are asked in turn [default: what FLOODGATE_URL has, or http://127.0.0.1:8080]
@@ -53,7 +55,7 @@ pub(crate) struct BurstArgs {
     #[arg(long, value_name = "URL")]
     operators: Option<Url>,
     /// How many ask how often, and what is expected: a name or a file
-    #[arg(long, value_name = "SHAPE", default_value = "burst")]
+    #[arg(long, value_name = "SHAPE", default_value = "burst", value_parser = known(Shape::builtin()))]
     shape: String,
     /// The coupon, which must be new [default: one of this run]
     #[arg(long, value_name = "ID")]

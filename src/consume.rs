@@ -8,6 +8,7 @@ use floodgate_buffer::{Parts, Strategy};
 use floodgate_schemas::EventType;
 use floodgate_store::{ReadError, SchemaState, Store};
 
+use crate::arguments::known;
 use crate::exit::Exit;
 use crate::roles::{ConsumersRole, Deadline, Opened, all_lived, until_stopped};
 use crate::settings::Settings;
@@ -24,7 +25,7 @@ Examples:
   FLOODGATE__CONSUMERS__INSTANCES=4 floodgate consume      four members of each group")]
 pub(crate) struct ConsumeArgs {
     /// Only this group, such as floodgate.like; may be given several times [default: all groups]
-    #[arg(long = "group", value_name = "NAME")]
+    #[arg(long = "group", value_name = "NAME", value_parser = known(EventType::ALL.map(EventType::name)))]
     groups: Vec<String>,
 }
 

@@ -21,11 +21,14 @@ use crate::settings::Settings;
 pub(crate) enum DlqCommand {
     /// List dead letters, open ones first, and count them by reason
     #[command(
-        after_help = "Examples:\n  floodgate dlq list\n  floodgate dlq list --type like --since 2026-01-01T00:00:00Z --json"
+        after_help = "Examples:\n  floodgate dlq list\n  floodgate dlq list --type like --since 2026-01-01T00:00:00Z --json\n\n\
+                      Exit codes: 0 done, 1 failed, 2 usage or configuration, 3 not everything could be read."
     )]
     List(ListArgs),
     /// Show everything about one dead letter
-    #[command(after_help = "Examples:\n  floodgate dlq show floodgate.like.v1/3/4711")]
+    #[command(after_help = "Examples:\n  floodgate dlq show floodgate.like.v1/3/4711\n\n\
+                      Exit codes: 0 done, 1 there is no such letter (or no result), 2 usage or configuration, 3 not everything \
+                      could be read.")]
     Show(ShowArgs),
     /// Publish the original records again, each letter once
     Replay(ReplayArgs),

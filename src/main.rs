@@ -58,15 +58,16 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 const AFTER_HELP: &str = "\
 Examples:
-  floodgate                                                  everything in this process; try http://127.0.0.1:8080/docs
-  FLOODGATE__BUFFER__STRATEGY=kafka floodgate serve          an ingress, with a broker on 127.0.0.1:9092
-  floodgate --config floodgate.toml consume                  consumers, configured by a file
-  floodgate lag                                              how each group stands, and why
-  floodgate config                                           what is in force, with every key
+  floodgate                                            all of it; try http://127.0.0.1:8080/docs
+  FLOODGATE__BUFFER__STRATEGY=kafka floodgate serve    an ingress, with a broker on 127.0.0.1:9092
+  floodgate --config floodgate.toml consume            consumers, configured by a file
+  floodgate lag                                        how each group stands, and why
+  floodgate config                                     what is in force, with every key
 
 Without a command it is `run`: every role in this process, events in memory, rows in ./floodgate.db.
 Every configuration key can be set in the environment: FLOODGATE__BUFFER__STRATEGY=kafka.
-Results go to stdout, logs to stderr. Exit codes: 0 done, 1 failed, 2 usage or configuration; of `verify` also 3, cannot tell.";
+Results go to stdout, logs to stderr. Exit codes: 0 done, 1 failed, 2 usage or configuration; of \
+`verify`, `where` and `dlq` also 3, cannot tell.";
 
 /// Takes bursts of writes over HTTP, lays them on partitioned Kafka topics, and lets consumer groups batch them
 /// into a database exactly once.
@@ -98,7 +99,7 @@ enum Command {
     Lag(lag::LagArgs),
     /// Find an event: which record it is, and what has become of it
     Where(whereabouts::WhereArgs),
-    /// List, show and replay dead letters: events that could not be applied
+    /// List, show, replay and dismiss dead letters: events that could not be applied
     #[command(subcommand)]
     Dlq(dlq::DlqCommand),
     /// Show one row, and set it back when no write counts on it any more
@@ -294,6 +295,13 @@ mod tests {
         all.clone().debug_assert();
         for command in leaves(&all).into_iter().chain([&all]) {
             let help = command.clone().render_long_help().to_string();
+            // beyond them it is wrapped, into what is said of the line before
+            let after = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            for line in after.lines().filter(|line| line.starts_with("  ")) {
+                assert!(line.len() <= 100, "{line}");
+            }
+            let without_words = command.get_arguments().find(|arg| arg.get_help().is_none());
+            assert!(without_words.is_none(), "{}: {without_words:?}", command.get_name());
             let name = command.get_name();
             assert!(help.contains("Examples:\n  ") && help.contains("floodgate"), "{name}: {help}");
             for line in help.lines().filter(|line| line.trim_start().starts_with("floodgate ")) {
@@ -324,9 +332,22 @@ mod tests {
             (&["where"], "expectation, coupon, like"),
             (&["drain"], "in-memory, redis, kafka"),
             (&["key", "new"], "expectation:write, coupon:issue, coupon:create, like:write, read"),
+            (&["dlq", "list"], "expectation, coupon, like"),
+            (&["dlq", "replay"], "not-avro, unknown-schema, undecodable, bad-row, row-reset"),
+            (&["dlq", "dismiss"], "not-avro, unknown-schema, undecodable, bad-row, row-reset"),
+            (&["consume"], "expectation, coupon, like"),
+            (&["burst"], "burst, pt-001, lt-001, st-001"),
             (&["completions"], "bash, elvish, fish, powershell, zsh"),
         ] {
             assert!(told(path).contains(&format!("[possible values: {values}]")), "{path:?}: {}", told(path));
+        }
+        for path in ["verify", "where", "doctor"]
+            .map(|name| vec![name])
+            .into_iter()
+            .chain(["list", "show", "replay", "dismiss"].map(|name| vec!["dlq", name]))
+        {
+            let words = told(&path).split_whitespace().collect::<Vec<_>>().join(" ");
+            assert!(words.contains("Exit codes: 0 "), "{path:?}: {words}");
         }
     }
 }

@@ -56,8 +56,42 @@ pub(crate) fn man(args: &ManArgs, mut of: Command) -> Result<(), Exit> {
 
 fn page(of: &Command) -> Result<Vec<u8>, Exit> {
     let mut page = Vec::new();
-    Man::new(of.clone()).render(&mut page).map_err(Exit::failed)?;
+    sections(of, &mut page).map_err(Exit::failed)?;
     Ok(page)
+}
+
+/// As the library has them, but for what stands behind the arguments: examples keep their lines.
+fn sections(of: &Command, page: &mut Vec<u8>) -> std::io::Result<()> {
+    let man = Man::new(of.clone());
+    man.render_title(page)?;
+    man.render_name_section(page)?;
+    man.render_synopsis_section(page)?;
+    man.render_description_section(page)?;
+    man.render_options_section(page)?;
+    if of.has_subcommands() {
+        man.render_subcommands_section(page)?;
+    }
+    page.extend(behind(&of.get_after_help().map(ToString::to_string).unwrap_or_default()).into_bytes());
+    match of.get_version() {
+        Some(_) => man.render_version_section(page),
+        None => Ok(()),
+    }
+}
+
+fn behind(text: &str) -> String {
+    let escaped = |text: &str| text.replace('\\', "\\e").replace('-', "\\-").replace('\'', "\\(aq");
+    let (mut page, mut has_notes) = (String::new(), false);
+    for part in text.split("\n\n").filter(|part| !part.is_empty()) {
+        match part.strip_prefix("Examples:\n") {
+            Some(examples) => page += &format!(".SH EXAMPLES\n.nf\n{}\n.fi\n", escaped(examples)),
+            None => {
+                page += if has_notes { ".PP\n" } else { ".SH NOTES\n" };
+                page += &(escaped(part) + "\n");
+                has_notes = true;
+            }
+        }
+    }
+    page
 }
 
 fn write_all(of: &Command, folder: &Path) -> Result<(), Exit> {

@@ -25,16 +25,20 @@ pub(crate) enum RowCommand {
 
 #[derive(Args)]
 pub(crate) struct ExpectationArgs {
+    /// The character
     #[arg(value_name = "CHARACTER_ID")]
     character_id: i64,
+    /// Which of its presets
     #[arg(value_name = "PRESET_NO")]
     preset_no: i64,
 }
 
 #[derive(Args)]
 pub(crate) struct LikeArgs {
+    /// The character that is liked
     #[arg(value_name = "TARGET_OCID")]
     target_ocid: String,
+    /// The account that likes it
     #[arg(value_name = "LIKER_ACCOUNT_ID")]
     liker_account_id: String,
 }

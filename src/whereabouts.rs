@@ -16,7 +16,7 @@ use crate::settings::Settings;
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
-  floodgate where 01a3c5e7-0000-7000-8000-000000000001    the event of this id: eventId, or requestId, of its answer
+  floodgate where 01a3c5e7-0000-7000-8000-000000000001    the event of this eventId, or requestId
   floodgate where --key 4711 --type expectation           what was written for this character
   floodgate where --key 'star\\x1fann' --type like        what ann said of star
 

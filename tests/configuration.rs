@@ -5,8 +5,8 @@
 mod support;
 
 use std::fs::{self, Permissions};
-use std::io::Write;
-use std::net::{Ipv4Addr, TcpListener};
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::os::unix::fs::PermissionsExt;
 use std::thread;
 
@@ -435,6 +435,11 @@ fn secrets_of_addresses_are_told_nowhere() {
         world.set("buffer.strategy", "redis");
         world.set("buffer.redis.url", format!("redis://:{SECRET}@{place}"));
         world.set("log.level", "trace");
+        if cfg!(feature = "otel") {
+            world.set("otel.endpoint", format!("http://{}", nobody_is_let_in()?));
+            world.set("otel.headers", "authorization=open-sesame");
+            world.set("otel.sample_ratio", "1.0");
+        }
         let node = world.start(&["run"])?;
         let like = node.ask(&Ask::new("PUT", "/api/v6/characters/star/likes/ann"))?;
         ensure!(like.status == 202, "{}", like.text());
@@ -452,6 +457,54 @@ fn secrets_of_addresses_are_told_nowhere() {
             for command in [&["doctor"][..], &["config", "--check"], &["config", "--origins"], &["config"]] {
                 ensure_untold(&format!("{:?}", world.command_with(command, &[(key, &value)])?))?;
             }
+        }
+        Ok(())
+    });
+}
+
+/// A server that answers every request with 401, to its end.
+fn nobody_is_let_in() -> Result<SocketAddr> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+    let address = listener.local_addr()?;
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            thread::spawn(move || -> std::io::Result<()> {
+                let mut stream = stream?;
+                while stream.read(&mut [0; 4096])? > 0 {
+                    stream.write_all(b"HTTP/1.1 401 Unauthorized\r\ncontent-length: 0\r\n\r\n")?;
+                }
+                Ok(())
+            });
+        }
+    });
+    Ok(address)
+}
+
+/// Of servers that let nobody in, and so of all that can be said about who asks.
+#[test]
+fn secrets_that_are_refused_are_told_nowhere() {
+    let world = World::empty().unwrap();
+    run(|| {
+        let refusing = nobody_is_let_in()?;
+        world.set("buffer.strategy", "kafka");
+        world.set("buffer.kafka.brokers", refusing.to_string());
+        for (property, value) in [
+            ("security_protocol", "SASL_PLAINTEXT"),
+            ("sasl_mechanism", "PLAIN"),
+            ("sasl_username", "ann"),
+            ("sasl_password", SECRET),
+            ("debug", "all"),
+        ] {
+            world.set(&format!("buffer.kafka.client.{property}"), value);
+        }
+        world.set("schema_registry.url", format!("http://{refusing}"));
+        world.set("schema_registry.username", "ann");
+        world.set("schema_registry.password", SECRET);
+        world.set("log.level", "trace");
+        for args in [&["schema", "list"][..], &["topics", "describe"], &["lag", "--json", "--over", "0"]] {
+            let ended = world.command(args)?;
+            ensure!(ended.code == 1 && ended.stderr.contains("TRACE"), "{args:?}: {ended:?}");
+            ensure_untold(&format!("{ended:?}")).with_context(|| format!("{args:?}"))?;
         }
         Ok(())
     });

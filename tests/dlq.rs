@@ -78,7 +78,7 @@ fn check_filters(house: &House, letters: &[Value], forbidden: &str) -> Result<()
     let newest = house.list(&["--limit", "1"])?;
     ensure!(newest == letters[..1], "{newest:?}");
     for (args, needle) in [
-        (["--type", "likes"], "--type likes"),
+        (["--type", "likes"], "[possible values: expectation, coupon, like]"),
         (["--since", "monday"], "--since monday"),
         (["--origin", "star"], "--origin star"),
         (["--limit", "few"], "--limit"),

@@ -152,7 +152,7 @@ fn operators_find_what_they_know() {
         let told = "1 replayed: 0 applied, 1 failed again\n";
         ensure!(failed.code == 1 && failed.stdout.ends_with(told), "{failed:?}");
         let dismiss = ["dlq", "dismiss", "--type", "like", "--because", "a test"];
-        ensure!(world.succeed(&dismiss)?.starts_with("1 dead letters dismissed"));
+        ensure!(world.succeed(&dismiss)?.starts_with("1 dead letter dismissed"));
         let told = world.succeed(&["dlq", "list"])?;
         ensure!(told.ends_with("0 open; 1 replayed, 1 dismissed\n"), "{told}");
         let like = serve.ask(&Ask::new("PUT", "/api/v6/characters/star/likes/forbidden"))?;

@@ -16,13 +16,14 @@ use std::time::Instant;
 
 use floodgate_buffer::{Batch, Decoded, Origin, Partition};
 use floodgate_schemas::codec::DecodeError;
+use floodgate_schemas::dead_letter::BAD_ROW;
 use floodgate_schemas::{Clock, Event};
 use floodgate_store::{Apply, ApplyError, ApplyOutcome};
 
 use crate::backoff::Backoff;
 use crate::dead_letter::DeadLetter;
 use crate::follow::Followed;
-use crate::metrics::{BAD_ROW, PipelineMetrics};
+use crate::metrics::PipelineMetrics;
 use crate::patience::{GaveUp, Patience};
 use crate::storm::{Search, Storms};
 

@@ -6,12 +6,10 @@ use std::sync::{Mutex, PoisonError};
 use floodgate_buffer::{Incident, Partition};
 use floodgate_observe::Metrics;
 use floodgate_schemas::codec::DecodeError;
+use floodgate_schemas::dead_letter::BAD_ROW;
 use floodgate_schemas::{Event, EventType, Timestamp};
 use floodgate_store::ApplyOutcome;
 use prometheus::{Histogram, IntCounter, IntCounterVec, IntGaugeVec};
-
-/// Why a row that no database takes is in the dead letters.
-pub(crate) const BAD_ROW: &str = "bad-row";
 
 pub(crate) struct PipelineMetrics {
     of: EventType,

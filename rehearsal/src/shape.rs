@@ -136,10 +136,15 @@ pub enum ShapeError {
 }
 
 fn names() -> String {
-    BUILTIN.map(|(name, _)| name).join(", ")
+    Shape::builtin().join(", ")
 }
 
 impl Shape {
+    /// What those are called that are built in.
+    pub fn builtin() -> [&'static str; BUILTIN.len()] {
+        BUILTIN.map(|(name, _)| name)
+    }
+
     /// The built-in shape of this name, or one of a file.
     ///
     /// # Errors

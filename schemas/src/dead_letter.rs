@@ -4,6 +4,7 @@
 //! [`headers::TOPIC`] on was added by us; what stands before is the original's, byte for byte.
 
 use crate::Timestamp;
+use crate::undecodable::DecodeError;
 
 /// One header of a record: names and values are bytes.
 pub type Header<'h> = (&'h [u8], Option<&'h [u8]>);
@@ -11,8 +12,17 @@ pub type Header<'h> = (&'h [u8], Option<&'h [u8]>);
 /// The topic of dead letters, before any configured prefix.
 pub const DEAD_LETTER_TOPIC: &str = "floodgate.dlq.v1";
 
+/// The reason of letters whose row no database takes.
+pub const BAD_ROW: &str = "bad-row";
+
 /// The reason of letters that `floodgate row reset` writes. Replaying them undoes the reset.
 pub const ROW_RESET: &str = "row-reset";
+
+/// Every reason that this build writes.
+pub const REASONS: [&str; 5] = {
+    let [not_avro, unknown_schema, undecodable] = DecodeError::REASONS;
+    [not_avro, unknown_schema, undecodable, BAD_ROW, ROW_RESET]
+};
 
 /// How often the event of a record with these headers has failed by now: once more than its replay says, if it is one.
 fn attempts(headers: &[Header<'_>]) -> u32 {

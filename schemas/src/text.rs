@@ -80,6 +80,23 @@ pub fn shortened(text: String, chars: usize) -> String {
     }
 }
 
+/// The same of what [`escaped`] has made: cut between what stands for characters, and not within.
+pub fn shortened_escaped(text: &str, chars: usize) -> String {
+    if text.char_indices().nth(chars).is_none() {
+        return text.to_owned();
+    }
+    let (mut kept, mut width) = (0, 1);
+    while let Some(first) = text[kept..].chars().next() {
+        let escape = text[kept..].strip_prefix('\\').and_then(escape);
+        let (bytes, wide) = escape.map_or((first.len_utf8(), 1), |(_, length)| (length + 1, length + 1));
+        if width + wide > chars {
+            break;
+        }
+        (kept, width) = (kept + bytes, width + wide);
+    }
+    format!("{}…", &text[..kept])
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -116,6 +133,23 @@ mod tests {
             assert_eq!(unescaped(text), text.as_bytes(), "{text}");
         }
         assert_eq!(unescaped("star\\x1fann"), b"star\x1fann");
+    }
+
+    #[test]
+    fn nothing_is_cut_within_what_stands_for_a_character() {
+        let short = |text: &str| shortened_escaped(text, 6);
+        for (text, cut) in [
+            ("ab\\x1f", "ab\\x1f"),
+            ("ab\\x1fc", "ab…"),
+            ("a\\x1fcd", "a\\x1f…"),
+            ("abcd\\\\e", "abcd…"),
+            ("abc\\\\de", "abc\\\\…"),
+            ("\\u{202e}", "…"),
+            ("가나다라마바사", "가나다라마…"),
+            ("", ""),
+        ] {
+            assert_eq!(short(text), cut, "{text}");
+        }
     }
 
     #[test]

@@ -1,19 +1,23 @@
 //! Which letters are meant, and what could not be read of them.
 
 use clap::Args;
+use clap::builder::PossibleValuesParser;
 use floodgate_admin::dead_letters::{DeadLetterTopic, Filter, Refusal, ScanError, Unread};
 use floodgate_buffer::{Names, Topic};
+use floodgate_schemas::EventType;
+use floodgate_schemas::dead_letter::REASONS;
 
+use crate::arguments::known;
 use crate::exit::Exit;
 
 /// Letters that have all of what is given are meant.
 #[derive(Args)]
 pub(crate) struct FilterArgs {
-    /// Events of this type: expectation, coupon or like
-    #[arg(long = "type", value_name = "TYPE")]
+    /// Events of this type
+    #[arg(long = "type", value_name = "TYPE", value_parser = PossibleValuesParser::new(EventType::ALL.map(EventType::name)))]
     of: Option<String>,
-    /// With this reason, such as bad-row
-    #[arg(long)]
+    /// With this reason; consumers of another build may have others
+    #[arg(long, value_parser = known(REASONS))]
     reason: Option<String>,
     /// Failed at this time (RFC 3339) or later
     #[arg(long, value_name = "TIME")]

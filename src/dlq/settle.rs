@@ -35,7 +35,10 @@ pub(crate) struct MeantArgs {
 Examples:
   floodgate dlq replay --all --dry-run            how many would be published again
   floodgate dlq replay --reason bad-row --wait    publish them, and say what became of them
-  floodgate dlq replay --origin floodgate.like.v1/3/1234")]
+  floodgate dlq replay --origin floodgate.like.v1/3/1234
+
+Exit codes: 0 done (with --wait: all are applied), 1 failed (with --wait: some failed again), 2 usage or configuration, 3 not
+everything could be read, or is known yet.")]
 pub(crate) struct ReplayArgs {
     #[command(flatten)]
     meant: MeantArgs,
@@ -57,7 +60,9 @@ pub(crate) struct ReplayArgs {
 #[command(after_help = "\
 Examples:
   floodgate dlq dismiss --reason not-avro --because \"a test of the load generator\"
-  floodgate dlq dismiss --origin floodgate.like.v1/3/1234 --because \"the account is closed\"")]
+  floodgate dlq dismiss --origin floodgate.like.v1/3/1234 --because \"the account is closed\"
+
+Exit codes: 0 done, 1 failed, 2 usage or configuration, 3 not everything could be read.")]
 pub(crate) struct DismissArgs {
     #[command(flatten)]
     meant: MeantArgs,
@@ -175,9 +180,16 @@ fn run(
     runtime: &Handle,
 ) -> Result<u64, Exit> {
     let counts = settle.counts();
-    let passed_over = passed_over(&counts) + &unreadable_records(settle.unreadable());
+    let unreadable = unreadable_records(settle.unreadable());
+    let DeadLetterCounts { due, capped, unknown, undecodable, unsure, replayed, dismissed, .. } = counts;
+    // a reason with a mistake in it must not look as if all was done
+    if due + capped + unknown + undecodable + unsure + replayed + dismissed == 0 {
+        say(format_args!("no dead letter is meant by this: none was {what}{unreadable}"))?;
+        return Ok(0);
+    }
+    let passed_over = passed_over(&counts) + &unreadable;
     if dry_run {
-        say(format_args!("{} dead letters would be {what}; {passed_over}", counts.due))?;
+        say(format_args!("{} would be {what}; {passed_over}", letters(due)))?;
         return Ok(0);
     }
     let _reports_go_on_here = runtime.enter();
@@ -187,12 +199,16 @@ fn run(
     bar.finish_and_clear();
     runtime.block_on(publisher.close(PATIENCE));
     let settled = settled.map_err(Exit::failed)?;
-    say(format_args!("{} dead letters {what}; {passed_over}", settled.done))?;
+    say(format_args!("{} {what}; {passed_over}", letters(settled.done)))?;
     match settled.failed.first {
         None => Ok(settled.done),
         Some(first) => Err(Exit::failed(format!(
-            "{} dead letters could not be {what}, the first: {first}",
-            settled.failed.count
+            "{} could not be {what}, the first: {first}",
+            letters(settled.failed.count)
         ))),
     }
+}
+
+fn letters(number: u64) -> String {
+    format!("{number} dead letter{}", if number == 1 { "" } else { "s" })
 }

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use floodgate_admin::dead_letters::{DeadLetterReport, Survey, Troubles};
+use floodgate_admin::dead_letters::{DeadLetterReport, LetterStanding, Survey, Troubles};
 use floodgate_buffer::Names;
-use floodgate_schemas::text::{escaped, shortened};
+use floodgate_schemas::text::{escaped, shortened_escaped};
 
 /// How wide terminals are at least.
 const COLUMNS: usize = 80;
@@ -35,14 +35,14 @@ fn short_origin(letter: &DeadLetterReport, topics: &Names) -> String {
 }
 
 fn why(letter: &DeadLetterReport) -> String {
-    let cell = |text: &str, chars| shortened(escaped(text.as_bytes()), chars);
-    let reason = cell(&letter.reason, REASON_CHARS);
-    let key = shortened(letter.key_escaped.clone().unwrap_or_else(|| "-".to_owned()), KEY_CHARS);
-    let said = match &letter.dismissed_because {
-        Some(because) => format!("dismissed: {because}"),
-        None => letter.message.clone(),
+    let reason = shortened_escaped(&escaped(letter.reason.as_bytes()), REASON_CHARS);
+    let key = shortened_escaped(letter.key_escaped.as_deref().unwrap_or("-"), KEY_CHARS);
+    let said = match (letter.state, &letter.dismissed_because) {
+        (LetterStanding::Dismissed, Some(because)) => format!("dismissed: {because}"),
+        // it may have been dismissed before it was replayed
+        _ => letter.message.clone(),
     };
-    shortened(format!("  {reason}  {key}  {}", escaped(said.as_bytes())), COLUMNS)
+    shortened_escaped(&format!("  {reason}  {key}  {}", escaped(said.as_bytes())), COLUMNS)
 }
 
 /// What there is of all, in a sentence.

@@ -70,7 +70,7 @@ fn a_replay_brings_back_what_can_be_applied_now() {
 
         house.drop_rules();
         let one = ["replay", "--type", "like", "--origin", &origin_of(&again[0])];
-        ensure!(house.dlq(&one)?.starts_with("1 dead letters replayed"));
+        ensure!(house.dlq(&one)?.starts_with("1 dead letter replayed"));
         let rest = house.dlq(&["replay", "--reason", "bad-row"])?;
         ensure!(rest.starts_with("2 dead letters replayed; 4 were replayed before"), "{rest}");
         // headers of the first replay are not carried on
@@ -91,7 +91,7 @@ fn a_replay_brings_back_what_can_be_applied_now() {
         let shown: Value = serde_json::from_str(&house.dlq(&["show", "--json", &origins[0]])?)?;
         ensure!(shown["replayedAt"].is_string(), "{shown}");
         let left = house.dlq(&["replay", "--all", "--undecodable", "--dry-run"])?;
-        ensure!(left.starts_with("1 dead letters would be replayed"), "{left}");
+        ensure!(left.starts_with("1 dead letter would be replayed"), "{left}");
         ensure!(house.list(&["--origin", &house.origin(LIKES, poison)])?[0].get("replayedAt").is_none());
         Ok(())
     });
@@ -197,9 +197,9 @@ fn a_replay_tells_what_became_of_its_records() {
         let again = &house.list(&["--limit", "1"])?[0];
         ensure!(again["state"] == "open" && again["attempts"] == 2, "{again}");
         let dry = house.dlq(&["dismiss", "--all", "--because", "a test of the tests", "--dry-run"])?;
-        ensure!(dry.starts_with("1 dead letters would be dismissed; 13 were replayed before"), "{dry}");
+        ensure!(dry.starts_with("1 dead letter would be dismissed; 13 were replayed before"), "{dry}");
         let told = house.dlq(&["dismiss", "--all", "--because", "a test of the tests"])?;
-        ensure!(told.starts_with("1 dead letters dismissed; 13 were replayed before"), "{told}");
+        ensure!(told.starts_with("1 dead letter dismissed; 13 were replayed before"), "{told}");
         open(0.0)?;
         let shown = house.dlq(&["show", &origin_of(again)])?;
         ensure!(shown.contains("dismissed") && shown.contains("a test of the tests"), "{shown}");
