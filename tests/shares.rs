@@ -127,10 +127,10 @@ fn probes_are_told_beside_whoever_stands() {
             let mut open = Vec::new();
             take([127, 0, 0, 10], places, body.as_bytes(), &node, &mut open)?;
             take([127, 0, 0, 11], 200, body.as_bytes(), &node, &mut open)?;
-            for number in 0..70 {
-                take([127, 0, 1, number], 1, body.as_bytes(), &node, &mut open)?;
-            }
-            wait::until("all places to be taken", READY, || {
+            // what has just come is idle until its request was read, and makes room
+            let mut numbers = 0..=u8::MAX;
+            wait::until("all places to have a request in work", READY, || {
+                take([127, 0, 1, numbers.next()?], 1, body.as_bytes(), &node, &mut open).ok()?;
                 (metric(&node, "floodgate_http_connections_full_total").ok()? > 0.0).then_some(())
             })?;
             take(ATTACKER, 400, b"", &node, &mut open)?;
