@@ -44,8 +44,9 @@ Examples:
   floodgate burst --json now.json --compare before.json
   floodgate burst --url http://a:8080 --url http://b:8080 --operators http://a:9600
 
-A shape is one of those names, or a file (the reference has what it holds). FLOODGATE_URL is asked without --url, FLOODGATE_KEY
-is sent as `Authorization: Bearer`, FLOODGATE_OPERATORS_TOKEN to operators' listener.
+A shape is one of those names, or a file (the reference has what it holds). FLOODGATE_URL is asked \
+without --url, FLOODGATE_KEY is sent as `Authorization: Bearer`, FLOODGATE_OPERATORS_TOKEN to operators' \
+listener.
 Exit code 0 only if everything that was expected holds.")]
 pub(crate) struct BurstArgs {
     /// An ingress; several are asked in turn [default: what FLOODGATE_URL has, or http://127.0.0.1:8080]

@@ -110,7 +110,7 @@ fn a_frozen_expectation_is_told_and_set_back() {
         let replayed = world.succeed(&["dlq", "replay", "--all"])?;
         ensure!(replayed.starts_with("0 dead letters replayed"), "{replayed}");
         let replayed = world.succeed(&["dlq", "replay", "--reason", "row-reset"])?;
-        ensure!(replayed.starts_with("1 dead letters replayed"), "{replayed}");
+        ensure!(replayed.starts_with("1 dead letter replayed"), "{replayed}");
         stands(&node, 7, &frozen.event_id.to_string())?;
         world.wait_drained(DRAINED)?;
         world.succeed(&["row", "reset", "expectation", "7", "1"])?;

@@ -37,8 +37,8 @@ Examples:
   floodgate dlq replay --reason bad-row --wait    publish them, and say what became of them
   floodgate dlq replay --origin floodgate.like.v1/3/1234
 
-Exit codes: 0 done (with --wait: all are applied), 1 failed (with --wait: some failed again), 2 usage or configuration, 3 not
-everything could be read, or is known yet.")]
+Exit codes: 0 done (with --wait: all are applied), 1 failed (with --wait: some failed again), 2 usage or configuration, \
+3 not everything could be read, or is known yet.")]
 pub(crate) struct ReplayArgs {
     #[command(flatten)]
     meant: MeantArgs,

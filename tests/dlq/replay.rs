@@ -88,6 +88,9 @@ fn a_replay_brings_back_what_can_be_applied_now() {
             nothing.starts_with("0 dead letters replayed; 6 were replayed before; 0 failed"),
             "{nothing}"
         );
+        // a mistake looks otherwise
+        let none = house.dlq(&["replay", "--reason", "badrow"])?;
+        ensure!(none.starts_with("no dead letter is meant by this: none was replayed"), "{none}");
         let shown: Value = serde_json::from_str(&house.dlq(&["show", "--json", &origins[0]])?)?;
         ensure!(shown["replayedAt"].is_string(), "{shown}");
         let left = house.dlq(&["replay", "--all", "--undecodable", "--dry-run"])?;
