@@ -10,6 +10,7 @@ const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
 const NOSNIFF: HeaderValue = HeaderValue::from_static("nosniff");
 
 /// Adds them, unless they are there; what may be kept says so itself.
+#[inline]
 pub fn always(headers: &mut HeaderMap) {
     // of answers that are prepared
     if headers.contains_key(X_CONTENT_TYPE_OPTIONS) {

@@ -34,6 +34,7 @@ pub struct Begun {
 
 impl Begun {
     /// Looks at the head of a request and watches its body. With it: how large the head is, or what is wrong with it.
+    #[inline]
     pub fn new(
         request: Request<Incoming>,
         working: Working,
@@ -68,6 +69,7 @@ impl Begun {
     }
 
     /// There is an answer. What of the request was not read is read afterwards, by the connection where only that can.
+    #[inline]
     pub fn answered(self, response: &mut Response) {
         let Self { watch, working, linger, is_http_1, closes } = self;
         if watch.settle(response, linger) == Settled::Broken {

@@ -43,6 +43,7 @@ pub struct Exchange {
 
 impl Exchange {
     /// Nothing has come yet.
+    #[inline]
     pub fn new() -> Arc<Self> {
         Arc::new(Self {
             begun: AtomicUsize::new(0),
@@ -62,6 +63,7 @@ impl Exchange {
     }
 
     /// A request begins, with a body of so many bytes; `None` where its head does not say how many.
+    #[inline]
     pub fn begin(self: &Arc<Self>, body: Option<u64>) -> Working {
         self.body.store(body.unwrap_or_default(), Ordering::Relaxed);
         self.is_in_chunks.store(body.is_none(), Ordering::Relaxed);
@@ -70,91 +72,109 @@ impl Exchange {
     }
 
     /// Something is open until it is dropped.
+    #[inline]
     pub fn hold(self: &Arc<Self>) -> Open {
         self.open.fetch_add(1, Ordering::Relaxed);
         Open(Arc::clone(self))
     }
 
     /// An answer that the client has to take.
+    #[inline]
     pub fn answer(self: &Arc<Self>) -> Taking {
         self.answers.fetch_add(1, Ordering::Relaxed);
         Taking(self.hold())
     }
 
     /// How many requests began.
+    #[inline]
     pub fn begun(&self) -> usize {
         self.begun.load(Ordering::Relaxed)
     }
 
     /// Bytes of the body of the request that began last.
+    #[inline]
     pub(crate) fn body(&self) -> u64 {
         self.body.load(Ordering::Relaxed)
     }
 
     /// Whether the body of that request comes in chunks, of which there may be more.
+    #[inline]
     pub(crate) fn is_in_chunks(&self) -> bool {
         self.is_in_chunks.load(Ordering::Relaxed) && self.is_open()
     }
 
     /// The next request is doubted for the lines of its head.
+    #[inline]
     pub(crate) fn doubt_head(&self) {
         self.is_head_doubted.store(true, Ordering::Relaxed);
     }
 
     /// Whether the request that has begun is.
+    #[inline]
     pub(crate) fn is_head_doubted(&self) -> bool {
         self.is_head_doubted.load(Ordering::Relaxed)
     }
 
     /// What came behind a head is doubted for a line that ends there.
+    #[inline]
     pub(crate) fn doubt(&self, behind: Option<u64>) {
         self.doubted_behind.store(behind.map_or(0, |behind| behind + 1), Ordering::Relaxed);
     }
 
     /// Whether that lies behind the body of the request that has begun, or may do so.
+    #[inline]
     pub(crate) fn is_doubted_behind(&self) -> bool {
         self.doubted_behind.load(Ordering::Relaxed) > self.body()
     }
 
     /// Whether anything of it is in work.
+    #[inline]
     pub fn is_open(&self) -> bool {
         self.open.load(Ordering::Relaxed) > 0
     }
 
     /// How often something of an answer was taken.
+    #[inline]
     pub(crate) fn taken(&self) -> usize {
         self.taken.load(Ordering::Relaxed)
     }
 
     /// The same, while one is to be taken.
+    #[inline]
     pub fn taking(&self) -> Option<usize> {
         (self.answers.load(Ordering::Relaxed) > 0).then(|| self.taken())
     }
 
     /// Whether the client gave up more requests than anybody has reason to.
+    #[inline]
     pub(crate) fn is_abused(&self) -> bool {
         self.patience.load(Ordering::Relaxed) < 0
     }
 
+    #[inline]
     pub(crate) fn lingers(&self) -> bool {
         self.lingers.load(Ordering::Acquire)
     }
 
     /// What comes now is no request: it is to be read and thrown away when the connection closes.
+    #[inline]
     pub(crate) fn linger(&self) {
         self.lingers.store(true, Ordering::Release);
     }
 
     /// Whether the connection is to end.
+    #[inline]
     pub fn is_idle_over(&self) -> bool {
         self.is_idle_over.load(Ordering::Relaxed)
     }
 
+    #[inline]
     pub(crate) fn end_idleness(&self) {
         self.is_idle_over.store(true, Ordering::Relaxed);
     }
 
     /// Something that is written waits for the client, or does not any more.
+    #[inline]
     pub fn stall(&self, is_stalled: bool) {
         if self.is_stalled.load(Ordering::Relaxed) != is_stalled {
             self.is_stalled.store(is_stalled, Ordering::Relaxed);
@@ -162,16 +182,19 @@ impl Exchange {
     }
 
     /// Whether a request is in work, or its answer is being taken.
+    #[inline]
     pub fn is_busy(&self) -> bool {
         self.is_open() || self.is_stalled.load(Ordering::Relaxed)
     }
 
     /// Whether its place was given to somebody else: it ends without a goodbye.
+    #[inline]
     pub fn makes_room(&self) -> bool {
         self.makes_room.load(Ordering::Acquire)
     }
 
     /// Its place is somebody else's.
+    #[inline]
     pub fn make_room(&self) {
         self.makes_room.store(true, Ordering::Release);
     }
@@ -182,6 +205,7 @@ impl Exchange {
 pub struct Open(Arc<Exchange>);
 
 impl Drop for Open {
+    #[inline]
     fn drop(&mut self) {
         self.0.open.fetch_sub(1, Ordering::Relaxed);
     }
@@ -196,17 +220,20 @@ pub struct Working {
 
 impl Working {
     /// It was not given up.
+    #[inline]
     pub fn answered(mut self) {
         self.is_answered = true;
     }
 
     /// Of its connection.
+    #[inline]
     pub fn exchange(&self) -> &Arc<Exchange> {
         &self.open.0
     }
 }
 
 impl Drop for Working {
+    #[inline]
     fn drop(&mut self) {
         let patience = &self.open.0.patience;
         if !self.is_answered {
@@ -223,12 +250,14 @@ pub struct Taking(Open);
 
 impl Taking {
     /// The client took something of it.
+    #[inline]
     pub fn took(&self) {
         self.0.0.taken.fetch_add(1, Ordering::Relaxed);
     }
 }
 
 impl Drop for Taking {
+    #[inline]
     fn drop(&mut self) {
         self.took();
         self.0.0.answers.fetch_sub(1, Ordering::Relaxed);

@@ -67,6 +67,7 @@ struct Fields<'r> {
 ///
 /// # Errors
 /// What is wrong with the head.
+#[inline]
 pub(crate) fn check<B>(
     request: &Request<B>,
     head_max_bytes: usize,

@@ -37,6 +37,7 @@ pub(crate) struct LineEnds {
 
 impl LineEnds {
     /// Bytes came.
+    #[inline]
     pub(crate) fn came(&mut self, bytes: &[u8], exchange: &Exchange) {
         if self.begun != exchange.begun() {
             self.is_lost |= self.begun + 1 < exchange.begun()

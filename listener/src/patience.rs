@@ -79,6 +79,7 @@ impl Patience {
     }
 
     /// The client of HTTP/1.1 sent something.
+    #[inline]
     pub(crate) fn came(&mut self, bytes: &[u8]) {
         // what is left of a body is not looked at
         let left = usize::try_from(self.exchange.body().saturating_sub(self.behind)).unwrap_or(usize::MAX);
@@ -111,6 +112,7 @@ impl Patience {
     }
 
     /// The client took something: what is waited for is waited for anew.
+    #[inline]
     pub(crate) fn took(&mut self) {
         self.awaited = None;
     }
@@ -136,6 +138,7 @@ impl Patience {
     }
 
     /// Nothing has come: ready when that has lasted for too long.
+    #[inline]
     pub(crate) fn poll(&mut self, context: &mut Context<'_>) -> Poll<Over> {
         let Some((awaited, at_most)) = self.awaits() else {
             self.awaited = None;
