@@ -96,7 +96,7 @@ fn thousands_that_wait_cost_few_queries_and_are_bounded() {
     const WAITERS: usize = 5000;
     let world = World::empty().unwrap();
     // of which one client may have three quarters
-    world.set("http.waiters_max", "6666");
+    world.set("http.waiters_max", "6667");
     run(|| {
         let node = world.start(&[])?;
         let begun = Instant::now();
