@@ -76,14 +76,6 @@ impl Drop for Taken {
 struct Operator;
 
 impl Owner for Operator {
-    fn has_grown(&self) -> bool {
-        false
-    }
-
-    fn has_room(&mut self, _: usize, _: bool) -> bool {
-        true
-    }
-
     fn refuse(&mut self, fault: Fault) -> Refusal {
         Problem::from(fault).refusal()
     }

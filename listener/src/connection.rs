@@ -50,13 +50,17 @@ const NO_HEAD: &[u8] = b"\0\r\n\r\n";
 /// The room that every connection has, and the most that may be read at a time without the library's buffer growing.
 pub const LITTLE_BYTES: usize = 8192;
 
-/// Who serves a connection.
+/// Who serves a connection. Unless it says otherwise every buffer may be as large as a head.
 pub trait Owner {
     /// Whether the library's buffer is counted as larger than every connection's.
-    fn has_grown(&self) -> bool;
+    fn has_grown(&self) -> bool {
+        false
+    }
 
     /// Whether that buffer may be so large. While a request is worked on it may hold the one before.
-    fn has_room(&mut self, bytes: usize, is_in_work: bool) -> bool;
+    fn has_room(&mut self, _bytes: usize, _is_in_work: bool) -> bool {
+        true
+    }
 
     /// What is told of a head that never becomes a request.
     fn refuse(&mut self, fault: Fault) -> Refusal;
@@ -392,14 +396,6 @@ mod tests {
     struct Nobody;
 
     impl Owner for Nobody {
-        fn has_grown(&self) -> bool {
-            false
-        }
-
-        fn has_room(&mut self, _: usize, _: bool) -> bool {
-            true
-        }
-
         fn refuse(&mut self, _: Fault) -> Refusal {
             Refusal { status: axum::http::StatusCode::BAD_REQUEST, body: Vec::new() }
         }
