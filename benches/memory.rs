@@ -1,16 +1,14 @@
 //! Whether memory stays under what the configuration says, where it would grow without limits: thirty consumers with
 //! a backlog of three million events and a database that stalls, an ingress whose broker is frozen, a check of ten
-//! million events, a hundred thousand clients, and attacks on the clients' listener.
+//! million events, and attacks on the clients' listener.
 //!
-//! `cargo bench --bench memory`, or of the clients alone `cargo bench --bench memory -- clients`, of the attacks `-- attacks`. Ends with
-//! 1 when a cap does not hold.
+//! `cargo bench --bench memory`, or of the attacks alone `cargo bench --bench memory -- attacks`. Ends with 1 when a cap does not
+//! hold.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 #[path = "memory/attacks.rs"]
 mod attacks;
-#[path = "memory/clients.rs"]
-mod clients;
 #[path = "../tests/support/mod.rs"]
 mod support;
 #[path = "support/mod.rs"]
@@ -39,15 +37,10 @@ const BASE_MIB: u64 = 150;
 
 fn main() -> ExitCode {
     start("memory", "cargo bench --bench memory", || {
-        let is_only = |what: &str| std::env::args().any(|arg| arg == what);
-        if is_only("attacks") {
-            return attacks::attacks();
-        }
-        clients::clients()?;
-        if is_only("clients") {
+        attacks::attacks()?;
+        if std::env::args().any(|arg| arg == "attacks") {
             return Ok(());
         }
-        attacks::attacks()?;
         let kafka = KafkaOptions { heap_mb: 1024, quick_jit: false, ..KafkaOptions::default() };
         let servers = Servers::start(kafka, PostgresOptions::default())?;
         consumers(&servers)?;

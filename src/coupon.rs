@@ -1,6 +1,7 @@
 //! The `[coupon]` section.
 
 use floodgate_buffer::TopicsConfig;
+use floodgate_ledger::DecisionsKept;
 use floodgate_producer::{DoorConfig, HttpConfig};
 use floodgate_schemas::CouponKey;
 use serde::Deserialize;
@@ -30,6 +31,11 @@ impl CouponConfig {
             refuse_unknown, refuse_sold_out, lookup_ms, lookups_max, remembered_max, watch_ms, ..
         } = *self;
         DoorConfig { refuse_unknown, refuse_sold_out, lookup_ms, lookups_max, remembered_max, watch_ms }
+    }
+
+    /// How long decisions are to be found.
+    pub(crate) fn decisions_kept(&self) -> DecisionsKept {
+        DecisionsKept { days: self.decisions_retention_days }
     }
 
     /// What is wrong with it.

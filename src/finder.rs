@@ -3,17 +3,13 @@
 use std::sync::Arc;
 
 use floodgate_admin::{LookForEvents, Wanted};
-use floodgate_buffer::Strategy;
 use floodgate_ledger::{Search, Sought};
-use floodgate_schemas::Codecs;
-use floodgate_store::Store;
 
 /// What `floodgate where` does, in a process that runs.
-pub(crate) fn looks(strategy: &Arc<dyn Strategy>, store: &Arc<dyn Store>, codecs: &Codecs) -> LookForEvents {
-    let (strategy, store, codecs) = (Arc::clone(strategy), Arc::clone(store), codecs.clone());
+pub(crate) fn looks(search: Search) -> LookForEvents {
+    let search = Arc::new(search);
     Arc::new(move |wanted| {
-        let search =
-            Search { strategy: Arc::clone(&strategy), store: Arc::clone(&store), codecs: codecs.clone() };
+        let search = Arc::clone(&search);
         let sought = match wanted {
             Wanted::Event(event_id) => Sought::Event(event_id),
             Wanted::Key(of, key) => Sought::Key(of, key),

@@ -1,7 +1,7 @@
 //! `floodgate reapply`: events from the log to their rows again.
 
 use clap::Args;
-use floodgate_ledger::{DecisionsKept, Reapplied, Verification, VerifyError};
+use floodgate_ledger::{Reapplied, Verification, VerifyError};
 
 use crate::exit::{Exit, say};
 use crate::registry::codecs_of;
@@ -59,7 +59,7 @@ pub(crate) async fn reapply(settings: &Settings, args: &ReapplyArgs) -> Result<(
         values: args.values,
         watch: &bar,
         clock: given().clock,
-        kept: DecisionsKept { days: settings.coupon.decisions_retention_days },
+        kept: settings.coupon.decisions_kept(),
     };
     let work = async {
         match args.missing {

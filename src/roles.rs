@@ -13,6 +13,7 @@ use floodgate_admin::{
 };
 use floodgate_buffer::{Given, Parts, Publish, Strategy, Then};
 use floodgate_consumers::{Consumers, Health, Members};
+use floodgate_ledger::Search;
 use floodgate_observe::{Metrics, logs};
 use floodgate_producer::{Admission, Handed, HttpConfig, Ingress, Server, Tls};
 use floodgate_registry::Registry;
@@ -156,7 +157,7 @@ impl Opened {
             readiness,
             dead_letters,
             publisher: Arc::clone(&self.publisher),
-            find: finder::looks(&self.strategy, &self.store, &self.codecs),
+            find: finder::looks(self.search()),
             coupons: self.looks_at_coupons(),
             clock: Arc::clone(&self.clock),
             chance: Arc::clone(&self.chance),
@@ -183,6 +184,17 @@ impl Opened {
             tokio::spawn(parts.keep("letters-watch", Then::GoOn, watch));
         }
         Ok(AdminRole { address, stop })
+    }
+
+    /// For `/where`.
+    fn search(&self) -> Search {
+        Search {
+            strategy: Arc::clone(&self.strategy),
+            store: Arc::clone(&self.store),
+            codecs: self.codecs.clone(),
+            kept: self.settings.coupon.decisions_kept(),
+            clock: Arc::clone(&self.clock),
+        }
     }
 
     /// For the page: what is not known is not shown.

@@ -6,8 +6,7 @@ use std::time::Duration;
 
 use clap::Args;
 use floodgate_ledger::{
-    DEAD_LETTER_EXPIRED, DEAD_LETTER_UNREAD, DecisionsKept, Report, TypeReport, Verdict, Verification,
-    VerifyError, Watch,
+    DEAD_LETTER_EXPIRED, DEAD_LETTER_UNREAD, Report, TypeReport, Verdict, Verification, VerifyError, Watch,
 };
 use indicatif::{ProgressBar, ProgressStyle};
 
@@ -48,7 +47,7 @@ pub(crate) async fn verify(settings: &Settings, args: &VerifyArgs) -> Result<(),
         values: args.values,
         watch: &bar,
         clock: given().clock,
-        kept: DecisionsKept { days: settings.coupon.decisions_retention_days },
+        kept: settings.coupon.decisions_kept(),
     };
     let mut signals = Signals::listen()?;
     let ended = tokio::select! {

@@ -10,7 +10,7 @@ use crate::arguments::event_type;
 use crate::exit::{Exit, say};
 use crate::progress::counting_bar;
 use crate::registry::codecs_of;
-use crate::roles::open_strategy;
+use crate::roles::{given, open_strategy};
 use crate::settings::Settings;
 
 #[derive(Args)]
@@ -59,7 +59,13 @@ pub(crate) async fn whereabouts(settings: &Settings, args: &WhereArgs) -> Result
     }
     let store = floodgate_store::open(&settings.store).map_err(Exit::usage)?;
     let bar = counting_bar("records looked at");
-    let search = Search { codecs: codecs_of(settings, &*strategy)?, strategy, store };
+    let search = Search {
+        codecs: codecs_of(settings, &*strategy)?,
+        strategy,
+        store,
+        kept: settings.coupon.decisions_kept(),
+        clock: given().clock,
+    };
     let found = search.run(&sought, |read| bar.inc(read)).await;
     bar.finish_and_clear();
     let found = found.map_err(|error| match error {

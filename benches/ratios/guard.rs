@@ -26,7 +26,7 @@ const CONNECTIONS: u32 = 1000;
 const EXPECTATION: &str = r#"{"characterId":7,"presetNo":2,"totalExpectedCost":"1234567.89","blackCubeCost":"1000000.00",
     "redCubeCost":"200000.50","additionalCubeCost":"30000.25","starforceCost":"4567.14",
     "calculatedAt":"2026-01-01T00:00:00.123456Z"}"#;
-/// Of whoever floods.
+/// Of a flood whose price is measured; one beside which others are served has ten times as many.
 const FLOOD_CONNECTIONS: u32 = 100;
 /// How often the other one sends something.
 const PERIOD: Duration = Duration::from_millis(5);
@@ -93,7 +93,7 @@ pub fn measure(servers: &Servers, table: &mut Table) -> Result<()> {
     if table.wants("F3") {
         let runs: Vec<[Run; 2]> = rounds(ROUNDS, |side| match side {
             0 => std::thread::scope(|scope| {
-                let flooding = scope.spawn(|| flood(&narrow.0, FLOOD_CONNECTIONS, SECONDS));
+                let flooding = scope.spawn(|| flood(&narrow.0, CONNECTIONS, SECONDS));
                 let run = well_behaved(&narrow.0);
                 flooding.join().expect("the flood")?;
                 run

@@ -17,13 +17,16 @@ use floodgate_buffer::{
 };
 use floodgate_schemas::codec::SchemaName;
 use floodgate_schemas::text::escaped;
-use floodgate_schemas::{Codecs, CouponIssue, Event, EventId, EventType, ExpectationWrite, Like, Timestamp};
+use floodgate_schemas::{
+    Clock, Codecs, CouponIssue, Event, EventId, EventType, ExpectationWrite, Like, Timestamp,
+};
 use floodgate_store::{Audit, Decision, EventStatus, Store};
 use serde::Serialize;
 use tokio::runtime::Handle;
 
 use crate::class::Class;
 use crate::error::{VerifyError, blocking};
+use crate::kept::DecisionsKept;
 use crate::letter_index::LetterIndex;
 use crate::read::CHUNK_EVENTS;
 
@@ -47,6 +50,10 @@ pub struct Search {
     pub store: Arc<dyn Store>,
     /// What events are read with.
     pub codecs: Codecs,
+    /// How long decisions are kept.
+    pub kept: DecisionsKept,
+    /// Says how old a request is.
+    pub clock: Arc<dyn Clock>,
 }
 
 /// What was found.
@@ -273,7 +280,10 @@ impl Search {
                 events.iter().map(|_| None).collect()
             }
         };
+        // what was deleted by the look is older than it is kept by now
+        let now = self.clock.now();
         for hit in hits {
+            let may_lack = hit.event.as_ref().is_some_and(|event| self.kept.may_lack(event, now));
             // what is no event is in no row
             let status = match hit.event {
                 Some(_) => statuses.pop_front().flatten(),
@@ -282,7 +292,8 @@ impl Search {
             let (state, meaning) = match (status, &letters) {
                 (Some(status), Some(letters)) => {
                     let letter = || letters.letter_of(E::TYPE, &hit.record());
-                    told_of(Class::of(status, hit.offset, hit.committed, letter))
+                    let class = Class::of(status, hit.offset, hit.committed, letter);
+                    told_of(if may_lack { class.unless_forgotten() } else { class })
                 }
                 (Some(EventStatus::Current), None) => told_of(Class::Current),
                 (Some(EventStatus::Superseded), None) => told_of(Class::Superseded),

@@ -11,8 +11,8 @@ use floodgate_schemas::examples::HandClock;
 use parking_lot::Mutex;
 
 use super::*;
-use crate::Verification;
 use crate::kept::DecisionsKept;
+use crate::{Search, Sought, Verification};
 
 /// The log in memory as if others saw it, too, with what a cluster may say of it.
 #[derive(Clone)]
@@ -420,4 +420,16 @@ async fn what_is_not_kept_is_not_missing() {
     };
     assert_eq!(report(DecisionsKept { days: 0 }).await, (1, 0, 2, Some(2)));
     assert_eq!(report(DecisionsKept { days: 38 }).await, (1, 1, 1, Some(1)));
+    let states = async |kept: DecisionsKept| {
+        let (strategy, clock) = (Arc::new(bench.shared(Some(3))), Arc::new(HandClock::new(days(60))));
+        let (store, codecs) = (Arc::clone(&bench.store), Codecs::builtin());
+        let search = Search { strategy, store, codecs, kept, clock };
+        let found =
+            search.run(&Sought::Key(EventType::Coupon, b"none".to_vec()), |_| {}).await.unwrap().found;
+        found.iter().map(|found| (found.state, found.meaning.contains("long ago"))).collect::<Vec<_>>()
+    };
+    let kept = [("decided", false), ("missing", false), ("missing", false)];
+    assert_eq!(states(DecisionsKept { days: 0 }).await, kept);
+    let forgotten = [("decided", false), ("decided", true), ("missing", false)];
+    assert_eq!(states(DecisionsKept { days: 38 }).await, forgotten);
 }
