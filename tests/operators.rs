@@ -241,6 +241,13 @@ fn nobody_comes_in_without_the_token() {
         let log = node.process().stderr();
         let refused = log.lines().filter(|line| line.contains("without the right token")).count();
         ensure!(refused < refusals.len() / 4 && !log.contains(TOKEN), "{refused} lines: {log}");
+        // and each is counted
+        let metrics = node.ask_operators(&bearer(get("/metrics"), TOKEN))?.text();
+        let counted =
+            metrics.lines().find_map(|line| line.strip_prefix("floodgate_operators_refused_total "));
+        let unknown = refusals.iter().filter(|(.., name)| *name == "unauthorized").count();
+        let counted: usize = counted.context("nothing is counted")?.parse()?;
+        ensure!((unknown..refusals.len()).contains(&counted), "{counted} of {unknown} and the sign-ins");
 
         let out = node.ask_operators(&with_cookie(Ask::new("DELETE", "/session")))?;
         ensure!(

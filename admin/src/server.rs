@@ -140,7 +140,8 @@ impl AdminServer {
         let listener = TcpListener::bind(config.listen)
             .await
             .map_err(|source| AdminError { listen: config.listen, source })?;
-        let door = Arc::new(Door::new(config, Arc::clone(&clock), &*chance));
+        let refused = metrics.operators_refused.clone();
+        let door = Arc::new(Door::new(config, refused, Arc::clone(&clock), &*chance));
         let live = Arc::new(Live {
             about,
             lag: Arc::clone(&lag),

@@ -83,6 +83,8 @@ pub struct Metrics {
     pub decisions_deleted: IntCounter,
     /// `floodgate_group_rebalances_total{group}`: how often partitions came to members of this process, or left them.
     pub rebalances: IntCounterVec,
+    /// `floodgate_operators_refused_total`: requests and sign-ins on the operators' listener without the right token.
+    pub operators_refused: IntCounter,
     /// The clients' listener.
     pub http: HttpMetrics,
     /// What it is asked for.
@@ -358,6 +360,10 @@ impl Metrics {
             decisions_deleted: make.counter(
                 "floodgate_decisions_deleted_total",
                 "Decisions on coupon requests that were older than they are kept",
+            )?,
+            operators_refused: make.counter(
+                "floodgate_operators_refused_total",
+                "Requests and sign-ins on the operators' listener without the right token",
             )?,
             rebalances: make.counters(
                 "floodgate_group_rebalances_total",

@@ -8,6 +8,7 @@ use axum::http::{HeaderMap, Method, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use floodgate_schemas::{Chance, Clock};
+use prometheus::IntCounter;
 
 use super::form::{CHALLENGE, form};
 use super::host::{HostName, authority, check};
@@ -75,10 +76,16 @@ enum Shown<'r> {
 }
 
 impl Door {
-    pub(crate) fn new(config: &AdminConfig, clock: Arc<dyn Clock>, chance: &dyn Chance) -> Self {
+    /// Counts in `refused` who comes without the right token.
+    pub(crate) fn new(
+        config: &AdminConfig,
+        refused: IntCounter,
+        clock: Arc<dyn Clock>,
+        chance: &dyn Chance,
+    ) -> Self {
         let guard = |token: &Token| Guard { token: token.clone(), sessions: Sessions::new(token, chance) };
         let guard = config.token.as_ref().map(guard);
-        Self { guard, hosts: config.hosts.clone(), refusals: Refusals::default(), clock }
+        Self { guard, hosts: config.hosts.clone(), refusals: Refusals::new(refused), clock }
     }
 
     pub(crate) fn has_token(&self) -> bool {
@@ -197,7 +204,8 @@ mod tests {
             token: token.parse().ok(),
             hosts: Vec::new(),
         };
-        Door::new(&config, Arc::clone(clock) as _, &Counted::default())
+        let refused = IntCounter::new("refused", "refused").unwrap();
+        Door::new(&config, refused, Arc::clone(clock) as _, &Counted::default())
     }
 
     fn request(method: &str, path: &str, headers: &[(&str, &str)]) -> Request {
