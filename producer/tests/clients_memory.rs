@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 use std::net::{IpAddr, Ipv6Addr};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Result, ensure};
@@ -12,9 +13,8 @@ use axum::http::{HeaderMap, HeaderValue};
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use floodgate_observe::Metrics;
-use floodgate_producer::{Admission, AuthConfig, AuthMode, RateLimitConfig, fuzzing};
+use floodgate_producer::{Admission, AuthConfig, RateLimitConfig, fuzzing};
 use floodgate_schemas::SystemClock;
-use floodgate_testkit::ScratchDir;
 use ring::rand::SystemRandom;
 use ring::signature::{Ed25519KeyPair, KeyPair};
 use serde_json::json;
@@ -36,13 +36,13 @@ fn a_hundred_thousand_clients_take_no_more_memory_than_configured() -> Result<()
     let issuer = Issuer::new()?;
     for room in [CLIENTS / 100, CLIENTS] {
         let address = |number| Ok(address(number));
-        report("addresses", (CLIENTS, room), &Admitting::new(None, room)?, address, ADDRESS_BYTES)?;
+        report("addresses", (CLIENTS, room), &Admitting::new(&auth("", 0)?, room)?, address, ADDRESS_BYTES)?;
     }
     for room in [SUBJECTS / 100, SUBJECTS] {
-        let admitting = Admitting::new(Some(issuer.auth(0)?), room)?;
+        let admitting = Admitting::new(&issuer.auth(0)?, room)?;
         report("subjects", (SUBJECTS, room), &admitting, |number| issuer.subject(number), SUBJECT_BYTES)?;
     }
-    let admitting = Admitting::new(Some(issuer.auth(SUBJECTS)?), 1)?;
+    let admitting = Admitting::new(&issuer.auth(SUBJECTS)?, 1)?;
     let what = "tokens that were verified";
     report(what, (SUBJECTS, SUBJECTS), &admitting, |number| issuer.subject(number), TOKEN_BYTES)
 }
@@ -88,7 +88,7 @@ struct Admitting {
 
 impl Admitting {
     /// Nobody is silent for so long that it is forgotten.
-    fn new(auth: Option<AuthConfig>, clients_max: u64) -> Result<Self> {
+    fn new(auth: &AuthConfig, clients_max: u64) -> Result<Self> {
         let limit = RateLimitConfig {
             client_events_per_s: 1,
             client_burst_events: 1_000_000,
@@ -98,9 +98,8 @@ impl Admitting {
             clients_max,
             trusted_proxies: Vec::new(),
         };
-        let auth = auth.map_or_else(|| default("auth"), Ok)?;
         let (metrics, clock) = (Metrics::new()?, Arc::new(SystemClock));
-        let admission = Admission::open(&auth, &limit, &metrics.http, clock);
+        let admission = Admission::open(auth, &limit, &metrics.http, clock);
         let admission = admission.map_err(|problems| anyhow::anyhow!("{problems:?}"))?;
         Ok(Self { admission, runtime: tokio::runtime::Builder::new_current_thread().enable_all().build()? })
     }
@@ -111,10 +110,17 @@ impl Admitting {
     }
 }
 
-/// A section as it is by default.
-fn default(section: &str) -> Result<AuthConfig> {
-    let table: toml::Table = include_str!("../src/default.toml").parse()?;
-    Ok(table[section].clone().try_into()?)
+/// Tokens of this issuer, whose keys are in a file of this name; nobody is asked who they are where the name is empty.
+fn auth(jwks_file: &str, verified_max: u64) -> Result<AuthConfig> {
+    Ok(serde_json::from_value(json!({
+        "mode": if jwks_file.is_empty() { "off" } else { "jwt" },
+        "bind_user": false,
+        "keys": [],
+        "jwt": {
+            "jwks_file": jwks_file, "jwks_url": "", "issuer": ISSUER, "audience": "floodgate", "algorithms": ["EdDSA"],
+            "leeway_s": 60, "refresh_ms": 300_000, "timeout_ms": 3000, "verified_max": verified_max,
+        },
+    }))?)
 }
 
 /// Each in a network of its own.
@@ -126,7 +132,7 @@ fn address(number: u64) -> Comes {
 /// Who signs tokens.
 struct Issuer {
     key: Ed25519KeyPair,
-    folder: ScratchDir,
+    jwks_file: PathBuf,
 }
 
 impl Issuer {
@@ -134,21 +140,16 @@ impl Issuer {
         let bytes = Ed25519KeyPair::generate_pkcs8(&SystemRandom::new());
         let bytes = bytes.map_err(|_| anyhow::anyhow!("no key could be made"))?;
         let key = Ed25519KeyPair::from_pkcs8(bytes.as_ref()).map_err(|error| anyhow::anyhow!("{error}"))?;
-        let folder = ScratchDir::new("issuer")?;
         let x = BASE64_URL_SAFE_NO_PAD.encode(key.public_key());
         let keys =
             json!({ "keys": [{ "kty": "OKP", "crv": "Ed25519", "alg": "EdDSA", "kid": "1", "x": x }] });
-        std::fs::write(folder.path().join("jwks.json"), keys.to_string())?;
-        Ok(Self { key, folder })
+        let jwks_file = Path::new(env!("CARGO_TARGET_TMPDIR")).join("clients_memory.jwks.json");
+        std::fs::write(&jwks_file, keys.to_string())?;
+        Ok(Self { key, jwks_file })
     }
 
     fn auth(&self, verified_max: u64) -> Result<AuthConfig> {
-        let mut auth = default("auth")?;
-        auth.mode = AuthMode::Jwt;
-        auth.jwt.jwks_file = self.folder.path().join("jwks.json").display().to_string();
-        (auth.jwt.issuer, auth.jwt.audience) = (ISSUER.to_owned(), "floodgate".to_owned());
-        auth.jwt.verified_max = verified_max;
-        Ok(auth)
+        auth(&self.jwks_file.to_string_lossy(), verified_max)
     }
 
     /// One with a name as long as any.
