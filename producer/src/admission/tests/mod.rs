@@ -1,5 +1,6 @@
 //! The door, from requests to what they are told.
 
+mod configuration;
 mod limits;
 mod scopes;
 mod tokens;
