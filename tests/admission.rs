@@ -200,7 +200,8 @@ fn clients_are_limited_by_the_address_that_a_trusted_proxy_saw() {
         let asks = |node: &Node, forwarded: &str, times: usize| -> Result<Vec<u16>> {
             let asked = (0..times).map(|_| {
                 let answer = node.ask(&like().header("x-forwarded-for", forwarded))?;
-                ensure!(answer.header("ratelimit-policy") == Some("\"client\";q=3;w=3"), "{answer:?}");
+                let policy = "\"client\";q=3;w=3;floodgate-events-per-s=1";
+                ensure!(answer.header("ratelimit-policy") == Some(policy), "{answer:?}");
                 let limited = answer.status == 429;
                 ensure!(limited == answer.header("retry-after").is_some(), "{answer:?}");
                 Ok(answer.status)

@@ -291,7 +291,7 @@ fn planted_bugs_still_apply() {
         let scenario = text.lines().find_map(|line| line.strip_prefix("caught by: ")).expect("no scenario");
         // NAME, NAME@redis, or a file and NAME
         let test = scenario.rsplit(' ').next().unwrap_or(scenario).trim_end_matches("@redis");
-        let known = sources(&["tests", "buffer/src", "buffer/tests", "registry/tests"])
+        let known = sources(&["tests", "buffer/src", "buffer/tests", "producer/src", "registry/tests"])
             .iter()
             .any(|(_, source)| source.contains(&format!("fn {test}(")));
         assert!(known, "{}: there is no scenario {scenario}", patch.display());

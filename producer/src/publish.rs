@@ -53,6 +53,8 @@ pub(crate) struct Offers {
     at_door: Vec<AtDoor>,
     receipts: Receipts,
     offered_at: Instant,
+    /// Whether what became of all was known before the deadline.
+    in_time: bool,
     sends: Sends,
     holder: Arc<Holder>,
     told: Told,
@@ -120,8 +122,8 @@ impl Ingress {
         let receipts = Receipts::of(Arc::clone(&admitted.holder) as _, 1);
         let offered_at = Instant::now();
         let key = self.offer_under_key(event, receipts.receipt(0), (&mut sends, &admitted.holder))?;
-        self.wait(&receipts, offered_at).await;
-        let judged = self.judge(key, receipts.outcome(0));
+        let in_time = self.wait(&receipts, offered_at).await;
+        let judged = self.judge(key, receipts.outcome(0), in_time);
         sends.became(E::TYPE, judged.as_ref().err().map(Problem::name));
         judged
     }
@@ -155,7 +157,7 @@ impl Ingress {
         };
         let offered = events.iter().enumerate().map(offer).collect();
         let holder = Arc::clone(&admitted.holder);
-        Offers { offered, at_door, receipts, offered_at, sends, holder, told }
+        Offers { offered, at_door, receipts, offered_at, in_time: true, sends, holder, told }
     }
 
     /// Asks about the coupon requests that wait at the door.
@@ -177,18 +179,18 @@ impl Ingress {
     }
 
     /// Waits until it is known what became of all, at most until the deadline.
-    pub(crate) async fn wait_for_all(&self, offers: &Offers) {
+    pub(crate) async fn wait_for_all(&self, offers: &mut Offers) {
         if offers.offered.iter().any(|offered| offered.result.is_ok()) {
-            self.wait(&offers.receipts, offers.offered_at).await;
+            offers.in_time = self.wait(&offers.receipts, offers.offered_at).await;
         }
     }
 
     /// What became of each, in order.
     pub(crate) fn judge_all(&self, offers: Offers) -> Vec<Published> {
-        let Offers { offered, receipts, mut sends, mut told, .. } = offers;
+        let Offers { offered, receipts, in_time, mut sends, mut told, .. } = offers;
         let judged = offered.into_iter().enumerate().map(|(index, Offered { of, event_id, result })| {
             let result = result.and_then(|key| {
-                let judged = self.judge(key, receipts.outcome(index));
+                let judged = self.judge(key, receipts.outcome(index), in_time);
                 if let Some(of) = of {
                     sends.became(of, judged.as_ref().err().map(Problem::name));
                 }
@@ -286,15 +288,17 @@ impl Ingress {
     }
 
     /// Waits for all receipts, at most until the deadline: those that are open then read `Unknown`, as whoever does
-    /// not hear in time must not conclude that nothing was stored.
-    async fn wait(&self, receipts: &Receipts, offered_at: Instant) {
-        if tokio::time::timeout(self.limits.request_deadline, receipts.all()).await.is_ok() {
+    /// not hear in time must not conclude that nothing was stored. Whether all were heard of in time.
+    async fn wait(&self, receipts: &Receipts, offered_at: Instant) -> bool {
+        let in_time = tokio::time::timeout(self.limits.request_deadline, receipts.all()).await.is_ok();
+        if in_time {
             self.metrics.seconds.observe(offered_at.elapsed().as_secs_f64());
         }
+        in_time
     }
 
     /// What a record's outcome is answered. One that is certainly not stored has not used its key.
-    fn judge(&self, key: UsedKey, outcome: Outcome) -> Result<StoredIn, Problem> {
+    fn judge(&self, key: UsedKey, outcome: Outcome, in_time: bool) -> Result<StoredIn, Problem> {
         self.keys.told(key, outcome != Outcome::NotStored);
         match outcome {
             Outcome::Stored => Ok(None),
@@ -303,13 +307,22 @@ impl Ingress {
                 let trouble = self.publisher.ready().err();
                 Err(Problem::not_stored(trouble.unwrap_or_else(|| NOT_STORED.to_owned())))
             }
-            Outcome::Unknown => Err(Problem::outcome_unknown()),
+            Outcome::Unknown => {
+                let what = if in_time { UNSURE } else { LATE };
+                let trouble = self.publisher.ready().err().map(|trouble| format!("; {trouble}"));
+                Err(Problem::outcome_unknown().because([what, &trouble.unwrap_or_default()].concat()))
+            }
         }
     }
 }
 
 /// What is told of an event that was not stored where nothing more is known.
 const NOT_STORED: &str = "the strategy reported an event as not stored, and is ready again";
+
+/// What is told of one of which nobody knows, where the strategy has said so, and where it has said nothing yet.
+const UNSURE: &str = "the strategy reported an event as possibly stored";
+const LATE: &str =
+    "the strategy did not tell within http.request_deadline_ms what became of all events of a request";
 
 #[cfg(test)]
 mod tests;

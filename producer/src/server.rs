@@ -214,7 +214,7 @@ impl Served {
     async fn speak(&self, (stream, first, protocol): (Stream, FirstBytes, Protocol), open: Arc<Open>) {
         let Guest { exchange, leave } = &open.guest;
         let room = Room::new(&self.routes.ingress.bodies, &open.peer.holder);
-        let client = Client { room, metrics: self.routes.metrics.clone() };
+        let client = Client { room, ingress: Arc::clone(&self.routes.ingress) };
         let (spoken, limits) = ((first, protocol), self.limits(&open));
         let stream = Connection::new(stream, spoken, limits, client, Arc::clone(exchange));
         let answered = |request: Request<Incoming>| {

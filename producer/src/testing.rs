@@ -220,6 +220,49 @@ impl Reads for Database {
     }
 }
 
+/// What is logged on this thread, until it is dropped.
+pub(crate) struct Log {
+    lines: Arc<Mutex<Vec<u8>>>,
+    _guard: tracing::subscriber::DefaultGuard,
+}
+
+/// Where lines are written.
+#[derive(Clone)]
+struct Lines(Arc<Mutex<Vec<u8>>>);
+
+impl std::io::Write for Lines {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Log {
+    pub(crate) fn start() -> Self {
+        let lines = Arc::<Mutex<Vec<u8>>>::default();
+        let into = Lines(Arc::clone(&lines));
+        let log = tracing_subscriber::fmt().with_ansi(false).with_writer(move || into.clone()).finish();
+        Self { lines, _guard: tracing::subscriber::set_default(log) }
+    }
+
+    /// The lines with these words.
+    pub(crate) fn lines(&self, words: &str) -> Vec<String> {
+        let text = String::from_utf8(self.lines.lock().clone()).unwrap();
+        text.lines().filter(|line| line.contains(words)).map(str::to_owned).collect()
+    }
+
+    /// Has one line to which a problem leads, with these words.
+    pub(crate) fn has(&self, problem: &Value, words: &str) {
+        let instance = problem["instance"].as_str().and_then(|name| name.strip_prefix("urn:uuid:"));
+        let lines = self.lines(instance.unwrap_or_else(|| panic!("no instance: {problem}")));
+        assert!(lines.len() == 1 && lines[0].contains(words), "{words}: {lines:?}");
+    }
+}
+
 /// An ingress and what it stands on.
 pub(crate) struct World {
     pub(crate) buffer: Arc<Buffer>,

@@ -7,7 +7,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use floodgate_schemas::{EventType, Mixed};
 
-use super::limits::{Client, Policy, Standing};
+use super::limits::Client;
+use super::standing::{Policy, Standing};
 use crate::holders::Holder;
 use crate::problem::Problem;
 use crate::scope::{Access, Scope, Scopes};

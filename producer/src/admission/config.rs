@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net};
 use jsonwebtoken::Algorithm;
 use serde::de::Error;
 use serde::{Deserialize, Deserializer};
@@ -110,16 +110,23 @@ pub struct RateLimitConfig {
     pub trusted_proxies: Vec<IpNet>,
 }
 
-/// Networks; an address is one of itself.
+/// Networks; an address is one of itself, and what stands for addresses of IPv4 is of IPv4, as whoever comes from there is.
 fn networks<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<IpNet>, D::Error> {
     let network = |text: String| {
         let address = text.parse::<IpAddr>().map(|address| IpNet::from(address.to_canonical()));
-        address.or_else(|_| text.parse()).map_err(|_| {
+        address.or_else(|_| text.parse().map(canonical)).map_err(|_| {
             let told = "is neither an address nor a network, such as 10.0.0.1 and 10.0.0.0/8";
             D::Error::custom(format!("{text:?} {told}"))
         })
     };
     Vec::<String>::deserialize(from)?.into_iter().map(network).collect()
+}
+
+fn canonical(network: IpNet) -> IpNet {
+    let IpNet::V6(mapped) = network else { return network };
+    let of_v4 = mapped.addr().to_ipv4_mapped().zip(mapped.prefix_len().checked_sub(96));
+    let of_v4 = of_v4.and_then(|(address, prefix)| Ipv4Net::new(address, prefix).ok());
+    of_v4.map_or(network, IpNet::V4)
 }
 
 #[cfg(test)]
@@ -138,6 +145,12 @@ mod tests {
             ("fd00::7", "fd00::7/128"),
             ("fd00::/8", "fd00::/8"),
             ("::ffff:10.0.0.1", "10.0.0.1/32"),
+            ("::ffff:10.0.0.0/104", "10.0.0.0/8"),
+            ("::ffff:10.0.0.1/128", "10.0.0.1/32"),
+            ("::ffff:0:0/96", "0.0.0.0/0"),
+            ("::ffff:0:0/95", "::ffff:0.0.0.0/95"),
+            ("::/0", "::/0"),
+            ("0.0.0.0/0", "0.0.0.0/0"),
         ] {
             assert_eq!(read(text).as_deref(), Ok(net));
         }

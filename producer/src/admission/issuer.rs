@@ -160,9 +160,18 @@ impl Issuer {
             return Ok(());
         }
         let set: Set = serde_json::from_slice(&text).map_err(|error| format!("no set of keys: {error}"))?;
-        let keys: Vec<_> = set.keys.into_iter().filter_map(|key| self.usable(key)).take(KEYS_MAX).collect();
+        let mut keys: Vec<_> = set.keys.into_iter().filter_map(|key| self.usable(key)).collect();
         if keys.is_empty() {
             return Err("none of its keys is for signatures of auth.jwt.algorithms".to_owned());
+        }
+        if keys.len() > KEYS_MAX {
+            let (left_out, place) = (keys.len() - KEYS_MAX, &self.place);
+            tracing::warn!(
+                left_out,
+                place,
+                "the token issuer has more keys than are kept, and the last are left out"
+            );
+            keys.truncate(KEYS_MAX);
         }
         tracing::info!(keys = keys.len(), place = self.place, "the token issuer's keys are known");
         *self.known.write() = Arc::new(KeySet { generation: before.generation + 1, keys, text });

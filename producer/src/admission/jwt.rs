@@ -14,6 +14,7 @@ use floodgate_schemas::Timestamp;
 use jsonwebtoken::{Algorithm, Header, Validation, decode, decode_header};
 use moka::sync::Cache;
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 
 use super::caller::{Identity, Untrusted};
 use super::config::JwtConfig;
@@ -57,7 +58,10 @@ pub(super) enum Distrust {
 
 #[derive(Deserialize)]
 struct Claims {
+    /// Whether it is there is looked at beside it, like the next.
+    #[serde(default)]
     sub: String,
+    #[serde(default)]
     exp: f64,
     #[serde(default)]
     nbf: Option<f64>,
@@ -144,8 +148,13 @@ impl Tokens {
         if !self.algorithms.contains(&header.alg) {
             return Err(untrusted("the token is signed by an algorithm that is not taken"));
         }
-        if header.crit.is_some() {
+        // what is signed is not what stands there (RFC 7797), which no token may say of itself
+        let is_raw = !matches!(header.extras.get::<IgnoredAny>("b64"), Ok(None));
+        if header.crit.is_some() || is_raw {
             return Err(untrusted("the token says that more of it must be understood than is"));
+        }
+        if !header.typ.as_deref().is_none_or(is_of_access) {
+            return Err(untrusted("the token says that it is of another kind (typ) than JWT or at+jwt"));
         }
         let key = key_of(&header, &keys.keys)?;
         let validation = Validation { algorithms: vec![header.alg], ..self.validation.clone() };
@@ -166,6 +175,13 @@ impl Tokens {
             expires: micros(exp),
         })
     }
+}
+
+/// Whether a token of this media type may be one that lets in (RFC 9068), or is of no kind in particular: one that says it is for
+/// something else, such as `logout+jwt`, is not.
+fn is_of_access(kind: &str) -> bool {
+    let kind = kind.to_ascii_lowercase();
+    matches!(kind.strip_prefix("application/").unwrap_or(&kind), "jwt" | "at+jwt")
 }
 
 /// The key that a token is signed with: the one it names, or the only one there is for its algorithm.

@@ -7,23 +7,24 @@
 //!
 //! What is counted is events. A request costs at least one, whatever it asks for, which is taken before anything of it is
 //! worked on; a batch costs what it holds, and the rest of that is taken once its events are counted. It is taken whole or
-//! refused whole. What the limit of all clients refuses has cost its client the same: who floods has no more from that.
+//! refused whole. What the limit of all clients refuses has cost its client one event, which is not given back: who asks again and
+//! again has no more from that than others. What its own limit refuses has cost the others nothing.
 //!
 //! Who is silent long enough to have its whole burst again is as good as new, and forgotten. Where more clients come than are
 //! told apart the one that was silent for longest is forgotten before: it has its burst again then.
 
+use std::convert::Infallible;
 use std::hash::{Hash, Hasher};
 use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::http::HeaderValue;
 use governor::clock::Clock;
-use governor::middleware::{StateInformationMiddleware, StateSnapshot};
+use governor::middleware::StateInformationMiddleware;
 use governor::nanos::Nanos;
 use governor::state::{InMemoryState, NotKeyed, StateStore};
-use governor::{NotUntil, Quota, RateLimiter};
+use governor::{Quota, RateLimiter};
 use moka::policy::EvictionPolicy;
 use moka::sync::Cache;
 use prometheus::IntGauge;
@@ -31,6 +32,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::config::RateLimitConfig;
+use super::standing::{Exceeded, Policy, Standing};
 
 /// How often those who have been silent are forgotten.
 const FORGET: Duration = Duration::from_secs(1);
@@ -64,48 +66,28 @@ impl Hash for Share {
     }
 }
 
-/// What is limited.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Policy {
-    /// A client.
-    Client,
-    /// All of this instance.
-    Total,
-}
-
-/// How a client stands after a request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Standing {
-    /// Whose limit this is.
-    pub(crate) policy: Policy,
-    /// Events it may still send at once.
-    pub(crate) remaining: u32,
-    /// When it has its whole burst again, in seconds from now.
-    pub(crate) reset_s: u32,
-}
-
-/// Why a request is not let in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Exceeded {
-    /// It may be when so many seconds have passed.
-    Now { standing: Standing, retry_after_s: u32 },
-    /// It never can be: so many events are the most that fit.
-    Ever { policy: Policy, burst: u32 },
-}
-
 /// The limits of an instance.
 pub(crate) struct Limits {
     clock: Monotonic,
-    clients: Option<Clients>,
-    client: Option<Limit<Client, Clients>>,
-    total: Option<Limit<NotKeyed, InMemoryState>>,
+    client: Option<Limit<Clients>>,
+    total: Option<Limit<Everybody>>,
 }
 
-struct Limit<K, S: StateStore<Key = K>> {
-    limiter: RateLimiter<K, S, Monotonic, StateInformationMiddleware>,
+struct Limit<S: StateStore<Key = Client>> {
+    policy: Policy,
+    limiter: RateLimiter<Client, S, Monotonic, StateInformationMiddleware>,
+    /// What the limiter has, which it shows to nobody.
+    state: S,
+    /// From when on time is counted there.
+    start: Duration,
     rate: NonZeroU32,
     burst: NonZeroU32,
+    /// What the rate takes for one event.
+    event_nanos: u64,
 }
+
+/// So many events are not there.
+struct Short;
 
 /// Tokio's time, which tests pause, from when the limits were made.
 #[derive(Debug, Clone, Copy)]
@@ -148,39 +130,58 @@ impl StateStore for Clients {
     }
 }
 
+/// What all clients have sent: one number, whoever asks.
+#[derive(Clone, Default)]
+struct Everybody(Share);
+
+impl StateStore for Everybody {
+    type Key = Client;
+
+    fn measure_and_replace<T, F, E>(&self, _: &Client, f: F) -> Result<T, E>
+    where
+        F: Fn(Option<Nanos>) -> Result<(T, Nanos), E>,
+    {
+        self.0.0.measure_and_replace(&NotKeyed::NonKey, f)
+    }
+}
+
 impl Limits {
     /// `None` where nothing is limited.
     pub(crate) fn new(config: &RateLimitConfig, known: &IntGauge) -> Option<Self> {
         let clock = Monotonic::new();
-        let of_client = quota(config.client_events_per_s, config.client_burst_events);
-        let clients = of_client.map(|quota| Clients::new(quota, config.clients_max, known.clone()));
-        let client = of_client.zip(clients.clone()).map(|(quota, clients)| Limit::new(quota, clients, clock));
+        let client = quota(config.client_events_per_s, config.client_burst_events).map(|quota| {
+            let clients = Clients::new(quota, config.clients_max, known.clone());
+            Limit::new(Policy::Client, quota, clients, clock)
+        });
         let total = quota(config.total_events_per_s, config.total_burst_events)
-            .map(|quota| Limit::new(quota, InMemoryState::default(), clock));
-        (client.is_some() || total.is_some()).then_some(Self { clock, clients, client, total })
+            .map(|quota| Limit::new(Policy::Total, quota, Everybody::default(), clock));
+        (client.is_some() || total.is_some()).then_some(Self { clock, client, total })
     }
 
     /// Takes one event of a client's share, and of all clients'.
     pub(crate) fn take_one(&self, client: &Client) -> Result<Option<Standing>, Exceeded> {
-        self.take(client, NonZeroU32::MIN)
+        self.take(client, NonZeroU32::MIN, NonZeroU32::MIN)
     }
 
     /// Takes one event of a client's share alone.
     pub(crate) fn take_of_stranger(&self, client: &Client) -> Result<(), Exceeded> {
-        self.take_of_client(client, NonZeroU32::MIN).map(drop)
+        let Some(limit) = &self.client else { return Ok(()) };
+        let one = NonZeroU32::MIN;
+        let told = |Short| Exceeded::for_so_long([Some(limit.look(client, one, self.clock)), None]);
+        limit.take(client, one).map(drop).map_err(told)
     }
 
     /// Why a client that has nothing left is not let in for so many seconds.
     pub(crate) fn spent(&self, retry_after_s: u32) -> Exceeded {
-        let policy = Policy::Client;
-        let reset_s = self.client.as_ref().map_or(retry_after_s, |limit| limit.left(policy, 0).reset_s);
-        Exceeded::Now { standing: Standing { policy, remaining: 0, reset_s }, retry_after_s }
+        let standing = self.client.as_ref().map(|limit| limit.left(0));
+        let wait = Duration::from_secs(retry_after_s.into());
+        Exceeded::for_so_long([standing.map(|standing| (standing, wait)), None])
     }
 
     /// Forgets who has been silent, every second until `stop`, and says how many clients are left.
     pub(crate) async fn keep(&self, stop: &CancellationToken) {
         loop {
-            self.clients.iter().for_each(Clients::forget);
+            self.client.iter().for_each(|limit| limit.state.forget());
             tokio::select! {
                 () = tokio::time::sleep(FORGET) => {}
                 () = stop.cancelled() => return,
@@ -191,39 +192,46 @@ impl Limits {
     /// Takes what a batch of so many events costs beyond the one that its request has cost.
     pub(crate) fn take_rest(&self, client: &Client, events: usize) -> Result<Option<Standing>, Exceeded> {
         let events = u32::try_from(events).unwrap_or(u32::MAX);
-        let Some(rest) = NonZeroU32::new(events.saturating_sub(1)) else { return Ok(None) };
-        // what never fits costs nobody anything
-        self.client.iter().try_for_each(|limit| limit.if_ever(Policy::Client, events))?;
-        self.total.iter().try_for_each(|limit| limit.if_ever(Policy::Total, events))?;
-        self.take(client, rest)
-    }
-
-    fn take_of_client(&self, client: &Client, events: NonZeroU32) -> Result<Option<Standing>, Exceeded> {
-        let Some(limit) = &self.client else { return Ok(None) };
-        let decided = limit.limiter.check_key_n(client, events).map_err(drop);
-        limit.standing(Policy::Client, events, decided, self.clock).map(Some)
-    }
-
-    fn take(&self, client: &Client, events: NonZeroU32) -> Result<Option<Standing>, Exceeded> {
-        let mut standing = self.take_of_client(client, events)?;
-        if let Some(limit) = &self.total {
-            let decided = limit.limiter.check_n(events).map_err(drop);
-            let of_all = limit.standing(Policy::Total, events, decided, self.clock)?;
-            standing = standing.or(Some(of_all));
-        }
-        Ok(standing)
-    }
-
-    /// What clients are told of the limits, as the values of `RateLimit-Policy`: by name its quota, and the seconds in which that
-    /// is there again.
-    pub(crate) fn policies(&self) -> String {
-        let client = self.client.as_ref().map(|limit| (Policy::Client, limit.rate, limit.burst));
-        let total = self.total.as_ref().map(|limit| (Policy::Total, limit.rate, limit.burst));
-        let told = |(policy, rate, burst): (Policy, NonZeroU32, NonZeroU32)| {
-            format!("\"{}\";q={burst};w={}", policy.name(), burst.get().div_ceil(rate.get()))
+        let whole = NonZeroU32::new(events);
+        let Some((due, whole)) = NonZeroU32::new(events.saturating_sub(1)).zip(whole) else {
+            return Ok(None);
         };
-        let all: Vec<_> = [client, total].into_iter().flatten().map(told).collect();
-        all.join(", ")
+        // what never fits costs nobody anything
+        self.client.iter().try_for_each(|limit| limit.if_ever(events))?;
+        self.total.iter().try_for_each(|limit| limit.if_ever(events))?;
+        self.take(client, due, whole)
+    }
+
+    /// Takes what is due of a request that costs so much as a whole, from its first event on: so much it costs when it is sent again.
+    fn take(
+        &self,
+        client: &Client,
+        due: NonZeroU32,
+        whole: NonZeroU32,
+    ) -> Result<Option<Standing>, Exceeded> {
+        let told = |Short| self.exceeded(client, whole);
+        let of_client = self.client.as_ref().map(|limit| limit.take(client, due));
+        let of_client = of_client.transpose().map_err(told)?;
+        let of_all = self.total.as_ref().map(|limit| limit.take(client, due)).transpose();
+        let of_all = of_all.map_err(|short| {
+            self.client.iter().for_each(|limit| limit.give_back(client, whole.get() - 1));
+            told(short)
+        })?;
+        Ok(of_client.or(of_all))
+    }
+
+    /// What a client is told of a request that does not fit now.
+    fn exceeded(&self, client: &Client, whole: NonZeroU32) -> Exceeded {
+        let of_client = self.client.as_ref().map(|limit| limit.look(client, whole, self.clock));
+        let of_all = self.total.as_ref().map(|limit| limit.look(client, whole, self.clock));
+        Exceeded::for_so_long([of_client, of_all])
+    }
+
+    /// What clients are told of the limits, as the value of `RateLimit-Policy`.
+    pub(crate) fn policies(&self) -> String {
+        let client = self.client.as_ref().map(Limit::policy);
+        let total = self.total.as_ref().map(Limit::policy);
+        [client, total].into_iter().flatten().collect::<Vec<_>>().join(", ")
     }
 }
 
@@ -241,73 +249,70 @@ impl Clients {
     }
 }
 
-impl Standing {
-    /// The value of `RateLimit`. Every answer has one, so it is put together without the machinery of `format!`.
-    pub(crate) fn told(self) -> HeaderValue {
-        let (mut remaining, mut reset_s) = (itoa::Buffer::new(), itoa::Buffer::new());
-        let (remaining, reset_s) = (remaining.format(self.remaining), reset_s.format(self.reset_s));
-        let told = ["\"", self.policy.name(), "\";r=", remaining, ";t=", reset_s].concat();
-        HeaderValue::try_from(told).unwrap_or(HeaderValue::from_static("?"))
-    }
-}
-
-impl Policy {
-    /// Its name in answers.
-    pub(crate) const fn name(self) -> &'static str {
-        match self {
-            Self::Client => "client",
-            Self::Total => "total",
-        }
-    }
-}
-
 /// Rate and burst, where there is a limit.
 fn quota(rate: u32, burst: u32) -> Option<(NonZeroU32, NonZeroU32)> {
     let rate = NonZeroU32::new(rate)?;
     Some((rate, NonZeroU32::new(burst).unwrap_or(rate)))
 }
 
-type Decided = Result<Result<StateSnapshot, NotUntil<Duration>>, ()>;
-
-impl<K, S: StateStore<Key = K>> Limit<K, S> {
-    fn new((rate, burst): (NonZeroU32, NonZeroU32), state: S, clock: Monotonic) -> Self {
+impl<S: StateStore<Key = Client> + Clone> Limit<S> {
+    fn new(policy: Policy, (rate, burst): (NonZeroU32, NonZeroU32), state: S, clock: Monotonic) -> Self {
         let quota = Quota::per_second(rate).allow_burst(burst);
-        Self { limiter: RateLimiter::new(quota, state, clock), rate, burst }
+        let event_nanos = quota.replenish_interval().as_nanos() as u64;
+        let limiter = RateLimiter::new(quota, state.clone(), clock);
+        // if anything, later than the limiter's own: nobody is told too early a time
+        let start = clock.now();
+        Self { policy, limiter, state, start, rate, burst, event_nanos }
+    }
+
+    /// By its name its quota, the seconds in which that is there again, where they are whole ones, and how many events come in each:
+    /// there is no word for our unit (`qu`) among those of the draft.
+    fn policy(&self) -> String {
+        let (name, rate, burst) = (self.policy.name(), self.rate.get(), self.burst.get());
+        let window = if burst.is_multiple_of(rate) { format!(";w={}", burst / rate) } else { String::new() };
+        format!("\"{name}\";q={burst}{window};floodgate-events-per-s={rate}")
     }
 
     /// # Errors
     /// So many events can never be sent at once.
-    fn if_ever(&self, policy: Policy, events: u32) -> Result<(), Exceeded> {
-        let burst = self.burst.get();
+    fn if_ever(&self, events: u32) -> Result<(), Exceeded> {
+        let (policy, burst) = (self.policy, self.burst.get());
         if events <= burst { Ok(()) } else { Err(Exceeded::Ever { policy, burst }) }
     }
 
-    /// How somebody stands who asked for so many events, by what was decided.
-    fn standing(
-        &self,
-        policy: Policy,
-        events: NonZeroU32,
-        decided: Decided,
-        clock: Monotonic,
-    ) -> Result<Standing, Exceeded> {
-        match decided {
-            Ok(Ok(state)) => Ok(self.left(policy, state.remaining_burst_capacity())),
-            Ok(Err(until)) => {
-                let wait = until.wait_time_from(clock.now());
-                let retry_after_s = u32::try_from(wait.as_millis().div_ceil(1000)).unwrap_or(u32::MAX).max(1);
-                // so many of the events are not there yet
-                let missing = (wait.as_nanos() * u128::from(self.rate.get())).div_ceil(1_000_000_000);
-                let missing = u32::try_from(missing).unwrap_or(u32::MAX);
-                let standing = self.left(policy, events.get().saturating_sub(missing));
-                Err(Exceeded::Now { standing, retry_after_s })
-            }
-            Err(()) => Err(Exceeded::Ever { policy, burst: self.burst.get() }),
+    /// Takes so many events of somebody's share, all or none.
+    fn take(&self, client: &Client, events: NonZeroU32) -> Result<Standing, Short> {
+        match self.limiter.check_key_n(client, events) {
+            Ok(Ok(state)) => Ok(self.left(state.remaining_burst_capacity())),
+            Ok(Err(_)) | Err(_) => Err(Short),
         }
     }
 
+    /// Gives so many events back.
+    fn give_back(&self, client: &Client, events: u32) {
+        if events > 0 {
+            let nanos = Nanos::new(u64::from(events) * self.event_nanos);
+            let earlier =
+                |due: Option<Nanos>| Ok::<_, Infallible>(((), due.unwrap_or_default().saturating_sub(nanos)));
+            let Ok(()) = self.state.measure_and_replace(client, earlier);
+        }
+    }
+
+    /// How somebody stands, and how long it is until so many events are there.
+    fn look(&self, client: &Client, events: NonZeroU32, clock: Monotonic) -> (Standing, Duration) {
+        // who fails changes nothing
+        let read = |due: Option<Nanos>| Err::<((), Nanos), _>(due.unwrap_or_default());
+        let due = self.state.measure_and_replace(client, read).err().unwrap_or_default();
+        let ahead = due.saturating_sub(clock.now().saturating_sub(self.start).into()).as_u64();
+        let (one, burst) = (self.event_nanos, u64::from(self.burst.get()) * self.event_nanos);
+        let remaining = u32::try_from(burst.saturating_sub(ahead) / one).unwrap_or(u32::MAX);
+        let wait = (ahead + u64::from(events.get()) * one).saturating_sub(burst);
+        (self.left(remaining), Duration::from_nanos(wait))
+    }
+
     /// How somebody stands who may still send so many events at once.
-    fn left(&self, policy: Policy, remaining: u32) -> Standing {
+    fn left(&self, remaining: u32) -> Standing {
         let reset_s = self.burst.get().saturating_sub(remaining).div_ceil(self.rate.get());
-        Standing { policy, remaining, reset_s }
+        Standing { policy: self.policy, remaining, reset_s }
     }
 }

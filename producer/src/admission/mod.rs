@@ -22,6 +22,7 @@ mod keys;
 mod limits;
 mod refusals;
 mod signatures;
+mod standing;
 mod strangers;
 #[cfg(test)]
 mod tests;
@@ -50,7 +51,8 @@ use caller::{Caller, Identity, Untrusted};
 use delays::Delays;
 use jwt::{Distrust, Tokens};
 use keys::Keys;
-use limits::{Client, Exceeded, Limits};
+use limits::{Client, Limits};
+use standing::{Exceeded, Standing};
 use strangers::Strangers;
 
 /// Which limits there are (draft-ietf-httpapi-ratelimit-headers-10).
@@ -288,11 +290,11 @@ impl Admission {
     fn exceeded(&self, exceeded: Exceeded) -> Problem {
         match exceeded {
             Exceeded::Ever { policy, burst } => Problem::more_than_a_burst(policy.name(), burst),
-            Exceeded::Now { standing, retry_after_s } => {
+            Exceeded::Now { policy, standings, retry_after_s } => {
                 let policies =
                     self.policies.iter().map(|policies| (RATE_LIMIT_POLICY.clone(), policies.clone()));
-                let fields = policies.chain([(RATE_LIMIT.clone(), standing.told())]);
-                Problem::rate_limited(standing.policy, retry_after_s, fields)
+                let fields = policies.chain([(RATE_LIMIT.clone(), Standing::all_told(&standings))]);
+                Problem::rate_limited(policy, retry_after_s, fields)
             }
         }
     }

@@ -3,7 +3,7 @@
 use axum::http::header::{RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderName, HeaderValue};
 
-use super::limits::Policy;
+use super::standing::Policy;
 use crate::problem::{FORBIDDEN, NOT_READY, Problem, RATE_LIMITED, TOO_MANY_EVENTS, UNAUTHORIZED};
 use crate::scope::Scope;
 

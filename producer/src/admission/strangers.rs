@@ -17,6 +17,7 @@ use moka::sync::Cache;
 use tokio::time::Instant;
 
 use super::limits::Monotonic;
+use super::standing::seconds;
 
 /// Tokens of all such addresses that are verified a second: a tenth of a core, at the hundred microseconds that the dearest takes.
 const VERIFIED_PER_S: NonZeroU32 = NonZeroU32::new(1000).unwrap();
@@ -47,6 +48,6 @@ impl Strangers {
         if left.is_zero() || self.budget.check().is_ok() {
             return None;
         }
-        Some(u32::try_from(left.as_millis().div_ceil(1000)).unwrap_or(u32::MAX))
+        Some(seconds(left))
     }
 }

@@ -37,7 +37,8 @@ impl From<Fault> for Problem {
             }
             Fault::Part { field, detail } => Self::invalid_request(field, detail),
             Fault::NoRequest => Self::new(&INVALID_REQUEST, "this is not an HTTP/1.1 request"),
-            Fault::NoRoom => Self::busy(),
+            Fault::NoRoom => Self::busy()
+                .because("a head would take more than its client may have of http.bodies_max_bytes"),
         }
     }
 }

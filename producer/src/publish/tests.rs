@@ -11,7 +11,7 @@ use floodgate_schemas::{Encoder, EventType, Like, SchemaIds};
 use floodgate_traces::Tracer;
 use serde_json::json;
 
-use crate::testing::{Answer, Fate, Kept, World, config};
+use crate::testing::{Answer, Fate, Kept, Log, World, config};
 
 const TIMES: [&str; 3] =
     ["2026-11-21T10:00:00.000001Z", "2026-11-21T10:00:00.000002Z", "2026-11-21T10:00:00.000003Z"];
@@ -132,6 +132,29 @@ async fn what_may_be_stored_has_used_its_key() {
         assert_eq!(again.told(), (202, ""), "{again:?}");
         let id = again.body["eventId"].as_str().unwrap().to_owned();
         assert_eq!(stored(world.buffer.take()), [(id, TIMES[0].to_owned())]);
+    }
+}
+
+/// The line of the log to which an answer of 504 leads says why nobody knows: the strategy said so, or nothing, and what troubles it.
+#[tokio::test]
+async fn what_nobody_knows_leads_to_why() {
+    for (fate, cause) in
+        [(Fate::Unknown, "reported an event as possibly stored"), (Fate::Silence, "did not tell")]
+    {
+        for trouble in [None, Some("broker 7 is away")] {
+            let log = Log::start();
+            let world = World::new(&crate::HttpConfig { request_deadline_ms: 10, ..config() });
+            *world.buffer.unready.lock() = trouble.map(str::to_owned);
+            world.buffer.next([fate.clone(), fate.clone()]);
+            let answer = like(&world, TIMES[0]).await;
+            assert_eq!(answer.told(), (504, "outcome-unknown"));
+            let of_many = like_in_a_batch(&world, TIMES[0]).await;
+            for problem in [&answer.body, &of_many["problem"]] {
+                log.has(problem, cause);
+                log.has(problem, trouble.unwrap_or(cause));
+                assert!(!problem["detail"].as_str().unwrap().contains("broker"), "{problem}");
+            }
+        }
     }
 }
 

@@ -55,7 +55,7 @@ pub(super) async fn write_all(
                 let told = ingress.ask_at_door(&offering.offers).await;
                 ingress.offer_from_door(&mut offering.offers, told);
             }
-            ingress.wait_for_all(&offering.offers).await;
+            ingress.wait_for_all(&mut offering.offers).await;
             offering.answer(ingress)?
         }
         None => {
@@ -74,7 +74,7 @@ pub(super) async fn write_all(
                 };
                 offering = elsewhere(offer_rest).await;
             }
-            ingress.wait_for_all(&offering.offers).await;
+            ingress.wait_for_all(&mut offering.offers).await;
             // what is stored is told at once: there is no waiting for a place any more
             let there = Arc::clone(ingress);
             elsewhere(move || offering.answer(&there)).await?

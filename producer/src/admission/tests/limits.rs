@@ -3,11 +3,14 @@
 use std::time::Duration;
 
 use floodgate_observe::Metrics;
+use proptest::prelude::*;
+use tokio::runtime::Builder;
 use tokio::time::{Instant, advance};
 use tokio_util::sync::CancellationToken;
 
 use super::*;
-use crate::admission::limits::{Limits, Policy, Standing};
+use crate::admission::limits::Limits;
+use crate::admission::standing::{Policy, Standing};
 
 fn client(number: usize) -> Client {
     Client::Subject(format!("client-{number}").into())
@@ -15,6 +18,12 @@ fn client(number: usize) -> Client {
 
 fn limits(config: &RateLimitConfig) -> Limits {
     Limits::new(config, &Metrics::new().unwrap().http.clients).unwrap()
+}
+
+/// A body of so many events.
+fn likes(number: usize) -> String {
+    let like = json!({"type": "like", "targetOcid": "a", "likerAccountId": "b", "action": "LIKE"});
+    json!(vec![like; number]).to_string()
 }
 
 /// Lets all clients ask, turn by turn, for ten seconds, each more often than it may. Returns how often they were let in.
@@ -76,8 +85,9 @@ async fn a_batch_costs_its_events() {
     assert_eq!(limits.take_rest(&one, 1), Ok(None), "it is paid");
     assert_eq!(limits.take_rest(&one, 0), Ok(None));
     let refused = limits.take_rest(&one, 50).unwrap_err();
-    let standing = Standing { policy: Policy::Client, remaining: 40, reset_s: 6 };
-    assert_eq!(refused, Exceeded::Now { standing, retry_after_s: 1 }, "less than that would be let in");
+    let standing = Standing { policy: Policy::Client, remaining: 40, reset_s: 1 };
+    let told = Exceeded::Now { policy: Policy::Client, standings: [Some(standing), None], retry_after_s: 1 };
+    assert_eq!(refused, told, "less than that would be let in");
     assert_eq!(
         limits.take_rest(&one, 41).unwrap().unwrap().remaining,
         0,
@@ -88,11 +98,159 @@ async fn a_batch_costs_its_events() {
         limits.take_rest(&one, usize::MAX),
         Err(Exceeded::Ever { policy: Policy::Client, burst: 100 })
     );
-    let Err(Exceeded::Now { retry_after_s, .. }) = limits.take_rest(&one, 31) else { unreachable!() };
+    let Err(Exceeded::Now { retry_after_s, .. }) = limits.take_rest(&one, 30) else { unreachable!() };
     assert_eq!(retry_after_s, 3);
     advance(Duration::from_secs(3)).await;
-    assert!(limits.take_rest(&one, 31).is_ok());
-    assert_eq!(limits.policies(), "\"client\";q=100;w=10");
+    assert!(limits.take_one(&one).is_ok() && limits.take_rest(&one, 30).is_ok());
+}
+
+/// Sends a request as routes do: its head first, and then what it holds. Returns, where it is refused, whether that was by its
+/// head, and what it is told to wait.
+fn send(limits: &Limits, events: usize) -> Result<(), (bool, Duration)> {
+    let wait = |exceeded| match exceeded {
+        Exceeded::Now { retry_after_s, .. } => Duration::from_secs(retry_after_s.into()),
+        Exceeded::Ever { .. } => unreachable!("it fits"),
+    };
+    limits.take_one(&client(1)).map_err(|exceeded| (true, wait(exceeded)))?;
+    limits.take_rest(&client(1), events).map(drop).map_err(|exceeded| (false, wait(exceeded)))
+}
+
+fn any_limit() -> impl Strategy<Value = RateLimitConfig> {
+    let quota = || (prop_oneof![1u32..20, 1u32..2_000_000], prop_oneof![1u32..20, 1u32..1_000]);
+    (quota(), prop_oneof![1 => Just((0, 0)), 1 => quota()], any::<bool>()).prop_map(
+        |((rate, burst), (other_rate, other_burst), is_of_all)| {
+            let (client, total) = ((rate, burst), (other_rate, other_burst));
+            let (client, total) = if is_of_all { (total, client) } else { (client, total) };
+            RateLimitConfig {
+                client_events_per_s: client.0,
+                client_burst_events: client.1,
+                total_events_per_s: total.0,
+                total_burst_events: total.1,
+                ..unlimited()
+            }
+        },
+    )
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Whoever is alone and waits exactly as long as it is told is let in then: with the whole of what it sent, unless nobody knew yet
+    /// how much that was.
+    #[test]
+    fn who_waits_as_long_as_it_is_told_is_let_in(
+        config in any_limit(),
+        course in prop::collection::vec((0u64..3_000_000_000, 0f64..1.0), 1..20),
+    ) {
+        let bursts = [config.client_burst_events, config.total_burst_events];
+        let most = bursts.into_iter().filter(|burst| *burst > 0).min().unwrap_or(1);
+        Builder::new_current_thread().enable_time().start_paused(true).build().unwrap().block_on(async {
+            let limits = limits(&config);
+            for (pause, part) in course {
+                advance(Duration::from_nanos(pause)).await;
+                let events = (part * f64::from(most)) as usize + 1;
+                let mut refusals = Vec::new();
+                while let Err((is_by_head, wait)) = send(&limits, events) {
+                    refusals.push(is_by_head);
+                    prop_assert!(
+                        matches!(refusals[..], [true] | [false] | [true, false]),
+                        "{events} events, {refusals:?}"
+                    );
+                    advance(wait).await;
+                }
+            }
+            Ok(())
+        })?;
+    }
+}
+
+/// A batch that is refused is let in after the time that it is told, all of it, and not a second before.
+#[tokio::test(start_paused = true)]
+async fn a_batch_that_waits_as_long_as_it_is_told_is_let_in() {
+    for (rate, wait) in [(1, 21), (2, 11), (10, 3)] {
+        let limit = RateLimitConfig { client_events_per_s: rate, client_burst_events: 100, ..unlimited() };
+        let (world, _) = world(&auth(AuthMode::Off), &limit);
+        let sent = async || world.ask("POST", "/api/v6/events", &[JSON], likes(60)).await;
+        assert_eq!(sent().await.told().0, 200);
+        let refused = sent().await;
+        assert_eq!((refused.told().0, refused.header("retry-after")), (429, Some(&*wait.to_string())));
+        let remaining = format!("\"client\";r=39;t={wait}");
+        assert_eq!(refused.header("ratelimit"), Some(&*remaining), "what is left of it at once");
+        advance(Duration::from_secs(wait)).await;
+        assert_eq!(sent().await.told().0, 200, "at {rate} a second");
+    }
+}
+
+/// What all use up together costs none of them its own share, and it is told when both fit.
+#[tokio::test(start_paused = true)]
+async fn what_the_total_refuses_does_not_cost_the_client_its_share() {
+    let limit = RateLimitConfig {
+        client_events_per_s: 10,
+        client_burst_events: 100,
+        total_events_per_s: 100,
+        total_burst_events: 1000,
+        ..unlimited()
+    };
+    let limits = limits(&limit);
+    let others = |events: usize| {
+        for number in 0..events {
+            assert!(limits.take_one(&client(100 + number)).is_ok());
+        }
+    };
+    others(990);
+    assert_eq!(limits.take_one(&client(1)).unwrap().unwrap().remaining, 99);
+    // one for its head, and all the others are there still
+    let refused = limits.take_rest(&client(1), 100).unwrap_err();
+    let standing = |policy, remaining, reset_s| Some(Standing { policy, remaining, reset_s });
+    let standings = [standing(Policy::Client, 99, 1), standing(Policy::Total, 9, 1)];
+    assert_eq!(refused, Exceeded::Now { policy: Policy::Total, standings, retry_after_s: 1 });
+    advance(Duration::from_secs(1)).await;
+    assert_eq!(limits.take_one(&client(1)).unwrap().unwrap().remaining, 99);
+    assert_eq!(limits.take_rest(&client(1), 100).unwrap().unwrap().remaining, 0);
+    // the later of both is told, whichever refuses
+    let refused = limits.take_one(&client(1)).unwrap_err();
+    assert!(matches!(refused, Exceeded::Now { policy: Policy::Client, retry_after_s: 1, .. }), "{refused:?}");
+    advance(Duration::from_secs(5)).await;
+    others(500);
+    assert!(limits.take_one(&client(1)).is_ok());
+    let refused = limits.take_rest(&client(1), 60).unwrap_err();
+    assert!(matches!(refused, Exceeded::Now { policy: Policy::Client, retry_after_s: 2, .. }), "{refused:?}");
+}
+
+/// Who asks for more than its own share takes nothing of what all may send.
+#[tokio::test(start_paused = true)]
+async fn a_flood_takes_nothing_of_what_all_may_send() {
+    let limit = RateLimitConfig {
+        client_events_per_s: 1,
+        client_burst_events: 10,
+        total_events_per_s: 1,
+        total_burst_events: 20,
+        ..unlimited()
+    };
+    let limits = limits(&limit);
+    let let_in = |of, times| (0..times).filter(|_| limits.take_one(&client(of)).is_ok()).count();
+    assert_eq!(let_in(1, 1000), 10);
+    assert_eq!(let_in(2, 1000), 10);
+    assert_eq!(let_in(3, 1000), 0);
+}
+
+/// The window is told where it is one: seconds are whole there, and a burst of less than a second's worth, told as what a second
+/// brings, would be a tenth of what is let in.
+#[test]
+fn policies_say_what_is_let_in() {
+    for ((rate, burst), told) in [
+        ((10, 100), "q=100;w=10;floodgate-events-per-s=10"),
+        ((10, 0), "q=10;w=1;floodgate-events-per-s=10"),
+        ((2000, 200), "q=200;floodgate-events-per-s=2000"),
+        ((10, 15), "q=15;floodgate-events-per-s=10"),
+        ((10_000_000, u32::MAX), "q=4294967295;floodgate-events-per-s=10000000"),
+    ] {
+        let of_client =
+            RateLimitConfig { client_events_per_s: rate, client_burst_events: burst, ..unlimited() };
+        assert_eq!(limits(&of_client).policies(), format!("\"client\";{told}"));
+        let of_both = RateLimitConfig { total_events_per_s: rate, total_burst_events: burst, ..of_client };
+        assert_eq!(limits(&of_both).policies(), format!("\"client\";{told}, \"total\";{told}"));
+    }
 }
 
 /// A hundred thousand clients take no more room than a thousand, and the silent are forgotten first.
@@ -129,14 +287,19 @@ async fn clients_are_told_how_they_stand() {
         let header = |name| answer.header(name).unwrap_or_default().to_owned();
         (answer.told().0, header("ratelimit"), header("ratelimit-policy"), header("retry-after"))
     };
-    let policy = "\"client\";q=4;w=2, \"total\";q=100;w=1".to_owned();
+    let policy =
+        "\"client\";q=4;w=2;floodgate-events-per-s=2, \"total\";q=100;w=1;floodgate-events-per-s=100";
+    let policy = policy.to_owned();
     for (remaining, reset) in [(3, 1), (2, 1), (1, 2), (0, 2)] {
         let answer = world.ask("PUT", LIKE, &[], Body::empty()).await;
         let standing = format!("\"client\";r={remaining};t={reset}");
         assert_eq!(told(&answer), (202, standing, policy.clone(), String::new()));
     }
     let refused = world.ask("PUT", LIKE, &[], Body::empty()).await;
-    assert_eq!(told(&refused), (429, "\"client\";r=0;t=2".to_owned(), policy, "1".to_owned()));
+    assert_eq!(
+        told(&refused),
+        (429, "\"client\";r=0;t=1, \"total\";r=96;t=1".to_owned(), policy, "1".to_owned())
+    );
     assert_eq!(refused.told(), (429, "rate-limited"));
     assert_eq!(refused.body["retryable"], true);
     assert_eq!(world.buffer.take().len(), 4);
@@ -154,18 +317,14 @@ async fn clients_are_told_how_they_stand() {
 async fn batches_are_refused_whole() {
     let limit = RateLimitConfig { client_events_per_s: 10, client_burst_events: 10, ..unlimited() };
     let (world, _) = world(&auth(AuthMode::Off), &limit);
-    let batch = |events: usize| {
-        let like = json!({"type": "like", "targetOcid": "a", "likerAccountId": "b", "action": "LIKE"});
-        json!(vec![like; events]).to_string()
-    };
-    let never = world.ask("POST", "/api/v6/events", &[JSON], batch(11)).await;
+    let never = world.ask("POST", "/api/v6/events", &[JSON], likes(11)).await;
     assert_eq!((never.told(), &never.body["retryable"]), ((413, "too-many-events"), &json!(false)));
-    let taken = world.ask("POST", "/api/v6/events", &[JSON], batch(8)).await;
+    let taken = world.ask("POST", "/api/v6/events", &[JSON], likes(8)).await;
     assert_eq!((taken.told().0, taken.header("ratelimit")), (200, Some("\"client\";r=1;t=1")));
-    let refused = world.ask("POST", "/api/v6/events", &[JSON], batch(300)).await;
+    let refused = world.ask("POST", "/api/v6/events", &[JSON], likes(300)).await;
     assert_eq!(refused.told(), (413, "too-many-events"), "also one that is worked on elsewhere");
     advance(Duration::from_millis(200)).await;
-    let refused = world.ask("POST", "/api/v6/events", &[JSON], batch(5)).await;
+    let refused = world.ask("POST", "/api/v6/events", &[JSON], likes(5)).await;
     assert_eq!((refused.told(), refused.header("retry-after")), ((429, "rate-limited"), Some("1")));
     assert_eq!(refused.header("ratelimit"), Some("\"client\";r=1;t=1"), "one alone would be let in");
     assert_eq!(world.buffer.take().len(), 8);
@@ -228,10 +387,6 @@ async fn refusals_take_their_time() {
         ..unlimited()
     };
     let (world, _) = world(&auth(AuthMode::Off), &limit);
-    let likes = |number: usize| {
-        let like = json!({"type": "like", "targetOcid": "a", "likerAccountId": "b", "action": "LIKE"});
-        json!(vec![like; number]).to_string()
-    };
     for (events, status) in [(2, 200), (4, 429), (1, 200), (1, 429), (1, 429)] {
         let asked = Instant::now();
         let answer = world.ask("POST", "/api/v6/events", &[JSON], likes(events)).await;

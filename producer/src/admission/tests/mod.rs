@@ -1,6 +1,8 @@
 //! The door, from requests to what they are told.
 
+mod configuration;
 mod limits;
+mod scopes;
 mod tokens;
 
 use std::sync::Arc;
@@ -110,87 +112,6 @@ async fn without_a_word_on_who_it_is_nobody_is_let_in() {
     for open in ["/healthz", "/readyz"] {
         assert_eq!(world.ask("GET", open, &[], Body::empty()).await.told().0, 200);
     }
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_key_is_good_for_its_scopes_alone() {
-    let keys: Vec<_> = Scope::ALL.iter().map(std::slice::from_ref).collect();
-    let keys: Vec<_> =
-        Scope::ALL.iter().zip(&keys).map(|(scope, only)| (scope.name(), scope.name(), *only)).collect();
-    let (world, _) = world(&with_keys(&keys, false), &unlimited());
-    *world.database.created.lock() = Some(floodgate_store::CouponCreated::Created);
-    let expectation = json!({"characterId": 7, "presetNo": 1, "totalExpectedCost": 1, "blackCubeCost": 1,
-        "redCubeCost": 1, "additionalCubeCost": 1, "starforceCost": 1, "calculatedAt": at(0).to_string()});
-    for (method, path, body, needed) in [
-        ("POST", "/api/v6/expectations", expectation, Scope::ExpectationWrite),
-        ("POST", "/api/v6/coupons", json!({"couponId": "c", "stock": 1}), Scope::CouponCreate),
-        ("POST", "/api/v6/coupons/c/issues", json!({"userId": "ann"}), Scope::CouponIssue),
-        ("PUT", LIKE, json!(null), Scope::LikeWrite),
-        ("DELETE", LIKE, json!(null), Scope::LikeWrite),
-        ("GET", LIKE, json!(null), Scope::Read),
-        ("GET", "/api/v6/characters/star/likes", json!(null), Scope::Read),
-    ] {
-        for scope in Scope::ALL {
-            let answer = ask(&world, method, path, scope.name(), body.clone()).await;
-            if scope == needed {
-                assert!(answer.status.is_success(), "{method} {path} as {scope}: {answer:?}");
-                continue;
-            }
-            assert_eq!(answer.told(), (403, "forbidden"), "{method} {path} as {scope}");
-            assert!(answer.body["detail"].as_str().unwrap().contains(needed.name()), "{answer:?}");
-            assert!(answer.header("www-authenticate").unwrap().contains("insufficient_scope"), "{answer:?}");
-        }
-    }
-    // of many each by its type
-    let many = json!([
-        {"type": "coupon", "couponId": "c", "userId": "ann"},
-        {"type": "like", "targetOcid": "star", "likerAccountId": "ann", "action": "LIKE"},
-    ]);
-    world.buffer.take();
-    let asked = tokio::time::Instant::now();
-    let answer = ask(&world, "POST", "/api/v6/events", "like:write", many).await;
-    assert_eq!(asked.elapsed(), std::time::Duration::ZERO, "nobody waits for one that is refused");
-    let statuses: Vec<_> = (0..2).map(|index| &answer.body["results"][index]["status"]).collect();
-    assert_eq!(
-        (answer.told().0, statuses),
-        (200, vec![&json!("rejected"), &json!("accepted")]),
-        "{answer:?}"
-    );
-    assert_eq!(answer.body["results"][0]["problem"]["type"], "/problems/forbidden");
-    assert_eq!(world.buffer.take().len(), 1);
-}
-
-/// Nobody issues a coupon or likes for another, however it is sent.
-#[tokio::test]
-async fn who_is_bound_writes_for_itself_alone() {
-    let (world, _) = world(&with_keys(&[("ann", "key-1", &Scope::ALL)], true), &unlimited());
-    let coupon = "/api/v6/coupons/c/issues";
-    let of_bob = "/api/v6/characters/star/likes/bob";
-    for (method, path, body, told) in [
-        ("POST", coupon, json!({"userId": "ann"}), 202),
-        ("POST", coupon, json!({"userId": "bob"}), 403),
-        ("POST", coupon, json!({"userId": "Ann"}), 403),
-        ("PUT", LIKE, json!(null), 202),
-        ("PUT", of_bob, json!(null), 403),
-        ("DELETE", of_bob, json!(null), 403),
-        ("DELETE", LIKE, json!(null), 202),
-        ("GET", of_bob, json!(null), 200),
-    ] {
-        let answer = ask(&world, method, path, "key-1", body.clone()).await;
-        assert_eq!(answer.told().0, told, "{method} {path} {body}: {answer:?}");
-        assert!(told != 403 || matches!(answer.body["field"].as_str(), Some("userId" | "likerAccountId")));
-    }
-    assert_eq!(world.buffer.take().len(), 3);
-    let many = json!([
-        {"type": "coupon", "couponId": "c", "userId": "bob"},
-        {"type": "like", "targetOcid": "star", "likerAccountId": "bob", "action": "LIKE"},
-        {"type": "like", "targetOcid": "star", "likerAccountId": "ann", "action": "LIKE"},
-    ]);
-    let answer = ask(&world, "POST", "/api/v6/events", "key-1", many).await;
-    let statuses: Vec<_> =
-        answer.body["results"].as_array().unwrap().iter().map(|item| item["status"].clone()).collect();
-    assert_eq!(statuses, ["rejected", "rejected", "accepted"]);
-    assert_eq!(world.buffer.take().len(), 1);
 }
 
 /// No database, broker or file has its name in an answer; the log has, under the answer's instance.
