@@ -34,7 +34,7 @@ use tokio::time::Sleep;
 
 use crate::exchange::Exchange;
 use crate::frames::Frames;
-use crate::head::{Fault, ONLY_CHUNKED};
+use crate::head::Fault;
 use crate::line_ends::LineEnds;
 use crate::patience::{Over, Patience, Protocol, Silence};
 use crate::replacement::{Refusal, Replacement, bare_refusal};
@@ -255,8 +255,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, O: Owner + Unpin> Connection<S, O> {
         match status {
             414 => Fault::Target(None),
             431 => Fault::Size,
-            _ if self.line_ends.is_coding_unknown() => ONLY_CHUNKED,
-            _ => Fault::NoRequest,
+            _ => self.line_ends.fault().unwrap_or(Fault::NoRequest),
         }
     }
 
