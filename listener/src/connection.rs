@@ -212,7 +212,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin, O: Owner + Unpin> Connection<S, O> {
     /// Whether bytes that came are of a client that asks, and not of one that only keeps us busy.
     fn asks(&mut self, came: &[u8]) -> bool {
         match &mut self.frames {
-            Some(frames) => frames.came(came, &self.exchange) && !self.exchange.is_abused(),
+            Some(frames) => {
+                let is_allowed = frames.came(came, &self.exchange);
+                self.patience.came_within_head(frames.is_within_head());
+                is_allowed && !self.exchange.is_abused()
+            }
             None => {
                 self.patience.came(came);
                 self.line_ends.came(came, &self.exchange);
