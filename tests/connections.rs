@@ -63,6 +63,9 @@ fn refused_heads() -> Vec<(String, u16, &'static str)> {
             "chunked is the only transfer coding",
         )
     };
+    let of_length = |length: &str| {
+        (get(&format!("Host: x\r\n{length}\r\n")), 400, "Content-Length is one number of bytes")
+    };
     let (many, long) = ("a: b\r\n".repeat(200), "x".repeat(70_000));
     vec![
         ("GET /healthz HTTP/1.1\nHost: x\n\n".to_owned(), 400, "lines of a head end with CR and LF"),
@@ -74,6 +77,9 @@ fn refused_heads() -> Vec<(String, u16, &'static str)> {
         of_coding("gzip"),
         of_coding("foo"),
         of_coding("gzip, chunked"),
+        of_length("Content-Length: two"),
+        of_length("Content-Length: -2"),
+        of_length("content-length: 2\r\ncontent-length: 3"),
         ("BAD\r\n\r\n".to_owned(), 400, "this is not an HTTP/1.1 request"),
         (get(&format!("Host: x\r\n{many}")), 431, "too many header fields"),
         (format!("GET /{long} HTTP/1.1\r\nHost: x\r\n\r\n"), 414, "/problems/target-too-long"),

@@ -4,6 +4,7 @@
 
 mod support;
 
+use std::io::Write;
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -21,7 +22,8 @@ use support::frames::{
     REFUSED_STREAM, RST_STREAM, SETTINGS, Wire, frame, request, reset, settings,
 };
 use support::node::Node;
-use support::siege::{Attack, LIKE, WAITS, floods, held_floods};
+use support::raw::connect;
+use support::siege::{Attack, LIKE, WAITS, WINDOW_MAX, floods, held_floods, slow_head, with_window};
 use support::usage::peak_bytes;
 use support::world::{READY, World, run};
 
@@ -139,6 +141,46 @@ fn streams_are_counted_and_bodies_have_their_time() {
     });
 }
 
+/// The status of an answer on a connection of its own.
+async fn status(node: &Node, path: &str) -> Result<u16> {
+    let io = TokioIo::new(tokio::net::TcpStream::connect(node.http).await?);
+    let (mut sender, connection) = hyper::client::conn::http2::handshake(TokioExecutor::new(), io).await?;
+    tokio::spawn(connection);
+    let request = Request::get(format!("http://x{path}")).body(Full::<Bytes>::default())?;
+    Ok(sender.send_request(request).await?.status().as_u16())
+}
+
+/// Where there is no memory for requests health is told still.
+#[test]
+fn probes_take_no_memory_of_others() {
+    let world = World::empty().unwrap();
+    world.set("http.body_max_bytes", "1000000");
+    world.set("http.bodies_max_bytes", "1000000");
+    world.set("http.send_timeout_ms", "3600000");
+    run(|| {
+        let node = world.start(&[])?;
+        // bodies that never end, until they take all of it
+        let head = format!("PUT {LIKE} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n");
+        let begun = format!("{head}content-length: 5000\r\n\r\n{}", " ".repeat(4000));
+        let asked = |path: &str| runtime().block_on(status(&node, path));
+        let mut takers = Vec::new();
+        wait::until("all memory to be taken", READY, || {
+            for _ in 0..50 {
+                let mut taker = connect(node.http).ok()?;
+                taker.write_all(begun.as_bytes()).ok()?;
+                takers.push(taker);
+            }
+            (asked("/openapi.json").ok()? == 503).then_some(())
+        })?;
+        for path in ["/healthz", "/readyz"] {
+            let status = asked(path)?;
+            ensure!(status == 200, "{path} is {status}");
+        }
+        drop(takers);
+        node.stop()
+    });
+}
+
 /// What HTTP/1.1 has to be asked about is malformed here.
 #[test]
 fn nothing_is_smuggled_in_either() {
@@ -249,6 +291,64 @@ fn who_only_gives_up_is_let_go() {
     });
 }
 
+/// The same where it is the server that resets them, for what the client does to each.
+#[test]
+fn who_has_its_requests_reset_is_let_go() {
+    let world = World::empty().unwrap();
+    run(|| {
+        let node = world.start(&[])?;
+        let mut wire = Wire::open(node.http, &[])?;
+        let mut were_reset = 0;
+        while were_reset < 2000 {
+            let stream = 2 * were_reset + 1;
+            let told = wire
+                .send(&with_window(stream, WINDOW_MAX))
+                .and_then(|()| wire.until(|frame| frame.kind == RST_STREAM && frame.stream == stream));
+            if told.is_err() {
+                break;
+            }
+            were_reset += 1;
+        }
+        ensure!((50..=100).contains(&were_reset), "let go after {were_reset} requests");
+        node.stop()
+    });
+}
+
+/// Nothing at all, a head without an end, and one that comes byte by byte; beside a request that waits, too.
+#[test]
+fn heads_come_in_time() {
+    let world = World::empty().unwrap();
+    world.set("http.send_timeout_ms", "500");
+    world.set("http.idle_timeout_ms", "3600000");
+    run(|| {
+        let node = world.start(&[])?;
+        let waits = frame(HEADERS, END_HEADERS | END_STREAM, 1, &request("GET", WAITS));
+        let endless = frame(HEADERS, END_STREAM, 3, &request("GET", LIKE));
+        for (name, begin) in [
+            ("nothing", Vec::new()),
+            ("a head without an end", endless.clone()),
+            ("a slow head", slow_head(3)),
+            ("a head without an end beside a request", [waits.clone(), endless].concat()),
+            ("a slow head beside a request", [waits, slow_head(3)].concat()),
+        ] {
+            let mut wire = Wire::open(node.http, &[])?;
+            wire.send(&begin)?;
+            let mut slow = name.starts_with("a slow").then(|| wire.0.try_clone()).transpose()?;
+            let told = std::thread::scope(|scope| {
+                scope.spawn(|| {
+                    while slow.as_mut().is_some_and(|slow| slow.write_all(b"y").is_ok()) {
+                        std::thread::sleep(Duration::from_millis(20));
+                    }
+                });
+                wire.rest()
+            });
+            let told = told.with_context(|| name)?;
+            ensure!(told.iter().all(|frame| frame.kind != HEADERS), "{name} was let go behind an answer");
+        }
+        node.stop()
+    });
+}
+
 /// Windows that stay shut, or as good as shut: the answers are kept for as long as a client may take nothing.
 #[test]
 fn answers_that_nobody_takes_are_not_kept() {
@@ -301,7 +401,8 @@ fn idle_connections_are_told_to_go() {
         let goodbye = told.iter().find(|frame| frame.kind == GOAWAY).context("it was not told to go")?;
         ensure!(goodbye.number(4) == Some(0), "{goodbye:?}");
         // and one that does not answer any more is not waited for
-        let silent = Wire::open(node.http, &[])?;
+        let mut silent = Wire::open(node.http, &[])?;
+        silent.send(&frame(HEADERS, END_HEADERS | END_STREAM, 1, &request("PUT", LIKE)))?;
         wait::until("the silent one to be let go", READY, || {
             (open_connections(&node)? == 0.0).then_some(())
         })?;
@@ -351,7 +452,7 @@ fn frames_may_come_in_any_pieces() {
             frame(DATA, END_STREAM, 1, b"{}"),
         ]
         .concat();
-        let mut wire = Wire(support::raw::connect(node.http)?);
+        let mut wire = Wire(connect(node.http)?);
         for byte in &bytes {
             wire.send(&[*byte])?;
             std::thread::sleep(Duration::from_millis(1));

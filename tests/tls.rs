@@ -16,9 +16,14 @@ use floodgate_testkit::{Certificates, ScratchDir, wait};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+use support::frames::{PREFACE, settings};
 use support::node::Node;
 use support::raw::{answer, ask, connect, is_end, read_nothing, rest};
+use support::siege::{Attack, floods};
 use support::world::{READY, World, run};
+
+/// More than sockets and windows hold, by far.
+const FLOOD_BYTES: usize = 256 << 20;
 
 /// A world that serves these certificates, in a folder of its own.
 fn secured() -> Result<(World, ScratchDir)> {
@@ -249,5 +254,59 @@ fn refusals_arrive_and_a_stop_waits_for_nobody() {
         node.stop()?;
         drop(silent);
         Ok(())
+    });
+}
+
+/// Somebody who speaks HTTP/2, by the name that TLS has for it.
+fn http_2(config: &Arc<ClientConfig>) -> Arc<ClientConfig> {
+    let mut config = ClientConfig::clone(config);
+    config.alpn_protocols = vec![b"h2".to_vec()];
+    Arc::new(config)
+}
+
+#[test]
+fn floods_of_http_2_end_here_as_well() {
+    let (world, folder) = secured().unwrap();
+    world.set("http.send_timeout_ms", "1000");
+    run(|| {
+        let node = world.start(&[])?;
+        let config = http_2(&trusting(&[folder.path()])?);
+        // of those whose answers are read somebody would have to read on
+        let unread = |flood: &Attack| !flood.reads || flood.name == "windows";
+        for Attack { name, begin, say, .. } in floods().into_iter().filter(unread) {
+            let mut stream = secure(node.http, &config)?;
+            stream.write_all(&[PREFACE, &settings(&[]), &begin].concat())?;
+            ensure!(stream.conn.alpn_protocol() == Some(b"h2"), "{name}");
+            let (mut sent, mut numbers) = (0, 0..);
+            let ended = loop {
+                let bytes: Vec<u8> = numbers.by_ref().take(64).flat_map(say).collect();
+                match stream.write_all(&bytes) {
+                    Ok(()) if sent < FLOOD_BYTES => sent += bytes.len(),
+                    ended => break ended,
+                }
+            };
+            ensure!(ended.as_ref().is_err_and(is_end), "{name}: {ended:?} after {sent} bytes");
+        }
+        node.stop()
+    });
+}
+
+#[test]
+fn who_says_nothing_behind_the_handshake_is_let_go() {
+    let (world, folder) = secured().unwrap();
+    world.set("http.send_timeout_ms", "500");
+    world.set("http.idle_timeout_ms", "3600000");
+    run(|| {
+        let node = world.start(&[])?;
+        let config = trusting(&[folder.path()])?;
+        for config in [&config, &http_2(&config)] {
+            for say in [&b""[..], PREFACE] {
+                let mut stream = secure(node.http, config)?;
+                stream.write_all(say)?;
+                stream.flush()?;
+                rest(&mut stream)?;
+            }
+        }
+        node.stop()
     });
 }

@@ -34,7 +34,7 @@ use tokio::time::Sleep;
 
 use crate::exchange::Exchange;
 use crate::frames::Frames;
-use crate::head::{Fault, ONLY_CHUNKED};
+use crate::head::Fault;
 use crate::line_ends::LineEnds;
 use crate::patience::{Over, Patience, Protocol, Silence};
 use crate::replacement::{Refusal, Replacement, bare_refusal};
@@ -212,7 +212,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin, O: Owner + Unpin> Connection<S, O> {
     /// Whether bytes that came are of a client that asks, and not of one that only keeps us busy.
     fn asks(&mut self, came: &[u8]) -> bool {
         match &mut self.frames {
-            Some(frames) => frames.came(came, &self.exchange) && !self.exchange.is_abused(),
+            Some(frames) => {
+                let is_allowed = frames.came(came, &self.exchange);
+                self.patience.came_within_head(frames.is_within_head());
+                is_allowed && !self.exchange.is_abused()
+            }
             None => {
                 self.patience.came(came);
                 self.line_ends.came(came, &self.exchange);
@@ -255,8 +259,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, O: Owner + Unpin> Connection<S, O> {
         match status {
             414 => Fault::Target(None),
             431 => Fault::Size,
-            _ if self.line_ends.is_coding_unknown() => ONLY_CHUNKED,
-            _ => Fault::NoRequest,
+            _ => self.line_ends.fault().unwrap_or(Fault::NoRequest),
         }
     }
 

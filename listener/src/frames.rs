@@ -9,7 +9,7 @@
 //! open does not matter: who waits for an answer has no reason to send more than others.
 //!
 //! Of a body only pieces smaller than their heads cost something. What a head takes costs until a request begins by it, so that
-//! heads of which none becomes a request are bounded, too.
+//! heads of which none becomes a request are bounded, too. Whether one has begun and not ended is told, as it has to come in time.
 
 use std::time::Duration;
 
@@ -25,6 +25,9 @@ const HEAD_BYTES: usize = 9;
 const DATA: u8 = 0;
 const HEADERS: u8 = 1;
 const CONTINUATION: u8 = 9;
+
+/// The flag of the last frame of a head.
+const END_HEADERS: u8 = 4;
 
 /// So many bytes at once: sixty thousand pings.
 const ALLOWANCE_BYTES: usize = 1 << 20;
@@ -42,6 +45,9 @@ pub(crate) struct Frames {
     read: usize,
     /// What follows the last head, and has not come yet.
     payload: usize,
+    /// Whether that is of a request's head, and more frames of it follow.
+    is_of_head: bool,
+    is_head_open: bool,
     /// What frames took of the allowance.
     spent: usize,
     /// What heads took since a request began.
@@ -57,7 +63,19 @@ impl Frames {
     pub(crate) fn new() -> Self {
         let (head, read, payload) = ([0; HEAD_BYTES], 0, PREFACE_BYTES);
         let (spent, of_heads, begun, taken) = (0, 0, 0, 0);
-        Self { head, read, payload, spent, of_heads, added: Instant::now(), begun, taken }
+        let (is_of_head, is_head_open) = (false, false);
+        Self {
+            head,
+            read,
+            payload,
+            is_of_head,
+            is_head_open,
+            spent,
+            of_heads,
+            added: Instant::now(),
+            begun,
+            taken,
+        }
     }
 
     /// Bytes came. Whether the client keeps within its allowance.
@@ -81,14 +99,21 @@ impl Frames {
         self.is_allowed()
     }
 
+    /// Whether a request's head has begun and not ended.
+    pub(crate) fn is_within_head(&self) -> bool {
+        self.is_head_open || self.is_of_head && self.payload > 0
+    }
+
     fn is_allowed(&self) -> bool {
         self.spent + self.of_heads <= ALLOWANCE_BYTES
     }
 
     /// A head was read.
     fn frame(&mut self) {
-        let [high, middle, low, kind, ..] = self.head;
+        let [high, middle, low, kind, flags, ..] = self.head;
         self.payload = u32::from_be_bytes([0, high, middle, low]) as usize;
+        self.is_of_head = matches!(kind, HEADERS | CONTINUATION);
+        self.is_head_open = self.is_of_head && flags & END_HEADERS == 0;
         match kind {
             DATA => self.spent += HEAD_BYTES.saturating_sub(self.payload),
             HEADERS | CONTINUATION => self.of_heads += HEAD_BYTES + self.payload,
@@ -147,6 +172,27 @@ mod tests {
         let pings = frame(PING, 8).repeat(PINGS_AT_ONCE + 1);
         let byte = pings.iter().position(|byte| !frames.came(&[*byte], &exchange));
         assert_eq!(byte.map(|byte| byte / (HEAD_BYTES + 8)), Some(PINGS_AT_ONCE));
+    }
+
+    /// Whether a head is open behind each byte of a frame of this kind with these flags.
+    fn within_head(frames: &mut Frames, kind: u8, flags: u8, payload: usize) -> Vec<bool> {
+        let (mut bytes, exchange) = (frame(kind, payload), Exchange::new());
+        bytes[4] = flags;
+        let came = |byte: &u8| frames.came(&[*byte], &exchange).then(|| frames.is_within_head());
+        bytes.iter().map_while(came).collect()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_head_is_open_until_its_last_byte() {
+        let mut frames = frames(&Exchange::new());
+        let mut told = |kind, flags, payload| within_head(&mut frames, kind, flags, payload);
+        let (unknown, open, closed) = (vec![false; 8], [true; 1], [false; 1]);
+        assert_eq!(told(PING, 0, 8), vec![false; 17]);
+        assert_eq!(told(HEADERS, END_HEADERS, 2), [&unknown[..], &open, &open, &closed].concat());
+        assert_eq!(told(HEADERS, 0, 1), [&unknown[..], &open, &open].concat());
+        assert_eq!(told(CONTINUATION, 0, 0), vec![true; 9]);
+        assert_eq!(told(CONTINUATION, END_HEADERS, 0), [&[true; 8][..], &closed].concat());
+        assert_eq!(told(DATA, END_HEADERS, 1), vec![false; 10]);
     }
 
     #[tokio::test(start_paused = true)]

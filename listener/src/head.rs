@@ -38,6 +38,10 @@ pub(crate) const ONLY_CHUNKED: Fault = Fault::Part {
     detail: "chunked is the only transfer coding here, and is given once",
 };
 
+/// A length that two readers understand in one way.
+pub(crate) const ONE_LENGTH: Fault =
+    Fault::Part { field: "Content-Length", detail: "Content-Length is one number of bytes" };
+
 const LINES: Fault = Fault::Part { field: "head", detail: "lines of a head end with CR and LF" };
 const ONE_HOST: Fault = Fault::Part { field: "Host", detail: "a request has one Host" };
 const NO_HOST: Fault =

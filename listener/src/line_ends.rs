@@ -5,17 +5,18 @@
 //! here; where the body behind it ends is not. So what came in one piece behind a head is only looked at for whether such a line end is
 //! in it, and if it turns out to lie behind the body, nothing is looked at behind that request's answer.
 //!
-//! Nor does the library say what it refuses a head for. So a line is looked at on the way that names a transfer coding.
+//! Nor does the library say what it refuses a head for. So lines are looked at on the way that name a transfer coding or a length.
 
 use memchr::memchr_iter;
 
 use crate::exchange::Exchange;
-use crate::head::is_chunked;
+use crate::head::{Fault, ONE_LENGTH, ONLY_CHUNKED, is_chunked};
 
-/// How a line begins that names a transfer coding.
+/// How a line begins that names a transfer coding, and one that names a length.
 const CODING: &[u8] = b"transfer-encoding:";
+const LENGTH: &[u8] = b"content-length:";
 
-/// What is kept of such a line that comes in pieces. Longer ones name another coding, whatever follows.
+/// What is kept of such a line that comes in pieces. Longer ones name another coding, whatever follows, and no length that there is.
 const LINE_MAX_BYTES: usize = 64;
 
 /// Of one connection of HTTP/1.1.
@@ -30,9 +31,10 @@ pub(crate) struct LineEnds {
     last: u8,
     /// Whether a request began behind another in one piece: where the next begins nobody knows here any more.
     is_lost: bool,
-    /// What has come of a line that may name a transfer coding.
+    /// What has come of a line that may name a transfer coding or a length.
     line: Vec<u8>,
-    is_coding_unknown: bool,
+    length: Option<u64>,
+    fault: Option<Fault>,
 }
 
 impl LineEnds {
@@ -45,6 +47,7 @@ impl LineEnds {
             self.begun = exchange.begun();
             (self.is_within, self.of_line) = (false, 0);
             self.line.clear();
+            (self.length, self.fault) = (None, None);
         }
         if self.is_lost {
             self.behind = u64::MAX >> 1;
@@ -66,9 +69,10 @@ impl LineEnds {
         }
     }
 
-    /// Whether a head named another transfer coding than that which everybody knows.
-    pub(crate) fn is_coding_unknown(&self) -> bool {
-        self.is_coding_unknown
+    /// What is wrong with a head that the library refuses: another transfer coding than that which everybody knows, or a length that
+    /// is none.
+    pub(crate) fn fault(&self) -> Option<Fault> {
+        self.fault
     }
 
     /// What lies behind a head, and may be its body or something else.
@@ -83,17 +87,31 @@ impl LineEnds {
     }
 
     /// A piece of a line, and whether it is the last one.
-    fn look_for_coding(&mut self, piece: &[u8], is_last: bool) {
-        let begins = self.of_line == 0 && piece.first().is_some_and(|byte| byte.eq_ignore_ascii_case(&b't'));
+    fn look_at(&mut self, piece: &[u8], is_last: bool) {
+        let begins =
+            self.of_line == 0 && piece.first().is_some_and(|byte| matches!(byte | 0x20, b't' | b'c'));
         if begins && is_last {
-            self.is_coding_unknown |= names_unknown_coding(piece);
+            self.judge(piece);
         } else if begins || !self.line.is_empty() {
             let room = LINE_MAX_BYTES - self.line.len();
             self.line.extend_from_slice(&piece[..piece.len().min(room)]);
             if is_last {
-                self.is_coding_unknown |= names_unknown_coding(&self.line);
-                self.line.clear();
+                let line = std::mem::take(&mut self.line);
+                self.judge(&line);
             }
+        }
+    }
+
+    /// A whole line.
+    fn judge(&mut self, line: &[u8]) {
+        if let Some(length) = value(line, LENGTH) {
+            let (before, length) = (self.length, number(length));
+            self.length = length;
+            if length.is_none() || before.is_some_and(|before| Some(before) != length) {
+                self.fault.get_or_insert(ONE_LENGTH);
+            }
+        } else if value(line, CODING).is_some_and(|coding| !is_chunked(coding)) {
+            self.fault.get_or_insert(ONLY_CHUNKED);
         }
     }
 
@@ -104,7 +122,7 @@ impl LineEnds {
             let before = if at > 0 { bytes[at - 1] } else { self.last };
             let length = self.of_line + at - from;
             let is_bare = before != b'\r';
-            self.look_for_coding(&bytes[from..at], true);
+            self.look_at(&bytes[from..at], true);
             let is_empty = length == usize::from(!is_bare);
             if is_bare {
                 exchange.doubt_head();
@@ -117,7 +135,7 @@ impl LineEnds {
             }
             self.is_within |= !is_empty;
         }
-        self.look_for_coding(&bytes[from..], false);
+        self.look_at(&bytes[from..], false);
         self.of_line += bytes.len() - from;
         self.is_within |= self.of_line > 0;
         self.last = bytes.last().copied().unwrap_or(self.last);
@@ -125,9 +143,19 @@ impl LineEnds {
     }
 }
 
-fn names_unknown_coding(line: &[u8]) -> bool {
-    let named = line.split_at_checked(CODING.len());
-    named.is_some_and(|(name, coding)| name.eq_ignore_ascii_case(CODING) && !is_chunked(coding.trim_ascii()))
+/// What is named by a line that begins with this name.
+fn value<'l>(line: &'l [u8], name: &[u8]) -> Option<&'l [u8]> {
+    let (begin, value) = line.split_at_checked(name.len())?;
+    begin.eq_ignore_ascii_case(name).then(|| value.trim_ascii())
+}
+
+/// A number as a length has it.
+fn number(digits: &[u8]) -> Option<u64> {
+    let add = |number: u64, digit: &u8| {
+        let digit = digit.is_ascii_digit().then(|| u64::from(digit - b'0'))?;
+        number.checked_mul(10)?.checked_add(digit)
+    };
+    if digits.is_empty() { None } else { digits.iter().try_fold(0, add) }
 }
 
 #[cfg(test)]
@@ -199,34 +227,58 @@ mod tests {
     }
 
     #[test]
-    fn unknown_codings_are_told_however_they_come() {
-        let is_told = |line: &str| {
+    fn what_a_head_is_refused_for_is_told_however_it_comes() {
+        let told = |line: &str| {
             let head = format!("POST / HTTP/1.1\r\nhost: x\r\n{line}\r\nte: trailers\r\n\r\n");
-            let told: Vec<bool> = (0..head.len())
+            let told: Vec<Option<Fault>> = (0..head.len())
                 .map(|at| {
                     let (exchange, mut ends) = (Exchange::new(), LineEnds::default());
                     for piece in [&head[..at], &head[at..]] {
                         ends.came(piece.as_bytes(), &exchange);
                     }
-                    ends.is_coding_unknown()
+                    ends.fault()
                 })
                 .collect();
-            assert!(told.iter().all(|is_told| *is_told == told[0]), "{line}: {told:?}");
+            assert!(told.iter().all(|fault| *fault == told[0]), "{line}: {told:?}");
             told[0]
         };
         for unknown in
             ["Transfer-Encoding: gzip", "transfer-encoding:foo", "TRANSFER-ENCODING: chunked, gzip"]
         {
-            assert!(is_told(unknown), "{unknown}");
+            assert_eq!(told(unknown), Some(ONLY_CHUNKED), "{unknown}");
         }
-        assert!(is_told(&format!("transfer-encoding: {}", "x".repeat(100))));
-        for known in [
+        assert_eq!(told(&format!("transfer-encoding: {}", "x".repeat(100))), Some(ONLY_CHUNKED));
+        for wrong in [
+            "Content-Length: x",
+            "content-length:",
+            "content-length: +2",
+            "CONTENT-LENGTH: 2, 2",
+            "content-length: 18446744073709551616",
+            "content-length: 2\r\ncontent-length: 3",
+        ] {
+            assert_eq!(told(wrong), Some(ONE_LENGTH), "{wrong}");
+        }
+        for right in [
             "Transfer-Encoding: chunked",
             "transfer-encoding:Chunked ",
             "te: gzip",
             "x-transfer-encoding: gzip",
+            "Content-Length: 2",
+            "content-length:\t02 \r\ncontent-length: 2",
+            "content-length: 18446744073709551615",
+            "x-content-length: x",
+            "content-language: x",
         ] {
-            assert!(!is_told(known), "{known}");
+            assert_eq!(told(right), None, "{right}");
         }
+    }
+
+    #[test]
+    fn a_head_is_not_refused_for_the_one_before() {
+        let (exchange, mut ends) = (Exchange::new(), LineEnds::default());
+        ends.came(b"GET / HTTP/1.1\r\nhost: x\r\ncontent-length: 2\r\n\r\n{}", &exchange);
+        exchange.begin(Some(2)).answered();
+        ends.came(b"GET / HTTP/1.1\r\nhost: x\r\ncontent-length: 3\r\n\r\n", &exchange);
+        assert_eq!(ends.fault(), None);
     }
 }

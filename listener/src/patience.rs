@@ -5,7 +5,8 @@
 //!
 //! Whether a client of HTTP/1.1 is idle or has begun a head is told by what came behind the empty line that ended the last one: the
 //! body, whose length that head said, and then the next head, which may have come in one packet with it. Where a body has empty lines
-//! itself the next head is known only once it comes by itself.
+//! itself the next head is known only once it comes by itself. Of HTTP/2 the frames tell it ([`crate::frames`]), and whoever sends a
+//! head there can send nothing else meanwhile: it has its time also beside requests in work.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -20,7 +21,7 @@ use crate::exchange::Exchange;
 /// How long a client may be silent.
 #[derive(Debug, Clone, Copy)]
 pub struct Silence {
-    /// Within a request's head, and while it takes nothing of an answer.
+    /// Within a request's head, before the first one, and while it takes nothing of an answer.
     pub send: Duration,
     /// Between requests.
     pub idle: Duration,
@@ -40,8 +41,8 @@ pub enum Protocol {
 enum Awaited {
     /// The next request.
     Request,
-    /// The rest of a head.
-    Head,
+    /// The rest of a head, behind so many requests.
+    Head(usize),
     /// That something more of the answers is taken, of which so often something was.
     Taking(usize),
 }
@@ -67,6 +68,8 @@ pub(crate) struct Patience {
     behind: u64,
     /// The last ones that came: an empty line may come in pieces.
     last: [u8; 2],
+    /// Of HTTP/2: a head has begun.
+    is_head_open: bool,
     awaited: Option<(Awaited, Instant)>,
     timer: Option<Pin<Box<Sleep>>>,
 }
@@ -74,8 +77,8 @@ pub(crate) struct Patience {
 impl Patience {
     /// Of a connection of which nothing has come.
     pub(crate) fn new(silence: Silence, protocol: Protocol, exchange: Arc<Exchange>) -> Self {
-        let (begun, behind, last) = (0, 0, [0; 2]);
-        Self { silence, protocol, exchange, begun, behind, last, awaited: None, timer: None }
+        let (begun, behind, last, is_head_open) = (0, 0, [0; 2], false);
+        Self { silence, protocol, exchange, begun, behind, last, is_head_open, awaited: None, timer: None }
     }
 
     /// The client of HTTP/1.1 sent something.
@@ -93,6 +96,12 @@ impl Patience {
             [only] => self.last = [self.last[1], *only],
             [.., before, last] => self.last = [*before, *last],
         }
+    }
+
+    /// The client of HTTP/2 sent something, and a head has begun with it, or not.
+    #[inline]
+    pub(crate) fn came_within_head(&mut self, is_head_open: bool) {
+        self.is_head_open = is_head_open;
     }
 
     /// Whether a head has begun, while nothing is open; a new connection is one to ask at once.
@@ -119,6 +128,10 @@ impl Patience {
 
     fn awaits(&mut self) -> Option<(Awaited, Duration)> {
         let Silence { send, idle } = self.silence;
+        let begun = self.exchange.begun();
+        if self.is_head_open {
+            return Some((Awaited::Head(begun), send));
+        }
         if self.protocol == Protocol::Http2
             && let Some(taken) = self.exchange.taking()
         {
@@ -127,12 +140,13 @@ impl Patience {
         if self.exchange.is_open() {
             return None;
         }
-        let begun = self.exchange.begun();
         if begun != self.begun {
             (self.begun, self.awaited) = (begun, None);
         }
         match self.is_within_head() {
-            true => Some((Awaited::Head, send)),
+            true => Some((Awaited::Head(begun), send)),
+            // of HTTP/2, which may have said what it speaks and then nothing
+            false if begun == 0 => Some((Awaited::Request, send)),
             false => Some((Awaited::Request, idle)),
         }
     }
@@ -274,7 +288,6 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn answers_of_http_2_are_taken_in_time() {
         let (mut patience, exchange) = patience(Protocol::Http2, &[]);
-        assert_eq!(lasts(&mut patience).await, (75, Over::Idle), "what comes may be no request at all");
         let working = exchange.begin(Some(0));
         let answer = exchange.answer();
         working.answered();
@@ -284,6 +297,28 @@ mod tests {
         assert_eq!(lasts(&mut patience).await, (10, Over::Slow));
         drop(answer);
         assert_eq!(lasts(&mut patience).await, (75, Over::Idle));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn heads_of_http_2_come_in_time() {
+        let (mut patience, exchange) = patience(Protocol::Http2, &[]);
+        assert_eq!(lasts(&mut patience).await, (10, Over::Idle), "none comes at all");
+        patience.came_within_head(true);
+        assert_eq!(lasts(&mut patience).await, (10, Over::Slow));
+        patience.came_within_head(false);
+        let working = exchange.begin(Some(0));
+        // beside one in work, and no byte gives it more time
+        patience.came_within_head(true);
+        assert!(!look(&mut patience).await);
+        tokio::time::advance(Duration::from_secs(6)).await;
+        patience.came_within_head(true);
+        assert_eq!(lasts(&mut patience).await, (4, Over::Slow));
+        // the next one has its own time
+        exchange.begin(Some(0)).answered();
+        assert_eq!(lasts(&mut patience).await, (10, Over::Slow));
+        patience.came_within_head(false);
+        working.answered();
+        assert_eq!(lasts(&mut patience).await, (75, Over::Idle), "what comes may be no request at all");
     }
 
     /// What is awaited of a client that sends requests in such pieces, each of which has a body so long where one ends in it.

@@ -1,13 +1,13 @@
 //! What compressed bodies are written in: gzip (RFC 1952) and zstd (RFC 8878).
 //!
-//! Both are read to the end of the body: members of gzip and frames of zstd may follow each other, and what is neither is an
-//! error. A decoder is handed what has come so far, and gives what it can make of it.
+//! Both are read to the end of the body: members of gzip and frames of zstd, its *parts*, may follow each other, and what is
+//! neither is an error. A decoder is handed what has come so far, and gives what it can make of it. Each part is begun anew,
+//! which is work even where nothing is in it: so they are counted, and told one by one.
 
-use std::collections::VecDeque;
 use std::io::{self, BufRead, ErrorKind, Read};
 
-use bytes::{Buf, Bytes};
-use flate2::bufread::MultiGzDecoder;
+use bytes::{Buf, BytesMut};
+use flate2::bufread::GzDecoder;
 use serde_json::{Value, json};
 use zstd_safe::{DCtx, DParameter, InBuffer, OutBuffer};
 
@@ -44,42 +44,39 @@ impl Coding {
             Self::Zstd => "zstd with a window of at most 8 MiB",
         }
     }
+
+    /// What its parts are.
+    pub(crate) const fn parts(self) -> &'static str {
+        match self {
+            Self::Gzip => "members of gzip",
+            Self::Zstd => "frames of zstd",
+        }
+    }
 }
 
-/// What has come of a body and was not read yet.
+/// What has come of a body and was not read yet. However small the pieces are in which it came, it takes no more than it is.
 #[derive(Default)]
-pub(crate) struct Pieces {
-    pub(crate) waiting: VecDeque<Bytes>,
+pub(crate) struct Waiting {
+    pub(crate) bytes: BytesMut,
     /// Nothing more comes.
     pub(crate) is_whole: bool,
 }
 
-impl Pieces {
-    /// In bytes.
-    pub(crate) fn len(&self) -> usize {
-        self.waiting.iter().map(Bytes::len).sum()
-    }
-}
-
 /// [`ErrorKind::WouldBlock`] while there may be more.
-impl BufRead for Pieces {
+impl BufRead for Waiting {
     fn fill_buf(&mut self) -> io::Result<&[u8]> {
-        match self.waiting.front() {
-            Some(piece) => Ok(piece),
-            None if self.is_whole => Ok(&[]),
-            None => Err(ErrorKind::WouldBlock.into()),
+        if self.bytes.is_empty() && !self.is_whole {
+            return Err(ErrorKind::WouldBlock.into());
         }
+        Ok(&self.bytes)
     }
 
     fn consume(&mut self, bytes: usize) {
-        if let Some(piece) = self.waiting.front_mut() {
-            piece.advance(bytes);
-        }
-        self.waiting.pop_front_if(|piece| piece.is_empty());
+        self.bytes.advance(bytes);
     }
 }
 
-impl Read for Pieces {
+impl Read for Waiting {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         let bytes = self.fill_buf()?.read(into)?;
         self.consume(bytes);
@@ -88,104 +85,146 @@ impl Read for Pieces {
 }
 
 /// Reads a body of one coding.
-pub(crate) enum Decoder {
-    Gzip(Box<MultiGzDecoder<Pieces>>),
-    Zstd(Frames),
+pub(crate) struct Decoder {
+    format: Format,
+    /// Parts that have begun.
+    parts: usize,
+    /// The next byte begins one.
+    is_between: bool,
 }
+
+enum Format {
+    Gzip(Box<GzDecoder<Waiting>>),
+    Zstd(Frame),
+}
+
+/// A frame of zstd.
+struct Frame {
+    waiting: Waiting,
+    context: DCtx<'static>,
+    /// All of it was read.
+    is_over: bool,
+}
+
+/// Parts of one body. Who writes them one after another, as logs do that are appended to, has many events in each, and a body has ten
+/// thousand; of parts with next to nothing in them it would have hundreds of thousands, each of which costs a microsecond and more.
+pub(crate) const PARTS_MAX: usize = 1000;
 
 /// What a decoder of gzip takes: 32 KiB that are looked back on, its tables, and a field of the header of 64 KiB that is made
 /// before it has come. What else it keeps of a header is no more than has come.
 const GZIP_BYTES: usize = 128 << 10;
 
-impl Decoder {
-    /// # Errors
-    /// When there is no memory for it.
-    pub(crate) fn new(coding: Coding) -> io::Result<Self> {
-        Ok(match coding {
-            Coding::Gzip => Self::Gzip(Box::new(MultiGzDecoder::new(Pieces::default()))),
-            Coding::Zstd => Self::Zstd(Frames::new()?),
-        })
-    }
-
-    pub(crate) fn pieces(&mut self) -> &mut Pieces {
-        match self {
-            Self::Gzip(members) => members.get_mut(),
-            Self::Zstd(frames) => &mut frames.pieces,
-        }
-    }
-
-    /// The memory that it takes itself.
-    pub(crate) fn memory_bytes(&self) -> usize {
-        match self {
-            Self::Gzip(_) => GZIP_BYTES,
-            Self::Zstd(frames) => frames.context.sizeof(),
-        }
-    }
-}
-
-/// [`ErrorKind::WouldBlock`] when there is nothing to read before more comes, [`ErrorKind::UnexpectedEof`] when the body ends in
-/// the middle.
-impl Read for Decoder {
-    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        match self {
-            Self::Gzip(members) => members.read(into),
-            Self::Zstd(frames) => frames.read(into),
-        }
-    }
-}
-
-/// Frames of zstd, one after another.
-pub(crate) struct Frames {
-    pieces: Pieces,
-    context: DCtx<'static>,
-    /// The next byte begins one.
-    is_between: bool,
-}
-
 /// 8 MiB, which all decoders have to take and no sender may exceed over HTTP (RFC 9659). A frame says itself how much memory
 /// it wants.
 const WINDOW_LOG_MAX: u32 = 23;
 
-impl Frames {
-    fn new() -> io::Result<Self> {
-        let mut context = DCtx::try_create().ok_or(ErrorKind::OutOfMemory)?;
-        context.set_parameter(DParameter::WindowLogMax(WINDOW_LOG_MAX)).map_err(zstd_error)?;
-        Ok(Self { pieces: Pieces::default(), context, is_between: true })
+impl Decoder {
+    /// # Errors
+    /// When there is no memory for it.
+    pub(crate) fn new(coding: Coding) -> io::Result<Self> {
+        let format = match coding {
+            Coding::Gzip => Format::Gzip(Box::new(GzDecoder::new(Waiting::default()))),
+            Coding::Zstd => Format::Zstd(Frame::new()?),
+        };
+        Ok(Self { format, parts: 0, is_between: true })
+    }
+
+    pub(crate) fn waiting(&mut self) -> &mut Waiting {
+        match &mut self.format {
+            Format::Gzip(member) => member.get_mut(),
+            Format::Zstd(frame) => &mut frame.waiting,
+        }
+    }
+
+    /// How many parts have begun.
+    pub(crate) fn parts(&self) -> usize {
+        self.parts
+    }
+
+    /// The memory that it takes itself.
+    pub(crate) fn memory_bytes(&self) -> usize {
+        match &self.format {
+            Format::Gzip(_) => GZIP_BYTES,
+            Format::Zstd(frame) => frame.context.sizeof(),
+        }
+    }
+
+    /// How many bytes it has read: none at the end of a part. `None` at the end of the body.
+    ///
+    /// # Errors
+    /// [`ErrorKind::WouldBlock`] when there is nothing to read before more comes, [`ErrorKind::UnexpectedEof`] when the body ends in
+    /// the middle, [`ErrorKind::QuotaExceeded`] when it has too many parts.
+    pub(crate) fn read(&mut self, into: &mut [u8]) -> io::Result<Option<usize>> {
+        if self.is_between {
+            if self.waiting().fill_buf()?.is_empty() {
+                return Ok(None);
+            }
+            self.begin()?;
+        }
+        let read = match &mut self.format {
+            Format::Gzip(member) => member.read(into)?,
+            Format::Zstd(frame) => frame.read(into)?,
+        };
+        self.is_between = read == 0;
+        Ok(Some(read))
+    }
+
+    /// The next byte begins a part.
+    fn begin(&mut self) -> io::Result<()> {
+        if self.parts == PARTS_MAX {
+            return Err(ErrorKind::QuotaExceeded.into());
+        }
+        match &mut self.format {
+            Format::Gzip(_) if self.parts == 0 => {}
+            Format::Gzip(member) => {
+                let waiting = std::mem::take(member.get_mut());
+                member.reset(waiting);
+            }
+            Format::Zstd(frame) => frame.begin()?,
+        }
+        self.parts += 1;
+        self.is_between = false;
+        Ok(())
     }
 }
 
-/// Whether this byte begins a frame, or one that is passed over. The library also reads what was written before the format was
-/// settled, and of that no window is too large for it.
-const fn begins_a_frame(byte: u8) -> bool {
-    matches!(byte, 0x28 | 0x50..=0x5f)
-}
+impl Frame {
+    fn new() -> io::Result<Self> {
+        let mut context = DCtx::try_create().ok_or(ErrorKind::OutOfMemory)?;
+        context.set_parameter(DParameter::WindowLogMax(WINDOW_LOG_MAX)).map_err(zstd_error)?;
+        Ok(Self { waiting: Waiting::default(), context, is_over: true })
+    }
 
-fn zstd_error(code: usize) -> io::Error {
-    io::Error::new(ErrorKind::InvalidData, zstd_safe::get_error_name(code))
-}
+    /// The next byte begins one, or one that is passed over. The library also reads what was written before the format was settled,
+    /// and of that no window is too large for it.
+    fn begin(&mut self) -> io::Result<()> {
+        if !matches!(self.waiting.fill_buf()?.first(), Some(0x28 | 0x50..=0x5f)) {
+            return Err(io::Error::new(ErrorKind::InvalidData, "what follows is no frame"));
+        }
+        self.is_over = false;
+        Ok(())
+    }
 
-impl Read for Frames {
+    /// How many bytes it has read: none at its end.
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        loop {
-            let input = self.pieces.fill_buf()?;
-            let is_over = input.is_empty();
-            match input.first() {
-                None if self.is_between => return Ok(0),
-                Some(byte) if self.is_between && !begins_a_frame(*byte) => {
-                    return Err(io::Error::new(ErrorKind::InvalidData, "what follows is no frame"));
-                }
-                _ => {}
-            }
+        while !self.is_over {
+            let input = self.waiting.fill_buf()?;
+            let is_cut_off = input.is_empty();
             let (mut from, mut to) = (InBuffer::around(input), OutBuffer::around(&mut *into));
             let awaited = self.context.decompress_stream(&mut to, &mut from).map_err(zstd_error)?;
             let (consumed, written) = (from.pos(), to.pos());
-            self.pieces.consume(consumed);
-            self.is_between = awaited == 0;
+            self.waiting.consume(consumed);
+            self.is_over = awaited == 0;
             match written {
-                0 if is_over && !self.is_between => return Err(ErrorKind::UnexpectedEof.into()),
+                0 if is_cut_off && !self.is_over => return Err(ErrorKind::UnexpectedEof.into()),
                 0 => {}
                 written => return Ok(written),
             }
         }
+        Ok(0)
     }
+}
+
+fn zstd_error(code: usize) -> io::Error {
+    io::Error::new(ErrorKind::InvalidData, zstd_safe::get_error_name(code))
 }

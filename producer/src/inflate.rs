@@ -4,12 +4,13 @@
 //! of which a frame of zstd says itself how much it wants; all three count among all bodies. A body is refused when
 //! the first byte too many is inflated, whatever of it is still to come.
 //!
-//! Inflating is work. The first of it is done where requests are served, and what is more elsewhere.
+//! Inflating is work, by what a body becomes and by its parts, of which it has so many at most. The first of it is done where
+//! requests are served, and what is more elsewhere.
 
 #[cfg(test)]
 mod tests;
 
-use std::io::{ErrorKind, Read};
+use std::io::ErrorKind;
 use std::sync::Arc;
 
 use axum::body::Body;
@@ -20,7 +21,7 @@ use hyper::body::Body as _;
 use tokio::time::{Instant, timeout_at};
 
 use crate::bodies::{Bodies, Held, data_of};
-use crate::coding::{Coding, Decoder};
+use crate::coding::{Coding, Decoder, PARTS_MAX};
 use crate::heavy::Heavy;
 use crate::holders::Holder;
 use crate::problem::Problem;
@@ -28,6 +29,7 @@ use crate::problem::Problem;
 /// What of a body is inflated where requests are served: tens of microseconds.
 const LIGHT_BYTES: usize = 64 << 10;
 const LIGHT_SENT_BYTES: usize = 16 << 10;
+const LIGHT_PARTS: usize = 16;
 
 /// What is more waits until so much has come, so that going elsewhere is worth it.
 const GATHERED_BYTES: usize = 64 << 10;
@@ -40,9 +42,18 @@ struct Inflating {
     coding: Coding,
     decoder: Decoder,
     sent_bytes: usize,
+    /// What it has become, and room for more, which is made once and not for each read.
     inflated: Vec<u8>,
+    filled: usize,
     max_bytes: usize,
     held: Held,
+}
+
+/// How far what has come is inflated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum HowFar {
+    Light,
+    All,
 }
 
 /// How far it got with what has come.
@@ -50,7 +61,7 @@ struct Inflating {
 enum Step {
     /// More has to come.
     Hungry,
-    /// As far as it was to go.
+    /// What is left is not light.
     Paused,
     /// To the end.
     Done,
@@ -61,15 +72,15 @@ impl Inflating {
         let decoder = Decoder::new(coding).map_err(|error| Problem::internal(error.to_string()))?;
         let held = inflater.bodies.hold(inflater.holder, decoder.memory_bytes())?;
         let max_bytes = inflater.max_bytes;
-        Ok(Self { coding, decoder, sent_bytes: 0, inflated: Vec::new(), max_bytes, held })
+        Ok(Self { coding, decoder, sent_bytes: 0, inflated: Vec::new(), filled: 0, max_bytes, held })
     }
 
-    fn take(&mut self, piece: Bytes) -> Result<(), Problem> {
+    fn take(&mut self, piece: &[u8]) -> Result<(), Problem> {
         self.sent_bytes += piece.len();
         if self.sent_bytes > self.max_bytes {
             return Err(Problem::body_too_large(self.max_bytes));
         }
-        self.decoder.pieces().waiting.extend(Some(piece).filter(|piece| !piece.is_empty()));
+        self.decoder.waiting().bytes.extend_from_slice(piece);
         self.count(self.inflated.capacity())
     }
 
@@ -81,41 +92,50 @@ impl Inflating {
     /// Makes room for more, at most for one byte that is too many.
     fn make_room(&mut self) -> Result<(), Problem> {
         let (len, capacity) = (self.inflated.len(), self.inflated.capacity());
+        if self.filled < len {
+            return Ok(());
+        }
         if len == capacity {
             let wanted = (2 * capacity).max(CHUNK_BYTES).min(self.max_bytes + 1);
             self.count(wanted)?;
             self.inflated.reserve_exact(wanted - len);
         }
+        self.inflated.resize(self.inflated.capacity().min(len + CHUNK_BYTES), 0);
         Ok(())
     }
 
-    /// Inflates what has come, until `pause_bytes` are inflated.
-    fn inflate(&mut self, pause_bytes: usize) -> Result<Step, Problem> {
+    /// Inflates what has come: all, or only what is light of it.
+    fn inflate(&mut self, how_far: HowFar) -> Result<Step, Problem> {
         loop {
             self.make_room()?;
-            let len = self.inflated.len();
-            self.inflated.resize(self.inflated.capacity().min(len + CHUNK_BYTES), 0);
-            let read = self.decoder.read(&mut self.inflated[len..]);
-            self.inflated.truncate(len + read.as_ref().unwrap_or(&0));
+            let read = self.decoder.read(&mut self.inflated[self.filled..]);
             // a frame that began may have made the decoder larger
             self.count(self.inflated.capacity())?;
             match read {
-                Ok(0) => return Ok(Step::Done),
-                Ok(_) if self.inflated.len() > self.max_bytes => {
-                    return Err(Problem::body_too_large(self.max_bytes));
-                }
-                Ok(_) if self.inflated.len() >= pause_bytes => return Ok(Step::Paused),
-                Ok(_) => {}
+                Ok(Some(bytes)) => self.filled += bytes,
+                Ok(None) => return Ok(Step::Done),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(Step::Hungry),
                 Err(error) => return Err(self.broken(&error)),
             }
+            if self.filled > self.max_bytes {
+                return Err(Problem::body_too_large(self.max_bytes));
+            }
+            if how_far == HowFar::Light && !self.is_light() {
+                return Ok(Step::Paused);
+            }
         }
+    }
+
+    /// Whether what was done so far keeps nobody waiting.
+    fn is_light(&self) -> bool {
+        self.filled < LIGHT_BYTES && self.decoder.parts() <= LIGHT_PARTS
     }
 
     fn broken(&self, error: &std::io::Error) -> Problem {
         let words = self.coding.words();
         let detail = match error.kind() {
             ErrorKind::UnexpectedEof => format!("is not whole: it ends in the middle of its {words}"),
+            ErrorKind::QuotaExceeded => format!("has more than {PARTS_MAX} {}", self.coding.parts()),
             _ => format!("is not valid {words}: {error}"),
         };
         Invalid::malformed(detail).into()
@@ -123,20 +143,21 @@ impl Inflating {
 
     /// Works off what has come: a little at once, more elsewhere, once it is worth it.
     async fn go_on(mut self, heavy: &Heavy) -> Result<Self, Problem> {
-        let is_light = self.sent_bytes <= LIGHT_SENT_BYTES && self.inflated.len() < LIGHT_BYTES;
-        if is_light && self.inflate(LIGHT_BYTES)? != Step::Paused {
+        let is_light = self.sent_bytes <= LIGHT_SENT_BYTES && self.is_light();
+        if is_light && self.inflate(HowFar::Light)? != Step::Paused {
             return Ok(self);
         }
-        let pieces = self.decoder.pieces();
-        if !pieces.is_whole && pieces.len() < GATHERED_BYTES {
+        let waiting = self.decoder.waiting();
+        if !waiting.is_whole && waiting.bytes.len() < GATHERED_BYTES {
             return Ok(self);
         }
-        heavy.run(move || self.inflate(usize::MAX).map(|_| self)).await?
+        heavy.run(move || self.inflate(HowFar::All).map(|_| self)).await?
     }
 
     /// All of it, with its share of the sum.
     fn finish(self) -> Result<Bytes, Problem> {
-        let Self { inflated, mut held, .. } = self;
+        let Self { mut inflated, filled, mut held, .. } = self;
+        inflated.truncate(filled);
         held.resize(inflated.capacity())?;
         Ok(held.until_dropped(inflated.into()))
     }
@@ -178,10 +199,10 @@ impl Inflater<'_> {
                 None if is_whole => return Ok(Some(Bytes::new())),
                 None => Inflating::new(coding, self)?,
             };
-            now.take(data)?;
-            now.decoder.pieces().is_whole = is_whole || body.is_end_stream();
+            now.take(&data)?;
+            now.decoder.waiting().is_whole = is_whole || body.is_end_stream();
             now = now.go_on(self.heavy).await?;
-            if now.decoder.pieces().is_whole {
+            if now.decoder.waiting().is_whole {
                 return now.finish().map(Some);
             }
             inflating = Some(now);

@@ -20,7 +20,6 @@ use tokio::time::{sleep, timeout};
 
 use crate::admission::Peer;
 use crate::holders::Common;
-use crate::paths::PROBES;
 use crate::problem::Problem;
 use crate::yielding::{Guest, Place, Yielding};
 
@@ -130,19 +129,13 @@ impl Seats {
         room.or_else(|| self.standing.take_back(1))
     }
 
-    /// Whether a request may be answered that comes by such a connection. A place that it waited for is its own until it is answered.
+    /// Whether a request that is no probe may be answered that comes by such a connection. A place that it waited for is its own until
+    /// it is answered.
     ///
     /// # Errors
-    /// 503 for who stands and is no probe.
-    pub(crate) async fn admit(
-        &self,
-        seat: &Seat,
-        path: &str,
-    ) -> Result<Option<OwnedSemaphorePermit>, Problem> {
+    /// 503 for who stands and gets none.
+    pub(crate) async fn admit(&self, seat: &Seat) -> Result<Option<OwnedSemaphorePermit>, Problem> {
         let Seat::Standing { has_its_part, place } = seat else { return Ok(None) };
-        if PROBES.contains(&path) {
-            return Ok(None);
-        }
         if *has_its_part || !place.keep(WAITING_OF_ONE_MAX, WAITING_MAX) {
             return Err(Problem::too_many_connections());
         }
@@ -203,10 +196,9 @@ mod tests {
         assert_eq!(all.len(), 750);
         let busy: Vec<_> = all.iter().map(|(guest, _)| guest.exchange.begin(Some(0))).collect();
         assert!(taken(&seats, &peer(2), 1000).len() >= 180);
-        // who stands is told to come back, but for probes
+        // who stands is told to come back
         let stands = standing(&seats, &many);
-        assert!(seats.admit(&stands, "/healthz").await.is_ok());
-        let refused = seats.admit(&stands, "/api/v6/events").await.map(drop);
+        let refused = seats.admit(&stands).await.map(drop);
         assert_eq!(refused.map_err(|problem| problem.name()), Err("busy"));
         drop((all, stands, busy));
         assert_eq!(taken(&seats, &peer(3), 1000).len(), 750);
@@ -232,22 +224,21 @@ mod tests {
         let mut all = taken(&seats, &peer(1), 2);
         let mut busy: Vec<_> = all.iter().map(|(guest, _)| guest.exchange.begin(Some(0))).collect();
         let stands = standing(&seats, &peer(2));
-        assert!(seats.admit(&stands, "/readyz").await.is_ok());
-        let waits = seats.admit(&stands, "/openapi.json");
+        let waits = seats.admit(&stands);
         let frees = async {
             sleep(Duration::from_secs(9)).await;
             all.pop();
         };
         let (admitted, ()) = tokio::join!(waits, frees);
         assert!(admitted.is_ok_and(|place| place.is_some()));
-        let late = seats.admit(&stands, "/openapi.json").await.map(drop);
+        let late = seats.admit(&stands).await.map(drop);
         assert_eq!(late, Ok(()), "the place was given back");
         let (other, _place) = taken(&seats, &peer(3), 2).pop().unwrap();
         busy.push(other.exchange.begin(Some(0)));
-        assert!(seats.admit(&stands, "/openapi.json").await.is_err(), "nobody goes");
+        assert!(seats.admit(&stands).await.is_err(), "nobody goes");
         // somebody becomes idle
         busy.pop();
-        assert!(seats.admit(&stands, "/openapi.json").await.is_ok() && other.leave.is_cancelled());
+        assert!(seats.admit(&stands).await.is_ok() && other.leave.is_cancelled());
     }
 
     #[tokio::test(start_paused = true)]
@@ -256,7 +247,7 @@ mod tests {
         let all = taken(&seats, &peer(0), 1);
         let _busy = all[0].0.exchange.begin(Some(0));
         let waits: Vec<_> = (0..WAITING_MAX).map(|at| standing(&seats, &peer(1 + at as u64 / 8))).collect();
-        let waiting = futures_util::future::join_all(waits.iter().map(|seat| seats.admit(seat, "/")));
+        let waiting = futures_util::future::join_all(waits.iter().map(|seat| seats.admit(seat)));
         let beside = async {
             tokio::task::yield_now().await;
             let (one, other) = (standing(&seats, &peer(1)), standing(&seats, &peer(9)));
@@ -264,7 +255,7 @@ mod tests {
             for _ in 0..10 * STANDING_MAX {
                 drop(seats.take(&peer(1), false, &guest()));
             }
-            (seats.admit(&one, "/").await.is_err(), seats.admit(&other, "/").await.is_err())
+            (seats.admit(&one).await.is_err(), seats.admit(&other).await.is_err())
         };
         let (refused, beside) = tokio::join!(waiting, beside);
         assert_eq!(beside, (true, true));
@@ -288,8 +279,7 @@ mod tests {
             let stand = if clients == 1 { STANDING_OF_ONE_MAX } else { STANDING_MAX };
             assert_eq!(silent.len(), stand);
             let probe = guest();
-            let seat = seats.take(&peer(1), false, &probe).unwrap();
-            assert!(seats.admit(&seat, "/healthz").await.is_ok());
+            let _seat = seats.take(&peer(1), false, &probe).unwrap();
             // it is the last to go
             for _ in 1..STANDING_OF_ONE_MAX {
                 drop(seats.take(&peer(1), false, &guest()));

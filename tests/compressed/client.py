@@ -3,6 +3,7 @@
 client.py send URL       a batch of likes in every way of compressing, each of a liker of its own; prints what was answered
 client.py bomb URL N     N clients at once that send a body of gigabytes, gzip and zstd in turn; prints what was answered and after
                          how many bytes
+client.py parts URL N    the same of a body of eight megabytes in which each byte is a member or a frame of its own
 """
 
 import gzip
@@ -68,7 +69,15 @@ def send(url):
 
 def bomb(url, clients):
     zeros = bytes(64 << 20)
-    bombs = [("gzip", gzip.compress(zeros)), ("zstd", zstandard.compress(zeros))]
+    # 160 times 64 MiB are 10 GiB
+    attack(url, clients, [("gzip", gzip.compress(zeros)), ("zstd", zstandard.compress(zeros))], 160)
+
+
+def parts(url, clients):
+    attack(url, clients, [("gzip", gzip.compress(b" ") * 380_000), ("zstd", zstandard.compress(b" ") * 800_000)], 1)
+
+
+def attack(url, clients, bodies, times):
     host, port = urlsplit(url).netloc.split(":")
     told = []
 
@@ -79,8 +88,7 @@ def bomb(url, clients):
         head = f"POST /api/v6/events HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-encoding: {coding}\r\n"
         connection.sendall(f"{head}transfer-encoding: chunked\r\n\r\n".encode())
         sent, answer = 0, b""
-        # 160 times 64 MiB are 10 GiB
-        pieces = (once[at : at + 4096] for _ in range(160) for at in range(0, len(once), 4096))
+        pieces = (once[at : at + 4096] for _ in range(times) for at in range(0, len(once), 4096))
         for piece in pieces:
             connection.settimeout(60)
             connection.sendall(b"%x\r\n%s\r\n" % (len(piece), piece))
@@ -97,7 +105,7 @@ def bomb(url, clients):
             answer = connection.recv(1000)
         told.append({"coding": coding, "answer": answer.decode().split("\r\n")[0], "sent": sent})
 
-    threads = [threading.Thread(target=one, args=bombs[number % 2]) for number in range(int(clients))]
+    threads = [threading.Thread(target=one, args=bodies[number % 2]) for number in range(int(clients))]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -106,4 +114,4 @@ def bomb(url, clients):
         print(json.dumps(answer))
 
 
-{"send": send, "bomb": bomb}[sys.argv[1]](*sys.argv[2:])
+{"send": send, "bomb": bomb, "parts": parts}[sys.argv[1]](*sys.argv[2:])

@@ -49,11 +49,32 @@ const LIKES: &str = "PUT /api/v6/characters/t/likes/l HTTP/1.1\r\nhost: x\r\n";
 
 /// Of either protocol; floods of frames are those beside an open request.
 pub fn attacks() -> Vec<Attack> {
-    let floods = held_floods().into_iter().map(|flood| {
-        let begin = [PREFACE, &settings(&[]), &flood.begin].concat();
-        Attack { begin, ..flood }
+    let of_http_2 = slow_ones().into_iter().chain(held_floods()).map(|attack| {
+        let begin = [PREFACE, &settings(&[]), &attack.begin].concat();
+        Attack { begin, ..attack }
     });
-    heads_and_bodies().into_iter().chain(floods).collect()
+    heads_and_bodies().into_iter().chain(of_http_2).collect()
+}
+
+/// Of HTTP/2.
+fn slow_ones() -> Vec<Attack> {
+    let of = |name: &str, begin, say| Attack {
+        name: name.to_owned(),
+        connections: CONNECTIONS_MAX,
+        begin,
+        say,
+        at_once: 1,
+        reads: true,
+    };
+    vec![
+        of("slow heads of HTTP/2", slow_head(1), |_| b"y".to_vec()),
+        of("connections of HTTP/2 that ask for nothing", Vec::new(), |_| Vec::new()),
+    ]
+}
+
+/// The beginning of a frame that is the head of a request, and takes long if its bytes come one by one.
+pub fn slow_head(stream: u32) -> Vec<u8> {
+    frame(HEADERS, END_HEADERS | END_STREAM, stream, &[0; 16_000])[..9].to_vec()
 }
 
 /// Of HTTP/1.1.
@@ -115,6 +136,10 @@ pub fn floods() -> Vec<Attack> {
         of("empty pieces of a body", put(), |_| frame(DATA, 0, 3, &[]), true),
         of("pieces of a body that are padding", put(), |_| frame(DATA, PADDED, 3, &[0]), true),
         of("resets of streams that never were", nothing(), |number| reset(stream(number)), true),
+        // for each of which the server resets a stream itself, or ends it all
+        of("windows beyond all", nothing(), |number| with_window(stream(number), WINDOW_MAX), true),
+        of("windows of nothing", nothing(), |number| with_window(stream(number), 0), true),
+        of("bodies behind their end", nothing(), |number| behind_its_end(stream(number)), true),
     ]
 }
 
@@ -131,6 +156,19 @@ pub fn held_floods() -> Vec<Attack> {
     let name = "requests beyond those that may be open".to_owned();
     floods.push(Attack { name, connections: 2, begin, say, at_once: 256, reads: true });
     floods
+}
+
+/// The largest window: for one that is larger the server has to reset a stream.
+pub const WINDOW_MAX: u32 = (1 << 31) - 1;
+
+/// A request whose window grows by so much.
+pub fn with_window(stream: u32, bytes: u32) -> Vec<u8> {
+    let head = frame(HEADERS, END_HEADERS, stream, &request("PUT", LIKE));
+    [head, frame(WINDOW_UPDATE, 0, stream, &bytes.to_be_bytes())].concat()
+}
+
+fn behind_its_end(stream: u32) -> Vec<u8> {
+    [ask(stream), frame(DATA, END_STREAM, stream, b"{}")].concat()
 }
 
 fn ask(stream: u32) -> Vec<u8> {

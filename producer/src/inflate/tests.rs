@@ -114,9 +114,9 @@ fn a_body_that_becomes_too_large_is_not_inflated_further() {
         let inflater = Inflater { bodies: &bodies, holder: &holder, heavy: &heavy, max_bytes: MIB };
         let bomb = compress(coding, &plain);
         let mut inflating = Inflating::new(coding, &inflater).unwrap();
-        inflating.take(bomb.clone().into()).unwrap();
-        assert_eq!(inflating.inflate(usize::MAX).unwrap_err().name(), "body-too-large");
-        assert_eq!((inflating.inflated.len(), inflating.inflated.capacity()), (MIB + 1, MIB + 1));
+        inflating.take(&bomb).unwrap();
+        assert_eq!(inflating.inflate(HowFar::All).unwrap_err().name(), "body-too-large");
+        assert_eq!((inflating.filled, inflating.inflated.capacity()), (MIB + 1, MIB + 1));
         let around = inflating.decoder.memory_bytes() + bomb.len();
         assert_eq!(bodies.held_bytes(), MIB + 1 + around);
         assert!(around < 3 * MIB / 2, "{around}");
@@ -161,6 +161,35 @@ fn what_comes_is_limited_as_what_it_becomes() {
     assert_eq!(world.refused(nothing.clone(), Coding::Gzip, 1000), told, "told by its length");
     assert_eq!(world.collect(nothing.into(), Coding::Gzip, 10_000), Ok(Bytes::new()));
     assert_eq!(world.collect(Body::empty(), Coding::Gzip, 10), Ok(Bytes::new()));
+}
+
+/// Each of them is work, also where nothing is in it.
+#[test]
+fn parts_are_limited_whatever_is_in_them() {
+    let world = World::new(64 * MIB);
+    let skipped = [0x50, 0x2a, 0x4d, 0x18, 0, 0, 0, 0].to_vec();
+    for (coding, part, plain) in [
+        (Coding::Gzip, gzip(b""), &b""[..]),
+        (Coding::Gzip, gzip(b" "), b" "),
+        (Coding::Zstd, zstd(b"", 20), b""),
+        (Coding::Zstd, zstd(b" ", 20), b" "),
+        (Coding::Zstd, skipped, b""),
+    ] {
+        let (most, one_more) = (part.repeat(PARTS_MAX), part.repeat(PARTS_MAX + 1));
+        let begun = [&most[..], &part[..1]].concat();
+        for size in [1, 7, part.len(), 1000, usize::MAX] {
+            let plain = Ok(plain.repeat(PARTS_MAX).into());
+            assert_eq!(world.collect(pieces(&most, size), coding, MIB), plain, "{coding:?} by {size}");
+            let words = format!("the body has more than {PARTS_MAX} {}", coding.parts());
+            for sent in [&one_more, &begun] {
+                let told = world.refused(pieces(sent, size), coding, MIB);
+                assert_eq!(told, ("malformed-json", words.clone()), "by {size}");
+            }
+        }
+        // it is told while more comes
+        let endless = stream::iter(0..).map(move |_: usize| Ok::<_, Never>(part.clone()));
+        assert_eq!(world.refused(Body::from_stream(endless), coding, MIB).0, "malformed-json");
+    }
 }
 
 /// A frame says itself how much memory it wants: it is counted, and has a limit.
@@ -243,8 +272,8 @@ fn only_a_little_is_inflated_where_requests_are_served() {
     let world = World::new(usize::MAX);
     let heavy = Heavy::new(Duration::ZERO);
     let inflater = Inflater { bodies: &world.bodies, holder: &Arc::default(), heavy: &heavy, max_bytes: MIB };
-    let collect = |coding, plain: usize| {
-        let body = compress(coding, &vec![b' '; plain]).into();
+    let collect = |coding, plain: usize, times: usize| {
+        let body = compress(coding, &vec![b' '; plain]).repeat(times).into();
         inflater.collect(body, coding, Instant::now() + Duration::from_secs(600))
     };
     world.runtime.block_on(async {
@@ -265,9 +294,13 @@ fn only_a_little_is_inflated_where_requests_are_served() {
             places.push(place);
         }
         for coding in BOTH {
-            let small = collect(coding, LIGHT_BYTES - 1).await.unwrap().unwrap();
-            assert_eq!(small.len(), LIGHT_BYTES - 1);
-            assert_eq!(collect(coding, LIGHT_BYTES + 1).await.unwrap_err().name(), "busy");
+            for (plain, times) in [(LIGHT_BYTES - 1, 1), (1, LIGHT_PARTS)] {
+                let small = collect(coding, plain, times).await.unwrap().unwrap();
+                assert_eq!(small.len(), plain * times);
+            }
+            for (plain, times) in [(LIGHT_BYTES + 1, 1), (1, LIGHT_PARTS + 1)] {
+                assert_eq!(collect(coding, plain, times).await.unwrap_err().name(), "busy");
+            }
         }
     });
 }
