@@ -16,7 +16,6 @@ use tokio::time::Instant;
 
 use crate::admission::Admitted;
 use crate::coding::Coding;
-use crate::holders::Holder;
 use crate::inflate::Inflater;
 use crate::ingress::Ingress;
 use crate::problem::Problem;
@@ -78,7 +77,7 @@ impl<B: Carried> FromRequest<Arc<Ingress>> for Only<B> {
 impl Carried for Json {
     async fn read(head: &HeaderMap, body: Body, ingress: &Ingress) -> Result<Self, Problem> {
         let (_, coding) = check_head(head, &[JSON])?;
-        read(body, coding, (ingress, &Admitted::who_asks()?.holder)).await.map(Self)
+        read(body, coding, (ingress, &Admitted::who_asks()?)).await.map(Self)
     }
 }
 
@@ -93,7 +92,7 @@ impl Carried for OptionalJson {
             head.clone()?;
         }
         let coding = head.as_ref().ok().and_then(|(_, coding)| *coding);
-        let body = read(body, coding, (ingress, &Admitted::who_asks()?.holder)).await;
+        let body = read(body, coding, (ingress, &Admitted::who_asks()?)).await;
         if body.as_ref().is_ok_and(Bytes::is_empty) {
             return Ok(Self(None));
         }
@@ -105,7 +104,7 @@ impl Carried for OptionalJson {
 impl Carried for Events {
     async fn read(head: &HeaderMap, body: Body, ingress: &Ingress) -> Result<Self, Problem> {
         let (media_type, coding) = check_head(head, &[JSON, NDJSON])?;
-        let body = read(body, coding, (ingress, &Admitted::who_asks()?.holder)).await?;
+        let body = read(body, coding, (ingress, &Admitted::who_asks()?)).await?;
         Ok(if media_type == JSON { Self::Array(body) } else { Self::Lines(body) })
     }
 }
@@ -160,13 +159,14 @@ pub(crate) fn media_type(headers: &HeaderMap) -> Option<Result<&str, &str>> {
     })
 }
 
-/// Reads a body to its end under three limits: its own size, what all requests and all of its client take together, and the time.
+/// Reads a body to its end under three limits: its own size, what all requests and all of its client take together, and the time. What it
+/// costs to read it is charged before anything is made of it.
 pub(crate) async fn read(
     body: Body,
     coding: Option<Coding>,
-    (ingress, holder): (&Ingress, &Arc<Holder>),
+    (ingress, admitted): (&Ingress, &Admitted),
 ) -> Result<Bytes, Problem> {
-    let limits = &ingress.limits;
+    let (limits, holder) = (&ingress.limits, &admitted.holder);
     let collected = match coding {
         None => {
             let whole = ingress.bodies.collect(holder, body, limits.body_max_bytes);
@@ -179,7 +179,9 @@ pub(crate) async fn read(
             Box::pin(inflater.collect(body, coding, Instant::now() + limits.send_timeout)).await
         }
     };
-    collected?.ok_or_else(|| Problem::body_timeout(limits.send_timeout))
+    let body = collected?.ok_or_else(|| Problem::body_timeout(limits.send_timeout))?;
+    ingress.admission.charge_read(admitted, body.len());
+    Ok(body)
 }
 
 /// Path parameters, percent-decoded.

@@ -142,7 +142,7 @@ impl Inflating {
     }
 
     /// Works off what has come: a little at once, more elsewhere, once it is worth it.
-    async fn go_on(mut self, heavy: &Heavy) -> Result<Self, Problem> {
+    async fn go_on(mut self, heavy: &Heavy, of: &Holder) -> Result<Self, Problem> {
         let is_light = self.sent_bytes <= LIGHT_SENT_BYTES && self.is_light();
         if is_light && self.inflate(HowFar::Light)? != Step::Paused {
             return Ok(self);
@@ -151,7 +151,7 @@ impl Inflating {
         if !waiting.is_whole && waiting.bytes.len() < GATHERED_BYTES {
             return Ok(self);
         }
-        heavy.run(move || self.inflate(HowFar::All).map(|_| self)).await?
+        heavy.run(of, move || self.inflate(HowFar::All).map(|_| self)).await?
     }
 
     /// All of it, with its share of the sum.
@@ -201,7 +201,7 @@ impl Inflater<'_> {
             };
             now.take(&data)?;
             now.decoder.waiting().is_whole = is_whole || body.is_end_stream();
-            now = now.go_on(self.heavy).await?;
+            now = now.go_on(self.heavy, self.holder).await?;
             if now.decoder.waiting().is_whole {
                 return now.finish().map(Some);
             }

@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use floodgate_schemas::{EventType, Mixed};
 
@@ -37,6 +37,8 @@ pub(crate) struct Caller {
     is_bound: bool,
     /// How it stands, if it is limited: what it was told last. Packed, as a batch is charged on another thread.
     standing: AtomicU64,
+    /// Events that the request has cost its client, when its body was read.
+    paid: AtomicU32,
 }
 
 /// Who is at the other end of a connection.
@@ -53,7 +55,15 @@ const UNLIMITED: u64 = u64::MAX;
 
 impl Caller {
     pub(crate) fn new(client: Client, identity: Option<Arc<Identity>>, is_bound: bool) -> Self {
-        Self { client, identity, is_bound, standing: AtomicU64::new(UNLIMITED) }
+        Self { client, identity, is_bound, standing: AtomicU64::new(UNLIMITED), paid: AtomicU32::new(1) }
+    }
+
+    pub(crate) fn paid(&self) -> u32 {
+        self.paid.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn pays(&self, events: u32) {
+        self.paid.store(events, Ordering::Relaxed);
     }
 
     /// # Errors

@@ -10,6 +10,10 @@
 //! refused whole. What the limit of all clients refuses has cost its client one event, which is not given back: who asks again and
 //! again has no more from that than others. What its own limit refuses has cost the others nothing.
 //!
+//! Reading a large body is work, whatever is in it and whether it is let in. So a client pays for each few kilobytes as for an event, on credit: what
+//! that takes more than is there it waits for later. It is a part of what a batch costs, and all of it unless somebody made events
+//! larger than they have to be.
+//!
 //! Who is silent long enough to have its whole burst again is as good as new, and forgotten. Where more clients come than are
 //! told apart the one that was silent for longest is forgotten before: it has its burst again then.
 
@@ -160,15 +164,14 @@ impl Limits {
 
     /// Takes one event of a client's share, and of all clients'.
     pub(crate) fn take_one(&self, client: &Client) -> Result<Option<Standing>, Exceeded> {
-        self.take(client, NonZeroU32::MIN, NonZeroU32::MIN)
+        self.take(client, [1, 1], NonZeroU32::MIN)
     }
 
     /// Takes one event of a client's share alone.
     pub(crate) fn take_of_stranger(&self, client: &Client) -> Result<(), Exceeded> {
         let Some(limit) = &self.client else { return Ok(()) };
-        let one = NonZeroU32::MIN;
-        let told = |Short| Exceeded::for_so_long([Some(limit.look(client, one, self.clock)), None]);
-        limit.take(client, one).map(drop).map_err(told)
+        let told = |Short| Exceeded::for_so_long([Some(limit.look(client, 1, self.clock)), None]);
+        limit.take(client, 1, self.clock).map(drop).map_err(told)
     }
 
     /// Why a client that has nothing left is not let in for so many seconds.
@@ -189,32 +192,40 @@ impl Limits {
         }
     }
 
-    /// Takes what a batch of so many events costs beyond the one that its request has cost.
-    pub(crate) fn take_rest(&self, client: &Client, events: usize) -> Result<Option<Standing>, Exceeded> {
-        let events = u32::try_from(events).unwrap_or(u32::MAX);
-        let whole = NonZeroU32::new(events);
-        let Some((due, whole)) = NonZeroU32::new(events.saturating_sub(1)).zip(whole) else {
-            return Ok(None);
-        };
+    /// Takes what a batch of so many events costs beyond what its request has `paid`.
+    pub(crate) fn take_rest(
+        &self,
+        client: &Client,
+        paid: u32,
+        events: u32,
+    ) -> Result<Option<Standing>, Exceeded> {
+        let Some(whole) = NonZeroU32::new(events).filter(|events| events.get() > 1) else { return Ok(None) };
         // what never fits costs nobody anything
         self.client.iter().try_for_each(|limit| limit.if_ever(events))?;
         self.total.iter().try_for_each(|limit| limit.if_ever(events))?;
-        self.take(client, due, whole)
+        self.take(client, [events.saturating_sub(paid), events - 1], whole)
     }
 
-    /// Takes what is due of a request that costs so much as a whole, from its first event on: so much it costs when it is sent again.
+    /// Takes so many events of a client's share alone, whether they are there or not.
+    pub(crate) fn owe(&self, client: &Client, events: u32) {
+        self.client.iter().for_each(|limit| limit.owe(client, events, self.clock));
+    }
+
+    /// Takes what is due, of the client's share and of all clients', of a request that costs so much as a whole, from its first event on:
+    /// so much it costs when it is sent again.
     fn take(
         &self,
         client: &Client,
-        due: NonZeroU32,
+        [due, due_of_all]: [u32; 2],
         whole: NonZeroU32,
     ) -> Result<Option<Standing>, Exceeded> {
         let told = |Short| self.exceeded(client, whole);
-        let of_client = self.client.as_ref().map(|limit| limit.take(client, due));
+        let of_client = self.client.as_ref().map(|limit| limit.take(client, due, self.clock));
         let of_client = of_client.transpose().map_err(told)?;
-        let of_all = self.total.as_ref().map(|limit| limit.take(client, due)).transpose();
+        let of_all = self.total.as_ref().map(|limit| limit.take(client, due_of_all, self.clock)).transpose();
         let of_all = of_all.map_err(|short| {
-            self.client.iter().for_each(|limit| limit.give_back(client, whole.get() - 1));
+            let rest = due.min(whole.get() - 1);
+            self.client.iter().for_each(|limit| limit.give_back(client, rest));
             told(short)
         })?;
         Ok(of_client.or(of_all))
@@ -222,8 +233,8 @@ impl Limits {
 
     /// What a client is told of a request that does not fit now.
     fn exceeded(&self, client: &Client, whole: NonZeroU32) -> Exceeded {
-        let of_client = self.client.as_ref().map(|limit| limit.look(client, whole, self.clock));
-        let of_all = self.total.as_ref().map(|limit| limit.look(client, whole, self.clock));
+        let of_client = self.client.as_ref().map(|limit| limit.look(client, whole.get(), self.clock));
+        let of_all = self.total.as_ref().map(|limit| limit.look(client, whole.get(), self.clock));
         Exceeded::for_so_long([of_client, of_all])
     }
 
@@ -281,7 +292,8 @@ impl<S: StateStore<Key = Client> + Clone> Limit<S> {
     }
 
     /// Takes so many events of somebody's share, all or none.
-    fn take(&self, client: &Client, events: NonZeroU32) -> Result<Standing, Short> {
+    fn take(&self, client: &Client, events: u32, clock: Monotonic) -> Result<Standing, Short> {
+        let Some(events) = NonZeroU32::new(events) else { return Ok(self.look(client, 0, clock).0) };
         match self.limiter.check_key_n(client, events) {
             Ok(Ok(state)) => Ok(self.left(state.remaining_burst_capacity())),
             Ok(Err(_)) | Err(_) => Err(Short),
@@ -298,15 +310,30 @@ impl<S: StateStore<Key = Client> + Clone> Limit<S> {
         }
     }
 
+    /// Takes so many events, also if they are not there.
+    fn owe(&self, client: &Client, events: u32, clock: Monotonic) {
+        let (now, nanos) = (self.now(clock), u64::from(events) * self.event_nanos);
+        let later = |due: Option<Nanos>| {
+            let due = due.unwrap_or_default().max(now).as_u64();
+            Ok::<_, Infallible>(((), Nanos::new(due.saturating_add(nanos))))
+        };
+        let Ok(()) = self.state.measure_and_replace(client, later);
+    }
+
+    /// As the limiter counts it.
+    fn now(&self, clock: Monotonic) -> Nanos {
+        clock.now().saturating_sub(self.start).into()
+    }
+
     /// How somebody stands, and how long it is until so many events are there.
-    fn look(&self, client: &Client, events: NonZeroU32, clock: Monotonic) -> (Standing, Duration) {
+    fn look(&self, client: &Client, events: u32, clock: Monotonic) -> (Standing, Duration) {
         // who fails changes nothing
         let read = |due: Option<Nanos>| Err::<((), Nanos), _>(due.unwrap_or_default());
         let due = self.state.measure_and_replace(client, read).err().unwrap_or_default();
-        let ahead = due.saturating_sub(clock.now().saturating_sub(self.start).into()).as_u64();
+        let ahead = due.saturating_sub(self.now(clock)).as_u64();
         let (one, burst) = (self.event_nanos, u64::from(self.burst.get()) * self.event_nanos);
         let remaining = u32::try_from(burst.saturating_sub(ahead) / one).unwrap_or(u32::MAX);
-        let wait = (ahead + u64::from(events.get()) * one).saturating_sub(burst);
+        let wait = (ahead + u64::from(events) * one).saturating_sub(burst);
         (self.left(remaining), Duration::from_nanos(wait))
     }
 

@@ -60,6 +60,10 @@ static RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy
 /// How a caller stands (draft-ietf-httpapi-ratelimit-headers-10).
 static RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
 
+/// What an event takes in a body that nobody made larger than it has to be, in bytes: at most two ids and a key of 128 characters each, of which
+/// JSON may write one as twelve bytes.
+const EVENT_BYTES_MAX: usize = 4 << 10;
+
 /// What requests have to pass.
 pub struct Admission {
     identities: Identities,
@@ -233,14 +237,27 @@ impl Admission {
         }
     }
 
-    /// Charges what a batch of so many events costs beyond its request.
+    /// Charges what it costs to read a body of so many bytes, whatever is in it. It is part of what the events in it cost.
+    pub(crate) fn charge_read(&self, admitted: &Admitted, bytes: usize) {
+        let events = bytes / EVENT_BYTES_MAX;
+        if events > 1
+            && let (Some(limits), Some(caller)) = (&self.limits, &admitted.caller)
+        {
+            let events = u32::try_from(events).unwrap_or(u32::MAX);
+            limits.owe(&caller.client, events - 1);
+            caller.pays(events);
+        }
+    }
+
+    /// Charges what a batch of so many events costs.
     ///
     /// # Errors
     /// 429, or 413 for more than can ever be sent at once: nothing of the batch may be worked on.
     pub(crate) fn charge(&self, admitted: &Admitted, events: usize) -> Result<(), Problem> {
         let (Some(limits), Some(caller)) = (&self.limits, &admitted.caller) else { return Ok(()) };
-        let standing =
-            limits.take_rest(&caller.client, events).map_err(|exceeded| self.exceeded(exceeded))?;
+        let events = u32::try_from(events).unwrap_or(u32::MAX);
+        let taken = limits.take_rest(&caller.client, caller.paid(), events);
+        let standing = taken.map_err(|exceeded| self.exceeded(exceeded))?;
         standing.into_iter().for_each(|standing| caller.stands(standing));
         Ok(())
     }

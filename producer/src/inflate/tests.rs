@@ -277,12 +277,13 @@ fn only_a_little_is_inflated_where_requests_are_served() {
         inflater.collect(body, coding, Instant::now() + Duration::from_secs(600))
     };
     world.runtime.block_on(async {
+        let other = Holder::known_as(1);
         let (mut ends, mut places) = (Vec::new(), Vec::new());
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         for _ in 0..(cores / 2).max(1) {
             let (end, ended) = std::sync::mpsc::channel::<()>();
             let (begun, begins) = tokio::sync::oneshot::channel();
-            let mut place = Box::pin(heavy.run(move || {
+            let mut place = Box::pin(heavy.run(&other, move || {
                 let _ = begun.send(());
                 let _ = ended.recv();
             }));

@@ -20,7 +20,6 @@ use crate::admission::Admitted;
 use crate::coding::Coding;
 use crate::extract::{Events, NoQuery, check_coding, media_type, read};
 use crate::follow::Followed;
-use crate::holders::Holder;
 use crate::ingress::Ingress;
 use crate::problem::Problem;
 
@@ -35,7 +34,7 @@ pub(super) async fn write(
 ) -> Result<Response, Problem> {
     let (head, body) = request.into_parts();
     let coding = check_coding(&head.headers)?;
-    let by = (&*ingress, &admitted.holder);
+    let by = (&*ingress, &admitted);
     let event = match mode(&head.headers)? {
         Mode::Batch => {
             let body = read(body, coding, by).await?;
@@ -83,14 +82,14 @@ fn mode(headers: &HeaderMap) -> Result<Mode, Problem> {
 /// A single event that is refused: of which type it wanted to be, if it said so, and why.
 type Refused = (Option<EventType>, Problem);
 
-/// What reads a body, and whose memory that takes.
-type By<'i> = (&'i Ingress, &'i Arc<Holder>);
+/// What reads a body, and for whom.
+type By<'i> = (&'i Ingress, &'i Admitted);
 
 async fn structured(body: Body, coding: Option<Coding>, by: By<'_>) -> Result<Mixed, Refused> {
     let unread = |problem| (None, problem);
     let body = read(body, coding, by).await.map_err(unread)?;
     let event = || Mixed::from_cloud_event(&body, |key| by.0.accept(key));
-    let event = by.0.heavy.read(body.len(), event).await.map_err(unread)?;
+    let event = by.0.heavy.read(&by.1.holder, body.len(), event).await.map_err(unread)?;
     event.map_err(|InvalidMixed { of, invalid }| (of, invalid.into()))
 }
 
@@ -106,7 +105,7 @@ async fn binary(
     let unread = |problem| (Some(envelope.of()), problem);
     let data = read(body, coding, by).await.map_err(unread)?;
     let event = || envelope.event(&data, |key| by.0.accept(key));
-    by.0.heavy.read(data.len(), event).await.map_err(unread)?.map_err(refused)
+    by.0.heavy.read(&by.1.holder, data.len(), event).await.map_err(unread)?.map_err(refused)
 }
 
 /// What is wrong with an attribute, as the head names it.

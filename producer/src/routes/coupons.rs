@@ -29,9 +29,10 @@ use crate::problem::Problem;
 pub(super) async fn create(
     State(ingress): State<Arc<Ingress>>,
     _: NoQuery,
+    admitted: Admitted,
     Only(Json(body)): Only<Json>,
 ) -> Result<Response, Problem> {
-    let coupon = ingress.heavy.read(body.len(), || new_coupon(&body)).await??;
+    let coupon = ingress.heavy.read(&admitted.holder, body.len(), || new_coupon(&body)).await??;
     let created = ingress.reads.create_coupon(&coupon).await.map_err(Problem::coupon_not_created)?;
     ingress.door.saw(&coupon.coupon_id, created == CouponCreated::Created && coupon.stock.get() == 0);
     match created {
@@ -123,7 +124,7 @@ pub(super) async fn issue(
     let check = async || -> Result<CouponIssue, Problem> {
         let Write { path: AskedFor(coupon), key, body: Json(body) } = write?;
         let read = || Fields::parse(&CouponIssue::BODY, &body)?.get(&CouponIssue::USER_ID);
-        let user = ingress.heavy.read(body.len(), read).await??;
+        let user = ingress.heavy.read(&admitted.holder, body.len(), read).await??;
         admitted.may_write_for(user.as_str(), CouponIssue::USER_ID.name())?;
         Ok(CouponIssue::new(coupon, user, &ingress.accept(key.as_ref())))
     };

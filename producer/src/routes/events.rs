@@ -59,12 +59,12 @@ pub(super) async fn write_all(
             offering.answer(ingress)?
         }
         None => {
-            let there = Arc::clone(ingress);
+            let (there, holder) = (Arc::clone(ingress), Arc::clone(&admitted.holder));
             let offer = move || {
                 let split = body.split(there.limits.events_max)?;
                 Offering::new(&there, split, body.form(), followed, &admitted)
             };
-            let mut offering = ingress.heavy.run(offer).await??;
+            let mut offering = ingress.heavy.run(&holder, offer).await??;
             if offering.offers.at_door() > 0 {
                 let told = ingress.ask_at_door(&offering.offers).await;
                 let there = Arc::clone(ingress);

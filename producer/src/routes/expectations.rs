@@ -31,7 +31,7 @@ pub(super) async fn write(
     let check = async || -> Result<ExpectationWrite, Problem> {
         let Write { path: NoParams, key, body: Json(body) } = write?;
         let read = || ExpectationWrite::from_json(&body, &ingress.accept(key.as_ref()));
-        Ok(ingress.heavy.read(body.len(), read).await??)
+        Ok(ingress.heavy.read(&admitted.holder, body.len(), read).await??)
     };
     ingress.publish(check().await, followed, &admitted).await.map(accepted)
 }

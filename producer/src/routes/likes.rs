@@ -62,7 +62,7 @@ async fn check(
     let occurred_at = match body {
         Some(body) => {
             let read = || Fields::parse(&Like::BODY, &body)?.get(&Like::OCCURRED_AT);
-            let said = ingress.heavy.read(body.len(), read).await??;
+            let said = ingress.heavy.read(&admitted.holder, body.len(), read).await??;
             said.map(|said| said.until(accept.latest)).transpose()?
         }
         None => None,
