@@ -22,6 +22,10 @@ pub(crate) const LIGHT_BYTES: usize = 64 << 10;
 /// More events would, too.
 pub(crate) const LIGHT_EVENTS: usize = 256;
 
+/// What operators are told where there was none for long.
+const NO_PLACE: &str =
+    "bodies of many events, or large ones, are not worked off within half of http.request_deadline_ms";
+
 /// Where heavy work is done.
 pub(crate) struct Heavy {
     places: Arc<Semaphore>,
@@ -68,7 +72,7 @@ impl Heavy {
     async fn place(&self) -> Result<OwnedSemaphorePermit, Problem> {
         let place = Arc::clone(&self.places).acquire_owned();
         let place = tokio::time::timeout(self.patience, place).await;
-        place.ok().and_then(Result::ok).ok_or_else(Problem::busy)
+        place.ok().and_then(Result::ok).ok_or_else(|| Problem::busy().because(NO_PLACE))
     }
 }
 
@@ -157,7 +161,8 @@ mod tests {
         });
         assert!(tokio::time::timeout(Duration::from_millis(1), work).await.is_err(), "it gives up waiting");
         tokio::task::spawn_blocking(move || begins.recv().unwrap()).await.unwrap();
-        assert_eq!(heavy.run(|| ()).await.map_err(|problem| problem.name()), Err("busy"));
+        let busy = heavy.run(|| ()).await.unwrap_err();
+        assert_eq!((busy.name(), busy.cause()), ("busy", NO_PLACE));
         drop(end);
         let until = std::time::Instant::now() + Duration::from_secs(60);
         while heavy.run(|| ()).await.is_err() {
