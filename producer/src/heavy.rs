@@ -29,6 +29,10 @@ pub(crate) const LIGHT_EVENTS: usize = 256;
 /// Clients whose work is done are forgotten once there are so many.
 const FORGET_FROM: usize = 1024;
 
+/// What operators are told where there was none for long.
+const NO_PLACE: &str =
+    "bodies of many events, or large ones, are not worked off within half of http.request_deadline_ms";
+
 /// Where heavy work is done.
 pub(crate) struct Heavy {
     places: Arc<Semaphore>,
@@ -99,7 +103,11 @@ impl Heavy {
             let place = Arc::clone(&self.places).acquire_owned().await.ok()?;
             Some(Place { _turn: turn, _place: place })
         };
-        tokio::time::timeout(self.patience, place).await.ok().flatten().ok_or_else(Problem::busy)
+        tokio::time::timeout(self.patience, place)
+            .await
+            .ok()
+            .flatten()
+            .ok_or_else(|| Problem::busy().because(NO_PLACE))
     }
 
     fn turns_of(&self, of: &Holder) -> Arc<Semaphore> {
@@ -244,7 +252,8 @@ mod tests {
         });
         assert!(tokio::time::timeout(Duration::from_millis(1), work).await.is_err(), "it gives up waiting");
         tokio::task::spawn_blocking(move || begins.recv().unwrap()).await.unwrap();
-        assert_eq!(heavy.run(&of, || ()).await.map_err(|problem| problem.name()), Err("busy"));
+        let busy = heavy.run(&of, || ()).await.unwrap_err();
+        assert_eq!((busy.name(), busy.cause()), ("busy", NO_PLACE));
         drop(end);
         let until = std::time::Instant::now() + Duration::from_secs(60);
         while heavy.run(&of, || ()).await.is_err() {

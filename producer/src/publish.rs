@@ -307,12 +307,16 @@ impl Ingress {
                 let trouble = self.publisher.ready().err();
                 Err(Problem::not_stored(trouble.unwrap_or_else(|| NOT_STORED.to_owned())))
             }
-            Outcome::Unknown => {
-                let what = if in_time { UNSURE } else { LATE };
-                let trouble = self.publisher.ready().err().map(|trouble| format!("; {trouble}"));
-                Err(Problem::outcome_unknown().because([what, &trouble.unwrap_or_default()].concat()))
-            }
+            Outcome::Unknown => Err(self.unknown(in_time)),
         }
+    }
+
+    /// What is told of a record of which nobody knows. Apart, or all others would go through more code.
+    #[cold]
+    fn unknown(&self, in_time: bool) -> Problem {
+        let what = if in_time { UNSURE } else { LATE };
+        let trouble = self.publisher.ready().err().map(|trouble| format!("; {trouble}"));
+        Problem::outcome_unknown().because([what, &trouble.unwrap_or_default()].concat())
     }
 }
 

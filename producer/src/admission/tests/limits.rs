@@ -253,6 +253,36 @@ async fn what_the_total_refuses_does_not_cost_the_client_its_share() {
     assert!(matches!(refused, Exceeded::Now { policy: Policy::Client, retry_after_s: 2, .. }), "{refused:?}");
 }
 
+/// What is given back while others take of the same share is neither lost nor counted twice.
+#[test]
+fn what_is_given_back_is_exact_among_threads() {
+    const BATCH: usize = 10;
+    let limit = RateLimitConfig {
+        client_events_per_s: 1,
+        client_burst_events: 1_000_000,
+        total_events_per_s: 1,
+        total_burst_events: 100_000,
+        ..unlimited()
+    };
+    let limits = limits(&limit);
+    let send = || {
+        let batches = (0..10_000).map(|_| match limits.take_one(&client(1)) {
+            Ok(_) if limits.take_rest(&client(1), BATCH).is_ok() => BATCH,
+            _ => 1,
+        });
+        batches.sum::<usize>()
+    };
+    let cost: usize = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..4).map(|_| scope.spawn(send)).collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).sum()
+    });
+    let left = limits.take_one(&client(1)).unwrap_err();
+    let Exceeded::Now { standings: [Some(of_client), Some(of_all)], .. } = left else { unreachable!() };
+    assert!(cost > 100_000, "some are refused, {cost}");
+    let off = (f64::from(1_000_000 - of_client.remaining) / (cost + 1) as f64 - 1.0).abs();
+    assert!(of_all.remaining == 0 && off < 0.02, "{cost} are {of_client:?}, {of_all:?}");
+}
+
 /// Who asks for more than its own share takes nothing of what all may send.
 #[tokio::test(start_paused = true)]
 async fn a_flood_takes_nothing_of_what_all_may_send() {
