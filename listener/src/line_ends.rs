@@ -13,8 +13,8 @@ use crate::exchange::Exchange;
 use crate::head::{Fault, ONE_LENGTH, ONLY_CHUNKED, is_chunked};
 
 /// How a line begins that names a transfer coding, and one that names a length.
-const CODING: &[u8] = b"transfer-encoding:";
-const LENGTH: &[u8] = b"content-length:";
+const CODING: &[u8; 18] = b"transfer-encoding:";
+const LENGTH: &[u8; 15] = b"content-length:";
 
 /// What is kept of such a line that comes in pieces. Longer ones name another coding, whatever follows, and no length that there is.
 const LINE_MAX_BYTES: usize = 64;
@@ -143,10 +143,12 @@ impl LineEnds {
     }
 }
 
-/// What is named by a line that begins with this name.
-fn value<'l>(line: &'l [u8], name: &[u8]) -> Option<&'l [u8]> {
-    let (begin, value) = line.split_at_checked(name.len())?;
-    begin.eq_ignore_ascii_case(name).then(|| value.trim_ascii())
+/// What is named by a line that begins with this name. Every head has such lines, most in small letters: the rest is looked at only
+/// where the colon is in its place.
+fn value<'l, const N: usize>(line: &'l [u8], name: &[u8; N]) -> Option<&'l [u8]> {
+    let (begin, value) = line.split_first_chunk::<N>()?;
+    let is_named = || begin == name || begin.map(|byte| byte.to_ascii_lowercase()) == *name;
+    (begin.last() == name.last() && is_named()).then(|| value.trim_ascii())
 }
 
 /// A number as a length has it.
