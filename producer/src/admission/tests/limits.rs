@@ -256,7 +256,7 @@ async fn what_the_total_refuses_does_not_cost_the_client_its_share() {
 /// What is given back while others take of the same share is neither lost nor counted twice.
 #[test]
 fn what_is_given_back_is_exact_among_threads() {
-    const BATCH: usize = 10;
+    const BATCH: u32 = 10;
     let limit = RateLimitConfig {
         client_events_per_s: 1,
         client_burst_events: 1_000_000,
@@ -267,7 +267,7 @@ fn what_is_given_back_is_exact_among_threads() {
     let limits = limits(&limit);
     let send = || {
         let batches = (0..10_000).map(|_| match limits.take_one(&client(1)) {
-            Ok(_) if limits.take_rest(&client(1), BATCH).is_ok() => BATCH,
+            Ok(_) if limits.take_rest(&client(1), 1, BATCH).is_ok() => BATCH as usize,
             _ => 1,
         });
         batches.sum::<usize>()
