@@ -1,5 +1,6 @@
 //! The door, from requests to what they are told.
 
+mod batches;
 mod configuration;
 mod limits;
 mod scopes;
