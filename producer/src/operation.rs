@@ -35,8 +35,13 @@ pub(crate) struct Operation {
 }
 
 /// What any request may be answered with, whatever it asks for.
-pub(crate) const ANY: &[&Kind] =
-    &[&problem::INVALID_REQUEST, &problem::TARGET_TOO_LONG, &problem::HEAD_TOO_LARGE, &problem::INTERNAL];
+pub(crate) const ANY: &[&Kind] = &[
+    &problem::INVALID_REQUEST,
+    &problem::TARGET_TOO_LONG,
+    &problem::HEAD_TOO_LARGE,
+    &problem::BUSY,
+    &problem::INTERNAL,
+];
 
 /// What whoever is not let in may be answered with.
 const GUARDED: &[&Kind] =

@@ -33,7 +33,6 @@ const BODY: &[&Kind] = &[
     &problem::BODY_TIMEOUT,
     &problem::BODY_TOO_LARGE,
     &problem::UNSUPPORTED_MEDIA_TYPE,
-    &problem::BUSY,
 ];
 
 /// What its fields may be refused for.

@@ -3,10 +3,11 @@
 use std::collections::BTreeSet;
 
 use axum::body::Body;
-
+use floodgate_listener::Fault;
 use floodgate_schemas::EventType;
 
 use super::*;
+use crate::problem::Problem;
 use crate::testing::{World, config};
 
 /// A path with something in the place of every parameter.
@@ -44,6 +45,19 @@ fn every_kind_of_problem_is_that_of_an_operation() {
     let told: BTreeSet<&str> = OPERATIONS.iter().flat_map(Operation::kinds).map(|kind| kind.name).collect();
     let all = problem::KINDS.iter().map(|kind| kind.name).filter(|name| *name != "method-not-allowed");
     assert_eq!(told, all.collect());
+}
+
+/// What stands before the routes may answer any of them, whatever it asks for.
+#[test]
+fn what_is_told_before_a_route_is_in_every_operation() {
+    let part = Fault::Part { field: "Host", detail: "" };
+    let faults = [Fault::Target(None), Fault::Size, part, Fault::NoRequest, Fault::NoRoom];
+    let of_connections = [Problem::too_many_connections(), Problem::busy(), Problem::internal("")];
+    for told in faults.map(Problem::from).iter().chain(&of_connections) {
+        for one in &OPERATIONS {
+            assert!(one.kinds().any(|kind| kind.name == told.name()), "{}: {}", one.name, told.name());
+        }
+    }
 }
 
 /// What the document shows as a request is one.
