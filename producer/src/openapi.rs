@@ -7,6 +7,7 @@ use axum::http::StatusCode;
 use floodgate_schemas::Described;
 use serde_json::{Map, Value, json};
 
+use crate::admission::AuthMode;
 use crate::coding::Coding;
 use crate::operation::{About, Answer, Operation, Parameter, Schema};
 use crate::problem::{Kind, MEDIA_TYPE, Problem};
@@ -15,11 +16,13 @@ use crate::scope::{Access, Scope};
 /// The version of OpenAPI that documents are written in.
 const OPENAPI: &str = "3.1.0";
 
-/// Describes operations.
-pub(crate) fn document(operations: &[Operation]) -> Value {
+/// Describes operations, of clients that say so who they are.
+pub(crate) fn document(operations: &[Operation], identities: AuthMode) -> Value {
     let tags = About::ALL.map(|about| json!({ "name": about.name(), "description": about.meaning() }));
-    let (mut paths, mut schemas) = (paths(operations), Map::new());
+    let scheme = scheme(identities);
+    let (mut paths, mut schemas) = (paths(operations, scheme.is_some()), Map::new());
     name(&mut paths, &mut schemas);
+    let schemes: Map<_, _> = scheme.map(|scheme| (BEARER.to_owned(), scheme)).into_iter().collect();
     json!({
         "openapi": OPENAPI,
         "info": {
@@ -33,7 +36,7 @@ pub(crate) fn document(operations: &[Operation]) -> Value {
         "servers": [{ "url": "/" }],
         "tags": tags,
         "paths": paths,
-        "components": { "schemas": schemas, "headers": standing(), "securitySchemes": { BEARER: bearer() } },
+        "components": { "schemas": schemas, "headers": standing(), "securitySchemes": schemes },
     })
 }
 
@@ -60,32 +63,36 @@ const DESCRIPTION: &str = "A 202 is a promise: the event takes effect, once. 503
 /// What the document calls the way in which clients say who they are.
 const BEARER: &str = "bearer";
 
-fn bearer() -> Value {
+/// What they show; nothing where nobody asks for it.
+fn scheme(identities: AuthMode) -> Option<Value> {
+    let (what, format) = match identities {
+        AuthMode::Off => return None,
+        AuthMode::Keys => ("A key", "key"),
+        AuthMode::Jwt => ("A JSON Web Token", "JWT"),
+    };
     let scopes = Scope::ALL.map(Scope::name).join("`, `");
-    let description = format!("A key or a token, where this instance asks for one. Scopes: `{scopes}`.");
-    json!({ "type": "http", "scheme": "bearer", "description": description })
+    let description = format!("{what}. Scopes: `{scopes}`.");
+    Some(json!({ "type": "http", "scheme": "bearer", "bearerFormat": format, "description": description }))
 }
 
-fn paths(operations: &[Operation]) -> Value {
+fn paths(operations: &[Operation], is_asked: bool) -> Value {
     let mut paths = Map::new();
     for operation in operations {
         let path = paths.entry(operation.path).or_insert_with(|| json!({}));
-        path[operation.verb.name()] = described(operation);
+        path[operation.verb.name()] = described(operation, is_asked);
     }
     Value::Object(paths)
 }
 
-fn described(operation: &Operation) -> Value {
-    // where clients need not say who they are, an empty requirement is met by all
-    let needs: Vec<Value> =
-        operation.access.scopes().into_iter().map(|scope| json!({ BEARER: [scope.name()] })).collect();
-    let nobody = (!needs.is_empty()).then(|| json!({}));
+/// An operation, where it is asked who somebody is or not.
+fn described(operation: &Operation, is_asked: bool) -> Value {
+    let scopes = if is_asked { operation.access.scopes() } else { Vec::new() };
     let coding = operation.body.is_some().then_some(&CODING);
     let mut described = json!({
         "operationId": operation.name,
         "summary": operation.summary,
         "tags": [operation.about.name()],
-        "security": nobody.into_iter().chain(needs).collect::<Vec<_>>(),
+        "security": scopes.into_iter().map(|scope| json!({ BEARER: [scope.name()] })).collect::<Vec<_>>(),
         "parameters": operation.parameters.iter().chain(coding).map(parameter).collect::<Vec<_>>(),
         "responses": responses(operation),
     });

@@ -7,6 +7,8 @@ use floodgate_listener::Fault;
 use floodgate_schemas::EventType;
 
 use super::*;
+use crate::admission::AuthMode;
+use crate::openapi;
 use crate::problem::Problem;
 use crate::testing::{World, config};
 
@@ -56,6 +58,23 @@ fn what_is_told_before_a_route_is_in_every_operation() {
     for told in faults.map(Problem::from).iter().chain(&of_connections) {
         for one in &OPERATIONS {
             assert!(one.kinds().any(|kind| kind.name == told.name()), "{}: {}", one.name, told.name());
+        }
+    }
+}
+
+/// Who is not asked who it is finds nothing to say it by, and who is asked no way around it.
+#[test]
+fn what_is_asked_for_is_required() {
+    for (mode, format) in [(AuthMode::Off, None), (AuthMode::Keys, Some("key")), (AuthMode::Jwt, Some("JWT"))]
+    {
+        let document = openapi::document(&OPERATIONS, mode);
+        let scheme = &document["components"]["securitySchemes"]["bearer"];
+        assert_eq!((scheme["scheme"].as_str(), scheme["bearerFormat"].as_str()), (format.and(Some("bearer")), format));
+        for one in &OPERATIONS {
+            let scopes = if format.is_some() { one.access.scopes() } else { Vec::new() };
+            let wanted: Vec<_> = scopes.iter().map(|scope| json!({ "bearer": [scope.name()] })).collect();
+            let required = &document["paths"][one.path][one.verb.name()]["security"];
+            assert_eq!(*required, json!(wanted), "{} with {mode:?}", one.name);
         }
     }
 }
