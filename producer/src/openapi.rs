@@ -193,7 +193,7 @@ fn problems(kinds: &[&Kind]) -> Value {
         let meaning = "How a body may be compressed, if it was that.";
         response["headers"]["Accept-Encoding"] = header(meaning, text());
     }
-    if has(StatusCode::UNAUTHORIZED) {
+    if has(StatusCode::UNAUTHORIZED) || has(StatusCode::FORBIDDEN) {
         response["headers"]["WWW-Authenticate"] = header("What is asked for, and what is wrong.", text());
     }
     response

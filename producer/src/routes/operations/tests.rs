@@ -9,6 +9,7 @@ use floodgate_schemas::EventType;
 use super::*;
 use crate::admission::AuthMode;
 use crate::openapi;
+use crate::origins::EXPOSED;
 use crate::problem::Problem;
 use crate::testing::{World, config};
 
@@ -147,10 +148,23 @@ async fn what_answers_say_beside_their_body_is_in_the_document() {
                 assert_eq!(is_told, one.access != Access::Open, "{} {status}", one.name);
                 assert!(document["components"]["headers"][name]["description"].is_string());
             }
-            let codings = &answer["headers"]["Accept-Encoding"];
-            assert_eq!(codings.is_object(), status == "415", "{} {status}", one.name);
+            for (name, of) in [("Accept-Encoding", &["415"][..]), ("WWW-Authenticate", &["401", "403"])] {
+                let is_told = answer["headers"][name].is_object();
+                assert_eq!(is_told, of.contains(&status.as_str()), "{name}: {} {status}", one.name);
+            }
         }
     }
     let known = &document["paths"][paths::DOCUMENT]["get"]["responses"]["304"];
     assert!(known["headers"]["ETag"].is_object() && known["content"].is_null(), "{known}");
+}
+
+/// Browsers let pages read the header fields that the document names.
+#[test]
+fn pages_may_read_what_the_document_has() {
+    let document = openapi::document(&OPERATIONS, AuthMode::Keys);
+    let operations = document["paths"].as_object().unwrap().values().flat_map(|path| path.as_object().unwrap().values());
+    let answers = operations.flat_map(|operation| operation["responses"].as_object().unwrap().values());
+    let headers = answers.filter_map(|answer| answer["headers"].as_object()).flat_map(|headers| headers.keys());
+    let told: BTreeSet<_> = headers.map(|name| name.to_lowercase()).collect();
+    assert_eq!(told, EXPOSED.iter().map(|name| name.as_str().to_owned()).collect());
 }
