@@ -32,8 +32,8 @@ pub(crate) fn document(operations: &[Operation], identities: AuthMode) -> Value 
             "description": DESCRIPTION,
             "license": { "name": "Apache 2.0", "identifier": env!("CARGO_PKG_LICENSE") },
         },
-        // wherever the document was found
-        "servers": [{ "url": "/" }],
+        // beside where the document was found, whatever a proxy puts before the path
+        "servers": [{ "url": "./" }],
         "tags": tags,
         "paths": paths,
         "components": { "schemas": schemas, "headers": standing(), "securitySchemes": schemes },
