@@ -53,12 +53,13 @@ fn standing() -> Value {
 const CODING: Parameter = Parameter {
     name: "Content-Encoding",
     place: "header",
-    meaning: "How the body is compressed, if it is.",
+    meaning: "How the body is compressed, if it is; in capitals or not.",
     schema: Coding::schema,
 };
 
 const DESCRIPTION: &str = "A 202 is a promise: the event takes effect, once. 503 with Retry-After says that certainly nothing is stored, \
-    504 that nobody can say; with the same Idempotency-Key sending again is safe. Every error is a problem (RFC 9457).";
+    504 that nobody can say; with the same Idempotency-Key sending again is safe. Every error is a problem (RFC 9457), \
+    but for a 431 over HTTP/2, which may come without a body. A method that a path does not have is answered 405; HEAD is as GET.";
 
 /// What the document calls the way in which clients say who they are.
 const BEARER: &str = "bearer";
@@ -98,6 +99,9 @@ fn described(operation: &Operation, is_asked: bool) -> Value {
     });
     if let Some(body) = &operation.body {
         described["requestBody"] = json!({ "required": body.is_required, "content": content(body.content) });
+        if !body.meaning.is_empty() {
+            described["requestBody"]["description"] = body.meaning.into();
+        }
     }
     described
 }

@@ -77,6 +77,8 @@ impl Parameter {
 /// What requests have in their body.
 pub(crate) struct Body {
     pub(crate) is_required: bool,
+    /// What its media types do not say; empty where they say all.
+    pub(crate) meaning: &'static str,
     /// By media type.
     pub(crate) content: &'static [(&'static str, Schema)],
 }

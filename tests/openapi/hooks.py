@@ -8,7 +8,7 @@ import os
 import schemathesis
 import zstandard
 
-CODINGS = {"gzip": gzip.compress, "zstd": zstandard.ZstdCompressor().compress}
+CODINGS = {"gzip": gzip.compress, "x-gzip": gzip.compress, "zstd": zstandard.ZstdCompressor().compress}
 
 # who asks, in turn: "" is somebody who does not say; nobody has to without keys
 CALLERS = json.loads(os.environ.get("FLOODGATE_CALLERS", "[]"))
