@@ -296,8 +296,9 @@ fn shapes_in_k6_are_those_of_burst() {
             let ended = world.command(&args)?;
             let report = read("burst.json").with_context(|| ended.stderr.clone())?;
             let sent = report["sent"].as_f64().context("no requests")?;
-            // one of k6's creates the coupon
-            let share = (asked.context("no requests of k6")? - 1.0) / sent;
+            // one of k6's creates the coupon, and on a busy machine it leaves some out, which it counts
+            let left_out = summary["metrics"]["dropped_iterations"]["count"].as_f64().unwrap_or_default();
+            let share = (asked.context("no requests of k6")? - 1.0 + left_out) / sent;
             ensure!((0.9..=1.1).contains(&share) && failed == Some(0.0), "{shape}: {share}, {summary:#}");
             ensure!(report["accepted"] == report["sent"] && report["inversions"] == 0, "{report:#}");
         }
