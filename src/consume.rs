@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use clap::Args;
 use floodgate_buffer::{Parts, Strategy};
+use floodgate_lag::words::many;
 use floodgate_schemas::EventType;
 use floodgate_store::{ReadError, SchemaState, Store};
 
@@ -54,7 +55,8 @@ pub(crate) async fn consume(settings: &Settings, args: &ConsumeArgs) -> Result<(
     admin.stop();
     stopped?;
     if unacknowledged > 0 {
-        return Err(Exit::failed(format!("{unacknowledged} dead letters were not acknowledged")));
+        let letters = many(unacknowledged as u64, "dead letter");
+        return Err(Exit::failed(format!("not acknowledged: {letters}")));
     }
     all_lived()?;
     let events = opened.metrics.processed_tasks.get();

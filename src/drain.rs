@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use clap::Args;
 use floodgate_buffer::{Drain, Publish, Strategy, Topic};
+use floodgate_lag::words::many;
 use floodgate_observe::logs;
 use floodgate_schemas::EventType;
 use tokio::sync::watch;
@@ -156,8 +157,9 @@ async fn tell_letters(from: &Arc<dyn Strategy>) {
     };
     if let Ok(Some(letters @ 1..)) = tokio::task::spawn_blocking(count).await {
         let name = from.name();
-        logs::say(format_args!(
-            "floodgate: {letters} dead letters stay in {name}: `floodgate dlq list` with buffer.strategy = {name} shows them"
-        ));
+        let (letters, stay) =
+            (many(letters.unsigned_abs(), "dead letter"), if letters == 1 { "stays" } else { "stay" });
+        let shown = format!("`floodgate dlq list` with buffer.strategy = {name} shows them");
+        logs::say(format_args!("floodgate: {letters} {stay} in {name}: {shown}"));
     }
 }

@@ -95,7 +95,7 @@ impl Opened {
         let (tracer, door) = (self.traces.tracer.clone(), coupon.door());
         let handed = Handed { clock, chance, encoder, tracer, admission, door };
         let ingress = Ingress::new(http, self.settings.keying(), publisher, reads, &self.metrics, handed);
-        let tls = Tls::open(&http.tls, &self.metrics.http).map_err(Exit::usage)?;
+        let tls = Tls::open(&http.tls, &self.metrics.http, Arc::clone(&self.clock)).map_err(Exit::usage)?;
         let server = Server::bind(http, &ingress).map_err(Exit::failed)?.secured(tls.clone());
         let scheme = if tls.is_some() { "https" } else { "http" };
         let address = format!("{scheme}://{}", server.local_addr().map_err(Exit::failed)?);

@@ -296,8 +296,9 @@ fn shapes_in_k6_are_those_of_burst() {
             let ended = world.command(&args)?;
             let report = read("burst.json").with_context(|| ended.stderr.clone())?;
             let sent = report["sent"].as_f64().context("no requests")?;
-            // one of k6's creates the coupon
-            let share = (asked.context("no requests of k6")? - 1.0) / sent;
+            // one of k6's creates the coupon, and on a busy machine it leaves some out, which it counts
+            let left_out = summary["metrics"]["dropped_iterations"]["count"].as_f64().unwrap_or_default();
+            let share = (asked.context("no requests of k6")? - 1.0 + left_out) / sent;
             ensure!((0.9..=1.1).contains(&share) && failed == Some(0.0), "{shape}: {share}, {summary:#}");
             ensure!(report["accepted"] == report["sent"] && report["inversions"] == 0, "{report:#}");
         }
@@ -344,7 +345,7 @@ fn java() {
     });
 }
 
-/// Each example is in the list, is run here, and is told in a few lines.
+/// Each example is in the list, is run here, and is told in ten lines, or one more for each command more.
 #[test]
 fn every_example_has_a_short_readme_and_is_run() {
     let index = std::fs::read_to_string(examples().join("README.md")).unwrap();
@@ -355,8 +356,13 @@ fn every_example_has_a_short_readme_and_is_run() {
             continue;
         }
         let name = entry.file_name().into_string().unwrap();
-        let readme = std::fs::read_to_string(entry.path().join("README.md")).unwrap();
-        assert!(readme.lines().count() <= 16, "{name}: a README of {} lines", readme.lines().count());
+        let readme = entry.path().join("README.md");
+        let more = commands(&readme).unwrap().lines().count() - 1;
+        let lines = std::fs::read_to_string(&readme).unwrap().lines().count();
+        assert!(
+            lines <= 10 + more,
+            "{name}: a README of {lines} lines, with {more} commands after the first"
+        );
         assert!(index.contains(&format!("]({name})")), "examples/README.md does not name {name}");
         assert!(here.contains(&format!("fn {name}() {{")), "{name} is not run");
         found += 1;

@@ -31,13 +31,14 @@ const REFERENCE: &str = include_str!("../docs/reference.md");
 const PROMTOOL: Duration = Duration::from_secs(60);
 
 /// Metrics without a value on a system that is well, so that a query for them may have no answer here.
-const SELDOM: [(&str, &str); 6] = [
+const SELDOM: [(&str, &str); 7] = [
     ("floodgate_spill_waiting", "there is no fallback"),
     ("floodgate_spill_waiting_max", "there is no fallback"),
     ("floodgate_partition_held", "no partition was ever held"),
     ("floodgate_position_incidents_total", "nobody moved a position"),
     ("floodgate_registry_schemas", "there is no registry"),
     ("floodgate_topic_findings", "the topics may be as they should"),
+    ("floodgate_tls_certificate_expires_timestamp_seconds", "clients connect without TLS"),
 ];
 
 /// What Prometheus itself says of its targets.

@@ -3,6 +3,8 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
+#[path = "openapi/prefix.rs"]
+mod prefix;
 mod support;
 
 use std::path::{Path, PathBuf};
@@ -11,7 +13,7 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use floodgate_producer::key_hash;
-use floodgate_testkit::{ScratchDir, process};
+use floodgate_testkit::{Process, ScratchDir, process};
 use serde_json::json;
 use support::browser::Browser;
 use support::client::Ask;
@@ -49,20 +51,29 @@ fn the_document_is_valid() {
     });
 }
 
-/// Has schemathesis ask a node so many times for each operation and phase: no bug is met, every answer is in the document, what does
-/// not fit is refused.
-fn asks(node: &Node, examples: u32, variables: &[(&str, String)]) -> Result<()> {
+/// Schemathesis, which asks what this document lets it ask so many times for each operation and phase. What it says.
+fn schemathesis(
+    (document, url): (&str, &str),
+    examples: u32,
+    variables: &[(&str, String)],
+) -> Result<String> {
     let folder = ScratchDir::new("schemathesis")?;
-    let url = format!("http://{}", node.http);
     let mut schemathesis = python("schemathesis.cli", &folder);
     schemathesis.arg("--config-file").arg(settings().join("schemathesis.toml"));
-    schemathesis.args(["run", &format!("{url}/openapi.json"), "--url", &url, "--no-color"]);
+    schemathesis.args(["run", document, "--url", url, "--no-color"]);
     schemathesis.args(["--max-examples", &examples.to_string()]);
     schemathesis.env("PYTHONPATH", settings()).env("SCHEMATHESIS_HOOKS", "hooks");
     schemathesis.envs(variables.iter().map(|(name, value)| (name, value)));
-    let told = process::run("schemathesis", schemathesis, folder.path(), ASKED)?;
-    ensure!(told.contains("No issues found"), "{told}");
-    ensure!(!told.contains("errored"), "{told}");
+    let process = Process::spawn("schemathesis", schemathesis, folder.path())?;
+    process.wait_exit(ASKED)?;
+    Ok(process.stdout() + &process.stderr())
+}
+
+/// Has it ask a node: no bug is met, every answer is in the document, what does not fit is refused.
+fn asks(node: &Node, examples: u32, variables: &[(&str, String)]) -> Result<()> {
+    let url = format!("http://{}", node.http);
+    let told = schemathesis((&format!("{url}/openapi.json"), &url), examples, variables)?;
+    ensure!(told.contains("No issues found") && !told.contains("errored"), "{told}");
     Ok(())
 }
 
@@ -79,7 +90,18 @@ fn every_answer_is_in_the_document() {
     });
 }
 
-/// Nor is anything else answered to whoever is not let in, sends too much, or comes too late.
+/// Keys of these names, as the configuration has them.
+fn keys(named: &[(&str, &[&str])]) -> String {
+    let key = |(name, scopes): &(&str, &[&str])| {
+        let hash = key_hash(name);
+        format!("{{ id = '{name}', sha256 = '{hash}', scopes = {scopes:?} }}")
+    };
+    format!("[{}]", named.iter().map(key).collect::<Vec<_>>().join(", "))
+}
+
+const SCOPES: [&str; 5] = ["expectation:write", "coupon:issue", "coupon:create", "like:write", "read"];
+
+/// Nor is anything else answered to whoever is not let in, sends too much, or comes too late; and nobody is let in without a key.
 #[test]
 fn so_is_every_answer_of_a_guarded_door() {
     /// More than anybody but one sends; a second's is next to nothing.
@@ -90,14 +112,9 @@ fn so_is_every_answer_of_a_guarded_door() {
     world.set("rate_limit.client_events_per_s", "1");
     world.set("rate_limit.client_burst_events", BURST.to_string());
     world.set("rate_limit.refusal_delay_ms", "0");
-    let key = |name: &str, scopes: &[&str]| {
-        let hash = key_hash(name);
-        format!("{{ id = '{name}', sha256 = '{hash}', scopes = {scopes:?} }}")
-    };
-    let all = ["expectation:write", "coupon:issue", "coupon:create", "like:write", "read"];
     world.set("auth.mode", "keys");
-    let keys = [key("game", &all), key("page", &all), key("reader", &["read"]), key("flood", &all)];
-    world.set("auth.keys", format!("[{}]", keys.join(", ")));
+    let all = &SCOPES[..];
+    world.set("auth.keys", keys(&[("game", all), ("page", all), ("reader", &["read"]), ("flood", all)]));
     run(|| {
         let node = world.start(&[])?;
         let ask = |key: &str, path: &str, body: String| {
@@ -121,19 +138,59 @@ fn so_is_every_answer_of_a_guarded_door() {
     });
 }
 
-/// The page is all there without anybody else, and a policy that lets nothing else run.
+/// What tells that nobody is let in without a key would tell it of every operation that gives something, were it so.
+#[test]
+fn a_door_that_is_only_in_the_document_is_found() {
+    let (guarded, open) = (World::empty().unwrap(), World::empty().unwrap());
+    guarded.set("auth.mode", "keys");
+    guarded.set("auth.keys", keys(&[("game", &SCOPES)]));
+    open.set("http.waiters_max", "0");
+    open.set("coupon.refuse_unknown", "false");
+    run(|| {
+        let node = guarded.start(&[])?;
+        let folder = ScratchDir::new("openapi")?;
+        let document = folder.path().join("openapi.json");
+        std::fs::write(&document, &node.get("/openapi.json")?.body)?;
+        node.stop()?;
+        let node = open.start(&[])?;
+        let asked = (&*document.display().to_string(), &*format!("http://{}", node.http));
+        let told = schemathesis(asked, 10, &[("FLOODGATE_CALLERS", json!(["game"]).to_string())])?;
+        for operation in [
+            "POST /api/v6/expectations",
+            "POST /api/v6/coupons",
+            "POST /api/v6/coupons/{couponId}/issues",
+            "GET /api/v6/coupon-requests/{requestId}",
+            "GET /api/v6/characters/{targetOcid}/likes",
+            "GET /api/v6/characters/{targetOcid}/likes/{likerAccountId}",
+            "PUT /api/v6/characters/{targetOcid}/likes/{likerAccountId}",
+            "DELETE /api/v6/characters/{targetOcid}/likes/{likerAccountId}",
+            "POST /api/v6/events",
+            "POST /api/v6/cloudevents",
+        ] {
+            let found = told.contains(&format!("for `{operation}`"));
+            ensure!(
+                found && told.contains("API accepts requests without authentication"),
+                "{operation}: {told}"
+            );
+        }
+        node.stop()
+    });
+}
+
+/// The page is all there without anybody else, and a policy that lets nothing else run; so it is behind a proxy that puts something
+/// before its path, and what is tried out goes there.
 #[test]
 fn a_browser_shows_the_document() {
     let world = World::empty().unwrap();
     run(|| {
         let node = world.start(&[])?;
-        let shown = Browser::new()?.asks_at(&format!("http://{}/docs", node.http), &["docs"])?;
-        let operations = shown["operations"].as_u64().unwrap_or_default();
-        ensure!(
-            operations > 10 && shown["title"].as_str().is_some_and(|t| t.contains("floodgate")),
-            "{shown}"
-        );
-        ensure!(shown["tried"] == json!(200), "{shown}");
+        let proxy = prefix::behind("/game", node.http)?;
+        for page in [format!("http://{}/docs", node.http), format!("http://{proxy}/game/docs")] {
+            let shown = Browser::new()?.asks_at(&page, &["docs"])?;
+            let operations = shown["operations"].as_u64().unwrap_or_default();
+            let is_ours = shown["title"].as_str().is_some_and(|title| title.contains("floodgate"));
+            ensure!(operations > 10 && is_ours && shown["tried"] == json!(200), "{page}: {shown}");
+        }
         node.stop()
     });
 }

@@ -289,6 +289,7 @@ fn a_key_belongs_to_one_write() {
         let result = &answer["results"][0];
         ensure!(result["status"] == "rejected", "{answer}");
         ensure!(result["problem"]["type"] == "/problems/idempotency-key-reused", "{answer}");
+        ensure!(result["problem"]["field"] == "idempotencyKey", "{answer}");
         // the key says nothing about other events
         let other = Ask::new("DELETE", "/api/v6/characters/star/likes/fan").key("key-0001");
         accepted(&left.ask(&other.json(format!(r#"{{"occurredAt":"{early}"}}"#)))?)?;

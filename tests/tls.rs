@@ -10,6 +10,7 @@ use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, ensure};
 use floodgate_testkit::{Certificates, ScratchDir, wait};
@@ -156,6 +157,45 @@ fn replace(
     ensure!(served(node, config)? == after, "what cannot be served with took the place of what can");
     go_on(50)?;
     Ok(())
+}
+
+/// It is served with all the same; whoever watches knows, at the start as after a reload.
+#[test]
+fn a_certificate_that_has_expired_is_told() {
+    let (world, folder) = secured().unwrap();
+    run(|| {
+        const TOLD: &str = "the certificate is not good now";
+        let (old, good) = (ScratchDir::new("old")?, ScratchDir::new("good")?);
+        Certificates::make_for(old.path(), -1)?;
+        Certificates::make(good.path())?;
+        let put = |from: &ScratchDir| -> Result<()> {
+            for name in ["server.pem", "server.key"] {
+                std::fs::copy(from.path().join(name), folder.path().join(name))?;
+            }
+            Ok(())
+        };
+        let days_left = |node: &Node| -> Result<f64> {
+            let expires = node.metrics()?.sum("floodgate_tls_certificate_expires_timestamp_seconds", &[]);
+            let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs_f64();
+            Ok((expires - now) / 86_400.0)
+        };
+        let told = |node: &Node| node.process().stderr().matches(TOLD).count();
+        put(&old)?;
+        let node = world.start(&[])?;
+        ensure!(told(&node) == 1, "{}", node.process().stderr());
+        ensure!((-1.1..-0.9).contains(&days_left(&node)?), "{}", days_left(&node)?);
+        for (number, (from, left, all)) in [(1.0, (&good, 2.0, 1)), (2.0, (&old, -1.0, 2))] {
+            put(from)?;
+            node.process().signal(libc::SIGHUP)?;
+            wait::until("the files to be read again", READY, || {
+                let metrics = node.metrics().ok()?;
+                (metrics.sum("floodgate_tls_reloads_total", &[("result", "ok")]) == number).then_some(())
+            })?;
+            ensure!((left - 0.1..left + 0.1).contains(&days_left(&node)?), "{}", days_left(&node)?);
+            ensure!(told(&node) == all, "{}", node.process().stderr());
+        }
+        node.stop()
+    });
 }
 
 #[test]

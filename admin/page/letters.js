@@ -1,6 +1,7 @@
-// Dead letters: how many there are and why, the newest of them, and their replay.
+// Dead letters: how many there are and why, the newest of them, and what can be done about them.
 
 import { ask, query } from "./ask.js";
+import { DISMISS, REPLAY, settle } from "./settle.js";
 import { byId, count, escaped, isKnown, make, many, mark, shellWord, stamp, tell } from "./words.js";
 import { lookFor } from "./where.js";
 
@@ -8,7 +9,6 @@ import { lookFor } from "./where.js";
 const LIMIT = 50;
 
 let isReading = false;
-let isReplaying = false;
 
 const chosen = () => ({ type: byId("letters-type").value, reason: byId("letters-reason").value });
 
@@ -19,7 +19,8 @@ export function watchLetters() {
   });
   byId("letters-type").addEventListener("change", read);
   byId("letters-reason").addEventListener("change", read);
-  byId("replay").addEventListener("click", () => replay(chosen()));
+  byId("replay").addEventListener("click", () => settle(REPLAY, chosen(), read));
+  byId("dismiss").addEventListener("click", () => settle(DISMISS, chosen(), read));
   const first = new IntersectionObserver((entries) => {
     if (!entries.some((entry) => entry.isIntersecting)) return;
     first.disconnect();
@@ -63,7 +64,7 @@ function show(survey, meant) {
   offer(reasons.map(([reason]) => reason));
   const notes = unread.map(({ partition, fromOffset, untilOffset, reason }) =>
     `Partition ${partition}${isKnown(fromOffset) ? ` from offset ${fromOffset} up to ${untilOffset}` : ""} could not be read: ${reason}. There may be more letters in it.`);
-  if (unreadable > 0) notes.push(`${many(unreadable, "record")} on the topic are no dead letters of Floodgate's.`);
+  if (unreadable > 0) notes.push(`${many(unreadable, "record")} on the topic ${unreadable === 1 ? "is no dead letter" : "are no dead letters"} of Floodgate's.`);
   byId("letters-notes").replaceChildren(...notes.map((note) => make("li", {}, note)));
   byId("letters-table").hidden = letters.length === 0;
   byId("letter-rows").replaceChildren(...letters.flatMap(row));
@@ -118,79 +119,16 @@ function detail(letter, origin) {
   const event = letter.event
     ? make("pre", { tabindex: "0", "aria-label": "The event" }, JSON.stringify(letter.event, null, 2))
     : make("p", {}, "Its bytes are no event of this topic. How they begin shows ", make("code", {}, `floodgate dlq show ${shellWord(origin)}`));
-  const again = make("button", { type: "button" }, "Replay this one…");
-  again.addEventListener("click", () => replay({ origin }));
-  const buttons = [again];
+  const deed = (words, deed) => {
+    const button = make("button", { type: "button" }, words);
+    button.addEventListener("click", () => settle(deed, { origin }, read));
+    return button;
+  };
+  const buttons = [deed("Replay this one…", REPLAY), deed("Dismiss this one…", DISMISS)];
   if (letter.event?.eventId) {
     const where = make("button", { type: "button" }, "Where is it now?");
     where.addEventListener("click", () => lookFor(letter.event.eventId));
     buttons.push(where);
   }
   return [list, event, make("p", { class: "buttons" }, ...buttons)];
-}
-
-/** What would happen first, then the question, then the deed. */
-async function replay(meant) {
-  if (isReplaying) return;
-  isReplaying = true;
-  await replayOnce(meant, byId("replay-told"));
-  isReplaying = false;
-}
-
-async function replayOnce(meant, told) {
-  const filters = Object.fromEntries(Object.entries(meant).filter(([, value]) => value));
-  const isSet = Object.keys(filters).length > 0 ? filters : { all: true };
-  mark(told, "data-state", "asked");
-  tell(told, "Asking what a replay would do…");
-  try {
-    const dry = await post({ ...isSet, dryRun: true });
-    tell(told, dry.detail);
-    if (!(dry.replayed > 0)) return mark(told, "data-state", "nothing");
-    if (!(await confirmed(isSet, dry.detail))) {
-      mark(told, "data-state", "left");
-      return tell(told, `${dry.detail.replace(/\.$/, "")}. Nothing was replayed.`);
-    }
-    mark(told, "data-state", "replaying");
-    tell(told, "Replaying…");
-    const done = await post({ ...isSet, dryRun: false });
-    tell(told, done.detail);
-    mark(told, "data-state", "done");
-    read();
-  } catch (refusal) {
-    mark(told, "data-state", "refused");
-    if (![403, 404, 405].includes(refusal.status)) return tell(told, refusal.message ?? String(refusal));
-    const options = Object.entries(isSet).map(([name, value]) => (value === true ? `--${name}` : `--${name} ${shellWord(value)}`));
-    const command = ["floodgate dlq replay", ...options, "--dry-run"].join(" ");
-    const why = refusal.status === 403 ? refusal.message.replace(/\.$/, "") : "This process does not replay";
-    told.replaceChildren(`${why}. From the command line: `, make("code", {}, command));
-  }
-}
-
-const post = (body) => ask("/dlq/replay", {
-  method: "POST",
-  // pages of others cannot send this header without being asked, and they are not
-  headers: { "content-type": "application/json", "floodgate-confirm": "replay" },
-  body: JSON.stringify(body),
-});
-
-function confirmed({ type, reason, origin }, sentence) {
-  const dialog = byId("confirm");
-  const of = [type && `of type ${type}`, reason && `with the reason ${reason}`, origin && `of ${origin}`].filter(Boolean).join(", ");
-  tell(byId("confirm-what"), of ? `Meant are dead letters ${of}.` : "All dead letters are meant.");
-  tell(byId("confirm-dry"), sentence);
-  return new Promise((resolve) => {
-    let isYes = false;
-    const leave = new AbortController();
-    const { signal } = leave;
-    byId("confirm-yes").addEventListener("click", () => {
-      isYes = true;
-      dialog.close();
-    }, { signal });
-    byId("confirm-no").addEventListener("click", () => dialog.close(), { signal });
-    dialog.addEventListener("close", () => {
-      leave.abort();
-      resolve(isYes);
-    }, { signal });
-    dialog.showModal();
-  });
 }

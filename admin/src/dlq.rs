@@ -13,6 +13,7 @@ use axum::extract::{FromRequest, RawQuery, Request, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use floodgate_buffer::Publish;
+use floodgate_lag::words::many;
 use percent_encoding::percent_decode_str;
 use serde::{Deserialize, Serialize};
 use tokio::task::JoinError;
@@ -147,7 +148,7 @@ impl DeadLetters {
                 left += &format!("; there may be more, since some cannot be read: {first}");
             }
             if dry_run {
-                let detail = format!("{} dead letters would be {done}; {left}", counts.due);
+                let detail = format!("{} would be {done}; {left}", many(counts.due, "dead letter"));
                 return Ok(kind.report(counts.due, skipped, dry_run, detail, unread));
             }
             tracing::info!(due = counts.due, "an operator has dead letters {done}");
@@ -163,7 +164,7 @@ impl DeadLetters {
                 )));
             }
             tracing::info!(done = settled.done, "dead letters {done} for an operator");
-            let detail = format!("{} dead letters {done}; {left}", settled.done);
+            let detail = format!("{} {done}; {left}", many(settled.done, "dead letter"));
             Ok(kind.report(settled.done, skipped, dry_run, detail, unread))
         });
         settling.await.unwrap_or_else(|error| Err(bug(&error)))

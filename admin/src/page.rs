@@ -25,6 +25,7 @@ const ASSETS: &[(&str, &str, &str)] = &[
     ("page.css", CSS, include_str!("../page/page.css")),
     ("page.js", SCRIPT, include_str!("../page/page.js")),
     ("session.js", SCRIPT, include_str!("../page/session.js")),
+    ("settle.js", SCRIPT, include_str!("../page/settle.js")),
     ("state.js", SCRIPT, include_str!("../page/state.js")),
     ("tables.js", SCRIPT, include_str!("../page/tables.js")),
     ("uplot.css", CSS, include_str!("../page/uplot.css")),

@@ -9,6 +9,7 @@ trap 'rm -rf "$folder"' EXIT
 
 # One request; prints its answer, and ends with 22 if that is an error. What another try can help (429, 503, 504, no connection) is
 # tried again after Retry-After, by curl itself: with the same Idempotency-Key nothing takes effect twice.
+# A connection that breaks in the middle ends the script: that is left out of curl's retries.
 # The key is read from a file descriptor: on the command line everybody on this machine could see it.
 call() {
   local code=0

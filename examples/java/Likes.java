@@ -20,7 +20,10 @@ import org.apache.kafka.clients.producer.RecordMetadata;
 import org.apache.kafka.common.serialization.ByteArraySerializer;
 import org.apache.kafka.common.serialization.StringSerializer;
 
-/** Writes likes straight to their topic, without HTTP: for services that have Kafka at hand anyway. */
+/**
+ * Writes likes straight to their topic, without HTTP: for services that have Kafka at hand anyway, at KAFKA_BROKERS. With a schema registry any of
+ * Kafka's usual Avro serialisers does as well.
+ */
 public class Likes {
     /** With topics.prefix in front of it where that is set. */
     static final String TOPIC = "floodgate.like.v1";

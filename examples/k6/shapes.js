@@ -1,5 +1,7 @@
 // The shapes pt-001, lt-001 and st-001 of `floodgate burst` for those who use k6: the same users at the same times, who ask for the same, and
-// the same expectations of the answers. What became of the writes only `floodgate burst` judges.
+// the same expectations of the answers. What became of the writes only `floodgate burst` judges. Two things differ: nothing is tried again, so that
+// a 503 is a failure; and an answer is timed from when its request was sent, and not from when it was due, so that one that waited for those before it
+// looks faster than it was. -e SHAPE=lt-001 is another shape, -e SPEED=10 makes it that much faster, -e TIMES=2 that much larger.
 import http from 'k6/http';
 import { fail } from 'k6';
 import exec from 'k6/execution';

@@ -125,6 +125,9 @@ pub struct HttpMetrics {
     pub connections_refused: IntCounterVec,
     /// `floodgate_tls_reloads_total{result}`: how often the certificate was read again, `ok` or `failed`.
     pub tls_reloads: IntCounterVec,
+    /// `floodgate_tls_certificate_expires_timestamp_seconds`: when the certificate expires, in Unix time; without a value where
+    /// there is none.
+    pub tls_expires: IntGaugeVec,
     /// `floodgate_waiters`: requests held until their coupon is decided.
     pub waiters: IntGauge,
     /// `floodgate_waiters_refused_total`: those answered at once because too many waited.
@@ -213,6 +216,11 @@ impl Metrics {
                 "floodgate_tls_reloads_total",
                 "How often the certificate of the clients' listener was read again",
                 &["result"],
+            )?,
+            tls_expires: make.gauges(
+                "floodgate_tls_certificate_expires_timestamp_seconds",
+                "When the certificate of the clients' listener expires, in Unix time",
+                &[],
             )?,
             waiters: make.gauge("floodgate_waiters", "Requests held now until their coupon is decided")?,
             waiters_refused: make.counter(

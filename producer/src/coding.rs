@@ -22,19 +22,22 @@ impl Coding {
     /// What clients may send, as a header tells it.
     pub(crate) const ALL: &str = "gzip, zstd";
 
+    /// What is taken, in capitals or not: `x-gzip` is gzip's name of old, and `identity` is none.
+    const NAMES: [(&str, Option<Self>); 4] = [
+        ("gzip", Some(Self::Gzip)),
+        ("x-gzip", Some(Self::Gzip)),
+        ("zstd", Some(Self::Zstd)),
+        ("identity", None),
+    ];
+
     /// What one is called.
     pub(crate) fn schema() -> Value {
-        json!({ "type": "string", "enum": Self::ALL.split(", ").collect::<Vec<_>>() })
+        json!({ "type": "string", "enum": Self::NAMES.map(|(name, _)| name) })
     }
 
-    /// The coding of this name. `x-gzip` is gzip's name of old.
-    pub(crate) fn named(name: &str) -> Option<Self> {
-        let is = |known: &str| name.eq_ignore_ascii_case(known);
-        match () {
-            () if is("gzip") || is("x-gzip") => Some(Self::Gzip),
-            () if is("zstd") => Some(Self::Zstd),
-            () => None,
-        }
+    /// The coding of this name, or that it is none.
+    pub(crate) fn named(name: &str) -> Option<Option<Self>> {
+        Self::NAMES.iter().find(|(known, _)| name.eq_ignore_ascii_case(known)).map(|(_, coding)| *coding)
     }
 
     /// What this is in problems.

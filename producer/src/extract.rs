@@ -126,10 +126,7 @@ pub(crate) fn check_coding(headers: &HeaderMap) -> Result<Option<Coding>, Proble
     if sent.next().is_some() {
         return Err(Problem::unsupported_coding("several"));
     }
-    if named.eq_ignore_ascii_case("identity") {
-        return Ok(None);
-    }
-    Coding::named(named).map(Some).ok_or_else(|| Problem::unsupported_coding(named))
+    Coding::named(named).ok_or_else(|| Problem::unsupported_coding(named))
 }
 
 /// Which of the `expected` media types the body says it is.

@@ -53,7 +53,7 @@ impl Inflation {
 
     /// What a body of this content coding becomes; the name of a problem where it is refused.
     pub async fn inflate(&self, coding: &str, body: Body) -> Result<Bytes, &'static str> {
-        let coding = Coding::named(coding).ok_or("no coding")?;
+        let coding = Coding::named(coding).flatten().ok_or("no coding")?;
         let (bodies, heavy, holder) = (&self.bodies, &self.heavy, &Arc::default());
         let inflater = Inflater { bodies, holder, heavy, max_bytes: self.max_bytes };
         let until = Instant::now() + Duration::from_secs(10);

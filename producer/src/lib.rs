@@ -64,6 +64,7 @@ pub use admission::{
 };
 pub use config::HttpConfig;
 pub use door::DoorConfig;
+pub use expiry::Validity;
 pub use ingress::{Handed, Ingress};
 pub use scope::{Scope, Scopes};
 pub use server::{Server, ServerError};

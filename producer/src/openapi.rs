@@ -7,6 +7,7 @@ use axum::http::StatusCode;
 use floodgate_schemas::Described;
 use serde_json::{Map, Value, json};
 
+use crate::admission::AuthMode;
 use crate::coding::Coding;
 use crate::operation::{About, Answer, Operation, Parameter, Schema};
 use crate::problem::{Kind, MEDIA_TYPE, Problem};
@@ -15,11 +16,13 @@ use crate::scope::{Access, Scope};
 /// The version of OpenAPI that documents are written in.
 const OPENAPI: &str = "3.1.0";
 
-/// Describes operations.
-pub(crate) fn document(operations: &[Operation]) -> Value {
+/// Describes operations, of clients that say so who they are.
+pub(crate) fn document(operations: &[Operation], identities: AuthMode) -> Value {
     let tags = About::ALL.map(|about| json!({ "name": about.name(), "description": about.meaning() }));
-    let (mut paths, mut schemas) = (paths(operations), Map::new());
+    let scheme = scheme(identities);
+    let (mut paths, mut schemas) = (paths(operations, scheme.is_some()), Map::new());
     name(&mut paths, &mut schemas);
+    let schemes: Map<_, _> = scheme.map(|scheme| (BEARER.to_owned(), scheme)).into_iter().collect();
     json!({
         "openapi": OPENAPI,
         "info": {
@@ -29,11 +32,11 @@ pub(crate) fn document(operations: &[Operation]) -> Value {
             "description": DESCRIPTION,
             "license": { "name": "Apache 2.0", "identifier": env!("CARGO_PKG_LICENSE") },
         },
-        // wherever the document was found
-        "servers": [{ "url": "/" }],
+        // beside where the document was found, whatever a proxy puts before the path
+        "servers": [{ "url": "./" }],
         "tags": tags,
         "paths": paths,
-        "components": { "schemas": schemas, "headers": standing(), "securitySchemes": { BEARER: bearer() } },
+        "components": { "schemas": schemas, "headers": standing(), "securitySchemes": schemes },
     })
 }
 
@@ -50,47 +53,55 @@ fn standing() -> Value {
 const CODING: Parameter = Parameter {
     name: "Content-Encoding",
     place: "header",
-    meaning: "How the body is compressed, if it is.",
+    meaning: "How the body is compressed, if it is; in capitals or not.",
     schema: Coding::schema,
 };
 
 const DESCRIPTION: &str = "A 202 is a promise: the event takes effect, once. 503 with Retry-After says that certainly nothing is stored, \
-    504 that nobody can say; with the same Idempotency-Key sending again is safe. Every error is a problem (RFC 9457).";
+    504 that nobody can say; with the same Idempotency-Key sending again is safe. Every error is a problem (RFC 9457), \
+    but for a 431 over HTTP/2, which may come without a body. A method that a path does not have is answered 405; HEAD is as GET.";
 
 /// What the document calls the way in which clients say who they are.
 const BEARER: &str = "bearer";
 
-fn bearer() -> Value {
+/// What they show; nothing where nobody asks for it.
+fn scheme(identities: AuthMode) -> Option<Value> {
+    let (what, format) = match identities {
+        AuthMode::Off => return None,
+        AuthMode::Keys => ("A key", "key"),
+        AuthMode::Jwt => ("A JSON Web Token", "JWT"),
+    };
     let scopes = Scope::ALL.map(Scope::name).join("`, `");
-    let description = format!("A key or a token, where this instance asks for one. Scopes: `{scopes}`.");
-    json!({ "type": "http", "scheme": "bearer", "description": description })
+    let description = format!("{what}. Scopes: `{scopes}`.");
+    Some(json!({ "type": "http", "scheme": "bearer", "bearerFormat": format, "description": description }))
 }
 
-fn paths(operations: &[Operation]) -> Value {
+fn paths(operations: &[Operation], is_asked: bool) -> Value {
     let mut paths = Map::new();
     for operation in operations {
         let path = paths.entry(operation.path).or_insert_with(|| json!({}));
-        path[operation.verb.name()] = described(operation);
+        path[operation.verb.name()] = described(operation, is_asked);
     }
     Value::Object(paths)
 }
 
-fn described(operation: &Operation) -> Value {
-    // where clients need not say who they are, an empty requirement is met by all
-    let needs: Vec<Value> =
-        operation.access.scopes().into_iter().map(|scope| json!({ BEARER: [scope.name()] })).collect();
-    let nobody = (!needs.is_empty()).then(|| json!({}));
+/// An operation, where it is asked who somebody is or not.
+fn described(operation: &Operation, is_asked: bool) -> Value {
+    let scopes = if is_asked { operation.access.scopes() } else { Vec::new() };
     let coding = operation.body.is_some().then_some(&CODING);
     let mut described = json!({
         "operationId": operation.name,
         "summary": operation.summary,
         "tags": [operation.about.name()],
-        "security": nobody.into_iter().chain(needs).collect::<Vec<_>>(),
+        "security": scopes.into_iter().map(|scope| json!({ BEARER: [scope.name()] })).collect::<Vec<_>>(),
         "parameters": operation.parameters.iter().chain(coding).map(parameter).collect::<Vec<_>>(),
         "responses": responses(operation),
     });
     if let Some(body) = &operation.body {
         described["requestBody"] = json!({ "required": body.is_required, "content": content(body.content) });
+        if !body.meaning.is_empty() {
+            described["requestBody"]["description"] = body.meaning.into();
+        }
     }
     described
 }
@@ -186,7 +197,7 @@ fn problems(kinds: &[&Kind]) -> Value {
         let meaning = "How a body may be compressed, if it was that.";
         response["headers"]["Accept-Encoding"] = header(meaning, text());
     }
-    if has(StatusCode::UNAUTHORIZED) {
+    if has(StatusCode::UNAUTHORIZED) || has(StatusCode::FORBIDDEN) {
         response["headers"]["WWW-Authenticate"] = header("What is asked for, and what is wrong.", text());
     }
     response

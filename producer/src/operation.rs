@@ -35,8 +35,13 @@ pub(crate) struct Operation {
 }
 
 /// What any request may be answered with, whatever it asks for.
-pub(crate) const ANY: &[&Kind] =
-    &[&problem::INVALID_REQUEST, &problem::TARGET_TOO_LONG, &problem::HEAD_TOO_LARGE, &problem::INTERNAL];
+pub(crate) const ANY: &[&Kind] = &[
+    &problem::INVALID_REQUEST,
+    &problem::TARGET_TOO_LONG,
+    &problem::HEAD_TOO_LARGE,
+    &problem::BUSY,
+    &problem::INTERNAL,
+];
 
 /// What whoever is not let in may be answered with.
 const GUARDED: &[&Kind] =
@@ -72,6 +77,8 @@ impl Parameter {
 /// What requests have in their body.
 pub(crate) struct Body {
     pub(crate) is_required: bool,
+    /// What its media types do not say; empty where they say all.
+    pub(crate) meaning: &'static str,
     /// By media type.
     pub(crate) content: &'static [(&'static str, Schema)],
 }

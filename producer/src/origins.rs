@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use axum::http::header::{LOCATION, RETRY_AFTER};
+use axum::http::header::{ACCEPT_ENCODING, ETAG, LOCATION, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderName, HeaderValue, Method};
 use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
 use url::Url;
@@ -14,10 +14,13 @@ use url::Url;
 /// How long browsers may remember what a preflight was answered.
 const REMEMBERED: Duration = Duration::from_secs(600);
 
-/// What answers say besides what every page may read.
-const EXPOSED: [HeaderName; 5] = [
+/// What answers say, as the document has it, besides what every page may read.
+pub(crate) const EXPOSED: [HeaderName; 8] = [
     LOCATION,
     RETRY_AFTER,
+    ETAG,
+    WWW_AUTHENTICATE,
+    ACCEPT_ENCODING,
     HeaderName::from_static("ratelimit"),
     HeaderName::from_static("ratelimit-policy"),
     HeaderName::from_static("floodgate-stored-in"),
@@ -71,7 +74,105 @@ fn as_said(origin: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use axum::body::Body;
+    use floodgate_observe::Metrics;
+    use floodgate_schemas::examples::{HandClock, at};
+
     use super::*;
+    use crate::HttpConfig;
+    use crate::admission::{
+        Admission, AuthConfig, AuthMode, JwtConfig, KeyConfig, RateLimitConfig, key_hash,
+    };
+    use crate::scope::Scope;
+    use crate::testing::{Answer, World, config};
+
+    const GAME: &str = "https://game.example";
+    const LIKES: &str = "/api/v6/characters/star/likes";
+
+    /// One event of everybody who has the key.
+    fn guarded() -> Admission {
+        let key = KeyConfig {
+            id: "game".to_owned(),
+            sha256: key_hash("key-1"),
+            scopes: vec![Scope::Read],
+            expires: None,
+        };
+        let jwt = JwtConfig {
+            jwks_file: String::new(),
+            jwks_url: String::new(),
+            issuer: String::new(),
+            audience: String::new(),
+            algorithms: Vec::new(),
+            leeway_s: 0,
+            refresh_ms: 1000,
+            timeout_ms: 1000,
+            verified_max: 100,
+        };
+        let auth = AuthConfig { mode: AuthMode::Keys, bind_user: false, keys: vec![key], jwt };
+        let limit = RateLimitConfig {
+            client_events_per_s: 1,
+            client_burst_events: 1,
+            total_events_per_s: 0,
+            total_burst_events: 0,
+            refusal_delay_ms: 0,
+            clients_max: 10,
+            trusted_proxies: Vec::new(),
+        };
+        Admission::open(&auth, &limit, &Metrics::new().unwrap().http, Arc::new(HandClock::new(at(0))))
+            .unwrap()
+    }
+
+    /// What a browser looks at: the status, who may read the answer, and of it which fields.
+    fn seen(answer: &Answer) -> (u16, Option<&str>, Vec<&str>) {
+        let exposed = answer.header("access-control-expose-headers").unwrap_or_default();
+        assert_eq!(answer.header("access-control-allow-credentials"), None);
+        let vary = answer.header("vary").unwrap();
+        assert!(vary.split(", ").any(|name| name == "origin"), "caches hand it to others: {vary}");
+        let exposed = exposed.split(',').filter(|name| !name.is_empty()).collect();
+        (answer.told().0, answer.header("access-control-allow-origin"), exposed)
+    }
+
+    /// Preflights come without a key and cost nothing; refusals can be read as answers can, by those that are listed.
+    #[tokio::test(start_paused = true)]
+    async fn preflights_pass_what_requests_do_not() {
+        let config = HttpConfig { allow_origins: vec![GAME.to_owned()], ..config() };
+        let world = World::guarded(&config, guarded());
+        let ask = async |method: &str, headers: &[(&str, &str)]| {
+            world.ask(method, LIKES, headers, Body::empty()).await
+        };
+        let preflight = [
+            ("origin", GAME),
+            ("access-control-request-method", "GET"),
+            ("access-control-request-headers", "authorization,idempotency-key"),
+        ];
+        // more of them than anybody may ask for anything
+        for _ in 0..3 {
+            let answer = ask("OPTIONS", &preflight).await;
+            assert_eq!(seen(&answer), (200, Some(GAME), vec![]));
+            assert_eq!(answer.header("access-control-allow-headers"), Some("authorization,idempotency-key"));
+            assert_eq!(answer.header("access-control-allow-methods"), Some("GET,HEAD,POST,PUT,DELETE"));
+            assert_eq!(answer.header("access-control-max-age"), Some("600"));
+            assert_eq!(answer.header("ratelimit"), None);
+        }
+        let listed = EXPOSED;
+        let exposed = listed.iter().map(HeaderName::as_str).collect::<Vec<_>>();
+        let nobody = ask("GET", &[("origin", GAME)]).await;
+        assert_eq!(seen(&nobody), (401, Some(GAME), exposed.clone()));
+        let key = ("authorization", "Bearer key-1");
+        for status in [200, 429] {
+            let answer = ask("GET", &[("origin", GAME), key]).await;
+            assert_eq!(seen(&answer), (status, Some(GAME), exposed.clone()));
+            assert!(answer.header("ratelimit").is_some());
+        }
+        for (method, headers) in [("GET", vec![("origin", "https://evil.example"), key]), ("GET", vec![key])]
+        {
+            assert_eq!(seen(&ask(method, &headers).await).1, None);
+        }
+        let foreign = [("origin", "https://evil.example"), preflight[1]];
+        assert_eq!(seen(&ask("OPTIONS", &foreign).await), (200, None, vec![]));
+    }
 
     fn told(origins: &[&str]) -> Option<String> {
         problem(&origins.iter().map(|origin| (*origin).to_owned()).collect::<Vec<_>>())

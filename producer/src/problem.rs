@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 pub(crate) use self::repeated::{OfMany, Told};
+pub(crate) use self::reused::KeyIn;
 use crate::coding::Coding;
 use crate::described::answer;
 
@@ -148,13 +149,6 @@ impl Problem {
         Self { field: Some(field.to_owned()), ..Self::new(&INVALID_REQUEST, detail) }
     }
 
-    /// 422: one key, two bodies.
-    pub(crate) fn idempotency_key_reused() -> Self {
-        let detail = "an event of the same kind and key was sent with this idempotency key and other values; a key \
-                      belongs to one write";
-        Self { field: Some("Idempotency-Key".to_owned()), ..Self::new(&IDEMPOTENCY_KEY_REUSED, detail) }
-    }
-
     /// 404.
     pub(crate) fn not_found(detail: impl Into<String>) -> Self {
         Self::new(&NOT_FOUND, detail)
@@ -236,7 +230,7 @@ impl Problem {
     pub(crate) fn outcome_unknown() -> Self {
         Self::new(
             &OUTCOME_UNKNOWN,
-            "the event may still take effect; sending it again with the same Idempotency-Key is safe",
+            "the event may still take effect; sending it again with the same idempotency key is safe",
         )
     }
 
@@ -397,5 +391,6 @@ impl Problem {
 
 mod from;
 mod repeated;
+mod reused;
 #[cfg(test)]
 mod tests;

@@ -17,7 +17,7 @@ use crate::follow::Followed;
 use crate::holders::Holder;
 use crate::ingress::Ingress;
 use crate::keys::UsedKey;
-use crate::problem::{OfMany, Problem, Told};
+use crate::problem::{KeyIn, OfMany, Problem, Told};
 
 thread_local! {
     // key and value of the event being offered: offering copies them, so one pair per thread serves all
@@ -31,6 +31,15 @@ pub(crate) enum Form {
     Own,
     /// As the data of an envelope.
     CloudEvents,
+}
+
+impl Form {
+    const fn keys(self) -> KeyIn {
+        match self {
+            Self::Own => KeyIn::Event,
+            Self::CloudEvents => KeyIn::Envelope,
+        }
+    }
 }
 
 /// By whom an event is offered: what follows it, and whose it is.
@@ -139,7 +148,7 @@ impl Ingress {
         let receipts = Receipts::of(Arc::clone(&admitted.holder) as _, events.len());
         let offered_at = Instant::now();
         let mut sends = Sends::of(followed);
-        let (mut at_door, mut told) = (Vec::new(), Told::default());
+        let (mut at_door, mut told) = (Vec::new(), Told::of(form.keys()));
         let offer = |(index, json): (usize, &&[u8])| {
             let receipt = receipts.receipt(index);
             let event = match form {

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use floodgate_observe::HttpMetrics;
+use floodgate_schemas::{Clock, Timestamp};
 use parking_lot::RwLock;
 use rustls::ServerConfig;
 use rustls::crypto::ring;
@@ -14,7 +15,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use serde::Deserialize;
 use tokio_rustls::TlsAcceptor;
 
-use crate::expiry::expiry;
+use crate::expiry::Validity;
 
 /// A chain of certificates takes some thousand bytes. What is much larger is another file.
 const FILE_MAX_BYTES: u64 = 1 << 20;
@@ -58,13 +59,14 @@ pub struct Tls {
     files: TlsConfig,
     now: RwLock<Loaded>,
     metrics: HttpMetrics,
+    clock: Arc<dyn Clock>,
 }
 
 /// What the files held when they were read.
 struct Loaded {
     config: Arc<ServerConfig>,
-    /// When the certificate expires, in RFC 3339.
-    expires: Option<String>,
+    /// When the certificate is good, where that can be read.
+    validity: Option<Validity>,
 }
 
 impl TlsConfig {
@@ -73,12 +75,12 @@ impl TlsConfig {
         !self.cert_file.as_os_str().is_empty() || !self.key_file.as_os_str().is_empty()
     }
 
-    /// Reads both files, if they are configured. Returns when the certificate expires, in RFC 3339, where that can be read.
+    /// Reads both files, if they are configured. Returns when the certificate is good, where that can be read.
     ///
     /// # Errors
     /// What is wrong with which.
-    pub fn check(&self) -> Result<Option<String>, TlsError> {
-        if self.is_on() { self.load().map(|loaded| loaded.expires) } else { Ok(None) }
+    pub fn check(&self) -> Result<Option<Validity>, TlsError> {
+        if self.is_on() { self.load().map(|loaded| loaded.validity) } else { Ok(None) }
     }
 
     fn load(&self) -> Result<Loaded, TlsError> {
@@ -87,8 +89,8 @@ impl TlsConfig {
         let certificate = read(&self.cert_file).map_err(of_certificate)?;
         let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&certificate).collect();
         let chain = chain.map_err(|error| of_certificate(told(&error, "certificate")))?;
-        let expires = match chain.first() {
-            Some(first) => expiry(first),
+        let validity = match chain.first() {
+            Some(first) => Validity::of(first),
             None => return Err(of_certificate("there is no certificate in it".to_owned())),
         };
         let key = read(&self.key_file).map_err(of_key)?;
@@ -103,7 +105,7 @@ impl TlsConfig {
             error => of_key(error.to_string()),
         })?;
         config.alpn_protocols = vec![HTTP_2.to_vec(), HTTP_1_1.to_vec()];
-        Ok(Loaded { config: Arc::new(config), expires })
+        Ok(Loaded { config: Arc::new(config), validity })
     }
 }
 
@@ -112,14 +114,20 @@ impl Tls {
     ///
     /// # Errors
     /// What is wrong with which.
-    pub fn open(files: &TlsConfig, metrics: &HttpMetrics) -> Result<Option<Arc<Self>>, TlsError> {
+    pub fn open(
+        files: &TlsConfig,
+        metrics: &HttpMetrics,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Option<Arc<Self>>, TlsError> {
         if !files.is_on() {
             return Ok(None);
         }
         let loaded = files.load()?;
         let _ = ["ok", "failed"].map(|result| metrics.tls_reloads.with_label_values(&[result]));
         tracing::info!(expires = loaded.expires(), "connections of clients are secured by TLS");
-        Ok(Some(Arc::new(Self { files: files.clone(), now: RwLock::new(loaded), metrics: metrics.clone() })))
+        loaded.tell(metrics, clock.now());
+        let (files, metrics) = (files.clone(), metrics.clone());
+        Ok(Some(Arc::new(Self { files, now: RwLock::new(loaded), metrics, clock })))
     }
 
     /// Reads both files again, for connections from here on. What cannot be served with changes nothing, but is told.
@@ -127,11 +135,12 @@ impl Tls {
         let result = match self.files.load() {
             Ok(loaded) => {
                 tracing::info!(expires = loaded.expires(), "the certificate and its key were read again");
+                loaded.tell(&self.metrics, self.clock.now());
                 *self.now.write() = loaded;
                 "ok"
             }
             Err(error) => {
-                let before = self.now.read().expires().to_owned();
+                let before = self.now.read().expires();
                 tracing::error!(%error, expires = before, "the certificate in use stays, as the new one cannot be served with");
                 "failed"
             }
@@ -146,8 +155,18 @@ impl Tls {
 }
 
 impl Loaded {
-    fn expires(&self) -> &str {
-        self.expires.as_deref().unwrap_or("unknown")
+    fn expires(&self) -> String {
+        self.validity.map_or_else(|| "unknown".to_owned(), |validity| validity.until.to_string())
+    }
+
+    /// It is served with whatever its times are, as clocks may be wrong, and clients may not look. But somebody has to know.
+    fn tell(&self, metrics: &HttpMetrics, now: Timestamp) {
+        let Some(validity) = self.validity else { return metrics.tls_expires.reset() };
+        let seconds = validity.until.as_micros().div_euclid(1_000_000);
+        metrics.tls_expires.with_label_values::<&str>(&[]).set(seconds);
+        if let Some(why) = validity.trouble(now) {
+            tracing::warn!(why, "the certificate is not good now: clients that look at it do not connect");
+        }
     }
 }
 

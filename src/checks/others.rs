@@ -68,13 +68,11 @@ pub(super) fn certificates(files: &TlsConfig, now: Timestamp) -> Option<Check> {
         Err(error) => {
             check.wrong(error, "let http.tls name a certificate and its key, in PEM, that this user may read")
         }
-        Ok(expires) if expires.as_ref().is_some_and(|expires| *expires < now.to_string()) => {
-            check.away(
-                format!("expired {}", expires.unwrap_or_default()),
-                "put a new one in its place, and send SIGHUP",
-            );
-        }
-        Ok(expires) => check.well(format!("expires {}", expires.as_deref().unwrap_or("at an unknown time"))),
+        Ok(None) => check.well("expires at an unknown time"),
+        Ok(Some(validity)) => match validity.trouble(now) {
+            Some(trouble) => check.away(trouble, "put one in its place that is good now, and send SIGHUP"),
+            None => check.well(format!("expires {}", validity.until)),
+        },
     }
     Some(check)
 }
@@ -190,6 +188,8 @@ mod tests {
         assert!(weight == Weight::Well && why.starts_with("expires 2"), "{why}");
         let (weight, why) = looked(3);
         assert!(weight == Weight::Away && why.starts_with("expired 2"), "{why}");
+        let (weight, why) = looked(-1);
+        assert!(weight == Weight::Away && why.starts_with("is not good before 2"), "{why}");
         assert!(certificates(&TlsConfig::default(), now).is_none());
     }
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use floodgate_admin::dead_letters::{DeadLetterReport, LetterStanding, Survey, Troubles};
 use floodgate_buffer::Names;
+use floodgate_lag::words::many;
 use floodgate_schemas::text::{escaped, shortened_escaped};
 
 /// How wide terminals are at least.
@@ -66,7 +67,9 @@ pub(super) fn unreadable_records(unreadable: &Troubles) -> String {
     match &unreadable.first {
         None => String::new(),
         Some(first) => {
-            format!("; {} records on the topic are no dead letters, the first: {first}", unreadable.count)
+            let records = many(unreadable.count, "record");
+            let are_none = if unreadable.count == 1 { "is no dead letter" } else { "are no dead letters" };
+            format!("; {records} on the topic {are_none}, the first: {first}")
         }
     }
 }

@@ -24,6 +24,11 @@ pub struct Certificates {
 impl Certificates {
     /// New ones, in this folder: `ca.pem`, `server.pem`, `server.key`.
     pub fn make(folder: &Path) -> Result<Certificates> {
+        Self::make_for(folder, 2)
+    }
+
+    /// The same, of which the server's is good for so many days; -1: it expired yesterday.
+    pub fn make_for(folder: &Path, days: i32) -> Result<Certificates> {
         let file = |name: &str| folder.join(name).display().to_string();
         let openssl = |arguments: &[&str]| {
             let mut command = Command::new("openssl");
@@ -39,7 +44,10 @@ impl Certificates {
         let asked = ["req", "-subj", "/CN=localhost", "-keyout", &key, "-out", &request];
         openssl(&[&asked[..], &new_key, &["-addext", "subjectAltName=DNS:localhost"]].concat())?;
         let signed = ["x509", "-req", "-in", &request, "-CA", &authority, "-CAkey", &authority_key];
-        openssl(&[&signed[..], &["-out", &certificate, "-days", "2", "-copy_extensions", "copy"]].concat())?;
+        let days = days.to_string();
+        openssl(
+            &[&signed[..], &["-out", &certificate, "-days", &days, "-copy_extensions", "copy"]].concat(),
+        )?;
         Ok(Certificates { authority: authority.into(), certificate: certificate.into(), key: key.into() })
     }
 }

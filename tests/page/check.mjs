@@ -11,6 +11,7 @@
 //   coupons SECONDS                    the coupons, once something was issued in a second
 //   dead-letters                       how many there are and the newest
 //   replay REASON                      dry run, confirmation, replay of all letters with a reason
+//   dismiss REASON BECAUSE             dry run, confirmation that is not given without a because, dismissal of all letters with a reason
 //   sign-in WRONG RIGHT                the form with a wrong token and the right one, the page, and out again
 //   a11y                               names, labels, headings, order of focus, contrast
 //   cost SECONDS                       the main thread's processor time for a snapshot
@@ -40,6 +41,7 @@ const commands = {
   coupons: [1, coupons],
   "dead-letters": [0, deadLetters],
   replay: [1, replay],
+  dismiss: [2, dismiss],
   "sign-in": [2, signIn],
   a11y: [0, a11y],
   cost: [1, cost],
@@ -265,26 +267,42 @@ async function deadLetters(page) {
   }));
 }
 
-async function replay(page, reason) {
+function replay(page, reason) {
+  return settle(page, "replay", reason, async () => {});
+}
+
+function dismiss(page, reason, because) {
+  return settle(page, "dismiss", reason, async () => {
+    await page.click("#confirm-yes");
+    if (!(await page.$eval("#confirm", (dialog) => dialog.open))) throw new Failure("they are dismissed without a word why");
+    await page.type("#confirm-because", because);
+  });
+}
+
+/** What a button does about all letters with a reason, once `confirm` has filled in what the dialog asks. */
+async function settle(page, button, reason, confirm) {
   await readLetters(page);
   const offered = await page.$$eval("#letters-reason option", (options) => options.map((option) => option.value));
   if (!offered.includes(reason)) throw new Failure(`there is no dead letter with the reason ${reason}; there are ${offered.filter(Boolean).join(", ") || "none"}`);
   await page.select("#letters-reason", reason);
   await readLetters(page);
-  await page.click("#replay");
-  const state = () => page.$eval("#replay-told", (told) => told.dataset.state);
-  const says = () => page.$eval("#replay-told", (told) => told.textContent);
+  await page.click(`#${button}`);
+  const state = () => page.$eval("#settle-told", (told) => told.dataset.state);
+  const says = () => page.$eval("#settle-told", (told) => told.textContent);
   await until(page, ASKED_MS / 1000, "the dry run has no answer", () =>
-    document.getElementById("confirm").open || ["refused", "nothing"].includes(document.getElementById("replay-told").dataset.state));
+    document.getElementById("confirm").open || ["refused", "nothing"].includes(document.getElementById("settle-told").dataset.state));
   if (!(await page.$eval("#confirm", (dialog) => dialog.open))) return { state: await state(), says: await says() };
   const question = await page.$eval("#confirm", (dialog) => ({
+    title: dialog.querySelector("#confirm-title").textContent,
+    asksWhy: !dialog.querySelector("#confirm-why").hidden,
     what: dialog.querySelector("#confirm-what").textContent,
     dryRun: dialog.querySelector("#confirm-dry").textContent,
     focus: document.activeElement.id,
   }));
   if (question.focus !== "confirm-no") throw new Failure(`the dialog begins with the focus on ${question.focus}, not on what does nothing`);
+  await confirm();
   await page.click("#confirm-yes");
-  await until(page, ASKED_MS / 1000, "the replay has no answer", () => ["done", "refused"].includes(document.getElementById("replay-told").dataset.state));
+  await until(page, ASKED_MS / 1000, "the deed has no answer", () => ["done", "refused"].includes(document.getElementById("settle-told").dataset.state));
   return { state: await state(), ...question, says: await says() };
 }
 

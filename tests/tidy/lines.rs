@@ -3,10 +3,10 @@
 use super::{code, product_without};
 
 /// Every name that a line may have, by its type: stores of logs take it from the first line they see, and refuse others.
-const NUMBERS: &str = "allowed bad before deadline_ms done due end events expires facility from id keys left_out missing \
+const NUMBERS: &str = "allowed bad before deadline_ms done due end events facility from id keys left_out missing \
     missing_from missing_until needed now offset owned partition partition_count position records refused skipped start \
     uncommitted until was";
-const TEXTS: &str = "backtrace brokers cause code detail endpoint error event_id group groups instance last member members of \
+const TEXTS: &str = "backtrace brokers cause code detail endpoint error event_id expires group groups instance last member members of \
     outcome part place problem reason schema second signal strategy subject then thread topic why";
 const FLAGS: &str = "drained lost pause";
 const LISTS: &str = "partitions";

@@ -8,6 +8,7 @@ use std::num::NonZeroU32;
 use std::time::{Duration, Instant};
 
 use floodgate_buffer::{Header, Names, Publish, Received, Record, Topic};
+use floodgate_lag::words::many;
 use floodgate_schemas::Clock;
 use floodgate_schemas::dead_letter::headers;
 
@@ -115,7 +116,7 @@ pub struct Settled {
 
 /// It ended early. What was done until then is marked, but for one batch at most.
 #[derive(Debug, thiserror::Error)]
-#[error("{done} dead letters were {what}, then it ended: {reason}")]
+#[error("{} {} {what}, then it ended: {reason}", many(*done, "dead letter"), if *done == 1 { "was" } else { "were" })]
 pub struct SettleError {
     /// Letters that were settled.
     pub done: u64,

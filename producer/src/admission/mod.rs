@@ -133,6 +133,15 @@ impl Admission {
         }
     }
 
+    /// How callers have to say who they are.
+    pub(crate) fn mode(&self) -> AuthMode {
+        match self.identities {
+            Identities::Off => AuthMode::Off,
+            Identities::Keys(_) => AuthMode::Keys,
+            Identities::Tokens(_) => AuthMode::Jwt,
+        }
+    }
+
     /// Whether there is anything to pass.
     pub(crate) fn is_on(&self) -> bool {
         self.limits.is_some() || !matches!(self.identities, Identities::Off)

@@ -11,7 +11,7 @@ use floodgate_schemas::{Described, meaning};
 use serde::ser::{Serialize, SerializeMap, Serializer};
 use serde_json::{Value, json};
 
-use super::{Place, Problem};
+use super::{KeyIn, Place, Problem};
 
 /// So many problems of one answer are told whole.
 const WHOLE_MAX: usize = 256;
@@ -21,6 +21,8 @@ const WHOLE_MAX: usize = 256;
 #[derive(Default)]
 pub(crate) struct Told {
     whole: HashMap<u64, usize>,
+    /// Where the events have their keys.
+    keys: KeyIn,
 }
 
 /// A problem of one event of many.
@@ -31,8 +33,14 @@ pub(crate) struct OfMany {
 }
 
 impl Told {
+    /// None yet, of events that have their keys there.
+    pub(crate) fn of(keys: KeyIn) -> Self {
+        Self { keys, ..Self::default() }
+    }
+
     /// The problem of a result with this number, without the words that another one tells.
-    pub(crate) fn keep(&mut self, mut problem: Problem, number: usize) -> OfMany {
+    pub(crate) fn keep(&mut self, problem: Problem, number: usize) -> OfMany {
+        let mut problem = problem.under(self.keys);
         let same = (std::ptr::from_ref(problem.kind), &problem.detail, &problem.field);
         let same = self.whole.hasher().hash_one(same);
         let told = match self.whole.get(&same) {

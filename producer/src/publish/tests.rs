@@ -87,6 +87,7 @@ async fn an_event_of_many_that_is_certainly_not_stored_has_not_used_its_key() {
         assert_eq!(stored(world.buffer.take()), [(id, TIMES[2].to_owned())]);
         let rejected = like_in_a_batch(&world, TIMES[0]).await;
         assert_eq!(rejected["problem"]["type"], "/problems/idempotency-key-reused", "{rejected}");
+        assert_eq!(rejected["problem"]["field"], "idempotencyKey", "{rejected}");
         assert_eq!(rejected["status"], "rejected");
         assert_eq!(world.buffer.take(), []);
     }

@@ -21,7 +21,7 @@ use crate::coding::Coding;
 use crate::extract::{Events, NoQuery, check_coding, media_type, read};
 use crate::follow::Followed;
 use crate::ingress::Ingress;
-use crate::problem::Problem;
+use crate::problem::{KeyIn, Problem};
 
 /// `POST /api/v6/cloudevents`
 pub(super) async fn write(
@@ -35,19 +35,19 @@ pub(super) async fn write(
     let (head, body) = request.into_parts();
     let coding = check_coding(&head.headers)?;
     let by = (&*ingress, &admitted);
-    let event = match mode(&head.headers)? {
+    let (event, key) = match mode(&head.headers)? {
         Mode::Batch => {
             let body = read(body, coding, by).await?;
             return write_all(&ingress, Events::Envelopes(body), followed, admitted).await;
         }
-        Mode::Structured => structured(body, coding, by).await,
-        Mode::Binary => binary(&head.headers, body, coding, by).await,
+        Mode::Structured => (structured(body, coding, by).await, KeyIn::Envelope),
+        Mode::Binary => (binary(&head.headers, body, coding, by).await, KeyIn::Head),
     };
     let event = event.and_then(|event| match admitted.may_write_event(&event) {
         Ok(()) => Ok(event),
         Err(problem) => Err((Some(event.event_type()), problem)),
     });
-    publish(&ingress, event, followed, &admitted).await
+    publish(&ingress, event, followed, &admitted).await.map_err(|problem| problem.under(key))
 }
 
 /// How a request carries events.

@@ -29,7 +29,7 @@ use crate::scope::Access;
 
 /// All routes.
 pub(crate) fn router(ingress: Arc<Ingress>) -> Router {
-    let document = Arc::new(Document::new(&openapi::document(&OPERATIONS)));
+    let document = Arc::new(Document::new(&openapi::document(&OPERATIONS, ingress.admission.mode())));
     let route = |router: Router<Arc<Ingress>>, operation: &Operation| {
         let is_guarded = ingress.admission.is_on() && operation.access != Access::Open;
         let guard = is_guarded.then_some(Guard(operation.access));

@@ -33,7 +33,6 @@ const BODY: &[&Kind] = &[
     &problem::BODY_TIMEOUT,
     &problem::BODY_TOO_LARGE,
     &problem::UNSUPPORTED_MEDIA_TYPE,
-    &problem::BUSY,
 ];
 
 /// What its fields may be refused for.
@@ -83,6 +82,10 @@ const fn found(meaning: &'static str, content: &'static [(&'static str, Schema)]
     Answer { status: StatusCode::OK, meaning, content, headers: &[] }
 }
 
+/// Media types that no document can list.
+const BINARY: &str = "In binary mode the data may be of any other media type that is JSON by its name, such as `application/game+json`, or \
+    of none.";
+
 /// An attribute of a CloudEvent in a request's head.
 const fn attribute(name: &'static str, meaning: &'static str) -> Parameter {
     Parameter { name, place: "header", meaning, schema: String::schema }
@@ -101,7 +104,11 @@ const LIKE: Operation = Operation {
         Parameter::path(Like::LIKER_ACCOUNT_ID.row()),
         KEY,
     ],
-    body: Some(Body { is_required: false, content: &[(JSON, || Like::BODY.schema("LikeBody"))] }),
+    body: Some(Body {
+        is_required: false,
+        meaning: "",
+        content: &[(JSON, || Like::BODY.schema("LikeBody"))],
+    }),
     answers: &[ACCEPTED],
     problems: &[BODY, FIELDS, WRITE],
     route: |way, _| way.to(likes::like),
@@ -125,6 +132,7 @@ pub(crate) static OPERATIONS: [Operation; 17] = [
         parameters: &[KEY],
         body: Some(Body {
             is_required: true,
+            meaning: "",
             content: &[(JSON, || ExpectationWrite::FIELDS.schema("Expectation"))],
         }),
         answers: &[ACCEPTED],
@@ -152,7 +160,11 @@ pub(crate) static OPERATIONS: [Operation; 17] = [
         about: About::Coupons,
         access: Access::Needs(Scope::CouponCreate),
         parameters: &[],
-        body: Some(Body { is_required: true, content: &[(JSON, || Creation::FIELDS.schema("NewCoupon"))] }),
+        body: Some(Body {
+            is_required: true,
+            meaning: "",
+            content: &[(JSON, || Creation::FIELDS.schema("NewCoupon"))],
+        }),
         answers: &[
             Answer {
                 status: StatusCode::CREATED,
@@ -188,6 +200,7 @@ pub(crate) static OPERATIONS: [Operation; 17] = [
         parameters: &[Parameter::path(CouponIssue::COUPON_ID.row()), KEY],
         body: Some(Body {
             is_required: true,
+            meaning: "",
             content: &[(JSON, || CouponIssue::BODY.schema("CouponIssue"))],
         }),
         answers: &[Answer {
@@ -270,7 +283,11 @@ pub(crate) static OPERATIONS: [Operation; 17] = [
         about: About::Events,
         access: Access::NeedsByEvent,
         parameters: &[],
-        body: Some(Body { is_required: true, content: &[(JSON, Vec::<Mixed>::schema), (NDJSON, lines)] }),
+        body: Some(Body {
+            is_required: true,
+            meaning: "",
+            content: &[(JSON, Vec::<Mixed>::schema), (NDJSON, lines)],
+        }),
         answers: &[Answer {
             headers: &[KEPT],
             ..found("What became of each, whatever is wrong with others.", &[(JSON, EventResults::schema)])
@@ -294,6 +311,7 @@ pub(crate) static OPERATIONS: [Operation; 17] = [
         ],
         body: Some(Body {
             is_required: true,
+            meaning: BINARY,
             content: &[
                 (STRUCTURED, CloudEvent::schema),
                 (BATCH, Vec::<CloudEvent>::schema),

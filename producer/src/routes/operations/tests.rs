@@ -3,10 +3,14 @@
 use std::collections::BTreeSet;
 
 use axum::body::Body;
-
+use floodgate_listener::Fault;
 use floodgate_schemas::EventType;
 
 use super::*;
+use crate::admission::AuthMode;
+use crate::openapi;
+use crate::origins::EXPOSED;
+use crate::problem::Problem;
 use crate::testing::{World, config};
 
 /// A path with something in the place of every parameter.
@@ -44,6 +48,39 @@ fn every_kind_of_problem_is_that_of_an_operation() {
     let told: BTreeSet<&str> = OPERATIONS.iter().flat_map(Operation::kinds).map(|kind| kind.name).collect();
     let all = problem::KINDS.iter().map(|kind| kind.name).filter(|name| *name != "method-not-allowed");
     assert_eq!(told, all.collect());
+}
+
+/// What stands before the routes may answer any of them, whatever it asks for.
+#[test]
+fn what_is_told_before_a_route_is_in_every_operation() {
+    let part = Fault::Part { field: "Host", detail: "" };
+    let faults = [Fault::Target(None), Fault::Size, part, Fault::NoRequest, Fault::NoRoom];
+    let of_connections = [Problem::too_many_connections(), Problem::busy(), Problem::internal("")];
+    for told in faults.map(Problem::from).iter().chain(&of_connections) {
+        for one in &OPERATIONS {
+            assert!(one.kinds().any(|kind| kind.name == told.name()), "{}: {}", one.name, told.name());
+        }
+    }
+}
+
+/// Who is not asked who it is finds nothing to say it by, and who is asked no way around it.
+#[test]
+fn what_is_asked_for_is_required() {
+    for (mode, format) in [(AuthMode::Off, None), (AuthMode::Keys, Some("key")), (AuthMode::Jwt, Some("JWT"))]
+    {
+        let document = openapi::document(&OPERATIONS, mode);
+        let scheme = &document["components"]["securitySchemes"]["bearer"];
+        assert_eq!(
+            (scheme["scheme"].as_str(), scheme["bearerFormat"].as_str()),
+            (format.and(Some("bearer")), format)
+        );
+        for one in &OPERATIONS {
+            let scopes = if format.is_some() { one.access.scopes() } else { Vec::new() };
+            let wanted: Vec<_> = scopes.iter().map(|scope| json!({ "bearer": [scope.name()] })).collect();
+            let required = &document["paths"][one.path][one.verb.name()]["security"];
+            assert_eq!(*required, json!(wanted), "{} with {mode:?}", one.name);
+        }
+    }
 }
 
 /// What the document shows as a request is one.
@@ -107,17 +144,33 @@ async fn what_answers_say_beside_their_body_is_in_the_document() {
         let parameters = described["parameters"].as_array().unwrap();
         let coding = parameters.iter().find(|parameter| parameter["name"] == "Content-Encoding");
         let codings = coding.map(|coding| &coding["schema"]["enum"]);
-        assert_eq!(codings, one.body.is_some().then_some(&json!(["gzip", "zstd"])), "{}", one.name);
+        let known = json!(["gzip", "x-gzip", "zstd", "identity"]);
+        assert_eq!(codings, one.body.is_some().then_some(&known), "{}", one.name);
         for (status, answer) in described["responses"].as_object().unwrap() {
             for name in ["RateLimit", "RateLimit-Policy"] {
                 let is_told = answer["headers"][name]["$ref"] == format!("#/components/headers/{name}");
                 assert_eq!(is_told, one.access != Access::Open, "{} {status}", one.name);
                 assert!(document["components"]["headers"][name]["description"].is_string());
             }
-            let codings = &answer["headers"]["Accept-Encoding"];
-            assert_eq!(codings.is_object(), status == "415", "{} {status}", one.name);
+            for (name, of) in [("Accept-Encoding", &["415"][..]), ("WWW-Authenticate", &["401", "403"])] {
+                let is_told = answer["headers"][name].is_object();
+                assert_eq!(is_told, of.contains(&status.as_str()), "{name}: {} {status}", one.name);
+            }
         }
     }
     let known = &document["paths"][paths::DOCUMENT]["get"]["responses"]["304"];
     assert!(known["headers"]["ETag"].is_object() && known["content"].is_null(), "{known}");
+}
+
+/// Browsers let pages read the header fields that the document names.
+#[test]
+fn pages_may_read_what_the_document_has() {
+    let document = openapi::document(&OPERATIONS, AuthMode::Keys);
+    let operations =
+        document["paths"].as_object().unwrap().values().flat_map(|path| path.as_object().unwrap().values());
+    let answers = operations.flat_map(|operation| operation["responses"].as_object().unwrap().values());
+    let headers =
+        answers.filter_map(|answer| answer["headers"].as_object()).flat_map(|headers| headers.keys());
+    let told: BTreeSet<_> = headers.map(|name| name.to_lowercase()).collect();
+    assert_eq!(told, EXPOSED.iter().map(|name| name.as_str().to_owned()).collect());
 }

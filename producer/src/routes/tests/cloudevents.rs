@@ -117,13 +117,21 @@ async fn source_and_id_are_the_key() {
     let other = binary(&world, &with("ce-id", Some("order%204712")), COUPON).await;
     assert_ne!(other.body["eventId"], first.body["eventId"]);
     let mut write = envelope(EventType::Expectation, &a_write());
-    let told = async |write: &Value| {
-        let answer = world.ask("POST", PATH, &[STRUCTURED], write.to_string()).await;
-        (answer.status.as_u16(), answer.body["type"].as_str().unwrap_or_default().to_owned())
-    };
-    assert_eq!(told(&write).await, (202, String::new()));
+    let taken = world.ask("POST", PATH, &[STRUCTURED], write.to_string()).await;
+    assert_eq!(taken.told(), (202, ""));
     write["data"]["starforceCost"] = json!("7.77");
-    assert_eq!(told(&write).await, (422, "/problems/idempotency-key-reused".to_owned()));
+    let reused = |field| (422, "idempotency-key-reused", Some(field));
+    let of_structured = world.ask("POST", PATH, &[STRUCTURED], write.to_string()).await;
+    assert_eq!(problem(&of_structured), reused("id"));
+    let head = with("ce-type", Some(EventType::Expectation.topic()));
+    let of_binary = binary(&world, &head, &write["data"].to_string()).await;
+    assert_eq!(problem(&of_binary), reused("ce-id"));
+    let of_batch = world.ask("POST", PATH, &[BATCH], json!([write]).to_string()).await;
+    let of_batch = &of_batch.body["results"][0]["problem"];
+    assert_eq!((&of_batch["status"], &of_batch["field"]), (&json!(422), &json!("id")));
+    for detail in [&of_structured.body["detail"], &of_binary.body["detail"], &of_batch["detail"]] {
+        assert!(detail.as_str().unwrap().contains("this source and id"), "{detail}");
+    }
 }
 
 #[tokio::test]
