@@ -82,6 +82,20 @@ fn bombs_are_refused_early_and_take_little_memory() {
     });
 }
 
+/// Millions of blocks, for each of which a decoder may build tables: they are worked off in the time that others have.
+#[test]
+fn blocks_with_nothing_in_them_take_no_longer_than_others() {
+    let world = World::empty().unwrap();
+    run(|| {
+        let node = world.start(&[])?;
+        for answer in client(&node, &["blocks", "4"])? {
+            let line = answer["answer"].as_str().context("no answer")?;
+            ensure!(line.starts_with("HTTP/1.1 400 "), "{answer}");
+        }
+        node.stop()
+    });
+}
+
 /// Hundreds of thousands of members and frames in eight megabytes, each of which is work.
 #[test]
 fn bodies_of_very_many_parts_are_refused_early() {

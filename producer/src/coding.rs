@@ -2,7 +2,8 @@
 //!
 //! Both are read to the end of the body: members of gzip and frames of zstd, its *parts*, may follow each other, and what is
 //! neither is an error. A decoder is handed what has come so far, and gives what it can make of it. Each part is begun anew,
-//! which is work even where nothing is in it: so they are counted, and told one by one.
+//! which is work even where nothing is in it: so they are counted, and told one by one. What blocks cost within a part is up to
+//! the libraries.
 
 use std::io::{self, BufRead, ErrorKind, Read};
 
@@ -110,7 +111,7 @@ struct Frame {
 }
 
 /// Parts of one body. Who writes them one after another, as logs do that are appended to, has many events in each, and a body has ten
-/// thousand; of parts with next to nothing in them it would have hundreds of thousands, each of which costs a microsecond and more.
+/// thousand; of parts with next to nothing in them it would have hundreds of thousands.
 pub(crate) const PARTS_MAX: usize = 1000;
 
 /// What a decoder of gzip takes: 32 KiB that are looked back on, its tables, and a field of the header of 64 KiB that is made

