@@ -6,6 +6,8 @@
 
 #[cfg(feature = "fuzzing")]
 mod fuzzing;
+#[cfg(test)]
+mod tests;
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
