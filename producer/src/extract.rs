@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use axum::body::Body;
 use axum::extract::{FromRequest, FromRequestParts, Path, Request};
@@ -171,9 +172,14 @@ pub(crate) async fn read(
         }
         Some(coding) => {
             let (bodies, heavy, max_bytes) = (&ingress.bodies, &ingress.heavy, limits.body_max_bytes);
-            let inflater = Inflater { bodies, holder, heavy, max_bytes };
+            let inflated_bytes = &AtomicUsize::new(0);
+            let inflater = Inflater { bodies, holder, heavy, max_bytes, inflated_bytes };
             // boxed, or requests with plain bodies would carry its room around
-            Box::pin(inflater.collect(body, coding, Instant::now() + limits.send_timeout)).await
+            let whole = Box::pin(inflater.collect(body, coding, Instant::now() + limits.send_timeout)).await;
+            if !matches!(whole, Ok(Some(_))) {
+                ingress.admission.charge_read(admitted, inflated_bytes.load(Ordering::Relaxed));
+            }
+            whole
         }
     };
     let body = collected?.ok_or_else(|| Problem::body_timeout(limits.send_timeout))?;

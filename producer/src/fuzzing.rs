@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 use axum::body::Body;
@@ -55,7 +56,8 @@ impl Inflation {
     pub async fn inflate(&self, coding: &str, body: Body) -> Result<Bytes, &'static str> {
         let coding = Coding::named(coding).flatten().ok_or("no coding")?;
         let (bodies, heavy, holder) = (&self.bodies, &self.heavy, &Arc::default());
-        let inflater = Inflater { bodies, holder, heavy, max_bytes: self.max_bytes };
+        let (max_bytes, inflated_bytes) = (self.max_bytes, &AtomicUsize::new(0));
+        let inflater = Inflater { bodies, holder, heavy, max_bytes, inflated_bytes };
         let until = Instant::now() + Duration::from_secs(10);
         let whole = inflater.collect(body, coding, until).await;
         whole.map_err(|problem| problem.name())?.ok_or("too late")

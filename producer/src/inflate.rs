@@ -12,6 +12,7 @@ mod tests;
 
 use std::io::ErrorKind;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use axum::body::Body;
 use bytes::Bytes;
@@ -142,16 +143,26 @@ impl Inflating {
     }
 
     /// Works off what has come: a little at once, more elsewhere, once it is worth it.
-    async fn go_on(mut self, heavy: &Heavy, of: &Holder) -> Result<Self, Problem> {
+    async fn go_on(mut self, inflater: &Inflater<'_>) -> Result<Self, Problem> {
         let is_light = self.sent_bytes <= LIGHT_SENT_BYTES && self.is_light();
-        if is_light && self.inflate(HowFar::Light)? != Step::Paused {
-            return Ok(self);
+        if is_light {
+            let step = self.inflate(HowFar::Light);
+            inflater.inflated_bytes.store(self.filled, Ordering::Relaxed);
+            if step? != Step::Paused {
+                return Ok(self);
+            }
         }
         let waiting = self.decoder.waiting();
         if !waiting.is_whole && waiting.bytes.len() < GATHERED_BYTES {
             return Ok(self);
         }
-        heavy.run(of, move || self.inflate(HowFar::All).map(|_| self)).await?
+        let work = move || {
+            let step = self.inflate(HowFar::All);
+            (self.filled, step.map(|_| self))
+        };
+        let (filled, inflated) = inflater.heavy.run(inflater.holder, work).await?;
+        inflater.inflated_bytes.store(filled, Ordering::Relaxed);
+        inflated
     }
 
     /// All of it, with its share of the sum.
@@ -169,6 +180,8 @@ pub(crate) struct Inflater<'i> {
     pub(crate) holder: &'i Arc<Holder>,
     pub(crate) heavy: &'i Heavy,
     pub(crate) max_bytes: usize,
+    /// What was inflated, also of a body that is refused.
+    pub(crate) inflated_bytes: &'i AtomicUsize,
 }
 
 impl Inflater<'_> {
@@ -201,7 +214,7 @@ impl Inflater<'_> {
             };
             now.take(&data)?;
             now.decoder.waiting().is_whole = is_whole || body.is_end_stream();
-            now = now.go_on(self.heavy, self.holder).await?;
+            now = now.go_on(self).await?;
             if now.decoder.waiting().is_whole {
                 return now.finish().map(Some);
             }

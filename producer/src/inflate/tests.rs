@@ -64,8 +64,13 @@ impl World {
     }
 
     fn collect(&self, body: Body, coding: Coding, max_bytes: usize) -> Result<Bytes, Problem> {
-        let inflater =
-            Inflater { bodies: &self.bodies, holder: &Arc::default(), heavy: &self.heavy, max_bytes };
+        let inflater = Inflater {
+            bodies: &self.bodies,
+            holder: &Arc::default(),
+            heavy: &self.heavy,
+            max_bytes,
+            inflated_bytes: &AtomicUsize::new(0),
+        };
         let collected = self.runtime.block_on(async {
             inflater.collect(body, coding, Instant::now() + Duration::from_secs(600)).await
         });
@@ -111,7 +116,13 @@ fn a_body_that_becomes_too_large_is_not_inflated_further() {
     for coding in BOTH {
         let (bodies, holder) = (Bodies::new(usize::MAX), Arc::default());
         let heavy = Heavy::new(Duration::ZERO);
-        let inflater = Inflater { bodies: &bodies, holder: &holder, heavy: &heavy, max_bytes: MIB };
+        let inflater = Inflater {
+            bodies: &bodies,
+            holder: &holder,
+            heavy: &heavy,
+            max_bytes: MIB,
+            inflated_bytes: &AtomicUsize::new(0),
+        };
         let bomb = compress(coding, &plain);
         let mut inflating = Inflating::new(coding, &inflater).unwrap();
         inflating.take(&bomb).unwrap();
@@ -271,7 +282,13 @@ fn what_is_broken_is_told_so() {
 fn only_a_little_is_inflated_where_requests_are_served() {
     let world = World::new(usize::MAX);
     let heavy = Heavy::new(Duration::ZERO);
-    let inflater = Inflater { bodies: &world.bodies, holder: &Arc::default(), heavy: &heavy, max_bytes: MIB };
+    let inflater = Inflater {
+        bodies: &world.bodies,
+        holder: &Arc::default(),
+        heavy: &heavy,
+        max_bytes: MIB,
+        inflated_bytes: &AtomicUsize::new(0),
+    };
     let collect = |coding, plain: usize, times: usize| {
         let body = compress(coding, &vec![b' '; plain]).repeat(times).into();
         inflater.collect(body, coding, Instant::now() + Duration::from_secs(600))
@@ -309,8 +326,13 @@ fn only_a_little_is_inflated_where_requests_are_served() {
 #[test]
 fn what_does_not_come_in_time_is_given_up() {
     let world = World::new(usize::MAX);
-    let inflater =
-        Inflater { bodies: &world.bodies, holder: &Arc::default(), heavy: &world.heavy, max_bytes: MIB };
+    let inflater = Inflater {
+        bodies: &world.bodies,
+        holder: &Arc::default(),
+        heavy: &world.heavy,
+        max_bytes: MIB,
+        inflated_bytes: &AtomicUsize::new(0),
+    };
     let begun = gzip(b"[]")[..10].to_vec();
     let stuck = stream::iter([Ok::<_, Never>(begun)]).chain(stream::pending());
     let collected = world.runtime.block_on(async {

@@ -146,8 +146,16 @@ async fn reading_a_large_body_is_paid_for() {
     assert_eq!(sent(blank(80)).await.told().0, 400);
     let told = sent(blank(0)).await;
     assert_eq!((told.told().0, &*left(&told)), (400, "\"client\";r=59;t=5"));
+    // nor is it free where it becomes too large, which is seen when it has
+    let mut bomb = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::new(6));
+    std::io::Write::write_all(&mut bomb, blank(100).as_bytes()).unwrap();
+    let gzip = [JSON, ("content-encoding", "gzip")];
+    let told = world.ask("POST", "/api/v6/events", &gzip, bomb.finish().unwrap()).await;
+    assert_eq!(told.told().0, 413);
+    let told = sent(blank(0)).await;
+    assert_eq!((told.told().0, &*left(&told)), (400, "\"client\";r=34;t=7"));
     // on credit, for which all wait that comes later
-    for _ in 0..3 {
+    for _ in 0..2 {
         assert_eq!(sent(blank(96)).await.told().0, 400);
     }
     let refused = sent(blank(0)).await;

@@ -53,7 +53,12 @@ fn world(auth: &AuthConfig, limit: &RateLimitConfig) -> (World, Arc<HandClock>) 
     let clock = Arc::new(HandClock::new(at(0)));
     let metrics = Metrics::new().unwrap().http;
     let admission = Admission::open(auth, limit, &metrics, Arc::clone(&clock) as _).unwrap();
-    let config = crate::HttpConfig { events_max: 1000, body_max_bytes: 100_000, ..config() };
+    let config = crate::HttpConfig {
+        events_max: 1000,
+        body_max_bytes: 100_000,
+        bodies_max_bytes: 1_000_000,
+        ..config()
+    };
     (World::guarded(&config, admission), clock)
 }
 
