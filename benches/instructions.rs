@@ -36,6 +36,10 @@ use requests::{EXPECTATION, LIKE, accept};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
+/// As in the product.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Above its record by more than this share a case fails: other processors take other ways through the C library.
 const TOLERANCE: f64 = 0.08;
 const RECORD: &str = "benches/instructions.tsv";

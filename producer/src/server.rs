@@ -144,7 +144,7 @@ impl Routes {
             Ok(_) if is_http_1 && !stands => Ok(None),
             Ok(head_bytes) => {
                 let bytes = if is_http_1 { 0 } else { BESIDE_OTHERS_BYTES + 2 * head_bytes };
-                Box::pin(self.admit(&open, request.uri().path(), bytes)).await.map(Some)
+                Box::pin(self.admit(&open, request.uri().path(), bytes)).await
             }
             Err(fault) => Err(fault.into()),
         };
@@ -162,20 +162,19 @@ impl Routes {
     }
 
     /// What a request needs to be answered at all. Whoever asks how the process is needs nothing.
-    async fn admit(&self, open: &Open, path: &str, bytes: usize) -> Result<Granted, Problem> {
+    async fn admit(&self, open: &Open, path: &str, bytes: usize) -> Result<Option<Granted>, Problem> {
         if PROBES.contains(&path) {
-            return Ok(Granted::default());
+            return Ok(None);
         }
         let held = self.ingress.bodies.hold(&open.peer.holder, bytes)?;
         let place = self.seats.admit(&open.seat).await?;
-        Ok(Granted { _held: Some(held), _place: place })
+        Ok(Some(Granted { _held: held, _place: place }))
     }
 }
 
 /// What a request has until it is answered.
-#[derive(Default)]
 struct Granted {
-    _held: Option<Held>,
+    _held: Held,
     _place: Option<OwnedSemaphorePermit>,
 }
 
