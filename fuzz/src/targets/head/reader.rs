@@ -11,7 +11,8 @@ pub struct Seen {
     /// Why it ends there.
     pub doubt: Doubt,
     /// Whether every head ends as the library sees it in pieces: with two equal line ends. It waits for them before it looks again at
-    /// a head that came in part, also at one that is none; who never sends them is let go after his time.
+    /// a head that came in part, also at one that is none; who never sends them is let go after his time. And whether no line behind the
+    /// first head ends with a line feed alone: what came with that head is then not looked at, and what comes later is.
     pub is_plain: bool,
 }
 
@@ -40,7 +41,14 @@ pub enum Doubt {
 /// The end of a body, or why there is none.
 type Body = Result<usize, Doubt>;
 
-pub fn read(mut bytes: &[u8]) -> Seen {
+pub fn read(bytes: &[u8]) -> Seen {
+    let mut seen = requests(bytes);
+    let is_bare = |two: &[u8]| two[0] != b'\r' && two[1] == b'\n';
+    seen.is_plain &= seen.heads.len() < 2 || !bytes.windows(2).any(is_bare);
+    seen
+}
+
+fn requests(mut bytes: &[u8]) -> Seen {
     let mut seen = Seen { heads: Vec::new(), doubt: Doubt::None, is_plain: true };
     loop {
         while let Some(rest) = bytes.strip_prefix(b"\r\n").or_else(|| bytes.strip_prefix(b"\n")) {
