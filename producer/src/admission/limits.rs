@@ -11,7 +11,7 @@
 //! again has no more from that than others. What its own limit refuses has cost the others nothing.
 //!
 //! Reading a large body is work, whatever is in it and whether it is let in. So a client pays for each few kilobytes as for an event, on credit: what
-//! that takes more than is there it waits for later. It is a part of what a batch costs, and all of it unless somebody made events
+//! that takes more than is there it waits for later. It is part of what a batch costs, and adds nothing to that unless somebody made events
 //! larger than they have to be.
 //!
 //! Who is silent long enough to have its whole burst again is as good as new, and forgotten. Where more clients come than are

@@ -1,6 +1,6 @@
 //! Who may come in, and how fast: what stands before the routes.
 //!
-//! A request is let in by its head alone, before any of its body is read, so that a refusal costs next to nothing:
+//! A request is let in by its head alone, so that nothing of the body of one that is refused is worked on:
 //!
 //! 1. *who asks*: the address ([`address`]), and where callers have to say who they are, by which key ([`keys`]) or token
 //!    ([`jwt`]);
